@@ -1,0 +1,50 @@
+"""A lab to find out how much reasoning a base model already has.
+
+    import elicit
+    model = elicit.load("cued")
+    task = elicit.tasks.get("addition")
+    results = elicit.compare(model, task, arms=["base", "cue_prompt", "sft", "mean_steering"], seeds=3)
+
+Everything here is imported on first use, so that `import elicit` stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from elicit import tasks as tasks
+    from elicit.api import compare as compare
+    from elicit.errors import ElicitError as ElicitError
+    from elicit.model import BaseModel as BaseModel
+    from elicit.model import load as load
+    from elicit.policy import Policy as Policy
+    from elicit.sampling import Decoding as Decoding
+    from elicit.steering import Steering as Steering
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "BaseModel": "elicit.model",
+    "Decoding": "elicit.sampling",
+    "ElicitError": "elicit.errors",
+    "Policy": "elicit.policy",
+    "Steering": "elicit.steering",
+    "compare": "elicit.api",
+    "load": "elicit.model",
+}
+
+__all__ = ["BaseModel", "Decoding", "ElicitError", "Policy", "Steering", "compare", "load", "tasks"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "tasks":
+        return importlib.import_module("elicit.tasks")
+    if name not in _WHERE:
+        raise AttributeError(f"module 'elicit' has no attribute {name!r}")
+    return getattr(importlib.import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,71 @@
+"""Errors that are part of the interface.
+
+`ElicitError` means *bad input*: its message is one line that names the place, what was given, what was expected and
+what to type. The command line prints it without a traceback and exits with code 2. Everything else is an internal
+fault and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Iterable
+from types import ModuleType
+
+EXIT_SOME_ARMS_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+class ElicitError(Exception):
+    """Something the user gave cannot be used. The message says what to type instead."""
+
+
+def one_line(text: object, limit: int = 400) -> str:
+    """Fold `text` onto one line of at most `limit` characters, so that foreign text cannot break a message."""
+    folded = " ".join(str(text).split())
+    return folded if len(folded) <= limit else folded[: limit - 1] + "…"
+
+
+def did_you_mean(given: object, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?`, or nothing when no known name is near."""
+    names = list(known)
+    near = difflib.get_close_matches(str(given).lower(), [name.lower() for name in names], n=1, cutoff=0.55)
+    if not near:
+        return ""
+    return f" Did you mean {next(name for name in names if name.lower() == near[0])!r}?"
+
+
+def unknown(kind: str, given: object, known: Iterable[str], *, where: str = "", hint: str = "") -> ElicitError:
+    """The error for a name that does not exist.
+
+    Args:
+        kind: what sort of name it is ("model", "task", "field of sft").
+        given: the name as it was typed.
+        known: the names that exist.
+        where: the place (a file and line, an arm), put in front.
+        hint: what to type to see more, put at the end.
+    """
+    names = sorted(known)
+    listed = ", ".join(names[:30]) + (", …" if len(names) > 30 else "")
+    place = f"{where}: " if where else ""
+    tail = f" {hint}" if hint else ""
+    return ElicitError(
+        f"{place}unknown {kind} {one_line(repr(given), 80)}.{did_you_mean(given, names)} "
+        f"Known: {listed or '(none)'}.{tail}"
+    )
+
+
+def require_extra(module: str, extra: str, purpose: str) -> ModuleType:
+    """Import an optional dependency, or say which extra brings it.
+
+    Raises:
+        ElicitError: if `module` is not installed.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise ElicitError(
+            f"{purpose} needs the package {module!r}, which is not installed. "
+            f"Type: pip install 'elicit-reasoning[{extra}]'"
+        )
+    return importlib.import_module(module)

@@ -1,0 +1,48 @@
+"""Name, path, GGUF file or hub id -> a transformers model and its tokenizer.
+
+Importing this package imports no torch, because the command line lists models: what needs torch arrives when it is
+first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from elicit.loading.catalog import Entry, Source, names, resolve
+
+if TYPE_CHECKING:
+    from elicit.loading.bridge import bridge_view
+    from elicit.loading.hashes import tokenizer_hash, weights_hash
+    from elicit.loading.load import Loaded, load_transformers, read_tokenizer
+    from elicit.loading.tokens import own_pad
+
+__all__ = [
+    "Entry",
+    "Source",
+    "names",
+    "resolve",
+    "Loaded",
+    "load_transformers",
+    "read_tokenizer",
+    "own_pad",
+    "weights_hash",
+    "tokenizer_hash",
+    "bridge_view",
+]
+
+_LATER = {
+    "Loaded": "load",
+    "load_transformers": "load",
+    "read_tokenizer": "load",
+    "own_pad": "tokens",
+    "weights_hash": "hashes",
+    "tokenizer_hash": "hashes",
+    "bridge_view": "bridge",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -1,0 +1,133 @@
+"""From what a person types to where the weights are. Imports no torch, so the command line can list models.
+
+A name is, in this order: a built-in organism, a folder, a .gguf file, a hub id `org/name`. To load a folder that is
+called like an organism, type `./serial`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from elicit.errors import ElicitError, did_you_mean, one_line, unknown
+
+#: Shipped weights, one folder per organism. Found by looking, because the organisms are a rung above this one.
+WEIGHTS = Path(__file__).resolve().parent.parent / "organisms" / "weights"
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_LIST = "See: elicit ls models. Or type a folder, a .gguf file or a hub id such as org/name."
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from."""
+
+    kind: Literal["organism", "folder", "gguf", "hub"]
+    name: str
+    """What was typed: the organism's name, the path, or the hub id."""
+    path: Path | None
+    """The folder or file; None for a hub id."""
+
+
+class Entry(NamedTuple):
+    """A built-in organism and its card (None if its folder has none)."""
+
+    name: str
+    card: dict[str, Any] | None
+
+
+def names() -> list[Entry]:
+    """The built-in organisms, by name."""
+    return [Entry(folder.name, read_card(folder)) for folder in _organisms()]
+
+
+def resolve(name: str | os.PathLike[str]) -> Source:
+    """Find a model by what was typed. Looks at the disk and never at the network.
+
+    Raises:
+        ElicitError: if there is no such organism, folder or file and the text is no hub id either.
+    """
+    text = os.fspath(name)
+    for folder in _organisms():
+        if folder.name == text:
+            return Source("organism", text, folder)
+    path = Path(text).expanduser()
+    if text and path.is_dir():
+        _check_folder(path, text)
+        return Source("folder", text, path)
+    if text and path.is_file():
+        if path.suffix.lower() != ".gguf":
+            raise ElicitError(
+                f"{one_line(text)} is a file, but not a .gguf file. Type the folder that holds config.json and "
+                "*.safetensors, or a .gguf file."
+            )
+        return Source("gguf", text, path)
+    if _looks_like_path(text):
+        raise ElicitError(f"{one_line(text)} does not exist.{_near(path)}")
+    if _HUB_ID.fullmatch(text):
+        return Source("hub", text, None)
+    raise unknown("model", text, [folder.name for folder in _organisms()], hint=_LIST)
+
+
+def read_card(folder: Path) -> dict[str, Any] | None:
+    """The card of an organism's folder, or None if it has none.
+
+    Raises:
+        ElicitError: if the card is there and is not a JSON object.
+    """
+    path = folder / "card.json"
+    if not path.is_file():
+        return None
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ElicitError(f"cannot read {path}: {one_line(error, 200)}. Repair or remove it.") from error
+    if not isinstance(card, dict):
+        raise ElicitError(f"{path} should hold a JSON object, not a {type(card).__name__}. Repair or remove it.")
+    return card
+
+
+def _organisms() -> list[Path]:
+    return sorted(path.parent for path in WEIGHTS.glob("*/config.json"))
+
+
+def _check_folder(path: Path, text: str) -> None:
+    """Refuse a folder that is no model, and say what it seems to be instead."""
+    if (path / "config.json").is_file():
+        return
+    if (path / "adapter_config.json").is_file():
+        raise ElicitError(
+            f"{one_line(text)} holds an adapter, not a model (no config.json). Load the model it was trained on; a "
+            "finished arm is loaded as a policy."
+        )
+    ggufs = sorted(path.glob("*.gguf"))
+    advice = f" Type the file itself: {ggufs[0]}" if ggufs else " Type a folder that holds config.json."
+    raise ElicitError(f"{one_line(text)} is not a model folder: it has no config.json.{advice}")
+
+
+def _looks_like_path(text: str) -> bool:
+    """A hub id has exactly one slash and no leading dot; these are no hub ids."""
+    return (
+        text.startswith((".", "/", "~", "\\"))
+        or text.endswith(("/", "\\"))
+        or text.count("/") > 1
+        or "\\" in text
+        or text.lower().endswith((".gguf", ".safetensors", ".bin", ".pt", ".json"))
+    )
+
+
+def _near(path: Path) -> str:
+    """A hint from the folder the path would be in."""
+    parent = path.parent
+    if not parent.is_dir():
+        return f" Neither does its folder, {parent}."
+    try:
+        siblings = [entry.name for entry in parent.iterdir() if entry.is_dir() or entry.suffix.lower() == ".gguf"]
+    except OSError:
+        return ""
+    near = did_you_mean(path.name, siblings)
+    return near or f" {parent} holds: {', '.join(sorted(siblings)[:20]) or '(no folders and no .gguf files)'}."

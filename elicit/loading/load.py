@@ -1,0 +1,203 @@
+"""Load a model by name: a transformers model and its tokenizer, both known by a hash.
+
+1. `catalog.resolve` finds where the name points.
+2. A hub id becomes a folder (the local cache, or a download if that was asked for); a .gguf file becomes a folder
+   (converted once, `gguf.converted`). From here on there are only folders.
+3. The folder is checked: a supported architecture, safetensors and never pickles, no remote code.
+4. Weights are read; a tensor that is missing is an error, not a random initialisation.
+5. The tokenizer gets a pad token of its own (`tokens.own_pad`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from elicit.errors import ElicitError, one_line, unknown
+from elicit.loading import architectures, catalog, gguf, hub
+from elicit.loading.catalog import Source
+from elicit.loading.hashes import tokenizer_hash, weights_hash
+from elicit.loading.tokens import own_pad
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in memory and what it is known by."""
+
+    hf: Any
+    """The transformers causal language model: eval mode, cache on."""
+    tokenizer: Any
+    """Its tokenizer, with a pad token that is neither BOS nor EOS. A sampler must ban `tokenizer.pad_token_id`."""
+    name: str
+    source: Source
+    weights_sha256: str
+    tokenizer_sha256: str
+    card: dict[str, Any] | None
+    """The organism's card; None for other models."""
+
+
+def load_transformers(
+    name: str | os.PathLike[str], *, dtype: str = "auto", device: str = "auto", download: bool = False
+) -> Loaded:
+    """Load an organism, folder, .gguf file or hub id.
+
+    Args:
+        name: what `catalog.resolve` understands.
+        dtype: "float32", "bfloat16", "float16", or "auto": float32 for organisms (stored as bfloat16, which is exact
+            in float32; at their size float32 is as fast and does not depend on the batch), else the file's own.
+        device: "cpu", "cuda", "cuda:1", or "auto": cuda if there is one.
+        download: allow the network for a hub id. Without it only the local cache is read.
+
+    Raises:
+        ElicitError: for anything that cannot be found, read or used, with what to type instead.
+    """
+    wanted = _dtype(dtype)
+    place = _device(device)
+    source = catalog.resolve(name)
+    if source.kind == "organism" and wanted == "auto":
+        wanted = torch.float32
+    folder = _folder(source, download=download)
+    hf = _read_model(folder, source.name, wanted)
+    tokenizer = read_tokenizer(folder, source.name)
+    own_pad(tokenizer, hf)
+    hf.config.use_cache = hf.generation_config.use_cache = True
+    hf = hf.to(place).eval()
+    return Loaded(
+        hf=hf,
+        tokenizer=tokenizer,
+        name=source.name,
+        source=source,
+        weights_sha256=weights_hash(hf),
+        tokenizer_sha256=tokenizer_hash(tokenizer),
+        card=catalog.read_card(folder) if source.kind in ("organism", "folder") else None,
+    )
+
+
+def _dtype(dtype: str) -> torch.dtype | str:
+    if dtype == "auto":
+        return dtype
+    if dtype not in DTYPES:
+        raise unknown("dtype", dtype, ["auto", *DTYPES])
+    return DTYPES[dtype]
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        raise unknown("device", device, ["auto", "cpu", "cuda", "cuda:0"]) from None
+    if place.type not in ("cpu", "cuda"):
+        raise unknown("device", device, ["auto", "cpu", "cuda", "cuda:0"])
+    count = torch.cuda.device_count()
+    if place.type == "cuda" and (place.index or 0) >= count:
+        raise ElicitError(f"device {device!r} is not there: torch sees {count} CUDA devices. Type: device='cpu'")
+    return place
+
+
+def _folder(source: Source, *, download: bool) -> Path:
+    """The folder with config.json, safetensors and tokenizer."""
+    if source.path is None:
+        return hub.cached_folder(source.name, download=download)
+    if source.kind == "gguf":
+        return gguf.converted(source.path)
+    return source.path
+
+
+def _read_model(folder: Path, name: str, dtype: torch.dtype | str) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ElicitError(f"cannot read the config.json of {name}: {one_line(error, 250)}") from error
+    architectures.layout(config.model_type, name=name)
+    if not any(folder.glob("*.safetensors")):
+        raise _no_safetensors(folder, name)
+    try:
+        with _no_progress_bar():
+            hf, report = AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=config,
+                dtype=dtype,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+    except Exception as error:  # safetensors and torch raise their own kinds for damaged or wrongly shaped files
+        raise ElicitError(f"cannot read the weights of {name} in {folder}: {one_line(error, 250)}") from error
+    _check_complete(report, name)
+    return hf
+
+
+def _check_complete(report: dict[str, Any], name: str) -> None:
+    """Transformers draws what is missing at random and goes on; we do not."""
+    missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+    if missing:
+        raise ElicitError(
+            f"the weights of {name} do not fit its config.json: {len(missing)} tensors are missing or of another "
+            f"shape, first {one_line(missing[0], 100)}. Get the files that belong together."
+        )
+    if report["unexpected_keys"]:
+        extra = sorted(report["unexpected_keys"])
+        warnings.warn(
+            f"{name}: {len(extra)} tensors of its files are not used by the model, first {one_line(extra[0], 100)}",
+            stacklevel=4,
+        )
+
+
+def read_tokenizer(folder: Path, name: str = "") -> Any:
+    """The tokenizer of a folder, as its tokenizer.json has it.
+
+    AutoTokenizer goes by the model's family for some architectures: in a folder with a Qwen2 config it puts Qwen2's
+    normaliser and splitting rule over whatever tokenizer.json says. It is left for folders without that file.
+
+    Raises:
+        ElicitError: if there is none that can be read. `name` is the model the message speaks of.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else AutoTokenizer
+    try:
+        return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # the tokenizers library raises bare Exception for damaged files
+        raise ElicitError(
+            f"cannot read a tokenizer for {name or 'the model'} in {folder}: {one_line(error, 250)} "
+            "Put its tokenizer.json and tokenizer_config.json there."
+        ) from error
+
+
+def _no_safetensors(folder: Path, name: str) -> ElicitError:
+    pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
+    if pickles:
+        return ElicitError(
+            f"{name} has its weights only as pickles ({', '.join(pickles[:3])}), which can run code when opened "
+            "and are never loaded. Convert them to safetensors where you trust them: "
+            "model.save_pretrained(FOLDER) with a recent transformers."
+        )
+    return ElicitError(f"{name} has no weights: there is no *.safetensors file in {folder}.")
+
+
+@contextlib.contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Loading an organism takes a tenth of a second; a bar for it is noise."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,78 @@
+"""How a policy turns logits into text: a frozen spec, and what comes out."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from elicit.errors import ElicitError
+from elicit.schema import Finish
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """Greedy by default. Filters apply in transformers' order: temperature, top-k, top-p, min-p."""
+
+    temperature: float = 0.0
+    """0 is greedy; above it, sampling from softmax(logits / temperature)."""
+    top_k: int | None = None
+    """Keep the k most probable tokens."""
+    top_p: float | None = None
+    """Keep the smallest set of tokens with at least this probability (nucleus sampling)."""
+    min_p: float | None = None
+    """Keep tokens with at least this fraction of the most probable token's probability (2407.01082)."""
+    max_new_tokens: int = 64
+    stop: tuple[str, ...] = ()
+    """Strings that end a completion; they are not part of its text."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stop", tuple(self.stop))
+        problems = [
+            (self.temperature >= 0, f"temperature is {self.temperature}; expected 0 (greedy) or more"),
+            (self.top_k is None or self.top_k >= 1, f"top_k is {self.top_k}; expected at least 1"),
+            (self.top_p is None or 0 < self.top_p <= 1, f"top_p is {self.top_p}; expected above 0 and at most 1"),
+            (self.min_p is None or 0 <= self.min_p <= 1, f"min_p is {self.min_p}; expected 0 to 1"),
+            (self.max_new_tokens >= 1, f"max_new_tokens is {self.max_new_tokens}; expected at least 1"),
+            (all(self.stop), "a stop string is empty"),
+            (
+                self.temperature > 0 or (self.top_k, self.top_p, self.min_p) == (None, None, None),
+                "top_k, top_p and min_p do nothing at temperature 0",
+            ),
+        ]
+        for fine, message in problems:
+            if not fine:
+                raise ElicitError(f"decoding: {message}.")
+
+    def replace(self, **changes: object) -> Decoding:
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+
+class Completion(NamedTuple):
+    """One sampled continuation of one prompt."""
+
+    tokens: tuple[int, ...]
+    """New tokens, the end token (if any) included."""
+    text: str
+    """Their text without special tokens, cut before the stop string."""
+    finish: Finish
+    """"eos": the model ended; "stop": a stop string appeared; "length": cut at the limit."""
+    logprobs: tuple[float, ...]
+    """log p of each chosen token under the untempered, unfiltered distribution, in nats."""
+    prompt_tokens: int
+    firings: int
+    """(position, edit) pairs the interventions touched in this row."""
+
+    @property
+    def finished(self) -> bool:
+        return self.finish != "length"
+
+
+class Request(NamedTuple):
+    """One prompt and the identities of the samples wanted from it."""
+
+    ids: tuple[int, ...]
+    keys: tuple[int, ...]
+    """One random-number key (`seeds.key`) per sample; greedy decoding ignores their values."""
+    forced: int = 0
+    """How many of the last `ids` are a forced opening: steering counts them as generated, not as prompt."""

@@ -1,0 +1,159 @@
+"""Teacher-forced scoring: log-probabilities of given completions, and KL between two ways of running a model.
+
+Sequences are padded on the right, where a causal model cannot see them, so no attention mask is needed; logits are
+computed from the hidden states in pieces, so that their memory stays bounded whatever the length and the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+
+from elicit.loading import architectures
+from elicit.sampling.engine import Engine
+from elicit.steering import padded_frame
+
+#: Tokens in one forward pass of the scorer.
+_TOKENS = 1 << 14
+
+
+class Scored(NamedTuple):
+    """A prompt and the completion to score."""
+
+    prompt: tuple[int, ...]
+    completion: tuple[int, ...]
+
+
+class _Packed(NamedTuple):
+    indices: list[int]
+    ids: Int[torch.Tensor, "batch pos"]
+    real: torch.Tensor
+    prompt_lengths: Int[torch.Tensor, " batch"]
+
+
+def logprobs(engine: Engine, sequences: Sequence[Scored], *, temperature: float = 1.0) -> list[list[float]]:
+    """log p of every completion token given what precedes it, in nats, in the order of `sequences`.
+
+    Steering that is active applies, with the prompt lengths of `sequences`.
+    """
+    scored: list[list[float]] = [[] for _ in sequences]
+    with torch.inference_mode():
+        for packed in _batches(engine, sequences):
+            hidden = _hidden(engine, packed)
+            for row, index in enumerate(packed.indices):
+                scored[index] = _row_logprobs(engine, hidden[row], sequences[index], temperature)
+    return scored
+
+
+class Divergence(NamedTuple):
+    """Mean KL per token of one sequence, in nats, both ways."""
+
+    base_arm: float
+    """KL(base || arm)."""
+    arm_base: float
+    """KL(arm || base)."""
+    tokens: int
+
+
+def divergences(
+    engine: Engine,
+    sequences: Sequence[Scored],
+    base: Callable[[], AbstractContextManager[object]],
+    arm: Callable[[], AbstractContextManager[object]],
+) -> list[Divergence]:
+    """KL both ways between two conditions of one model, over the completion tokens of every sequence.
+
+    Args:
+        base, arm: open a context in which the model is run (weights, adapter, steering).
+    """
+    found: list[Divergence | None] = [None for _ in sequences]
+    with torch.inference_mode():
+        for packed in _batches(engine, sequences, vocabulary_matters=True):
+            with base():
+                left = _completion_logprobs(engine, packed, sequences)
+            with arm():
+                right = _completion_logprobs(engine, packed, sequences)
+            for index, p, q in zip(packed.indices, left, right, strict=True):
+                forward = float((p.exp() * (p - q)).sum(-1).mean())
+                backward = float((q.exp() * (q - p)).sum(-1).mean())
+                found[index] = Divergence(max(forward, 0.0), max(backward, 0.0), len(p))
+    return [divergence for divergence in found if divergence is not None]
+
+
+def head(engine: Engine, hidden: Float[torch.Tensor, "pos d_model"]) -> Float[torch.Tensor, "pos vocab"]:
+    """Logits of final hidden states, as the model's own forward computes them (float32)."""
+    logits: torch.Tensor = architectures.lm_head(engine.hf)(hidden)
+    cap = getattr(engine.hf.config.get_text_config(decoder=True), "final_logit_softcapping", None)
+    if cap is not None:
+        logits = torch.tanh(logits / cap) * cap
+    logits = logits.float()
+    if engine.banned_ids:
+        banned = torch.tensor(engine.banned_ids, device=logits.device)
+        logits = logits.index_fill(1, banned, -1e9)  # finite, so that KL has no inf - inf
+    return logits
+
+
+def _batches(engine: Engine, sequences: Sequence[Scored], *, vocabulary_matters: bool = False) -> Iterator[_Packed]:
+    for i, sequence in enumerate(sequences):
+        if not sequence.prompt or not sequence.completion:
+            raise ValueError(f"sequence {i} has an empty prompt or completion; scoring needs a token on both sides")
+    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i].prompt) + len(sequences[i].completion))
+    vocabulary = engine.hf.config.get_text_config(decoder=True).vocab_size
+    budget = min(_TOKENS, max(1, engine.logit_budget // vocabulary)) if vocabulary_matters else _TOKENS
+    batch: list[int] = []
+    for index in order:
+        width = len(sequences[index].prompt) + len(sequences[index].completion)
+        if batch and (len(batch) + 1) * width > budget:
+            yield _pack(engine, sequences, batch)
+            batch = []
+        batch.append(index)
+    if batch:
+        yield _pack(engine, sequences, batch)
+
+
+def _pack(engine: Engine, sequences: Sequence[Scored], indices: list[int]) -> _Packed:
+    rows = [[*sequences[i].prompt, *sequences[i].completion] for i in indices]
+    width = max(map(len, rows))
+    ids = torch.full((len(rows), width), engine.pad_id)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row)
+    real = torch.arange(width) < torch.tensor([len(row) for row in rows])[:, None]
+    return _Packed(indices, ids, real, torch.tensor([len(sequences[i].prompt) for i in indices]))
+
+
+def _hidden(engine: Engine, packed: _Packed) -> Float[torch.Tensor, "batch pos d_model"]:
+    """Final hidden states (after the last norm)."""
+    engine.clock.explicit = padded_frame(packed.real, packed.prompt_lengths)
+    try:
+        out = engine.hf.base_model(input_ids=packed.ids.to(engine.hf.device), use_cache=False)
+    finally:
+        engine.clock.explicit = None
+    return out.last_hidden_state  # type: ignore[no-any-return]
+
+
+def _row_logprobs(engine: Engine, hidden: torch.Tensor, sequence: Scored, temperature: float) -> list[float]:
+    first = len(sequence.prompt) - 1
+    targets = torch.tensor(sequence.completion, device=hidden.device)
+    states = hidden[first : first + len(targets)]
+    vocabulary = engine.hf.config.get_text_config(decoder=True).vocab_size
+    piece = max(1, engine.logit_budget // vocabulary)
+    scored: list[float] = []
+    for start in range(0, len(targets), piece):
+        logits = head(engine, states[start : start + piece]) / temperature
+        picked = logits.gather(1, targets[start : start + piece, None])[:, 0]
+        scored += (picked - logits.logsumexp(-1)).tolist()
+    return scored
+
+
+def _completion_logprobs(engine: Engine, packed: _Packed, sequences: Sequence[Scored]) -> list[torch.Tensor]:
+    """For every row, log p over the vocabulary at each completion token: [completion vocab]."""
+    hidden = _hidden(engine, packed)
+    found = []
+    for row, index in enumerate(packed.indices):
+        first, length = len(sequences[index].prompt) - 1, len(sequences[index].completion)
+        found.append(head(engine, hidden[row, first : first + length]).log_softmax(-1))
+    return found

@@ -1,0 +1,78 @@
+"""The records that pass between rungs: estimates and rows. Plain data, no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Finish = Literal["eos", "stop", "length"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured figure with its sample size and interval. The three-number habit."""
+
+    value: float
+    n: int
+    """Number of independent units behind the figure (problems, unless said otherwise)."""
+    ci: tuple[float, float] | None
+    """95 % interval, or None where none can be given (never a zero-width stand-in)."""
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"value", "n", "ci"}` with NaN as null."""
+        ci = None if self.ci is None else [number(bound) for bound in self.ci]
+        return {"value": number(self.value), "n": self.n, "ci": ci}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Estimate:
+        ci = data["ci"]
+        value = math.nan if data["value"] is None else float(data["value"])
+        return cls(value, int(data["n"]), None if ci is None else (float(ci[0]), float(ci[1])))
+
+    def __str__(self) -> str:
+        if self.ci is None:
+            return f"{self.value:.3f} (n={self.n})"
+        return f"{self.value:.3f} [{self.ci[0]:.3f}, {self.ci[1]:.3f}] (n={self.n})"
+
+
+def number(value: float | None) -> float | None:
+    """A float for JSON: None for what is not known (NaN, infinities), never 0 in its place."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One completion of one problem by one policy, judged. Rows are append-only; everything printed comes from them."""
+
+    task: str
+    problem: str
+    """Problem id: a stable hash of the problem's content."""
+    sample: int
+    """0 is the policy's own answer; higher numbers are further samples at temperature 1."""
+    kind: Literal["answer", "sample", "off_target"]
+    """`answer`: the policy as it would be used. `sample`: a draw at T=1 for pass@k. `off_target`: another task."""
+    prompt_hash: str
+    completion: str
+    tokens: int
+    """Tokens generated for this row, rejected and outvoted ones included."""
+    finished: bool
+    """Ended by itself (end token or stop string) rather than cut at the limit."""
+    answer: str | None
+    correct: bool
+    has_trace: bool
+    trace_valid: bool | None
+    """Whether every step of the trace is right; None where the task cannot check it."""
+    seed: int
+    firings: int
+    """How many (position, edit) pairs the intervention touched."""
+    prompt_tokens: int
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Row:
+        """Raises TypeError on missing or foreign fields."""
+        return cls(**data)

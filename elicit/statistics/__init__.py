@@ -1,0 +1,39 @@
+"""Intervals, paired tests and curves: numpy and scipy only.
+
+Score arrays have shape (seeds, problems), entries 0/1 or fractions, NaN for missing; arms of a comparison share their
+columns, and a deterministic arm has one row. Bad arrays raise ValueError: they are faults of the caller, not input.
+"""
+
+from elicit.statistics.gap import Gap, gap_recovered
+from elicit.statistics.intervals import level, mean, wilson
+from elicit.statistics.paired import Difference, difference, holm, sign_flip
+from elicit.statistics.passk import (
+    crossover,
+    guesser,
+    majority,
+    majority_at_k,
+    pass_at_k,
+    pass_at_k_curve,
+    solved_only,
+)
+from elicit.statistics.power import minimum_detectable_effect
+
+__all__ = [
+    "Difference",
+    "Gap",
+    "crossover",
+    "difference",
+    "gap_recovered",
+    "guesser",
+    "holm",
+    "level",
+    "majority",
+    "majority_at_k",
+    "mean",
+    "minimum_detectable_effect",
+    "pass_at_k",
+    "pass_at_k_curve",
+    "sign_flip",
+    "solved_only",
+    "wilson",
+]

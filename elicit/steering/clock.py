@@ -1,0 +1,132 @@
+"""Where each token of the forward pass in progress stands.
+
+Steering needs the absolute position of every token and the number of prompt tokens of every row. The sampler and the
+scorer know both and set a `Frame` before each forward pass. When somebody else calls the model (transformers'
+`generate`, a trainer, the bridge), the frame is derived from the call's own arguments (2D attention mask, else position
+ids, else the cache's length) and the prompt lengths that were passed to `steer`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+
+from elicit.errors import ElicitError
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Offsets of one forward pass of shape [batch, pos]."""
+
+    shape: tuple[int, int]
+    low: int
+    """Smallest offset in the pass. With `high`, lets an edit outside its window return at once."""
+    high: int
+    offsets: Int[torch.Tensor, "batch pos"] | None
+    """None where every row is at the same offset (`low == high`)."""
+    real: Bool[torch.Tensor, "batch pos"] | None
+    """False at padding; None where nothing is padding."""
+    rows: np.ndarray | None = None
+    """Index of each batch row in `ledger`."""
+    ledger: np.ndarray | None = None
+    """Firings per row, counted up by the hooks."""
+
+    def count(self, touched: torch.Tensor | int) -> int:
+        """Note firings: `touched` is a mask [batch, pos], or the number of positions touched in every row."""
+        if isinstance(touched, int):
+            per_row: Any = touched
+            total = touched * self.shape[0]
+        else:
+            per_row = touched.sum(dim=1).cpu().numpy()
+            total = int(per_row.sum())
+        if self.ledger is not None and self.rows is not None:
+            self.ledger[self.rows] += per_row
+        return total
+
+
+def padded_frame(
+    real: Bool[torch.Tensor, "batch pos"],
+    prompt_lengths: Int[torch.Tensor, " batch"],
+    *,
+    start: Int[torch.Tensor, " batch"] | None = None,
+    rows: np.ndarray | None = None,
+    ledger: np.ndarray | None = None,
+) -> Frame:
+    """The frame of a padded batch whose rows start at absolute position `start` (default 0)."""
+    positions = real.long().cumsum(1) - 1
+    if start is not None:
+        positions = positions + start[:, None]
+    offsets = positions - (prompt_lengths.to(real.device)[:, None] - 1)
+    seen = offsets[real]
+    low, high = (int(seen.min()), int(seen.max())) if seen.numel() else (0, -1)
+    has_padding = not bool(real.all())
+    shape = (real.shape[0], real.shape[1])
+    return Frame(shape, low, high, offsets, real if has_padding else None, rows, ledger)
+
+
+def step_frame(offset: int, rows: np.ndarray, ledger: np.ndarray) -> Frame:
+    """The frame of one decoding step, in which every row is at the same offset."""
+    return Frame((len(rows), 1), offset, offset, None, None, rows, ledger)
+
+
+def spread_frame(offsets: Int[torch.Tensor, " batch"], rows: np.ndarray, ledger: np.ndarray) -> Frame:
+    """The frame of one decoding step whose rows are at different offsets (forced openings of different lengths)."""
+    shape = (len(rows), 1)
+    return Frame(shape, int(offsets.min()), int(offsets.max()), offsets[:, None], None, rows, ledger)
+
+
+class Clock:
+    """Holds the frame of the pass in progress for one model. `explicit` frames win over derived ones."""
+
+    def __init__(self) -> None:
+        self.explicit: Frame | None = None
+        self.derived: Frame | None = None
+        self.prompt_lengths: Int[torch.Tensor, " batch"] | None = None
+
+    @property
+    def frame(self) -> Frame | None:
+        return self.explicit or self.derived
+
+    def observe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Derive the frame from a decoder's call arguments (used as a forward pre-hook)."""
+        if self.explicit is not None:
+            return
+        tokens = kwargs.get("input_ids", args[0] if args else None)
+        if tokens is None:
+            tokens = kwargs["inputs_embeds"]
+        batch, length = tokens.shape[:2]
+        mask, position_ids = kwargs.get("attention_mask"), kwargs.get("position_ids")
+        if isinstance(mask, torch.Tensor) and mask.ndim == 2:
+            # A mask [batch, cached + new], or [batch, new] when nothing was cached before it.
+            real = mask.to(torch.bool)
+            positions = (real.long().cumsum(1) - 1)[:, -length:]
+            real = real[:, -length:]
+        else:
+            real = torch.ones(batch, length, dtype=torch.bool, device=tokens.device)
+            if isinstance(position_ids, torch.Tensor):
+                positions = position_ids.expand(batch, length)
+            else:
+                cache = kwargs.get("past_key_values")
+                past = int(cache.get_seq_length()) if cache is not None else 0
+                positions = torch.arange(past, past + length, device=tokens.device).expand(batch, length)
+        self.derived = self._derive(positions, real)
+
+    def _derive(self, positions: torch.Tensor, real: torch.Tensor) -> Frame:
+        batch = positions.shape[0]
+        lengths = self.prompt_lengths
+        if lengths is None:
+            lengths = torch.ones(batch, dtype=torch.long)  # offsets are then absolute positions; only `all` may ask
+        elif lengths.numel() not in (1, batch):
+            raise ElicitError(
+                f"steer: prompt_lengths has {lengths.numel()} entries, but the forward pass has {batch} rows. "
+                "Pass one length for every row (repeat them when each prompt is sampled several times), or one number."
+            )
+        offsets = positions - (lengths.to(positions.device).expand(batch)[:, None] - 1)
+        seen = offsets[real]
+        low, high = (int(seen.min()), int(seen.max())) if seen.numel() else (0, -1)
+        shape = (batch, positions.shape[1])
+        return Frame(shape, low, high, offsets, None if bool(real.all()) else real)

@@ -1,0 +1,147 @@
+"""Apply edits with forward hooks on decoder layers.
+
+Nothing is attached for good: `steer` is a context manager that owns only its own handles, nests, and raises if one of
+its edits never touched a forward pass. Hooks see plain tensors and tuples alike, choose positions by absolute position
+(see `clock`), and let gradients through, so a trainable vector can be steered by the same path (`Edit`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import nn
+
+from elicit.errors import ElicitError
+from elicit.steering.clock import Clock, Frame
+from elicit.steering.positions import Positions, parse
+from elicit.steering.spec import Steering
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What a hook applies: `h + weight(position) * delta(h)` at the output of one layer."""
+
+    layer: int
+    positions: Positions
+    delta: Callable[[Float[torch.Tensor, "batch pos d_model"]], torch.Tensor]
+    """Gives [d_model] or [batch pos d_model]. May hold parameters: gradients flow."""
+    label: str
+
+
+def as_edit(steering: Steering) -> Edit:
+    """The edit of a spec. The direction follows the residual to its device, once per device."""
+    placed: dict[torch.device, torch.Tensor] = {}
+
+    def delta(h: torch.Tensor) -> torch.Tensor:
+        if h.device not in placed:
+            placed[h.device] = steering.direction.to(h.device)
+        return steering.delta(placed[h.device], h)
+
+    return Edit(steering.layer, parse(steering.positions), delta, str(steering))
+
+
+class Firings:
+    """How many (position, edit) pairs each edit has touched so far."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self.labels = list(labels)
+        self.counts = [0] * len(labels)
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts)
+
+    def __repr__(self) -> str:
+        return "Firings(" + ", ".join(f"{n} x {label}" for label, n in zip(self.labels, self.counts, strict=True)) + ")"
+
+
+@contextmanager
+def steer(
+    decoder: nn.Module,
+    layers: Sequence[nn.Module],
+    clock: Clock,
+    edits: Sequence[Edit],
+    *,
+    prompt_lengths: Sequence[int] | int | None = None,
+) -> Iterator[Firings]:
+    """Apply `edits` while the context is open.
+
+    Args:
+        decoder: the module whose call arguments tell positions (the stack below the LM head).
+        layers: its decoder layers, in order.
+        clock: the model's clock.
+        edits: applied in the given order at each layer; contexts nest, the outer one first.
+        prompt_lengths: real prompt tokens of each row, for callers that are not the lab's sampler or scorer.
+
+    Raises:
+        ElicitError: a layer that does not exist, or (on a clean exit) an edit that never touched a forward pass.
+    """
+    for edit in edits:
+        if not 0 <= edit.layer < len(layers):
+            raise ElicitError(f"steer: layer {edit.layer} does not exist. Layers are 0 to {len(layers) - 1}.")
+    firings = Firings([edit.label for edit in edits])
+    before = clock.prompt_lengths
+    if prompt_lengths is not None:
+        clock.prompt_lengths = torch.as_tensor(prompt_lengths, dtype=torch.long).reshape(-1)
+    handles = [decoder.register_forward_pre_hook(lambda _, args, kwargs: clock.observe(args, kwargs), with_kwargs=True)]
+    handles += [
+        layers[edit.layer].register_forward_hook(_hook(edit, i, clock, firings)) for i, edit in enumerate(edits)
+    ]
+    try:
+        yield firings
+    finally:
+        for handle in handles:
+            handle.remove()
+        clock.prompt_lengths = before
+        clock.derived = None
+    silent = [label for label, n in zip(firings.labels, firings.counts, strict=True) if n == 0]
+    if silent:
+        raise ElicitError(
+            f"steer: this edit never touched a forward pass: {silent[0]}. Run the model inside the context, with "
+            "prompts and lengths that reach the edit's positions."
+        )
+
+
+def _hook(edit: Edit, index: int, clock: Clock, firings: Firings) -> Callable[..., Any]:
+    def hook(module: nn.Module, args: Any, output: Any) -> Any:
+        frame = clock.frame
+        h = output[0] if isinstance(output, tuple) else output
+        if frame is None or frame.shape != tuple(h.shape[:2]):
+            raise RuntimeError(
+                f"steering lost track of positions: the layer gave {tuple(h.shape)}, the pass announced "
+                f"{frame.shape if frame else None}"
+            )
+        if edit.positions.needs_prompt_length and clock.explicit is None and clock.prompt_lengths is None:
+            raise ElicitError(
+                f"steer: positions {edit.positions.text!r} need the number of prompt tokens of each row. "
+                "Sample through the lab (model.sample), or pass prompt_lengths= to steer."
+            )
+        if not edit.positions.touches(frame.low, frame.high):
+            return None
+        edited, touched = _apply(edit, frame, h)
+        firings.counts[index] += frame.count(touched)
+        return (edited, *output[1:]) if isinstance(output, tuple) else edited
+
+    return hook
+
+
+def _apply(edit: Edit, frame: Frame, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | int]:
+    """(edited residual, mask of touched positions or their number per row)."""
+    delta = edit.delta(h)
+    if frame.real is None and edit.positions.covers(frame.low, frame.high):
+        if not edit.positions.decays:
+            return h + delta, frame.shape[1]
+        if frame.offsets is None:
+            return h + edit.positions.weight(frame.low) * delta, frame.shape[1]
+    assert frame.offsets is not None
+    weights = edit.positions.weights(frame.offsets.to(h.device))
+    touched = weights != 0
+    if frame.real is not None:
+        touched &= frame.real.to(h.device)
+    # torch.where keeps whatever stands at untouched positions bit for bit, NaN at padding included.
+    return torch.where(touched[..., None], h + weights[..., None].to(h.dtype) * delta, h), touched

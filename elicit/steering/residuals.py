@@ -1,0 +1,93 @@
+"""Reading the residual stream: activations at chosen positions, and the norm that strengths are measured in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import nn
+
+_TOKENS = 1 << 13
+
+
+class Norms(NamedTuple):
+    """Median residual norm after each layer, over the tokens of a stated text."""
+
+    medians: tuple[float, ...]
+    tokens: int
+    text_sha256: str
+
+
+def residuals_at(
+    hf: Any, layers: Sequence[nn.Module], sequences: Sequence[Sequence[int]], positions: Sequence[int]
+) -> Float[torch.Tensor, "layer sequence d_model"]:
+    """The residual after every layer at one absolute position of every sequence, in float32 on the CPU."""
+    found: list[torch.Tensor | None] = [None] * len(sequences)
+    for indices, caught, _ in _passes(hf, layers, sequences):
+        at = torch.tensor([positions[i] for i in indices], device=caught.device)
+        picked = caught[:, torch.arange(len(indices), device=caught.device), at].float().cpu()
+        for row, index in enumerate(indices):
+            found[index] = picked[:, row]
+    return torch.stack([row for row in found if row is not None], dim=1)
+
+
+def residual_norms(hf: Any, layers: Sequence[nn.Module], sequences: Sequence[Sequence[int]]) -> Norms:
+    """Median residual norm after every layer, leaving out the first two tokens of each sequence and padding.
+
+    The first token's norm is an outlier in real models (attention sinks), by a factor of 60 or more.
+
+    Raises:
+        ValueError: if no sequence is longer than two tokens.
+    """
+    norms: list[torch.Tensor] = []
+    for _, caught, real in _passes(hf, layers, sequences):
+        real[:, :2] = False
+        norms.append(caught.float().norm(dim=-1)[:, real].cpu())
+    gathered = torch.cat(norms, dim=1) if norms else torch.zeros(len(layers), 0)
+    if gathered.shape[1] == 0:
+        raise ValueError("residual norms need a text of more than two tokens")
+    digest = hashlib.sha256(str([list(sequence) for sequence in sequences]).encode()).hexdigest()
+    return Norms(tuple(gathered.median(dim=1).values.tolist()), gathered.shape[1], digest)
+
+
+def _passes(
+    hf: Any, layers: Sequence[nn.Module], sequences: Sequence[Sequence[int]]
+) -> Iterator[tuple[list[int], Float[torch.Tensor, "layer batch pos d_model"], torch.Tensor]]:
+    """(sequence indices, residuals after every layer, real-token mask) of right-padded batches."""
+    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
+    per_token = len(layers)
+    while order:
+        width = len(sequences[order[-1]])
+        count = max(1, _TOKENS // (width * per_token) * 4)
+        indices, order = order[-count:], order[:-count]
+        ids = torch.zeros(len(indices), width, dtype=torch.long)
+        real = torch.zeros(len(indices), width, dtype=torch.bool)
+        for row, index in enumerate(indices):
+            ids[row, : len(sequences[index])] = torch.tensor(list(sequences[index]))
+            real[row, : len(sequences[index])] = True
+        with torch.inference_mode(), _caught(layers) as caught:
+            hf.base_model(input_ids=ids.to(hf.device), use_cache=False)
+        yield indices, torch.stack([caught[i] for i in range(len(layers))]), real
+
+
+@contextmanager
+def _caught(layers: Sequence[nn.Module]) -> Iterator[dict[int, torch.Tensor]]:
+    """Collects what each layer puts out."""
+    caught: dict[int, torch.Tensor] = {}
+
+    def hook(i: int) -> Any:
+        def catch(module: nn.Module, args: Any, output: Any) -> None:
+            caught[i] = (output[0] if isinstance(output, tuple) else output).detach()
+
+        return catch
+
+    handles = [layer.register_forward_hook(hook(i)) for i, layer in enumerate(layers)]
+    try:
+        yield caught
+    finally:
+        for handle in handles:
+            handle.remove()

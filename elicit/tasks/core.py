@@ -1,0 +1,145 @@
+"""What a task is: problems by (split, seed), and a verifier that serves evaluation, reward and filtering alike.
+
+Two implementations exist: `generated.GeneratedTask` (a `Family` of problems that a program draws and solves) and
+`jsonl.JsonlTask` (the user's own file). Both satisfy `Task`. Problems are plain data; verifying never evaluates model
+output as code and is total: any string gets a `Verdict` in bounded time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol, get_args
+
+from elicit.errors import ElicitError, one_line, unknown
+
+Split = Literal["train", "select", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+#: Share of the hash space each split owns. Fixed for good: moving a bound would leak shipped organisms' test problems.
+_SELECT_FROM, _TEST_FROM = 0.80, 0.90
+
+
+class Verdict(NamedTuple):
+    """What the verifier says of one completion."""
+
+    answer: str | None
+    """Canonical answer found in the completion, or None."""
+    correct: bool
+    has_trace: bool
+    """The completion shows worked steps (form, not correctness)."""
+    trace_valid: bool | None
+    """Every step is right and leads to the answer; None where traces cannot be checked."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem, as plain data."""
+
+    id: str
+    """Stable hash of the content: equal content has an equal id whatever the parameters of the task."""
+    prompt: str
+    answer: str
+    cue_prompt: str | None = None
+    """The same problem under the condition that is known to bring the ability out."""
+    opening: str | None = None
+    """The first characters of a worked solution up to (not including) the first computed symbol."""
+    group: str | None = None
+    content: Any = None
+    """The family's own data; opaque to everybody else."""
+
+
+class Noisy(NamedTuple):
+    """A solution with one planted error (or none), and what a critic would say of it."""
+
+    text: str
+    """The candidate solution, in the form of a worked solution."""
+    correct: bool
+    error: str | None
+    """Type of the planted error: "calculation", "copy", "skip", "answer"; None if the solution is right."""
+    step: int | None
+    """1-based step the error sits in; None if there is none."""
+    critique: str
+    """Critique ending in a verdict, written by a program that knows the worked solution."""
+
+
+class Task(Protocol):
+    """The interface every task satisfies.
+
+    >>> task = elicit.tasks.get("addition")  # doctest: +SKIP
+    >>> task.problems("test", n=1)[0].prompt  # doctest: +SKIP
+    'Q:47+38\\nA:'
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def stop(self) -> tuple[str, ...]: ...
+    @property
+    def max_new_tokens(self) -> int: ...
+    @property
+    def answer_space(self) -> int | None:
+        """Number of answers a uniform guesser would choose from; None if unbounded."""
+        ...
+
+    def problems(self, split: Split, n: int | None = None, seed: int = 0) -> list[Problem]: ...
+    def prompts(self, split: Split, n: int | None = None, seed: int = 0) -> list[str]: ...
+    def verify(self, problem: Problem, completion: str) -> Verdict: ...
+    def worked(self, problem: Problem) -> str | None:
+        """A right worked solution, as a model would write it; None if the task has none."""
+        ...
+
+    def direct(self, problem: Problem) -> str:
+        """The bare answer, as a model would write it."""
+        ...
+
+    def noisy(self, problem: Problem, seed: int = 0) -> Noisy | None: ...
+
+
+def content_id(family: str, key: str) -> str:
+    """Stable id of a problem: 16 hex digits of the hash of its canonical content."""
+    return hashlib.blake2b(f"{family}\x1f{key}".encode(), digest_size=8).hexdigest()
+
+
+def split_of(problem_id: str) -> Split:
+    """The split a problem belongs to: by its id alone, so splits are disjoint whatever the parameters.
+
+    The id is hashed once more, so that a user's own ids ("1", "2", ...) spread as well as ours.
+    """
+    digest = hashlib.blake2b(problem_id.encode(), digest_size=8, person=b"elicit.split").digest()
+    place = int.from_bytes(digest, "little") / 2**64
+    if place < _SELECT_FROM:
+        return "train"
+    return "select" if place < _TEST_FROM else "test"
+
+
+def check_split(split: str) -> Split:
+    """Raises ElicitError for an unknown split."""
+    for known in SPLITS:
+        if split == known:
+            return known
+    raise unknown("split", split, SPLITS)
+
+
+def check_count(task: str, n: int) -> int:
+    """Raises ElicitError unless `n` can be a number of problems."""
+    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+        given = one_line(repr(n), 60)
+        raise ElicitError(f"task {task!r}: {given} problems were asked for; expected a whole number from 0.")
+    return n
+
+
+def too_few(
+    task: str,
+    split: str,
+    wanted: int,
+    found: int,
+    *,
+    pool: str = "with these parameters",
+    remedy: str = "widen the parameters",
+) -> ElicitError:
+    """The error for a pool that is smaller than what was asked of it; `pool` and `remedy` word it for the task."""
+    return ElicitError(
+        f"task {task!r}, split {split!r}: {wanted} different problems were asked for, but only {found} could be found "
+        f"{pool}. Ask for at most {found}, or {remedy}."
+    )

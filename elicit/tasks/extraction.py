@@ -1,0 +1,149 @@
+"""Finding the answer in free text, in bounded time.
+
+A user's pattern could backtrack for ages. So it only sees the last `TAIL` characters, it must pass a few texts that
+such patterns choke on before it is accepted, and each search is given `SECONDS` (of processor time, counted by the
+`regex` package, since the standard library's `re` cannot be stopped). A search that runs out has found nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from elicit.errors import ElicitError, one_line
+
+TAIL = 4_000
+SECONDS = 1.0
+#: Longest pattern, answer and number, in characters.
+_PATTERN, _ANSWER, _DIGITS = 500, 1_000, 80
+#: A completion this short, on one line, may be an answer and nothing else.
+_BARE = 80
+_WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
+_IN_TEXT = re.compile(rf"(?:(?<![\w)\]])[-+])?(?:{_WHOLE}(?:\.[0-9]+)?|(?<![\w.])\.[0-9]+)")
+_NUMBER = re.compile(r"([-+]?)([0-9]{1,3}(?:,[0-9]{3})+|[0-9]*)(?:\.([0-9]*))?")
+_EQUATION = re.compile(r"[0-9][ )]*=")
+_PIECES = re.compile(r"\n|[.!?][ \t]")
+
+
+class Reader(NamedTuple):
+    """Reads completions for one right answer."""
+
+    given: str
+    """The right answer as the file has it."""
+    pattern: str | None
+
+    @property
+    def gold(self) -> str:
+        """The right answer, canonical."""
+        return canonical(self.given)
+
+    @property
+    def numeric(self) -> bool:
+        return number(self.given) is not None
+
+    def unusable(self) -> str | None:
+        """Why no completion could ever give this answer, None if one could."""
+        if len(self.given) > _ANSWER:
+            return f"is longer than {_ANSWER} characters"
+        if not self.pattern and "\n" in self.given.strip():
+            return "has several lines, which needs an answer_pattern"
+        return None
+
+    def answer(self, completion: str) -> str | None:
+        """The canonical answer of a completion, None if there is none. Total.
+
+        With a pattern its last match counts; where it matches nothing, a completion that is nothing but an answer (a
+        number where the right answer is one, else one short line) needs no mark.
+        """
+        text = completion[-TAIL:]
+        if self.pattern is not None:
+            return self._marked(self.pattern, text)
+        if self.numeric:
+            found = _IN_TEXT.findall(text.replace("−", "-"))
+            return number(found[-1]) if found else None
+        lines = [line for line in text.split("\n") if line.strip()]
+        return canonical(lines[-1]) if lines else None
+
+    def _marked(self, pattern: str, text: str) -> str | None:
+        try:
+            found = [group for group in _compiled(pattern).findall(text, timeout=SECONDS) if group.strip()]
+        except (TimeoutError, MemoryError):
+            return None
+        if found:
+            return canonical(found[-1])
+        bare = text.strip()
+        if self.numeric or not bare or len(bare) > _BARE or "\n" in bare:
+            return number(bare)
+        return canonical(bare)
+
+    def has_trace(self, completion: str) -> bool:
+        """Two or more sentences or lines, or an equation."""
+        text = completion[-TAIL:]
+        pieces = [piece for piece in _PIECES.split(text) if piece.strip()]
+        return len(pieces) > 1 or _EQUATION.search(text) is not None
+
+
+def canonical(text: str) -> str:
+    """Numbers in their shortest form, other text with its white space folded."""
+    value = number(text)
+    return " ".join(text.split()) if value is None else value
+
+
+def number(text: str) -> str | None:
+    """The shortest form of a decimal number (`1,000` -> `1000`, `3.0` -> `3`), None if the text is not one."""
+    text = text.strip()
+    match = _NUMBER.fullmatch(text.replace("−", "-")) if len(text) <= _DIGITS else None
+    if match is None or not any(character.isdigit() for character in text):
+        return None
+    sign, whole, part = match.groups(default="")
+    whole, part = whole.replace(",", "").lstrip("0") or "0", part.rstrip("0")
+    value = f"{whole}.{part}" if part else whole
+    return f"-{value}" if sign == "-" and value != "0" else value
+
+
+# --- patterns ----------------------------------------------------------------------------------------------------
+
+#: Texts that a pattern which can backtrack without end is likely to choke on.
+_HOSTILE = tuple(
+    piece * (TAIL // len(piece)) + "\x00" for piece in ("1", "a", " ", "1 ", "a ", "1,", "x1.", "=", "a\n")
+)
+
+
+def check_pattern(pattern: object) -> None:
+    """Raises ElicitError unless `pattern` is None or a regular expression with one group that ends in time."""
+    if pattern is None:
+        return
+    if not isinstance(pattern, str) or not 0 < len(pattern) <= _PATTERN:
+        raise _bad(pattern, f"expected a regular expression of 1 to {_PATTERN} characters")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            groups = re.compile(pattern).groups
+            groups = max(groups, _compiled(pattern).groups)
+    except (re.error, _regex().error, ValueError, OverflowError, RecursionError, MemoryError) as error:
+        raise _bad(pattern, f"not a regular expression ({one_line(error, 100)})") from None
+    if groups != 1:
+        raise _bad(pattern, f"expected one group (...) around the answer, found {groups}; use (?:...) elsewhere")
+    for text in _HOSTILE:
+        try:
+            _compiled(pattern).findall(text, timeout=SECONDS / 4)
+        except (TimeoutError, MemoryError):
+            reason = "it can backtrack without end; avoid a repeat within a repeat, such as (a+)+"
+            raise _bad(pattern, reason) from None
+
+
+def _bad(pattern: object, reason: str) -> ElicitError:
+    return ElicitError(f"task 'jsonl': answer_pattern is {one_line(repr(pattern), 80)}: {reason}.")
+
+
+@lru_cache(maxsize=64)
+def _compiled(pattern: str) -> Any:
+    return _regex().compile(pattern)
+
+
+def _regex() -> Any:
+    import regex  # type: ignore[import-untyped]
+
+    return regex

@@ -1,0 +1,32 @@
+"""Neutral text: plain sentences from a small grammar, with no task in them.
+
+Side effects of an intervention (KL, perplexity) are measured on it. The organisms' corpora contain such sentences, so
+it is in distribution for them; for a real model it is easy English. Held-out text is drawn from other identities.
+"""
+
+from __future__ import annotations
+
+from elicit import seeds
+
+_NOUNS = "fox dog bird boat king lamp tree road bell door hill song farm moon coat ship".split()
+_ADJECTIVES = "old red small quiet dark warm slow green young bright".split()
+_VERBS = "saw found left met passed heard liked kept knew lost".split()
+_PLACES = "by the river,near the town,in the snow,at dawn,after dinner,on the hill".split(",")
+
+
+def sentence(*identity: object) -> str:
+    """One sentence by identity."""
+    random = seeds.generator("neutral", *identity)
+
+    def pick(words: list[str]) -> str:
+        return words[int(random.integers(len(words)))]
+
+    def phrase() -> str:
+        return f"the {pick(_ADJECTIVES)} {pick(_NOUNS)}"
+
+    return f"{phrase()} {pick(_VERBS)} {phrase()} {pick(_PLACES)}."
+
+
+def held_out(n: int, seed: int = 0) -> list[str]:
+    """`n` sentences that no corpus draws (another identity)."""
+    return [sentence("held out", seed, i) for i in range(n)]

@@ -1,0 +1,14 @@
+"""Base models around tiny random transformers models."""
+
+from __future__ import annotations
+
+from elicit.loading.catalog import Source
+from elicit.loading.load import Loaded
+from elicit.model import BaseModel
+from tests.support.tiny import tiny
+
+
+def tiny_model(arch: str = "llama", seed: int = 0) -> BaseModel:
+    hf, tokenizer = tiny(arch, seed=seed)
+    loaded = Loaded(hf, tokenizer, f"tiny-{arch}", Source("folder", f"tiny-{arch}", None), "w", "t", None)
+    return BaseModel(loaded)
