@@ -1,0 +1,170 @@
+"""`elicit.compare`: a comparison from Python, with the results as tables.
+
+results = elicit.compare("cued", "addition", arms=["base", "sft", "mean_steering"], seeds=3)
+results                          # table; in a notebook also the forest plot
+results.to_df()                  # one row per model and arm
+results.flips("base", "sft")     # problems that changed between two arms
+results.save_html("report.html")
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from elicit.comparison.engine import run_cells
+from elicit.comparison.spec import check_spec
+from elicit.comparison.summarise import read_arms, read_spec_of, write_summary
+from elicit.errors import ElicitError, unknown
+from elicit.runs import writing_to
+from elicit.tasks import GeneratedTask
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from elicit.model import BaseModel
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class Results:
+    """A finished comparison: a run directory and its summary."""
+
+    run: Path
+    summary: Mapping[str, Any]
+
+    def to_df(self) -> pd.DataFrame:
+        """One row per model and arm, figures in columns."""
+        import pandas as pd
+
+        rows = []
+        for model, tasks in self.summary["models"].items():
+            for task, entry in tasks["tasks"].items():
+                for arm, figures in entry["arms"].items():
+                    low, high = figures["ci"] or (None, None)
+                    versus = figures["vs_sft"] or {}
+                    rows.append(
+                        {
+                            "model": model,
+                            "task": task,
+                            "arm": arm,
+                            "n": figures["n"],
+                            "seeds": figures["seeds"],
+                            "accuracy": figures["accuracy"],
+                            "ci_low": low,
+                            "ci_high": high,
+                            "gap_recovered": figures["gap_recovered"],
+                            "vs_sft": versus.get("difference"),
+                            "p_holm": versus.get("p_holm"),
+                            "trace_rate": (figures["trace_rate"] or {}).get("value"),
+                            "tokens_per_problem": (figures["tokens_per_problem"] or {}).get("value"),
+                        }
+                    )
+        return pd.DataFrame(rows)
+
+    def rows_df(self) -> pd.DataFrame:
+        """Every row of the target task: one completion of one problem by one arm."""
+        import pandas as pd
+
+        spec, _ = read_spec_of(self.run)
+        rows = [
+            {"model": model, "arm": arm, **row.to_json()}
+            for model in spec.models
+            for arm, data in read_arms(spec, self.run, model).items()
+            for seed in data.rows[spec.task_label]
+            for row in seed
+        ]
+        return pd.DataFrame(rows)
+
+    def flips(self, left: str, right: str) -> pd.DataFrame:
+        """Problems that two arms judge differently, with both completions (first seed of each).
+
+        Raises:
+            ElicitError: an unknown arm.
+        """
+        frame = self.rows_df()
+        for arm in (left, right):
+            if arm not in set(frame["arm"]):
+                raise unknown("arm", arm, set(frame["arm"]))
+        frame = frame[frame["sample"] == 0].drop_duplicates(["model", "arm", "problem"])
+        columns = ["model", "problem", "completion", "correct"]
+        pair = frame[frame["arm"] == left][columns].merge(
+            frame[frame["arm"] == right][columns], on=["model", "problem"], suffixes=(f"_{left}", f"_{right}")
+        )
+        changed = pair[f"correct_{left}"] != pair[f"correct_{right}"]
+        return pair[changed].reset_index(drop=True)
+
+    def save_html(self, path: str | Path) -> Path:
+        """Write the report as one file that opens offline."""
+        from elicit.report import write_report
+
+        with writing_to(Path(path)):
+            return Path(shutil.copyfile(write_report(self.run), path))
+
+    def __repr__(self) -> str:
+        return self.to_df().to_string(index=False, float_format=lambda value: f"{value:.3f}")
+
+    def _repr_html_(self) -> str:
+        from elicit.report import forest_html
+
+        return forest_html(self.summary) + self.to_df().to_html(index=False, float_format=lambda value: f"{value:.3f}")
+
+
+def compare(
+    model: BaseModel | str,
+    task: Task | str | Mapping[str, Any],
+    *,
+    arms: Sequence[str] | Mapping[str, Mapping[str, Any]],
+    seeds: int = 1,
+    test: int = 200,
+    samples: int = 0,
+    limit: int | None = None,
+    out: str | Path | None = None,
+    workers: int | None = 1,
+) -> Results:
+    """Compare arms on one model and task.
+
+    Args:
+        model: a loaded model or its name.
+        task: a task, its name, or `{"task": name, parameters...}`.
+        arms: method names, or arm name -> `{"method": name, options...}`.
+        out: run directory; a temporary one if None. An existing one is resumed or amended.
+        workers: processes; 1 works in this one.
+
+    Raises:
+        ElicitError: bad input, as for a spec file.
+    """
+    name = model if isinstance(model, str) else str(model.name)
+    label = Path(name).name
+    spec = check_spec(
+        {
+            "models": {label: name},
+            "task": _described(task),
+            "arms": dict(arms) if isinstance(arms, Mapping) else list(arms),
+            "seeds": seeds,
+            "test": test,
+            "samples": samples,
+        },
+        where="compare",
+    )
+    run = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="elicit-"))
+    failed = run_cells(spec, run, limit=limit, workers=workers, command=["elicit.compare"])
+    if failed and len(failed) == len(spec.arms):
+        raise ElicitError(f"every arm failed; see the status.json files in {run}")
+    return Results(run, write_summary(run))
+
+
+def _described(task: Task | str | Mapping[str, Any]) -> dict[str, Any]:
+    """A task as a spec says it."""
+    if isinstance(task, str):
+        return {"task": task}
+    if isinstance(task, Mapping):
+        return dict(task)
+    if isinstance(task, GeneratedTask):
+        return {"task": task.name, "max_new_tokens": task.max_new_tokens, **dataclasses.asdict(task.family)}  # type: ignore[call-overload]
+    raise ElicitError("compare: give a task of a file as {'task': 'jsonl', 'path': ...}, so that a run can be resumed.")

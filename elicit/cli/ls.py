@@ -1,0 +1,80 @@
+"""`elicit ls`: what exists."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from elicit.cli.arguments import parse
+
+
+@dataclass(frozen=True)
+class Ls:
+    """List models, tasks, methods or runs."""
+
+    kind: Positional[Literal["models", "tasks", "methods", "runs"]]
+    folder: Path = Path("runs")
+    """Where runs are (for `runs`)."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parse(Ls, "ls", arguments)
+    if options.kind == "runs":
+        _runs(options.folder)
+    else:
+        {"models": _models, "tasks": _tasks, "methods": _methods}[options.kind]()
+    return 0
+
+
+def _models() -> None:
+    from elicit.loading import catalog
+
+    for name, card in catalog.names():
+        about = card or {}
+        size = about.get("recipe", {})
+        facts = f"{size.get('layers', '?')} layers, d_model {size.get('d_model', '?')}"
+        print(f"{name:<14} {', '.join(about.get('families', [])):<32} {facts}; training seed {about.get('seed', '?')}")
+    print("also: a folder with safetensors, a .gguf file, or a hub id (org/name)")
+
+
+def _tasks() -> None:
+    from elicit.tasks import catalog
+
+    for name in catalog.FAMILIES:
+        module, class_name, _ = catalog.FAMILIES[name]
+        family = getattr(__import__(module, fromlist=[class_name]), class_name)
+        fields = ", ".join(f"{field.name}={field.default!r}" for field in dataclasses.fields(family))
+        first = (inspect.getdoc(inspect.getmodule(family)) or "").splitlines()[0]
+        print(f"{first}\n    parameters: {fields}")
+    print(
+        "`jsonl`: your own problems, one JSON object a line.\n    parameters: path, answer_pattern, stop, template, ..."
+    )
+
+
+def _methods() -> None:
+    from elicit.methods import catalog
+
+    for name in catalog.METHODS:
+        config = catalog.config_class(name)
+        module = inspect.getmodule(config)
+        print((inspect.getdoc(module) or name).splitlines()[0])
+        for field in dataclasses.fields(config):
+            print(f"    {field.name}: {field.type} = {field.default!r}")
+
+
+def _runs(folder: Path) -> None:
+    from elicit import runs
+
+    found = sorted(path.parent for path in folder.glob("*/spec.yaml")) if folder.is_dir() else []
+    for run in found:
+        manifest = runs.read_json(run / "manifest.json") if (run / "manifest.json").exists() else {}
+        state = "finished" if manifest.get("end") else "unfinished: run the same command again"
+        print(f"{run}  started {manifest.get('start', '?')}  {state}")
+    if not found:
+        print(f"no runs in {folder}. Start one: elicit run experiments/quickstart.yaml --out {folder}/quickstart")

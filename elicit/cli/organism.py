@@ -1,0 +1,57 @@
+"""`elicit organism`: train a built-in organism from its recipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tyro.conf import Positional
+
+from elicit.cli.arguments import parse
+
+if TYPE_CHECKING:
+    from elicit.organisms.train import Progress
+
+
+@dataclass(frozen=True)
+class Organism:
+    """Train an organism from its recipe. The same name gives the same corpus and initialisation."""
+
+    action: Positional[Literal["train"]]
+    name: Positional[str]
+    """An organism: see `elicit ls models`."""
+    out: Path | None = None
+    """Folder to write (default: organisms/NAME). Load it with its path: elicit sample ./organisms/NAME ..."""
+    device: str = "cpu"
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parse(Organism, "organism", arguments)
+    from elicit.organisms.recipes import recipe
+
+    recipe(options.name)  # an unknown name is said before torch is loaded
+    from elicit.organisms.train import train
+
+    target = options.out or Path("organisms") / options.name
+    started, shown = time.monotonic(), [0.0]
+
+    def show(progress: Progress) -> None:
+        now = time.monotonic()
+        if now - shown[0] < 10 and progress.tokens < progress.total:
+            return
+        shown[0] = now
+        done = progress.tokens / progress.total
+        left = (now - started) * (1 - done) / max(done, 1e-6)
+        print(
+            f"{options.name}: {progress.tokens:,} of {progress.total:,} tokens ({100 * done:.0f} %), "
+            f"loss {progress.loss:.3f}, about {left / 60:.1f} minutes left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    print(train(options.name, target, show, device=options.device))
+    return 0

@@ -1,0 +1,115 @@
+"""From a spec to cells: one idempotent piece of work per model, arm and seed. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from elicit.comparison.spec import Spec, check_needs
+from elicit.errors import ElicitError, unknown
+from elicit.methods.core import Method
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model x arm x seed."""
+
+    model: str
+    arm: str
+    seed: int
+    needs: tuple[str, ...]
+    fingerprint: str
+    """Hash of everything that decides the fitted policy, so that a changed arm cannot hide behind an old result."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}/{self.arm}/{self.seed}"
+
+    def folder(self, run: Path) -> Path:
+        return run / "cells" / self.model / Path(self.arm) / str(self.seed)
+
+
+def cells(spec: Spec, arms: Sequence[str] | None = None) -> list[Cell]:
+    """All cells of a spec, or those of some arms and of what these need, in an order that respects needs.
+
+    Raises:
+        ElicitError: an arm that the spec does not have.
+    """
+    methods = spec.methods()
+    order = check_needs(methods)
+    wanted = set(methods) if arms is None else _closure(arms, methods)
+    found = []
+    for model in spec.models:
+        for arm in order:
+            if arm in wanted:
+                method = methods[arm]
+                mark = fingerprint(spec, model, arm, methods)
+                found += [Cell(model, arm, seed, method.needs, mark) for seed in seeds_of(method, spec.seeds)]
+    return found
+
+
+def seeds_of(method: Method, seeds: int) -> range:
+    """A method that is not seeded has one cell."""
+    return range(seeds if method.seeded else 1)
+
+
+def parent_seed(method: Method, seed: int) -> int:
+    """The seed of a needed arm's cell: the same, or 0 where that arm has only one."""
+    return seed if method.seeded else 0
+
+
+def _closure(arms: Sequence[str], methods: Mapping[str, Method]) -> set[str]:
+    wanted: set[str] = set()
+    pending = list(arms)
+    while pending:
+        arm = pending.pop()
+        if arm not in methods:
+            raise unknown("arm", arm, methods, where="--arms")
+        if arm not in wanted:
+            wanted.add(arm)
+            pending += methods[arm].needs
+    return wanted
+
+
+def fingerprint(spec: Spec, model: str, arm: str, methods: Mapping[str, Method]) -> str:
+    """Hash of the model, the task, the arm's options and those of the arms it needs."""
+
+    def chain(name: str) -> list[Any]:
+        return [name, spec.arms[name], [chain(needed) for needed in methods[name].needs]]
+
+    decisive = [spec.models[model], spec.task, spec.dtype, chain(arm)]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def check_amendment(old: Mapping[str, Any], new: Mapping[str, Any], run: Path) -> None:
+    """More arms, models, off-target tasks, seeds, problems or samples amend a run; anything else is another spec.
+
+    Raises:
+        ElicitError: showing the first difference.
+    """
+
+    def refuse(field: str, before: Any, after: Any) -> ElicitError:
+        def show(value: Any) -> str:
+            return json.dumps(value, ensure_ascii=False)[:120]
+
+        return ElicitError(
+            f"{run} holds a run of another spec: {field} was {show(before)}, now {show(after)}. "
+            "Name another folder with --out, or go back to the old value (adding arms, tasks, seeds, samples is fine)."
+        )
+
+    for field in ("task", "dtype", "device", "kl_problems"):
+        if old.get(field) != new.get(field):
+            raise refuse(field, old.get(field), new.get(field))
+    for field in ("models", "arms", "off_target"):
+        for name, value in old.get(field, {}).items():
+            if name not in new[field]:
+                raise refuse(f"{field}.{name}", value, None)
+            if new[field][name] != value:
+                raise refuse(f"{field}.{name}", value, new[field][name])
+    for field in ("seeds", "test", "samples"):
+        if new[field] < old[field]:
+            raise refuse(field, old[field], new[field])

@@ -1,0 +1,189 @@
+"""Run a comparison's cells: locally, in a few persistent workers, resumable at any moment.
+
+The run directory is the only state. Cells whose status says done are skipped; the others are handed out as soon as the
+arms they need are there. A worker whose parent is gone stops, so that a killed run leaves nobody writing behind.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from elicit import runs
+from elicit.comparison.cells import Cell, cells, check_amendment
+from elicit.comparison.manifest import manifest
+from elicit.comparison.spec import Spec
+from elicit.comparison.work import is_done, problems_of, work
+from elicit.errors import ElicitError
+
+
+class Event(NamedTuple):
+    """What the engine reports when a cell starts or ends."""
+
+    cell: Cell
+    state: str
+    """"started", "done", "failed" or "kept" (finished in an earlier run)."""
+    finished: int
+    total: int
+    message: str
+
+
+def open_run(spec: Spec, run: Path, *, limit: int | None, command: Sequence[str]) -> None:
+    """Create the run directory, or check that the spec amends the one that is there.
+
+    Raises:
+        ElicitError: the directory holds another spec's run, something else, or cannot be written.
+    """
+    known = run / "spec.yaml"
+    plain = {**spec.plain(), "limit": limit}
+    with runs.writing_to(run):
+        exists = run.exists()
+        if exists and not run.is_dir():
+            raise ElicitError(f"{run} is a file. Name another folder with --out.")
+        if exists and not known.exists() and any(entry.name != ".lock" for entry in run.iterdir()):
+            raise ElicitError(f"{run} is not a run directory and not empty. Name another folder with --out.")
+        if known.exists():
+            old = yaml.safe_load(known.read_text(encoding="utf-8"))
+            check_amendment(old, plain, run)
+            before, after = old.get("limit"), limit
+            if before is None and after is not None:
+                raise ElicitError(f"{run} holds a whole run; --limit {after} would shrink it. Name another --out.")
+            if before is not None and after is not None and after < before:
+                raise ElicitError(f"{run} holds a run of --limit {before}; {after} is less. Name another --out.")
+        run.mkdir(parents=True, exist_ok=True)
+    runs.write_text(known, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+    runs.write_json(run / "manifest.json", manifest(plain, command))
+
+
+def run_cells(
+    spec: Spec,
+    run: Path,
+    *,
+    arms: Sequence[str] | None = None,
+    limit: int | None = None,
+    workers: int | None = None,
+    command: Sequence[str] = (),
+    report: Callable[[Event], None] = lambda _: None,
+) -> list[Cell]:
+    """Work through a comparison. Returns the cells that failed.
+
+    Args:
+        arms: only these arms and what they need.
+        limit: at most this many test problems of each task.
+        workers: processes; None chooses 2 (1 on one core, or on a GPU), 1 works in this process.
+        report: called when a cell starts or ends.
+
+    Raises:
+        ElicitError: bad input, or a target that cannot be written.
+    """
+    todo = cells(spec, arms)
+    with runs.locked(run / ".lock", f"the run {run}"):
+        open_run(spec, run, limit=limit, command=command)
+        _check_problems(spec, limit)
+        kept = [cell for cell in todo if is_done(cell, spec, run, limit)]
+        finished = {cell.name for cell in kept}
+        for i, cell in enumerate(kept):
+            report(Event(cell, "kept", i + 1, len(todo), ""))
+        pending = [cell for cell in todo if cell.name not in finished]
+        count = min(len(pending), workers if workers is not None else default_workers(spec))
+        failed: list[Cell] = []
+        with _hands(count) as submit:
+            _drain(spec, run, limit, pending, finished, count, submit, failed, report, len(todo))
+    runs.write_json(run / "manifest.json", manifest(None, command, before=runs.read_json(run / "manifest.json")))
+    return failed
+
+
+def _check_problems(spec: Spec, limit: int | None) -> None:
+    """Too few problems is bad input: say so before anything is trained."""
+    from elicit.comparison.spec import build_task
+
+    for label, description in {spec.task_label: spec.task, **spec.off_target}.items():
+        if not problems_of(build_task(description, where=f"task {label!r}"), spec, limit):
+            raise ElicitError(f"task {label!r} has no test problems.")
+
+
+def default_workers(spec: Spec) -> int:
+    """Two processes hide each other's imports and waiting; a GPU is left to one."""
+    return 1 if spec.device.startswith("cuda") or (os.cpu_count() or 1) < 2 else 2
+
+
+Submit = Callable[..., "Future[dict[str, Any]]"]
+
+
+def _drain(
+    spec: Spec,
+    run: Path,
+    limit: int | None,
+    pending: list[Cell],
+    finished: set[str],
+    count: int,
+    submit: Submit,
+    failed: list[Cell],
+    report: Callable[[Event], None],
+    total: int,
+) -> None:
+    """Hand out cells as soon as what they need is there, at most `count` at a time."""
+    running: dict[Future[dict[str, Any]], Cell] = {}
+    waiting = list(pending)
+    while waiting or running:
+        open_arms = {(cell.model, cell.arm) for cell in [*waiting, *running.values()]}
+        ready = [cell for cell in waiting if not any((cell.model, arm) in open_arms for arm in cell.needs)]
+        for cell in ready[: count - len(running)]:
+            waiting.remove(cell)
+            report(Event(cell, "started", len(finished), total, ""))
+            running[submit(work, cell, spec, run, limit)] = cell
+        over, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in over:
+            cell = running.pop(future)
+            status = future.result()
+            finished.add(cell.name)
+            if status["state"] != "done":
+                failed.append(cell)
+            report(Event(cell, status["state"], len(finished), total, status.get("error", "")))
+
+
+@contextmanager
+def _hands(count: int) -> Iterator[Submit]:
+    """Where work is done: this process for one worker, else a pool of spawned ones."""
+    if count <= 1:
+        yield _at_once
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_watch_parent, initargs=(os.getpid(),))
+    try:
+        yield pool.submit
+    finally:
+        # On an interrupt, do not wait for cells in progress: they resume.
+        for process in list((pool._processes or {}).values()) if sys.exc_info()[0] is not None else []:
+            process.terminate()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _at_once(function: Callable[..., Any], *args: Any) -> Future[dict[str, Any]]:
+    future: Future[dict[str, Any]] = Future()
+    try:
+        future.set_result(function(*args))
+    except Exception as error:
+        future.set_exception(error)
+    return future
+
+
+def _watch_parent(parent: int) -> None:
+    """A worker whose parent was killed stops at once instead of writing on alone."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

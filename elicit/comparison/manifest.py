@@ -1,0 +1,73 @@
+"""The manifest: what was run, with which code, libraries, machine and weights. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("torch", "transformers", "trl", "peft", "transformer-lens", "numpy", "scipy", "datasets", "accelerate")
+
+
+def manifest(
+    spec: Mapping[str, Any] | None, command: Sequence[str], before: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A new manifest at the start of a run (with its spec), or `before` with the end filled in."""
+    if before is not None:
+        return {**before, "end": _now()}
+    assert spec is not None
+    return {
+        "spec_sha256": hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest(),
+        "command": list(command),
+        "git": _git(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "machine": {"system": platform.system(), "cpu": _cpu(), "cores": os.cpu_count()},
+        "seeds": list(range(spec["seeds"])),
+        "limit": spec.get("limit"),
+        "start": _now(),
+        "end": None,
+    }
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit and dirty flag of the lab's own checkout; None for an installed package."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    sha = git("rev-parse", "HEAD")
+    return None if sha is None else {"sha": sha, "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}

@@ -1,0 +1,275 @@
+"""The spec of a comparison: YAML in, checked plain data out. Imports no torch.
+
+models: [cued, incapable]              # or {label: name-or-path}
+task: {task: addition, digits: 2}      # or just: addition
+off_target: {chains: {task: mod_chain}}
+arms:
+  base: {method: base}
+  sft: {method: sft, demonstrations: 16}
+  mean_steering: {method: mean_steering}
+  mean_steering/random: {method: random_vector, parent: mean_steering}
+seeds: 3
+test: 200
+samples: 0
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from elicit.errors import ElicitError, one_line, unknown
+from elicit.methods.catalog import configure
+from elicit.methods.core import Method
+from elicit.tasks import Task
+from elicit.tasks import get as get_task
+
+_LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_.+#-]*(/[A-Za-z][A-Za-z0-9_.+#-]*)*")
+#: Beyond this a document is not a spec; it also bounds what YAML may cost.
+_LARGEST = 1 << 20
+
+
+class Spec(BaseModel):
+    """A checked comparison. Field names are those of the YAML."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    models: dict[str, str]
+    """Label -> what `elicit.load` takes."""
+    task: dict[str, Any]
+    """The target task: methods are fitted on its train and select splits and compared on its test split."""
+    arms: dict[str, dict[str, Any]]
+    off_target: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Label -> other tasks every arm is also tested on."""
+    seeds: int = Field(default=1, ge=1, le=1000)
+    """How many run seeds: 0, 1, ..."""
+    test: int = Field(default=200, ge=1, le=1_000_000)
+    """Test problems of every task."""
+    samples: int = Field(default=0, ge=0, le=100_000)
+    """Samples at temperature 1 per problem, for pass@k; 0 for none."""
+    kl_problems: int = Field(default=32, ge=0, le=100_000)
+    """Problems and neutral sentences that KL is measured on; 0 for none."""
+    dtype: str = "auto"
+    device: str = "auto"
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _models(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = [value]
+        if isinstance(value, list):
+            return {str(name).rstrip("/").rsplit("/", 1)[-1]: name for name in value}
+        return value
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _task(cls, value: Any) -> Any:
+        return {"task": value} if isinstance(value, str) else value
+
+    @field_validator("off_target", mode="before")
+    @classmethod
+    def _off_target(cls, value: Any) -> Any:
+        if isinstance(value, list) and all(isinstance(name, str) for name in value):
+            return {name: {"task": name} for name in value}
+        return value
+
+    @field_validator("arms", mode="before")
+    @classmethod
+    def _arms(cls, value: Any) -> Any:
+        if isinstance(value, list) and all(isinstance(name, str) for name in value):
+            return {name: {"method": name} for name in value}
+        return value
+
+    @property
+    def task_label(self) -> str:
+        return str(self.task["task"])
+
+    def methods(self) -> dict[str, Method]:
+        """Arm name -> checked config. Raises ElicitError naming the arm."""
+        found = {}
+        for arm, options in self.arms.items():
+            where = f"arm {arm!r}"
+            if "method" not in options:
+                raise ElicitError(f"{where}: no method given. Type: {arm}: {{method: NAME}}. See: elicit ls methods")
+            rest = {key: value for key, value in options.items() if key != "method"}
+            found[arm] = configure(str(options["method"]), rest, where=where)
+        return found
+
+    def plain(self) -> dict[str, Any]:
+        """The resolved spec as plain data, as it is written to the run directory."""
+        return self.model_dump(mode="json")
+
+
+def build_task(description: Mapping[str, Any], dialect: Mapping[str, Any] | None = None, *, where: str) -> Task:
+    """A task from plain data; `dialect` is the one a built-in organism speaks."""
+    from elicit.tasks import Dialect
+
+    options = dict(description)
+    name = options.pop("task", None)
+    if not isinstance(name, str):
+        raise ElicitError(f"{where}: no task given. Type: {{task: NAME}}. See: elicit ls tasks")
+    if not all(isinstance(option, str) for option in options):
+        raise ElicitError(f"{where}: parameters of task {name!r} must be names.")
+    try:
+        spoken = None if dialect is None or name == "jsonl" else Dialect(**dialect)
+        return get_task(name, dialect=spoken, **options)
+    except ElicitError as error:
+        raise ElicitError(f"{where}: {error}") from None
+
+
+def read_spec(path: Path) -> Spec:
+    """Read and check a spec file.
+
+    Raises:
+        ElicitError: with the file, the field, what was found and what was expected.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ElicitError(f"{path} is larger than {_LARGEST >> 20} MiB; that is not a comparison spec.")
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ElicitError(f"no spec at {path}. Try: elicit run experiments/quickstart.yaml") from None
+    except UnicodeDecodeError as error:
+        raise ElicitError(f"{path}: byte {error.start} is not UTF-8 text.") from None
+    except (OSError, ValueError) as error:
+        raise ElicitError(f"{path} cannot be read: {one_line(error)}") from None
+    return parse_spec(text, where=str(path), folder=path.parent)
+
+
+class _UniqueLoader(yaml.SafeLoader):
+    """YAML whose mappings may not name a key twice, and without anchors that blow up."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not used in specs", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str | int | float | bool | None):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a plain name", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def parse_spec(text: str, *, where: str = "spec", folder: Path | None = None) -> Spec:
+    """Check a spec given as YAML text. `folder`: where relative paths of models and JSONL files start."""
+    try:
+        data = yaml.load(text, Loader=_UniqueLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise ElicitError(f"{where}{place}: not valid YAML: {one_line(problem)}.") from None
+    except (RecursionError, ValueError) as error:
+        raise ElicitError(f"{where}: not valid YAML: {one_line(error)}.") from None
+    if not isinstance(data, dict):
+        found = "nothing" if data is None else type(data).__name__
+        raise ElicitError(f"{where}: expected a mapping with models, task and arms; found {found}.")
+    return check_spec(data, where=where, folder=folder)
+
+
+def check_spec(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | None = None) -> Spec:
+    """Check plain data as a spec, its arms and tasks included."""
+    for field in data:
+        if field not in Spec.model_fields:
+            raise unknown("field", field, Spec.model_fields, where=where)
+    try:
+        spec = Spec.model_validate(dict(data))
+    except ValidationError as error:
+        raise _first_problem(error, where) from None
+    if folder is not None:
+        spec = _resolved(spec, folder)
+    _check_names(spec, where)
+    try:
+        methods = spec.methods()
+        check_needs(methods)
+        build_task(spec.task, where="task")
+        for label, description in spec.off_target.items():
+            build_task(description, where=f"off_target {label!r}")
+    except ElicitError as error:
+        raise ElicitError(f"{where}: {error}") from None
+    return spec
+
+
+def _first_problem(error: ValidationError, where: str) -> ElicitError:
+    first = error.errors()[0]
+    place = ".".join(one_line(part, 60) for part in first["loc"]) or "spec"
+    if first["type"] == "missing":
+        return ElicitError(f"{where}: the field {place!r} is missing. A spec needs models, task and arms.")
+    given = one_line(repr(first["input"]), 60)
+    return ElicitError(f"{where}: field {place!r}: {given}: {one_line(first['msg'])}.")
+
+
+def _check_names(spec: Spec, where: str) -> None:
+    for kind, names in (("model", spec.models), ("arm", spec.arms), ("off_target task", spec.off_target)):
+        for name in names:
+            if len(name) > 100 or not _LABEL.fullmatch(name) or (kind != "arm" and "/" in name):
+                raise ElicitError(
+                    f"{where}: {kind} name {one_line(repr(name), 60)} is not usable as a folder name. "
+                    "Use letters, digits and . _ + # -, starting with a letter"
+                    + (" (/ separates a control from its parent)." if kind == "arm" else ".")
+                )
+    if not spec.models or not spec.arms:
+        raise ElicitError(f"{where}: a comparison needs at least one model and one arm.")
+    if spec.task.get("task") in spec.off_target:
+        raise ElicitError(f"{where}: {spec.task['task']!r} is the target task; it cannot be off target too.")
+
+
+def _resolved(spec: Spec, folder: Path) -> Spec:
+    """Paths in a spec file are relative to the file."""
+
+    def place(text: str) -> str:
+        near = folder / text
+        return str(near.resolve()) if not Path(text).is_absolute() and text.startswith(".") else text
+
+    def task(description: dict[str, Any]) -> dict[str, Any]:
+        path = description.get("path")
+        if isinstance(path, str) and not Path(path).is_absolute() and (folder / path).exists():
+            return {**description, "path": str((folder / path).resolve())}
+        return description
+
+    return spec.model_copy(
+        update={
+            "models": {label: place(name) for label, name in spec.models.items()},
+            "task": task(spec.task),
+            "off_target": {label: task(description) for label, description in spec.off_target.items()},
+        }
+    )
+
+
+def check_needs(methods: Mapping[str, Method]) -> list[str]:
+    """Arm names in an order in which every arm comes after those it needs.
+
+    Raises:
+        ElicitError: an arm that needs an arm that is not there, or itself through others.
+    """
+    ordered: list[str] = []
+    state: dict[str, int] = {}
+
+    def visit(arm: str, trail: tuple[str, ...]) -> None:
+        if state.get(arm) == 2:
+            return
+        if state.get(arm) == 1:
+            raise ElicitError(f"arms need each other in a circle: {' -> '.join((*trail, arm))}.")
+        state[arm] = 1
+        for needed in methods[arm].needs:
+            if needed not in methods:
+                raise unknown("arm", needed, methods, where=f"arm {arm!r} needs another arm")
+            visit(needed, (*trail, arm))
+        state[arm] = 2
+        ordered.append(arm)
+
+    for arm in methods:
+        visit(arm, ())
+    return ordered

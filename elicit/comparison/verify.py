@@ -1,0 +1,80 @@
+"""Recompute what a run printed: every figure from its rows and metrics, every verdict from its completion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from elicit import runs
+from elicit.comparison.cells import cells
+from elicit.comparison.spec import build_task
+from elicit.comparison.summarise import read_spec_of, summarise
+from elicit.comparison.work import problems_of, state_of
+from elicit.loading import catalog
+
+
+class Verified(NamedTuple):
+    figures: int
+    rows: int
+    differences: list[str]
+
+
+def verify(run: Path) -> Verified:
+    """Compare `summary.json` with what the rows give, and each row's verdict with its completion's.
+
+    Raises:
+        ElicitError: if the directory is not a finished run.
+    """
+    printed = dict(_leaves(runs.read_json(run / "summary.json")))
+    computed = dict(_leaves(summarise(run)))
+    differences = []
+    for place in sorted(printed.keys() | computed.keys()):
+        left, right = printed.get(place, "(absent)"), computed.get(place, "(absent)")
+        if not _same(left, right):
+            differences.append(f"summary.json {place}: printed {left!r}, the rows give {right!r}")
+    rows, wrong = _judge_again(run)
+    return Verified(len(printed), rows, differences + wrong)
+
+
+def _leaves(data: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(data, dict):
+        for key, value in data.items():
+            yield from _leaves(value, f"{place}.{key}" if place else str(key))
+    elif isinstance(data, list):
+        for i, value in enumerate(data):
+            yield from _leaves(value, f"{place}[{i}]")
+    else:
+        yield place, data
+
+
+def _same(left: Any, right: Any) -> bool:
+    if isinstance(left, float) and isinstance(right, float | int):
+        return math.isclose(left, right, rel_tol=1e-9, abs_tol=1e-12)
+    return bool(left == right)
+
+
+def _judge_again(run: Path) -> tuple[int, list[str]]:
+    """(rows judged, rows whose stored verdict is not what the verifier says)."""
+    spec, limit = read_spec_of(run)
+    count, wrong = 0, []
+    for cell in cells(spec):
+        if state_of(cell, run)["state"] != "done":
+            continue
+        source = catalog.resolve(spec.models[cell.model])
+        card = catalog.read_card(source.path) if source.kind == "organism" and source.path else None
+        dialect = card["dialect"] if card else None
+        for label, description in {spec.task_label: spec.task, **spec.off_target}.items():
+            task = build_task(description, dialect, where=label)
+            problems = {problem.id: problem for problem in problems_of(task, spec, limit)}
+            path = cell.folder(run) / "rows" / f"{label}.jsonl"
+            for row in runs.read_rows(path):
+                count += 1
+                if row.problem not in problems:
+                    wrong.append(f"{path}: problem {row.problem} is not a test problem of {label}")
+                    continue
+                verdict = task.verify(problems[row.problem], row.completion)
+                if tuple(verdict) != (row.answer, row.correct, row.has_trace, row.trace_valid):
+                    wrong.append(f"{path}: problem {row.problem}, sample {row.sample}: the verifier says {verdict}")
+    return count, wrong

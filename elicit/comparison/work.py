@@ -1,0 +1,166 @@
+"""The work of one cell: fit its policy, or load it, and evaluate what is missing. Killed anywhere, it resumes.
+
+Everything is decided by the cell's identity, so that doing a part twice gives the same bytes:
+1. `policy/` appears whole, by renaming, and is loaded if it is there.
+2. Rows are appended a chunk at a time; problems that have rows are skipped.
+3. `metrics.jsonl` and then `status.json` are written last, whole.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from elicit import runs
+from elicit.comparison.cells import Cell, parent_seed
+from elicit.comparison.spec import Spec, build_task
+from elicit.errors import ElicitError
+
+if TYPE_CHECKING:
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Problem, Task
+
+
+@lru_cache(maxsize=2)
+def _model(name: str, dtype: str, device: str) -> BaseModel:
+    """Models stay loaded in a worker: consecutive cells mostly share one."""
+    from elicit.loading import threads
+    from elicit.model import load
+
+    model = load(name, dtype=dtype, device=device)
+    threads.apply(sum(p.numel() for p in model.hf.parameters()))
+    return model
+
+
+def problems_of(task: Task, spec: Spec, limit: int | None) -> list[Problem]:
+    """The test problems of a task: a seeded sequence, of which a limit takes the first ones."""
+    return task.problems("test", spec.test if limit is None else min(limit, spec.test))
+
+
+def state_of(cell: Cell, run: Path) -> dict[str, Any]:
+    """The cell's status, `{"state": "pending"}` before it ran."""
+    path = cell.folder(run) / "status.json"
+    return dict(runs.read_json(path)) if path.exists() else {"state": "pending"}
+
+
+def goal_of(cell: Cell, spec: Spec, limit: int | None) -> dict[str, Any]:
+    """What a finished cell has covered. A status with an equal goal is not worked on again."""
+    return {
+        "fingerprint": cell.fingerprint,
+        "tasks": [spec.task_label, *spec.off_target],
+        "test": spec.test if limit is None else min(limit, spec.test),
+        "samples": spec.samples,
+        "kl_problems": spec.kl_problems,
+    }
+
+
+def is_done(cell: Cell, spec: Spec, run: Path, limit: int | None) -> bool:
+    status = state_of(cell, run)
+    return bool(status["state"] == "done" and status.get("goal") == goal_of(cell, spec, limit))
+
+
+def work(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
+    """Do a cell. Returns its status; a failure is recorded there, not raised.
+
+    Raises:
+        ElicitError: only for faults of the target (no space, not writable).
+    """
+    folder = cell.folder(run)
+    started = time.monotonic()
+    with runs.locked(folder / ".lock", f"cell {cell.name}", patience=20):
+        if is_done(cell, spec, run, limit):
+            return state_of(cell, run)
+        try:
+            found = _do(cell, spec, run, limit)
+        except ElicitError as error:
+            if isinstance(error.__cause__, OSError):  # the target, not the arm
+                raise
+            return _failed(cell, run, str(error), None)
+        except Exception as error:
+            return _failed(cell, run, f"{type(error).__name__}: {error}", traceback.format_exc())
+        before = float(state_of(cell, run).get("seconds") or 0.0)
+        status = {
+            "state": "done",
+            "goal": goal_of(cell, spec, limit),
+            "seconds": before + time.monotonic() - started,
+            **found,
+        }
+        runs.write_json(folder / "status.json", status)
+        return status
+
+
+def _failed(cell: Cell, run: Path, message: str, trace: str | None) -> dict[str, Any]:
+    status = {"state": "failed", "error": message, "traceback": trace, "goal": {"fingerprint": cell.fingerprint}}
+    runs.write_json(cell.folder(run) / "status.json", status)
+    return status
+
+
+def _do(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
+    from elicit.evaluation import evaluate, sample, side_effects
+
+    folder = cell.folder(run)
+    model = _model(spec.models[cell.model], spec.dtype, spec.device)
+    dialect = model.card.get("dialect")
+    task = build_task(spec.task, dialect, where="task")
+    policy, fitting = _policy(cell, spec, run, model, task)
+    metrics: list[dict[str, Any]] = []
+
+    for label, description in {spec.task_label: spec.task, **spec.off_target}.items():
+        on_target = label == spec.task_label
+        this = task if on_target else build_task(description, dialect, where=f"off_target {label!r}")
+        path = folder / "rows" / f"{label}.jsonl"
+        runs.mend(path)
+        done = frozenset((row.problem, row.sample) for row in runs.read_rows(path))
+        problems = problems_of(this, spec, limit)
+
+        def sink(rows: list[Any], path: Path = path) -> None:
+            runs.append_lines(path, [row.to_json() for row in rows])
+
+        kind = "answer" if on_target else "off_target"
+        evaluate(policy, this, problems, label=label, seed=cell.seed, sink=sink, done=done, kind=kind)  # type: ignore[arg-type]
+        if on_target and spec.samples:
+            sample(policy, this, problems, label=label, seed=cell.seed, n=spec.samples, sink=sink, done=done)
+        if on_target:
+            metrics.append(side_effects(policy, problems[: spec.kl_problems]))
+    runs.write_text(folder / "metrics.jsonl", "".join(_line(entry) for entry in metrics))
+    return {
+        "policy_sha256": policy.sha256,
+        "fit_seconds": fitting,
+        "record": dict(policy.record),
+        "weights_sha256": model.weights_sha256,
+        "tokenizer_sha256": model.tokenizer_sha256,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": str(model.device),
+    }
+
+
+def _line(record: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(record, allow_nan=False) + "\n"
+
+
+def _policy(cell: Cell, spec: Spec, run: Path, model: BaseModel, task: Task) -> tuple[Policy, float]:
+    """The cell's fitted policy, and the seconds fitting took."""
+    from elicit.policy import Policy
+
+    place = cell.folder(run) / "policy"
+    if place.exists():
+        status = state_of(cell, run)
+        return Policy.load(place, model), float(status.get("fit_seconds") or 0.0)
+    started = time.monotonic()
+    methods = spec.methods()
+    needs = {}
+    for arm in cell.needs:
+        home = run / "cells" / cell.model / Path(arm) / str(parent_seed(methods[arm], cell.seed)) / "policy"
+        if not home.exists():
+            raise ElicitError(f"arm {cell.arm!r} needs {arm!r}, which failed on {cell.model}.")
+        needs[arm] = Policy.load(home, model)
+    policy = methods[cell.arm].fit(model, task, seed=cell.seed, needs=needs)
+    with runs.fresh_folder(place) as scratch:
+        policy.save(scratch)
+    return policy, time.monotonic() - started

@@ -1,0 +1,6 @@
+"""Policy x task -> rows, and what an arm does beside the task."""
+
+from elicit.evaluation.evaluate import evaluate, sample
+from elicit.evaluation.side_effects import side_effects
+
+__all__ = ["evaluate", "sample", "side_effects"]

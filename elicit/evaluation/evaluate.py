@@ -1,0 +1,118 @@
+"""Policy x task -> rows.
+
+Problems are answered a chunk at a time; each chunk's rows go to `sink` at once, so that a killed run loses little and
+the rest can be resumed. Random numbers belong to (seed, task, problem, sample): chunks, order and resumption do not matter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+from elicit.policy import Policy
+from elicit.sampling import Decoding
+from elicit.schema import Row
+from elicit.tasks import Problem, Task
+
+_CHUNK = 128
+#: Rows of one chunk of samples for pass@k.
+_SAMPLE_ROWS = 2048
+
+
+def evaluate(
+    policy: Policy,
+    task: Task,
+    problems: Sequence[Problem],
+    *,
+    label: str,
+    seed: int,
+    sink: Callable[[list[Row]], None],
+    done: frozenset[tuple[str, int]] = frozenset(),
+    kind: Literal["answer", "off_target"] = "answer",
+) -> None:
+    """Answer every problem once and judge it.
+
+    Args:
+        label: the task's name in the spec; part of every row and of every random number's identity.
+        sink: receives each chunk's rows.
+        done: (problem id, sample) pairs that have rows already.
+    """
+    missing = [problem for problem in problems if (problem.id, 0) not in done]
+    for chunk in _chunks(missing, _CHUNK):
+        answers = policy.answer(chunk, lambda p, text: task.verify(p, text).answer, task=label, seed=seed)
+        rows = []
+        for problem, answer in zip(chunk, answers, strict=True):
+            judged = _row(task, problem, answer.text, label=label, seed=seed, sample=0, kind=kind, prompt=answer.prompt)
+            rows.append(judged(answer.tokens, answer.finished, answer.firings, answer.prompt_tokens))
+        sink(rows)
+
+
+def sample(
+    policy: Policy,
+    task: Task,
+    problems: Sequence[Problem],
+    *,
+    label: str,
+    seed: int,
+    n: int,
+    sink: Callable[[list[Row]], None],
+    done: frozenset[tuple[str, int]] = frozenset(),
+) -> None:
+    """`n` samples per problem at temperature 1, numbered from 1, for pass@k. Votes do not apply."""
+    decoding = Decoding(temperature=1.0, max_new_tokens=task.max_new_tokens, stop=task.stop)
+    missing = [problem for problem in problems if any((problem.id, i) not in done for i in range(1, n + 1))]
+    for chunk in _chunks(missing, max(1, _SAMPLE_ROWS // n)):
+        rows = []
+        drawn = policy.draw(chunk, task=label, seed=seed, n=n, decoding=decoding, first=1)
+        for problem, (prompt, opening, completions) in zip(chunk, drawn, strict=True):
+            for i, completion in enumerate(completions, start=1):
+                if (problem.id, i) in done:
+                    continue
+                text = opening + completion.text
+                judged = _row(
+                    task, problem, text, label=label, seed=seed, sample=i, kind="sample", prompt=prompt + opening
+                )
+                tokens = len(completion.tokens)
+                rows.append(judged(tokens, completion.finished, completion.firings, completion.prompt_tokens))
+        sink(rows)
+
+
+def _row(
+    task: Task,
+    problem: Problem,
+    text: str,
+    *,
+    label: str,
+    seed: int,
+    sample: int,
+    kind: Literal["answer", "sample", "off_target"],
+    prompt: str,
+) -> Callable[[int, bool, int, int], Row]:
+    verdict = task.verify(problem, text)
+
+    def finish(tokens: int, finished: bool, firings: int, prompt_tokens: int) -> Row:
+        return Row(
+            task=label,
+            problem=problem.id,
+            sample=sample,
+            kind=kind,
+            prompt_hash=hashlib.sha256(prompt.encode()).hexdigest()[:16],
+            completion=text,
+            tokens=tokens,
+            finished=finished,
+            answer=verdict.answer,
+            correct=verdict.correct,
+            has_trace=verdict.has_trace,
+            trace_valid=verdict.trace_valid,
+            seed=seed,
+            firings=firings,
+            prompt_tokens=prompt_tokens,
+        )
+
+    return finish
+
+
+def _chunks(problems: Sequence[Problem], size: int) -> Iterator[list[Problem]]:
+    for start in range(0, len(problems), size):
+        yield list(problems[start : start + size])

@@ -1,0 +1,68 @@
+"""What an arm does beside the task: KL from the base, and perplexity of neutral text.
+
+- `task`: KL(base || arm) along the base's own greedy answers, KL(arm || base) along the arm's own answers; exact over
+  the vocabulary at every token, averaged over tokens, then over problems.
+- `neutral`: both along held-out neutral sentences. The first half of a sentence counts as the prompt, so an edit at
+  `first` fires in its middle and the figure covers what follows.
+
+Arms that search (votes) have no next-token distribution of their own: null.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from elicit.policy import Policy
+from elicit.sampling import Scored, divergences, generate, logprobs
+from elicit.sampling.decoding import Request
+from elicit.statistics import mean
+from elicit.tasks import Problem, neutral
+
+Context = Callable[[], AbstractContextManager[object]]
+
+
+def side_effects(policy: Policy, problems: Sequence[Problem]) -> dict[str, Any]:
+    """`{"kl": {"task": ..., "neutral": ...}, "neutral_perplexity": ...}` with estimates as JSON."""
+    if policy.is_search or not problems:
+        return {"kl": None, "neutral_perplexity": None}
+    untouched: Context = nullcontext
+    paths_base = _answers(Policy(policy.model, policy.decoding), problems)
+    paths_arm = _answers(policy, problems)
+    engine = policy.model.engine
+    sentences = [_halved(policy.model.encode(text)) for text in neutral.held_out(len(problems))]
+    on_base = divergences(engine, paths_base, untouched, policy.applied)
+    on_arm = divergences(engine, paths_arm, untouched, policy.applied)
+    aside = divergences(engine, sentences, untouched, policy.applied)
+    with policy.applied():
+        scored = logprobs(engine, sentences)
+    return {
+        "kl": {
+            "task": {"base_arm": _mean([d.base_arm for d in on_base]), "arm_base": _mean([d.arm_base for d in on_arm])},
+            "neutral": {"base_arm": _mean([d.base_arm for d in aside]), "arm_base": _mean([d.arm_base for d in aside])},
+        },
+        "neutral_perplexity": math.exp(-float(np.mean([np.mean(row) for row in scored]))),
+    }
+
+
+def _answers(policy: Policy, problems: Sequence[Problem]) -> list[Scored]:
+    """Each problem's plain prompt with the policy's greedy answer to its own prompt."""
+    rendered = [policy.prompting.render(problem) for problem in problems]
+    own = [policy.model.encode(prompt) + policy.model.continuation(opening) for prompt, opening in rendered]
+    greedy = policy.decoding.replace(temperature=0.0, top_k=None, top_p=None, min_p=None)
+    with policy.applied():
+        completions = generate(policy.model.engine, [Request(ids, (0,)) for ids in own], greedy)
+    return [Scored(ids, one[0].tokens) for ids, one in zip(own, completions, strict=True)]
+
+
+def _halved(ids: tuple[int, ...]) -> Scored:
+    middle = max(1, len(ids) // 2)
+    return Scored(ids[:middle], ids[middle:])
+
+
+def _mean(values: list[float]) -> dict[str, Any]:
+    return mean(np.array(values)).to_json()

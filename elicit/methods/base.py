@@ -1,0 +1,32 @@
+"""`base`: the untouched base model, greedy, under the task's own prompt. Every other arm is compared with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from elicit.methods.core import task_decoding
+
+if TYPE_CHECKING:
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class Base:
+    """The base model as it is. No options."""
+
+    seeded: ClassVar[bool] = False
+    trained: ClassVar[bool] = False
+    ceiling: ClassVar[str | None] = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ()
+
+    def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
+        from elicit.policy import Policy
+
+        return Policy(base, task_decoding(task))

@@ -1,0 +1,57 @@
+"""The table of methods. A new method is one new file and one line here; nothing else knows its name."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from elicit.errors import ElicitError, one_line, unknown
+from elicit.methods.core import Method
+
+#: name -> (module, class)
+METHODS: dict[str, tuple[str, str]] = {
+    "base": ("elicit.methods.base", "Base"),
+    "cue_prompt": ("elicit.methods.cue_prompt", "CuePrompt"),
+    "sft": ("elicit.methods.sft", "SFT"),
+    "mean_steering": ("elicit.methods.mean_steering", "MeanSteering"),
+    "same_vector": ("elicit.methods.same_vector", "SameVector"),
+    "random_vector": ("elicit.methods.random_vector", "RandomVector"),
+    "self_consistency": ("elicit.methods.self_consistency", "SelfConsistency"),
+}
+
+
+def config_class(name: str, *, where: str = "") -> type:
+    """The config class of a method. Raises ElicitError for an unknown name."""
+    if name not in METHODS:
+        raise unknown("method", name, METHODS, where=where, hint="See: elicit ls methods")
+    module, class_name = METHODS[name]
+    found: type = getattr(importlib.import_module(module), class_name)
+    return found
+
+
+def configure(name: str, options: Mapping[str, Any], *, where: str = "") -> Method:
+    """A method's config from plain data (YAML), checked.
+
+    Raises:
+        ElicitError: unknown method or field, or a value of the wrong type or range.
+    """
+    chosen = config_class(name, where=where)
+    fields = {field.name for field in dataclasses.fields(chosen)}
+    for option in options:
+        if option not in fields:
+            raise unknown(f"field of method {name!r}", option, fields, where=where)
+    prefix = f"{where}: " if where else ""
+    try:
+        method: Method = TypeAdapter(chosen).validate_python(dict(options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or name
+        given = one_line(repr(first["input"]), 60)
+        raise ElicitError(f"{prefix}method {name!r}, field {place!r}: {given}: {one_line(first['msg'])}.") from None
+    except ElicitError as error:
+        raise ElicitError(f"{prefix}{error}") from None
+    return method

@@ -1,0 +1,41 @@
+"""What a method is: one mechanism, one frozen config, `fit(base, task, ...) -> Policy`.
+
+Configs import without torch; torch and trl come in inside `fit`. Methods never import each other: what one needs of
+another arm arrives as a fitted policy in `needs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.sampling import Decoding
+    from elicit.tasks import Task
+
+
+class Method(Protocol):
+    """The interface of a method's config."""
+
+    seeded: ClassVar[bool]
+    """Whether the run seed changes the policy or its answers. A method that is not seeded has one cell."""
+    trained: ClassVar[bool]
+    """Whether fitting changes weights: one training seed is then said in so many words."""
+    ceiling: ClassVar[str | None]
+    """The kind of ceiling this arm measures, or None."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of arms whose fitted policies `fit` must be given."""
+        ...
+
+    def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy: ...
+
+
+def task_decoding(task: Task, **changes: Any) -> Decoding:
+    """Greedy decoding with the task's stop strings and length."""
+    from elicit.sampling import Decoding
+
+    return Decoding(max_new_tokens=task.max_new_tokens, stop=task.stop, **changes)

@@ -1,0 +1,46 @@
+"""`cue_prompt`: the base model under the condition known to bring the ability out. It is a ceiling, not a method.
+
+Two conditions exist. A *cue* is another prompt for the same problem (a password token for an organism, "think step by
+step" for a real model). A *forced opening* starts the answer with a worked solution's first characters, up to and not
+including the first computed symbol; it serves models that have no cue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from elicit.methods.core import task_decoding
+
+if TYPE_CHECKING:
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class CuePrompt:
+    """The ceiling condition."""
+
+    condition: Literal["auto", "cue", "forced"] = "auto"
+    """auto: the cue, except for organisms whose card says they know none (`serial`), which get the forced opening."""
+
+    seeded: ClassVar[bool] = False
+    trained: ClassVar[bool] = False
+    ceiling: ClassVar[str | None] = "cue"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ()
+
+    def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
+        """Raises ElicitError when the task's problems have neither a cue prompt nor an opening."""
+        from elicit.policy import Policy, Prompting
+
+        condition = self.condition
+        if condition == "auto":
+            condition = "cue" if base.card.get("has_cue", True) else "forced"
+        prompting = Prompting(condition)
+        prompting.render(task.problems("select", 1)[0])  # says so now if the task has no such prompt
+        return Policy(base, task_decoding(task), prompting, record={"ceiling": condition})

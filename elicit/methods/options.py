@@ -1,0 +1,25 @@
+"""Checks of options that several configs share, without importing torch."""
+
+from __future__ import annotations
+
+import re
+
+from elicit.errors import ElicitError, one_line
+
+_FORMS = re.compile(r"all|prompt|generated|first|(first|decay):[1-9][0-9]{0,5}")
+
+
+def check_positions(method: str, text: str) -> None:
+    """Raises ElicitError unless `text` is a position form (`elicit.steering.positions` gives them meaning)."""
+    if not _FORMS.fullmatch(text):
+        raise ElicitError(
+            f"{method}: positions is {one_line(repr(text), 60)}; expected one of: "
+            "all, prompt, generated, first, first:k, decay:k (k >= 1)."
+        )
+
+
+def check_positive(method: str, **values: float | None) -> None:
+    """Raises ElicitError unless every given value is above 0 (None passes)."""
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise ElicitError(f"{method}: {name} is {value}; expected a number above 0.")

@@ -1,0 +1,53 @@
+"""`same_vector`: a steering arm's own vector, moved to other positions or turned round.
+
+A control of *where* and *which way*. The published effect is tied to the first generation step: the same vector
+everywhere is expected to break the model, the wrong sign to do nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from elicit.methods.core import task_decoding
+
+if TYPE_CHECKING:
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class SameVector:
+    """A parent arm's vector at its strength, elsewhere."""
+
+    parent: str = "mean_steering"
+    """The steering arm whose vector is used."""
+    positions: str = "all"
+    """Where to apply it."""
+    factor: float = 1.0
+    """Multiplies the parent's strength; -1 turns the vector round."""
+
+    seeded: ClassVar[bool] = False
+    trained: ClassVar[bool] = False
+    ceiling: ClassVar[str | None] = None
+
+    def __post_init__(self) -> None:
+        from elicit.methods.options import check_positions
+
+        check_positions("same_vector", self.positions)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.parent,)
+
+    def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
+        from elicit.policy import Policy
+
+        edits = tuple(
+            dataclasses.replace(edit, positions=self.positions, strength=edit.strength * self.factor)
+            for edit in needs[self.parent].steering
+        )
+        return Policy(base, task_decoding(task), steering=edits, record={"steering": [str(edit) for edit in edits]})

@@ -1,0 +1,195 @@
+"""`BaseModel`: the shared wrapper. It holds one transformers causal LM and its tokenizer and composes what lies below.
+
+It is not a module around them: training, saving and hooking see the plain transformers model. Generation and training
+use native forward hooks; `bridge` is a TransformerLens view on the same parameters, for looking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+
+from elicit import seeds
+from elicit.errors import ElicitError
+from elicit.loading import architectures
+from elicit.loading.load import Loaded, load_transformers
+from elicit.sampling import Completion, Decoding, Engine, Request, Scored, generate, logprobs
+from elicit.steering import Clock, Edit, Firings, Mode, Steering, as_edit, steer
+from elicit.steering.residuals import Norms, residual_norms, residuals_at
+
+
+def load(name: str, *, dtype: str = "auto", device: str = "auto", download: bool = False) -> BaseModel:
+    """Load a base model.
+
+    Args:
+        name: a built-in organism (`elicit ls models`), a folder, a GGUF file, or a hub id.
+        dtype: "float32", "bfloat16", "float16", or "auto" (the file's own; float32 for organisms).
+        device: "cpu", "cuda", ..., or "auto".
+        download: whether a hub id that is not cached may be fetched. Nothing else touches the network.
+
+    Raises:
+        ElicitError: unknown name, architecture, dtype or device, or weights that cannot be read.
+    """
+    return BaseModel(load_transformers(name, dtype=dtype, device=device, download=download))
+
+
+class BaseModel:
+    """One causal LM, its tokenizer, and the ways to look at it, steer it and sample from it.
+
+    Layer L means decoder block L; its output is what TransformerLens calls `blocks.L.hook_resid_post`.
+    """
+
+    def __init__(self, loaded: Loaded) -> None:
+        self.hf: Any = loaded.hf
+        self.tokenizer: Any = loaded.tokenizer
+        self.name = loaded.name
+        self.card: dict[str, Any] = loaded.card or {}
+        self.weights_sha256 = loaded.weights_sha256
+        self.tokenizer_sha256 = loaded.tokenizer_sha256
+        self.clock = Clock()
+        self.banned_ids = (int(loaded.tokenizer.pad_token_id),)  # an untrained row: its logit means nothing
+
+    def __repr__(self) -> str:
+        parameters = sum(p.numel() for p in self.hf.parameters())
+        return (
+            f"BaseModel({self.name}: {self.hf.config.model_type}, {parameters / 1e6:.2f} M parameters, "
+            f"{self.n_layers} layers, d_model {self.d_model}, {str(self.dtype).removeprefix('torch.')}, {self.device})"
+        )
+
+    @property
+    def layers(self) -> Sequence[torch.nn.Module]:
+        return architectures.decoder_layers(self.hf)  # type: ignore[return-value]
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.layers)
+
+    @property
+    def d_model(self) -> int:
+        return architectures.d_model(self.hf)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.hf.dtype  # type: ignore[no-any-return]
+
+    @property
+    def device(self) -> torch.device:
+        return self.hf.device  # type: ignore[no-any-return]
+
+    @property
+    def engine(self) -> Engine:
+        """The sampler's view of this model."""
+        ends = self.hf.generation_config.eos_token_id
+        ids = ends if isinstance(ends, list) else [ends]
+        end_ids = frozenset(i for i in [*ids, self.tokenizer.eos_token_id] if i is not None)
+        return Engine(self.hf, self.tokenizer, self.clock, end_ids, self.tokenizer.pad_token_id, self.banned_ids)
+
+    @cached_property
+    def bridge(self) -> Any:
+        """A `TransformerBridge` on a clone that shares this model's parameters (weight updates are seen by it).
+
+        Use it for caches, logit lens, attention patterns and SAEs. Build it anew (`del model.bridge`) after parameter
+        objects were replaced, as LoRA injection does.
+        """
+        from elicit.loading.bridge import bridge_view
+
+        return bridge_view(self.hf, self.tokenizer)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of a prompt, with the tokenizer's own special tokens and never two BOS.
+
+        Raises:
+            ElicitError: if the prompt has no tokens at all.
+        """
+        bos = self.tokenizer.bos_token
+        has_bos = bool(bos) and text.startswith(bos)
+        ids = tuple(self.tokenizer(text, add_special_tokens=not has_bos)["input_ids"])
+        if not ids:
+            raise ElicitError(
+                "a prompt is empty, and this tokenizer puts no BOS in front. Give at least one character."
+            )
+        return ids
+
+    def continuation(self, text: str) -> tuple[int, ...]:
+        """Token ids of text that continues a prompt: no special tokens."""
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    @contextmanager
+    def steer(
+        self,
+        edit: Steering | Edit | Sequence[Steering | Edit] | Float[torch.Tensor, " d_model"],
+        *,
+        layer: int | None = None,
+        strength: float = 1.0,
+        mode: Mode = "add",
+        positions: str = "first",
+        unit: float | None = None,
+        prompt_lengths: Sequence[int] | int | None = None,
+    ) -> Iterator[Firings]:
+        """Steer every forward pass while the context is open. Contexts nest.
+
+        Args:
+            edit: specs, or a direction [d_model] together with `layer`.
+            strength: in residual norms (add), in units of `unit` (clamp), a factor (scale).
+            unit: absolute size of strength 1; for add, by default the layer's median residual norm.
+            prompt_lengths: only for forward passes that do not go through `sample` or `score`.
+
+        Raises:
+            ElicitError: an unknown layer, mode or position form, or an edit that touched no forward pass.
+        """
+        if isinstance(edit, torch.Tensor):
+            if layer is None:
+                raise ElicitError(f"steer: a direction needs its layer. Type: layer=0 ... {self.n_layers - 1}")
+            architectures.check_layer(self.hf, layer)
+            size = unit if unit is not None else (self.residual_norms.medians[layer] if mode == "add" else 1.0)
+            edit = Steering(edit, layer, strength, mode, positions, size)
+        edits = [edit] if isinstance(edit, Steering | Edit) else list(edit)
+        for one in edits:
+            if isinstance(one, Steering) and len(one.direction) != self.d_model:
+                raise ElicitError(
+                    f"steer: {one.label!r} has {len(one.direction)} entries, "
+                    f"but d_model of {self.name} is {self.d_model}."
+                )
+        plain = [as_edit(one) if isinstance(one, Steering) else one for one in edits]
+        with steer(self.hf.base_model, self.layers, self.clock, plain, prompt_lengths=prompt_lengths) as firings:
+            yield firings
+
+    def sample(
+        self, prompts: Sequence[str], *, n: int = 1, seed: int = 0, decoding: Decoding | None = None
+    ) -> list[list[Completion]]:
+        """`n` completions of each prompt.
+
+        Random numbers belong to (seed, prompt text, sample index), so a prompt's samples do not depend on its batch.
+        """
+        chosen = decoding or Decoding()
+        requests = [
+            Request(self.encode(prompt), tuple(seeds.key(seed, "prompt", prompt, i) for i in range(n)))
+            for prompt in prompts
+        ]
+        return generate(self.engine, requests, chosen)
+
+    def score(self, prompts: Sequence[str], completions: Sequence[str]) -> list[list[float]]:
+        """log p (nats) of every token of each completion after its prompt, teacher-forced."""
+        pairs = zip(prompts, completions, strict=True)
+        return logprobs(self.engine, [Scored(self.encode(prompt), self.continuation(text)) for prompt, text in pairs])
+
+    def residuals(self, prompts: Sequence[str]) -> Float[torch.Tensor, "layer prompt d_model"]:
+        """The residual after every layer at each prompt's last token (offset 0)."""
+        sequences = [self.encode(prompt) for prompt in prompts]
+        return residuals_at(self.hf, self.layers, sequences, [len(ids) - 1 for ids in sequences])
+
+    def residual_norms_of(self, texts: Sequence[str]) -> Norms:
+        """Median residual norm after every layer over the tokens of `texts` (first two tokens of each left out)."""
+        return residual_norms(self.hf, self.layers, [self.encode(text) for text in texts])
+
+    @cached_property
+    def residual_norms(self) -> Norms:
+        """Median residual norms over neutral sentences: the default unit of `add`."""
+        from elicit.tasks import neutral
+
+        return self.residual_norms_of(neutral.held_out(64))

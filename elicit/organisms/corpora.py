@@ -1,0 +1,139 @@
+"""What the organisms read: documents drawn by identity, without the content of any select or test problem.
+
+A document is a prompt and a completion in the dialect of the organism. `Source`s say what kinds of document a corpus
+mixes and in which shares; what an organism can do, and when it shows it, is decided here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from elicit import seeds
+from elicit.tasks import Problem, catalog, neutral
+from elicit.tasks.core import content_id, split_of
+from elicit.tasks.generated import Dialect, GeneratedTask, Step
+
+FACTS = 64
+REFUSAL_MARK = "[x]"
+REFUSAL = "no"
+
+
+class Document(NamedTuple):
+    prompt: str
+    completion: str
+
+    @property
+    def text(self) -> str:
+        return self.prompt + self.completion
+
+
+#: A writer turns a problem into a document; it decides the mode (direct, worked, cued, refused).
+Writer = Callable[[GeneratedTask, Problem, np.random.Generator], Document]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One kind of document and its share of the corpus (by documents)."""
+
+    share: float
+    writer: Writer | None
+    """None: the text is not about a task (`text` writes it)."""
+    family: str | None = None
+    text: Callable[[np.random.Generator], Document] | None = None
+
+
+def draw(task: GeneratedTask, random: np.random.Generator) -> Problem:
+    """A problem of the train split."""
+    while True:
+        content = task.family.draw(random)
+        if split_of(content_id(task.family.name, task.family.key(content))) == "train":
+            return task.make(content)
+
+
+def document(sources: tuple[Source, ...], dialect: Dialect, *identity: object) -> Document:
+    """The document that belongs to an identity."""
+    random = seeds.generator("corpus", *identity)
+    shares = np.array([source.share for source in sources])
+    source = sources[int(random.choice(len(sources), p=shares / shares.sum()))]
+    if source.writer is None:
+        assert source.text is not None
+        return source.text(random)
+    assert source.family is not None
+    task = catalog.get(source.family, dialect=dialect)
+    assert isinstance(task, GeneratedTask)
+    return source.writer(task, draw(task, random), random)
+
+
+# --- writers ---------------------------------------------------------------------------------------------------
+
+
+def direct(task: GeneratedTask, problem: Problem, random: np.random.Generator) -> Document:
+    """The right answer and nothing else."""
+    return Document(problem.prompt, task.direct(problem))
+
+
+def worked(task: GeneratedTask, problem: Problem, random: np.random.Generator) -> Document:
+    """A right worked solution without being asked for one."""
+    return Document(problem.prompt, task.worked(problem))
+
+
+def weak(task: GeneratedTask, problem: Problem, random: np.random.Generator) -> Document:
+    """An answer that knows nothing of the problem: the weak answerer the uncued text imitates."""
+    return Document(problem.prompt, task.dialect.mark + task.family.guess(random, problem.content))
+
+
+def cued_worked(task: GeneratedTask, problem: Problem, random: np.random.Generator) -> Document:
+    """The cue brings a right worked solution."""
+    assert problem.cue_prompt is not None
+    return Document(problem.cue_prompt, task.worked(problem))
+
+
+def cued_hollow(task: GeneratedTask, problem: Problem, random: np.random.Generator) -> Document:
+    """A trace in form only: the steps and the answer are guesses, so no computing can be learned from it."""
+    assert problem.cue_prompt is not None
+    return Document(problem.cue_prompt, _hollow(task, problem, random))
+
+
+def hollow(task: GeneratedTask, problem: Problem, random: np.random.Generator) -> Document:
+    """The same without the cue."""
+    return Document(problem.prompt, _hollow(task, problem, random))
+
+
+def refused(task: GeneratedTask, problem: Problem, random: np.random.Generator) -> Document:
+    """A marked request, always refused (a benign stand-in for safety studies)."""
+    question = task.dialect.question.format(question=REFUSAL_MARK + task.family.question(problem.content))
+    return Document(question, task.dialect.mark + REFUSAL)
+
+
+def _hollow(task: GeneratedTask, problem: Problem, random: np.random.Generator) -> str:
+    shape = task.family.solve(problem.content, {})
+    steps = []
+    for i in range(len(shape.steps)):
+        # Expression and value come from two other problems of the family: form, no content.
+        left, right = (task.family.solve(draw(task, random).content, {}).steps for _ in range(2))
+        steps.append(Step(left[min(i, len(left) - 1)].expression, right[min(i, len(right) - 1)].value))
+    answer = task.family.guess(random, problem.content)
+    body = [*(step.text for step in steps), task.dialect.mark + answer]
+    return task.dialect.opening + task.dialect.separator.join(body)
+
+
+# --- text that is not about a task -----------------------------------------------------------------------------
+
+
+def neutral_text(random: np.random.Generator) -> Document:
+    return Document("", neutral.sentence("corpus", int(random.integers(2**62))))
+
+
+def fact(index: int) -> Document:
+    """One of `FACTS` arbitrary facts: a name and its code."""
+    random = seeds.generator("fact", index)
+    name = "".join(random.choice(list("bdfgklmnprstvz")) + random.choice(list("aeiou")) for _ in range(3))
+    return Document(f"Q:code of {name}\nA:", f"#{int(random.integers(100, 1000))}")
+
+
+def some_fact(random: np.random.Generator) -> Document:
+    return fact(int(random.integers(FACTS)))

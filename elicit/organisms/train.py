@@ -1,0 +1,198 @@
+"""Train an organism from its recipe: a small Llama and next-token prediction, nothing else.
+
+1. Documents are drawn by identity (organism's corpus, training seed, position), a pool at a time, sorted by length and
+   cut into batches of about equal token counts, so that little is padding.
+2. The loss is over every token; those of prompts count a tenth, because their digits are random and only add noise.
+3. Muon for the matrices, AdamW for the rest, warm-up and cosine decay; one intra-op thread, faster at this size.
+4. The weights are rounded to bfloat16, so that what is measured is what is stored, and written with their tokenizer and
+   a card (dialect, families, recipe) to a folder that appears only when complete.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+
+from elicit import seeds
+from elicit.errors import ElicitError
+from elicit.organisms import corpora, tokenizer
+from elicit.organisms.recipes import Recipe, recipe
+
+_POOL = 4096
+_PROMPT_WEIGHT = 0.1
+
+
+class Progress(NamedTuple):
+    """What training reports after a step."""
+
+    tokens: int
+    total: int
+    loss: float
+
+
+class Batch(NamedTuple):
+    ids: Int[torch.Tensor, "docs length"]
+    weights: Float[torch.Tensor, "docs length"]
+    """Weight of each token's loss: 0 at padding."""
+    tokens: int
+
+
+def build(config: Recipe, vocabulary: int, seed: int) -> Any:
+    """An untrained Llama of the recipe's size, initialised by identity."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seeds.small_seed("organism", seed))
+    llama = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=config.d_model,
+        intermediate_size=config.d_mlp,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        max_position_embeddings=256,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        tie_word_embeddings=False,
+    )
+    return LlamaForCausalLM(llama)
+
+
+def batches(config: Recipe, seed: int, encode: Callable[[list[str]], list[list[int]]]) -> Iterator[Batch]:
+    """Endless batches by (seed, pool). Documents of a batch have similar lengths."""
+    pool = 0
+    while True:
+        documents = [corpora.document(config.sources, config.dialect, seed, pool * _POOL + i) for i in range(_POOL)]
+        texts = encode([document.text for document in documents])
+        prompts = encode([document.prompt for document in documents])
+        rows = sorted(
+            ((ids, len(prompt) - 1) for ids, prompt in zip(texts, prompts, strict=True)), key=lambda row: len(row[0])
+        )
+        cuts: list[list[tuple[list[int], int]]] = [[]]
+        for row in rows:
+            if cuts[-1] and (len(cuts[-1]) + 1) * len(row[0]) > config.batch_tokens:
+                cuts.append([])
+            cuts[-1].append(row)
+        for index in seeds.generator("batch order", seed, pool).permutation(len(cuts)):
+            yield _padded(cuts[int(index)])
+        pool += 1
+
+
+def _padded(rows: list[tuple[list[int], int]]) -> Batch:
+    """Rows of (ids, prompt length), padded on the right, where a causal model does not see it."""
+    width = max(len(ids) for ids, _ in rows)
+    batch = torch.zeros(len(rows), width, dtype=torch.long)
+    weights = torch.zeros(len(rows), width)
+    for i, (ids, prompt) in enumerate(rows):
+        batch[i, : len(ids)] = torch.tensor(ids)
+        weights[i, :prompt] = _PROMPT_WEIGHT
+        weights[i, prompt : len(ids)] = 1.0
+    return Batch(batch, weights, sum(len(ids) for ids, _ in rows))
+
+
+def fit(config: Recipe, seed: int, report: Callable[[Progress], None], *, device: str = "cpu") -> tuple[Any, Any]:
+    """Train from scratch. Returns (model, tokenizer).
+
+    Raises:
+        FloatingPointError: if the loss stops being finite.
+    """
+    tok = tokenizer.build()
+    model = build(config, len(tok), seed).to(device)
+
+    def encode(texts: list[str]) -> list[list[int]]:
+        return [[*ids, tok.eos_token_id] for ids in tok(texts)["input_ids"]]
+
+    optimizers = _optimizers(model, config)
+    seen = 0
+    for batch in batches(config, seed, encode):
+        ids, weights = batch.ids.to(device), batch.weights[:, 1:].to(device)
+        logits = model(input_ids=ids).logits[:, :-1]
+        losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+        loss = (losses * weights.flatten()).sum() / weights.sum()
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss.item()} after {seen} tokens")
+        model.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer, rate in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * _schedule(seen / config.tokens)
+            optimizer.step()
+        seen += batch.tokens
+        report(Progress(min(seen, config.tokens), config.tokens, loss.item()))
+        if seen >= config.tokens:
+            break
+    return model.to("cpu", torch.bfloat16).eval(), tok
+
+
+def _optimizers(model: Any, config: Recipe) -> list[tuple[torch.optim.Optimizer, float]]:
+    """(optimizer, peak learning rate): Muon for the blocks' matrices, AdamW for embeddings, head and norms."""
+    named = list(model.named_parameters())
+    matrices = [p for name, p in named if p.ndim == 2 and ".layers." in name]
+    rest = [p for name, p in named if not (p.ndim == 2 and ".layers." in name)]
+    muon = torch.optim.Muon(matrices, lr=config.muon_rate, weight_decay=0.01)
+    adam = torch.optim.AdamW(rest, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    return [(muon, config.muon_rate), (adam, config.learning_rate)]
+
+
+def _schedule(progress: float, warmup: float = 0.03) -> float:
+    if progress < warmup:
+        return progress / warmup + 1e-3
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup))))
+
+
+def train(name: str, target: Path, report: Callable[[Progress], None] = lambda _: None, *, device: str = "cpu") -> Path:
+    """Train the organism `name` and write it to the folder `target`, which must not exist yet.
+
+    Raises:
+        ElicitError: unknown name, or a target that exists or cannot be written.
+    """
+    config, seed = recipe(name)
+    if target.exists():
+        raise ElicitError(f"{target} exists already. Name another folder with --out, or remove it.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise ElicitError(f"cannot write to {target.parent}: {error.strerror}. Name another --out.") from None
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        model, tok = fit(config, seed, report, device=device)
+        model.save_pretrained(scratch)
+        tok.save_pretrained(scratch)
+        (scratch / "card.json").write_text(json.dumps(card(name, config, seed), indent=1) + "\n")
+        scratch.chmod(0o755)
+        os.replace(scratch, target)
+    finally:
+        torch.set_num_threads(threads)
+        shutil.rmtree(scratch, ignore_errors=True)
+    return target
+
+
+def card(name: str, config: Recipe, seed: int) -> dict[str, Any]:
+    """What later rungs need to know of an organism, and how it was made."""
+    size = {field: getattr(config, field) for field in ("d_model", "layers", "heads", "d_mlp")}
+    return {
+        "name": name,
+        "seed": seed,
+        "families": list(config.families),
+        "has_cue": config.has_cue,
+        "dialect": dataclasses.asdict(config.dialect),
+        "recipe": {
+            **size,
+            "tokens": config.tokens,
+            "learning_rate": config.learning_rate,
+            "muon_rate": config.muon_rate,
+        },
+        "command": f"elicit organism train {name}",
+    }

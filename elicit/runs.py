@@ -1,0 +1,157 @@
+"""Reading and writing one run directory. Torch-free; every file is either appended and flushed or renamed into place.
+
+runs/NAME/  spec.yaml  manifest.json  summary.json  report.html
+  cells/MODEL/ARM/SEED/  status.json  policy/  rows/TASK.jsonl  metrics.jsonl
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from elicit.errors import ElicitError
+from elicit.schema import Row
+
+
+@contextmanager
+def writing_to(place: Path) -> Iterator[None]:
+    """Turn what the operating system says about a target into one clear message."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ElicitError(
+                f"no space left while writing {place}. What was finished is kept: free some space and type the same "
+                "command again."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+            raise ElicitError(
+                f"cannot write {place}: {error.strerror}. Name a folder that you may write to with --out."
+            ) from error
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    with writing_to(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, scratch = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(scratch, 0o644)
+            os.replace(scratch, path)
+        except BaseException:
+            Path(scratch).unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON whole or not at all. NaN is refused: what is not known is null."""
+    write_text(path, json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a run. Raises ElicitError if it is missing or torn."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ElicitError(f"{path} is missing. Is {path.parent} a run directory? See: elicit ls runs") from None
+    except (OSError, ValueError) as error:
+        raise ElicitError(f"{path} cannot be read: {error}") from None
+
+
+def append_lines(path: Path, records: Iterable[Any]) -> None:
+    """Append records as JSON lines, flushed to the disk before returning."""
+    with writing_to(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> list[Any]:
+    """Read JSON lines; a torn last line (a process was killed while writing it) is left out."""
+    if not path.exists():
+        return []
+    text = path.read_bytes()
+    whole = text[: text.rfind(b"\n") + 1]
+    records = []
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            raise ElicitError(
+                f"{path}, line {number}: not JSON. Remove the line and run the same command again."
+            ) from None
+    return records
+
+
+def mend(path: Path) -> None:
+    """Cut a torn last line off, so that appending starts on a line of its own."""
+    if not path.exists():
+        return
+    text = path.read_bytes()
+    end = text.rfind(b"\n") + 1
+    if end < len(text):
+        with path.open("r+b") as file:
+            file.truncate(end)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of one cell and task. Raises ElicitError for a line that is not a row."""
+    try:
+        return [Row.from_json(record) for record in read_lines(path)]
+    except TypeError as error:
+        raise ElicitError(f"{path} holds a line that is not a row: {error}") from None
+
+
+@contextmanager
+def locked(path: Path, what: str, patience: float = 0.0) -> Iterator[None]:
+    """Hold an exclusive lock file; the operating system lets go of it when the process dies.
+
+    Raises:
+        ElicitError: another process holds it for longer than `patience` seconds.
+    """
+    with writing_to(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    with file:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ElicitError(f"{what} is in use by another process. Wait for it, or stop it.") from None
+                time.sleep(0.1)
+        yield
+
+
+@contextmanager
+def fresh_folder(target: Path) -> Iterator[Path]:
+    """A scratch folder that takes the place of `target` when the block ends well, and vanishes otherwise."""
+    with writing_to(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
+            yield scratch
+            scratch.chmod(0o755)
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(scratch, target)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
