@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from elicit import seeds
 from elicit.errors import ElicitError
-from elicit.loading import architectures
+from elicit.loading import architectures, threads
 from elicit.loading.load import Loaded, load_transformers
 from elicit.sampling import Completion, Decoding, Engine, Request, Scored, generate, logprobs
 from elicit.steering import Clock, Edit, Firings, Mode, Steering, as_edit, steer
@@ -24,7 +24,7 @@ from elicit.steering.residuals import Norms, residual_norms, residuals_at
 
 
 def load(name: str, *, dtype: str = "auto", device: str = "auto", download: bool = False) -> BaseModel:
-    """Load a base model.
+    """Load a base model, and set torch's threads to what suits its size.
 
     Args:
         name: a built-in organism (`elicit ls models`), a folder, a GGUF file, or a hub id.
@@ -35,7 +35,9 @@ def load(name: str, *, dtype: str = "auto", device: str = "auto", download: bool
     Raises:
         ElicitError: unknown name, architecture, dtype or device, or weights that cannot be read.
     """
-    return BaseModel(load_transformers(name, dtype=dtype, device=device, download=download))
+    model = BaseModel(load_transformers(name, dtype=dtype, device=device, download=download))
+    threads.apply(sum(p.numel() for p in model.hf.parameters()))
+    return model
 
 
 class BaseModel:

@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "run": ("elicit.cli.run", "run a comparison from a spec; the same command resumes it"),
     "report": ("elicit.cli.report", "print a run's table and write its report.html"),
     "verify": ("elicit.cli.verify", "recompute every figure of a run from its rows"),
+    "archive": ("elicit.cli.archive", "pack a finished run into a few small files"),
     "ls": ("elicit.cli.ls", "list models, tasks, methods or runs"),
     "sample": ("elicit.cli.sample", "sample from a model, steered if you like"),
     "organism": ("elicit.cli.organism", "train a built-in organism from its recipe"),

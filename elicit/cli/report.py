@@ -16,16 +16,23 @@ class Report:
     """Summarise a run directory anew, print its table and write its report.html."""
 
     run: Positional[Path]
-    """Run directory."""
+    """Run directory, or an archive of one."""
+    html: Path | None = None
+    """Also copy the report to this file (for an archive, which keeps none)."""
 
 
 def main(arguments: Sequence[str]) -> int:
     options = parse(Report, "report", arguments)
+    from elicit.comparison.archive import opened
     from elicit.comparison.summarise import write_summary
     from elicit.report import terminal, write_report
+    from elicit.runs import write_text
 
-    summary = write_summary(options.run)
-    page = write_report(options.run)
-    terminal.show(summary)
-    print(f"report: {page}")
+    with opened(options.run) as run:
+        summary = write_summary(run)
+        page = write_report(run)
+        terminal.show(summary)
+        if options.html is not None:
+            write_text(options.html, page.read_text(encoding="utf-8"))
+    print(f"report: {options.html or (page if run == options.run else 'type --html FILE to keep it')}")
     return 0

@@ -48,13 +48,11 @@ def main(arguments: Sequence[str]) -> int:
         raise ElicitError(f"--n is {options.n}; expected at least 1.")
     if options.steer is None and (options.strength is not None or options.positions is not None):
         raise ElicitError("--strength and --positions need --steer.")
-    from elicit.loading import threads
     from elicit.model import load
     from elicit.sampling import Decoding
 
     decoding = Decoding(temperature=options.temperature, max_new_tokens=options.max_new_tokens)
     model = load(options.model, dtype=options.dtype, device=options.device, download=options.download)
-    threads.apply(sum(p.numel() for p in model.hf.parameters()))
     prompt = options.prompt.replace("\\n", "\n")
     edits = _edits(options, model)
     print(f"{prompt!r}")

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,10 +22,12 @@ import yaml
 
 from elicit import runs
 from elicit.comparison.cells import Cell, cells, check_amendment
-from elicit.comparison.manifest import manifest
-from elicit.comparison.spec import Spec
+from elicit.comparison.manifest import manifest, task_files
+from elicit.comparison.spec import Spec, build_task
+from elicit.comparison.summarise import read_spec_of
 from elicit.comparison.work import is_done, problems_of, work
 from elicit.errors import ElicitError
+from elicit.loading import catalog
 
 
 class Event(NamedTuple):
@@ -44,25 +47,51 @@ def open_run(spec: Spec, run: Path, *, limit: int | None, command: Sequence[str]
     Raises:
         ElicitError: the directory holds another spec's run, something else, or cannot be written.
     """
-    known = run / "spec.yaml"
+    check_target(spec, run, limit=limit)
+    runs.sweep(run)
     plain = {**spec.plain(), "limit": limit}
-    with runs.writing_to(run):
-        exists = run.exists()
-        if exists and not run.is_dir():
-            raise ElicitError(f"{run} is a file. Name another folder with --out.")
-        if exists and not known.exists() and any(entry.name != ".lock" for entry in run.iterdir()):
-            raise ElicitError(f"{run} is not a run directory and not empty. Name another folder with --out.")
-        if known.exists():
-            old = yaml.safe_load(known.read_text(encoding="utf-8"))
-            check_amendment(old, plain, run)
-            before, after = old.get("limit"), limit
-            if before is None and after is not None:
-                raise ElicitError(f"{run} holds a whole run; --limit {after} would shrink it. Name another --out.")
-            if before is not None and after is not None and after < before:
-                raise ElicitError(f"{run} holds a run of --limit {before}; {after} is less. Name another --out.")
-        run.mkdir(parents=True, exist_ok=True)
-    runs.write_text(known, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+    runs.write_text(run / "spec.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
     runs.write_json(run / "manifest.json", manifest(plain, command))
+
+
+def check_target(spec: Spec, run: Path, *, limit: int | None) -> None:
+    """Whether `run` is new, or holds a run that the spec amends. Changes nothing.
+
+    Raises:
+        ElicitError: as for `open_run`.
+    """
+    with runs.writing_to(run):
+        if run.exists() and not run.is_dir():
+            raise ElicitError(f"{run} is a file. Name another folder with --out.")
+        if not (run / "spec.yaml").exists():
+            if run.is_dir() and not all(map(runs.is_ours, run.iterdir())):
+                raise ElicitError(f"{run} is not a run directory and not empty. Name another folder with --out.")
+            return
+    old, before = read_spec_of(run)
+    check_amendment(old.plain(), spec.plain(), run)
+    had, wanted = _problems_wanted(old, before), _problems_wanted(spec, limit)
+    if wanted < had:
+        raise ElicitError(
+            f"{run} holds a run with {had} test problems; --limit {limit} would shrink it. "
+            "Name another folder with --out, or leave --limit out."
+        )
+    _check_files(spec, run)
+
+
+def _problems_wanted(spec: Spec, limit: int | None) -> int:
+    return spec.test if limit is None else min(limit, spec.test)
+
+
+def _check_files(spec: Spec, run: Path) -> None:
+    """Rows of an edited task file must not be mixed with those of the old one."""
+    path = run / "manifest.json"
+    before = runs.read_json(path).get("files", {}) if path.exists() else {}
+    for label, sha256 in task_files(spec.plain()).items():
+        if before.get(label, sha256) != sha256:
+            raise ElicitError(
+                f"the file of task {label!r} has changed since the run in {run} began. "
+                "Name another folder with --out, or bring the old file back."
+            )
 
 
 def run_cells(
@@ -87,9 +116,14 @@ def run_cells(
         ElicitError: bad input, or a target that cannot be written.
     """
     todo = cells(spec, arms)
+    if workers is not None and workers < 1:
+        raise ElicitError(f"workers is {workers}; expected at least 1.")
+    for model in spec.models.values():
+        catalog.resolve(model)
+    check_target(spec, run, limit=limit)
+    _check_problems(spec, limit)
     with runs.locked(run / ".lock", f"the run {run}"):
         open_run(spec, run, limit=limit, command=command)
-        _check_problems(spec, limit)
         kept = [cell for cell in todo if is_done(cell, spec, run, limit)]
         finished = {cell.name for cell in kept}
         for i, cell in enumerate(kept):
@@ -105,8 +139,6 @@ def run_cells(
 
 def _check_problems(spec: Spec, limit: int | None) -> None:
     """Too few problems is bad input: say so before anything is trained."""
-    from elicit.comparison.spec import build_task
-
     for label, description in {spec.task_label: spec.task, **spec.off_target}.items():
         if not problems_of(build_task(description, where=f"task {label!r}"), spec, limit):
             raise ElicitError(f"task {label!r} has no test problems.")
@@ -145,7 +177,13 @@ def _drain(
         over, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in over:
             cell = running.pop(future)
-            status = future.result()
+            try:
+                status = future.result()
+            except BrokenExecutor:
+                raise ElicitError(
+                    f"a worker process died while {cell.name} was under way: killed, or out of memory. The same "
+                    "command goes on where it stopped; --workers 1 needs less memory."
+                ) from None
             finished.add(cell.name)
             if status["state"] != "done":
                 failed.append(cell)
@@ -160,8 +198,17 @@ def _hands(count: int) -> Iterator[Submit]:
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=_watch_parent, initargs=(os.getpid(),))
+
+    def submit(function: Callable[..., Any], *args: Any) -> Future[dict[str, Any]]:
+        # Ctrl-C goes to every process of a terminal. Only this one should hear it; workers inherit the deaf ear.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return pool.submit(function, *args)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
     try:
-        yield pool.submit
+        yield submit
     finally:
         # On an interrupt, do not wait for cells in progress: they resume.
         for process in list((pool._processes or {}).values()) if sys.exc_info()[0] is not None else []:

@@ -32,9 +32,17 @@ def manifest(
         "machine": {"system": platform.system(), "cpu": _cpu(), "cores": os.cpu_count()},
         "seeds": list(range(spec["seeds"])),
         "limit": spec.get("limit"),
+        "files": task_files(spec),
         "start": _now(),
         "end": None,
     }
+
+
+def task_files(spec: Mapping[str, Any]) -> dict[str, str]:
+    """Task label -> sha256 of the file its problems come from, for tasks that have one."""
+    tasks = {spec["task"]["task"]: spec["task"], **spec["off_target"]}
+    paths = {label: task["path"] for label, task in tasks.items() if task["task"] == "jsonl"}
+    return {label: hashlib.sha256(Path(path).read_bytes()).hexdigest() for label, path in paths.items()}
 
 
 def _now() -> str:

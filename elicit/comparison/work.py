@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from elicit import runs
 from elicit.comparison.cells import Cell, parent_seed
 from elicit.comparison.spec import Spec, build_task
-from elicit.errors import ElicitError
+from elicit.errors import ElicitError, one_line
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
@@ -28,12 +28,9 @@ if TYPE_CHECKING:
 @lru_cache(maxsize=2)
 def _model(name: str, dtype: str, device: str) -> BaseModel:
     """Models stay loaded in a worker: consecutive cells mostly share one."""
-    from elicit.loading import threads
     from elicit.model import load
 
-    model = load(name, dtype=dtype, device=device)
-    threads.apply(sum(p.numel() for p in model.hf.parameters()))
-    return model
+    return load(name, dtype=dtype, device=device)
 
 
 def problems_of(task: Task, spec: Spec, limit: int | None) -> list[Problem]:
@@ -67,29 +64,30 @@ def work(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]
     """Do a cell. Returns its status; a failure is recorded there, not raised.
 
     Raises:
-        ElicitError: only for faults of the target (no space, not writable).
+        TargetError: no space, or not writable.
     """
     folder = cell.folder(run)
     started = time.monotonic()
     with runs.locked(folder / ".lock", f"cell {cell.name}", patience=20):
+        runs.sweep(folder)
         if is_done(cell, spec, run, limit):
             return state_of(cell, run)
         try:
             found = _do(cell, spec, run, limit)
+            before = float(state_of(cell, run).get("seconds") or 0.0)
+            status = {
+                "state": "done",
+                "goal": goal_of(cell, spec, limit),
+                "seconds": before + time.monotonic() - started,
+                **found,
+            }
+            runs.write_json(folder / "status.json", status)
+        except runs.TargetError:
+            raise
         except ElicitError as error:
-            if isinstance(error.__cause__, OSError):  # the target, not the arm
-                raise
             return _failed(cell, run, str(error), None)
         except Exception as error:
-            return _failed(cell, run, f"{type(error).__name__}: {error}", traceback.format_exc())
-        before = float(state_of(cell, run).get("seconds") or 0.0)
-        status = {
-            "state": "done",
-            "goal": goal_of(cell, spec, limit),
-            "seconds": before + time.monotonic() - started,
-            **found,
-        }
-        runs.write_json(folder / "status.json", status)
+            return _failed(cell, run, one_line(f"{type(error).__name__}: {error}"), traceback.format_exc())
         return status
 
 
@@ -104,6 +102,7 @@ def _do(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
 
     folder = cell.folder(run)
     model = _model(spec.models[cell.model], spec.dtype, spec.device)
+    _check_weights(cell, run, model)
     dialect = model.card.get("dialect")
     task = build_task(spec.task, dialect, where="task")
     policy, fitting = _policy(cell, spec, run, model, task)
@@ -136,6 +135,17 @@ def _do(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
     }
+
+
+def _check_weights(cell: Cell, run: Path, model: BaseModel) -> None:
+    """A model trained anew under the same name must not share a run with rows of the old one."""
+    for path in (run / "cells" / cell.model).rglob("status.json"):
+        before = runs.read_json(path).get("weights_sha256", model.weights_sha256)
+        if before != model.weights_sha256:
+            raise ElicitError(
+                f"the weights of {cell.model} ({model.weights_sha256[:12]}) are not those that this run began with "
+                f"({before[:12]}). Name another folder with --out, or bring the old weights back."
+            )
 
 
 def _line(record: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """Policy x task -> rows.
 
 Problems are answered a chunk at a time; each chunk's rows go to `sink` at once, so that a killed run loses little and
-the rest can be resumed. Random numbers belong to (seed, task, problem, sample): chunks, order and resumption do not matter.
+the rest can be resumed. Random numbers belong to (seed, task, problem, sample): chunks, order and resumption do not
+matter.
 """
 
 from __future__ import annotations

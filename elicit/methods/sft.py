@@ -171,6 +171,7 @@ def _run_trainer(
         FloatingPointError: if a loss is not finite.
     """
     from datasets import Dataset
+    from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
     from elicit import seeds
@@ -189,7 +190,7 @@ def _run_trainer(
             max_length=None,
             use_cpu=not on_gpu,
             bf16=False,
-            gradient_checkpointing=False,
+            activation_checkpointing=False,
             report_to="none",
             save_strategy="no",
             logging_steps=5,
@@ -200,6 +201,7 @@ def _run_trainer(
         trainer = SFTTrainer(
             model=model, args=arguments, train_dataset=Dataset.from_list(list(examples)), processing_class=tokenizer
         )
+        trainer.remove_callback(PrinterCallback)  # it prints to stdout, which is for results
         trainer.train()
         history = [entry for entry in trainer.state.log_history if "loss" in entry]
     log = [{"step": float(entry["step"]), "loss": float(entry["loss"])} for entry in history]

@@ -74,13 +74,18 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is 
         self.repeat_rows(torch.arange(self.keys.shape[0], device=self.keys.device).repeat_interleave(repeats))
 
     def batch_select_indices(self, indices: Int[torch.Tensor, " rows"]) -> None:
-        """Keep these rows (increasing), in place: the store keeps its memory, the batch gets smaller."""
+        self.repeat_rows(indices)
+
+    def drop_rows(self, holes: Int[torch.Tensor, " moved"], movers: Int[torch.Tensor, " moved"], rows: int) -> None:
+        """Shrink to `rows` rows in place: rows `movers` (behind the new end) take the places `holes` (before it).
+
+        Only what moves is copied, so rows can leave at every step.
+        """
         assert self._store is not None
-        kept = []
-        for whole in self._store:
-            whole[: len(indices), :, : self.length] = whole[:, :, : self.length].index_select(0, indices)
-            kept.append(whole[: len(indices)])
-        self._adopt(kept)
+        if len(holes):
+            for whole in self._store:
+                whole[holes, :, : self.length] = whole[movers, :, : self.length]
+        self._adopt([whole[:rows] for whole in self._store])
 
     def repeat_rows(self, indices: Int[torch.Tensor, " rows"]) -> None:
         """Take these rows into a new store; a row may come several times."""

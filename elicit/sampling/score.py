@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 
 from elicit.loading import architectures
-from elicit.sampling.engine import Engine
+from elicit.sampling.forward import Engine
 from elicit.steering import padded_frame
 
 #: Tokens in one forward pass of the scorer.

@@ -26,7 +26,7 @@ _LETTERS = "abcdefgh"
 class Permutation:
     """Parameters of the family."""
 
-    steps: tuple[int, int] = (2, 4)
+    steps: tuple[int, int] = (2, 5)
     """Fewest and most swaps."""
     letters: int = 4
     """Length of the list."""

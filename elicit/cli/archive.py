@@ -1,0 +1,29 @@
+"""`elicit archive`: a finished run as a few small files, for committing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from elicit.cli.arguments import parse
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Pack a finished run: spec, manifest, summary, rows (parquet) and statuses. `elicit verify` reads it."""
+
+    run: Positional[Path]
+    """Run directory."""
+    target: Positional[Path]
+    """New folder."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parse(Archive, "archive", arguments)
+    from elicit.comparison.archive import archive
+
+    print(archive(options.run, options.target))
+    return 0

@@ -1,0 +1,144 @@
+"""Steering methods: the vectors are what they claim, chosen where they claim, and their controls match them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+import elicit
+from elicit import tasks
+from elicit.errors import ElicitError
+from elicit.methods.mean_steering import MeanSteering
+from elicit.methods.random_vector import RandomVector
+from elicit.methods.same_vector import SameVector
+from elicit.steering.residuals import residuals_at
+from tests.support.models import tiny_model
+
+SMALL = {"layers": (0, 1), "strengths": (0.5, 1.0), "train_problems": 8, "select_problems": 8}
+
+
+@dataclasses.dataclass(frozen=True)
+class Watched:
+    """A task that notes which splits it was asked for."""
+
+    inner: object
+    asked: list
+
+    def problems(self, split, n=None, seed=0):
+        self.asked.append(split)
+        return self.inner.problems(split, n, seed)
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return elicit.load("cued")
+
+
+def last_hidden(model, prompt):
+    """Residual after every layer at the last token, from transformers' own outputs (the last is after the norm)."""
+    with torch.no_grad():
+        ids = torch.tensor([model.encode(prompt)])
+        states = model.hf(ids, output_hidden_states=True).hidden_states
+    return [state[0, -1] for state in states[1:-1]]
+
+
+def test_the_vector_is_the_difference_of_means(model):
+    task = tasks.get("addition")
+    policy = MeanSteering(**SMALL).fit(model, task, seed=0, needs={})
+    train = task.problems("train", 8)
+    (edit,) = policy.steering
+    cued = torch.stack([last_hidden(model, p.cue_prompt)[edit.layer] for p in train])
+    plain = torch.stack([last_hidden(model, p.prompt)[edit.layer] for p in train])
+    difference = (cued - plain).mean(0)
+    assert torch.nn.functional.cosine_similarity(difference, edit.direction, dim=0) > 0.9999
+    assert float(edit.direction.norm()) == pytest.approx(1, abs=1e-5)
+    assert policy.record["difference_norms"][edit.layer] == pytest.approx(float(difference.norm()), rel=1e-4)
+
+
+def test_chosen_on_select_and_test_never_asked_for(model):
+    task = Watched(tasks.get("addition"), [])
+    policy = MeanSteering(**SMALL).fit(model, task, seed=0, needs={})
+    assert set(task.asked) == {"train", "select"}
+    curve = policy.record["dose_response"]
+    assert len(curve) == 4
+    assert policy.record["chosen"] in curve
+    best = max(point["accuracy"] for point in curve)
+    assert policy.record["chosen"]["accuracy"] == best
+    ties = [point for point in curve if point["accuracy"] == best]
+    assert policy.record["chosen"]["strength"] == min(point["strength"] for point in ties)
+
+
+def test_units_are_median_residual_norms(model):
+    """Brute force over single texts, first two tokens left out."""
+    texts = ["Q:47+38\nA:#85", "the old fox saw the red dog."]
+    norms = model.residual_norms_of(texts)
+    for layer in range(model.n_layers - 1):
+        seen = []
+        for text in texts:
+            with torch.no_grad():
+                states = model.hf(torch.tensor([model.encode(text)]), output_hidden_states=True).hidden_states
+            seen.append(states[layer + 1][0, 2:].norm(dim=-1))
+        assert norms.medians[layer] == pytest.approx(float(torch.cat(seen).median()), rel=1e-4)
+
+
+def test_two_continuations_are_equal_before_their_first_token(model):
+    """Causality: the contrast must be read one token later, or it is zero."""
+    task = tasks.get("addition")
+    problem = task.problems("train", 1)[0]
+    prompt = model.encode(problem.prompt)
+    sides = [prompt + model.continuation(text) for text in (task.worked(problem), task.direct(problem))]
+    at = [len(prompt) - 1] * 2
+    residuals = residuals_at(model.hf, model.layers, sides, at)
+    assert torch.allclose(residuals[:, 0], residuals[:, 1], atol=1e-3)
+    policy = MeanSteering(contrast="continuations", **SMALL).fit(model, task, seed=0, needs={})
+    assert policy.record["difference_norms"][0] > 1e-2
+    assert policy.steering[0].positions == "first"
+
+
+def test_templates_contrast(model):
+    task = tasks.get("addition")
+    by_template = MeanSteering(contrast="templates", positive="<cue>{prompt}", **SMALL)
+    by_cue = MeanSteering(**SMALL)
+    one = by_template.fit(model, task, seed=0, needs={}).steering[0]
+    other = by_cue.fit(model, task, seed=0, needs={}).steering[0]
+    assert torch.allclose(one.direction, other.direction, atol=1e-5)
+
+
+def test_controls_match_their_parent(model):
+    task = tasks.get("addition")
+    parent = MeanSteering(**SMALL).fit(model, task, seed=0, needs={})
+    needs = {"mean_steering": parent}
+    randoms = [RandomVector().fit(model, task, seed=seed, needs=needs).steering[0] for seed in range(3)]
+    moved = SameVector(positions="all", factor=-1.0).fit(model, task, seed=0, needs=needs).steering[0]
+    own = parent.steering[0]
+    for control in [*randoms, moved]:
+        assert control.layer == own.layer
+        assert abs(control.absolute) == pytest.approx(abs(own.absolute))
+        assert float(control.direction.norm()) == pytest.approx(1, abs=1e-5)
+    for i, one in enumerate(randoms):
+        assert one.positions == own.positions
+        assert abs(float(one.direction @ own.direction)) < 0.5
+        for other in randoms[:i]:
+            assert abs(float(one.direction @ other.direction)) < 0.5
+    assert moved.positions == "all"
+    assert moved.absolute == pytest.approx(-own.absolute)
+    assert torch.equal(moved.direction, own.direction)
+
+
+class TestErrors:
+    def test_layer(self):
+        with pytest.raises(ElicitError, match="layer"):
+            MeanSteering(layers=(9,)).fit(tiny_model(), tasks.get("addition"), seed=0, needs={})
+
+    def test_options(self):
+        with pytest.raises(ElicitError, match="`positive` belongs to contrast: templates"):
+            MeanSteering(contrast="templates")
+        with pytest.raises(ElicitError, match="positions is 'frist'; expected one of: all"):
+            MeanSteering(positions="frist")
+        with pytest.raises(ElicitError, match="need at least one value"):
+            MeanSteering(strengths=())
