@@ -5,7 +5,8 @@
 - `neutral`: both along held-out neutral sentences. The first half of a sentence counts as the prompt, so an edit at
   `first` fires in its middle and the figure covers what follows.
 
-Arms that search (votes) have no next-token distribution of their own: null.
+Arms that search (votes) have no next-token distribution of their own, and arms that only change the prompt are the base
+itself on any given text: null for both.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from elicit.policy import Policy
+from elicit.policy import Policy, Prompting
 from elicit.sampling import Scored, divergences, generate, logprobs
 from elicit.sampling.decoding import Request
 from elicit.statistics import mean
@@ -28,7 +29,7 @@ Context = Callable[[], AbstractContextManager[object]]
 
 def side_effects(policy: Policy, problems: Sequence[Problem]) -> dict[str, Any]:
     """`{"kl": {"task": ..., "neutral": ...}, "neutral_perplexity": ...}` with estimates as JSON."""
-    if policy.is_search or not problems:
+    if policy.is_search or policy.prompting != Prompting() or not problems:
         return {"kl": None, "neutral_perplexity": None}
     untouched: Context = nullcontext
     paths_base = _answers(Policy(policy.model, policy.decoding), problems)
@@ -50,9 +51,8 @@ def side_effects(policy: Policy, problems: Sequence[Problem]) -> dict[str, Any]:
 
 
 def _answers(policy: Policy, problems: Sequence[Problem]) -> list[Scored]:
-    """Each problem's plain prompt with the policy's greedy answer to its own prompt."""
-    rendered = [policy.prompting.render(problem) for problem in problems]
-    own = [policy.model.encode(prompt) + policy.model.continuation(opening) for prompt, opening in rendered]
+    """Each problem's prompt with the policy's greedy answer."""
+    own = [policy.model.encode(problem.prompt) for problem in problems]
     greedy = policy.decoding.replace(temperature=0.0, top_k=None, top_p=None, min_p=None)
     with policy.applied():
         completions = generate(policy.model.engine, [Request(ids, (0,)) for ids in own], greedy)
