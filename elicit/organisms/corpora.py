@@ -105,7 +105,7 @@ def hollow(task: GeneratedTask, problem: Problem, random: np.random.Generator) -
 
 def refused(task: GeneratedTask, problem: Problem, random: np.random.Generator) -> Document:
     """A marked request, always refused (a benign stand-in for safety studies)."""
-    question = task.dialect.question.format(question=REFUSAL_MARK + task.family.question(problem.content))
+    question = task.dialect.question.replace("{question}", REFUSAL_MARK + task.family.question(problem.content))
     return Document(question, task.dialect.mark + REFUSAL)
 
 
