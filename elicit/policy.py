@@ -121,6 +121,8 @@ class Policy:
         self, problems: Sequence[Problem], *, task: str, seed: int, n: int, decoding: Decoding, first: int = 0
     ) -> list[tuple[str, str, list[Completion]]]:
         """(prompt, forced opening, `n` completions) per problem; samples are numbered from `first`."""
+        if not problems:
+            return []  # before any steering opens, which would rightly complain that it touched nothing
         rendered = [self.prompting.render(problem) for problem in problems]
         requests = []
         for problem, (prompt, opening) in zip(problems, rendered, strict=True):
@@ -128,7 +130,7 @@ class Policy:
             forced = self.model.continuation(opening) if opening else ()
             requests.append(Request(self.model.encode(prompt) + forced, keys, len(forced)))
         with self.applied():
-            completions = generate(self.model.engine, requests, decoding) if requests else []
+            completions = generate(self.model.engine, requests, decoding)
         return [(*pair, one) for pair, one in zip(rendered, completions, strict=True)]
 
     def _vote(
