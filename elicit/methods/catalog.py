@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,4 +55,8 @@ def configure(name: str, options: Mapping[str, Any], *, where: str = "") -> Meth
         raise ElicitError(f"{prefix}method {name!r}, field {place!r}: {given}: {one_line(first['msg'])}.") from None
     except ElicitError as error:
         raise ElicitError(f"{prefix}{error}") from None
+    for field in fields:
+        value = getattr(method, field)
+        if any(isinstance(n, float) and not math.isfinite(n) for n in (value if isinstance(value, tuple) else [value])):
+            raise ElicitError(f"{prefix}method {name!r}, field {field!r}: {value} is not a number to work with.")
     return method

@@ -45,7 +45,8 @@ class MeanSteering:
     positions: str = "first"
     """Where the vector is added."""
     layers: tuple[int, ...] | None = None
-    """Layers to try; None tries all of them."""
+    """Layers to try; None tries all but the last. What is added after the last block is read by no other block: it is a
+    constant bias on the logits, which is another method."""
     strengths: tuple[float, ...] = (0.25, 0.5, 1.0, 1.5, 2.0)
     """Strengths to try, in median residual norms of the layer."""
     train_problems: int = 64
@@ -78,7 +79,7 @@ class MeanSteering:
         from elicit.policy import Policy
         from elicit.steering import Steering
 
-        layers = self.layers if self.layers is not None else tuple(range(base.n_layers))
+        layers = self.layers if self.layers is not None else tuple(range(max(1, base.n_layers - 1)))
         for layer in layers:
             architectures.check_layer(base.hf, layer)
         train = task.problems("train", self.train_problems)

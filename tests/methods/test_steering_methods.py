@@ -73,6 +73,14 @@ def test_chosen_on_select_and_test_never_asked_for(model):
     assert policy.record["chosen"]["strength"] == min(point["strength"] for point in ties)
 
 
+def test_the_last_layer_is_tried_only_when_asked_for(model):
+    few = {"strengths": (1.0,), "train_problems": 4, "select_problems": 4}
+    tried = MeanSteering(**few).fit(model, tasks.get("addition"), seed=0, needs={}).record["dose_response"]
+    assert {point["layer"] for point in tried} == {0, 1}
+    asked = MeanSteering(layers=(2,), **few).fit(model, tasks.get("addition"), seed=0, needs={})
+    assert asked.steering[0].layer == 2
+
+
 def test_units_are_median_residual_norms(model):
     """Brute force over single texts, first two tokens left out."""
     texts = ["Q:47+38\nA:#85", "the old fox saw the red dog."]
