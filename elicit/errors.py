@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import re
 from collections.abc import Iterable
 from types import ModuleType
 
@@ -18,8 +19,15 @@ EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
 
+#: Line breaks and other control characters: a file name or a model's text could bring them into a message.
+_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
 class ElicitError(Exception):
-    """Something the user gave cannot be used. The message says what to type instead."""
+    """Something the user gave cannot be used. The message, always one line, says what to type instead."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_BREAKS.sub(" ", message))
 
 
 def one_line(text: object, limit: int = 400) -> str:

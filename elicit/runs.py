@@ -10,6 +10,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -21,30 +22,58 @@ from typing import Any
 from elicit.errors import ElicitError
 from elicit.schema import Row
 
+#: How the names of files end that are not in their place yet. They begin with a dot.
+_SCRATCH = ".tmp"
+#: A file size limit (EFBIG) is met and cured like a full disk.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: ENOENT is what some file systems say of a folder that cannot be made, and of one that was removed meanwhile.
+_REFUSED = (
+    *(errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR),
+    *(errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP),
+)
+
+
+class TargetError(ElicitError):
+    """The run's folder cannot be written: a fault of the target and not of the arm at work."""
+
 
 @contextmanager
 def writing_to(place: Path) -> Iterator[None]:
-    """Turn what the operating system says about a target into one clear message."""
+    """Turn what the operating system says about a target into one clear message.
+
+    Raises:
+        TargetError: no space, or a place that cannot be written.
+    """
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ElicitError(
+    except Exception as error:
+        number = _errno(error)
+        if number in _FULL:
+            raise TargetError(
                 f"no space left while writing {place}. What was finished is kept: free some space and type the same "
                 "command again."
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-            raise ElicitError(
-                f"cannot write {place}: {error.strerror}. Name a folder that you may write to with --out."
+        if number in _REFUSED:
+            raise TargetError(
+                f"cannot write {place}: {os.strerror(number)}. Name a folder that you may write to with --out."
             ) from error
         raise
+
+
+def _errno(error: Exception) -> int:
+    """The system's number for a failed write, 0 if it is something else."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    # safetensors wraps what the system says into an error of its own, and tells its number only in words.
+    found = re.search(r"\(os error (\d+)\)", str(error)) if type(error).__name__ == "SafetensorError" else None
+    return int(found[1]) if found else 0
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that it is there whole or not at all."""
     with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        handle, scratch = tempfile.mkstemp(prefix=f".{path.name}-", suffix=_SCRATCH, dir=path.parent)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
@@ -73,13 +102,19 @@ def read_json(path: Path) -> Any:
 
 
 def append_lines(path: Path, records: Iterable[Any]) -> None:
-    """Append records as JSON lines, flushed to the disk before returning."""
+    """Append records as JSON lines, flushed to the disk before returning: all of them, or none if the disk is full."""
+    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
     with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-            file.flush()
-            os.fsync(file.fileno())
+        with path.open("ab", buffering=0) as file:
+            before = file.seek(0, os.SEEK_END)
+            try:
+                while text:
+                    text = text[file.write(text) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(before)
+                raise
 
 
 def read_lines(path: Path) -> list[Any]:
@@ -118,6 +153,20 @@ def read_rows(path: Path) -> list[Row]:
         raise ElicitError(f"{path} holds a line that is not a row: {error}") from None
 
 
+def is_ours(path: Path) -> bool:
+    """Whether a file is a lock, or scratch that a killed process left."""
+    return path.name == ".lock" or (path.name.startswith(".") and path.name.endswith(_SCRATCH))
+
+
+def sweep(folder: Path) -> None:
+    """Remove the scratch that a killed process left in `folder`. Call it only under the folder's lock."""
+    for path in folder.glob(f".*{_SCRATCH}"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 @contextmanager
 def locked(path: Path, what: str, patience: float = 0.0) -> Iterator[None]:
     """Hold an exclusive lock file; the operating system lets go of it when the process dies.
@@ -146,7 +195,7 @@ def fresh_folder(target: Path) -> Iterator[Path]:
     """A scratch folder that takes the place of `target` when the block ends well, and vanishes otherwise."""
     with writing_to(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=_SCRATCH, dir=target.parent))
         try:
             yield scratch
             scratch.chmod(0o755)

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _packages() -> bool:
-    fine = platform.python_version_tuple() >= ("3", "11")
+    fine = sys.version_info >= (3, 11)
     print(f"{'ok ' if fine else 'BAD'} python {platform.python_version()}")
     for name in _NEEDED:
         try:

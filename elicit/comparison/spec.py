@@ -18,11 +18,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from elicit.comparison.plain import check_plain, parse, read_text
 from elicit.errors import ElicitError, one_line, unknown
 from elicit.methods.catalog import configure
 from elicit.methods.core import Method
@@ -30,8 +30,6 @@ from elicit.tasks import Task
 from elicit.tasks import get as get_task
 
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_.+#-]*(/[A-Za-z][A-Za-z0-9_.+#-]*)*")
-#: Beyond this a document is not a spec; it also bounds what YAML may cost.
-_LARGEST = 1 << 20
 
 
 class Spec(BaseModel):
@@ -54,8 +52,8 @@ class Spec(BaseModel):
     """Samples at temperature 1 per problem, for pass@k; 0 for none."""
     kl_problems: int = Field(default=32, ge=0, le=100_000)
     """Problems and neutral sentences that KL is measured on; 0 for none."""
-    dtype: str = "auto"
-    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")
 
     @field_validator("models", mode="before")
     @classmethod
@@ -63,7 +61,7 @@ class Spec(BaseModel):
         if isinstance(value, str):
             value = [value]
         if isinstance(value, list):
-            return {str(name).rstrip("/").rsplit("/", 1)[-1]: name for name in value}
+            return _by_name(value, [str(name).rstrip("/").rsplit("/", 1)[-1] for name in value])
         return value
 
     @field_validator("task", mode="before")
@@ -75,14 +73,14 @@ class Spec(BaseModel):
     @classmethod
     def _off_target(cls, value: Any) -> Any:
         if isinstance(value, list) and all(isinstance(name, str) for name in value):
-            return {name: {"task": name} for name in value}
+            return _by_name([{"task": name} for name in value], value)
         return value
 
     @field_validator("arms", mode="before")
     @classmethod
     def _arms(cls, value: Any) -> Any:
         if isinstance(value, list) and all(isinstance(name, str) for name in value):
-            return {name: {"method": name} for name in value}
+            return _by_name([{"method": name} for name in value], value)
         return value
 
     @property
@@ -103,6 +101,14 @@ class Spec(BaseModel):
     def plain(self) -> dict[str, Any]:
         """The resolved spec as plain data, as it is written to the run directory."""
         return self.model_dump(mode="json")
+
+
+def _by_name(values: list[Any], names: list[str]) -> dict[str, Any]:
+    """A list as a mapping. Raises ValueError if a name comes twice, because one entry would vanish."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"the name {name!r} comes twice; give a mapping with a name of its own for each")
+    return dict(zip(names, values, strict=True))
 
 
 def build_task(description: Mapping[str, Any], dialect: Mapping[str, Any] | None = None, *, where: str) -> Task:
@@ -128,62 +134,20 @@ def read_spec(path: Path) -> Spec:
     Raises:
         ElicitError: with the file, the field, what was found and what was expected.
     """
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise ElicitError(f"{path} is larger than {_LARGEST >> 20} MiB; that is not a comparison spec.")
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ElicitError(f"no spec at {path}. Try: elicit run experiments/quickstart.yaml") from None
-    except UnicodeDecodeError as error:
-        raise ElicitError(f"{path}: byte {error.start} is not UTF-8 text.") from None
-    except (OSError, ValueError) as error:
-        raise ElicitError(f"{path} cannot be read: {one_line(error)}") from None
-    return parse_spec(text, where=str(path), folder=path.parent)
-
-
-class _UniqueLoader(yaml.SafeLoader):
-    """YAML whose mappings may not name a key twice, and without anchors that blow up."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not used in specs", mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str | int | float | bool | None):
-                raise yaml.constructor.ConstructorError(None, None, "a key must be a plain name", key_node.start_mark)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+    return parse_spec(read_text(path), where=str(path), folder=path.parent)
 
 
 def parse_spec(text: str, *, where: str = "spec", folder: Path | None = None) -> Spec:
     """Check a spec given as YAML text. `folder`: where relative paths of models and JSONL files start."""
-    try:
-        data = yaml.load(text, Loader=_UniqueLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise ElicitError(f"{where}{place}: not valid YAML: {one_line(problem)}.") from None
-    except (RecursionError, ValueError) as error:
-        raise ElicitError(f"{where}: not valid YAML: {one_line(error)}.") from None
-    if not isinstance(data, dict):
-        found = "nothing" if data is None else type(data).__name__
-        raise ElicitError(f"{where}: expected a mapping with models, task and arms; found {found}.")
-    return check_spec(data, where=where, folder=folder)
+    return check_spec(parse(text, where), where=where, folder=folder)
 
 
 def check_spec(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | None = None) -> Spec:
     """Check plain data as a spec, its arms and tasks included."""
-    for field in data:
+    for field, value in data.items():
         if field not in Spec.model_fields:
             raise unknown("field", field, Spec.model_fields, where=where)
+        check_plain(value, f"{where}: field {field!r}")
     try:
         spec = Spec.model_validate(dict(data))
     except ValidationError as error:
@@ -208,7 +172,8 @@ def _first_problem(error: ValidationError, where: str) -> ElicitError:
     if first["type"] == "missing":
         return ElicitError(f"{where}: the field {place!r} is missing. A spec needs models, task and arms.")
     given = one_line(repr(first["input"]), 60)
-    return ElicitError(f"{where}: field {place!r}: {given}: {one_line(first['msg'])}.")
+    message = one_line(first["msg"]).removeprefix("Value error, ")
+    return ElicitError(f"{where}: field {place!r}: {given}: {message}.")
 
 
 def _check_names(spec: Spec, where: str) -> None:
@@ -222,8 +187,9 @@ def _check_names(spec: Spec, where: str) -> None:
                 )
     if not spec.models or not spec.arms:
         raise ElicitError(f"{where}: a comparison needs at least one model and one arm.")
-    if spec.task.get("task") in spec.off_target:
-        raise ElicitError(f"{where}: {spec.task['task']!r} is the target task; it cannot be off target too.")
+    target = spec.task.get("task")
+    if isinstance(target, str) and target in spec.off_target:
+        raise ElicitError(f"{where}: {target!r} is the target task; it cannot be off target too.")
 
 
 def _resolved(spec: Spec, folder: Path) -> Spec:

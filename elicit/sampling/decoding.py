@@ -67,6 +67,9 @@ class Completion(NamedTuple):
     def finished(self) -> bool:
         return self.finish != "length"
 
+    def __repr__(self) -> str:
+        return f"Completion({self.text!r}, {len(self.tokens)} tokens, {self.finish})"
+
 
 class Request(NamedTuple):
     """One prompt and the identities of the samples wanted from it."""

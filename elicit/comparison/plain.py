@@ -1,0 +1,95 @@
+"""From the text of a spec to plain data: text, numbers, lists and mappings, and nothing else that YAML can say."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from elicit.errors import ElicitError, one_line
+
+#: Beyond this a document is not a spec; it also bounds what reading it may cost.
+_LARGEST = 1 << 18
+
+
+def read_text(path: Path) -> str:
+    """The text of a spec file. Raises ElicitError if it cannot be read, or is no text of a reasonable size."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise ElicitError(f"{path} is larger than {_LARGEST >> 10} KiB; that is not a comparison spec.")
+        return data.decode()
+    except FileNotFoundError:
+        raise ElicitError(f"no spec at {path}. Try: elicit run experiments/quickstart.yaml") from None
+    except UnicodeDecodeError as error:
+        raise ElicitError(f"{path}: byte {error.start} is not UTF-8 text.") from None
+    except OSError as error:
+        raise ElicitError(f"{path} cannot be read: {error.strerror}.") from None
+    except ValueError as error:  # a name that no file can have
+        raise ElicitError(f"{one_line(repr(str(path)), 80)} cannot be read: {one_line(error)}.") from None
+
+
+def parse(text: str, where: str) -> dict[Any, Any]:
+    """The mapping a YAML document holds. Raises ElicitError with the line for anything that is not one."""
+    try:
+        data = yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise ElicitError(f"{where}{place}: not valid YAML: {one_line(problem)}.") from None
+    except (RecursionError, ValueError) as error:
+        raise ElicitError(f"{where}: not valid YAML: {one_line(error)}.") from None
+    if not isinstance(data, dict):
+        found = "nothing" if data is None else type(data).__name__
+        raise ElicitError(f"{where}: expected a mapping with models, task and arms; found {found}.")
+    return data
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML whose mappings may not name a key twice, and without anchors that blow up."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not used in specs", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str | int | float | bool | None):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a plain name", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def check_plain(value: Any, where: str) -> None:
+    """Raises ElicitError for what a spec cannot hold: dates, sets, bytes, NaN, giant numbers, half a character."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            check_plain(key, where)
+            check_plain(item, where)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            check_plain(item, where)
+    elif isinstance(value, str):
+        if "\0" in value:
+            raise ElicitError(f"{where}: {one_line(repr(value), 60)} holds a NUL character.")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ElicitError(f"{where}: {one_line(ascii(value), 60)} holds half a character.") from None
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ElicitError(f"{where}: {value} is not a number to work with.")
+    elif isinstance(value, int) and value.bit_length() > 63:
+        raise ElicitError(f"{where}: a whole number is too large.")
+    elif not isinstance(value, int | float | bool | None):
+        given = one_line(repr(value), 60)
+        raise ElicitError(f"{where}: {given} is neither text, a number, a list nor a mapping. Put quotes around text.")

@@ -1,0 +1,49 @@
+"""Tables, figures and the one-file report. Reads run directories only, and imports no torch and no plotting library.
+
+from elicit.report import terminal, write_report
+write_report(run)          # run/report.html
+terminal.show(summary)     # the table on stdout
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["forest_html", "write_forest_svg", "write_report"]
+
+
+def write_report(run: Path) -> Path:
+    """Write `report.html` into a run directory, whole or not at all, from its files alone, and return its path.
+
+    Raises:
+        ElicitError: not a run directory, no `summary.json` in it, or a folder that cannot be written.
+    """
+    from elicit.report.page import page
+    from elicit.report.source import read_run
+    from elicit.runs import write_text
+
+    target = run / "report.html"
+    write_text(target, page(read_run(run)))
+    return target
+
+
+def write_forest_svg(run: Path, target: Path) -> Path:
+    """Write the forest plot of a run as an SVG file of its own, and return its path.
+
+    Raises:
+        ElicitError: no `summary.json` in `run`, or a target that cannot be written.
+    """
+    from elicit.report.forest import standalone_svg
+    from elicit.runs import read_json, write_text
+
+    write_text(target, standalone_svg(read_json(run / "summary.json")))
+    return target
+
+
+def forest_html(summary: Mapping[str, Any]) -> str:
+    """The forest plot as an HTML fragment, for notebooks: it takes the text colour of its surroundings."""
+    from elicit.report.forest import fragment
+
+    return fragment(summary)

@@ -1,0 +1,75 @@
+"""What a reader must know beside the verdict: added by rule, whether or not it suits the headline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from elicit.report.figures import Arm, Panel, percent
+from elicit.report.text import one_line
+
+_FORM = 0.5
+"""By how much an arm's trace rate must exceed the base's to count as having brought the form of reasoning."""
+
+
+def cautions(panel: Panel, leader: Arm | None, gaining: set[str]) -> Iterator[str]:
+    """Sentences on what failed, what is not covered, and what the arms cost."""
+    yield from _unfinished(panel)
+    yield from _single_seeds(panel)
+    if leader is not None:
+        rivals = [arm for arm in panel.role("arm") if not arm.trained and arm.accuracy.value is not None]
+        if len(rivals) > 1:
+            yield (
+                f"{leader.name} is the best of {len(rivals)} inference-time arms on the very test problems it is "
+                "judged on: naming the best one favours it a little."
+            )
+        yield from _off_target(panel, leader)
+    yield from _form(panel, gaining)
+
+
+def _unfinished(panel: Panel) -> Iterator[str]:
+    for arm in panel.arms:
+        if arm.status == "failed":
+            error = arm.data.get("error")
+            yield f"{arm.name} failed: {one_line(error) if error else 'no reason was recorded'}"
+    waiting = [arm.name for arm in panel.arms if arm.status not in ("done", "failed")]
+    if waiting:
+        yield f"Not finished: {', '.join(waiting)}."
+
+
+def _single_seeds(panel: Panel) -> Iterator[str]:
+    lone = [arm.name for arm in panel.arms if arm.trained and arm.seeds == 1]
+    if lone:
+        each = "each of " if len(lone) > 1 else ""
+        yield (
+            f"One single training seed stands behind {each}{', '.join(lone)}: how much another training run would "
+            "differ is not covered by any interval here."
+        )
+
+
+def _off_target(panel: Panel, leader: Arm) -> Iterator[str]:
+    tasks = leader.data.get("off_target")
+    for task in tasks if isinstance(tasks, Mapping) else ():
+        here = leader.estimate("off_target", task)
+        before = panel.base.estimate("off_target", task) if panel.base else here
+        if here.high is not None and before.low is not None and here.high < before.low:
+            yield f"Off target, {leader.name} lowers {task} from {percent(before.value)} % to {percent(here.value)} %."
+
+
+def _form(panel: Panel, gaining: set[str]) -> Iterator[str]:
+    base = panel.base.estimate("trace_rate").value if panel.base else None
+    if base is None:
+        return
+    formal = [
+        arm.name
+        for arm in panel.arms
+        if arm.name not in gaining
+        and (rate := arm.estimate("trace_rate").value) is not None
+        and rate - base >= _FORM
+        and arm.versus("vs_base").figure.value is not None
+    ]
+    if formal:
+        verb = "writes" if len(formal) == 1 else "write"
+        yield (
+            f"Form without ability: {', '.join(formal)} {verb} worked steps far more often than the base, without "
+            "being shown to be right 10 points more often."
+        )

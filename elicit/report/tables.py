@@ -1,0 +1,240 @@
+"""The HTML tables. Every figure cell carries the summary's own number in `data-value`, so the page can be checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from elicit.report.figures import (
+    DASH,
+    Arm,
+    Figure,
+    Panel,
+    ceilings_line,
+    dig,
+    interval,
+    number,
+    p_value,
+    percent,
+    plain,
+)
+from elicit.report.text import escape
+
+
+class Cell(NamedTuple):
+    """One figure: what is shown, below it in small print, and the number itself."""
+
+    shown: str
+    under: str = ""
+    key: str = ""
+    value: float | None = None
+    title: str = ""
+
+
+class Column(NamedTuple):
+    head: str
+    title: str
+
+
+def table(columns: Sequence[Column], rows: Sequence[tuple[Arm, Sequence[Cell]]], *, caption: str) -> str:
+    """A table whose headers sort it where scripts run. The first column is the arm."""
+    heads = "".join(
+        f'<th scope="col" title="{escape(column.title)}"><button type="button">{escape(column.head)}</button></th>'
+        for column in (Column("arm", "name in the spec"), *columns)
+    )
+    body = "".join(_row(arm, cells) for arm, cells in rows)
+    return (
+        f'<div class="scroll"><table class="figures"><caption>{caption}</caption>'
+        f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _row(arm: Arm, cells: Sequence[Cell]) -> str:
+    prefix = f'<span class="parent">{escape(arm.parent)}</span>' if arm.parent is not None else ""
+    state = "" if arm.status == "done" else f' <span class="state">{escape(arm.status)}</span>'
+    kinds = " ".join(filter(None, [arm.role, "trained" if arm.trained else "", "unfinished" if state else ""]))
+    return (
+        f'<tr class="{escape(kinds)}" data-arm="{escape(arm.name)}"><th scope="row" data-value="{escape(arm.name)}">'
+        f"{prefix}{escape(arm.short)}{state}</th>" + "".join(map(_cell, cells)) + "</tr>"
+    )
+
+
+def _cell(cell: Cell) -> str:
+    extra = f' data-key="{cell.key}"' if cell.key else ""
+    extra += f' data-value="{cell.value!r}"' if cell.value is not None else ""
+    extra += f' title="{escape(cell.title)}"' if cell.title else ""
+    under = f"<small>{cell.under}</small>" if cell.under else ""
+    return f"<td{extra}>{cell.shown}{under}</td>"
+
+
+def share(figure: Figure, key: str, *, note: str = "") -> Cell:
+    """A share in percent with its interval."""
+    title = note or _n(figure)
+    return Cell(percent(figure.value), interval(figure), key, figure.value, title)
+
+
+def divergence(figure: Figure, key: str, *, unit: str) -> Cell:
+    """A KL: from 0.001 in nats, below with its power of ten."""
+    under = f"[{_nats(figure.low)}, {_nats(figure.high)}]" if figure.bounded else ""
+    return Cell(_nats(figure.value), under, key, figure.value, _n(figure, unit))
+
+
+def _nats(value: float | None) -> str:
+    if value is None or value == 0 or abs(value) >= 0.001:
+        return plain(value, 3 if value else 0)
+    return f"{value:.0e}".replace("e-0", "e-").replace("-", "−")
+
+
+def amount(figure: Figure, key: str, places: int = 1) -> Cell:
+    """A quantity with its interval."""
+    return Cell(plain(figure.value, places), interval(figure, places, scale=1), key, figure.value, _n(figure))
+
+
+def _n(figure: Figure, unit: str = "problems") -> str:
+    return "" if figure.n is None or figure.value is None else f"n = {figure.n} {unit}"
+
+
+def results(panel: Panel) -> str:
+    """The main table of one model."""
+    tests: dict[str, str] = {}
+    rows = []
+    for arm in panel.arms:
+        withheld = str(arm.data.get("gap_note") or "")
+        gap = share(arm.gap, "gap_recovered", note=f"withheld: {withheld}" if withheld else "")
+        if arm.gap.value is None and withheld:
+            gap = gap._replace(shown="withheld")
+        cells = [
+            share(arm.accuracy, "accuracy"),
+            Cell(f"{number(arm.data.get('n')) or 0:.0f} × {arm.seeds}", key="seeds", value=float(arm.seeds)),
+            gap,
+            *_versus(arm, "vs_sft", tests),
+            *_versus(arm, "vs_base", tests),
+            share(arm.estimate("trace_rate"), "trace_rate"),
+            share(arm.estimate("valid_trace_rate"), "valid_trace_rate"),
+            share(arm.estimate("finished_rate"), "finished_rate"),
+            amount(arm.estimate("tokens_per_problem"), "tokens_per_problem"),
+        ]
+        rows.append((arm, cells))
+    columns = [
+        Column("accuracy %", "own answers; 95 % interval clustered by problem"),
+        Column("n × seeds", "problems × runs of the arm"),
+        Column("gap recovered %", "(arm − base) / (ceiling − base)"),
+        Column("points to SFT", "paired difference in accuracy to the arm sft"),
+        Column("p (Holm)", "after Holm over the arms of this model"),
+        Column("points to base", "paired difference in accuracy to the base"),
+        Column("p (Holm)", "after Holm over the arms of this model"),
+        Column("traces %", "answers that show worked steps, right or wrong"),
+        Column("valid traces %", "answers whose every step is right"),
+        Column("finished %", "answers that ended by themselves"),
+        Column("tokens", "generated per problem, rejected and outvoted ones included"),
+    ]
+    notes = "; ".join(f"<sup>{letter}</sup> {escape(test)}" for test, letter in tests.items())
+    caption = f"Every figure with its 95 % interval below it; {DASH} does not apply."
+    caption += f" Tests: {notes}." if notes else ""
+    reasons = dict.fromkeys(str(arm.data["gap_note"]) for arm in panel.arms if arm.data.get("gap_note"))
+    caption += "".join(f" Gap recovered is withheld: {escape(reason)}." for reason in reasons)
+    caption += f"<br>In percent, n = {panel.n} problems: {escape(ceilings_line(panel))}."
+    return table(columns, rows, caption=caption)
+
+
+def _versus(arm: Arm, key: str, tests: dict[str, str]) -> list[Cell]:
+    found = arm.versus("vs_sft" if key == "vs_sft" else "vs_base")
+    if found.figure.value is None:
+        itself = arm.role == ("reference" if key == "vs_sft" else "base")
+        return [Cell("reference" if itself else DASH, key=key), Cell("" if itself else DASH, key=f"{key}.p")]
+    letter = tests.setdefault(found.test, "abcdefgh"[min(len(tests), 7)]) if found.test else ""
+    seeds = " against ".join(str(count) for count in found.seeds)
+    title = f"{_n(found.figure)}; seeds {seeds}; {found.test}. {found.note}"
+    difference = Cell(
+        percent(found.figure.value, signed=True), interval(found.figure, signed=True), key, found.figure.value, title
+    )
+    p = Cell(
+        escape(p_value(found.p_holm)) + (f"<sup>{letter}</sup>" if letter else ""), "", f"{key}.p", found.p_holm, title
+    )
+    return [difference, p._replace(title=f"before Holm: {p_value(found.p)}")]
+
+
+def side_effects(panel: Panel) -> str:
+    """KL to and from the base, neutral perplexity and other tasks, the base's row first."""
+    tasks = list(dict.fromkeys(task for arm in panel.arms for task in (dig(arm.data, "off_target") or {})))
+    columns = [
+        Column("KL(base‖arm), task", "nats per token on task prompts"),
+        Column("KL(arm‖base), task", "nats per token on task prompts"),
+        Column("KL(base‖arm), neutral", "nats per token on neutral text"),
+        Column("KL(arm‖base), neutral", "nats per token on neutral text"),
+        Column("neutral perplexity", "no interval is computed"),
+        *(Column(f"{task} %", "off-target accuracy") for task in tasks),
+    ]
+    rows = []
+    for arm in sorted(panel.arms, key=lambda arm: arm.role != "base"):
+        unit = "seeds" if arm.seeds > 1 else "texts"
+        cells = [
+            divergence(arm.estimate("kl", text, way), f"kl.{text}.{way}", unit=unit)
+            for text in ("task", "neutral")
+            for way in ("base_arm", "arm_base")
+        ]
+        perplexity = number(arm.data.get("neutral_perplexity"))
+        cells.append(Cell(plain(perplexity, 3), "", "neutral_perplexity", perplexity))
+        cells += [share(arm.estimate("off_target", task), f"off_target.{escape(task)}") for task in tasks]
+        rows.append((arm, cells))
+    caption = (
+        "What else an arm changed. KL in nats per token; n is the number of texts, or of training seeds where there "
+        f"are several. {DASH} where a distribution cannot be compared (search decoders, arms that only change the "
+        "prompt)."
+    )
+    return table(columns, rows, caption=caption)
+
+
+def costs(panel: Panel) -> str:
+    """What an arm took."""
+    columns = [
+        Column("generated tokens / problem", "at test time"),
+        Column("seconds, all seeds", "fitting and evaluation on the machine of the manifest"),
+        Column("training FLOPs / seed", "of the first seed"),
+        Column("training tokens / seed", "of the first seed"),
+        Column("labels / seed", "training problems with answers"),
+        Column("edits / problem", "positions the intervention touched"),
+    ]
+    rows = []
+    for arm in panel.arms:
+        train = {key: number(dig(arm.data, "train", key)) for key in ("flops", "tokens", "labels")}
+        seconds, edits = number(arm.data.get("seconds")), number(arm.data.get("firings_per_problem"))
+        flops = f"{train['flops']:.2e}" if train["flops"] is not None else DASH
+        cells = [
+            amount(arm.estimate("tokens_per_problem"), "tokens_per_problem"),
+            Cell(plain(seconds), "", "seconds", seconds),
+            Cell(flops, "", "train.flops", train["flops"]),
+            Cell(plain(train["tokens"], 0), "", "train.tokens", train["tokens"]),
+            Cell(plain(train["labels"], 0), "", "train.labels", train["labels"]),
+            Cell(plain(edits), "", "firings_per_problem", edits),
+        ]
+        rows.append((arm, cells))
+    return table(columns, rows, caption=f"What an arm took; {DASH} where nothing is trained.")
+
+
+def descriptions(panel: Panel, options: Mapping[str, Mapping[str, object]]) -> str:
+    """What each arm is: its method in one line, its options, its edit."""
+    rows = []
+    for arm in panel.arms:
+        given = ", ".join(f"{key}: {value}" for key, value in options.get(arm.name, {}).items() if key != "method")
+        edits = arm.data.get("steering")
+        detail = "; ".join(str(edit) for edit in edits) if isinstance(edits, list) else ""
+        prefix = escape(arm.parent) if arm.parent is not None else ""
+        rows.append(
+            f"<tr><th scope=row>{prefix}{escape(arm.short)}</th><td>{escape(_about(str(arm.data.get('method'))))}</td>"
+            f"<td>{escape(given) or DASH}</td><td>{escape(detail) or DASH}</td></tr>"
+        )
+    names = ("arm", "what it does", "options", "edit as applied")
+    head = "<tr>" + "".join(f"<th scope=col>{name}</th>" for name in names) + "</tr>"
+    return f'<div class="scroll"><table class="words"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def _about(method: str) -> str:
+    """The first line of a method's documentation."""
+    from elicit.errors import ElicitError
+    from elicit.methods.catalog import config_class
+
+    try:
+        return (config_class(method).__doc__ or method).strip().splitlines()[0]
+    except ElicitError:
+        return method

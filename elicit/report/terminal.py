@@ -1,0 +1,181 @@
+"""The summary on stdout: one table a model, or two where the terminal is narrow, or a list where it is very narrow.
+
+Numbers are never cut to fit: the layout changes instead. Without a terminal the text is plain, 80 columns wide unless
+COLUMNS says otherwise.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from elicit.report.figures import (
+    DASH,
+    Arm,
+    Figure,
+    Panel,
+    ceilings_line,
+    interval,
+    number,
+    p_value,
+    panels,
+    percent,
+    plain,
+)
+from elicit.report.text import one_line, visible
+from elicit.report.verdict import judge
+
+#: Signs that a stdout without Unicode cannot print.
+_ASCII = str.maketrans({"–": "-", "−": "-", "×": "x", "∞": "inf", "…": "~", "·": ";", "─": "-", "━": "=", "═": "="})
+
+
+class _Column(NamedTuple):
+    head: str
+    cells: Sequence[str]
+
+    @property
+    def width(self) -> int:
+        return max(len(line) for text in (self.head, *self.cells) for line in text.split("\n"))
+
+
+def show(summary: Mapping[str, Any]) -> None:
+    """Print the table, the ceilings and the verdict of every model on stdout."""
+    from rich.console import Console
+    from rich.text import Text
+
+    real = Console(file=sys.stdout, highlight=False)
+    buffer = io.StringIO()
+    console = Console(
+        file=buffer,
+        width=real.width,
+        force_terminal=real.is_terminal,
+        color_system=real.color_system if real.is_terminal else None,  # type: ignore[arg-type]
+        highlight=False,
+        legacy_windows=False,
+    )
+    if summary.get("limit") is not None:
+        console.print(
+            Text(f"LIMITED to {summary['limit']} test problems of each task: not the whole run.", "bold yellow")
+        )
+    found = panels(summary)
+    for panel in found:
+        _panel(console, panel)
+    if not found:
+        console.print(Text("The summary holds no model."))
+    else:
+        _legend(console, found)
+    text = buffer.getvalue()
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = text.translate(_ASCII).encode("ascii", "replace").decode()
+    sys.stdout.write(text)
+
+
+def _panel(console: Any, panel: Panel) -> None:
+    from rich.text import Text
+
+    console.print()
+    console.print(Text.assemble((visible(panel.model), "bold"), f" on {visible(panel.task)}, {panel.n} test problems"))
+    names = _Column("arm", [_name(arm) for arm in panel.arms])
+    main, rest = _columns(panel)
+    total = names.width + sum(column.width + 2 for column in (*main, *rest))
+    narrow = names.width + max(sum(column.width + 2 for column in part) for part in (main, rest))
+    if total <= console.width:
+        console.print(_table(panel, [names, *main, *rest]))
+    elif narrow <= console.width:
+        console.print(_table(panel, [names, *main]))
+        console.print()
+        console.print(_table(panel, [names, *rest]))
+    else:
+        _list(console, panel, names, [*main, *rest])
+    for arm in panel.arms:
+        if arm.status == "failed":
+            console.print(
+                Text(f"{visible(arm.name)} failed: {one_line(arm.data.get('error') or 'no reason recorded')}", "red")
+            )
+        elif arm.status != "done":
+            console.print(Text(f"{visible(arm.name)}: {visible(arm.status)}", "yellow"))
+    console.print(Text(visible(ceilings_line(panel, 0, minus="-"))))
+    judged = judge(panel)
+    console.print(Text(" ".join(visible(sentence) for sentence in judged.sentences), "bold"))
+    for sentence in judged.cautions:
+        console.print(Text(f"  ! {visible(sentence)}"))
+
+
+def _columns(panel: Panel) -> tuple[list[_Column], list[_Column]]:
+    """(the figures that answer the question, those that describe the answers)."""
+    arms = panel.arms
+
+    def versus(arm: Arm) -> tuple[str, str]:
+        if arm.role == "reference":
+            return "reference", ""
+        found = arm.versus("vs_sft")
+        return _with(found.figure, signed=True), p_value(found.p_holm)
+
+    against = [versus(arm) for arm in arms]
+    main = [
+        _Column("accuracy %", [_with(arm.accuracy) for arm in arms]),
+        _Column("gap recovered %", [_with(arm.gap) for arm in arms]),
+        _Column("points to SFT", [text for text, _ in against]),
+        _Column("Holm p", [p for _, p in against]),
+    ]
+    rest = [
+        _Column("n × seeds", [f"{number(arm.data.get('n')) or 0:.0f} × {arm.seeds}" for arm in arms]),
+        _Column("traces %", [percent(arm.estimate("trace_rate").value, 0, minus="-") for arm in arms]),
+        _Column("finished %", [percent(arm.estimate("finished_rate").value, 0, minus="-") for arm in arms]),
+        _Column("tokens/problem", [plain(arm.estimate("tokens_per_problem").value, minus="-") for arm in arms]),
+    ]
+    return main, rest
+
+
+def _name(arm: Arm) -> str:
+    mark = "" if arm.status == "done" else f" ({arm.status})"
+    return visible(f"{'' if arm.parent is None else '  '}{arm.short}{mark}")
+
+
+def _with(figure: Figure, *, signed: bool = False) -> str:
+    value = percent(figure.value, signed=signed, minus="-")
+    return f"{value} {interval(figure, 0, minus='-')}".strip() if figure.value is not None else value
+
+
+def _table(panel: Panel, columns: Sequence[_Column]) -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False, collapse_padding=True)
+    for column in columns:
+        table.add_column(column.head, justify="left" if column.head == "arm" else "right", no_wrap=True)
+    styles = {"failed": "red", "done": ""}
+    for i, arm in enumerate(panel.arms):
+        style = styles.get(arm.status, "yellow") or ("dim" if arm.role == "control" else "")
+        table.add_row(*(Text(column.cells[i]) for column in columns), style=style)
+    return table
+
+
+def _list(console: Any, panel: Panel, names: _Column, columns: Sequence[_Column]) -> None:
+    from rich.text import Text
+
+    for i, _ in enumerate(panel.arms):
+        console.print(Text(names.cells[i], "bold"))
+        for column in columns:
+            console.print(Text(f"    {column.head}: {column.cells[i] or DASH}"))
+
+
+def _legend(console: Any, found: Sequence[Panel]) -> None:
+    from rich.text import Text
+
+    console.print()
+    lines = ["[low, high]: 95 % intervals. /name: a control of the arm above it."]
+    notes = [str(note) for panel in found for arm in panel.arms if (note := arm.data.get("gap_note"))]
+    lines.append(f"{DASH}: does not apply, or withheld.")
+    lines += [f"  gap recovered is withheld: {one_line(note)}" for note in dict.fromkeys(notes)]
+    if any(arm.role in ("ceiling",) for panel in found for arm in panel.arms):
+        lines.append("  a ceiling has no share of its own gap.")
+    if all(panel.sft is None or panel.sft.accuracy.value is None for panel in found):
+        lines.append("  no SFT arm finished: there are no differences to it.")
+    for line in lines:
+        console.print(Text(line, "dim"))
