@@ -18,7 +18,7 @@ def percent(estimate: dict[str, Any] | None) -> str:
     if estimate is None or estimate.get("value") is None:
         return "–"
     low, high = (round(100 * bound) for bound in estimate["ci"])
-    return f"{100 * estimate['value']:.0f} % [{low}, {high}]"
+    return f"{round(100 * estimate['value'])} % [{low}, {high}]"
 
 
 def own(figures: dict[str, Any]) -> dict[str, Any]:

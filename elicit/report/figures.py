@@ -80,7 +80,7 @@ class Arm(NamedTuple):
             number(entry.get("p")),
             number(entry.get("p_holm")),
             str(entry.get("test") or ""),
-            tuple(seeds) if isinstance(seeds, list | tuple) else (),
+            tuple(count for count in seeds if number(count) is not None) if isinstance(seeds, list) else (),
             str(entry.get("note") or ""),
         )
 
@@ -250,9 +250,9 @@ def p_value(p: float | None) -> str:
 
 def ceiling_name(ceiling: Mapping[str, Any]) -> str:
     """`cue prompt`, `base pass@16`."""
-    kind = str(ceiling.get("kind"))
+    kind = str(ceiling.get("kind") or "unnamed")
     if kind == "base_pass@k":
-        return f"base pass@{ceiling.get('k', 'k')}"
+        return f"base pass@{ceiling.get('k') or 'k'}"
     return "cue prompt" if kind == "cue" else kind.replace("_", " ")
 
 

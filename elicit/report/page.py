@@ -66,7 +66,7 @@ def page(run: Run) -> str:
         ("again", "Run it again", _again(run)),
         ("reading", "How to read this", _READING),
     ]
-    links = "".join(f'<a href="#{name}">{title}</a>' for name, title in _SECTIONS)
+    links = " ".join(f'<a href="#{name}">{title}</a>' for name, title in _SECTIONS)
     body = _head(run, found) + f"<nav>{links}</nav>" + _verdicts(run, found)
     body += "".join(f'<section id="{name}"><h2>{title}</h2>{content}</section>' for name, title, content in sections)
     return _document(run.name, body)

@@ -229,6 +229,13 @@ def _trained(panel: Panel, leader: Arm | None) -> list[str]:
                 else "; no ceiling was measured, so it is open whether this is elicited or taught"
             )
         said.append(f"{text}.")
+        if arm.role == "arm" and notable(arm):
+            specific = _specificity(panel, arm)
+            said.append(
+                specific
+                if specific.startswith("No ")
+                else f"Controls of {arm.name}: {specific[0].lower()}{specific[1:]}"
+            )
     return said
 
 

@@ -34,13 +34,15 @@ class Edit:
 
 
 def as_edit(steering: Steering) -> Edit:
-    """The edit of a spec. The direction follows the residual to its device, once per device."""
-    placed: dict[torch.device, torch.Tensor] = {}
+    """The edit of a spec. What does not depend on the residual is computed once per device and dtype."""
+    placed: dict[tuple[torch.device, torch.dtype], torch.Tensor] = {}
 
     def delta(h: torch.Tensor) -> torch.Tensor:
-        if h.device not in placed:
-            placed[h.device] = steering.direction.to(h.device)
-        return steering.delta(placed[h.device], h)
+        where = h.device, h.dtype
+        if where not in placed:
+            direction = steering.direction.to(h.device)
+            placed[where] = steering.delta(direction, h) if steering.mode == "add" else direction
+        return placed[where] if steering.mode == "add" else steering.delta(placed[where], h)
 
     return Edit(steering.layer, parse(steering.positions), delta, str(steering))
 

@@ -54,18 +54,21 @@ def build(name: str) -> BaseModel:
 
 
 def prompts(model: BaseModel, name: str, *, count: int, length: int | None) -> Ids:
-    """Prompts of mixed length (8 to 64 tokens; the organism's own problems), or all of one length."""
-    if name != "100m" and length is None:
-        found: Ids = []
-        for task in (elicit.tasks.get("addition"), elicit.tasks.get("mod_chain")):
-            for i, problem in enumerate(task.problems("test", count // 2)):
-                found.append(model.encode(problem.cue_prompt if i % 2 else problem.prompt))
-        return found
+    """Random prompts of mixed length (8 to 64 tokens), or all of one length."""
     random = seeds.generator("benchmark prompts", name, count, length)
     vocabulary = model.hf.config.vocab_size
     low = 802 if name == "100m" else 6
     sizes = [length or int(random.integers(8, 65)) for _ in range(count)]
     return [tuple(random.integers(low, vocabulary, size=size).tolist()) for size in sizes]
+
+
+def problems(model: BaseModel, count: int) -> Ids:
+    """An organism's own problems, half of them cued: short answers and traces in one batch."""
+    found: Ids = []
+    for task in (elicit.tasks.get("addition"), elicit.tasks.get("mod_chain")):
+        for i, problem in enumerate(task.problems("test", count // 2)):
+            found.append(model.encode(problem.cue_prompt if i % 2 else problem.prompt))
+    return found
 
 
 def ours(model: BaseModel, ids: Ids, decoding: Decoding, n: int) -> int:
@@ -88,16 +91,19 @@ def theirs(model: BaseModel, ids: Ids, decoding: Decoding, n: int) -> int:
     return _useful(out[:, width:], model)
 
 
-def bridged(model: BaseModel, ids: Ids, decoding: Decoding, vector: torch.Tensor) -> int:
-    """Useful tokens made by `TransformerBridge.generate` with a hook that adds a vector at one layer."""
+def bridged(model: BaseModel, ids: Ids, decoding: Decoding, vector: torch.Tensor, n: int = 1) -> int:
+    """Useful tokens made by `TransformerBridge.generate` with a hook that adds a vector at one layer.
+
+    It has no notion of several samples of a prompt, so prompts are repeated.
+    """
 
     def hook(h: torch.Tensor, hook: Any) -> torch.Tensor:
         return h + vector
 
     with model.bridge.hooks(fwd_hooks=[("blocks.1.hook_out", hook)]):
         out = model.bridge.generate(
-            torch.tensor(ids), max_new_tokens=decoding.max_new_tokens, do_sample=False, verbose=False,
-            stop_at_eos=True, return_type="tokens",
+            torch.tensor([row for row in ids for _ in range(n)]), max_new_tokens=decoding.max_new_tokens,
+            do_sample=decoding.temperature > 0, verbose=False, stop_at_eos=True, return_type="tokens",
         )  # fmt: skip
     return _useful(out[:, len(ids[0]) :], model)
 
@@ -142,10 +148,14 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
         with model.steer(vector, layer=1, strength=0.1, positions="all"):
             return ours(model, even, with_hook, 1)
 
+    def steered_long() -> int:
+        with model.steer(vector, layer=1, strength=0.1, positions="all"):
+            return ours(model, long, sampled, 16)
+
     size = vector * 0.1 * model.residual_norms.medians[1] / vector.norm()
     found = {
         "steered / unsteered": ratio(steered, lambda: ours(model, mixed, greedy, 1), rounds),
-        "greedy, 64 mixed prompts: ours / transformers": ratio(
+        "greedy, 64 prompts of 8 to 64 tokens: ours / transformers": ratio(
             lambda: ours(model, mixed, greedy, 1), lambda: theirs(model, mixed, greedy, 1), rounds
         ),
         f"16 samples of {len(long)} prompts of {len(long[0])} tokens: ours / transformers": ratio(
@@ -154,7 +164,15 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
         "64 equal prompts with a hook: ours / bridge": ratio(
             steered_even, lambda: bridged(model, even, with_hook, size), max(1, rounds // 2)
         ),
+        "16 samples with a hook: ours / bridge": ratio(
+            steered_long, lambda: bridged(model, long, sampled, size, 16), max(1, rounds // 2)
+        ),
     }
+    if name != "100m":
+        own = problems(model, 64)
+        found["greedy, 64 of its own problems: ours / transformers"] = ratio(
+            lambda: ours(model, own, greedy, 1), lambda: theirs(model, own, greedy, 1), rounds
+        )
     peaks = {side: _peak_in_its_own_process(name, side) for side in ("ours", "theirs")}
     found["peak memory, 16 samples: ours / transformers"] = {
         "median": peaks["ours"] / peaks["theirs"], "MiB": {side: peak / 2**20 for side, peak in peaks.items()}
