@@ -96,8 +96,8 @@ def dose_response(arm: str, seed: int, record: Mapping[str, Any]) -> str:
         mine = [entry for entry in curve if entry.get("layer") == layer and number(entry.get("strength")) in places]
         mine.sort(key=lambda entry: float(entry["strength"]))
         body = _axes(f"layer {layer}", "strength, residual norms", [(places[s], f"{s:g}") for s in strengths])
-        body += _drawn(_Series("traces", [_dose(e, places, "trace_rate") for e in mine], svg.ORANGE, "hollow", "3 3"))
         body += _drawn(_Series("accuracy", [_dose(e, places, "accuracy") for e in mine], svg.BLUE, "circle"))
+        body += _drawn(_Series("traces", [_dose(e, places, "trace_rate") for e in mine], svg.ORANGE, "hollow", "3 3"))
         body += [_ring(entry, places) for entry in mine if entry == chosen]
         charts.append(svg.svg(_WIDTH, _HEIGHT, body, label=f"{arm}, layer {layer}: accuracy over strength"))
     split, n = dig(record, "chosen_on", "split") or "select", dig(record, "chosen_on", "n")
@@ -158,10 +158,10 @@ def pass_at_k(panel: Panel, votes: Mapping[str, Majority | None]) -> str:
         body = _axes(arm.name, "k (samples)", [(places[k], str(k)) for k in ks])
         lines = [
             _Series("uniform guesser", _placed(guesser, places), svg.GREY, None, "1 3"),
+            _Series("pass@k", _placed(curves[arm.name], places), svg.BLUE, "circle"),
             _Series(
                 "valid trace only", _placed(_curve(arm, "pass_at_k_valid_trace"), places), svg.GREEN, "hollow", "4 3"
             ),
-            _Series("pass@k", _placed(curves[arm.name], places), svg.BLUE, "circle"),
         ]
         if arm.role != "base":
             lines.insert(1, _Series("base", _placed(base, places), svg.GREY, None))

@@ -207,7 +207,8 @@ def _row(arm: Arm, key: Key, scale: _Scale, y: float) -> list[str]:
 
 
 def _look(arm: Arm) -> tuple[svg.Mark, str]:
-    return _LOOKS["trained" if arm.trained and arm.role in ("arm", "reference") else arm.role]
+    trained = arm.role == "reference" or (arm.trained and arm.role == "arm")
+    return _LOOKS["trained" if trained else arm.role]
 
 
 def _point(arm: Arm, x: float, y: float, title: str) -> str:

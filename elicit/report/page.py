@@ -160,7 +160,8 @@ def _doses(run: Run, found: list[Panel]) -> str:
     )
     intro = (
         "<p>How strength and layer were chosen. These problems are from the select split, not from the test problems "
-        "that everything else on this page is about; the chosen point is ringed.</p>"
+        "that everything else on this page is about; the chosen point is ringed. "
+        "Strengths are spaced evenly, not to scale.</p>"
     )
     return intro + legend + "".join(parts)
 
