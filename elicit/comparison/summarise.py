@@ -179,7 +179,7 @@ def _arm_summary(
         "trace_rate": _level(traces),
         "valid_trace_rate": _level(valid),
         "finished_rate": _level(ended),
-        "tokens_per_problem": None if tokens is None else statistics.mean(np.nanmean(tokens, axis=0)).to_json(),
+        "tokens_per_problem": None if tokens is None else statistics.mean(_per_column(tokens)).to_json(),
         "firings_per_problem": _mean_firings(rows),
         "pass_at_k": curves[0],
         "pass_at_k_valid_trace": curves[1],
@@ -198,6 +198,12 @@ def _ids(seeds: Sequence[Sequence[Row]]) -> list[str]:
 
 def _level(table: np.ndarray | None) -> dict[str, Any] | None:
     return None if table is None else statistics.level(table).to_json()
+
+
+def _per_column(table: Float[np.ndarray, "seeds problems"]) -> Float[np.ndarray, " problems"]:
+    """Mean over seeds of every problem that has a row."""
+    present = ~np.isnan(table).all(axis=0)
+    return np.asarray(np.nanmean(table[:, present], axis=0))
 
 
 def _mean_firings(seeds: Sequence[Sequence[Row]]) -> float | None:

@@ -132,10 +132,10 @@ def ratio(left: Callable[[], int], right: Callable[[], int], rounds: int) -> dic
 def measure(name: str, rounds: int) -> dict[str, Any]:
     model = build(name)
     mixed = prompts(model, name, count=64, length=None)
-    long = prompts(model, name, count=8 if name == "100m" else 16, length=256)
+    long = prompts(model, name, count=4 if name == "100m" else 16, length=256)
     even = prompts(model, name, count=64, length=24)
     greedy = Decoding(max_new_tokens=64)
-    sampled = Decoding(temperature=1.0, max_new_tokens=128 if name == "100m" else 64)
+    sampled = Decoding(temperature=1.0, max_new_tokens=64)
     vector = torch.from_numpy(seeds.generator("bench vector").standard_normal(model.d_model)).float()
 
     def steered() -> int:
@@ -190,11 +190,11 @@ def peak(name: str, side: str) -> int:
     """Growth of the peak resident set, in bytes, over one sampled run."""
     model = build(name)
     run = {"ours": ours, "theirs": theirs}[side]
-    long = prompts(model, name, count=8 if name == "100m" else 16, length=256)
+    long = prompts(model, name, count=4 if name == "100m" else 16, length=256)
     run(model, long[:1], Decoding(temperature=1.0, max_new_tokens=4), 2)  # allocations that stay
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     before = _status("VmRSS")
-    run(model, long, Decoding(temperature=1.0, max_new_tokens=128 if name == "100m" else 64), 16)
+    run(model, long, Decoding(temperature=1.0, max_new_tokens=64), 16)
     return _status("VmHWM") - before
 
 

@@ -1,0 +1,54 @@
+"""An archive is a run that can be committed: small, and everything printed can still be recomputed from it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from elicit.comparison.archive import opened
+from tests.support.comparisons import content, elicit, reference, rows
+
+
+def test_an_archive_holds_the_rows_and_verifies(tmp_path: Path) -> None:
+    run, target = reference(), tmp_path / "results" / "small"
+    done = elicit("archive", run, target)
+    assert (done.code, done.out, done.err) == (0, f"{target}\n", "")
+    with opened(target) as unpacked:
+        assert rows(unpacked) == rows(run)
+    before = content(target)
+    done = elicit("verify", target)
+    assert done.code == 0, done.out
+    assert done.out == elicit("verify", run).out
+    done = elicit("report", target, "--html", tmp_path / "report.html")
+    assert done.code == 0, done.err
+    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+    assert content(target) == before
+    size = sum(path.stat().st_size for path in target.rglob("*"))
+    assert size < sum(path.stat().st_size for path in run.rglob("*") if path.is_file()) / 4
+
+
+def test_a_changed_archive_does_not_verify(tmp_path: Path) -> None:
+    assert elicit("archive", reference(), tmp_path / "a").code == 0
+    cells = json.loads((tmp_path / "a" / "cells.json").read_text())
+    cells["cued/sft/0"]["metrics"][0]["neutral_perplexity"] += 1
+    (tmp_path / "a" / "cells.json").write_text(json.dumps(cells))
+    done = elicit("verify", tmp_path / "a")
+    assert done.code == 1
+    assert "arms.sft.neutral_perplexity: printed " in done.out
+
+
+def test_what_cannot_be_archived(tmp_path: Path) -> None:
+    run = Path(shutil.copytree(reference(), tmp_path / "run"))
+    done = elicit("archive", run, run)
+    assert (done.code, done.err) == (
+        2,
+        f"elicit archive: {run} exists already. Remove it, or name another folder.\n",
+    )
+    (run / "cells/cued/sft/1/status.json").unlink()
+    done = elicit("archive", run, tmp_path / "a")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "is not finished: cell cued/sft/1 is pending. Run it to its end first." in done.err
+    done = elicit("archive", tmp_path, tmp_path / "a")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert not (tmp_path / "a").exists()

@@ -1,0 +1,128 @@
+"""One arm that fails does not take the others with it: exit code 1, the rest reported, the same command retries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import elicit as lab
+from elicit.methods.self_consistency import SelfConsistency
+from tests.support.comparisons import changed, elicit, figures, rows, with_arms, write_spec
+
+
+@pytest.fixture
+def problems(tmp_path: Path) -> Path:
+    """Sums as the user's own file: prompts and answers, and nothing that a trainer or a ceiling could use."""
+    sums = [(a, b) for a in range(10, 30) for b in range(31, 41)]
+    lines = [json.dumps({"prompt": f"Q:{a}+{b}\nA:", "answer": str(a + b)}) + "\n" for a, b in sums]
+    path = tmp_path / "sums.jsonl"
+    path.write_text("".join(lines))
+    return path
+
+
+def _status(run: Path, arm: str) -> dict[str, Any]:
+    status: dict[str, Any] = json.loads((run / "cells/cued" / arm / "0/status.json").read_text())
+    return status
+
+
+def test_arms_that_the_task_cannot_serve(tmp_path: Path, problems: Path) -> None:
+    data = changed(
+        task={"task": "jsonl", "path": problems.name, "stop": ["\n"], "max_new_tokens": 16},
+        off_target={},
+        arms={
+            "base": {"method": "base"},
+            "cue_prompt": {"method": "cue_prompt"},
+            "sft": {"method": "sft", "demonstrations": 4},
+            "high": {"method": "mean_steering", "layers": [9], "contrast": "templates", "positive": "{prompt}"},
+            "high/random": {"method": "random_vector", "parent": "high"},
+        },
+        seeds=1,
+        test=10,
+    )
+    run = tmp_path / "run"
+    done = elicit("run", write_spec(tmp_path, data), "--out", run, "--workers", 1)
+    assert done.code == 1
+    errors = {
+        "cue_prompt": "has no cue prompt; this arm needs a task with `cue_prompt`.",
+        "sft": "Use supervision: direct, or add `worked` to the task's file.",
+        "high": "layer 9 does not exist: this llama model has 3 layers. Type a layer from 0 to 2.",
+        "high/random": "arm 'high/random' needs 'high', which failed on cued.",
+    }
+    for arm, said in errors.items():
+        status = _status(run, arm)
+        assert status["state"] == "failed"
+        assert said in status["error"]
+        assert status["traceback"] is None
+        assert f"elicit run: cued/{arm}/0 failed; see {run}/cells/cued/{arm}/0/status.json\n" in done.err
+        assert f"cued/{arm}/0 failed" in done.err
+    arms = figures(run)["models"]["cued"]["tasks"]["jsonl"]["arms"]
+    assert {arm: entry["status"] for arm, entry in arms.items()} == {"base": "done", **dict.fromkeys(errors, "failed")}
+    assert arms["base"]["n"] == 10
+    assert 0 <= arms["base"]["accuracy"] <= 1
+    assert arms["sft"]["accuracy"] is None
+    assert elicit("verify", run).code == 0
+
+
+def test_an_edited_file_of_problems_is_another_task(tmp_path: Path, problems: Path) -> None:
+    data = changed(
+        task={"task": "jsonl", "path": problems.name}, off_target={}, arms=with_arms("base"), seeds=1, test=4
+    )
+    spec, run = write_spec(tmp_path, data), tmp_path / "run"
+    assert elicit("run", spec, "--out", run, "--workers", 1).code == 0
+    problems.write_text(problems.read_text() + '{"prompt": "Q:1+1\\nA:", "answer": "2"}\n')
+    done = elicit("run", spec, "--out", run, "--workers", 1)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "the file of task 'jsonl' has changed since the run in " in done.err
+
+
+def test_an_internal_fault_keeps_its_traceback_and_is_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = changed(arms=with_arms("base", "self_consistency"), off_target={}, seeds=2, samples=0, test=5)
+    spec, run = write_spec(tmp_path, data), tmp_path / "run"
+
+    def broken(self: SelfConsistency, *_: object, seed: int, **__: object) -> object:
+        raise RuntimeError(f"two\nlines from seed {seed}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SelfConsistency, "fit", broken)
+        done = elicit("run", spec, "--out", run, "--workers", 1)
+    assert done.code == 1
+    assert "cued/self_consistency/0 failed 0 s RuntimeError: two lines from seed 0\n" in done.err
+    status = _status(run, "self_consistency")
+    assert status["error"] == "RuntimeError: two lines from seed 0"
+    assert status["traceback"].startswith("Traceback (most recent call last):\n")
+    assert figures(run)["models"]["cued"]["tasks"]["addition"]["arms"]["self_consistency"]["accuracy"] is None
+    before = rows(run)
+
+    done = elicit("run", spec, "--out", run, "--workers", 1)
+    assert done.code == 0, done.err
+    assert "cued/base/0 kept\n" in done.err
+    assert _status(run, "self_consistency")["state"] == "done"
+    assert rows(run).items() > before.items()
+
+
+def test_what_cannot_be_written_as_json_fails_its_arm_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loss that overflowed, in the record of a fit."""
+    data = changed(arms=with_arms("base", "self_consistency"), off_target={}, seeds=1, samples=0, test=5)
+    fit = SelfConsistency.fit
+
+    def overflowed(self: SelfConsistency, *args: Any, **options: Any) -> object:
+        policy = fit(self, *args, **options)
+        return lab.Policy(policy.model, policy.decoding, votes=policy.votes, record={"loss": float("inf")})
+
+    monkeypatch.setattr(SelfConsistency, "fit", overflowed)
+    done = elicit("run", write_spec(tmp_path, data), "--out", tmp_path / "run", "--workers", 1)
+    assert done.code == 1
+    assert _status(tmp_path / "run", "self_consistency")["error"].startswith("ValueError: ")
+    assert _status(tmp_path / "run", "base")["state"] == "done"
+
+
+def test_from_python_every_arm_failing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(lab.ElicitError, match=r"every arm failed; see the status\.json files in "):
+        lab.compare("cued", "addition", arms={"m": {"method": "mean_steering", "layers": [9]}}, test=4, out=tmp_path)
+    with pytest.raises(lab.ElicitError, match=r"unknown model 'cude'\. Did you mean 'cued'\?"):
+        lab.compare("cude", "addition", arms=["base"])
+    with pytest.raises(lab.ElicitError, match=r"workers is 0; expected at least 1\."):
+        lab.compare("cued", "addition", arms=["base"], workers=0)

@@ -1,0 +1,185 @@
+"""Supervised fine-tuning trains on exactly the ids we sample with, on completions only, and never touches the base."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import trl
+
+from elicit.errors import ElicitError
+from elicit.methods.sft import SFT
+from elicit.model import BaseModel, load
+from elicit.tasks import Task, get
+from elicit.weights import Adapter, FullWeights
+from tests.support.models import tiny_model
+
+TASK = get("addition")
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict[str, torch.Tensor], float]]:
+    """Every batch the trainer computed a loss for, with that loss."""
+    batches: list[tuple[dict[str, torch.Tensor], float]] = []
+    compute = trl.SFTTrainer.compute_loss
+
+    def recorded(self: Any, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **options: Any) -> Any:
+        copied = {name: value.clone() for name, value in inputs.items() if isinstance(value, torch.Tensor)}
+        result = compute(self, model, inputs, *args, **options)
+        batches.append((copied, float((result[0] if isinstance(result, tuple) else result).detach())))
+        return result
+
+    monkeypatch.setattr(trl.SFTTrainer, "compute_loss", recorded)
+    return batches
+
+
+def _expected(base: BaseModel, task: Task, n: int, seed: int, *, worked: bool) -> Counter[tuple[Any, ...]]:
+    """(ids, labels) as they should be, written out by hand."""
+    rows = []
+    for problem in task.problems("train", n, seed=seed + 1):
+        solution = task.worked(problem) if worked else task.direct(problem)
+        prompt, completion = base.encode(problem.prompt), base.continuation(solution or "")
+        end = base.tokenizer.eos_token_id
+        rows.append(((*prompt, *completion, end), (*[-100] * len(prompt), *completion, end)))
+    return Counter(rows)
+
+
+def _rows(batch: dict[str, torch.Tensor]) -> list[tuple[Any, ...]]:
+    """(ids, labels) of a batch without its padding, which must carry no label."""
+    found = []
+    for ids, labels, mask in zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True):
+        assert set(labels[mask == 0].tolist()) <= {-100}
+        found.append((tuple(ids[mask == 1].tolist()), tuple(labels[mask == 1].tolist())))
+    return found
+
+
+@pytest.mark.parametrize("source", ["cued", "llama", "gpt2"])
+@pytest.mark.parametrize("supervision", ["worked", "direct"])
+def test_trains_on_the_ids_it_is_sampled_with(
+    seen: list[tuple[dict[str, torch.Tensor], float]], source: str, supervision: Any
+) -> None:
+    base = load("cued") if source == "cued" else tiny_model(source)
+    for module in base.hf.modules():
+        if isinstance(module, torch.nn.Dropout):  # GPT-2 trains with dropout, so its losses are not those of scoring
+            module.p = 0.0
+    config = SFT(demonstrations=6, supervision=supervision, epochs=2, batch_size=4)
+    config.fit(base, TASK, seed=5, needs={})
+    once = _expected(base, TASK, 6, 5, worked=supervision == "worked")
+    assert Counter(row for batch, _ in seen for row in _rows(batch)) == once + once
+    # What the first batch cost, computed with our own scorer: the mean over completion tokens.
+    first, loss = seen[0]
+    logprobs = [value for row in _rows(first) for value in _scored(base, row)]
+    assert loss == pytest.approx(-sum(logprobs) / len(logprobs), rel=1e-4)
+
+
+def _scored(base: BaseModel, row: tuple[Any, ...]) -> list[float]:
+    """log p of a row's labelled tokens, by a plain forward pass over one sequence."""
+    ids, labels = row
+    with torch.no_grad():
+        table = base.hf(torch.tensor([ids])).logits[0].float().log_softmax(-1)
+    return [float(table[i - 1, label]) for i, label in enumerate(labels) if label != -100]
+
+
+def _snapshot(base: BaseModel) -> dict[str, Any]:
+    return {
+        "tensors": {name: tensor.clone() for name, tensor in base.hf.state_dict().items()},
+        "identity": {name: (id(p), p.requires_grad, p.grad) for name, p in base.hf.named_parameters()},
+        "attributes": {name: sorted(vars(module)) for name, module in base.hf.named_modules()},
+        "modules": [(name, type(module), module.training) for name, module in base.hf.named_modules()],
+        "config": base.hf.config.to_dict(),
+        "generation": base.hf.generation_config.to_dict(),
+        "tokenizer": repr(base.tokenizer),
+        "padding": (base.tokenizer.padding_side, base.tokenizer.truncation_side, base.tokenizer.model_max_length),
+        "encoding": base.tokenizer(["Q:1+1\nA:", "Q:47+38\nA:"], padding=True)["input_ids"],
+    }
+
+
+@pytest.mark.parametrize("options", [{}, {"parameters": "attn"}, {"lora_rank": 2}], ids=str)
+def test_leaves_the_base_untouched(options: dict[str, Any]) -> None:
+    base = tiny_model("qwen3")
+    before = _snapshot(base)
+    policy = SFT(demonstrations=4, epochs=3, learning_rate=0.05, **options).fit(base, TASK, seed=0, needs={})
+    after = _snapshot(base)
+    assert policy.weights is not None
+    assert before["tensors"].keys() == after["tensors"].keys()
+    for name, tensor in before["tensors"].items():
+        assert torch.equal(tensor, after["tensors"][name]), name
+    del before["tensors"], after["tensors"]
+    assert before == after
+
+
+@pytest.mark.parametrize(("group", "part"), [("mlp", ".mlp."), ("attn", ".self_attn.")])
+def test_only_the_chosen_parameters_change(group: Any, part: str) -> None:
+    base = tiny_model("qwen3")
+    own = dict(base.hf.named_parameters())
+    full = SFT(demonstrations=4, epochs=3, learning_rate=0.01, parameters=group).fit(base, TASK, seed=0, needs={})
+    assert isinstance(full.weights, FullWeights)
+    assert set(full.weights.tensors) == {name for name in own if part in name}
+    assert all(not torch.equal(tensor, own[name]) for name, tensor in full.weights.tensors.items())
+    lora = SFT(demonstrations=4, epochs=1, parameters=group, lora_rank=2).fit(base, TASK, seed=0, needs={})
+    assert isinstance(lora.weights, Adapter)
+    assert all(part in name for name in lora.weights.tensors)
+
+
+def test_the_seed_decides_and_learning_happens() -> None:
+    base = load("cued")
+    config = SFT(demonstrations=8, epochs=10, batch_size=8)
+    first, again, other = (config.fit(base, TASK, seed=seed, needs={}) for seed in (0, 0, 1))
+    assert first.sha256 == again.sha256 != other.sha256
+    losses = [entry["loss"] for entry in first.record["losses"]]
+    assert losses[-1] < losses[0] / 2
+    problems = TASK.problems("train", 8, seed=1)
+    prompts, worked = [p.prompt for p in problems], [str(TASK.worked(p)) for p in problems]
+    assert _total(first.score(prompts, worked)) > _total(base.score(prompts, worked)) + 1
+
+
+def _total(scores: list[list[float]]) -> float:
+    return sum(map(sum, scores))
+
+
+def test_demonstrations_come_from_train_and_the_seed_picks_them(
+    seen: list[tuple[dict[str, torch.Tensor], float]],
+) -> None:
+    base, told = load("cued"), []
+    for seed in (0, 1):
+        seen.clear()
+        SFT(demonstrations=8, epochs=1).fit(base, TASK, seed=seed, needs={})
+        told.append({row for batch, _ in seen for row in _rows(batch)})
+    assert told[0] != told[1]
+    held_out = {base.encode(p.prompt) for split in ("select", "test") for p in TASK.problems(split, 300)}  # type: ignore[arg-type]
+    for ids, labels in told[0] | told[1]:
+        assert tuple(ids[: labels.count(-100)]) not in held_out
+
+
+def test_a_loss_that_is_no_number_is_a_fault() -> None:
+    with pytest.raises(FloatingPointError, match=r"sft: the loss became NaN \(learning rate 1e\+30\)"):
+        SFT(demonstrations=4, epochs=30, learning_rate=1e30).fit(tiny_model(), TASK, seed=0, needs={})
+
+
+def test_what_the_task_lacks_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "bare.jsonl"
+    path.write_text("".join(f'{{"prompt": "{i}+1=", "answer": "{i + 1}"}}\n' for i in range(40)))
+    bare = get("jsonl", path=str(path))
+    with pytest.raises(ElicitError, match=r"has no worked solution\. Use supervision: direct, or add `worked`"):
+        SFT(demonstrations=4).fit(tiny_model(), bare, seed=0, needs={})
+    policy = SFT(demonstrations=4, supervision="direct", epochs=1).fit(tiny_model(), bare, seed=0, needs={})
+    assert policy.weights is not None
+    with pytest.raises(ElicitError, match=r"split 'train': 400 different problems were asked for, but only"):
+        SFT(demonstrations=400).fit(tiny_model(), bare, seed=0, needs={})
+
+
+def test_the_cost_on_record() -> None:
+    """6 FLOPs per weight and token where everything is trained; every token of every epoch is counted."""
+    base = tiny_model()
+    policy = SFT(demonstrations=4, epochs=3).fit(base, TASK, seed=0, needs={})
+    rows = _expected(base, TASK, 4, 0, worked=True)
+    tokens = 3 * sum(len(ids) * count for (ids, _), count in rows.items())
+    size = sum(p.numel() for p in copy.deepcopy(base.hf).parameters())
+    train = policy.record["train"]
+    assert (train["tokens"], train["labels"]) == (tokens, 4)
+    assert math.isclose(train["flops"], 6 * size * tokens)
