@@ -67,7 +67,7 @@ def _cpu() -> str:
 
 
 def _git() -> dict[str, Any] | None:
-    """Commit and dirty flag of the lab's own checkout; None for an installed package."""
+    """Commit of the lab's own checkout and whether the package differs from it; None for an installed package."""
     here = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str | None:
@@ -78,4 +78,4 @@ def _git() -> dict[str, Any] | None:
         return done.stdout.strip() if done.returncode == 0 else None
 
     sha = git("rev-parse", "HEAD")
-    return None if sha is None else {"sha": sha, "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+    return None if sha is None else {"sha": sha, "dirty": bool(git("status", "--porcelain", "--", ".."))}
