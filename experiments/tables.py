@@ -13,6 +13,12 @@ from pathlib import Path
 from typing import Any
 
 
+def read(folder: Path) -> dict[str, Any]:
+    """The summary of a committed result."""
+    found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return found
+
+
 def percent(estimate: dict[str, Any] | None) -> str:
     """`82 % [78, 86]`, or a dash for what is not known."""
     if estimate is None or estimate.get("value") is None:
@@ -46,17 +52,19 @@ def comparison(summary: dict[str, Any]) -> Iterator[str]:
                 )
 
 
-def ceilings(summary: dict[str, Any]) -> Iterator[str]:
-    """One row per model: its default, its ceilings, what one vector does."""
-    arms = ["base", "cue_prompt", "forced_opening", "mean_steering", "mean_steering/random_vector", "sft"]
-    yield "| organism | task | " + " | ".join(arms) + " | base pass@1 | base pass@32 |"
-    yield "|---" * (len(arms) + 4) + "|"
+def ceilings(summary: dict[str, Any], samples: dict[str, Any]) -> Iterator[str]:
+    """One row per model: its default, its ceilings, what one vector does; and a second family under two conditions."""
+    arms = ["base", "cue_prompt", "forced_opening", "mean_steering", "sft"]
+    heads = ["organism", *(arm.replace("_", " ") for arm in arms), "base pass@1", "pass@64", "mod_chain: base", "cue"]
+    yield "| " + " | ".join(heads) + " |"
+    yield "|---" * len(heads) + "|"
     for model, entry in summary["models"].items():
         for name, task in entry["tasks"].items():
-            found = [percent(own(task["arms"][arm])) if arm in task["arms"] else "–" for arm in arms]
-            curve = task["arms"]["base"]["pass_at_k"] or {}
-            found += [percent(curve.get(k)) for k in ("1", "32")]
-            yield f"| `{model}` | {name} | " + " | ".join(found) + " |"
+            found = [percent(own(task["arms"][arm])) for arm in arms]
+            curve = samples["models"][model]["tasks"][name]["arms"]["base"]["pass_at_k"]
+            found += [percent(curve[k]) for k in ("1", "64")]
+            found += [percent(task["arms"][arm]["off_target"]["mod_chain"]) for arm in ("base", "cue_prompt")]
+            yield f"| `{model}` | " + " | ".join(found) + " |"
 
 
 def main() -> None:
@@ -64,8 +72,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--ceilings", action="store_true")
     options = parser.parse_args()
-    summary = json.loads((options.folder / "summary.json").read_text())
-    print("\n".join((ceilings if options.ceilings else comparison)(summary)))
+    summary = read(options.folder)
+    lines = ceilings(summary, read(options.folder.parent / "base_samples")) if options.ceilings else comparison(summary)
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":
