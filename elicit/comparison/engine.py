@@ -22,10 +22,10 @@ import yaml
 
 from elicit import runs
 from elicit.comparison.cells import Cell, cells, check_amendment
-from elicit.comparison.manifest import manifest, task_files
+from elicit.comparison.manifest import begun, ended, task_files
 from elicit.comparison.spec import Spec, build_task
 from elicit.comparison.summarise import read_spec_of
-from elicit.comparison.work import is_done, problems_of, work
+from elicit.comparison.work import is_done, problems_of, state_of, work
 from elicit.errors import ElicitError
 from elicit.loading import catalog
 
@@ -51,7 +51,7 @@ def open_run(spec: Spec, run: Path, *, limit: int | None, command: Sequence[str]
     runs.sweep(run)
     plain = {**spec.plain(), "limit": limit}
     runs.write_text(run / "spec.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
-    runs.write_json(run / "manifest.json", manifest(plain, command))
+    runs.write_json(run / "manifest.json", begun(plain, command))
 
 
 def check_target(spec: Spec, run: Path, *, limit: int | None) -> None:
@@ -133,7 +133,8 @@ def run_cells(
         failed: list[Cell] = []
         with _hands(count) as submit:
             _drain(spec, run, limit, pending, finished, count, submit, failed, report, len(todo))
-    runs.write_json(run / "manifest.json", manifest(None, command, before=runs.read_json(run / "manifest.json")))
+    models = {cell.model: state_of(cell, run).get("model") for cell in todo if is_done(cell, spec, run, limit)}
+    runs.write_json(run / "manifest.json", ended(runs.read_json(run / "manifest.json"), models))
     return failed
 
 

@@ -16,13 +16,13 @@ from typing import Any
 _PACKAGES = ("torch", "transformers", "trl", "peft", "transformer-lens", "numpy", "scipy", "datasets", "accelerate")
 
 
-def manifest(
-    spec: Mapping[str, Any] | None, command: Sequence[str], before: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """A new manifest at the start of a run (with its spec), or `before` with the end filled in."""
-    if before is not None:
-        return {**before, "end": _now()}
-    assert spec is not None
+def ended(start: Mapping[str, Any], models: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest with its end, and for each model its hashes, dtype, device and threads."""
+    return {**start, "models": dict(models), "end": _now()}
+
+
+def begun(spec: Mapping[str, Any], command: Sequence[str]) -> dict[str, Any]:
+    """The manifest at the start of a run."""
     return {
         "spec_sha256": hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest(),
         "command": list(command),
@@ -33,6 +33,7 @@ def manifest(
         "seeds": list(range(spec["seeds"])),
         "limit": spec.get("limit"),
         "files": task_files(spec),
+        "models": {},
         "start": _now(),
         "end": None,
     }

@@ -130,10 +130,21 @@ def _do(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
         "policy_sha256": policy.sha256,
         "fit_seconds": fitting,
         "record": dict(policy.record),
+        "model": _ran_on(model),
+    }
+
+
+def _ran_on(model: BaseModel) -> dict[str, Any]:
+    """Which weights, in which precision, on what: goes into the manifest."""
+    import torch
+
+    on_gpu = model.device.type == "cuda"
+    return {
         "weights_sha256": model.weights_sha256,
         "tokenizer_sha256": model.tokenizer_sha256,
         "dtype": str(model.dtype).removeprefix("torch."),
-        "device": str(model.device),
+        "device": torch.cuda.get_device_name(model.device) if on_gpu else str(model.device),
+        "threads": torch.get_num_threads(),
     }
 
 

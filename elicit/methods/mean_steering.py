@@ -2,7 +2,8 @@
 
 1. On train problems, the mean residual after every layer under the positive condition minus that under the negative.
    - `cue`: cue prompt against plain prompt, at the last prompt token.
-   - `templates`: two prompt templates, at the last prompt token.
+   - `templates`: two prompt templates around the problems, at the last prompt token.
+   - `prompts`: two given lists of prompts, at their last tokens.
    - `continuations`: the plain prompt continued by a worked against a direct solution. Before their first token the two
      are the same text, so the residuals there are equal (causality): the means are taken one token later, at the
      continuation's first token, and the vector is still applied where `positions` says.
@@ -36,12 +37,16 @@ if TYPE_CHECKING:
 class MeanSteering:
     """A difference of means, tuned on select."""
 
-    contrast: Literal["cue", "templates", "continuations"] = "cue"
+    contrast: Literal["cue", "templates", "prompts", "continuations"] = "cue"
     """Which two conditions are subtracted."""
     positive: str | None = None
     """Template of the positive condition (`templates` only), with {prompt}."""
     negative: str = "{prompt}"
     """Template of the negative condition (`templates` only)."""
+    positive_prompts: tuple[str, ...] = ()
+    """Prompts of the positive condition (`prompts` only)."""
+    negative_prompts: tuple[str, ...] = ()
+    """Prompts of the negative condition (`prompts` only); the two lists need not be of one length."""
     positions: str = "first"
     """Where the vector is added."""
     layers: tuple[int, ...] | None = None
@@ -65,6 +70,11 @@ class MeanSteering:
             raise ElicitError("mean_steering: layers and strengths need at least one value each.")
         if (self.contrast == "templates") != (self.positive is not None):
             raise ElicitError("mean_steering: `positive` belongs to contrast: templates, which needs it.")
+        given = bool(self.positive_prompts), bool(self.negative_prompts)
+        if given != ((True, True) if self.contrast == "prompts" else (False, False)):
+            raise ElicitError(
+                "mean_steering: positive_prompts and negative_prompts belong to contrast: prompts, which needs both."
+            )
         for template in (self.positive, self.negative):
             if template is not None and "{prompt}" not in template:
                 raise ElicitError("mean_steering: a template has no {prompt} in it.")
@@ -127,9 +137,11 @@ class MeanSteering:
                 sides.append(residuals_at(base.hf, base.layers, sequences, [len(prompt) for prompt in prompts]))
             return (sides[0] - sides[1]).mean(dim=1)
         positive, negative = self._prompts(task, train)
-        return (base.residuals(positive) - base.residuals(negative)).mean(dim=1)
+        return base.residuals(positive).mean(dim=1) - base.residuals(negative).mean(dim=1)
 
     def _prompts(self, task: Task, train: Sequence[Problem]) -> tuple[list[str], list[str]]:
+        if self.contrast == "prompts":
+            return list(self.positive_prompts), list(self.negative_prompts)
         plain = [problem.prompt for problem in train]
         if self.positive is not None:
             return [self.positive.replace("{prompt}", p) for p in plain], [

@@ -108,6 +108,18 @@ def bridged(model: BaseModel, ids: Ids, decoding: Decoding, vector: torch.Tensor
     return _useful(out[:, len(ids[0]) :], model)
 
 
+def same_rows_in_bfloat16(model: BaseModel, ids: Ids) -> str:
+    """How many sampled rows are the same in batches of 1 and of all, in bfloat16 (float32: all of them, by test)."""
+    model.hf.to(torch.bfloat16)
+    asked = [Request(row, (seeds.key("bf16", i),)) for i, row in enumerate(ids)]
+    decoding = Decoding(temperature=1.0, max_new_tokens=32)
+    whole = generate(model.engine, asked, decoding)
+    alone = [generate(model.engine, [request], decoding)[0] for request in asked]
+    same = sum(a[0].tokens == b[0].tokens for a, b in zip(whole, alone, strict=True))
+    model.hf.to(torch.float32)
+    return f"{same} of {len(ids)}"
+
+
 def _useful(new: torch.Tensor, model: BaseModel) -> int:
     ends = torch.tensor(sorted(model.engine.end_ids))
     over = torch.isin(new, ends)
@@ -173,6 +185,7 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
         found["greedy, 64 of its own problems: ours / transformers"] = ratio(
             lambda: ours(model, own, greedy, 1), lambda: theirs(model, own, greedy, 1), rounds
         )
+    print(f"{name:<5} rows that do not depend on the batch in bfloat16: {same_rows_in_bfloat16(model, mixed)}")
     peaks = {side: _peak_in_its_own_process(name, side) for side in ("ours", "theirs")}
     found["peak memory, 16 samples: ours / transformers"] = {
         "median": peaks["ours"] / peaks["theirs"], "MiB": {side: peak / 2**20 for side, peak in peaks.items()}

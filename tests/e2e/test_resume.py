@@ -91,7 +91,7 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def _wait(what: Callable[[], bool], seconds: float = 180.0) -> None:
+def _wait(what: Callable[[], bool], seconds: float = 600.0) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "waited in vain"
@@ -133,7 +133,7 @@ def _after_some_work(process: subprocess.Popen[str], run: Path, moment: int) -> 
 def _interrupt(process: subprocess.Popen[str]) -> None:
     """Ctrl-C, which a terminal sends to the whole group."""
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130, err
     assert err.splitlines()[-1] == "elicit run: interrupted. The same command goes on where it stopped."
     assert "Traceback" not in err
@@ -142,7 +142,7 @@ def _interrupt(process: subprocess.Popen[str]) -> None:
 def _lose_a_worker(process: subprocess.Popen[str]) -> None:
     workers = [pid for pid in _children(process) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(workers[0], signal.SIGKILL)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 2, err
     assert "a worker process died while cued/" in err.splitlines()[-1]
     assert "Traceback" not in err

@@ -117,6 +117,22 @@ def test_templates_contrast(model):
     assert torch.allclose(one.direction, other.direction, atol=1e-5)
 
 
+def test_given_prompts_contrast(model):
+    task = tasks.get("addition")
+    train = task.problems("train", 8)
+    by_list = MeanSteering(
+        contrast="prompts",
+        positive_prompts=tuple(p.cue_prompt for p in train),
+        negative_prompts=tuple(p.prompt for p in train),
+        **SMALL,
+    )
+    one = by_list.fit(model, task, seed=0, needs={}).steering[0]
+    other = MeanSteering(**SMALL).fit(model, task, seed=0, needs={}).steering[0]
+    assert torch.allclose(one.direction, other.direction, atol=1e-5)
+    with pytest.raises(ElicitError, match="belong to contrast: prompts, which needs both"):
+        MeanSteering(contrast="prompts", positive_prompts=("a",))
+
+
 def test_controls_match_their_parent(model):
     task = tasks.get("addition")
     parent = MeanSteering(**SMALL).fit(model, task, seed=0, needs={})
