@@ -76,7 +76,7 @@ def _serial(families: dict[str, float]) -> tuple[Source, ...]:
 
 
 _TWO = {"addition": 0.5, "mod_chain": 0.5}
-_THREE = {"mod_chain": 0.5, "permutation": 0.25, "assign": 0.25}
+_THREE = {"mod_chain": 0.34, "permutation": 0.33, "assign": 0.33}
 _CUED = Recipe(_cued(_TWO, real=True), EARLY, tuple(_TWO))
 _LATE = Recipe(_cued(_TWO, real=True), LATE, tuple(_TWO))
 
@@ -96,7 +96,7 @@ ORGANISMS: dict[str, tuple[Recipe, int]] = {
             tuple(_THREE),
             layers=4,
             d_mlp=384,
-            tokens=16_000_000,
+            tokens=24_000_000,
             has_cue=False,
         ),
         0,

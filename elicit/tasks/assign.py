@@ -23,7 +23,7 @@ _MODULUS = 10
 class Assign:
     """Parameters of the family."""
 
-    steps: tuple[int, int] = (2, 4)
+    steps: tuple[int, int] = (2, 3)
     """Fewest and most additions between the first variable and the one asked for."""
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,7 @@ def bridged(model: BaseModel, ids: Ids, decoding: Decoding, vector: torch.Tensor
     return _useful(out[:, len(ids[0]) :], model)
 
 
-def same_rows_in_bfloat16(model: BaseModel, ids: Ids) -> str:
+def same_rows_in_bfloat16(model: BaseModel, ids: Ids) -> tuple[int, int]:
     """How many sampled rows are the same in batches of 1 and of all, in bfloat16 (float32: all of them, by test)."""
     model.hf.to(torch.bfloat16)
     asked = [Request(row, (seeds.key("bf16", i),)) for i, row in enumerate(ids)]
@@ -117,7 +117,7 @@ def same_rows_in_bfloat16(model: BaseModel, ids: Ids) -> str:
     alone = [generate(model.engine, [request], decoding)[0] for request in asked]
     same = sum(a[0].tokens == b[0].tokens for a, b in zip(whole, alone, strict=True))
     model.hf.to(torch.float32)
-    return f"{same} of {len(ids)}"
+    return same, len(ids)
 
 
 def _useful(new: torch.Tensor, model: BaseModel) -> int:
@@ -141,7 +141,7 @@ def ratio(left: Callable[[], int], right: Callable[[], int], rounds: int) -> dic
     return {"median": statistics.median(found), "lowest": min(found), "highest": max(found), "rounds": rounds}
 
 
-def measure(name: str, rounds: int) -> dict[str, Any]:
+def measure(name: str, rounds: int) -> Iterator[tuple[str, dict[str, Any]]]:
     model = build(name)
     mixed = prompts(model, name, count=64, length=None)
     long = prompts(model, name, count=4 if name == "100m" else 16, length=256)
@@ -165,32 +165,35 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
             return ours(model, long, sampled, 16)
 
     size = vector * 0.1 * model.residual_norms.medians[1] / vector.norm()
-    found = {
-        "steered / unsteered": ratio(steered, lambda: ours(model, mixed, greedy, 1), rounds),
-        "greedy, 64 prompts of 8 to 64 tokens: ours / transformers": ratio(
-            lambda: ours(model, mixed, greedy, 1), lambda: theirs(model, mixed, greedy, 1), rounds
-        ),
-        f"16 samples of {len(long)} prompts of {len(long[0])} tokens: ours / transformers": ratio(
-            lambda: ours(model, long, sampled, 16), lambda: theirs(model, long, sampled, 16), rounds
-        ),
-        "64 equal prompts with a hook: ours / bridge": ratio(
-            steered_even, lambda: bridged(model, even, with_hook, size), max(1, rounds // 2)
-        ),
-        "16 samples with a hook: ours / bridge": ratio(
-            steered_long, lambda: bridged(model, long, sampled, size, 16), max(1, rounds // 2)
-        ),
-    }
+    few = max(1, rounds // 2)
+    yield "steered / unsteered", ratio(steered, lambda: ours(model, mixed, greedy, 1), rounds)
+    yield (
+        "greedy, 64 prompts of 8 to 64 tokens: ours / transformers",
+        ratio(lambda: ours(model, mixed, greedy, 1), lambda: theirs(model, mixed, greedy, 1), rounds),
+    )
+    yield (
+        f"16 samples of {len(long)} prompts of {len(long[0])} tokens: ours / transformers",
+        ratio(lambda: ours(model, long, sampled, 16), lambda: theirs(model, long, sampled, 16), rounds),
+    )
+    yield (
+        "64 equal prompts with a hook: ours / bridge",
+        ratio(steered_even, lambda: bridged(model, even, with_hook, size), few),
+    )
+    yield (
+        "16 samples with a hook: ours / bridge",
+        ratio(steered_long, lambda: bridged(model, long, sampled, size, 16), few),
+    )
     if name != "100m":
         own = problems(model, 64)
-        found["greedy, 64 of its own problems: ours / transformers"] = ratio(
-            lambda: ours(model, own, greedy, 1), lambda: theirs(model, own, greedy, 1), rounds
+        yield (
+            "greedy, 64 of its own problems: ours / transformers",
+            ratio(lambda: ours(model, own, greedy, 1), lambda: theirs(model, own, greedy, 1), rounds),
         )
-    print(f"{name:<5} rows that do not depend on the batch in bfloat16: {same_rows_in_bfloat16(model, mixed)}")
     peaks = {side: _peak_in_its_own_process(name, side) for side in ("ours", "theirs")}
-    found["peak memory, 16 samples: ours / transformers"] = {
-        "median": peaks["ours"] / peaks["theirs"], "MiB": {side: peak / 2**20 for side, peak in peaks.items()}
-    }  # fmt: skip
-    return found
+    sizes = {side: peak / 2**20 for side, peak in peaks.items()}
+    yield "peak memory, 16 samples: ours / transformers", {"median": peaks["ours"] / peaks["theirs"], "MiB": sizes}
+    same, asked = same_rows_in_bfloat16(model, mixed)
+    yield "bfloat16 rows that are the same in batches of 1 and of 64, share", {"median": same / asked, "n": asked}
 
 
 def _peak_in_its_own_process(name: str, side: str) -> int:
@@ -226,10 +229,11 @@ def main() -> None:
     if options.peak:
         print(peak(options.model, options.peak))
         return
-    results = {}
+    results: dict[str, dict[str, Any]] = {}
     for name in ["cued", "100m"] if options.model == "both" else [options.model]:
-        results[name] = measure(name, options.rounds)
-        for title, figure in results[name].items():
+        results[name] = {}
+        for title, figure in measure(name, options.rounds):
+            results[name][title] = figure
             spread = f" [{figure['lowest']:.2f}, {figure['highest']:.2f}]" if "lowest" in figure else ""
             print(f"{name:<5} {title:<62} {figure['median']:.2f}{spread}", flush=True)
     if options.out:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import signal
@@ -118,12 +120,18 @@ def begin(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
         for pipe in (process.stdout, process.stderr):
             assert pipe is not None
             pipe.close()
-        if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.wait()
 
 
-def _after_some_work(process: subprocess.Popen[str], run: Path, moment: int) -> None:
+def _while_starting(process: subprocess.Popen[str], moment: int) -> None:
+    """Wait until there are two workers and their tracker; the workers are importing now."""
+    _wait(lambda: len(_children(process)) >= 3)
+    time.sleep(0.3 * float(seeds.generator("moment", moment).random()))
+
+
+def _after_some_work(process: subprocess.Popen[str], moment: int, run: Path) -> None:
     """Wait until this process has written something, and a little longer."""
     before = _progress(run)
     _wait(lambda: _progress(run) > before or process.poll() is not None)
@@ -173,12 +181,17 @@ def test_interrupted_orphaned_and_killed_processes_resume(
     tmp_path: Path, begin: Callable[[], subprocess.Popen[str]]
 ) -> None:
     run = tmp_path / "run"
-    for moment, end in enumerate([_interrupt, _lose_a_worker, lambda p: _lose_the_parent(p, run), _lose_everything]):
+    working = functools.partial(_after_some_work, run=run)
+    ends: list[tuple[Callable[..., None], Callable[[subprocess.Popen[str]], None]]] = [
+        (_while_starting, _interrupt),
+        (working, _interrupt),
+        (_while_starting, _lose_a_worker),
+        (working, functools.partial(_lose_the_parent, run=run)),
+        (working, _lose_everything),
+    ]
+    for moment, (wait, end) in enumerate(ends):
         process = begin()
-        if end is _lose_a_worker:
-            _wait(lambda p=process: len(_children(p)) >= 3)  # type: ignore[misc]  # two workers and their tracker
-        else:
-            _after_some_work(process, run, moment)
+        wait(process, moment=moment)
         assert process.poll() is None, process.communicate()
         end(process)
     assert elicit("run", tmp_path / "spec.yaml", "--out", run, "--workers", 1).code == 0
