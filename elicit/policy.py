@@ -210,7 +210,7 @@ class Policy:
                 f"but the model given is {model.name} (weights {model.weights_sha256[:12]})."
             )
         document["decoding"]["stop"] = tuple(document["decoding"]["stop"])
-        return cls(
+        policy = cls(
             model,
             Decoding(**document["decoding"]),
             Prompting(**document["prompting"]),
@@ -219,3 +219,6 @@ class Policy:
             document["votes"],
             document["record"],
         )
+        if policy.sha256 != document["sha256"]:
+            raise ElicitError(f"the policy in {folder} is damaged: its files do not have the hash it was saved with.")
+        return policy

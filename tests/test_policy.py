@@ -214,3 +214,16 @@ def test_contexts_nest() -> None:
             assert not torch.equal(_logits(base.hf), once)
         assert torch.equal(_logits(base.hf), once)
     assert torch.equal(_logits(base.hf), before)
+
+
+def test_a_damaged_policy_is_refused(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    policy = _policy("steering")
+    policy.save(tmp_path)
+    assert Policy.load(tmp_path, _cued()).sha256 == policy.sha256
+    vectors = load_file(tmp_path / "steering.safetensors")
+    vectors["0"] = -vectors["0"]
+    save_file(vectors, tmp_path / "steering.safetensors")
+    with pytest.raises(ElicitError, match="is damaged: its files do not have the hash it was saved with"):
+        Policy.load(tmp_path, _cued())

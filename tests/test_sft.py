@@ -183,3 +183,12 @@ def test_the_cost_on_record() -> None:
     train = policy.record["train"]
     assert (train["tokens"], train["labels"]) == (tokens, 4)
     assert math.isclose(train["flops"], 6 * size * tokens)
+
+
+def test_one_step_is_a_step() -> None:
+    """A schedule that warms up from 0 would make the first step nothing."""
+    model, task = load("cued"), get("addition")
+    policy = SFT(demonstrations=8, batch_size=8, epochs=1).fit(model, task, seed=0, needs={})
+    assert policy.weights is not None
+    own = dict(model.hf.named_parameters())
+    assert any(not torch.equal(tensor, own[name]) for name, tensor in policy.weights.tensors.items())  # type: ignore[attr-defined]

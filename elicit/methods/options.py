@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from elicit.errors import ElicitError, one_line
+
+if TYPE_CHECKING:
+    from elicit.policy import Policy
 
 _FORMS = re.compile(r"all|prompt|generated|first|(first|decay):[1-9][0-9]{0,5}")
 
@@ -23,3 +27,9 @@ def check_positive(method: str, **values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not value > 0:
             raise ElicitError(f"{method}: {name} is {value}; expected a number above 0.")
+
+
+def check_steers(method: str, parent: str, policy: Policy) -> None:
+    """Raises ElicitError if a control's parent does not steer: the control would silently be the plain base."""
+    if not policy.steering:
+        raise ElicitError(f"{method}: its parent {parent!r} does not steer. Name a steering arm as parent.")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from elicit import seeds
 from elicit.methods.core import task_decoding
+from elicit.methods.options import check_steers
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
@@ -39,6 +40,7 @@ class RandomVector:
 
         from elicit.policy import Policy
 
+        check_steers("random_vector", self.parent, needs[self.parent])
         edits = []
         for i, edit in enumerate(needs[self.parent].steering):
             drawn = seeds.generator("random vector", seed, i, edit.layer).standard_normal(base.d_model)

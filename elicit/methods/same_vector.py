@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.methods.core import task_decoding
+from elicit.methods.options import check_steers
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
@@ -46,6 +47,7 @@ class SameVector:
     def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
         from elicit.policy import Policy
 
+        check_steers("same_vector", self.parent, needs[self.parent])
         edits = tuple(
             dataclasses.replace(edit, positions=self.positions, strength=edit.strength * self.factor)
             for edit in needs[self.parent].steering

@@ -9,6 +9,7 @@ changed parameters; LoRA keeps the adapter.
 from __future__ import annotations
 
 import copy
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ class SFT:
     epochs: float = 10.0
     batch_size: int = 8
     learning_rate: float | None = None
-    """Peak rate, linear decay. None: 2e-4 for LoRA, else 1e-3 under 5 M parameters and 1e-5 above (not tuned)."""
+    """Peak rate; warm-up over a tenth of the steps (none below 10 steps), then linear decay.
+    None: 2e-4 for LoRA, else 1e-3 under 5 M parameters and 1e-5 above (not tuned)."""
 
     seeded: ClassVar[bool] = True
     trained: ClassVar[bool] = True
@@ -177,6 +179,7 @@ def _run_trainer(
     from elicit import seeds
 
     on_gpu = model.device.type == "cuda"
+    steps = math.ceil(math.ceil(len(examples) / config.batch_size) * config.epochs)
     with tempfile.TemporaryDirectory() as scratch:
         arguments = SFTConfig(
             output_dir=scratch,
@@ -184,7 +187,8 @@ def _run_trainer(
             per_device_train_batch_size=config.batch_size,
             learning_rate=rate,
             lr_scheduler_type="linear",
-            warmup_steps=0.1,
+            # A warmed-up schedule's first step has rate 0: with few steps that would be a good part of the training.
+            warmup_steps=0.1 if steps >= 10 else 0,
             weight_decay=0.0,
             seed=seeds.small_seed("sft", seed),
             max_length=None,

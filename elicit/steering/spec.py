@@ -67,7 +67,8 @@ class Steering:
             raise ElicitError(f"steering {self.label!r}: strength {self.strength} x unit {self.unit} is not finite.")
         if self.mode == "ablate" and self.strength != 1:
             raise ElicitError(f"steering {self.label!r}: ablate takes the whole direction out; its strength is 1.")
-        object.__setattr__(self, "direction", vector / norm)
+        # A direction that is of unit length already keeps its bits, so that saving and loading keeps the hash.
+        object.__setattr__(self, "direction", vector if abs(norm - 1) < 1e-6 else vector / norm)
 
     @property
     def absolute(self) -> float:

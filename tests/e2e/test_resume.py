@@ -200,7 +200,7 @@ def test_interrupted_orphaned_and_killed_processes_resume(
 
 @_PROC
 @pytest.mark.slow
-@pytest.mark.parametrize("case", range(6))
+@pytest.mark.parametrize("case", range(4))
 def test_killed_over_and_over_through_the_command_line(
     tmp_path: Path, begin: Callable[[], subprocess.Popen[str]], case: int
 ) -> None:

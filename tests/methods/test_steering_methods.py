@@ -166,3 +166,12 @@ class TestErrors:
             MeanSteering(positions="frist")
         with pytest.raises(ElicitError, match="need at least one value"):
             MeanSteering(strengths=())
+
+    def test_a_control_needs_a_parent_that_steers(self):
+        from elicit.methods.base import Base
+
+        model, task = tiny_model(), tasks.get("addition")
+        plain = {"sft": Base().fit(model, task, seed=0, needs={})}
+        for control in (RandomVector(parent="sft"), SameVector(parent="sft")):
+            with pytest.raises(ElicitError, match="its parent 'sft' does not steer"):
+                control.fit(model, task, seed=0, needs=plain)
