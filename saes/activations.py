@@ -1,0 +1,136 @@
+"""Residuals of running text, streamed: what training, scoring and feature pages all read.
+
+The forward pass ends at the layer that is asked for. Padding never comes out; the first tokens of each sequence are
+left out (in real models their norm is an outlier by a factor of 60). Nothing is kept: memory is one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import nn
+from transformers import PreTrainedModel
+
+from elicit.errors import ElicitError
+
+#: Sequences that are sorted by length among each other before batching, so that little padding is computed.
+_WINDOW = 2048
+
+
+class Harvest(NamedTuple):
+    """The residuals of some tokens, one row each."""
+
+    h: Float[torch.Tensor, "token d_model"]
+    ids: Int[torch.Tensor, " token"]
+    sequence: Int[torch.Tensor, " token"]
+    """Which sequence (its number in the stream) each token belongs to."""
+    position: Int[torch.Tensor, " token"]
+    """Its absolute position there."""
+
+
+class _Reached(Exception):
+    """Ends a forward pass at the layer that was asked for."""
+
+
+def decoder(model: Any) -> PreTrainedModel:
+    """The transformers model inside a bridge, or the model itself."""
+    return model if isinstance(model, PreTrainedModel) else model.original_model
+
+
+def blocks(model: Any) -> nn.ModuleList:
+    """The decoder layers of a transformers model or a TransformerBridge.
+
+    Raises:
+        ElicitError: if they cannot be told.
+    """
+    hf = decoder(model)
+    depth = hf.config.get_text_config().num_hidden_layers
+    found = [m for m in hf.base_model.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
+    if not found:
+        raise ElicitError(f"saes: the decoder layers of {type(hf).__name__} were not found ({depth} expected).")
+    return found[0]
+
+
+def stream(
+    model: Any,
+    layer: int,
+    sequences: Iterable[Sequence[int]],
+    *,
+    batch_tokens: int = 8192,
+    skip: int = 1,
+) -> Iterator[Harvest]:
+    """Residuals after decoder layer `layer` of every token of every sequence but its first `skip`.
+
+    Sequences come out in windows: within one, by length. Results do not depend on that order other than in order.
+
+    Args:
+        model: a transformers causal LM or a TransformerBridge.
+        batch_tokens: padded tokens per forward pass.
+
+    Raises:
+        ElicitError: a layer that does not exist.
+    """
+    layers = blocks(model)
+    if not 0 <= layer < len(layers):
+        raise ElicitError(f"saes: layer {layer} does not exist. Layers are 0 to {len(layers) - 1}.")
+    hf = decoder(model)
+    for numbers, ids, real in batches(sequences, batch_tokens=batch_tokens):
+        h = residual(hf, layers[layer], ids, real)
+        keep = real.clone()
+        keep[:, :skip] = False
+        row, position = keep.nonzero(as_tuple=True)
+        where = keep.to(h.device)
+        yield Harvest(h[where], ids[keep], torch.tensor(numbers)[row], position)
+
+
+def residual(
+    hf: PreTrainedModel, block: nn.Module, ids: Int[torch.Tensor, "batch pos"], real: torch.Tensor
+) -> Float[torch.Tensor, "batch pos d_model"]:
+    """The output of one decoder layer; the layers above it do not run."""
+    caught: list[torch.Tensor] = []
+
+    def catch(module: nn.Module, args: Any, output: Any) -> None:
+        caught.append(output[0] if isinstance(output, tuple) else output)
+        raise _Reached
+
+    handle = block.register_forward_hook(catch)
+    try:
+        with torch.no_grad():
+            # Right padding is invisible to a causal model: no mask is needed, and attention is faster without one.
+            hf.base_model(input_ids=ids.to(hf.device), use_cache=False)
+    except _Reached:
+        pass
+    finally:
+        handle.remove()
+    return caught[0]
+
+
+def batches(
+    sequences: Iterable[Sequence[int]], *, batch_tokens: int
+) -> Iterator[tuple[list[int], Int[torch.Tensor, "batch pos"], torch.Tensor]]:
+    """(sequence numbers, right-padded ids, real-token mask), long sequences first within each window."""
+    window: list[tuple[int, Sequence[int]]] = []
+    for number, sequence in enumerate(sequences):
+        window.append((number, sequence))
+        if len(window) == _WINDOW:
+            yield from _padded(window, batch_tokens)
+            window = []
+    yield from _padded(window, batch_tokens)
+
+
+def _padded(
+    window: list[tuple[int, Sequence[int]]], batch_tokens: int
+) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
+    order = sorted(window, key=lambda entry: (-len(entry[1]), entry[0]))
+    while order:
+        width = max(1, len(order[0][1]))
+        count = max(1, batch_tokens // width)
+        chosen, order = order[:count], order[count:]
+        ids = torch.zeros(len(chosen), width, dtype=torch.long)
+        lengths = torch.tensor([len(sequence) for _, sequence in chosen])
+        for row, (_, sequence) in enumerate(chosen):
+            ids[row, : len(sequence)] = torch.as_tensor(sequence, dtype=torch.long)
+        yield [number for number, _ in chosen], ids, torch.arange(width) < lengths[:, None]
