@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -40,6 +41,15 @@ class Estimate:
 def number(value: float | None) -> float | None:
     """A float for JSON: None for what is not known (NaN, infinities), never 0 in its place."""
     return None if value is None or not math.isfinite(value) else float(value)
+
+
+def parent_of(arm: str, known: Container[str]) -> str | None:
+    """The arm that a control is named after: the nearest of `a/b`, `a` that is there, for `a/b/c`."""
+    while "/" in arm:
+        arm = arm.rpartition("/")[0]
+        if arm in known:
+            return arm
+    return None
 
 
 @dataclass(frozen=True)

@@ -1,30 +1,36 @@
-"""What an SAE belongs to: the weights, the hook, and how it was made. `manifest.json` beside SAELens's files."""
+"""What an SAE belongs to: the weights, the hook, and how it was made. `manifest.json` beside SAELens's files.
+
+Torch-free, so that the command line can list SAEs.
+"""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from elicit.errors import ElicitError, one_line
+
+MANIFEST = "manifest.json"
 
 _POST = re.compile(r"blocks\.(\d+)\.(?:hook_resid_post|hook_out)")
 _PRE = re.compile(r"blocks\.(\d+)\.(?:hook_resid_pre|hook_in)")
 #: How transformers' own module names spell a layer's output (Sparsify, and SAELens's converters of other releases).
-_MODULE = re.compile(r"(?:model\.|transformer\.|gpt_neox\.)?(?:layers|h)\.(\d+)")
+_MODULE = re.compile(r"(?:model\.|language_model\.|transformer\.|gpt_neox\.)*(?:layers|h)\.(\d+)")
 
 
 class Manifest(BaseModel):
     """Where an SAE comes from. Fields that are not known are None, never guessed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     model: str
     """The model's name, as its maker wrote it."""
     weights_sha256: str | None = None
     """Hash of the weights it was trained on. None: unverified, to be checked live by its explained variance."""
-    layer: int
+    layer: int = Field(ge=0)
     hook: str
     """TransformerLens's name of the place it reads."""
     architecture: str
@@ -43,7 +49,35 @@ class Manifest(BaseModel):
     """The evaluation after training (`saes.evaluate`)."""
 
 
-def layer_of(hook: str) -> int:
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of an SAE's folder, or None if it has none.
+
+    Raises:
+        ElicitError: if it is there and is not a manifest, or its layer is not the one its hook reads.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:  # pydantic's ValidationError is a ValueError
+        raise ElicitError(f"{path} is no manifest of an SAE: {why(error)}. Remove it, or train again.") from None
+    if layer_of(manifest.hook, where=str(path)) != manifest.layer:
+        raise ElicitError(f"{path} says layer {manifest.layer}, but its hook is {one_line(manifest.hook, 60)!r}.")
+    return manifest
+
+
+def why(error: Exception) -> str:
+    """What is wrong with a file of ours or of SAELens's, in a few words."""
+    if not isinstance(error, ValidationError):
+        return one_line(error, 160) or type(error).__name__
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"])) or "the file"
+    given = "" if first["type"] in ("missing", "json_invalid") else f", not {one_line(repr(first['input']), 40)}"
+    return one_line(f"{place}: {first['msg']}{given}", 200)
+
+
+def layer_of(hook: str, *, where: str = "this SAE") -> int:
     """The decoder layer whose output a hook reads.
 
     Raises:
@@ -54,6 +88,6 @@ def layer_of(hook: str) -> int:
     if (found := _PRE.fullmatch(hook)) and int(found[1]) > 0:
         return int(found[1]) - 1
     raise ElicitError(
-        f"this SAE reads {one_line(hook, 60)!r}; the lab reads and steers the residual stream after a decoder layer "
+        f"{where} reads {one_line(hook, 60)!r}; the lab reads and steers the residual stream after a decoder layer "
         "(blocks.L.hook_resid_post, or hook_resid_pre of a layer above 0)."
     )

@@ -1,6 +1,7 @@
 """`SAE`: one face for sparse autoencoders of every origin, and `Feature`, one of its latents.
 
-With h a residual, f = encode(h) >= 0 the activations, D the decoder rows and b its bias,
+With h a residual, f = encode(h) >= 0 the activations (of either sign for the kind `abstopk`), D the decoder rows and b
+its bias,
 
     decode(f) = f @ D + b        error(h) = h - decode(encode(h))
 
@@ -60,6 +61,11 @@ class SAE:
         return self.manifest.layer
 
     @property
+    def hook(self) -> str:
+        """TransformerLens's name of the place it reads."""
+        return self.manifest.hook
+
+    @property
     def d_sae(self) -> int:
         return self.directions.shape[0]
 
@@ -72,12 +78,33 @@ class SAE:
         return self.directions.device
 
     def encode(self, h: Float[torch.Tensor, "*batch d_model"]) -> Float[torch.Tensor, "*batch d_sae"]:
-        """Activations, computed in float32 on the SAE's device whatever the residual's dtype."""
+        """Activations, computed in float32 on the SAE's device whatever the residual's dtype.
+
+        Raises:
+            ElicitError: residuals of another width, or of whole numbers.
+        """
+        if h.shape[-1:] != (self.d_model,) or not h.is_floating_point():
+            raise ElicitError(
+                f"SAE {self.name!r} reads residuals [..., {self.d_model}] of floating point; these are "
+                f"{list(h.shape)} of {h.dtype}."
+            )
         return self.coder.encode(h.to(self.device, torch.float32))
 
     def decode(self, f: Float[torch.Tensor, "*batch d_sae"]) -> Float[torch.Tensor, "*batch d_model"]:
-        """The reconstruction of a residual from activations."""
-        return self.coder.decode(f)
+        """The reconstruction of a residual from activations.
+
+        Raises:
+            ElicitError: for an SAE that normalises by token, unless `encode` of the same residuals came right before.
+        """
+        try:
+            return self.coder.decode(f)
+        except AttributeError as error:
+            if self.linear:
+                raise
+            raise ElicitError(
+                f"SAE {self.name!r} normalises every token by itself: activations alone do not tell the residual. "
+                "Encode the same residuals right before, or use reconstruct."
+            ) from error
 
     def reconstruct(self, h: Float[torch.Tensor, "*batch d_model"]) -> Float[torch.Tensor, "*batch d_model"]:
         return self.decode(self.encode(h))

@@ -11,7 +11,18 @@ import pytest
 from elicit.methods.catalog import METHODS
 from tests.support.comparisons import reference
 
-HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "pandas", "plotly", "transformer_lens", "accelerate")
+HEAVY = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "pandas",
+    "plotly",
+    "transformer_lens",
+    "accelerate",
+    "sae_lens",
+)
 
 
 def _imported_by(code: str) -> set[str]:
@@ -30,6 +41,8 @@ LIGHT = {
     "help": _command("--help"),
     "a verb's help": "from elicit.cli.main import run\ntry: run(['run', '--help'])\nexcept SystemExit: pass",
     "models": _command("ls", "models"),
+    "saes": _command("ls", "saes"),
+    "the package of SAEs": "import saes; saes.names(); saes.shipped(); saes.Manifest",
     "tasks": _command("ls", "tasks"),
     "methods": _command("ls", "methods"),
     "configs": "from elicit.methods.catalog import *\nfor name in METHODS: config_class(name)",

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tyro.conf import Positional
 
@@ -16,9 +16,9 @@ from elicit.cli.arguments import parse
 
 @dataclass(frozen=True)
 class Ls:
-    """List models, tasks, methods or runs."""
+    """List models, SAEs, tasks, methods or runs."""
 
-    kind: Positional[Literal["models", "tasks", "methods", "runs"]]
+    kind: Positional[Literal["models", "saes", "tasks", "methods", "runs"]]
     folder: Path = Path("runs")
     """Where runs are (for `runs`)."""
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.kind == "runs":
         _runs(options.folder)
     else:
-        {"models": _models, "tasks": _tasks, "methods": _methods}[options.kind]()
+        {"models": _models, "saes": _saes, "tasks": _tasks, "methods": _methods}[options.kind]()
     return 0
 
 
@@ -41,6 +41,32 @@ def _models() -> None:
         facts = f"{size.get('layers', '?')} layers, d_model {size.get('d_model', '?')}"
         print(f"{name:<14} {', '.join(about.get('families', [])):<32} {facts}; training seed {about.get('seed', '?')}")
     print("also: a folder with safetensors, a .gguf file, or a hub id (org/name)")
+
+
+def _saes() -> None:
+    from saes import catalog
+
+    entries = catalog.shipped()
+    width = max((len(entry.name) for entry in entries), default=0)
+    for name, _, manifest, d_sae in entries:
+        card = manifest.card or {}
+        figures = f"explained variance {_figure(card, 'explained_variance', '.3f')}, L0 {_figure(card, 'l0', '.1f')}"
+        about = f"{manifest.architecture}, {d_sae:,} latents after layer {manifest.layer} of {manifest.model}"
+        print(f"{name:<{width}}  {about}; {figures}")
+    print(
+        "also: a folder of SAELens's or Sparsify's, or a SAELens release, RELEASE:ID "
+        "(gemma-scope-2-270m-pt-res:layer_5_width_16k_l0_small)"
+    )
+
+
+def _figure(card: dict[str, Any], name: str, form: str) -> str:
+    """An estimate of a card with its interval and n, or `not measured`."""
+    estimate = card.get(name)
+    if not isinstance(estimate, dict) or estimate.get("value") is None:
+        return "not measured"
+    interval = estimate.get("ci")
+    between = f" [{interval[0]:{form}}, {interval[1]:{form}}]" if interval else ""
+    return f"{estimate['value']:{form}}{between} (n = {estimate['n']:,})"
 
 
 def _tasks() -> None:

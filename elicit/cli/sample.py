@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +28,12 @@ class Sample:
     """Built-in organism, folder, GGUF file or hub id."""
     prompt: Positional[str]
     steer: str | None = None
-    """vector:PATH of a policy folder (its own edits), or random:L2 for a random direction at layer 2."""
+    """feature:L2/417 for an SAE feature (of the shipped SAE at layer 2, or feature:FOLDER/417), vector:PATH of a policy
+    folder (its own edits), or random:L2 for a random direction at layer 2."""
     strength: float | None = None
-    """In median residual norms. Default: the policy's own; 1 for a random direction."""
+    """In median residual norms. Default: the policy's own, else 1."""
     positions: str | None = None
-    """all, prompt, generated, first, first:k or decay:k. Default: the policy's own; first for a random direction."""
+    """all, prompt, generated, first, first:k or decay:k. Default: the policy's own, else first."""
     n: int = 1
     """Samples."""
     temperature: float = 0.0
@@ -69,33 +72,52 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _edits(options: Sample, model: BaseModel) -> tuple[Steering, ...]:
-    import dataclasses
-
-    from elicit import seeds, steering
-    from elicit.loading import architectures
+    from elicit import steering
 
     if options.steer is None:
         return ()
     kind, _, rest = options.steer.partition(":")
+    if kind == "vector" and rest:
+        found = steering.load(Path(rest))
+        if not found:
+            raise ElicitError(f"--steer: {rest} holds no steering.json; expected the policy folder of a steering arm.")
+    elif kind == "random" and rest.startswith("L") and rest[1:].isdigit():
+        found = (_random(options.seed, int(rest[1:]), model),)
+    elif kind == "feature" and re.fullmatch(r".+/\d+", rest):
+        found = (_feature(rest, model),)
+    else:
+        raise ElicitError(
+            f"--steer is {options.steer!r}; expected feature:SAE/NUMBER (such as feature:L1/379), vector:FOLDER or "
+            "random:L<layer>, such as random:L2."
+        )
     changes: dict[str, object] = {}
     if options.strength is not None:
         changes["strength"] = options.strength
     if options.positions is not None:
         changes["positions"] = options.positions
-    if kind == "vector" and rest:
-        found = steering.load(Path(rest))
-        if not found:
-            raise ElicitError(f"--steer: {rest} holds no steering.json; expected the policy folder of a steering arm.")
-        return tuple(dataclasses.replace(edit, **changes) for edit in found)  # type: ignore[arg-type]
-    if kind == "random" and rest.startswith("L") and rest[1:].isdigit():
-        import torch
+    return tuple(dataclasses.replace(edit, **changes) for edit in found)  # type: ignore[arg-type]
 
-        layer = int(rest[1:])
-        architectures.check_layer(model.hf, layer)
-        direction = torch.from_numpy(
-            seeds.generator("random vector", options.seed, 0, layer).standard_normal(model.d_model)
-        ).float()
-        unit = model.residual_norms.medians[layer]
-        edit = steering.Steering(direction, layer, unit=unit, label=f"random#{options.seed}")
-        return (dataclasses.replace(edit, **changes),)  # type: ignore[arg-type]
-    raise ElicitError(f"--steer is {options.steer!r}; expected vector:FOLDER or random:L<layer>, such as random:L2.")
+
+def _random(seed: int, layer: int, model: BaseModel) -> Steering:
+    import torch
+
+    from elicit import seeds
+    from elicit.loading import architectures
+    from elicit.steering import Steering
+
+    architectures.check_layer(model.hf, layer)
+    drawn = seeds.generator("random vector", seed, 0, layer).standard_normal(model.d_model)
+    unit = model.residual_norms.medians[layer]
+    return Steering(torch.from_numpy(drawn).float(), layer, unit=unit, label=f"random#{seed}")
+
+
+def _feature(text: str, model: BaseModel) -> Steering:
+    import saes
+    from elicit.methods.dictionaries import check
+    from elicit.steering import feature_edit
+    from elicit.tasks import neutral
+
+    name, _, index = text.rpartition("/")
+    sae = saes.load(f"{model.name}/{name}" if re.fullmatch(r"L\d+(-s\d+)?", name) else name, device=str(model.device))
+    check(model, sae, neutral.held_out(64))
+    return feature_edit(sae.feature(int(index)), 1.0, unit=model.residual_norms.medians[sae.layer])

@@ -5,7 +5,7 @@ Every figure is recomputed from files, so `elicit verify` can check a printed su
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from elicit import runs, statistics
 from elicit.comparison.cells import Cell, cells
+from elicit.comparison.contrasts import adjust, against, against_parent, gap
 from elicit.comparison.spec import Spec, build_task, check_spec
 from elicit.comparison.work import state_of
 from elicit.methods.core import Method
@@ -110,13 +111,14 @@ def _task_summary(spec: Spec, methods: Mapping[str, Method], arms: Mapping[str, 
     entries = {}
     for arm, data in arms.items():
         entry = _arm_summary(spec, arm, data, scores[arm], order)
-        entry |= _gap(scores[arm], base, ceiling_scores, top, methods[arm])
+        entry |= gap(scores[arm], base, ceiling_scores, top, methods[arm])
         pairs = (("vs_sft", reference, arm != "sft", True), ("vs_base", base, not _is_base(spec, arm), False))
         for name, other, applies, trained in pairs:
-            entry[name] = _against(scores[arm], other, methods[arm], reference_trained=trained) if applies else None
+            entry[name] = against(scores[arm], other, methods[arm], reference_trained=trained) if applies else None
+        entry["vs_parent"] = against_parent(arm, scores, methods)
         entries[arm] = entry
     for key in ("vs_sft", "vs_base"):
-        _adjust(entries, key)
+        adjust(entries, key)
     return {"n": len(order), "guesser": _guesser(spec), "ceilings": ceilings, "arms": entries}
 
 
@@ -176,6 +178,7 @@ def _arm_summary(
         "error": next((status["error"] for status in data.statuses if status.get("error")), None),
         "accuracy": None if accuracy is None else number(accuracy.value),
         "ci": None if accuracy is None or accuracy.ci is None else list(accuracy.ci),
+        "seed_accuracies": None if scores is None else [number(float(row)) for row in np.nanmean(scores, axis=1)],
         "trace_rate": _level(traces),
         "valid_trace_rate": _level(valid),
         "finished_rate": _level(ended),
@@ -185,11 +188,27 @@ def _arm_summary(
         "pass_at_k_valid_trace": curves[1],
         "kl": _mean_kl(data.metrics),
         "neutral_perplexity": _mean_of([entry.get("neutral_perplexity") for entry in data.metrics]),
+        "repetition": _text_mean(rows, order, statistics.repetition),
+        "compressed": _text_mean(rows, order, statistics.compressed),
         "off_target": {task: _level(_scores(data.rows[task], _ids(data.rows[task]))) for task in spec.off_target},
         "train": record.get("train"),
         "steering": record.get("steering"),
+        "features": record.get("features"),
         "seconds": sum(seconds) if seconds else None,
     }
+
+
+def _text_mean(
+    seeds: Sequence[Sequence[Row]], order: Sequence[str], measure: Callable[[str], float | None]
+) -> dict[str, Any] | None:
+    """Mean over problems of a measure of completions, of those that are long enough for it."""
+
+    def value(row: Row) -> float:
+        found = measure(row.completion)
+        return np.nan if found is None else found
+
+    table = _per_problem(seeds, order, value)
+    return None if table is None else statistics.mean(_per_column(table)).to_json()
 
 
 def _ids(seeds: Sequence[Sequence[Row]]) -> list[str]:
@@ -280,33 +299,3 @@ def _ceilings(
             k = max(curve, key=int)
             found.append({"kind": "base_pass@k", "k": int(k), "arm": arm, **curve[k]})
     return found
-
-
-def _gap(
-    scores: np.ndarray | None,
-    base: np.ndarray | None,
-    ceiling: np.ndarray | None,
-    top: Mapping[str, Any] | None,
-    method: Method,
-) -> dict[str, Any]:
-    withheld = {"gap_recovered": None, "gap_ci": None, "gap_ceiling": None, "gap_note": None}
-    if scores is None or base is None or ceiling is None or top is None or method.ceiling is not None:
-        return withheld
-    gap = statistics.gap_recovered(scores, base, ceiling, 0, ceiling_name=str(top["kind"]))
-    return {**withheld, **gap.to_json(), "gap_note": gap.reason or None}
-
-
-def _against(
-    scores: np.ndarray | None, reference: np.ndarray | None, method: Method, *, reference_trained: bool
-) -> dict[str, Any] | None:
-    if scores is None or reference is None:
-        return None
-    found = statistics.difference(scores, reference, arm_trained=method.trained, reference_trained=reference_trained)
-    return {**found.to_json(), "note": found.note or None}
-
-
-def _adjust(entries: Mapping[str, dict[str, Any]], key: str) -> None:
-    """Holm's correction over the arms."""
-    tested = [entry[key] for entry in entries.values() if entry[key] is not None and entry[key]["p"] is not None]
-    for entry, p in zip(tested, statistics.holm([entry["p"] for entry in tested]), strict=True):
-        entry["p_holm"] = float(p)

@@ -1,13 +1,13 @@
 """What a method is: one mechanism, one frozen config, `fit(base, task, ...) -> Policy`.
 
 Configs import without torch; torch and trl come in inside `fit`. Methods never import each other: what one needs of
-another arm arrives as a fitted policy in `needs`.
+another arm arrives as a fitted policy in `needs`. A control is its parent's policy with one thing changed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
@@ -39,3 +39,8 @@ def task_decoding(task: Task, **changes: Any) -> Decoding:
     from elicit.sampling import Decoding
 
     return Decoding(max_new_tokens=task.max_new_tokens, stop=task.stop, **changes)
+
+
+def elicited(base: BaseModel) -> Literal["cue", "forced"]:
+    """The condition that brings an ability out: the cue, or the forced opening for organisms that know no cue."""
+    return "cue" if base.card.get("has_cue", True) else "forced"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from elicit.methods.core import task_decoding
+from elicit.methods.core import elicited, task_decoding
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
@@ -38,9 +38,7 @@ class CuePrompt:
         """Raises ElicitError when the task's problems have neither a cue prompt nor an opening."""
         from elicit.policy import Policy, Prompting
 
-        condition = self.condition
-        if condition == "auto":
-            condition = "cue" if base.card.get("has_cue", True) else "forced"
+        condition = elicited(base) if self.condition == "auto" else self.condition
         prompting = Prompting(condition)
         prompting.render(task.problems("select", 1)[0])  # says so now if the task has no such prompt
         return Policy(base, task_decoding(task), prompting, record={"ceiling": condition})

@@ -1,12 +1,7 @@
 """`mean_steering`: add a difference of means between two conditions, at the first generation step by default.
 
-1. On train problems, the mean residual after every layer under the positive condition minus that under the negative.
-   - `cue`: cue prompt against plain prompt, at the last prompt token.
-   - `templates`: two prompt templates around the problems, at the last prompt token.
-   - `prompts`: two given lists of prompts, at their last tokens.
-   - `continuations`: the plain prompt continued by a worked against a direct solution. Before their first token the two
-     are the same text, so the residuals there are equal (causality): the means are taken one token later, at the
-     continuation's first token, and the vector is still applied where `positions` says.
+1. On train problems, the mean residual after every layer under the positive condition minus that under the negative
+   (`conditions`, or two given lists of prompts, at their last tokens).
 2. Layer and strength are chosen on the select split, by accuracy; among equals the smaller strength, then the earlier
    layer.
 3. The test split is not touched.
@@ -21,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from elicit.errors import ElicitError
+from elicit.methods.conditions import Sides, check_templates, sides
 from elicit.methods.core import task_decoding
 from elicit.methods.options import check_positions, check_positive
 
@@ -29,7 +25,6 @@ if TYPE_CHECKING:
 
     from elicit.model import BaseModel
     from elicit.policy import Policy
-    from elicit.steering import Steering
     from elicit.tasks import Problem, Task
 
 
@@ -68,16 +63,12 @@ class MeanSteering:
         check_positive("mean_steering", train_problems=self.train_problems, select_problems=self.select_problems)
         if not self.strengths or (self.layers is not None and not self.layers):
             raise ElicitError("mean_steering: layers and strengths need at least one value each.")
-        if (self.contrast == "templates") != (self.positive is not None):
-            raise ElicitError("mean_steering: `positive` belongs to contrast: templates, which needs it.")
+        check_templates("mean_steering", self.contrast, self.positive, self.negative)
         given = bool(self.positive_prompts), bool(self.negative_prompts)
         if given != ((True, True) if self.contrast == "prompts" else (False, False)):
             raise ElicitError(
                 "mean_steering: positive_prompts and negative_prompts belong to contrast: prompts, which needs both."
             )
-        for template in (self.positive, self.negative):
-            if template is not None and "{prompt}" not in template:
-                raise ElicitError("mean_steering: a template has no {prompt} in it.")
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -86,6 +77,7 @@ class MeanSteering:
     def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
         """Raises ElicitError for a layer the model does not have, or a task without the two conditions."""
         from elicit.loading import architectures
+        from elicit.methods.tuning import Trial, best, dose_response
         from elicit.policy import Policy
         from elicit.steering import Steering
 
@@ -102,11 +94,12 @@ class MeanSteering:
             for layer in layers
             for strength in self.strengths
         ]
-        curve = dose_response(base, task, grid, task.problems("select", self.select_problems))
-        best = min(range(len(grid)), key=lambda i: (-curve[i]["accuracy"], grid[i].strength, grid[i].layer))
+        trials = [Trial((edit,), {}) for edit in grid]
+        curve = dose_response(base, task, trials, task.problems("select", self.select_problems))
+        chosen = best(curve)
         record: dict[str, Any] = {
-            "steering": [str(grid[best])],
-            "chosen": curve[best],
+            "steering": [str(grid[chosen])],
+            "chosen": curve[chosen],
             "chosen_on": {"split": "select", "n": self.select_problems, "by": "accuracy"},
             "dose_response": curve,
             "difference_norms": [float(row.norm()) for row in difference],
@@ -116,7 +109,7 @@ class MeanSteering:
                 "text_sha256": norms.text_sha256,
             },
         }
-        return Policy(base, task_decoding(task), steering=(grid[best],), record=record)
+        return Policy(base, task_decoding(task), steering=(grid[chosen],), record=record)
 
     def _label(self, layer: int) -> str:
         return f"mean({self.contrast})@{layer}"
@@ -125,60 +118,14 @@ class MeanSteering:
         """Mean difference after every layer: [layer, d_model]."""
         from elicit.steering.residuals import residuals_at
 
-        if self.contrast == "continuations":
-            sides = []
-            for write in (task.worked, task.direct):
-                texts = [write(problem) for problem in train]
-                if any(not text for text in texts):
-                    raise ElicitError(f"mean_steering: task {task.name!r} has no worked solutions to contrast.")
-                prompts = [base.encode(problem.prompt) for problem in train]
-                bodies = [base.continuation(text or "") for text in texts]
-                sequences = [prompt + body for prompt, body in zip(prompts, bodies, strict=True)]
-                sides.append(residuals_at(base.hf, base.layers, sequences, [len(prompt) for prompt in prompts]))
-            return (sides[0] - sides[1]).mean(dim=1)
-        positive, negative = self._prompts(task, train)
-        return base.residuals(positive).mean(dim=1) - base.residuals(negative).mean(dim=1)
+        means = [
+            residuals_at(base.hf, base.layers, ids, [len(one) - 1 for one in ids]).mean(dim=1)
+            for ids in self._sides(base, task, train)
+        ]
+        return means[0] - means[1]
 
-    def _prompts(self, task: Task, train: Sequence[Problem]) -> tuple[list[str], list[str]]:
+    def _sides(self, base: BaseModel, task: Task, train: Sequence[Problem]) -> Sides:
         if self.contrast == "prompts":
-            return list(self.positive_prompts), list(self.negative_prompts)
-        plain = [problem.prompt for problem in train]
-        if self.positive is not None:
-            return [self.positive.replace("{prompt}", p) for p in plain], [
-                self.negative.replace("{prompt}", p) for p in plain
-            ]
-        cued = [problem.cue_prompt for problem in train if problem.cue_prompt is not None]
-        if len(cued) < len(plain):
-            raise ElicitError(
-                f"mean_steering: task {task.name!r} has problems without a cue prompt. Use contrast: templates with "
-                "`positive`, or contrast: continuations."
-            )
-        return cued, plain
-
-
-def dose_response(
-    base: BaseModel, task: Task, grid: Sequence[Steering], problems: Sequence[Problem]
-) -> list[dict[str, Any]]:
-    """Accuracy and trace rate of every edit of `grid` on `problems`, as plain data with intervals."""
-    from elicit.policy import Policy
-    from elicit.statistics import wilson
-
-    curve = []
-    for edit in grid:
-        policy = Policy(base, task_decoding(task), steering=(edit,))
-        answers = policy.answer(problems, lambda p, text: task.verify(p, text).answer, task=task.name, seed=0)
-        verdicts = [task.verify(problem, answer.text) for problem, answer in zip(problems, answers, strict=True)]
-        accuracy = wilson(sum(verdict.correct for verdict in verdicts), len(verdicts))
-        assert accuracy.ci is not None
-        curve.append(
-            {
-                "layer": edit.layer,
-                "strength": edit.strength,
-                "absolute": edit.absolute,
-                "accuracy": accuracy.value,
-                "ci": list(accuracy.ci),
-                "n": accuracy.n,
-                "trace_rate": sum(verdict.has_trace for verdict in verdicts) / len(verdicts),
-            }
-        )
-    return curve
+            given = self.positive_prompts, self.negative_prompts
+            return Sides(*([base.encode(prompt) for prompt in prompts] for prompts in given))
+        return sides(self.contrast, base, task, train, self.positive, self.negative)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit import seeds
-from elicit.methods.core import task_decoding
 from elicit.methods.options import check_steers
 
 if TYPE_CHECKING:
@@ -38,12 +37,12 @@ class RandomVector:
     def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
         import torch
 
-        from elicit.policy import Policy
-
         check_steers("random_vector", self.parent, needs[self.parent])
         edits = []
         for i, edit in enumerate(needs[self.parent].steering):
             drawn = seeds.generator("random vector", seed, i, edit.layer).standard_normal(base.d_model)
             direction = torch.from_numpy(drawn).float()
-            edits.append(dataclasses.replace(edit, direction=direction, label=f"random#{seed}", reader=None))
-        return Policy(base, task_decoding(task), steering=tuple(edits), record={"steering": [str(e) for e in edits]})
+            edits.append(dataclasses.replace(edit, direction=direction, label=f"random#{seed}", feature=None))
+        return dataclasses.replace(
+            needs[self.parent], steering=tuple(edits), record={"steering": [str(e) for e in edits]}
+        )

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from elicit.methods.core import task_decoding
 from elicit.methods.options import check_steers
 
 if TYPE_CHECKING:
@@ -45,11 +44,11 @@ class SameVector:
         return (self.parent,)
 
     def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
-        from elicit.policy import Policy
-
         check_steers("same_vector", self.parent, needs[self.parent])
         edits = tuple(
             dataclasses.replace(edit, positions=self.positions, strength=edit.strength * self.factor)
             for edit in needs[self.parent].steering
         )
-        return Policy(base, task_decoding(task), steering=edits, record={"steering": [str(edit) for edit in edits]})
+        return dataclasses.replace(
+            needs[self.parent], steering=edits, record={"steering": [str(edit) for edit in edits]}
+        )

@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 from elicit.report.figures import Arm, Panel
 from elicit.report.source import Run, answers
-from elicit.report.text import escape, marked
+from elicit.report.text import marked
 from elicit.schema import Row
 from elicit.tasks import Problem
+from elicit.text import escape
 
 FIRST = 6
 PATTERNS = 6

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from elicit.report import svg
 from elicit.report.figures import Arm, Figure, Panel, dig, estimate, interval, number, percent, plain
 from elicit.report.source import Majority
-from elicit.report.text import escape, one_line
+from elicit.report.text import one_line
+from elicit.text import escape
 
 _WIDTH, _HEIGHT = 224, 176
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 214, 30, 138
@@ -89,28 +90,45 @@ def dose_response(arm: str, seed: int, record: Mapping[str, Any]) -> str:
     if not strengths:
         return ""
     chosen = record.get("chosen")
-    layers = list(dict.fromkeys(entry.get("layer") for entry in curve))
+    groups = list(dict.fromkeys(_group(entry) for entry in curve))
     places = {s: i / max(1, len(strengths) - 1) for i, s in enumerate(strengths)}
     charts = []
-    for layer in layers:
-        mine = [entry for entry in curve if entry.get("layer") == layer and number(entry.get("strength")) in places]
+    for group in groups:
+        mine = [entry for entry in curve if _group(entry) == group and number(entry.get("strength")) in places]
         mine.sort(key=lambda entry: float(entry["strength"]))
-        body = _axes(f"layer {layer}", "strength, residual norms", [(places[s], f"{s:g}") for s in strengths])
+        if not mine:
+            continue
+        body = _axes(group, f"strength, {_unit(mine[0])}", [(places[s], f"{s:g}") for s in strengths])
         body += _drawn(_Series("accuracy", [_dose(e, places, "accuracy") for e in mine], svg.BLUE, "circle"))
         body += _drawn(_Series("traces", [_dose(e, places, "trace_rate") for e in mine], svg.ORANGE, "hollow", "3 3"))
         body += [_ring(entry, places) for entry in mine if entry == chosen]
-        charts.append(svg.svg(_WIDTH, _HEIGHT, body, label=f"{arm}, layer {layer}: accuracy over strength"))
+        charts.append(svg.svg(_WIDTH, _HEIGHT, body, label=f"{arm}, {group}: accuracy over strength"))
     split, n = dig(record, "chosen_on", "split") or "select", dig(record, "chosen_on", "n")
     note = f"{escape(arm)}, seed {seed}. Chosen on the {escape(split)} split"
     if isinstance(chosen, Mapping):
         strength, absolute = number(chosen.get("strength")), number(chosen.get("absolute"))
         note += (
-            f" (n = {escape(n)}): layer {escape(chosen.get('layer'))}, strength {plain(strength, 2)} residual norms "
+            f" (n = {escape(n)}): {escape(_group(chosen))}, strength {plain(strength, 2)} {_unit(chosen)} "
             f"(absolute {plain(absolute)}), accuracy there {_spoken(_accuracy(chosen))}."
         )
     if len({entry.get("accuracy") for entry in curve}) == 1 < len(curve):
         note += " No point did better than another, so this choice says nothing: the smallest strength is taken."
     return f'<div class="charts">{"".join(charts)}</div><p class="note">{note}</p>'
+
+
+def _group(entry: Mapping[str, Any]) -> str:
+    """What is the same along one curve: the layer, and where several were tried, features, mode and positions."""
+    parts = [f"layer {entry.get('layer')}"]
+    features = entry.get("features")
+    if isinstance(features, list):
+        parts.append("feature " + "+".join(map(str, features)))
+    mode, positions = entry.get("mode", "add"), entry.get("positions", "first")
+    parts += [str(part) for part, usual in ((mode, "add"), (positions, "first")) if part != usual]
+    return ", ".join(parts)
+
+
+def _unit(entry: Mapping[str, Any]) -> str:
+    return "cued activations" if entry.get("mode") == "clamp" else "residual norms"
 
 
 def _accuracy(entry: Mapping[str, Any]) -> Figure:
@@ -123,7 +141,8 @@ def _spoken(figure: Figure) -> str:
 
 def _dose(entry: Mapping[str, Any], places: Mapping[float, float], key: str) -> tuple[float, Figure, str]:
     strength = float(entry["strength"])
-    figure = _accuracy(entry) if key == "accuracy" else Figure(number(entry.get(key)))
+    trace = {"value": entry.get("trace_rate"), "ci": entry.get("trace_ci"), "n": entry.get("n")}
+    figure = _accuracy(entry) if key == "accuracy" else estimate(trace)
     return places[strength], figure, f"strength {strength:g} (absolute {plain(number(entry.get('absolute')))})"
 
 

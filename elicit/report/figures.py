@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from elicit.errors import ElicitError
+from elicit.schema import parent_of
 
 DASH = "–"
 Role = Literal["base", "ceiling", "reference", "arm", "control"]
@@ -71,7 +72,7 @@ class Arm(NamedTuple):
         """The estimate `{"value", "n", "ci"}` at a path of keys."""
         return estimate(dig(self.data, *keys))
 
-    def versus(self, key: Literal["vs_sft", "vs_base"]) -> Versus:
+    def versus(self, key: Literal["vs_sft", "vs_base", "vs_parent"]) -> Versus:
         found = dig(self.data, key)
         entry: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
         seeds = entry.get("seeds")
@@ -159,13 +160,6 @@ def _arms(data: Mapping[str, Any]) -> tuple[Arm, ...]:
 
 
 def _arm(name: str, data: Mapping[str, Any], known: Mapping[str, Any], is_ceiling: bool) -> Arm:
-    parent = name
-    while "/" in parent:
-        parent = parent.rpartition("/")[0]
-        if parent in known:
-            break
-    else:
-        parent = ""
     trained, measures = _traits(str(data.get("method")))
     role: Role = "arm"
     if data.get("method") == "base":
@@ -176,7 +170,7 @@ def _arm(name: str, data: Mapping[str, Any], known: Mapping[str, Any], is_ceilin
         role = "reference"
     elif "/" in name:
         role = "control"
-    return Arm(name, data, role, trained or data.get("train") is not None, parent or None)
+    return Arm(name, data, role, trained or data.get("train") is not None, parent_of(name, known))
 
 
 def _traits(method: str) -> tuple[bool, bool]:

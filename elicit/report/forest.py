@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from elicit.report import svg
 from elicit.report.figures import Arm, Panel, Versus, interval, p_value, panels, percent
-from elicit.report.text import visible
+from elicit.text import visible
 
 Key = Literal["vs_sft", "vs_base"]
 

@@ -15,8 +15,9 @@ from importlib import resources
 from elicit.report import completions, curves, forest, svg, tables
 from elicit.report.figures import Panel, panels
 from elicit.report.source import Run, majority
-from elicit.report.text import escape, marked, visible
+from elicit.report.text import marked
 from elicit.report.verdict import judge
+from elicit.text import escape, visible
 
 #: Sorting and printing, nothing else; the policy names its hash. Unknown values stay at the end, whichever way.
 _SCRIPT = """

@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from elicit.report.text import escape
+from elicit.text import escape
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif"
 BLUE, ORANGE, GREEN, GREY = "#2b7bba", "#d1711f", "#1a9172", "#808890"

@@ -18,7 +18,7 @@ from elicit.report.figures import (
     percent,
     plain,
 )
-from elicit.report.text import escape
+from elicit.text import escape
 
 
 class Cell(NamedTuple):
@@ -109,6 +109,7 @@ def results(panel: Panel) -> str:
             gap,
             *_versus(arm, "vs_sft", tests),
             *_versus(arm, "vs_base", tests),
+            _behind_parent(arm),
             share(arm.estimate("trace_rate"), "trace_rate"),
             share(arm.estimate("valid_trace_rate"), "valid_trace_rate"),
             share(arm.estimate("finished_rate"), "finished_rate"),
@@ -123,6 +124,7 @@ def results(panel: Panel) -> str:
         Column("p (Holm)", "after Holm over the arms of this model"),
         Column("points to base", "paired difference in accuracy to the base"),
         Column("p (Holm)", "after Holm over the arms of this model"),
+        Column("points to parent", "paired difference of a control to the arm it is named after; not adjusted"),
         Column("traces %", "answers that show worked steps, right or wrong"),
         Column("valid traces %", "answers whose every step is right"),
         Column("finished %", "answers that ended by themselves"),
@@ -154,6 +156,13 @@ def _versus(arm: Arm, key: str, tests: dict[str, str]) -> list[Cell]:
     return [difference, p._replace(title=f"before Holm: {p_value(found.p)}")]
 
 
+def _behind_parent(arm: Arm) -> Cell:
+    found = arm.versus("vs_parent")
+    shown = percent(found.figure.value, signed=True)
+    title = f"{_n(found.figure)}; {found.test}; p = {p_value(found.p)} before any adjustment"
+    return Cell(shown, interval(found.figure, signed=True), "vs_parent", found.figure.value, title)
+
+
 def side_effects(panel: Panel) -> str:
     """KL to and from the base, neutral perplexity and other tasks, the base's row first."""
     tasks = list(dict.fromkeys(task for arm in panel.arms for task in (dig(arm.data, "off_target") or {})))
@@ -163,6 +172,8 @@ def side_effects(panel: Panel) -> str:
         Column("KL(base‖arm), neutral", "nats per token on neutral text"),
         Column("KL(arm‖base), neutral", "nats per token on neutral text"),
         Column("neutral perplexity", "no interval is computed"),
+        Column("repeated 4-grams %", "share of a completion's 4-grams of words and signs that came before in it"),
+        Column("zlib %", "compressed over raw bytes of completions from 64 bytes; low means going in circles"),
         *(Column(f"{task} %", "off-target accuracy") for task in tasks),
     ]
     rows = []
@@ -175,6 +186,7 @@ def side_effects(panel: Panel) -> str:
         ]
         perplexity = number(arm.data.get("neutral_perplexity"))
         cells.append(Cell(plain(perplexity, 3), "", "neutral_perplexity", perplexity))
+        cells += [share(arm.estimate(key), key) for key in ("repetition", "compressed")]
         cells += [share(arm.estimate("off_target", task), f"off_target.{escape(task)}") for task in tasks]
         rows.append((arm, cells))
     caption = (

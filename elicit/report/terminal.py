@@ -24,8 +24,9 @@ from elicit.report.figures import (
     percent,
     plain,
 )
-from elicit.report.text import one_line, visible
+from elicit.report.text import one_line
 from elicit.report.verdict import judge
+from elicit.text import visible
 
 #: Signs that a stdout without Unicode cannot print.
 _ASCII = str.maketrans({"–": "-", "−": "-", "×": "x", "∞": "inf", "…": "~", "·": ";", "─": "-", "━": "=", "═": "="})

@@ -3,8 +3,9 @@
 1. A *gain* of an arm is a paired difference to the base whose interval lies above 0 and whose Holm p is below 0.05; it
    is *notable* from 10 points. The leader is the notable inference-time arm (nothing trained) of highest accuracy.
 2. A share of the gap is quoted only where the summary gives one; a withheld share is said to be withheld, and why.
-3. A control whose interval reaches its parent's moves *as much*: the effect is then not specific. One whose interval
-   lies above 0 moves *in part*.
+3. A control that raises accuracy and is not shown to fall short of its parent (paired over the same problems) moves *as
+   much*: the effect is then not specific. One whose interval lies above 0 moves *in part*. What supports a feature
+   rather than controlling for it (a second SAE, its natural value, its removal) is said apart (`evidence`).
 4. "No arm gains more than 10 points" needs intervals that end below 10 points; else larger gains are "not ruled out".
 5. A trained arm that gains where neither the ceiling nor any inference-time arm shows the ability teaches it.
 6. Failed and unfinished arms, single training seeds, choices made on test problems, traces without accuracy, and losses
@@ -18,12 +19,19 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from elicit.report.cautions import cautions
+from elicit.report.evidence import EVIDENCE, necessity, support
 from elicit.report.figures import Arm, Figure, Panel, ceiling_name, estimate, interval, number, p_value, panels, percent
 
 NOTABLE = 0.10
 ALPHA = 0.05
 
 _EDIT = re.compile(r"^\w+ .+ at layer (?P<layer>\d+), (?P<where>[a-z0-9:]+): ")
+_CONTROLS = {
+    "random_vector": "a random vector of the same norm",
+    "covariance_vector": "a random vector from the residuals' covariance",
+    "random_feature": "a random feature of matched density and norm",
+    "error_vector": "the SAE's unexplained part of the contrast",
+}
 _WHERE = {
     "first": "at the first generation step",
     "all": "at all positions",
@@ -54,7 +62,12 @@ def judge(panel: Panel) -> Verdict:
     rivals = [arm for arm in panel.role("arm") if not arm.trained]
     leaders = [arm for arm in rivals if arm.name in gaining]
     leader = max(leaders, key=lambda arm: arm.accuracy.value or 0.0, default=None)
-    sentences = [_led(panel, leader), _specificity(panel, leader)] if leader else [_none(panel, rivals)]
+    sentences = [_led(panel, leader)] if leader else [_none(panel, rivals)]
+    for arm in sorted(leaders, key=lambda arm: arm is not leader):
+        if arm is not leader:
+            sentences.append(f"{described(arm)} {_reached(panel, arm)}.")
+        sentences += [_specificity(panel, arm), *support(panel, arm)]
+    sentences += necessity(panel)
     sentences += _trained(panel, leader)
     sentences.append(_withheld(panel))
     return Verdict(panel.model, panel.task, tuple(filter(None, sentences)), tuple(cautions(panel, leader, gaining)))
@@ -77,7 +90,8 @@ def described(arm: Arm) -> str:
         labels = number((arm.data.get("train") or {}).get("labels"))
         return f"SFT on {labels:.0f} demonstrations" if labels else "SFT"
     found = _edit(arm)
-    return f"{arm.name} (one vector {found[1]}, layer {found[0]})" if found else arm.name
+    what = "SAE feature" if arm.data.get("features") else "vector"
+    return f"{arm.name} (one {what} {found[1]}, layer {found[0]})" if found else arm.name
 
 
 def points(figure: Figure) -> str:
@@ -141,10 +155,10 @@ def _specificity(panel: Panel, leader: Arm) -> str:
     blame = []
     for control in (arm for arm in panel.arms if arm.parent == leader.name):
         moved = control.versus("vs_base").figure
-        if moved.value is None or not moved.bounded:
+        if moved.value is None or not moved.bounded or control.data.get("method") in EVIDENCE:
             continue
-        spoken = f"{_control(control)} ({points(moved)})"
-        if moved.value > 0 and moved.high is not None and own.low is not None and moved.high >= own.low:
+        spoken = f"{_control(control)} ({points(moved)}{_best_draw(control)})"
+        if moved.value > 0 and _keeps_up(control, moved, own):
             found["as much"].append(spoken)
             blame.append(_blamed(control))
         elif (moved.low or 0.0) > 0:
@@ -172,13 +186,27 @@ def _specificity(panel: Panel, leader: Arm) -> str:
     return text[0].upper() + text[1:]
 
 
+def _keeps_up(control: Arm, moved: Figure, own: Figure) -> bool:
+    """Whether a control is not shown to fall short of its parent; by overlapping intervals where nothing is paired."""
+    paired = control.versus("vs_parent").figure
+    if paired.bounded:
+        return paired.high is None or paired.high >= 0
+    return moved.high is not None and own.low is not None and moved.high >= own.low
+
+
+def _best_draw(control: Arm) -> str:
+    """`; best of 10 draws 3.5 %`, for a control that is drawn anew by every seed."""
+    drawn = control.data.get("seed_accuracies")
+    known = [value for one in drawn if (value := number(one)) is not None] if isinstance(drawn, list) else []
+    return f"; best of {len(known)} draws {share(max(known))}" if len(known) > 1 else ""
+
+
 def _control(arm: Arm) -> str:
     method, found = str(arm.data.get("method")), _edit(arm)
     if method == "same_vector" and found:
-        return f"the same vector {found[1]}"
-    if method == "random_vector":
-        return "a random vector of the same norm"
-    return arm.short.lstrip("/")
+        turned = "turned round " if ": -" in str(arm.data["steering"][0]) else ""
+        return f"the same vector {turned}{found[1]}"
+    return _CONTROLS.get(method, arm.short.lstrip("/"))
 
 
 def _blamed(arm: Arm) -> str:

@@ -4,6 +4,7 @@ Score arrays have shape (seeds, problems), entries 0/1 or fractions, NaN for mis
 columns, and a deterministic arm has one row. Bad arrays raise ValueError: they are faults of the caller, not input.
 """
 
+from elicit.statistics.degeneration import compressed, repetition
 from elicit.statistics.gap import Gap, gap_recovered
 from elicit.statistics.intervals import level, mean, wilson
 from elicit.statistics.paired import Difference, difference, holm, sign_flip
@@ -21,6 +22,7 @@ from elicit.statistics.power import minimum_detectable_effect
 __all__ = [
     "Difference",
     "Gap",
+    "compressed",
     "crossover",
     "difference",
     "gap_recovered",
@@ -33,6 +35,7 @@ __all__ = [
     "minimum_detectable_effect",
     "pass_at_k",
     "pass_at_k_curve",
+    "repetition",
     "sign_flip",
     "solved_only",
     "wilson",

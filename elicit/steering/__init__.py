@@ -3,7 +3,7 @@
 from elicit.steering.clock import Clock, Frame, padded_frame, spread_frame, step_frame
 from elicit.steering.hooks import Edit, Firings, as_edit, steer
 from elicit.steering.positions import FORMS, Positions, parse
-from elicit.steering.spec import MODES, Mode, Steering, load, save
+from elicit.steering.spec import MODES, Mode, Steering, feature_edit, load, save
 
 __all__ = [
     "FORMS",
@@ -16,6 +16,7 @@ __all__ = [
     "Positions",
     "Steering",
     "as_edit",
+    "feature_edit",
     "load",
     "padded_frame",
     "parse",

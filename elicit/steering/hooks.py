@@ -28,9 +28,12 @@ class Edit:
 
     layer: int
     positions: Positions
-    delta: Callable[[Float[torch.Tensor, "batch pos d_model"]], torch.Tensor]
-    """Gives [d_model] or [batch pos d_model]. May hold parameters: gradients flow."""
+    delta: Callable[[Float[torch.Tensor, "*batch d_model"]], torch.Tensor]
+    """Gives [d_model], or [*batch d_model] if it reads the residual. May hold parameters: gradients flow."""
     label: str
+    reads: bool = False
+    """Whether delta depends on the residual. It is then computed at the touched positions alone: an SAE's encoder over
+    every token of a long prompt would cost more than the model."""
 
 
 def as_edit(steering: Steering) -> Edit:
@@ -41,10 +44,10 @@ def as_edit(steering: Steering) -> Edit:
         where = h.device, h.dtype
         if where not in placed:
             direction = steering.direction.to(h.device)
-            placed[where] = steering.delta(direction, h) if steering.mode == "add" else direction
-        return placed[where] if steering.mode == "add" else steering.delta(placed[where], h)
+            placed[where] = direction if steering.reads else steering.delta(direction, h)
+        return steering.delta(placed[where], h) if steering.reads else placed[where]
 
-    return Edit(steering.layer, parse(steering.positions), delta, str(steering))
+    return Edit(steering.layer, parse(steering.positions), delta, str(steering), steering.reads)
 
 
 class Firings:
@@ -134,16 +137,18 @@ def _hook(edit: Edit, index: int, clock: Clock, firings: Firings) -> Callable[..
 
 def _apply(edit: Edit, frame: Frame, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | int]:
     """(edited residual, mask of touched positions or their number per row)."""
-    delta = edit.delta(h)
     if frame.real is None and edit.positions.covers(frame.low, frame.high):
         if not edit.positions.decays:
-            return h + delta, frame.shape[1]
+            return h + edit.delta(h), frame.shape[1]
         if frame.offsets is None:
-            return h + edit.positions.weight(frame.low) * delta, frame.shape[1]
+            return h + edit.positions.weight(frame.low) * edit.delta(h), frame.shape[1]
     assert frame.offsets is not None
     weights = edit.positions.weights(frame.offsets.to(h.device))
     touched = weights != 0
     if frame.real is not None:
         touched &= frame.real.to(h.device)
-    # torch.where keeps whatever stands at untouched positions bit for bit, NaN at padding included.
-    return torch.where(touched[..., None], h + weights[..., None].to(h.dtype) * delta, h), touched
+    # What stands at untouched positions is kept bit for bit, NaN at padding included.
+    if edit.reads:
+        chosen = h[touched]
+        return h.index_put((touched,), chosen + weights[touched, None].to(h.dtype) * edit.delta(chosen)), touched
+    return torch.where(touched[..., None], h + weights[..., None].to(h.dtype) * edit.delta(h), h), touched

@@ -9,6 +9,9 @@ With v the unit direction and c = h . v the coefficient (for an SAE feature: its
 
 `strength` is dimensionless; `absolute` is what is really added. Layer L means the output of decoder block L, which
 TransformerLens calls `blocks.L.hook_resid_post`.
+
+For a feature, `feature_edit` builds the spec. Its coefficient is measured in residual length, f_i |D_i|: clamping f_i
+to a value with the SAE's error kept is the rank-one edit above: h + (c - f_i |D_i|) D_i / |D_i|.
 """
 
 from __future__ import annotations
@@ -16,10 +19,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -27,11 +30,11 @@ from jaxtyping import Float
 from elicit.errors import ElicitError, unknown
 from elicit.steering.positions import parse
 
+if TYPE_CHECKING:
+    from saes.sae import Feature
+
 Mode = Literal["add", "clamp", "scale", "ablate"]
 MODES: tuple[Mode, ...] = get_args(Mode)
-
-#: Reads a feature's activation from the residual: [batch pos d_model] -> [batch pos].
-Reader = Callable[[Float[torch.Tensor, "batch pos d_model"]], Float[torch.Tensor, "batch pos"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +52,8 @@ class Steering:
     """What strength 1 means, in absolute terms."""
     label: str = "vector"
     """Where the direction comes from, for people."""
-    reader: Reader | None = None
-    """Reads the coefficient; None reads the projection h . v. For SAE features, whose encoder is not their decoder."""
+    feature: Feature | None = None
+    """Reads the coefficient; None reads the projection h . v. An SAE's encoder is not its decoder."""
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -67,6 +70,11 @@ class Steering:
             raise ElicitError(f"steering {self.label!r}: strength {self.strength} x unit {self.unit} is not finite.")
         if self.mode == "ablate" and self.strength != 1:
             raise ElicitError(f"steering {self.label!r}: ablate takes the whole direction out; its strength is 1.")
+        if self.feature is not None and self.reads and not self.feature.sae.linear:
+            raise ElicitError(
+                f"steering {self.label!r}: SAE {self.feature.sae.name!r} normalises every token by itself, so its "
+                f"features cannot be edited with mode {self.mode}. Use mode add, which needs the direction alone."
+            )
         # A direction that is of unit length already keeps its bits, so that saving and loading keeps the hash.
         object.__setattr__(self, "direction", vector if abs(norm - 1) < 1e-6 else vector / norm)
 
@@ -75,12 +83,16 @@ class Steering:
         """The strength in absolute terms: residual length (add), coefficient (clamp), factor (scale, ablate)."""
         return self.strength * self.unit if self.mode in ("add", "clamp") else self.strength
 
-    def delta(self, direction: torch.Tensor, h: Float[torch.Tensor, "batch pos d_model"]) -> torch.Tensor:
-        """What the edit adds to `h`: [d_model] (add) or [batch pos d_model]. `direction` is ours on h's device."""
-        if self.mode == "add":
+    @property
+    def reads(self) -> bool:
+        """Whether what is added depends on the residual."""
+        return self.mode != "add"
+
+    def delta(self, direction: torch.Tensor, h: Float[torch.Tensor, "*batch d_model"]) -> torch.Tensor:
+        """What the edit adds to `h`: [d_model] (add) or [*batch d_model]. `direction` is ours on h's device."""
+        if not self.reads:
             return (direction * self.absolute).to(h.dtype)
-        wide = h.float()
-        c = self.reader(h).float() if self.reader is not None else wide @ direction
+        c = self.feature.coefficient(h).to(h.device) if self.feature is not None else h.float() @ direction
         amount = {"clamp": self.absolute - c, "scale": (self.strength - 1) * c, "ablate": -c}[self.mode]
         return (amount[..., None] * direction).to(h.dtype)
 
@@ -89,6 +101,8 @@ class Steering:
         """Hash of everything that decides what the edit does. The label does not."""
         digest = hashlib.sha256(self.direction.numpy().tobytes())
         digest.update(json.dumps([self.layer, self.strength, self.mode, self.positions, self.unit]).encode())
+        if self.feature is not None and self.reads:
+            digest.update(f"{self.feature.sae.sha256}/{self.feature.index}".encode())
         return digest.hexdigest()
 
     def __str__(self) -> str:
@@ -101,34 +115,52 @@ class Steering:
     __repr__ = __str__
 
 
+def feature_edit(
+    feature: Feature, strength: float, *, unit: float, mode: Mode = "add", positions: str = "first"
+) -> Steering:
+    """The edit of one SAE feature at its SAE's layer.
+
+    Args:
+        unit: absolute size of strength 1, in residual length: the layer's median residual norm (add), or the feature's
+            median activation under the cue times its decoder norm (clamp). Of no meaning for scale and ablate.
+    """
+    return Steering(
+        feature.direction, feature.sae.layer, strength, mode, positions, unit, f"feature {feature.label}", feature
+    )
+
+
 def save(steering: Sequence[Steering], folder: Path) -> None:
-    """Write `steering.json` (meaning) and `steering.safetensors` (directions) into an existing folder."""
+    """Write `steering.json` (meaning) and `steering.safetensors` (directions) into an existing folder.
+
+    An edit that reads an SAE's encoder keeps the SAE's name and hash; the SAE itself is not copied.
+    """
     from safetensors.torch import save_file
 
-    readers = [edit.label for edit in steering if edit.reader is not None]
-    if readers:
-        raise ElicitError(f"steering {readers[0]!r} reads an SAE encoder and cannot be saved as a plain vector.")
     save_file({str(i): edit.direction for i, edit in enumerate(steering)}, folder / "steering.safetensors")
-    meaning = [
-        {
-            "layer": edit.layer,
-            "strength": edit.strength,
-            "mode": edit.mode,
-            "positions": edit.positions,
-            "unit": edit.unit,
-            "absolute": edit.absolute,
-            "label": edit.label,
-        }
-        for edit in steering
-    ]
-    (folder / "steering.json").write_text(json.dumps(meaning, indent=1) + "\n")
+    (folder / "steering.json").write_text(json.dumps([_meaning(edit) for edit in steering], indent=1) + "\n")
+
+
+def _meaning(edit: Steering) -> dict[str, Any]:
+    meaning: dict[str, Any] = {
+        "layer": edit.layer,
+        "strength": edit.strength,
+        "mode": edit.mode,
+        "positions": edit.positions,
+        "unit": edit.unit,
+        "absolute": edit.absolute,
+        "label": edit.label,
+    }
+    if edit.feature is not None and edit.reads:
+        sae = edit.feature.sae
+        meaning["feature"] = {"sae": sae.name, "sha256": sae.sha256, "index": edit.feature.index}
+    return meaning
 
 
 def load(folder: Path) -> tuple[Steering, ...]:
     """Read what `save` wrote; a folder without steering gives none.
 
     Raises:
-        ElicitError: if the two files do not belong together.
+        ElicitError: if the two files do not belong together, or an SAE that an edit reads is not there any more.
     """
     from safetensors.torch import load_file
 
@@ -139,6 +171,22 @@ def load(folder: Path) -> tuple[Steering, ...]:
     vectors = load_file(folder / "steering.safetensors")
     if len(vectors) != len(meaning):
         raise ElicitError(f"{folder}: steering.json has {len(meaning)} edits, its vectors are {len(vectors)}.")
-    for entry in meaning:
+    edits = []
+    for i, entry in enumerate(meaning):
         entry.pop("absolute", None)
-    return tuple(Steering(direction=vectors[str(i)], **entry) for i, entry in enumerate(meaning))
+        wanted = entry.pop("feature", None)
+        feature = None if wanted is None else _feature(wanted, folder)
+        edits.append(Steering(direction=vectors[str(i)], **entry, feature=feature))
+    return tuple(edits)
+
+
+def _feature(wanted: dict[str, Any], folder: Path) -> Feature:
+    import saes
+
+    sae = saes.load(wanted["sae"])
+    if sae.sha256 != wanted["sha256"]:
+        raise ElicitError(
+            f"the policy in {folder} reads SAE {wanted['sae']!r} of hash {wanted['sha256'][:12]}, but the one of that "
+            f"name now has {sae.sha256[:12]}. Bring the old one back, or fit the policy again."
+        )
+    return sae.feature(wanted["index"])

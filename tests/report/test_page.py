@@ -17,7 +17,8 @@ import pytest
 
 from elicit.errors import ElicitError
 from elicit.report import forest_html, write_forest_svg, write_report
-from elicit.report.text import marked, visible
+from elicit.report.text import marked
+from elicit.text import visible
 from tests.report.support import arm, make_run, summary
 
 HOSTILE = "<script>alert(1)</script>\"'&]]><!--</pre></details>\x00\x1b[31m\u202eevil\u2066\u200f"
@@ -65,7 +66,7 @@ def parsed(path: Path) -> tuple[str, _Page]:
 
 
 def _looked_up(entry: dict[str, Any], key: str) -> float | None:
-    if key in ("vs_sft", "vs_base"):
+    if key in ("vs_sft", "vs_base", "vs_parent"):
         return None if entry[key] is None else entry[key]["difference"]
     found: Any = entry
     for part in key.split("."):

@@ -302,3 +302,21 @@ class TestErrors:
         with pytest.raises(ElicitError, match="has 4 entries, but d_model of tiny-llama is 32"):
             with model.steer(Steering(torch.ones(4), 0)):
                 pass
+
+
+def test_an_edit_that_reads_the_residual_sees_the_touched_positions_alone():
+    """An SAE's encoder over every token of a long prompt would cost more than the model."""
+    model = tiny_model("llama")
+    seen = []
+
+    def delta(h):
+        seen.append(tuple(h.shape))
+        return torch.zeros_like(h)
+
+    requests = [Request(model.encode(p), (i,)) for i, p in enumerate(PROMPTS)]
+    for positions, rows in (("first", 3), ("first:2", 3)):
+        seen.clear()
+        with model.steer(Edit(1, parse(positions), delta, "probe", reads=True)):
+            generate(model.engine, requests, Decoding(max_new_tokens=4))
+        tokens = sum(shape[0] if len(shape) == 2 else shape[0] * shape[1] for shape in seen)
+        assert tokens == rows * (1 if positions == "first" else 2)

@@ -1,0 +1,132 @@
+"""The two conditions `elicit sae features` compares, as spans of token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from elicit.errors import ElicitError
+
+if TYPE_CHECKING:
+    from elicit.model import BaseModel
+    from elicit.tasks import Problem, Task
+    from saes import Span
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Both conditions, and what may be asked of them."""
+
+    names: tuple[str, str]
+    positive: list[Span]
+    negative: list[Span]
+    note: str = ""
+    at_opening: bool = False
+    """Spans end where a completion begins: a logit difference of openings applies."""
+    context: AbstractContextManager[Any] = field(default_factory=nullcontext)
+    """What the positive condition runs under."""
+
+
+def conditions(
+    between: str,
+    model: BaseModel,
+    task: Task,
+    problems: Sequence[Problem],
+    *,
+    samples: int,
+    seed: int,
+    policy: Path | None,
+) -> Conditions:
+    """The conditions of that name (see `sae_features.Features.between`).
+
+    Raises:
+        ElicitError: a task or a policy that has not got them.
+    """
+    if between == "trace":
+        return _traces(model, task, problems)
+    if between == "correct":
+        return _judged(model, task, problems, samples, seed)
+    if between == "policy":
+        assert policy is not None
+        return _policies(policy, model, problems)
+    from elicit.methods.conditions import sides
+    from saes import Span
+
+    pair = sides("cue" if between == "cue" else "continuations", model, task, problems, None, "{prompt}")
+    positive, negative = (
+        [Span.last(ids, problem.id) for ids, problem in zip(side, problems, strict=True)] for side in pair
+    )
+    names = ("cue", "plain") if between == "cue" else ("worked", "direct")
+    return Conditions(names, positive, negative, at_opening=between == "cue")
+
+
+def _traces(model: BaseModel, task: Task, problems: Sequence[Problem]) -> Conditions:
+    """Within worked solutions: the steps, and the answer (the worked solution's end that is the direct solution)."""
+    from saes import Span
+
+    positive, negative = [], []
+    for problem in problems:
+        worked, direct = task.worked(problem), task.direct(problem)
+        if not worked or not direct or not worked.endswith(direct) or worked == direct:
+            raise ElicitError(
+                f"--between trace: worked solutions of task {task.name!r} do not end with the direct one, so steps and "
+                "answer cannot be told apart. Use --between cue or correct."
+            )
+        prompt = model.encode(problem.prompt)
+        steps, answer = model.continuation(worked[: -len(direct)]), model.continuation(direct)
+        ids = prompt + steps + answer
+        end = len(prompt) + len(steps)
+        positive.append(Span(ids, len(prompt), end, problem.id))
+        negative.append(Span(ids, end, len(ids), problem.id))
+    return Conditions(("trace", "answer"), positive, negative)
+
+
+def _judged(model: BaseModel, task: Task, problems: Sequence[Problem], samples: int, seed: int) -> Conditions:
+    """Completions of plain prompts at temperature 1, by verdict."""
+    from elicit.methods.core import task_decoding
+    from saes import Span
+
+    drawn = model.sample(
+        [problem.prompt for problem in problems], n=samples, seed=seed,
+        decoding=task_decoding(task, temperature=1.0),
+    )  # fmt: skip
+    found: dict[bool, list[Span]] = {True: [], False: []}
+    traces = {True: 0, False: 0}
+    for problem, completions in zip(problems, drawn, strict=True):
+        prompt = model.encode(problem.prompt)
+        for completion in completions:
+            verdict = task.verify(problem, completion.text)
+            ids = prompt + tuple(completion.tokens)
+            if len(ids) > len(prompt):
+                found[verdict.correct].append(Span(ids, len(prompt), len(ids), problem.id))
+                traces[verdict.correct] += verdict.has_trace
+    for correct, word in ((True, "right"), (False, "wrong")):
+        if not found[correct]:
+            total = len(problems) * samples
+            raise ElicitError(
+                f"--between correct: none of {total} completions of {model.name} is {word}. Type more --samples or "
+                "--problems, or another --task."
+            )
+    shares = [traces[correct] / len(found[correct]) for correct in (True, False)]
+    note = (
+        f"{len(found[True])} of {len(found[True]) + len(found[False])} completions are right; {shares[0]:.0%} of the "
+        f"right and {shares[1]:.0%} of the wrong ones show a trace: where these differ, features of form come first"
+    )
+    return Conditions(("right", "wrong"), found[True], found[False], note)
+
+
+def _policies(folder: Path, model: BaseModel, problems: Sequence[Problem]) -> Conditions:
+    """Plain prompts, read by a trained policy and by its base."""
+    from elicit.policy import Policy
+    from saes import Span
+
+    policy = Policy.load(folder, model)
+    if policy.weights is None or policy.steering:
+        kind = "steers" if policy.steering else "has the base's weights"
+        raise ElicitError(f"--policy: {folder} {kind}; expected a policy with trained weights and nothing else.")
+    prompts = [Span.last(model.encode(problem.prompt), problem.id) for problem in problems]
+    note = "the SAE was trained on the base: what it misses of the policy is in no feature"
+    return Conditions(("policy", "base"), prompts, prompts, note, at_opening=True, context=policy.applied())

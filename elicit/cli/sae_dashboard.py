@@ -1,0 +1,220 @@
+"""`elicit sae dashboard`: pages of an SAE's features and an index to search and sort them, as a folder of files."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tyro.conf import Positional
+
+from elicit.cli.arguments import parse
+from elicit.cli.sae_arms import Job, jobs_of, slug
+from elicit.errors import ElicitError, one_line
+
+if TYPE_CHECKING:
+    from elicit.model import BaseModel
+    from elicit.tasks import Task
+    from saes import SAE
+
+#: Problems the two conditions are compared on, and the most features that are looked at without being chosen.
+_PROBLEMS, _MOST = 64, 4096
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """Write a page per feature and an index, and print the index's path. Open it in a browser; it needs no network."""
+
+    target: Positional[str]
+    """An SAE (a shipped one such as cued/L1, a folder, RELEASE:ID), or a run directory: then the SAEs that its arms
+    use, with their features first."""
+    model: str | None = None
+    """Model to read with. Default: the one the SAE names, or the run's."""
+    task: str | None = None
+    """Task whose train problems are read: a name, or a .jsonl file. Default: those the organism was trained on, or the
+    run's."""
+    features: str | None = None
+    """Only these features, such as 3,17."""
+    top: int | None = None
+    """Only so many features: those with the largest difference between the task's two conditions, or without conditions
+    those that fire most."""
+    out: Path | None = None
+    """Folder to write, or to replace if it holds an earlier dashboard. Default: dashboards/SAE, or RUN/dashboard."""
+    tokens: int = 100_000
+    """Tokens of text to read, about."""
+    seed: int = 0
+    """Seed of the sampled examples."""
+    transfer: bool = False
+    """Read with other weights than the SAE was trained on."""
+    dtype: str = "auto"
+    device: str = "auto"
+    download: bool = False
+    """Fetch a hub id that is not on this machine."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parse(Dashboard, "sae dashboard", arguments)
+    features = _numbers(options.features)
+    if features is not None and options.top is not None:
+        raise ElicitError("--features and --top exclude each other: one names features, the other ranks them.")
+    for name, value in (("top", options.top), ("tokens", options.tokens)):
+        if value is not None and value < 1:
+            raise ElicitError(f"--{name} is {value}; expected at least 1.")
+    path = Path(options.target).expanduser()
+    given = () if options.task is None else (_description(options.task),)
+    if (path / "spec.yaml").is_file():
+        jobs = jobs_of(path, model=options.model, tasks=given, out=options.out or path / "dashboard")
+    elif path.is_dir() and not (path / "cfg.json").is_file():
+        raise ElicitError(f"{path} is neither a run directory (no spec.yaml) nor an SAE (no cfg.json).")
+    else:
+        jobs = [Job(options.target, options.model, given, options.out or Path("dashboards") / slug(options.target))]
+    for job in jobs:
+        print(_write(job, options, features))
+    return 0
+
+
+def _write(job: Job, options: Dashboard, features: list[int] | None) -> Path:
+    """Do one SAE; returns the path of its index."""
+    from saes import dashboard
+
+    sae = _sae(job)
+    for feature in features or job.used:
+        sae.feature(feature)
+    if features is None and options.top is None and sae.d_sae > _MOST:
+        raise ElicitError(f"SAE {sae.name!r} has {sae.d_sae:,} features. Name some with --features, or type --top 200.")
+    dashboard.check_target(job.out)
+    from elicit.methods.dictionaries import check
+    from elicit.model import load
+
+    base = load(job.model or sae.manifest.model, dtype=options.dtype, device=options.device, download=options.download)
+    tasks = _tasks(base, job.tasks)
+    probe = [problem.prompt + (tasks[0].worked(problem) or "") for problem in tasks[0].problems("train", 32)]
+    check(base, sae, probe, transfer=options.transfer)
+    _check_writable(job.out)
+    positive, negative = _conditions(base, tasks[0])
+    if options.top is not None:
+        with _said(f"{sae.name}: ranking {sae.d_sae:,} features"):
+            ranked = _ranked(base, sae, tasks[0], positive, negative)
+        features = [*job.used, *(i for i in ranked if i not in job.used)][: max(options.top, len(job.used))]
+    with _said(f"{sae.name}: reading", "{:,} of about " + f"{options.tokens:,} tokens") as show:
+        study = dashboard.study(
+            base.hf,
+            base.tokenizer,
+            sae,
+            itertools.chain.from_iterable(_text(base, task, options.tokens // len(tasks)) for task in tasks),
+            features=features,
+            positive=positive,
+            negative=negative,
+            doses=job.doses,
+            used={i: ", ".join(arms) for i, arms in job.used.items() if features is None or i in features},
+            text=f"{', '.join(task.name for task in tasks)} (train problems of {base.name})",
+            seed=options.seed,
+            progress=show,
+        )
+    with _said(f"{sae.name}: writing", "{:,} pages") as show:
+        return dashboard.write(study, job.out, features=features, progress=show)
+
+
+def _sae(job: Job) -> SAE:
+    import saes
+
+    sae = saes.load(job.sae)
+    if job.sha256 not in (None, sae.sha256):
+        raise ElicitError(f"SAE {job.sae!r} is not the one the run used any more (its files have another sha256).")
+    return sae
+
+
+def _tasks(base: BaseModel, descriptions: Sequence[Mapping[str, Any]]) -> list[Task]:
+    """The tasks described, or those of the organism's card, in the organism's dialect."""
+    from elicit.comparison.spec import build_task
+
+    families = [{"task": name} for name in base.card.get("families") or ()]
+    if not descriptions and not families:
+        raise ElicitError(
+            f"{base.name} is no organism whose text is known. Name a task with --task. See: elicit ls tasks"
+        )
+    return [build_task(one, base.card.get("dialect"), where="--task") for one in descriptions or families]
+
+
+def _text(base: BaseModel, task: Task, tokens: int) -> Iterator[tuple[int, ...]]:
+    """Train problems under both conditions until there are `tokens` tokens, or no more problems."""
+    from elicit.methods.dictionaries import train_sequences
+
+    few = train_sequences(base, task, 32)
+    wanted = max(1, round(32 * tokens / sum(map(len, few))))
+    while wanted > 32:
+        try:
+            return iter(train_sequences(base, task, wanted))
+        except ElicitError:  # there are fewer problems than that
+            wanted //= 2
+    return iter(few)
+
+
+def _conditions(base: BaseModel, task: Task) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """Prompts with and without the cue; empty for a task without cues."""
+    problems = task.problems("train", _PROBLEMS)
+    cued = [problem.cue_prompt for problem in problems if problem.cue_prompt is not None]
+    if len(cued) < len(problems):
+        print(f"task {task.name!r} has no cue prompts: the pages do not compare conditions", file=sys.stderr)
+        return [], []
+    return [base.encode(prompt) for prompt in cued], [base.encode(problem.prompt) for problem in problems]
+
+
+def _ranked(
+    base: BaseModel, sae: SAE, task: Task, positive: Sequence[tuple[int, ...]], negative: Sequence[tuple[int, ...]]
+) -> list[int]:
+    """All features: largest difference of conditions first, or without conditions the densest."""
+    from elicit.methods.dictionaries import densities
+    from saes import dashboard
+
+    if positive:
+        found = dashboard.contrast(base.hf, sae, positive, negative, features=range(sae.d_sae), show=0)
+        values = [difference.paired.value for difference in found.differences]
+    else:
+        values = densities(base, sae, task, 256).tolist()
+    return sorted(range(sae.d_sae), key=lambda i: (-values[i], i))
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise ElicitError(f"--features is {one_line(repr(text), 60)}; expected numbers with commas, such as 3,17.")
+    return list(dict.fromkeys(int(part) for part in parts))
+
+
+def _description(task: str) -> dict[str, Any]:
+    return {"task": "jsonl", "path": task} if task.endswith(".jsonl") else {"task": task}
+
+
+def _check_writable(out: Path) -> None:
+    """Raises TargetError now rather than after minutes of reading."""
+    from elicit.runs import writing_to
+
+    with writing_to(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out.parent).close()
+
+
+@contextmanager
+def _said(what: str, form: str = "") -> Iterator[Any]:
+    """A line on stderr; on a terminal it shows how far the work is."""
+    moving = sys.stderr.isatty()
+    print(what, end="" if moving else "\n", file=sys.stderr, flush=True)
+
+    def show(count: int) -> None:
+        if moving:
+            sys.stderr.write(f"\r\x1b[K{what} {form.format(count)}")
+            sys.stderr.flush()
+
+    try:
+        yield show
+    finally:
+        if moving:
+            sys.stderr.write("\n")

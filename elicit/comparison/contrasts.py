@@ -1,0 +1,53 @@
+"""One arm against another in a summary: paired differences, shares of the gap, Holm's correction. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from elicit import statistics
+from elicit.methods.core import Method
+from elicit.schema import parent_of
+
+
+def gap(
+    scores: np.ndarray | None,
+    base: np.ndarray | None,
+    ceiling: np.ndarray | None,
+    top: Mapping[str, Any] | None,
+    method: Method,
+) -> dict[str, Any]:
+    withheld = {"gap_recovered": None, "gap_ci": None, "gap_ceiling": None, "gap_note": None}
+    if scores is None or base is None or ceiling is None or top is None or method.ceiling is not None:
+        return withheld
+    found = statistics.gap_recovered(scores, base, ceiling, 0, ceiling_name=str(top["kind"]))
+    return {**withheld, **found.to_json(), "gap_note": found.reason or None}
+
+
+def against(
+    scores: np.ndarray | None, reference: np.ndarray | None, method: Method, *, reference_trained: bool
+) -> dict[str, Any] | None:
+    if scores is None or reference is None:
+        return None
+    found = statistics.difference(scores, reference, arm_trained=method.trained, reference_trained=reference_trained)
+    return {**found.to_json(), "note": found.note or None}
+
+
+def against_parent(
+    arm: str, scores: Mapping[str, np.ndarray | None], methods: Mapping[str, Method]
+) -> dict[str, Any] | None:
+    """A control against the arm it is named after: paired over the same problems."""
+    parent = parent_of(arm, scores)
+    if parent is None:
+        return None
+    found = against(scores[arm], scores[parent], methods[arm], reference_trained=methods[parent].trained)
+    return None if found is None else {"arm": parent, **found}
+
+
+def adjust(entries: Mapping[str, dict[str, Any]], key: str) -> None:
+    """Holm's correction over the arms."""
+    tested = [entry[key] for entry in entries.values() if entry[key] is not None and entry[key]["p"] is not None]
+    for entry, p in zip(tested, statistics.holm([entry["p"] for entry in tested]), strict=True):
+        entry["p_holm"] = float(p)

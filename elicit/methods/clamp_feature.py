@@ -1,0 +1,71 @@
+"""`clamp_feature`: sufficiency. The plain prompt, with the parent's feature at the value it has under the cue.
+
+The boost of `sae_steering` may be many times what the model itself ever writes. Here the feature is set to its median
+activation under the cue, no more, at the last prompt token: is its natural value enough? A mode that several features
+share may need all of them (`top`). Features whose median under the cue is 0 are left as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from elicit.errors import ElicitError
+from elicit.methods.core import task_decoding
+from elicit.methods.options import check_positions, check_positive
+
+if TYPE_CHECKING:
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class ClampFeature:
+    """A parent's features at their cued value, in the plain prompt."""
+
+    parent: str = "sae_steering"
+    """The arm whose features are clamped."""
+    top: int = 0
+    """0: the features that the parent boosts. n: the n best-scored candidates of an SAE together."""
+    layers: Literal["own", "all"] = "own"
+    """With top: the candidates of the parent's own SAE, or of every SAE it scored."""
+    times: float = 1.0
+    """The value, in medians of the feature's cued activation."""
+    positions: str = "first"
+    """Where they are clamped."""
+
+    seeded: ClassVar[bool] = False
+    trained: ClassVar[bool] = False
+    ceiling: ClassVar[str | None] = None
+
+    def __post_init__(self) -> None:
+        check_positions("clamp_feature", self.positions)
+        check_positive("clamp_feature", times=self.times, top=self.top + 1)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.parent,)
+
+    def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
+        """Raises ElicitError for a feature that is silent under the cue on most problems."""
+        from elicit.methods.dictionaries import cued_features, feature_record
+        from elicit.policy import Policy
+        from elicit.steering import feature_edit
+
+        found = cued_features("clamp_feature", self.parent, needs[self.parent], top=self.top, layers=self.layers)
+        active = [(one.feature, one.coefficient) for one in found if one.coefficient and one.coefficient > 0]
+        if not active:
+            raise ElicitError(f"clamp_feature: the median of {found[0].feature.label} under the cue is not above 0.")
+        edits = tuple(
+            feature_edit(feature, self.times, unit=coefficient, mode="clamp", positions=self.positions)
+            for feature, coefficient in active
+        )
+        record = {
+            "steering": [str(edit) for edit in edits],
+            "features": [
+                {**feature_record(feature), "cued_coefficient": coefficient} for feature, coefficient in active
+            ],
+        }
+        return Policy(base, task_decoding(task), steering=edits, record=record)

@@ -1,0 +1,202 @@
+"""Which SAEs belong to a model, and how a policy's record names a feature so that other arms find it again."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from elicit.errors import ElicitError
+
+if TYPE_CHECKING:
+    import torch
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+    from saes import SAE, Feature, Match
+
+
+def dictionaries(
+    base: BaseModel, names: Sequence[str], texts: Sequence[str], *, transfer: bool
+) -> tuple[list[SAE], dict[str, Match]]:
+    """The SAEs of a model by layer, each checked against it, and how each was found to belong.
+
+    Args:
+        names: SAEs by name; empty for those shipped for these weights.
+        texts: what an SAE of unknown origin is checked on, by its explained variance.
+
+    Raises:
+        ElicitError: no SAE for the model, two for one layer, or one of other weights.
+    """
+    import saes
+
+    given = [name.replace("{model}", base.name) for name in names] or shipped(base)
+    found = sorted((saes.load(name, device=str(base.device)) for name in given), key=lambda sae: sae.layer)
+    for one, other in itertools.pairwise(found):
+        if one.layer == other.layer:
+            raise ElicitError(f"{one.name} and {other.name} both read layer {one.layer}. Name one SAE for each layer.")
+    return found, {sae.name: check(base, sae, texts, transfer=transfer) for sae in found}
+
+
+def at_layers(base: BaseModel, found: Sequence[SAE], layers: Sequence[int] | None) -> list[SAE]:
+    """Those of some layers; None takes all but the model's last.
+
+    Raises:
+        ElicitError: a layer without an SAE.
+    """
+    wanted = list(range(max(1, base.n_layers - 1)) if layers is None else layers)
+    chosen = [sae for sae in found if sae.layer in wanted]
+    missing = [layer for layer in wanted if layer not in {sae.layer for sae in chosen}]
+    if not chosen or (layers is not None and missing):
+        raise ElicitError(
+            f"no SAE for layer {missing[0]} of {base.name}; there are SAEs for layers {[sae.layer for sae in found]}. "
+            f"Type: elicit sae train {base.name} --layer {missing[0]}, and name its folder in `saes`."
+        )
+    return chosen
+
+
+def shipped(base: BaseModel) -> list[str]:
+    """Names of the SAEs that come with the lab for these weights: one per layer, first seed.
+
+    Raises:
+        ElicitError: if there is none.
+    """
+    import saes
+
+    found = [name for name in saes.names(weights_sha256=base.weights_sha256) if "-s" not in name.rpartition("/")[2]]
+    if not found:
+        raise ElicitError(
+            f"no SAE comes with the lab for {base.name}. Type: elicit sae train {base.name} --layer "
+            f"{max(0, base.n_layers - 2)}, and name its folder in `saes`."
+        )
+    return found
+
+
+def check(base: BaseModel, sae: SAE, texts: Sequence[str], *, transfer: bool = False) -> Match:
+    """Refuse an SAE of other weights, width or depth; one of unknown weights is tried on `texts`."""
+    import saes
+
+    return saes.check(
+        sae,
+        base.hf,
+        model_name=base.name,
+        weights_sha256=base.weights_sha256,
+        sequences=[base.encode(text) for text in texts],
+        transfer=transfer,
+    )
+
+
+def train_sequences(base: BaseModel, task: Task, n: int) -> list[tuple[int, ...]]:
+    """Train problems as running text: plain prompt and direct solution, cue prompt (if any) and worked solution."""
+    found = []
+    for problem in task.problems("train", n):
+        found.append(base.encode(problem.prompt + (task.direct(problem) or "")))
+        found.append(base.encode((problem.cue_prompt or problem.prompt) + (task.worked(problem) or "")))
+    return found
+
+
+def densities(base: BaseModel, sae: SAE, task: Task, n: int) -> torch.Tensor:
+    """Share of tokens of train problems on which each feature fires: [d_sae]."""
+    import torch
+
+    import saes
+
+    fired, tokens = torch.zeros(sae.d_sae), 0
+    for harvest in saes.stream(base.hf, sae.layer, train_sequences(base, task, n)):
+        fired += (sae.encode(harvest.h) > 0).sum(dim=0).cpu()
+        tokens += len(harvest.ids)
+    return fired / tokens
+
+
+def feature_record(feature: Feature) -> dict[str, Any]:
+    """Plain data that names a feature for good."""
+    sae = feature.sae
+    return {
+        "sae": sae.name,
+        "sae_sha256": sae.sha256,
+        "feature": feature.index,
+        "layer": sae.layer,
+        "decoder_norm": feature.norm,
+    }
+
+
+def median_coefficient(feature: Feature, residuals: torch.Tensor) -> float:
+    """Median over residuals [n, d_model] of the feature's coefficient, in residual length; NaN if it has none."""
+    return float(feature.coefficient(residuals).median()) if feature.sae.linear else float("nan")
+
+
+def parent_features(method: str, parent: str, policy: Policy) -> list[Feature]:
+    """The features that a fitted policy boosts, loaded again.
+
+    Raises:
+        ElicitError: a parent that boosts none, or an SAE that has changed since.
+    """
+    named: Sequence[Mapping[str, Any]] = policy.record.get("features") or ()
+    if not named:
+        raise ElicitError(f"{method}: its parent {parent!r} boosts no SAE feature. Name an arm of sae_steering.")
+    return _again(method, parent, policy, named)
+
+
+class Cued(NamedTuple):
+    """A feature and its median coefficient under the cue, in residual length; None where it has none."""
+
+    feature: Feature
+    coefficient: float | None
+
+
+def cued_features(method: str, parent: str, policy: Policy, *, top: int, layers: Literal["own", "all"]) -> list[Cued]:
+    """What `ablate_feature` and `clamp_feature` act on: a parent's features, or the best of its candidates.
+
+    Args:
+        top: 0 for the features that the parent boosts; n for the n best-scored candidates of an SAE.
+        layers: the candidates of the SAE of the parent's first feature, or of every SAE it looked in.
+
+    Raises:
+        ElicitError: a parent that boosts none or kept fewer candidates, or an SAE that has changed since.
+    """
+    entries: Sequence[Mapping[str, Any]] = policy.record.get("features") or ()
+    boosted = parent_features(method, parent, policy)
+    if top > 0:
+        candidates = policy.record["candidates"]
+        names = [boosted[0].sae.name] if layers == "own" else list(candidates)
+        most = max(len(candidates[name]) for name in names)
+        if most < top:
+            raise ElicitError(f"{method}: top is {top}, but {parent!r} kept {most} candidates. Ask for at most {most}.")
+        entries = [entry for name in names for entry in candidates[name][:top]]
+    features = _again(method, parent, policy, entries)
+    return [Cued(feature, entry["cued_coefficient"]) for feature, entry in zip(features, entries, strict=True)]
+
+
+def _again(method: str, parent: str, policy: Policy, entries: Sequence[Mapping[str, Any]]) -> list[Feature]:
+    """The features that entries of a record name."""
+    import saes
+
+    loaded = {name: saes.load(name, device=str(policy.model.device)) for name in {entry["sae"] for entry in entries}}
+    for entry in entries:
+        if loaded[entry["sae"]].sha256 != entry["sae_sha256"]:
+            raise ElicitError(f"{method}: SAE {entry['sae']!r} is not the one {parent!r} was fitted with any more.")
+    return [loaded[entry["sae"]].feature(entry["feature"]) for entry in entries]
+
+
+def logit_difference(base: BaseModel, task: Task) -> tuple[int, int]:
+    """(first token of worked solutions, first token of direct ones): the most frequent of each on train problems.
+
+    Raises:
+        ElicitError: a task without both, or whose solutions begin alike.
+    """
+    from collections import Counter
+
+    problems = task.problems("train", 32)
+    firsts = []
+    for write in (task.worked, task.direct):
+        texts = [write(problem) for problem in problems]
+        if any(not text for text in texts):
+            raise ElicitError(f"task {task.name!r} has no worked solutions: no first tokens to take a difference of.")
+        firsts.append(Counter(base.continuation(text or "")[0] for text in texts).most_common(1)[0][0])
+    if firsts[0] == firsts[1]:
+        raise ElicitError(
+            f"worked and direct solutions of task {task.name!r} begin with the same token: there is no logit "
+            "difference to attribute. Use scorer: contrast."
+        )
+    return firsts[0], firsts[1]

@@ -1,0 +1,60 @@
+"""Choosing among edits on the select split: what steering methods have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from elicit.methods.core import task_decoding
+
+if TYPE_CHECKING:
+    from elicit.model import BaseModel
+    from elicit.steering import Steering
+    from elicit.tasks import Problem, Task
+
+
+class Trial(NamedTuple):
+    """Edits applied together, and what to say of them beside their strength."""
+
+    edits: tuple[Steering, ...]
+    notes: Mapping[str, Any]
+
+
+def dose_response(
+    base: BaseModel, task: Task, grid: Sequence[Trial], problems: Sequence[Problem]
+) -> list[dict[str, Any]]:
+    """Accuracy and trace rate of every trial on `problems`, as plain data with intervals.
+
+    `strength` and `absolute` are sums over the edits of a trial; `layer` is that of the first.
+    """
+    from elicit.policy import Policy
+    from elicit.statistics import wilson
+
+    curve = []
+    for edits, notes in grid:
+        policy = Policy(base, task_decoding(task), steering=edits)
+        answers = policy.answer(problems, lambda p, text: task.verify(p, text).answer, task=task.name, seed=0)
+        verdicts = [task.verify(problem, answer.text) for problem, answer in zip(problems, answers, strict=True)]
+        accuracy = wilson(sum(verdict.correct for verdict in verdicts), len(verdicts))
+        traces = wilson(sum(verdict.has_trace for verdict in verdicts), len(verdicts))
+        assert accuracy.ci is not None
+        assert traces.ci is not None
+        curve.append(
+            {
+                "layer": edits[0].layer,
+                "strength": sum(edit.strength for edit in edits),
+                "absolute": sum(edit.absolute for edit in edits),
+                **notes,
+                "accuracy": accuracy.value,
+                "ci": list(accuracy.ci),
+                "n": accuracy.n,
+                "trace_rate": traces.value,
+                "trace_ci": list(traces.ci),
+            }
+        )
+    return curve
+
+
+def best(curve: Sequence[Mapping[str, Any]], by: str = "accuracy") -> int:
+    """Highest accuracy (or trace rate); among equals the smaller strength, the earlier layer, the earlier trial."""
+    return min(range(len(curve)), key=lambda i: (-curve[i][by], curve[i]["strength"], curve[i]["layer"], i))

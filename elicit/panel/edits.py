@@ -1,0 +1,72 @@
+"""From the panel's controls to a `Steering`, and the unit that each mode's strength is counted in."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+
+from elicit.model import BaseModel
+from elicit.panel.setting import Setting
+from elicit.steering import Steering, feature_edit
+from elicit.tasks import Task
+from saes import SAE, Feature
+
+#: Train problems whose texts give the units, as many as `sae_steering` takes.
+PROBLEMS = 128
+
+
+class Unit(NamedTuple):
+    """What strength 1 means."""
+
+    size: float
+    """In residual length; 1 for a factor."""
+    words: str
+
+
+class Scale(NamedTuple):
+    """What strengths are measured by: with a task, as `sae_steering` does, so that a strength means the same there."""
+
+    norms: tuple[float, ...]
+    """Median residual norm after each layer: of worked train problems, or of neutral text where there is no task."""
+    cued: Float[torch.Tensor, "layer problem d_model"] | None
+    """Residuals at the last token of the cue prompts of train problems, where the task has a cue."""
+
+
+def scale_of(model: BaseModel, task: Task | None) -> Scale:
+    """Measure a model once."""
+    if task is None:
+        return Scale(model.residual_norms.medians, None)
+    problems = task.problems("train", PROBLEMS)
+    norms = model.residual_norms_of([problem.prompt + (task.worked(problem) or "") for problem in problems])
+    cues = [problem.cue_prompt for problem in problems if problem.cue_prompt is not None]
+    return Scale(norms.medians, model.residuals(cues) if cues else None)
+
+
+def unit_of(scale: Scale, feature: Feature, mode: str) -> Unit:
+    """The unit of a mode: the layer's median residual norm (add); the feature's median value under the cue (clamp), or
+    the residual norm again where no cue is known or the feature is silent under it.
+    """
+    layer = feature.sae.layer
+    norm = Unit(scale.norms[layer], "residual norms")
+    if mode == "add":
+        return norm
+    if mode != "clamp":
+        return Unit(1.0, "×")
+    if not feature.sae.linear or scale.cued is None:
+        return norm
+    value = float(feature.coefficient(scale.cued[layer]).median())
+    return Unit(value, "median cued values") if value > 0 else norm
+
+
+def edit_of(scale: Scale, sae: SAE, setting: Setting) -> Steering:
+    """The edit that a setting describes. Ablating takes strength 1 whatever the setting says.
+
+    Raises:
+        ElicitError: no such feature, or a mode that the SAE cannot do.
+    """
+    feature = sae.feature(setting.feature)
+    strength = 1.0 if setting.mode == "ablate" else setting.strength
+    unit = unit_of(scale, feature, setting.mode).size
+    return feature_edit(feature, strength, unit=unit, mode=setting.mode, positions=setting.positions)

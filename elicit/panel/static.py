@@ -1,0 +1,104 @@
+"""Static pages: comparisons computed beforehand, drawn by the panel's own script, without a network.
+
+A page needs the style and the script once (`assets`) and any number of fragments. Nothing in a fragment is markup but
+its own wrapper: texts travel as JSON in which `<`, `>` and `&` are escaped, and the script writes them as text nodes.
+Torch-free: a report needs no model to show what a run has kept.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from unicodedata import category
+
+from elicit.panel.payload import of_grid, text_of
+from elicit.runs import writing_to
+
+if TYPE_CHECKING:
+    from elicit.panel.strengths import Grid
+
+
+class Assets(NamedTuple):
+    """What a page that shows fragments holds once: `<style>style</style>` before, `<script>script</script>` after."""
+
+    style: str
+    script: str
+
+    @property
+    def script_hash(self) -> str:
+        """The script's source expression for a Content-Security-Policy."""
+        return "'sha256-" + base64.b64encode(hashlib.sha256(self.script.encode()).digest()).decode() + "'"
+
+
+def source(*names: str) -> str:
+    """The text of files of this package, one after another."""
+    folder = resources.files("elicit.panel")
+    return "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names)
+
+
+def assets() -> Assets:
+    """Style and script of the fragments. Running the script again draws only fragments that are new."""
+    return Assets(source("panel.css"), f"(() => {{\n{source('view.js', 'static.js')}\n}})();")
+
+
+def fragment(grid: Grid | Mapping[str, Any]) -> str:
+    """HTML of one grid, to stand in a page that has the assets.
+
+    Args:
+        grid: a grid, or what `payload.of_grid` made of one (plain data, which a run directory can keep).
+    """
+    data = grid if isinstance(grid, Mapping) else of_grid(grid)
+    return (
+        '<div class="elicit-panel" data-elicit-grid><noscript>This view is drawn by a script.</noscript>'
+        f'<script type="application/json">{text_of(data)}</script></div>'
+    )
+
+
+def page(grid: Grid | Mapping[str, Any], *, title: str = "Steering, side by side", note: str = "") -> str:
+    """A whole page that opens offline. `title` and `note` are text, not markup."""
+    loaded = assets()
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src {loaded.script_hash}; img-src data:"
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<meta http-equiv=\"Content-Security-Policy\" content=\"{policy}; base-uri 'none'; form-action 'none'\">"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<title>{_escaped(title)}</title><link rel="icon" href="data:,"><style>{_PAGE}{loaded.style}</style></head>'
+        f"<body><main><h1>{_escaped(title)}</h1>{f'<p>{_escaped(note)}</p>' if note else ''}{fragment(grid)}</main>"
+        f"<script>{loaded.script}</script></body></html>\n"
+    )
+
+
+def export(
+    grid: Grid | Mapping[str, Any], path: str | Path, *, title: str = "Steering, side by side", note: str = ""
+) -> Path:
+    """Write `page` to a file and return its path.
+
+    Raises:
+        ElicitError: if the file cannot be written.
+    """
+    with writing_to(Path(path)):
+        Path(path).write_text(page(grid, title=title, note=note), encoding="utf-8")
+    return Path(path)
+
+
+def _escaped(text: str) -> str:
+    """Text in HTML. Characters that are not seen, reorder others or cannot be encoded are written out, as <U+202E>."""
+    return html.escape("".join(f"<U+{ord(c):04X}>" if category(c) in _UNSEEN else c for c in text))
+
+
+#: Unicode's control, format, surrogate, line and paragraph separator characters.
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+_PAGE = (
+    ":root{color-scheme:light dark}"
+    "body{margin:0;background:light-dark(#fff,#14171b);color:light-dark(#1c2024,#e3e6ea);"
+    'font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,"Liberation Sans",sans-serif}'
+    "main{max-width:1180px;margin:0 auto;padding:2rem 1.5rem 4rem}"
+    "main>h1{font-size:1.5rem;line-height:1.2;margin:0 0 .6rem}main>p{max-width:80ch;margin:.4rem 0 1rem}"
+)

@@ -1,0 +1,52 @@
+"""Tokens as people read them: the piece of text each one brings, and which of them differ between two texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from typing import Any, NamedTuple
+
+#: What a decoder writes for bytes that are not a whole character yet.
+_UNFINISHED = "\ufffd"
+
+
+class Piece(NamedTuple):
+    """What one token brings to the text."""
+
+    text: str
+    """Its part of the text; empty for a token that only begins a character, which the last of its tokens brings."""
+    special: bool
+    """A special token (an end mark): `text` is its name, which is not part of the completion."""
+
+
+def pieces(tokenizer: Any, ids: Sequence[int]) -> list[Piece]:
+    """The pieces of a completion. Those of its ordinary tokens, joined, are the decoded text.
+
+    A token cannot be decoded alone: characters may be spread over several, and spaces depend on what stands before.
+    """
+    special = set(tokenizer.all_special_ids)
+    found: list[Piece] = []
+    ordinary: list[int] = []
+    before = ""
+    for place, token in enumerate(ids):
+        if token in special:
+            found.append(Piece(str(tokenizer.convert_ids_to_tokens(int(token))), True))
+            continue
+        ordinary.append(token)
+        after = str(tokenizer.decode(ordinary, skip_special_tokens=True))
+        if after.endswith(_UNFINISHED) and not all(later in special for later in ids[place + 1 :]):
+            found.append(Piece("", False))
+            continue
+        shared = after.startswith(before)
+        found.append(Piece(after[len(before) :] if shared else str(tokenizer.decode([token])), False))
+        before = after
+    return found
+
+
+def changed(left: Sequence[int], right: Sequence[int]) -> tuple[list[bool], list[bool]]:
+    """Which tokens of each side have no partner in the other (longest matching blocks, Ratcliff and Obershelp)."""
+    marks = [True] * len(left), [True] * len(right)
+    for block in SequenceMatcher(None, list(left), list(right), autojunk=False).get_matching_blocks():
+        marks[0][block.a : block.a + block.size] = [False] * block.size
+        marks[1][block.b : block.b + block.size] = [False] * block.size
+    return marks

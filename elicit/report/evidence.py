@@ -1,0 +1,79 @@
+"""What a run says of a feature beside its controls: replication, sufficiency and necessity, one sentence each.
+
+1. Replication (`twin_feature`): the feature of a second SAE nearest to an arm's. It *does the same* if its gain is not
+   shown to fall short of that arm's.
+2. Sufficiency (`clamp_feature`): the feature at its own cued value in the plain prompt. It is *enough* if its gain is
+   not shown to fall short of that arm's.
+3. Necessity (`ablate_feature` named after the ceiling): the fall of the ceiling, paired. A fall below 10 points is said
+   to be no necessity shown, not redundancy proven.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from elicit.report.figures import Arm, Panel, dig, interval, number, percent, plain
+
+EVIDENCE = ("twin_feature", "clamp_feature", "ablate_feature")
+_NOTABLE = 0.10
+
+
+def support(panel: Panel, boosted: Arm) -> Iterator[str]:
+    """Replication and sufficiency of one arm's feature."""
+    for arm in panel.arms:
+        if arm.parent != boosted.name or arm.versus("vs_base").figure.value is None:
+            continue
+        gain, behind = _points(arm, "vs_base"), arm.versus("vs_parent").figure
+        short = behind.high is not None and behind.high < 0
+        if arm.data.get("method") == "twin_feature":
+            cosine = plain(number(dig(_first(arm), "cosine")), 2)
+            does = "does less" if short else "does the same"
+            yield f"The nearest feature of a second SAE (cosine {cosine}) {does} ({gain})."
+        elif arm.data.get("method") == "clamp_feature":
+            many = _count(arm) > 1
+            subject = f"the {_count(arm)} best features together" if many else "the feature"
+            value = "their natural values" if many else "its natural value"
+            enough = f"{'are' if many else 'is'} {'not ' if short else ''}enough"
+            yield f"At {value} under the cue, in the plain prompt, {subject} {enough} ({gain})."
+
+
+def necessity(panel: Panel) -> Iterator[str]:
+    """What the ceiling loses with features taken out."""
+    for arm in panel.arms:
+        if arm.data.get("method") != "ablate_feature" or arm.parent is None:
+            continue
+        fall = arm.versus("vs_parent").figure
+        if fall.value is None:
+            continue
+        what = "the feature" if _count(arm) == 1 else f"{_count(arm)} features together"
+        if fall.high is not None and fall.high < 0 and fall.value <= -_NOTABLE:
+            verdict = "lowers its accuracy"
+        else:
+            verdict = "is not shown to matter there (another path carries the mode)"
+        yield f"Taking {what} out under {arm.parent} {verdict}: {_points(arm, 'vs_parent')}{_instead(panel, arm)}."
+
+
+def _instead(panel: Panel, arm: Arm) -> str:
+    """What is left with random features taken out instead."""
+    found = [one for one in panel.arms if one.parent == arm.name and one.data.get("method") == "random_feature"]
+    known = [one.accuracy for one in found if one.accuracy.value is not None]
+    if not known:
+        return ""
+    left = f"{percent(known[0].value)} % {interval(known[0])}".strip()
+    return f" (with as many matched random features taken out instead it is at {left})"
+
+
+def _count(arm: Arm) -> int:
+    features = arm.data.get("features")
+    return len(features) if isinstance(features, list) else 0
+
+
+def _first(arm: Arm) -> Mapping[str, Any]:
+    features = arm.data.get("features")
+    return features[0] if isinstance(features, list) and features and isinstance(features[0], Mapping) else {}
+
+
+def _points(arm: Arm, key: Any) -> str:
+    figure = arm.versus(key).figure
+    return f"{percent(figure.value, signed=True)} points {interval(figure)}".strip()

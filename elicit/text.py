@@ -1,0 +1,32 @@
+"""Foreign text made safe to show: escaped for HTML, with invisible characters written out.
+
+A token or a completion may hold anything. Markup must stay text; characters that cannot be seen, or that reorder their
+neighbours ("Trojan Source", 2111.00169), are written out.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+
+#: What is written out as <U+XXXX>: C0 and C1 controls but tab and newline, soft hyphen, bidirectional marks, isolates,
+#: zero-width characters, line separators, the byte-order mark, tags, and lone surrogates (which UTF-8 cannot write).
+HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def named(match: re.Match[str]) -> str:
+    """`<U+202E>` for a hidden character."""
+    return f"<U+{ord(match.group()):04X}>"
+
+
+def visible(text: object) -> str:
+    """`text` with every hidden character written out as `<U+202E>`. Not escaped for HTML."""
+    return HIDDEN.sub(named, str(text))
+
+
+def escape(text: object) -> str:
+    """Text for HTML or SVG, in an element or a quoted attribute."""
+    return html.escape(visible(text), quote=True)

@@ -1,0 +1,139 @@
+"""What a feature did: counts, and its examples at the top and in bands between quantiles of its firings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from saes.dashboard.examples import Window
+from saes.dashboard.histogram import bin_of, edge
+
+#: Bands are cut at these quantiles of the firings, each at the nearest edge of a histogram bin.
+QUANTILES = (0.25, 0.5, 0.75, 0.95)
+
+
+class Example(NamedTuple):
+    """A firing and the tokens around it."""
+
+    ids: tuple[int, ...]
+    activations: tuple[float, ...]
+    """One per token; NaN at tokens that the SAE does not read (the first of a sequence)."""
+    peak: int
+    """Which of them the example was chosen for."""
+    value: float
+    opens: bool
+    """Whether the first token shown is the first of its sequence."""
+    closes: bool
+    """Whether the last token shown is the last of its sequence."""
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """Firings between two values."""
+
+    low: float
+    high: float
+    quantiles: tuple[float, float]
+    """Share of the feature's firings below `low` and below `high`."""
+    count: int
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Activity:
+    """What one feature did on the text."""
+
+    tokens: int
+    count: int
+    """Tokens it fires on."""
+    mean: float
+    """Mean activation where it fires; NaN if it never does."""
+    maximum: float
+    histogram: Int[np.ndarray, " bin"]
+    """Tokens per bin of `saes.dashboard.histogram`; the others, `tokens - count`, are at zero."""
+    top: tuple[Example, ...]
+    bands: tuple[Band, ...]
+    """From the strongest to the weakest."""
+
+    @property
+    def density(self) -> float:
+        return self.count / self.tokens
+
+
+def activity(
+    histogram: Int[np.ndarray, " bin"],
+    *,
+    tokens: int,
+    total: float,
+    maximum: float,
+    top: np.ndarray,
+    sampled: np.ndarray,
+    window: Window,
+    examples: int,
+    per_band: int,
+) -> Activity:
+    """A feature's counts and the records that were kept for it, as they are shown.
+
+    Args:
+        top: records of the strongest firing of some sequences.
+        sampled: records of a uniform sample of its firings; `rank` is their random number.
+    """
+    count = int(histogram.sum())
+    best = top[:examples][np.argsort(-top[:examples]["value"], kind="stable")]
+    found = []
+    cuts = cut(histogram)
+    cumulative = np.concatenate([[0], np.cumsum(histogram)])
+    place = bin_of(sampled["value"].astype(np.float64))
+    for low, high in pairwise(cuts):
+        here = sampled[(place >= low) & (place < high)]
+        here = _one_a_sequence(here[np.argsort(here["rank"], kind="stable")])[:per_band]
+        here = here[np.argsort(-here["value"], kind="stable")]
+        below = float(cumulative[low]) / count, float(cumulative[high]) / count
+        inside = int(cumulative[high] - cumulative[low])
+        upper = min(edge(high), maximum) if high == cuts[-1] else edge(high)
+        found.append(Band(edge(low), upper, below, inside, tuple(_example(record, window) for record in here)))
+    return Activity(
+        tokens,
+        count,
+        total / count if count else float("nan"),
+        maximum,
+        histogram,
+        tuple(_example(record, window) for record in best),
+        tuple(reversed(found)),
+    )
+
+
+def cut(histogram: Int[np.ndarray, " bin"], quantiles: Sequence[float] = QUANTILES) -> list[int]:
+    """Bin numbers at which bands begin and end: the occupied range, cut at the edges nearest to the quantiles."""
+    occupied = np.flatnonzero(histogram)
+    if not len(occupied):
+        return []
+    first, last = int(occupied[0]), int(occupied[-1]) + 1
+    share = np.concatenate([[0], np.cumsum(histogram)]) / histogram.sum()
+    inner = {int(first + np.argmin(np.abs(share[first : last + 1] - q))) for q in quantiles}
+    edges = sorted({first, *inner, last})
+    # Two cuts with nothing between them are one.
+    return [e for i, e in enumerate(edges) if i == 0 or share[e] > share[edges[i - 1]]]
+
+
+def _one_a_sequence(records: np.ndarray) -> np.ndarray:
+    """The first of each sequence and of each context, in order."""
+    for name in ("sequence", "context"):
+        records = records[np.sort(np.unique(records[name], return_index=True)[1])]
+    return records
+
+
+def _example(record: np.ndarray, window: Window) -> Example:
+    """`window` holds one token more on either side than is shown."""
+    inside = record["ids"] >= 0
+    opens, closes = not inside[0], not inside[-1]
+    inside[[0, -1]] = False
+    ids = tuple(int(i) for i in record["ids"][inside])
+    values = tuple(float(v) for v in record["acts"][inside])
+    peak = window.before - int(np.flatnonzero(inside)[0])
+    return Example(ids, values, peak, float(record["value"]), opens, closes)

@@ -1,0 +1,114 @@
+"""Tokens as they are shown: escaped, with white space and hidden characters visible, at a bounded length.
+
+A token may hold anything. Markup must stay text; characters that cannot be seen, or that reorder their neighbours
+("Trojan Source", 2111.00169), are written out as U+202E; writing that runs from right to left keeps to its own token.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import json
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from elicit.text import HIDDEN, visible
+
+_MARKS = {"\n": "⏎", "\t": "⇥", " ": "␣"}
+#: Characters of one token that are shown; some vocabularies hold tokens of hundreds.
+LONGEST = 60
+
+
+class Vocabulary(NamedTuple):
+    """How token ids read."""
+
+    text: Callable[[int], str]
+    special: frozenset[int] = frozenset()
+    """Ids that are not text (`<bos>`, `<think>`): drawn apart from text that spells the same."""
+    size: int | None = None
+    """Ids from here on are padding of the matrix and no tokens; None if not known."""
+
+
+def vocabulary(tokenizer: Any) -> Vocabulary:
+    """The vocabulary of a transformers tokenizer."""
+    special = frozenset(int(i) for i in tokenizer.all_special_ids)
+    added = frozenset(int(i) for i, token in tokenizer.added_tokens_decoder.items() if token.special)
+    return Vocabulary(functools.cache(lambda i: _decoded(tokenizer, i)), special | added, len(tokenizer))
+
+
+def _decoded(tokenizer: Any, index: int) -> str:
+    """One token by itself: SentencePiece's leading space kept, bytes that are no character by their raw name."""
+    raw = tokenizer.convert_ids_to_tokens(index)
+    if raw is None:
+        return f"[{index}]"
+    text = str(tokenizer.decode([index], clean_up_tokenization_spaces=False))
+    if "\ufffd" in text or not text:
+        return str(raw)
+    return " " + text if str(raw).startswith("▁") and not text.startswith(" ") else text
+
+
+def plain(text: str) -> str:
+    """A token for a terminal or a search box: white space but ordinary spaces marked, hidden characters written out."""
+    cut = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return visible(cut.replace("\n", "⏎").replace("\t", "⇥"))
+
+
+def token(text: str, *, alone: bool = False) -> str:
+    """HTML of one token. `alone`: not in running text, so that its leading spaces must be seen as well."""
+    shown, rest = text[:LONGEST], len(text) - LONGEST
+    spaces_seen = alone or not shown.strip(" ")
+    pieces, end = [], 0
+    for match in re.finditer(rf"{HIDDEN.pattern}|[\n\t ]", shown):
+        pieces.append(html.escape(shown[end : match.start()]))
+        pieces.append(_mark(match.group(), spaces_seen))
+        end = match.end()
+    pieces.append(html.escape(shown[end:]))
+    if rest > 0:
+        pieces.append(f"<i class='w'>… {rest:,} more characters</i>")
+    body = "".join(pieces) or "<i class='w'>(empty)</i>"
+    return f"<bdi>{body}</bdi>" if any(unicodedata.bidirectional(c) in ("R", "AL", "AN") for c in shown) else body
+
+
+def _mark(character: str, spaces_seen: bool) -> str:
+    if character == " " and not spaces_seen:
+        return " "
+    if character in _MARKS:
+        return f"<i class='w'>{_MARKS[character]}</i>"
+    return f"<i class='u'>U+{ord(character):04X}</i>"
+
+
+def script_json(data: Any) -> str:
+    """JSON for a `<script type="application/json">`: nothing in it can end the element or start another."""
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A few significant digits; `–` for what is not known."""
+    if value is None or value != value:
+        return "–"
+    size = abs(value)
+    if value == 0:
+        return "0"
+    if size >= 1e6 or size < 1e-3:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        return f"{mantissa}e{int(exponent)}".replace("-", "−")
+    if size >= 10**digits - 0.5:
+        return f"{value:,.0f}".replace("-", "−")
+    return f"{value:.{digits}g}".replace("-", "−")
+
+
+def signed(value: float) -> str:
+    return number(value) if value <= 0 else f"+{number(value)}"
+
+
+def percent(share: float | None) -> str:
+    """A share, in percent, without the sign."""
+    return "–" if share is None or share != share else number(100 * share)
+
+
+def span(ci: tuple[float, float] | None, scale: float = 1.0) -> str:
+    """An interval in brackets; empty where there is none."""
+    return "" if ci is None else f"[{number(scale * ci[0])}, {number(scale * ci[1])}]"

@@ -1,0 +1,188 @@
+"""What a feature does to a logit difference at the last position of a prompt: by gradient, and directly.
+
+With a, b two tokens, l the logits at a span's last position P - 1, h the residual of the SAE's layer there,
+f = encode(h) and D the decoder rows, one pass over a sample of spans gives
+
+    attribution_i = f_i * (D_i . d(l_a - l_b)/dh)           through all that follows (Marks et al., 2403.19647)
+    dla_i         = f_i * (D_i . (g * (u_a - u_b))) / s     straight to the unembedding u (direct logit attribution)
+
+where g is the final norm's gain and s its scale, frozen at the clean run (for LayerNorm D_i is centred first, as the
+norm does). The attribution is linear in f_i: the effect of taking the feature away, if the model were linear between
+here and there. Direct attribution leaves out biases and a soft cap on logits. Both columns are the mean under the
+positive condition minus the mean under the negative one. What adding a feature *where it is not active* would do is a
+third question, answered to first order by attribution patching (Nanda 2023; Syed et al., 2310.10348),
+
+    patching_i = (mean_+ f_i - mean_- f_i) * mean_- (D_i . d(l_a - l_b)/dh),
+
+whose gradient is taken under the negative condition: the one that steering starts from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from torch import nn
+
+from elicit.errors import ElicitError
+from saes import activations
+from saes.discovery.conditions import Span
+from saes.sae import SAE
+
+#: Token ids (a, b), or a function that gives them for a span.
+LogitDifference = tuple[int, int] | Callable[[Span], tuple[int, int]]
+
+
+class Traced(NamedTuple):
+    """One batch of prompts, at their last positions."""
+
+    h: Float[torch.Tensor, "prompt d_model"]
+    gradient: Float[torch.Tensor, "prompt d_model"]
+    """Of l_a - l_b with respect to h."""
+    direct: Float[torch.Tensor, "prompt d_model"]
+    """What the final norm, its scale frozen, and the unembedding make of a unit of residual."""
+    difference: Float[torch.Tensor, " prompt"]
+    """l_a - l_b itself."""
+
+
+class Attributed(NamedTuple):
+    """Means over the spans of one condition."""
+
+    attribution: Float64[np.ndarray, " d_sae"]
+    dla: Float64[np.ndarray, " d_sae"]
+    slope: Float64[np.ndarray, " d_sae"]
+    """D_i . d(l_a - l_b)/dh: the logit difference per unit of activation."""
+    difference: float
+    """l_a - l_b."""
+    spans: int
+
+
+def attribute(
+    model: Any, sae: SAE, spans: Sequence[Span], difference: LogitDifference, *, batch_tokens: int
+) -> Attributed:
+    """Mean attribution and direct attribution over the last counted position of each span.
+
+    Raises:
+        ElicitError: a token that is not in the vocabulary; a model whose final norm cannot be told.
+    """
+    sums = torch.zeros(3, sae.d_sae, dtype=torch.float64)
+    total = 0.0
+    for traced in trace(model, sae.layer, spans, difference, batch_tokens=batch_tokens):
+        with torch.no_grad():
+            f = sae.encode(traced.h)
+            slope, direct = (
+                part.to(sae.device, torch.float32) @ sae.directions.T for part in (traced.gradient, traced.direct)
+            )
+            sums += torch.stack([f * slope, f * direct, slope]).sum(1).double().cpu()
+        total += float(traced.difference.double().sum())
+    attribution, dla, mean_slope = (sums / len(spans)).numpy()
+    return Attributed(attribution, dla, mean_slope, total / len(spans), len(spans))
+
+
+def trace(
+    model: Any, layer: int, spans: Sequence[Span], difference: LogitDifference, *, batch_tokens: int
+) -> Iterator[Traced]:
+    """Run prompts through the whole model, and keep what the two attributions need. Gradients stop at `layer`."""
+    hf = activations.decoder(model)
+    block, norm = activations.blocks(model)[layer], final_norm(model)
+    prompts = [span.ids[: span.stop] for span in spans]
+    pairs = torch.tensor([tokens_of(difference, span, hf.get_output_embeddings().weight.shape[0]) for span in spans])
+    for numbers, ids, real in activations.batches(prompts, batch_tokens=batch_tokens):
+        last = (real.sum(1) - 1).to(hf.device)
+        yield _trace(hf, block, norm, ids.to(hf.device), last, pairs[numbers].to(hf.device))
+
+
+def _trace(
+    hf: Any, block: nn.Module, norm: nn.Module, ids: torch.Tensor, last: torch.Tensor, pairs: torch.Tensor
+) -> Traced:
+    caught: dict[str, torch.Tensor] = {}
+    rows = torch.arange(len(ids), device=ids.device)
+
+    def leaf(module: nn.Module, args: Any, output: Any) -> Any:
+        """The layers below need no gradient: the graph starts here."""
+        h = output[0] if isinstance(output, tuple) else output
+        caught["h"] = h.detach().requires_grad_()
+        return (caught["h"], *output[1:]) if isinstance(output, tuple) else caught["h"]
+
+    def keep(module: nn.Module, args: Any) -> None:
+        caught["final"] = args[0].detach()[rows, last]
+
+    # `leaf` goes last among the block's hooks, behind edits that are in force.
+    handles = [block.register_forward_hook(leaf), norm.register_forward_pre_hook(keep)]
+    try:
+        with torch.enable_grad():
+            # Right padding is invisible to a causal model: no mask is needed. Logits at other positions are not made:
+            # over a whole batch they would be the largest tensor by far.
+            places, place = last.unique(return_inverse=True)
+            logits = hf(input_ids=ids, use_cache=False, logits_to_keep=places).logits[rows, place].float()
+            difference = (logits.gather(1, pairs[:, :1]) - logits.gather(1, pairs[:, 1:]))[:, 0]
+            (gradient,) = torch.autograd.grad(difference.sum(), caught["h"])
+    finally:
+        for handle in handles:
+            handle.remove()
+    with torch.no_grad():
+        unembedding = hf.get_output_embeddings().weight
+        slope = (unembedding[pairs[:, 0]] - unembedding[pairs[:, 1]]).float()
+        direct = _through_frozen(norm, caught["final"].float(), slope)
+    return Traced(caught["h"].detach()[rows, last], gradient[rows, last], direct, difference.detach())
+
+
+def _through_frozen(
+    norm: nn.Module, final: Float[torch.Tensor, "prompt d_model"], slope: Float[torch.Tensor, "prompt d_model"]
+) -> Float[torch.Tensor, "prompt d_model"]:
+    """The gradient of slope . norm(x) with the norm's scale held at its value for x = final."""
+    epsilon = _epsilon(norm)
+    if isinstance(norm, nn.LayerNorm):
+        scale = (final.var(-1, keepdim=True, unbiased=False) + epsilon).sqrt()
+        weighted = slope if norm.weight is None else slope * norm.weight.float()
+        return (weighted - weighted.mean(-1, keepdim=True)) / scale
+    scale = (final.pow(2).mean(-1, keepdim=True) + epsilon).sqrt()
+    # RMS norms spell their gain in several ways (w, or 1 + w): read it off a vector of ones, whose RMS is 1.
+    ones: torch.Tensor = torch.ones_like(next(norm.parameters()))
+    gain: torch.Tensor = norm(ones).float() * (1 + epsilon) ** 0.5
+    return slope * gain / scale
+
+
+def _epsilon(norm: nn.Module) -> float:
+    for name in ("variance_epsilon", "eps", "epsilon"):
+        if name in norm.__dict__:
+            return float(norm.__dict__[name])
+    raise ElicitError(f"saes.discover: the final norm {type(norm).__name__} has no epsilon that is known by name.")
+
+
+def final_norm(model: Any) -> nn.Module:
+    """The norm before the unembedding: the last norm beside the decoder layers.
+
+    Raises:
+        ElicitError: if there is none.
+    """
+    layers = activations.blocks(model)
+    parents: list[nn.Module] = list(activations.decoder(model).base_model.modules())
+    for parent in parents:
+        children = list(parent.children())
+        if any(child is layers for child in children):
+            norms = [child for child in children if "Norm" in type(child).__name__]
+            if norms:
+                return norms[-1]
+    raise ElicitError(
+        f"saes.discover: {type(activations.decoder(model)).__name__} has no norm beside its decoder layers; leave the "
+        "scorers attribution, patching and dla out."
+    )
+
+
+def tokens_of(difference: LogitDifference, span: Span, vocabulary: int) -> tuple[int, int]:
+    """The two token ids of a span's logit difference.
+
+    Raises:
+        ElicitError: unless they are two different ids of the vocabulary.
+    """
+    pair = difference(span) if callable(difference) else difference
+    if len(pair) != 2 or pair[0] == pair[1] or not all(0 <= token < vocabulary for token in pair):
+        raise ElicitError(
+            f"saes.discover: logit_difference is {tuple(pair)}; expected two different token ids (a, b) from 0 to "
+            f"{vocabulary - 1}, such as the trace-opening and the answer-opening token."
+        )
+    return int(pair[0]), int(pair[1])

@@ -1,0 +1,243 @@
+"""SAE feature steering: found on train, chosen on select, with controls that match it and evidence read right."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import elicit
+import saes
+from elicit.comparison.spec import build_task
+from elicit.errors import ElicitError
+from elicit.methods.catalog import configure
+from elicit.methods.sae_steering import SaeSteering
+from elicit.policy import Policy
+from elicit.steering import feature_edit
+from tests.methods.test_steering_methods import Watched, last_hidden
+
+SMALL = {"strengths": (1.0, 2.0, 3.0), "train_problems": 32, "select_problems": 16}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return elicit.load("cued")
+
+
+@pytest.fixture(scope="module")
+def task(model):
+    return build_task({"task": "addition"}, model.card["dialect"], where="test")
+
+
+@pytest.fixture(scope="module")
+def parent(model, task):
+    return SaeSteering(**SMALL).fit(model, task, seed=0, needs={})
+
+
+@pytest.fixture(scope="module")
+def chosen(parent):
+    """The feature that was chosen."""
+    (entry,) = parent.record["features"]
+    return saes.load(entry["sae"]).feature(entry["feature"])
+
+
+def fitted(name, model, task, arm, /, *, seed=0, **options):
+    return configure(name, options).fit(model, task, seed=seed, needs={"sae_steering": arm})
+
+
+def solved(policy, task, n=100):
+    """(accuracy, trace rate) on test problems."""
+    problems = task.problems("test", n)
+    answers = policy.answer(problems, lambda p, text: task.verify(p, text).answer, task="addition", seed=0)
+    verdicts = [task.verify(p, a.text) for p, a in zip(problems, answers, strict=True)]
+    return sum(v.correct for v in verdicts) / n, sum(v.has_trace for v in verdicts) / n
+
+
+def test_candidates_are_the_largest_differences_of_means(model, task, parent):
+    """By brute force: transformers' hidden states, SAELens's own encoder."""
+    from sae_lens import SAE as SAELensSAE
+
+    train = task.problems("train", 32)
+    for name, entries in parent.record["candidates"].items():
+        layer = entries[0]["layer"]
+        if layer == model.n_layers - 1:
+            continue  # transformers' last hidden state is the one after the final norm
+        theirs = SAELensSAE.load_from_disk(Path(saes.__file__).parent / "weights" / name, dtype="float32")
+        means = []
+        for prompts in ([p.cue_prompt for p in train], [p.prompt for p in train]):
+            h = torch.stack([last_hidden(model, prompt)[layer] for prompt in prompts])
+            with torch.no_grad():
+                means.append(theirs.encode(h).mean(0))
+        difference = means[0] - means[1]
+        order = [entry["feature"] for entry in entries]
+        assert order[0] == int(difference.argmax())
+        assert np.allclose([e["train"]["contrast"] for e in entries], difference[order], rtol=1e-3, atol=1e-2)
+        assert sorted((e["train"]["contrast"] for e in entries), reverse=True) == [
+            e["train"]["contrast"] for e in entries
+        ]
+
+
+def test_chosen_on_select_and_test_never_asked_for(model, task):
+    watched = Watched(task, [])
+    policy = SaeSteering(**{**SMALL, "strengths": (2.0,), "candidates": 1}).fit(model, watched, seed=0, needs={})
+    assert set(watched.asked) == {"train", "select"}
+    assert len(policy.record["dose_response"]) == 2  # the last layer is not tried
+    assert policy.record["chosen_on"] == {"split": "select", "n": 16, "by": "accuracy", "of": 2}
+    assert policy.record["chosen"]["accuracy"] == max(e["accuracy"] for e in policy.record["dose_response"])
+
+
+def test_what_is_added_is_the_decoder_row_at_the_strength_said(model, task, parent, chosen):
+    (edit,) = parent.steering
+    row = chosen.sae.coder.W_dec[chosen.index]
+    assert torch.allclose(edit.direction, row / row.norm(), atol=1e-6)
+    median = parent.record["residual_norms"]["medians"][edit.layer]
+    assert edit.absolute == pytest.approx(parent.record["chosen"]["strength"] * median)
+    assert (edit.mode, edit.positions) == ("add", "first")
+
+
+def test_one_feature_switches_the_organism_on_and_its_controls_do_not(model, task, parent):
+    """The published effect in miniature (He et al., 2601.08058), on test problems."""
+    assert solved(Policy(model, parent.decoding), task)[0] < 0.1
+    assert solved(parent, task)[0] >= 0.9
+    drawn = [solved(fitted("random_feature", model, task, parent, seed=seed), task)[0] for seed in range(3)]
+    assert np.mean(drawn) < 0.1
+    for name, options in (
+        ("same_vector", {"parent": "sae_steering", "positions": "first", "factor": -1.0}),
+        ("same_vector", {"parent": "sae_steering", "positions": "all"}),
+        ("random_vector", {"parent": "sae_steering"}),
+        ("covariance_vector", {}),
+        ("error_vector", {}),
+    ):
+        assert solved(fitted(name, model, task, parent, **options), task)[0] < 0.1, name
+
+
+def test_random_features_match_and_differ_by_seed(model, task, parent, chosen):
+    drawn = [fitted("random_feature", model, task, parent, seed=seed) for seed in range(4)]
+    indices = [policy.record["features"][0]["feature"] for policy in drawn]
+    assert chosen.index not in indices
+    assert len(set(indices)) > 1
+    for policy in drawn:
+        (edit,) = policy.steering
+        found = policy.record["features"][0]
+        assert edit.absolute == pytest.approx(parent.steering[0].absolute)
+        assert torch.allclose(edit.direction, chosen.sae.feature(found["feature"]).direction)
+        ratio = found["density"] / found["density_of"]
+        assert 1 / found["matched_within_factor"] - 1e-9 <= ratio <= found["matched_within_factor"] + 1e-9
+
+
+def test_the_error_vector_is_the_unexplained_part_of_the_contrast(model, task, parent, chosen):
+    train = task.problems("train", 16)
+    policy = fitted("error_vector", model, task, parent, problems=16)
+    layer = chosen.sae.layer
+    errors = []
+    for prompts in ([p.cue_prompt for p in train], [p.prompt for p in train]):
+        h = torch.stack([last_hidden(model, prompt)[layer] for prompt in prompts])
+        with torch.no_grad():
+            errors.append((h - chosen.sae.coder(h)).mean(0))
+    direction = torch.nn.functional.normalize(errors[0] - errors[1], dim=0)
+    assert torch.allclose(policy.steering[0].direction, direction, atol=1e-3)
+    assert policy.steering[0].absolute == pytest.approx(parent.steering[0].absolute)
+
+
+def test_the_twin_is_the_nearest_decoder_row_of_the_second_sae(model, task, parent, chosen):
+    policy = fitted("twin_feature", model, task, parent)
+    other = saes.load(f"{chosen.sae.name}-s1")
+    cosines = torch.nn.functional.cosine_similarity(other.directions, chosen.direction[None], dim=1)
+    (found,) = policy.record["features"]
+    assert found["feature"] == int(cosines.argmax())
+    assert found["cosine"] == pytest.approx(float(cosines.max()), abs=1e-5)
+
+
+def test_ablating_and_clamping_act_on_the_features_named(model, task, parent, chosen):
+    best = parent.record["candidates"][chosen.sae.name]
+    without = fitted("ablate_feature", model, task, parent, top=3)
+    assert [edit.feature.index for edit in without.steering] == [entry["feature"] for entry in best[:3]]
+    assert {edit.mode for edit in without.steering} == {"ablate"}
+    assert {edit.positions for edit in without.steering} == {"first"}
+    assert without.prompting.condition == "cue"
+    everywhere = fitted("ablate_feature", model, task, parent, top=1, layers="all")
+    assert [edit.layer for edit in everywhere.steering] == list(range(model.n_layers))
+    natural = fitted("clamp_feature", model, task, parent)
+    (edit,) = natural.steering
+    cued = torch.stack([last_hidden(model, p.cue_prompt)[edit.layer] for p in task.problems("train", 32)])
+    with torch.no_grad():
+        expected = float(chosen.sae.coder.encode(cued)[:, chosen.index].median() * chosen.norm)
+    assert edit.absolute == pytest.approx(expected, rel=1e-3)
+    assert natural.prompting.condition == "plain"
+
+
+def test_the_best_eight_are_enough_and_those_of_every_layer_are_needed(model, task, parent):
+    """The mode is written redundantly: one feature's removal changes nothing, that of the best of every layer much."""
+    assert solved(fitted("clamp_feature", model, task, parent, top=8), task)[0] >= 0.9
+    cued = solved(fitted("ablate_feature", model, task, parent), task)[0]
+    assert cued >= 0.9
+    without = fitted("ablate_feature", model, task, parent, top=8, layers="all")
+    assert solved(without, task)[0] <= cued - 0.4
+    others = configure("random_feature", {"parent": "x"}).fit(model, task, seed=0, needs={"x": without})
+    assert others.prompting.condition == "cue"
+    assert len({edit.feature.label for edit in (*others.steering, *without.steering)}) == 2 * len(without.steering)
+    assert solved(others, task)[0] >= 0.9
+
+
+@pytest.mark.parametrize("mode", ["clamp", "ablate"])
+def test_a_policy_that_reads_an_sae_is_saved_by_its_name_and_hash(model, task, chosen, tmp_path, mode):
+    edit = feature_edit(chosen, 1.0 if mode == "ablate" else 4.0, unit=100.0, mode=mode)
+    policy = Policy(model, steering=(edit,))
+    policy.save(tmp_path)
+    again = Policy.load(tmp_path, model)
+    assert again.sha256 == policy.sha256
+    problems = task.problems("select", 4)
+    reads = [p.answer(problems, lambda p, text: text, task="x", seed=0) for p in (policy, again)]
+    assert reads[0] == reads[1]
+    meaning = json.loads((tmp_path / "steering.json").read_text())
+    meaning[0]["feature"]["sha256"] = "0" * 64
+    (tmp_path / "steering.json").write_text(json.dumps(meaning))
+    with pytest.raises(ElicitError, match="reads SAE 'cued/L1' of hash 000000000000, but the one of that name now has"):
+        Policy.load(tmp_path, model)
+
+
+def test_several_features_share_the_strength_and_decay_is_a_position(model, task):
+    policy = SaeSteering(together=(2,), positions=("decay:4",), strengths=(3.0,), train_problems=16, select_problems=8)
+    fit = policy.fit(model, task, seed=0, needs={})
+    assert [edit.strength for edit in fit.steering] == [1.5, 1.5]
+    assert {edit.positions for edit in fit.steering} == {"decay:4"}
+    assert len({edit.layer for edit in fit.steering}) == 1
+    assert fit.record["chosen"]["strength"] == 3.0
+
+
+def test_scorers_agree_on_the_organism(model, task):
+    found = set()
+    for scorer in ("contrast", "auroc", "attribution"):
+        config = SaeSteering(scorer=scorer, layers=(1,), candidates=3, strengths=(3.0,), select_problems=16)
+        policy = config.fit(model, task, seed=0, needs={})
+        assert policy.record["chosen"]["accuracy"] >= 0.9, scorer
+        found.add(policy.record["features"][0]["sae"])
+    assert found == {"cued/L1"}
+
+
+def test_bad_input_is_said(model, task, parent):
+    with pytest.raises(ElicitError, match=r"no SAE comes with the lab for cued-s1\. Type: elicit sae train cued-s1"):
+        SaeSteering().fit(elicit.load("cued-s1"), task, seed=0, needs={})
+    with pytest.raises(ElicitError, match=r"no SAE for layer 7 of cued; there are SAEs for layers \[0, 1, 2\]"):
+        SaeSteering(layers=(7,)).fit(model, task, seed=0, needs={})
+    with pytest.raises(ElicitError, match="both read layer 1"):
+        SaeSteering(saes=("cued/L1", "cued/L1-s1")).fit(model, task, seed=0, needs={})
+    with pytest.raises(ElicitError, match="serial"):
+        SaeSteering(saes=("serial/L1",)).fit(model, task, seed=0, needs={})
+    with pytest.raises(ElicitError, match="`positive` belongs to contrast: templates"):
+        SaeSteering(contrast="templates")
+    with pytest.raises(ElicitError, match="together is 0"):
+        SaeSteering(together=(0,))
+    plain = Policy(model, parent.decoding)
+    with pytest.raises(ElicitError, match=r"boosts no SAE feature\. Name an arm of sae_steering"):
+        fitted("random_feature", model, task, plain)
+    with pytest.raises(ElicitError, match="top is 99, but 'sae_steering' kept"):
+        fitted("ablate_feature", model, task, parent, top=99)
+    changed = json.loads(json.dumps(dict(parent.record)))
+    changed["features"][0]["sae_sha256"] = "0" * 64
+    with pytest.raises(ElicitError, match="is not the one 'sae_steering' was fitted with any more"):
+        fitted("clamp_feature", model, task, dataclasses.replace(parent, record=changed))
