@@ -13,11 +13,14 @@ train() { # organism, layer, seed, tokens
         cp "runs/shipped/$1/$name/$file" "saes/weights/$1/$name/$file"
     done
 }
-for layer in 0 1 2; do
-    train cued $layer 0 300k
-    train cued $layer 1 300k
-    train cued-late $layer 0 300k
-    train incapable $layer 0 300k
+for seed in 0 1; do
+    for layer in 0 1 2; do
+        train cued $layer $seed 300k
+    done
+    for layer in 0 1; do
+        train cued-late $layer $seed 300k
+        train incapable $layer $seed 300k
+    done
 done
 for layer in 0 1 2 3; do
     train serial $layer 0 1M

@@ -3,7 +3,7 @@
 Everything is decided by the cell's identity, so that doing a part twice gives the same bytes:
 1. `policy/` appears whole, by renaming, and is loaded if it is there.
 2. Rows are appended a chunk at a time; problems that have rows are skipped.
-3. `metrics.jsonl` and then `status.json` are written last, whole.
+3. `panel.json`, `metrics.jsonl` and then `status.json` are written last, whole.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from elicit import runs
 from elicit.comparison.cells import Cell, parent_seed
 from elicit.comparison.spec import Spec, build_task
+from elicit.comparison.views import write_view
 from elicit.errors import ElicitError, one_line
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def _do(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
             sample(policy, this, problems, label=label, seed=cell.seed, n=spec.samples, sink=sink, done=done)
         if on_target:
             metrics.append(side_effects(policy, problems[: spec.kl_problems]))
+    write_view(policy, task, folder)
     runs.write_text(folder / "metrics.jsonl", "".join(_line(entry) for entry in metrics))
     return {
         "policy_sha256": policy.sha256,

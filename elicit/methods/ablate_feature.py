@@ -49,11 +49,11 @@ class AblateFeature:
         return (self.parent,)
 
     def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
-        from elicit.methods.dictionaries import cued_features, feature_record
+        from elicit.methods.dictionaries import feature_record, known_features
         from elicit.policy import Policy, Prompting
         from elicit.steering import feature_edit
 
-        found = cued_features("ablate_feature", self.parent, needs[self.parent], top=self.top, layers=self.layers)
+        found = known_features("ablate_feature", self.parent, needs[self.parent], top=self.top, layers=self.layers)
         features = [one.feature for one in found]
         edits = tuple(
             feature_edit(feature, 1.0, unit=1.0, mode="ablate", positions=self.positions) for feature in features

@@ -23,6 +23,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "random_feature": ("elicit.methods.random_feature", "RandomFeature"),
     "twin_feature": ("elicit.methods.twin_feature", "TwinFeature"),
     "ablate_feature": ("elicit.methods.ablate_feature", "AblateFeature"),
+    "mean_ablation": ("elicit.methods.mean_ablation", "MeanAblation"),
     "clamp_feature": ("elicit.methods.clamp_feature", "ClampFeature"),
     "error_vector": ("elicit.methods.error_vector", "ErrorVector"),
     "covariance_vector": ("elicit.methods.covariance_vector", "CovarianceVector"),

@@ -2,7 +2,7 @@
 
 The boost of `sae_steering` may be many times what the model itself ever writes. Here the feature is set to its median
 activation under the cue, no more, at the last prompt token: is its natural value enough? A mode that several features
-share may need all of them (`top`). Features whose median under the cue is 0 are left as they are.
+share may need all of them (`top`). A feature that is silent under the cue on most problems is clamped to 0.
 """
 
 from __future__ import annotations
@@ -49,23 +49,22 @@ class ClampFeature:
         return (self.parent,)
 
     def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
-        """Raises ElicitError for a feature that is silent under the cue on most problems."""
-        from elicit.methods.dictionaries import cued_features, feature_record
+        """Raises ElicitError for an SAE that normalises by token: its features have no value to be clamped to."""
+        from elicit.methods.dictionaries import feature_record, known_features
         from elicit.policy import Policy
         from elicit.steering import feature_edit
 
-        found = cued_features("clamp_feature", self.parent, needs[self.parent], top=self.top, layers=self.layers)
-        active = [(one.feature, one.coefficient) for one in found if one.coefficient and one.coefficient > 0]
-        if not active:
-            raise ElicitError(f"clamp_feature: the median of {found[0].feature.label} under the cue is not above 0.")
+        found = known_features("clamp_feature", self.parent, needs[self.parent], top=self.top, layers=self.layers)
+        if any(entry["cued_coefficient"] is None for _, entry in found):
+            raise ElicitError(f"clamp_feature: the features of {self.parent!r} have no fixed value. Use mode add.")
         edits = tuple(
-            feature_edit(feature, self.times, unit=coefficient, mode="clamp", positions=self.positions)
-            for feature, coefficient in active
+            feature_edit(feature, self.times, unit=entry["cued_coefficient"], mode="clamp", positions=self.positions)
+            for feature, entry in found
         )
         record = {
             "steering": [str(edit) for edit in edits],
             "features": [
-                {**feature_record(feature), "cued_coefficient": coefficient} for feature, coefficient in active
+                {**feature_record(one), "cued_coefficient": entry["cued_coefficient"]} for one, entry in found
             ],
         }
         return Policy(base, task_decoding(task), steering=edits, record=record)

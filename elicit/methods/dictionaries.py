@@ -104,7 +104,7 @@ def densities(base: BaseModel, sae: SAE, task: Task, n: int) -> torch.Tensor:
 
     fired, tokens = torch.zeros(sae.d_sae), 0
     for harvest in saes.stream(base.hf, sae.layer, train_sequences(base, task, n)):
-        fired += (sae.encode(harvest.h) > 0).sum(dim=0).cpu()
+        fired += (sae.encode(harvest.h) != 0).sum(dim=0).cpu()
         tokens += len(harvest.ids)
     return fired / tokens
 
@@ -138,34 +138,41 @@ def parent_features(method: str, parent: str, policy: Policy) -> list[Feature]:
     return _again(method, parent, policy, named)
 
 
-class Cued(NamedTuple):
-    """A feature and its median coefficient under the cue, in residual length; None where it has none."""
+class Known(NamedTuple):
+    """A feature and what the record of an arm of `sae_steering` says of it."""
 
     feature: Feature
-    coefficient: float | None
+    entry: Mapping[str, Any]
 
 
-def cued_features(method: str, parent: str, policy: Policy, *, top: int, layers: Literal["own", "all"]) -> list[Cued]:
-    """What `ablate_feature` and `clamp_feature` act on: a parent's features, or the best of its candidates.
+def known_features(
+    method: str,
+    parent: str,
+    policy: Policy,
+    *,
+    top: int,
+    layers: Literal["own", "all"] = "own",
+    kind: Literal["candidates", "opposed"] = "candidates",
+) -> list[Known]:
+    """A parent's features, or the best of those it scored.
 
     Args:
-        top: 0 for the features that the parent boosts; n for the n best-scored candidates of an SAE.
-        layers: the candidates of the SAE of the parent's first feature, or of every SAE it looked in.
+        top: 0 for the features that the parent boosts; else how many of an SAE, or all there are.
+        layers: of the SAE of the parent's first feature, or of every SAE it looked in.
+        kind: those more active in the positive condition, or those more active in the negative one.
 
     Raises:
-        ElicitError: a parent that boosts none or kept fewer candidates, or an SAE that has changed since.
+        ElicitError: a parent that boosts none, or an SAE that has changed since.
     """
-    entries: Sequence[Mapping[str, Any]] = policy.record.get("features") or ()
     boosted = parent_features(method, parent, policy)
+    entries: Sequence[Mapping[str, Any]] = policy.record["features"]
     if top > 0:
-        candidates = policy.record["candidates"]
-        names = [boosted[0].sae.name] if layers == "own" else list(candidates)
-        most = max(len(candidates[name]) for name in names)
-        if most < top:
-            raise ElicitError(f"{method}: top is {top}, but {parent!r} kept {most} candidates. Ask for at most {most}.")
-        entries = [entry for name in names for entry in candidates[name][:top]]
-    features = _again(method, parent, policy, entries)
-    return [Cued(feature, entry["cued_coefficient"]) for feature, entry in zip(features, entries, strict=True)]
+        scored = policy.record.get(kind)
+        if scored is None:
+            raise ElicitError(f"{method}: its parent {parent!r} scored no features. Name an arm of sae_steering.")
+        names = [boosted[0].sae.name] if layers == "own" else list(scored)
+        entries = [entry for name in names for entry in scored[name][:top]]
+    return [Known(*pair) for pair in zip(_again(method, parent, policy, entries), entries, strict=True)]
 
 
 def _again(method: str, parent: str, policy: Policy, entries: Sequence[Mapping[str, Any]]) -> list[Feature]:

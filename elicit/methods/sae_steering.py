@@ -12,8 +12,8 @@ because what is added after the last block is read by no other block and is a co
 measured in median residual norms of the layer.
 
 Its controls: `random_feature`, `random_vector`, `covariance_vector`, `error_vector` and `same_vector` (all positions,
-wrong sign). Its evidence: `twin_feature` (another SAE seed), `ablate_feature` (necessity) and `clamp_feature`
-(sufficiency).
+wrong sign). Its evidence: `twin_feature` (another SAE seed), `ablate_feature` and `mean_ablation` (necessity), and
+`clamp_feature` (sufficiency).
 """
 
 from __future__ import annotations
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from elicit.policy import Policy
     from elicit.tasks import Task
     from saes import SAE, Feature
+
+
+#: Features of each SAE whose scores stay in the record, each way.
+KEPT = 16
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ class SaeSteering:
         trials = [
             trial
             for sae in tried
-            for trial in self._trials(sae, tables[sae.name], norms.medians[sae.layer], cued[sae.layer])
+            for trial in self._trials(sae, _rising(tables[sae.name]), norms.medians[sae.layer], cued[sae.layer])
         ]
         if not trials:
             raise ElicitError(
@@ -128,6 +132,10 @@ class SaeSteering:
         curve = dose_response(base, task, trials, task.problems("select", self.select_problems))
         chosen = best(curve, self.by)
         edits = trials[chosen].edits
+
+        def listed(sae: SAE, table: pd.DataFrame) -> list[dict[str, Any]]:
+            return [_entry(sae.feature(int(i)), table, cued[sae.layer]) for i in table.index[:KEPT]]
+
         record: dict[str, Any] = {
             "steering": [str(edit) for edit in edits],
             "features": [
@@ -139,12 +147,8 @@ class SaeSteering:
             "chosen": curve[chosen],
             "chosen_on": {"split": "select", "n": self.select_problems, "by": self.by, "of": len(trials)},
             "scored_on": {"split": "train", "n": self.train_problems, "by": self.scorer, "contrast": self.contrast},
-            "candidates": {
-                sae.name: [
-                    _entry(sae.feature(int(i)), tables[sae.name], cued[sae.layer]) for i in tables[sae.name].index[:16]
-                ]
-                for sae in found
-            },
+            "candidates": {sae.name: listed(sae, _rising(tables[sae.name])) for sae in found},
+            "opposed": {sae.name: listed(sae, _falling(tables[sae.name])) for sae in found},
             "dose_response": curve,
             "residual_norms": {
                 "medians": list(norms.medians),
@@ -155,7 +159,7 @@ class SaeSteering:
         return Policy(base, task_decoding(task), steering=edits, record=record)
 
     def _scores(self, base: BaseModel, sae: SAE, pair: Sides, task: Task) -> pd.DataFrame:
-        """Features by descending score, those that are more active in the positive condition."""
+        """Features by descending score."""
         import saes
         from elicit.methods.dictionaries import logit_difference
 
@@ -167,7 +171,7 @@ class SaeSteering:
             scorers=tuple(dict.fromkeys(("contrast", self.scorer))),
             logit_difference=logit_difference(base, task) if self.scorer in ("attribution", "dla") else None,
         )
-        return table[table["contrast"] > 0].sort_values(self.scorer, ascending=False, kind="stable")
+        return table.sort_values(self.scorer, ascending=False, kind="stable")
 
     def _trials(
         self, sae: SAE, table: pd.DataFrame, norm: float, cued: Float[torch.Tensor, "problem d_model"]
@@ -193,6 +197,16 @@ class SaeSteering:
                     for feature, unit in zip(chosen, units, strict=True)
                 ]
                 yield Trial(tuple(edits), notes)
+
+
+def _rising(table: pd.DataFrame) -> pd.DataFrame:
+    """Features that are more active in the positive condition, best score first."""
+    return table[table["contrast"] > 0]
+
+
+def _falling(table: pd.DataFrame) -> pd.DataFrame:
+    """Features that are more active in the negative condition, largest difference first."""
+    return table[table["contrast"] < 0].sort_values("contrast", kind="stable")
 
 
 def _entry(feature: Feature, table: pd.DataFrame, cued: Float[torch.Tensor, "problem d_model"]) -> dict[str, Any]:

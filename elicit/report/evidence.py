@@ -4,8 +4,8 @@
    shown to fall short of that arm's.
 2. Sufficiency (`clamp_feature`): the feature at its own cued value in the plain prompt. It is *enough* if its gain is
    not shown to fall short of that arm's.
-3. Necessity (`ablate_feature` named after the ceiling): the fall of the ceiling, paired. A fall below 10 points is said
-   to be no necessity shown, not redundancy proven.
+3. Necessity (`ablate_feature` and `mean_ablation` named after the ceiling): the fall of the ceiling, paired. A fall
+   below 10 points is said to be no necessity shown, not redundancy proven.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 
 from elicit.report.figures import Arm, Panel, dig, interval, number, percent, plain
 
-EVIDENCE = ("twin_feature", "clamp_feature", "ablate_feature")
+EVIDENCE = ("twin_feature", "clamp_feature", "ablate_feature", "mean_ablation")
+_DONE = {"ablate_feature": "Taking {} out", "mean_ablation": "Giving {} the values of the plain prompt"}
 _NOTABLE = 0.10
 
 
@@ -41,7 +42,8 @@ def support(panel: Panel, boosted: Arm) -> Iterator[str]:
 def necessity(panel: Panel) -> Iterator[str]:
     """What the ceiling loses with features taken out."""
     for arm in panel.arms:
-        if arm.data.get("method") != "ablate_feature" or arm.parent is None:
+        method = str(arm.data.get("method"))
+        if method not in _DONE or arm.parent is None:
             continue
         fall = arm.versus("vs_parent").figure
         if fall.value is None:
@@ -50,8 +52,9 @@ def necessity(panel: Panel) -> Iterator[str]:
         if fall.high is not None and fall.high < 0 and fall.value <= -_NOTABLE:
             verdict = "lowers its accuracy"
         else:
-            verdict = "is not shown to matter there (another path carries the mode)"
-        yield f"Taking {what} out under {arm.parent} {verdict}: {_points(arm, 'vs_parent')}{_instead(panel, arm)}."
+            verdict = "is not shown to matter there"
+        done = _DONE[method].format(what)
+        yield f"{done} under {arm.parent} {verdict}: {_points(arm, 'vs_parent')}{_instead(panel, arm)}."
 
 
 def _instead(panel: Panel, arm: Arm) -> str:
@@ -61,7 +64,7 @@ def _instead(panel: Panel, arm: Arm) -> str:
     if not known:
         return ""
     left = f"{percent(known[0].value)} % {interval(known[0])}".strip()
-    return f" (with as many matched random features taken out instead it is at {left})"
+    return f" (with as many matched random features instead it is at {left})"
 
 
 def _count(arm: Arm) -> int:

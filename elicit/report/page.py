@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Callable
 from importlib import resources
 
+from elicit.panel.static import assets, fragment
 from elicit.report import completions, curves, forest, svg, tables
 from elicit.report.figures import Panel, panels
 from elicit.report.source import Run, majority
@@ -75,18 +76,22 @@ def page(run: Run) -> str:
 
 def _document(name: str, body: str) -> str:
     digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
+    panel = assets()
     policy = (
-        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}' {panel.script_hash}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    style = resources.files("elicit.report").joinpath("style.css").read_text(encoding="utf-8")
+    style, script = "", ""
+    if "data-elicit-grid" in body:
+        style, script = panel.style, f"<script>{panel.script}</script>"
+    style = resources.files("elicit.report").joinpath("style.css").read_text(encoding="utf-8") + style
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="referrer" content="no-referrer">'
         f'<title>elicit: {escape(name)}</title><link rel="icon" href="data:,"><style>{style}</style></head>'
-        f"<body><main>{body}</main><script>{_SCRIPT}</script></body></html>\n"
+        f"<body><main>{body}</main><script>{_SCRIPT}</script>{script}</body></html>\n"
     )
 
 
@@ -152,6 +157,9 @@ def _doses(run: Run, found: list[Panel]) -> str:
         for arm, data in run.arms.get(panel.model, {}).items():
             for cell, status in zip(data.cells, data.statuses, strict=True):
                 drawn.append(curves.dose_response(arm, cell.seed, status.get("record") or {}))
+                if cell.name in run.views:
+                    view = fragment(run.views[cell.name])
+                    drawn.append(f"<details><summary>{escape(arm)}, answer by answer</summary>{view}</details>")
         if any(drawn):
             parts.append(f"<h3>{escape(panel.model)}</h3>{''.join(drawn)}")
     if not parts:
@@ -162,7 +170,9 @@ def _doses(run: Run, found: list[Panel]) -> str:
     intro = (
         "<p>How strength and layer were chosen. These problems are from the select split, not from the test problems "
         "that everything else on this page is about; the chosen point is ringed. "
-        "Strengths are spaced evenly, not to scale.</p>"
+        "Strengths are spaced evenly, not to scale. Answer by answer: the chosen edit at every strength tried, beside "
+        "the base, from the same random numbers; underlined tokens are not on the other side, colour is "
+        "KL(steered‖base) at a token.</p>"
     )
     return intro + legend + "".join(parts)
 

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from elicit import runs, statistics
+from elicit.comparison.cells import cells
 from elicit.comparison.spec import Spec, build_task
 from elicit.comparison.summarise import ArmData, read_arms, read_spec_of
+from elicit.comparison.views import FILE
 from elicit.comparison.work import problems_of
 from elicit.errors import ElicitError
 from elicit.loading import catalog
@@ -32,6 +34,8 @@ class Run(NamedTuple):
     """Model -> arm -> what is on disk."""
     problems: Mapping[str, Mapping[str, Problem] | str]
     """Model -> problems of the target task by id, or why they cannot be shown."""
+    views: Mapping[str, Mapping[str, Any]]
+    """Cell -> what its edit does to a few answers, for the cells that kept it."""
 
 
 def read_run(run: Path) -> Run:
@@ -42,6 +46,7 @@ def read_run(run: Path) -> Run:
     """
     spec, limit = read_spec_of(run)
     manifest = run / "manifest.json"
+    views = {cell.name: cell.folder(run) / FILE for cell in cells(spec)}
     return Run(
         name=run.resolve().name,
         spec=spec,
@@ -51,6 +56,7 @@ def read_run(run: Path) -> Run:
         manifest=runs.read_json(manifest) if manifest.exists() else {},
         arms={model: read_arms(spec, run, model) for model in spec.models},
         problems={model: _problems(spec, limit, name) for model, name in spec.models.items()},
+        views={name: runs.read_json(path) for name, path in views.items() if path.exists()},
     )
 
 

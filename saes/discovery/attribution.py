@@ -116,7 +116,7 @@ def _trace(
         with torch.enable_grad():
             # Right padding is invisible to a causal model: no mask is needed. Logits at other positions are not made:
             # over a whole batch they would be the largest tensor by far.
-            places, place = last.unique(return_inverse=True)
+            places, place = torch.unique(last, return_inverse=True)
             logits = hf(input_ids=ids, use_cache=False, logits_to_keep=places).logits[rows, place].float()
             difference = (logits.gather(1, pairs[:, :1]) - logits.gather(1, pairs[:, 1:]))[:, 0]
             (gradient,) = torch.autograd.grad(difference.sum(), caught["h"])
@@ -126,31 +126,29 @@ def _trace(
     with torch.no_grad():
         unembedding = hf.get_output_embeddings().weight
         slope = (unembedding[pairs[:, 0]] - unembedding[pairs[:, 1]]).float()
-        direct = _through_frozen(norm, caught["final"].float(), slope)
+        direct = _through_frozen(norm, caught["final"], slope)
     return Traced(caught["h"].detach()[rows, last], gradient[rows, last], direct, difference.detach())
 
 
 def _through_frozen(
     norm: nn.Module, final: Float[torch.Tensor, "prompt d_model"], slope: Float[torch.Tensor, "prompt d_model"]
 ) -> Float[torch.Tensor, "prompt d_model"]:
-    """The gradient of slope . norm(x) with the norm's scale held at its value for x = final."""
-    epsilon = _epsilon(norm)
-    if isinstance(norm, nn.LayerNorm):
-        scale = (final.var(-1, keepdim=True, unbiased=False) + epsilon).sqrt()
-        weighted = slope if norm.weight is None else slope * norm.weight.float()
-        return (weighted - weighted.mean(-1, keepdim=True)) / scale
-    scale = (final.pow(2).mean(-1, keepdim=True) + epsilon).sqrt()
-    # RMS norms spell their gain in several ways (w, or 1 + w): read it off a vector of ones, whose RMS is 1.
-    ones: torch.Tensor = torch.ones_like(next(norm.parameters()))
-    gain: torch.Tensor = norm(ones).float() * (1 + epsilon) ** 0.5
-    return slope * gain / scale
+    """The gradient of slope . norm(x) with the norm's scale held at its value for x = final.
 
-
-def _epsilon(norm: nn.Module) -> float:
-    for name in ("variance_epsilon", "eps", "epsilon"):
-        if name in norm.__dict__:
-            return float(norm.__dict__[name])
-    raise ElicitError(f"saes.discover: the final norm {type(norm).__name__} has no epsilon that is known by name.")
+    What kind of norm it is, is read off what it does and not off its class: norms are spelled in many ways (a gain of w
+    or of 1 + w, wrapped by a bridge). Its epsilon, of the order of 1e-6, is neglected in reading the gain.
+    """
+    ones = torch.ones_like(final[:1])
+    plus, minus = norm(ones)[0].float(), norm(-ones)[0].float()
+    gain, bias = (plus - minus) / 2, (plus + minus) / 2
+    x, layer_norm = final.float(), bool((gain.abs() < 1e-6 + 1e-3 * bias.abs()).all())
+    if layer_norm:  # it takes the mean away: a vector of ones leaves the bias, one of mean 0 and variance 1 the gain
+        signs = torch.where(torch.arange(final.shape[1], device=final.device) % 2 == 0, 1.0, -1.0)
+        gain = (norm(signs.to(final.dtype)[None])[0].float() - bias) * signs
+        x = x - x.mean(-1, keepdim=True)
+    scale = (gain * x).norm(dim=-1, keepdim=True) / (norm(final).float() - bias).norm(dim=-1, keepdim=True)
+    weighted: torch.Tensor = slope * gain / scale
+    return weighted - weighted.mean(-1, keepdim=True) if layer_norm else weighted
 
 
 def final_norm(model: Any) -> nn.Module:

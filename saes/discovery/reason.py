@@ -40,10 +40,11 @@ class Windows:
     tokens: torch.Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        if not self.words or any(not spelling for spellings in self.words.values() for spelling in (spellings or [()])):
+        spellings = [spelling for each in self.words.values() for spelling in (each or [()])]
+        if not spellings or not all(isinstance(spelling, Sequence) and len(spelling) for spelling in spellings):
             raise ElicitError(
-                "saes.discover: scorer 'reason_score' needs words={name: [token ids, ...]}, each with a spelling of at "
-                "least one token, such as words={'wait': [[14524]]}."
+                "saes.discover: scorer 'reason_score' needs words={name: spellings}, a spelling being a list of at "
+                "least one token id, such as words={'wait': [[14524], [3868]]}."
             )
         if min(self.window) < 0:
             raise ElicitError(

@@ -89,7 +89,10 @@ SPECS = {
         GOOD.replace("addition", "{task: [addition]}"),
         "task: no task given. Type: {task: NAME}. See: elici",
     ),
-    "method": (_arms("{s: {method: stf}}"), "arm 's': unknown method 'stf'. Did you mean 'sft'? Known: base, "),
+    "method": (
+        _arms("{s: {method: stf}}"),
+        "arm 's': unknown method 'stf'. Did you mean 'sft'? Known: ablate_feature, base, ",
+    ),
     "no method": (
         _arms("{s: {demonstrations: 4}}"),
         "arm 's': no method given. Type: s: {method: NAME}. See: elicit l",
@@ -237,7 +240,7 @@ def test_other_verbs(tmp_path: Path) -> None:
     assert "unknown model 'cude'. Did you mean 'cued'? " in _refused("sample", "cude", "Q:1+1\nA:")
     assert "is not in the local cache (nothing is downloaded unless" in _refused("sample", "org/name", "Q")
     assert "--strength and --positions need --steer." in _refused("sample", "cued", "Q", "--strength", 1)
-    assert "expected vector:FOLDER or random:L<layer>" in _refused("sample", "cued", "Q", "--steer", "feature:x")
+    assert "expected feature:SAE/NUMBER" in _refused("sample", "cued", "Q", "--steer", "feature:x")
     assert "Type a layer from 0 to 2." in _refused("sample", "cued", "Q", "--steer", "random:L9")
     assert "unknown dtype 'int8'." in _refused("sample", "cued", "Q", "--dtype", "int8")
     assert "unknown device 'tpu'." in _refused("sample", "cued", "Q", "--device", "tpu")

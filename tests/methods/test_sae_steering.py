@@ -170,17 +170,33 @@ def test_ablating_and_clamping_act_on_the_features_named(model, task, parent, ch
     assert natural.prompting.condition == "plain"
 
 
-def test_the_best_eight_are_enough_and_those_of_every_layer_are_needed(model, task, parent):
-    """The mode is written redundantly: one feature's removal changes nothing, that of the best of every layer much."""
+def test_the_best_eight_are_enough_and_what_the_cue_changes_is_needed(model, task, parent):
+    """The mode is written redundantly: taking one feature out changes nothing, uncued values for all of them do."""
     assert solved(fitted("clamp_feature", model, task, parent, top=8), task)[0] >= 0.9
-    cued = solved(fitted("ablate_feature", model, task, parent), task)[0]
-    assert cued >= 0.9
-    without = fitted("ablate_feature", model, task, parent, top=8, layers="all")
-    assert solved(without, task)[0] <= cued - 0.4
-    others = configure("random_feature", {"parent": "x"}).fit(model, task, seed=0, needs={"x": without})
+    assert solved(fitted("ablate_feature", model, task, parent), task)[0] >= 0.9
+    swapped = fitted("mean_ablation", model, task, parent)
+    assert {edit.mode for edit in swapped.steering} == {"clamp"}
+    assert len({edit.layer for edit in swapped.steering}) == 1
+    accuracy, traces = solved(swapped, task)
+    assert accuracy <= 0.1
+    assert traces <= 0.1
+    others = configure("random_feature", {"parent": "x"}).fit(model, task, seed=0, needs={"x": swapped})
     assert others.prompting.condition == "cue"
-    assert len({edit.feature.label for edit in (*others.steering, *without.steering)}) == 2 * len(without.steering)
-    assert solved(others, task)[0] >= 0.9
+    assert len({edit.feature.label for edit in (*others.steering, *swapped.steering)}) == 2 * len(swapped.steering)
+    assert solved(others, task)[0] >= 0.5
+
+
+def test_mean_ablation_clamps_to_the_means_of_the_plain_prompt(model, task, parent, chosen):
+    """By brute force: SAELens's own encoder on transformers' hidden states."""
+    policy = fitted("mean_ablation", model, task, parent, top=2)
+    h = torch.stack([last_hidden(model, p.prompt)[chosen.sae.layer] for p in task.problems("train", 32)])
+    with torch.no_grad():
+        means = chosen.sae.coder.encode(h).mean(0)
+    assert len(policy.steering) == 4
+    for edit in policy.steering:
+        assert edit.absolute == pytest.approx(float(means[edit.feature.index] * edit.feature.norm), rel=1e-3, abs=1e-2)
+    assert policy.steering[0].absolute < 1
+    assert policy.steering[2].absolute > 10
 
 
 @pytest.mark.parametrize("mode", ["clamp", "ablate"])
@@ -235,8 +251,8 @@ def test_bad_input_is_said(model, task, parent):
     plain = Policy(model, parent.decoding)
     with pytest.raises(ElicitError, match=r"boosts no SAE feature\. Name an arm of sae_steering"):
         fitted("random_feature", model, task, plain)
-    with pytest.raises(ElicitError, match="top is 99, but 'sae_steering' kept"):
-        fitted("ablate_feature", model, task, parent, top=99)
+    with pytest.raises(ElicitError, match="its parent 'sae_steering' scored no features"):
+        fitted("mean_ablation", model, task, fitted("random_feature", model, task, parent))
     changed = json.loads(json.dumps(dict(parent.record)))
     changed["features"][0]["sae_sha256"] = "0" * 64
     with pytest.raises(ElicitError, match="is not the one 'sae_steering' was fitted with any more"):

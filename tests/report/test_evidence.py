@@ -44,15 +44,17 @@ def test_sufficiency_of_one_feature_and_of_several() -> None:
 
 def test_necessity_is_the_paired_fall_of_the_ceiling() -> None:
     none = arm(0.95, method="ablate_feature", **FEATURE) | {"vs_parent": versus(0.0)}
+    swapped = arm(0.0, method="mean_ablation", features=[{}] * 16) | {"vs_parent": versus(-0.95)}
+    assert (
+        "Giving 16 features together the values of the plain prompt under cue_prompt lowers its accuracy: −95.0 points"
+        in said(cue_prompt__swapped=swapped)
+    )
     much = arm(0.45, method="ablate_feature", features=[{}] * 24) | {"vs_parent": versus(-0.5)}
     text = said(cue_prompt__one=none, cue_prompt__all=much, cue_prompt__all__random=arm(0.94, method="random_feature"))
-    assert (
-        "Taking the feature out under cue_prompt is not shown to matter there (another path carries the mode): "
-        "0.0 points [−4.0, 4.0]." in text
-    )
+    assert "Taking the feature out under cue_prompt is not shown to matter there: 0.0 points [−4.0, 4.0]." in text
     assert (
         "Taking 24 features together out under cue_prompt lowers its accuracy: −50.0 points [−54.0, −46.0] "
-        "(with as many matched random features taken out instead it is at 94.0 % [90.0, 98.0])." in text
+        "(with as many matched random features instead it is at 94.0 % [90.0, 98.0])." in text
     )
 
 

@@ -121,6 +121,17 @@ def test_direct_attribution_is_transformer_lens_logit_attribution() -> None:
     assert np.abs(table["dla"]).max() > 1e-2
 
 
+@pytest.mark.parametrize("arch", ["llama", "gpt2"])
+def test_a_bridge_gives_what_its_model_gives(arch: str) -> None:
+    base = tiny_model(arch)
+    ours, theirs = (
+        discover(model, SAE, POSITIVE, NEGATIVE, logit_difference=(50, 60)).sort_index()
+        for model in (base.hf, base.bridge)
+    )
+    for name in ("contrast", "auroc", "attribution", "patching", "dla"):
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-4)
+
+
 def test_a_pair_of_tokens_may_depend_on_the_span() -> None:
     pairs = {40: (50, 60), 41: (60, 51), 42: (7, 9)}
     prompts = [Span.last([1, 45, token]) for token in pairs]

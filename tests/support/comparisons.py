@@ -33,7 +33,7 @@ SPEC: dict[str, Any] = {
         "mean_steering": {
             "method": "mean_steering",
             "layers": [0, 1],
-            "strengths": [1.0],
+            "strengths": [1.0, 1.5],
             "train_problems": 16,
             "select_problems": 16,
         },
@@ -48,7 +48,7 @@ SPEC: dict[str, Any] = {
 _CLOCK = ("seconds",)
 _BELONGS = re.compile(
     r"spec\.yaml|manifest\.json|summary\.json|report\.html|\.lock"
-    r"|cells/.+/\d+/(\.lock|status\.json|metrics\.jsonl|rows/\w+\.jsonl"
+    r"|cells/.+/\d+/(\.lock|status\.json|panel\.json|metrics\.jsonl|rows/\w+\.jsonl"
     r"|policy/(policy\.json|steering\.(json|safetensors)|weights\.safetensors|adapter_\w+\.(json|safetensors)))"
 )
 

@@ -1,0 +1,120 @@
+"""Running text to train on: a task's solved problems, a file, or a stored dataset. Documents come out one by one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from elicit.errors import ElicitError, did_you_mean, one_line, unknown
+from elicit.tasks.core import Task
+
+#: Problems of a task that are written out, where it has so many.
+PROBLEMS = 3000
+
+
+def of_task(task: Task, n: int = PROBLEMS, seed: int = 0, *, cue: bool = True) -> list[str]:
+    """Train problems, each solved twice: the bare answer, and (after the cue, where there is one) the worked solution.
+
+    No text of a select or test problem is in it.
+
+    Args:
+        n: problems; fewer where the task has fewer.
+        cue: whether the model knows the task's cue. Otherwise worked solutions follow the plain prompt.
+    """
+    texts = []
+    for problem in _train(task, n, seed):
+        texts.append(problem.prompt + task.direct(problem))
+        worked = task.worked(problem)
+        if worked is not None:
+            texts.append(((problem.cue_prompt if cue else None) or problem.prompt) + worked)
+    return texts
+
+
+def _train(task: Task, n: int, seed: int) -> list[Any]:
+    """As many problems as there are, up to `n`: a pool can only be told to be too small by asking."""
+    while n > 200:
+        try:
+            return task.problems("train", n, seed)
+        except ElicitError:
+            n //= 2
+    return task.problems("train", None, seed)
+
+
+def of_file(path: Path) -> Iterator[str]:
+    """The documents of a .txt file (divided by blank lines) or a .jsonl file (the field `text` of each line).
+
+    Raises:
+        ElicitError: a file that is missing, of another kind, not UTF-8 or unreadable, or a line without text.
+    """
+    if path.suffix not in (".txt", ".jsonl"):
+        raise ElicitError(f"text file {one_line(path, 200)}: expected a name that ends in .txt or .jsonl.")
+    try:
+        with path.open(encoding="utf-8") as file:
+            yield from _lines(path, file) if path.suffix == ".jsonl" else _paragraphs(file)
+    except FileNotFoundError:
+        near = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise ElicitError(f"text file {one_line(path, 200)} does not exist.{did_you_mean(path.name, near)}") from None
+    except UnicodeDecodeError as error:
+        raise ElicitError(f"text file {one_line(path, 200)} is not UTF-8: {one_line(error, 120)}.") from None
+    except OSError as error:
+        raise ElicitError(f"text file {one_line(path, 200)} cannot be read: {error.strerror or error}.") from None
+
+
+def _paragraphs(file: Any) -> Iterator[str]:
+    held: list[str] = []
+    for line in file:
+        if line.strip():
+            held.append(line)
+        elif held:
+            yield "".join(held).rstrip("\n")
+            held = []
+    if held:
+        yield "".join(held).rstrip("\n")
+
+
+def _lines(path: Path, file: Any) -> Iterator[str]:
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            raise ElicitError(f'{path}, line {number}: not JSON; expected {{"text": ...}}.') from None
+        text = record.get("text") if isinstance(record, dict) else None
+        if not isinstance(text, str):
+            raise ElicitError(f'{path}, line {number}: {one_line(line, 60)!r} has no text; expected {{"text": ...}}.')
+        if text.strip():
+            yield text
+
+
+def of_dataset(folder: Path) -> Iterator[str]:
+    """The column `text` of a dataset that was stored with `datasets`' `save_to_disk` (its split `train`, if several).
+
+    Raises:
+        ElicitError: a folder that is none, or a dataset without such a column.
+    """
+    if not folder.is_dir():
+        raise ElicitError(f"dataset folder {one_line(folder, 200)} does not exist.")
+    import datasets
+
+    try:
+        found: Any = datasets.load_from_disk(str(folder))
+    except Exception as error:  # datasets raises of many kinds for damaged folders
+        raise ElicitError(
+            f"{one_line(folder, 200)} cannot be read as a dataset (save_to_disk makes one): {one_line(error, 160)}"
+        ) from None
+    if isinstance(found, datasets.DatasetDict):
+        if "train" not in found and len(found) > 1:
+            raise unknown(
+                "split of the dataset", "train", found, where=str(folder), hint="Name the split's own folder."
+            )
+        found = found["train"] if "train" in found else next(iter(found.values()))
+    if "text" not in found.column_names:
+        raise unknown("column", "text", found.column_names, where=str(folder))
+    for row in found.select_columns(["text"]):
+        if not isinstance(row["text"], str):
+            raise ElicitError(f"{folder}: the column text holds {one_line(repr(row['text']), 40)}; expected text.")
+        if row["text"].strip():
+            yield row["text"]
