@@ -13,7 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("torch", "transformers", "trl", "peft", "transformer-lens", "sae-lens", "numpy", "scipy", "datasets", "accelerate")
+_PACKAGES = (
+    *("torch", "transformers", "trl", "peft", "transformer-lens", "sae-lens"),
+    *("numpy", "scipy", "datasets", "accelerate"),
+)
 
 
 def ended(start: Mapping[str, Any], models: Mapping[str, Any]) -> dict[str, Any]:
