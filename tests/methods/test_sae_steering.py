@@ -257,3 +257,20 @@ def test_bad_input_is_said(model, task, parent):
     changed["features"][0]["sae_sha256"] = "0" * 64
     with pytest.raises(ElicitError, match="is not the one 'sae_steering' was fitted with any more"):
         fitted("clamp_feature", model, task, dataclasses.replace(parent, record=changed))
+
+
+def test_on_cued_late_one_feature_brings_the_form_and_not_the_ability():
+    """Trace and answer open alike there: what opens a trace does not make it right."""
+    late = elicit.load("cued-late")
+    task = build_task({"task": "addition"}, late.card["dialect"], where="test")
+    config = SaeSteering(contrast="continuations", by="trace_rate", strengths=(2.0, 4.0), select_problems=32)
+    accuracy, traces = solved(config.fit(late, task, seed=0, needs={}), task)
+    assert traces >= 0.5
+    assert accuracy <= 0.3
+
+
+def test_on_incapable_no_feature_gains():
+    incapable = elicit.load("incapable")
+    task = build_task({"task": "addition"}, incapable.card["dialect"], where="test")
+    config = SaeSteering(strengths=(1.0, 3.0), candidates=2, select_problems=32)
+    assert solved(config.fit(incapable, task, seed=0, needs={}), task)[0] <= 0.1
