@@ -63,6 +63,7 @@ def _form(panel: Panel, gaining: set[str]) -> Iterator[str]:
         arm.name
         for arm in panel.arms
         if arm.name not in gaining
+        and not any(arm.name.startswith(f"{one.name}/") for one in panel.role("ceiling"))
         and (rate := arm.estimate("trace_rate").value) is not None
         and rate - base >= _FORM
         and arm.versus("vs_base").figure.value is not None

@@ -4,8 +4,8 @@
    shown to fall short of that arm's.
 2. Sufficiency (`clamp_feature`): the feature at its own cued value in the plain prompt. It is *enough* if its gain is
    not shown to fall short of that arm's.
-3. Necessity (`ablate_feature` and `mean_ablation` named after the ceiling): the fall of the ceiling, paired. A fall
-   below 10 points is said to be no necessity shown, not redundancy proven.
+3. Necessity (`ablate_feature` and `mean_ablation` named after the ceiling): the fall of the ceiling, paired. Where
+   nothing falls, no necessity is shown, and no redundancy proven.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ def necessity(panel: Panel) -> Iterator[str]:
     """What the ceiling loses with features taken out."""
     for arm in panel.arms:
         method = str(arm.data.get("method"))
-        if method not in _DONE or arm.parent is None:
-            continue
+        ceiling = next((one for one in panel.arms if one.name == arm.parent), None)
+        if method not in _DONE or ceiling is None or (ceiling.versus("vs_base").figure.value or 0.0) < _NOTABLE:
+            continue  # where the ceiling shows no ability, nothing can be needed for it
         fall = arm.versus("vs_parent").figure
         if fall.value is None:
             continue
         what = "the feature" if _count(arm) == 1 else f"{_count(arm)} features together"
-        if fall.high is not None and fall.high < 0 and fall.value <= -_NOTABLE:
-            verdict = "lowers its accuracy"
-        else:
-            verdict = "is not shown to matter there"
+        verdict = "is not shown to matter there"
+        if fall.high is not None and fall.high < 0:
+            verdict = "lowers its accuracy" if fall.value <= -_NOTABLE else "lowers its accuracy a little"
         done = _DONE[method].format(what)
         yield f"{done} under {arm.parent} {verdict}: {_points(arm, 'vs_parent')}{_instead(panel, arm)}."
 

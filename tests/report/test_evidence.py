@@ -71,3 +71,11 @@ def test_a_control_is_compared_with_its_parent_pair_by_pair() -> None:
 def test_the_best_of_the_draws_is_said() -> None:
     control = arm(0.05, method="random_feature", seed_accuracies=[0.02, 0.31, None, 0.0])
     assert "(0.0 points [−4.0, 4.0]; best of 3 draws 31.0 %) does not" in said(sae_steering__random=control)
+
+
+def test_a_small_fall_is_called_small_and_nothing_is_needed_where_nothing_is_there() -> None:
+    little = arm(0.92, method="ablate_feature", **FEATURE) | {"vs_parent": versus(-0.03, half=0.01)}
+    text = said(cue_prompt__one=little)
+    assert "lowers its accuracy a little: −3.0 points [−4.0, −2.0]" in text
+    none = summary(ceiling=None, cue_prompt__one=little)
+    assert "Taking the feature out" not in " ".join(verdicts(none)[0].sentences)
