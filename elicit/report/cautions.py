@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from elicit.report.figures import Arm, Panel, percent
+from elicit.report.figures import Arm, Panel, interval, percent
 from elicit.report.text import one_line
 
 _FORM = 0.5
@@ -24,6 +24,20 @@ def cautions(panel: Panel, leader: Arm | None, gaining: set[str]) -> Iterator[st
             )
         yield from _off_target(panel, leader)
     yield from _form(panel, gaining)
+    yield from _controls(panel, gaining)
+
+
+def _controls(panel: Panel, gaining: set[str]) -> Iterator[str]:
+    """Controls that gain where the arm they control does not: a finding about the direction that was not sought."""
+    for arm in panel.role("control"):
+        parent = next((one for one in panel.arms if one.name == arm.parent), None)
+        if arm.name not in gaining or parent is None or parent.name in gaining or parent.role == "ceiling":
+            continue
+        gain = arm.versus("vs_base").figure
+        yield (
+            f"{arm.name}, a control, gains {percent(gain.value, signed=True)} points {interval(gain)} where "
+            f"{parent.name} itself is not shown to gain 10: what was sought is not where the effect is."
+        )
 
 
 def _unfinished(panel: Panel) -> Iterator[str]:

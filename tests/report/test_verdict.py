@@ -160,3 +160,13 @@ def test_selection_on_test_problems_side_effects_and_form_are_cautioned() -> Non
     assert "mean_steering is the best of 2 inference-time arms on the very test problems" in cautions
     assert "Off target, mean_steering lowers chains from 50.0 % to 10.0 %." in cautions
     assert "Form without ability: other writes worked steps" in cautions
+
+
+def test_a_control_that_gains_where_its_parent_does_not_is_said() -> None:
+    _, notes = said(summary(mean_steering=arm(0.08), mean_steering__random=arm(0.4, **RANDOM)))
+    assert (
+        "mean_steering/random, a control, gains +35.0 points [31.0, 39.0] where mean_steering itself is not shown to "
+        "gain 10: what was sought is not where the effect is." in notes
+    )
+    _, notes = said(summary(mean_steering=arm(0.9), mean_steering__random=arm(0.4, **RANDOM)))
+    assert "a control, gains" not in notes
