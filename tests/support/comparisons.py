@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -86,10 +87,15 @@ def elicit(*arguments: object) -> Outcome:
 
 
 def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """The command line as a process of its own, leading a process group of its own."""
+    """The command line as a process of its own, leading a process group of its own.
+
+    It can be interrupted even if the test suite itself runs in the background of a script, where a shell has SIGINT
+    ignored and children inherit that.
+    """
     line = [sys.executable, "-m", "elicit.cli.main", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(line, start_new_session=True, **{**pipes, **options})
+    options = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes, **options}
+    return subprocess.Popen(line, start_new_session=True, **options)
 
 
 @functools.cache
