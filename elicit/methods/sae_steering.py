@@ -58,7 +58,7 @@ class SaeSteering:
     """Template of the positive condition (`templates` only), with {prompt}."""
     negative: str = "{prompt}"
     """Template of the negative condition (`templates` only)."""
-    scorer: Literal["contrast", "auroc", "attribution", "dla", "probe"] = "contrast"
+    scorer: Literal["contrast", "auroc", "attribution", "patching", "dla", "probe"] = "contrast"
     """What candidates are ranked by (`saes.discover`)."""
     candidates: int = 3
     """Features tried per layer."""
@@ -169,7 +169,9 @@ class SaeSteering:
             sae,
             *conditions,
             scorers=tuple(dict.fromkeys(("contrast", self.scorer))),
-            logit_difference=logit_difference(base, task) if self.scorer in ("attribution", "dla") else None,
+            logit_difference=logit_difference(base, task)
+            if self.scorer in ("attribution", "patching", "dla")
+            else None,
         )
         return table.sort_values(self.scorer, ascending=False, kind="stable")
 

@@ -227,7 +227,7 @@ def test_several_features_share_the_strength_and_decay_is_a_position(model, task
 
 def test_scorers_agree_on_the_organism(model, task):
     found = set()
-    for scorer in ("contrast", "auroc", "attribution"):
+    for scorer in ("contrast", "auroc", "attribution", "patching"):
         config = SaeSteering(scorer=scorer, layers=(1,), candidates=3, strengths=(3.0,), select_problems=16)
         policy = config.fit(model, task, seed=0, needs={})
         assert policy.record["chosen"]["accuracy"] >= 0.9, scorer
