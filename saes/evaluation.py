@@ -101,11 +101,11 @@ def _add_reconstruction(
             _TOKENS: torch.ones(len(x)),
             _ERROR: (x - sae.decode(f)).square().sum(-1),
             _SPREAD: (x - mean.to(x.device)).square().sum(-1),
-            _ACTIVE: (f > 0).sum(-1),
+            _ACTIVE: (f != 0).sum(-1),
         }
         for column, values in columns.items():
             np.add.at(sums[:, column], where.numpy(), values.double().cpu().numpy())
-        fired += (f > 0).sum(0).double().cpu().numpy()
+        fired += (f != 0).sum(0).double().cpu().numpy()
 
 
 # --- what the model makes of a reconstruction -----------------------------------------------------------------------
