@@ -1,8 +1,8 @@
 """`covariance_vector`: a control of a steering arm. A random direction drawn as the model's own residuals vary.
 
 An isotropic random vector points mostly where residuals never go, and may do nothing for that reason alone. This one is
-drawn from N(0, Sigma), Sigma being the covariance of the layer's residuals over train problems, and scaled to the
-parent's absolute strength.
+drawn from N(0, Sigma), Sigma being the covariance of the layer's residuals over train problems, and is as long as the
+parent's edit (`displacement`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, ClassVar
 from elicit.methods.options import check_steers
 
 if TYPE_CHECKING:
+    import torch
+
     from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.tasks import Task
@@ -41,14 +43,14 @@ class CovarianceVector:
         import saes
         from elicit import seeds
         from elicit.methods.dictionaries import train_sequences
+        from elicit.methods.displacement import redirected
 
         check_steers("covariance_vector", self.parent, needs[self.parent])
-        edits = []
-        for i, edit in enumerate(needs[self.parent].steering):
-            harvests = saes.stream(base.hf, edit.layer, train_sequences(base, task, self.problems))
-            sigma = saes.covariance(harvest.h for harvest in harvests)
-            direction = saes.covariance_vector(sigma, seed=seeds.key(seed, i), is_covariance=True)
-            edits.append(dataclasses.replace(edit, direction=direction, label=f"covariance#{seed}", feature=None))
-        return dataclasses.replace(
-            needs[self.parent], steering=tuple(edits), record={"steering": [str(e) for e in edits]}
-        )
+        sequences = train_sequences(base, task, self.problems)
+
+        def drawn(i: int, layer: int) -> torch.Tensor:
+            sigma = saes.covariance(harvest.h for harvest in saes.stream(base.hf, layer, sequences))
+            return saes.covariance_vector(sigma, seed=seeds.key(seed, i), is_covariance=True)
+
+        edits = redirected(base, task, needs[self.parent], drawn, f"covariance#{seed}")
+        return dataclasses.replace(needs[self.parent], steering=edits, record={"steering": [str(e) for e in edits]})

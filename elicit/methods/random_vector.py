@@ -1,6 +1,6 @@
 """`random_vector`: the control of a steering arm. Same layer, strength, positions and mode, a random direction.
 
-The direction is drawn isotropically and scaled to the parent's absolute strength, so the norm of the edit is matched.
+The direction is drawn isotropically and is as long as the parent's edit (`displacement`).
 """
 
 from __future__ import annotations
@@ -37,12 +37,14 @@ class RandomVector:
     def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
         import torch
 
+        from elicit.methods.displacement import redirected
+
         check_steers("random_vector", self.parent, needs[self.parent])
-        edits = []
-        for i, edit in enumerate(needs[self.parent].steering):
-            drawn = seeds.generator("random vector", seed, i, edit.layer).standard_normal(base.d_model)
-            direction = torch.from_numpy(drawn).float()
-            edits.append(dataclasses.replace(edit, direction=direction, label=f"random#{seed}", feature=None))
-        return dataclasses.replace(
-            needs[self.parent], steering=tuple(edits), record={"steering": [str(e) for e in edits]}
-        )
+
+        def drawn(i: int, layer: int) -> torch.Tensor:
+            return torch.from_numpy(
+                seeds.generator("random vector", seed, i, layer).standard_normal(base.d_model)
+            ).float()
+
+        edits = redirected(base, task, needs[self.parent], drawn, f"random#{seed}")
+        return dataclasses.replace(needs[self.parent], steering=edits, record={"steering": [str(e) for e in edits]})

@@ -274,3 +274,25 @@ def test_on_incapable_no_feature_gains():
     task = build_task({"task": "addition"}, incapable.card["dialect"], where="test")
     config = SaeSteering(strengths=(1.0, 3.0), candidates=2, select_problems=32)
     assert solved(config.fit(incapable, task, seed=0, needs={}), task)[0] <= 0.1
+
+
+def test_a_random_direction_goes_as_far_as_the_clamps_it_stands_for(model, task, parent):
+    """Sixteen clamps that point alike move the residual far; what they add up to is measured, not what each says."""
+    swapped = fitted("mean_ablation", model, task, parent)
+    prompts = [p.cue_prompt for p in task.problems("train", 64)]
+    layer = swapped.steering[0].layer
+    h = torch.stack([last_hidden(model, prompt)[layer] for prompt in prompts])
+    with torch.no_grad():
+        after = h.clone()
+        for edit in swapped.steering:
+            f = edit.feature.sae.coder.encode(after)[:, edit.feature.index] * edit.feature.norm
+            after = after + (edit.absolute - f)[:, None] * edit.direction
+        far = float((after - h).norm(dim=1).median())
+    assert far > 200
+    for name in ("random_vector", "covariance_vector"):
+        control = configure(name, {"parent": "x"}).fit(model, task, seed=0, needs={"x": swapped})
+        (edit,) = control.steering
+        assert (edit.mode, edit.layer, edit.positions) == ("add", layer, "first")
+        assert edit.absolute == pytest.approx(far, rel=1e-2)
+        assert control.prompting.condition == "cue"
+        assert solved(control, task)[0] >= 0.5

@@ -1,0 +1,64 @@
+"""How far a steering arm moves the residual: what a random direction in its place must be matched in.
+
+An edit that adds has its length written on it. One that clamps, scales or takes a direction out moves the residual as
+far as the residual demands, and several that point alike move it further than several that do not. For such arms the
+distance is measured, and the control adds one vector of that length.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.steering import Steering
+    from elicit.tasks import Task
+
+#: Train problems the distance is measured on.
+PROBLEMS = 64
+
+
+def redirected(
+    base: BaseModel, task: Task, parent: Policy, direction: Callable[[int, int], torch.Tensor], label: str
+) -> tuple[Steering, ...]:
+    """The parent's edits along other directions, as far as they go.
+
+    Args:
+        direction: (number of the edit, layer) -> [d_model] of any length.
+    """
+    if not any(edit.reads for edit in parent.steering):
+        return tuple(
+            dataclasses.replace(edit, direction=direction(i, edit.layer), label=label, feature=None)
+            for i, edit in enumerate(parent.steering)
+        )
+    from elicit.steering import Steering
+
+    positions = {edit.layer: edit.positions for edit in parent.steering}
+    moved = distances(base, task, parent)
+    return tuple(
+        Steering(direction(i, layer), layer, 1.0, "add", positions[layer], moved[layer], label)
+        for i, layer in enumerate(sorted(moved))
+    )
+
+
+def distances(base: BaseModel, task: Task, parent: Policy) -> dict[int, float]:
+    """Median length of what the parent's edits change at each layer, at the last prompt token of train problems.
+
+    Edits of one layer count together. Each layer is measured on residuals that no edit has touched before.
+    """
+    prompts = ["".join(parent.prompting.render(problem)) for problem in task.problems("train", PROBLEMS)]
+    residuals = base.residuals(prompts)
+    found = {}
+    for layer in {edit.layer for edit in parent.steering}:
+        before = residuals[layer]
+        after = before
+        for edit in parent.steering:
+            if edit.layer == layer:
+                after = after + edit.delta(edit.direction, after)
+        found[layer] = float((after - before).norm(dim=1).median())
+    return found
