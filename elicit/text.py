@@ -7,7 +7,9 @@ neighbours ("Trojan Source", 2111.00169), are written out.
 from __future__ import annotations
 
 import html
+import json
 import re
+from typing import Any
 
 #: What is written out as <U+XXXX>: C0 and C1 controls but tab and newline, soft hyphen, bidirectional marks, isolates,
 #: zero-width characters, line separators, the byte-order mark, tags, and lone surrogates (which UTF-8 cannot write).
@@ -30,3 +32,9 @@ def visible(text: object) -> str:
 def escape(text: object) -> str:
     """Text for HTML or SVG, in an element or a quoted attribute."""
     return html.escape(visible(text), quote=True)
+
+
+def script_json(data: Any) -> str:
+    """JSON in ASCII for a `<script type="application/json">`: nothing in it can end the element or start another."""
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

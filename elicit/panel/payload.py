@@ -6,7 +6,6 @@ other side as the same string. What is not known (NaN) is null. Torch-free: a re
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from elicit.schema import number
@@ -14,12 +13,6 @@ from elicit.schema import number
 if TYPE_CHECKING:
     from elicit.panel.comparison import Pair, Shift, SideBySide, Token
     from elicit.panel.strengths import Grid
-
-
-def text_of(data: object) -> str:
-    """JSON in ASCII that also stands safely inside a <script> element."""
-    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def of_grid(grid: Grid) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unicodedata import category
 
-from elicit.panel.payload import of_grid, text_of
+from elicit.panel.payload import of_grid
 from elicit.runs import writing_to
+from elicit.text import script_json
 
 if TYPE_CHECKING:
     from elicit.panel.strengths import Grid
@@ -55,7 +56,7 @@ def fragment(grid: Grid | Mapping[str, Any]) -> str:
     data = grid if isinstance(grid, Mapping) else of_grid(grid)
     return (
         '<div class="elicit-panel" data-elicit-grid><noscript>This view is drawn by a script.</noscript>'
-        f'<script type="application/json">{text_of(data)}</script></div>'
+        f'<script type="application/json">{script_json(data)}</script></div>'
     )
 
 

@@ -23,13 +23,14 @@ from elicit.model import BaseModel
 from elicit.panel.comparison import SideBySide, compare, decoding_of, unsteered_of
 from elicit.panel.edits import edit_of, scale_of, unit_of
 from elicit.panel.features import searchable
-from elicit.panel.payload import of, text_of
+from elicit.panel.payload import of
 from elicit.panel.setting import Setting, changed
 from elicit.panel.static import export, source
 from elicit.panel.strengths import Grid, grid
 from elicit.sampling import Completion, Decoding
 from elicit.steering import Steering
 from elicit.tasks import Problem, Split, Task
+from elicit.text import script_json
 from saes import SAE, check
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class SteeringPanel(anywidget.AnyWidget):  # type: ignore[misc, name-defined]
         self.setting = changed(start, given, saes=self._names)
         self.result: SideBySide = self._compute(self.setting)
         whose = f"{len(self.prompts)} {split} problems" if self.task is not None else f"the {len(self.prompts)} given"
-        super().__init__(_setup=text_of(self._choices(tables, strengths, whose)), _shown=self._answer(None))
+        super().__init__(_setup=script_json(self._choices(tables, strengths, whose)), _shown=self._answer(None))
         self.observe(self._on_asked, names="_asked")
 
     def __repr__(self) -> str:
@@ -197,10 +198,10 @@ class SteeringPanel(anywidget.AnyWidget):  # type: ignore[misc, name-defined]
         """What the page is told: the state of the controls and the comparison, or what was wrong with its wish."""
         told: dict[str, Any] = {"request": request, "setting": dataclasses.asdict(self.setting)}
         if error is not None:
-            return text_of({**told, "error": error})
+            return script_json({**told, "error": error})
         feature = self.saes[self.setting.sae].feature(self.setting.feature)
         unit = unit_of(self._scale, feature, self.setting.mode)
-        return text_of({**told, "unit": unit._asdict(), "view": of(self.result)})
+        return script_json({**told, "unit": unit._asdict(), "view": of(self.result)})
 
     def _choices(self, tables: Mapping[str, Any], strengths: tuple[float, float], given: str) -> dict[str, Any]:
         """What never changes: the choices of the controls."""

@@ -17,6 +17,11 @@ from elicit.report.figures import Arm, Panel, dig, interval, number, percent, pl
 
 EVIDENCE = ("twin_feature", "clamp_feature", "ablate_feature", "mean_ablation")
 _DONE = {"ablate_feature": "Taking {} out", "mean_ablation": "Giving {} the values of the plain prompt"}
+_RANDOM = {
+    "random_feature": "as many matched random features instead",
+    "random_vector": "a random vector of the same length",
+    "covariance_vector": "a vector of the same length from the residuals' covariance",
+}
 _NOTABLE = 0.10
 
 
@@ -58,13 +63,15 @@ def necessity(panel: Panel) -> Iterator[str]:
 
 
 def _instead(panel: Panel, arm: Arm) -> str:
-    """What is left with random features taken out instead."""
-    found = [one for one in panel.arms if one.parent == arm.name and one.data.get("method") == "random_feature"]
-    known = [one.accuracy for one in found if one.accuracy.value is not None]
-    if not known:
-        return ""
-    left = f"{percent(known[0].value)} % {interval(known[0])}".strip()
-    return f" (with as many matched random features instead it is at {left})"
+    """What is left with something random in the place of the features."""
+    parts = []
+    for one in panel.arms:
+        method = str(one.data.get("method"))
+        if one.parent == arm.name and method in _RANDOM and one.accuracy.value is not None:
+            parts.append(
+                f"{percent(one.accuracy.value)} % {interval(one.accuracy)}".strip() + f" with {_RANDOM[method]}"
+            )
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _count(arm: Arm) -> int:

@@ -14,12 +14,12 @@ from typing import Any
 
 from elicit.errors import ElicitError
 from elicit.runs import fresh_folder
-from elicit.text import escape
+from elicit.text import escape, script_json
 from saes.dashboard import plots
 from saes.dashboard.feature_page import GENERATOR, Place, asset, document, footer, page
 from saes.dashboard.panels import exact, measured, tokens
 from saes.dashboard.studies import Study
-from saes.dashboard.text import number, percent, plain, script_json, token
+from saes.dashboard.text import number, percent, plain, token
 
 FOLDER = "features"
 #: Characters of examples that a search looks in.

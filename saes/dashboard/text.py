@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import html
-import json
 import re
 import unicodedata
 from collections.abc import Callable
@@ -77,12 +76,6 @@ def _mark(character: str, spaces_seen: bool) -> str:
     if character in _MARKS:
         return f"<i class='w'>{_MARKS[character]}</i>"
     return f"<i class='u'>U+{ord(character):04X}</i>"
-
-
-def script_json(data: Any) -> str:
-    """JSON for a `<script type="application/json">`: nothing in it can end the element or start another."""
-    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def number(value: float | None, digits: int = 3) -> str:

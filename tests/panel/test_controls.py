@@ -14,11 +14,11 @@ from elicit.errors import ElicitError
 from elicit.panel import comparison
 from elicit.panel.edits import Scale, scale_of, unit_of
 from elicit.panel.features import LARGEST, searchable
-from elicit.panel.payload import text_of
 from elicit.panel.setting import Setting, changed
 from elicit.panel.strengths import grid
 from elicit.sampling import Decoding
 from elicit.steering import feature_edit
+from elicit.text import script_json
 from tests.panel.support import small_sae
 from tests.support.models import tiny_model
 
@@ -70,7 +70,7 @@ def test_what_is_wrong_with_a_wish(changes: dict[str, object], message: str) -> 
 @given(st.text(st.characters(codec=None)))
 def test_any_text_crosses_as_it_is(text: str) -> None:
     """Half surrogate pairs, NUL, markup: as ASCII that cannot end a script element."""
-    sent = text_of({"text": text})
+    sent = script_json({"text": text})
     assert sent.isascii()
     assert not set(sent) & set("<>&")
     assert json.loads(sent) == {"text": text}

@@ -16,8 +16,9 @@ from elicit.errors import ElicitError
 from elicit.methods.sae_steering import SaeSteering
 from elicit.panel import SteeringPanel, compare
 from elicit.panel import static as pages
-from elicit.panel.payload import of_grid, text_of
+from elicit.panel.payload import of_grid
 from elicit.sampling import Decoding
+from elicit.text import script_json
 from tests.panel.support import small_sae
 from tests.support.models import tiny_model
 
@@ -150,7 +151,7 @@ def test_labels_and_titles_stay_text(model: Any) -> None:
 def test_what_a_run_keeps_is_shown_without_torch(model: Any, tmp_path: Path) -> None:
     grid = panel_of(model, strength=0.5).grid([1])
     kept = tmp_path / "grid.json"
-    kept.write_text(text_of(of_grid(grid)))
+    kept.write_text(script_json(of_grid(grid)))
     code = (
         "import json, sys, pathlib\n"
         "from elicit.panel import static\n"

@@ -54,7 +54,7 @@ def test_necessity_is_the_paired_fall_of_the_ceiling() -> None:
     assert "Taking the feature out under cue_prompt is not shown to matter there: 0.0 points [−4.0, 4.0]." in text
     assert (
         "Taking 24 features together out under cue_prompt lowers its accuracy: −50.0 points [−54.0, −46.0] "
-        "(with as many matched random features instead it is at 94.0 % [90.0, 98.0])." in text
+        "(94.0 % [90.0, 98.0] with as many matched random features instead)." in text
     )
 
 

@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from elicit.text import visible
+from elicit.text import script_json, visible
 from saes.dashboard import vocabulary
-from saes.dashboard.text import number, plain, script_json, token
+from saes.dashboard.text import number, plain, token
 from tests.saes.hostile import STRINGS, Reader
 
 
