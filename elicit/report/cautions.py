@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from elicit.report.figures import Arm, Panel, interval, percent
 from elicit.report.text import one_line
 
+_ENDS = 0.5
+"""Below this share of answers that end by themselves, an arm is said to break the text."""
 _FORM = 0.5
 """By how much an arm's trace rate must exceed the base's to count as having brought the form of reasoning."""
 
@@ -25,6 +27,18 @@ def cautions(panel: Panel, leader: Arm | None, gaining: set[str]) -> Iterator[st
         yield from _off_target(panel, leader)
     yield from _form(panel, gaining)
     yield from _controls(panel, gaining)
+    yield from _endless(panel)
+
+
+def _endless(panel: Panel) -> Iterator[str]:
+    """Arms whose answers are cut at the limit: their accuracy speaks of broken text, not of the ability."""
+    cut = [
+        f"{arm.name} ({percent(rate)} %)"
+        for arm in panel.arms
+        if (rate := arm.estimate("finished_rate").value) is not None and rate < _ENDS
+    ]
+    if cut:
+        yield f"Few answers end by themselves under {', '.join(cut)}: a low accuracy there is that of broken text."
 
 
 def _controls(panel: Panel, gaining: set[str]) -> Iterator[str]:

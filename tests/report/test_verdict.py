@@ -170,3 +170,11 @@ def test_a_control_that_gains_where_its_parent_does_not_is_said() -> None:
     )
     _, notes = said(summary(mean_steering=arm(0.9), mean_steering__random=arm(0.4, **RANDOM)))
     assert "a control, gains" not in notes
+
+
+def test_answers_that_do_not_end_are_said() -> None:
+    cut = arm(0.0, finished_rate=estimate(0.02, (0.0, 0.05)))
+    _, notes = said(summary(mean_steering=arm(0.9), mean_steering__all=cut))
+    assert "Few answers end by themselves under mean_steering/all (2.0 %): a low accuracy there is" in notes
+    _, notes = said(summary(mean_steering=arm(0.9)))
+    assert "end by themselves" not in notes
