@@ -1,7 +1,7 @@
 """`Policy`: what a method returns and everything downstream consumes.
 
-A policy is a base model plus, optionally, changed weights, steering, decoding, a way of prompting and a vote. It
-samples, scores, saves, loads and has a content hash. The untouched base is a policy.
+A policy is a base model plus, optionally, changed weights, steering, a readout, decoding, a way of prompting and a
+search. It samples, scores, saves, loads and has a content hash. The untouched base is a policy.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from elicit import seeds, steering, weights
+from elicit import readouts, search, steering, weights
 from elicit.errors import ElicitError
 from elicit.model import BaseModel
-from elicit.sampling import Completion, Decoding, Request, Scored, generate, logprobs
+from elicit.sampling import PLAIN, Completion, Decoding, Forward, Scored, logprobs
+from elicit.search import Ask, Search, catalog
 from elicit.steering import Steering
-from elicit.tasks import Problem
+from elicit.tasks import Problem, Task
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,10 @@ class Policy:
     prompting: Prompting = field(default_factory=Prompting)
     steering: tuple[Steering, ...] = ()
     weights: weights.Weights | None = None
-    votes: int = 1
-    """Answers sampled per problem; the most frequent canonical answer wins (the first seen among equals)."""
+    readout: readouts.Readout | None = None
+    """Where next-token logits come from; None is the model's own last layer."""
+    search: Search | None = None
+    """How an answer is found; None takes the one completion that `decoding` gives."""
     record: Mapping[str, Any] = field(default_factory=dict)
     """What fitting found and cost: plain data for the report. Does not enter the hash."""
 
@@ -86,80 +88,73 @@ class Policy:
         if self.weights is not None:
             parts.append(f"{self.weights.parameters:,} trained values")
         parts.append("greedy" if self.decoding.temperature == 0 else f"T={self.decoding.temperature:g}")
-        if self.votes > 1:
-            parts.append(f"majority of {self.votes}")
+        parts += [str(part) for part in (self.readout, self.search) if part is not None]
         return f"Policy({'; '.join(parts)})"
 
     @property
-    def is_search(self) -> bool:
-        """Whether the text it answers with has no next-token distribution of its own (votes): KL is then undefined."""
-        return self.votes > 1
+    def has_distribution(self) -> bool:
+        """Whether its answers follow the next-token distribution that scoring sees: no search, no other readout."""
+        return self.search is None and self.readout is None
 
     @contextmanager
-    def applied(self) -> Iterator[None]:
-        """The base model runs as this policy while the context is open."""
+    def applied(self) -> Iterator[Forward]:
+        """The base model runs as this policy while the context is open; the sampler takes the `Forward` it gives."""
         with ExitStack() as stack:
             if self.weights is not None:
                 stack.enter_context(self.weights.applied(self.model.hf))
             if self.steering:
                 stack.enter_context(self.model.steer(self.steering))
-            yield
+            yield PLAIN if self.readout is None else stack.enter_context(self.readout.opened(self.model))
 
-    def answer(
-        self, problems: Sequence[Problem], canonical: Callable[[Problem, str], str | None], *, task: str, seed: int
-    ) -> list[Answer]:
+    def answer(self, problems: Sequence[Problem], task: Task, *, label: str, seed: int) -> list[Answer]:
         """One answer per problem, as the policy would be used.
 
         Args:
-            canonical: the task's reading of a completion; votes are counted over it.
-            task, seed: with the problem's id and the sample's index, the identity of every random number.
+            task: reads completions for searches that compare answers.
+            label, seed: the task's name in the run; with the problem's id and the sample's index, the identity of every
+                random number.
         """
-        drawn = self.draw(problems, task=task, seed=seed, n=self.votes, decoding=self.decoding)
-        return [self._vote(problem, *one, canonical) for problem, one in zip(problems, drawn, strict=True)]
+        if not problems:
+            return []  # before any steering opens, which would rightly complain that it touched nothing
+        prompts, asks = self._asks(problems, label, seed)
+        with self.applied() as forward:
+            if self.search is not None:
+                answers = self.search.find(self.model, asks, self.decoding, task, forward)
+            else:
+                drawn = search.sampled(self.model, asks, self.decoding, forward, 1)
+                answers = [search.found(ask, one, 0) for ask, one in zip(asks, drawn, strict=True)]
+        rows = zip(prompts, asks, answers, strict=True)
+        return [Answer(*answer, len(ask.ids), prompt + ask.opening) for prompt, ask, answer in rows]
 
     def draw(
         self, problems: Sequence[Problem], *, task: str, seed: int, n: int, decoding: Decoding, first: int = 0
     ) -> list[tuple[str, str, list[Completion]]]:
-        """(prompt, forced opening, `n` completions) per problem; samples are numbered from `first`."""
+        """(prompt, forced opening, `n` completions) per problem, not searched; samples are numbered from `first`."""
         if not problems:
-            return []  # before any steering opens, which would rightly complain that it touched nothing
-        rendered = [self.prompting.render(problem) for problem in problems]
-        requests = []
-        for problem, (prompt, opening) in zip(problems, rendered, strict=True):
-            keys = tuple(seeds.key(seed, task, problem.id, sample) for sample in range(first, first + n))
-            forced = self.model.continuation(opening) if opening else ()
-            requests.append(Request(self.model.encode(prompt) + forced, keys, len(forced)))
-        with self.applied():
-            completions = generate(self.model.engine, requests, decoding)
-        return [(*pair, one) for pair, one in zip(rendered, completions, strict=True)]
+            return []
+        prompts, asks = self._asks(problems, task, seed)
+        with self.applied() as forward:
+            drawn = search.sampled(self.model, asks, decoding, forward, n, first)
+        return [(prompt, ask.opening, one) for prompt, ask, one in zip(prompts, asks, drawn, strict=True)]
 
-    def _vote(
-        self,
-        problem: Problem,
-        prompt: str,
-        opening: str,
-        completions: list[Completion],
-        canonical: Callable[[Problem, str], str | None],
-    ) -> Answer:
-        texts = [opening + completion.text for completion in completions]
-        winner = 0
-        if len(texts) > 1:
-            read = [canonical(problem, text) for text in texts]
-            # Completions without an answer do not vote, unless none has one.
-            counts = Counter(answer for answer in read if answer is not None)
-            if counts:
-                winner = read.index(counts.most_common(1)[0][0])
-        return Answer(
-            texts[winner],
-            sum(len(completion.tokens) for completion in completions),
-            completions[winner].finished,
-            sum(completion.firings for completion in completions),
-            completions[0].prompt_tokens,
-            prompt + opening,
-        )
+    def _asks(self, problems: Sequence[Problem], label: str, seed: int) -> tuple[list[str], list[Ask]]:
+        prompts, asks = [], []
+        for problem in problems:
+            prompt, opening = self.prompting.render(problem)
+            forced = self.model.continuation(opening) if opening else ()
+            prompts.append(prompt)
+            ids = self.model.encode(prompt) + forced
+            asks.append(Ask(problem, ids, len(forced), opening, (seed, label, problem.id)))
+        return prompts, asks
 
     def score(self, prompts: Sequence[str], completions: Sequence[str]) -> list[list[float]]:
-        """log p (nats) of every token of each completion under this policy, teacher-forced."""
+        """log p (nats) of every token of each completion under this policy, teacher-forced.
+
+        Raises:
+            ElicitError: a policy that answers by searching or through another readout.
+        """
+        if not self.has_distribution:
+            raise ElicitError(f"{self!r} has no next-token distribution of its own to score with.")
         pairs = zip(prompts, completions, strict=True)
         scored = [Scored(self.model.encode(prompt), self.model.continuation(text)) for prompt, text in pairs]
         with self.applied():
@@ -171,7 +166,7 @@ class Policy:
             "base": {"name": self.model.name, "weights_sha256": self.model.weights_sha256},
             "decoding": dataclasses.asdict(self.decoding),
             "prompting": dataclasses.asdict(self.prompting),
-            "votes": self.votes,
+            "search": None if self.search is None else catalog.plain(self.search),
         }
 
     @property
@@ -181,6 +176,7 @@ class Policy:
         del meaning["base"]["name"]
         parts = [json.dumps(meaning, sort_keys=True), *(edit.sha256 for edit in self.steering)]
         parts.append(self.weights.sha256 if self.weights is not None else "base")
+        parts += [self.readout.sha256] if self.readout is not None else []
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def save(self, folder: Path) -> None:
@@ -189,6 +185,8 @@ class Policy:
             steering.save(self.steering, folder)
         if self.weights is not None:
             self.weights.save(folder)
+        if self.readout is not None:
+            readouts.save(self.readout, folder)
         document = {**self.meaning(), "sha256": self.sha256, "record": dict(self.record)}
         (folder / "policy.json").write_text(json.dumps(document, indent=1) + "\n")
 
@@ -216,7 +214,8 @@ class Policy:
             Prompting(**document["prompting"]),
             steering.load(folder),
             weights.load(folder),
-            document["votes"],
+            readouts.load(folder),
+            None if document["search"] is None else search.load(document["search"]),
             document["record"],
         )
         if policy.sha256 != document["sha256"]:

@@ -67,9 +67,9 @@ def _behaviour(policy: Policy) -> dict[str, Any]:
     prompts = [problem.prompt for problem in PROBLEMS]
     warm = Decoding(temperature=1.0, max_new_tokens=12)
     return {
-        "answers": policy.answer(PROBLEMS, lambda p, text: TASK.verify(p, text).answer, task="addition", seed=3),
+        "answers": policy.answer(PROBLEMS, TASK, label="addition", seed=3),
         "draws": policy.draw(PROBLEMS, task="addition", seed=3, n=2, decoding=warm, first=1),
-        "scores": policy.score(prompts, ["#12"] * len(prompts)),
+        "scores": policy.score(prompts, ["#12"] * len(prompts)) if policy.has_distribution else None,
     }
 
 

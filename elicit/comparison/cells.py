@@ -54,12 +54,12 @@ def cells(spec: Spec, arms: Sequence[str] | None = None) -> list[Cell]:
 
 def seeds_of(method: Method, seeds: int) -> range:
     """A method that is not seeded has one cell."""
-    return range(seeds if method.seeded else 1)
+    return range(seeds if method.traits.seeded else 1)
 
 
 def parent_seed(method: Method, seed: int) -> int:
     """The seed of a needed arm's cell: the same, or 0 where that arm has only one."""
-    return seed if method.seeded else 0
+    return seed if method.traits.seeded else 0
 
 
 def _closure(arms: Sequence[str], methods: Mapping[str, Method]) -> set[str]:

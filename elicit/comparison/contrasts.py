@@ -20,7 +20,7 @@ def gap(
     method: Method,
 ) -> dict[str, Any]:
     withheld = {"gap_recovered": None, "gap_ci": None, "gap_ceiling": None, "gap_note": None}
-    if scores is None or base is None or ceiling is None or top is None or method.ceiling is not None:
+    if scores is None or base is None or ceiling is None or top is None or method.traits.ceiling is not None:
         return withheld
     found = statistics.gap_recovered(scores, base, ceiling, 0, ceiling_name=str(top["kind"]))
     return {**withheld, **found.to_json(), "gap_note": found.reason or None}
@@ -31,7 +31,9 @@ def against(
 ) -> dict[str, Any] | None:
     if scores is None or reference is None:
         return None
-    found = statistics.difference(scores, reference, arm_trained=method.trained, reference_trained=reference_trained)
+    found = statistics.difference(
+        scores, reference, arm_trained=method.traits.trained, reference_trained=reference_trained
+    )
     return {**found.to_json(), "note": found.note or None}
 
 
@@ -42,7 +44,7 @@ def against_parent(
     parent = parent_of(arm, scores)
     if parent is None:
         return None
-    found = against(scores[arm], scores[parent], methods[arm], reference_trained=methods[parent].trained)
+    found = against(scores[arm], scores[parent], methods[arm], reference_trained=methods[parent].traits.trained)
     return None if found is None else {"arm": parent, **found}
 
 

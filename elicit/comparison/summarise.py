@@ -288,10 +288,10 @@ def _ceilings(
     found: list[dict[str, Any]] = []
     for arm, method in methods.items():
         table = scores[arm]
-        if method.ceiling is not None and table is not None:
+        if method.traits.ceiling is not None and table is not None:
             record = arms[arm].statuses[0].get("record") or {}
             found.append(
-                {"kind": record.get("ceiling", method.ceiling), "arm": arm, **statistics.level(table).to_json()}
+                {"kind": record.get("ceiling", method.traits.ceiling), "arm": arm, **statistics.level(table).to_json()}
             )
     for arm in spec.arms:
         curve = _pass_at_k(arms[arm].rows[spec.task_label], spec, valid_only=False) if _is_base(spec, arm) else None

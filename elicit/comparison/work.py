@@ -8,6 +8,7 @@ Everything is decided by the cell's identity, so that doing a part twice gives t
 
 from __future__ import annotations
 
+import shutil
 import time
 import traceback
 from functools import lru_cache
@@ -183,7 +184,11 @@ def _policy(cell: Cell, spec: Spec, run: Path, model: BaseModel, task: Task) -> 
         if not home.exists():
             raise ElicitError(f"arm {cell.arm!r} needs {arm!r}, which failed on {cell.model}.")
         needs[arm] = Policy.load(home, model)
-    policy = methods[cell.arm].fit(model, task, seed=cell.seed, needs=needs)
-    with runs.fresh_folder(place) as scratch:
-        policy.save(scratch)
+    scratch = cell.folder(run) / "scratch"
+    with runs.writing_to(scratch):
+        scratch.mkdir(parents=True, exist_ok=True)
+    policy = methods[cell.arm].fit(model, task, seed=cell.seed, needs=needs, scratch=scratch)
+    with runs.fresh_folder(place) as new:
+        policy.save(new)
+    shutil.rmtree(scratch, ignore_errors=True)
     return policy, time.monotonic() - started

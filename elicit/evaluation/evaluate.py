@@ -41,7 +41,7 @@ def evaluate(
     """
     missing = [problem for problem in problems if (problem.id, 0) not in done]
     for chunk in _chunks(missing, _CHUNK):
-        answers = policy.answer(chunk, lambda p, text: task.verify(p, text).answer, task=label, seed=seed)
+        answers = policy.answer(chunk, task, label=label, seed=seed)
         rows = []
         for problem, answer in zip(chunk, answers, strict=True):
             judged = _row(task, problem, answer.text, label=label, seed=seed, sample=0, kind=kind, prompt=answer.prompt)

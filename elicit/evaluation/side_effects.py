@@ -29,7 +29,7 @@ Context = Callable[[], AbstractContextManager[object]]
 
 def side_effects(policy: Policy, problems: Sequence[Problem]) -> dict[str, Any]:
     """`{"kl": {"task": ..., "neutral": ...}, "neutral_perplexity": ...}` with estimates as JSON."""
-    if policy.is_search or policy.prompting != Prompting() or not problems:
+    if not policy.has_distribution or policy.prompting != Prompting() or not problems:
         return {"kl": None, "neutral_perplexity": None}
     untouched: Context = nullcontext
     paths_base = _answers(Policy(policy.model, policy.decoding), problems)

@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from elicit.methods.core import elicited, task_decoding
+from elicit.methods.core import Traits, elicited, task_decoding
 from elicit.methods.options import check_positions, check_positive
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.tasks import Task
@@ -36,9 +38,7 @@ class AblateFeature:
     condition: Literal["auto", "cue", "forced", "plain"] = "auto"
     """What it is taken out under; auto is `cue_prompt`'s own condition."""
 
-    seeded: ClassVar[bool] = False
-    trained: ClassVar[bool] = False
-    ceiling: ClassVar[str | None] = None
+    traits: ClassVar[Traits] = Traits()
 
     def __post_init__(self) -> None:
         check_positions("ablate_feature", self.positions)
@@ -48,7 +48,9 @@ class AblateFeature:
     def needs(self) -> tuple[str, ...]:
         return (self.parent,)
 
-    def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
         from elicit.methods.dictionaries import feature_record, known_features
         from elicit.policy import Policy, Prompting
         from elicit.steering import feature_edit

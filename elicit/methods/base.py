@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from elicit.methods.core import task_decoding
+from elicit.methods.core import Traits, task_decoding
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.tasks import Task
@@ -18,15 +20,15 @@ if TYPE_CHECKING:
 class Base:
     """The base model as it is. No options."""
 
-    seeded: ClassVar[bool] = False
-    trained: ClassVar[bool] = False
-    ceiling: ClassVar[str | None] = None
+    traits: ClassVar[Traits] = Traits()
 
     @property
     def needs(self) -> tuple[str, ...]:
         return ()
 
-    def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
         from elicit.policy import Policy
 
         return Policy(base, task_decoding(task))

@@ -4,6 +4,7 @@
     templates      a template around the plain prompt  against  another
     continuations  plain prompt and the first token    against  the same with a direct solution's
                    of a worked solution
+    auto           cue, or continuations for organisms whose card says that they know no cue
 
 Before the first token of two continuations the text is the same, so the residuals there are equal (causality): they are
 read one token later. A vector found there may still be applied at the first generation step.
@@ -15,12 +16,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from elicit.errors import ElicitError
+from elicit.methods.core import elicited
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
     from elicit.tasks import Problem, Task
 
-Contrast = Literal["cue", "templates", "continuations"]
+Contrast = Literal["auto", "cue", "templates", "continuations"]
 
 
 class Sides(NamedTuple):
@@ -38,7 +40,7 @@ def sides(
     Raises:
         ElicitError: a task that has not got them.
     """
-    if contrast == "continuations":
+    if resolved(contrast, base) == "continuations":
         worked = _continued(base, task, problems, worked=True)
         return Sides(worked, _continued(base, task, problems, worked=False))
     plain = [problem.prompt for problem in problems]
@@ -53,6 +55,13 @@ def sides(
                 "contrast: continuations."
             )
     return Sides([base.encode(text) for text in one], [base.encode(text) for text in other])
+
+
+def resolved(contrast: str, base: BaseModel) -> str:
+    """The contrast that `auto` stands for on this model; any other is itself."""
+    if contrast != "auto":
+        return contrast
+    return "cue" if elicited(base) == "cue" else "continuations"
 
 
 def check_templates(method: str, contrast: str, positive: str | None, negative: str) -> None:

@@ -7,31 +7,54 @@ another arm arrives as a fitted policy in `needs`. A control is its parent's pol
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.sampling import Decoding
     from elicit.tasks import Task
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What the rest of the lab must know of a method."""
+
+    seeded: bool = False
+    """Whether the run seed changes the policy or its answers. A method that is not seeded has one cell."""
+    trained: bool = False
+    """Whether fitting changes weights or trains a vector: one training seed is then said in so many words."""
+    ceiling: str | None = None
+    """The kind of ceiling this arm measures, or None."""
+    verifier: bool = False
+    """Whether answering consults the task's verifier. Such an arm is no rival of the others, and is marked."""
+
+
 class Method(Protocol):
     """The interface of a method's config."""
 
-    seeded: ClassVar[bool]
-    """Whether the run seed changes the policy or its answers. A method that is not seeded has one cell."""
-    trained: ClassVar[bool]
-    """Whether fitting changes weights: one training seed is then said in so many words."""
-    ceiling: ClassVar[str | None]
-    """The kind of ceiling this arm measures, or None."""
+    traits: ClassVar[Traits]
 
     @property
     def needs(self) -> tuple[str, ...]:
         """Names of arms whose fitted policies `fit` must be given."""
         ...
 
-    def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy: ...
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        """The fitted policy.
+
+        Args:
+            seed: the training seed.
+            needs: the fitted policies of the arms named by `needs`.
+            scratch: a folder for checkpoints: it outlives an interrupted fit, so that fitting can go on from there.
+                None keeps nothing.
+        """
+        ...
 
 
 def task_decoding(task: Task, **changes: Any) -> Decoding:

@@ -12,9 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from elicit.methods.core import Traits
 from elicit.methods.options import check_steers
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
     from elicit.model import BaseModel
@@ -31,15 +34,15 @@ class CovarianceVector:
     problems: int = 256
     """Train problems whose texts give the covariance."""
 
-    seeded: ClassVar[bool] = True
-    trained: ClassVar[bool] = False
-    ceiling: ClassVar[str | None] = None
+    traits: ClassVar[Traits] = Traits(seeded=True)
 
     @property
     def needs(self) -> tuple[str, ...]:
         return (self.parent,)
 
-    def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
         import saes
         from elicit import seeds
         from elicit.methods.dictionaries import train_sequences

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from elicit.methods.core import elicited, task_decoding
+from elicit.methods.core import Traits, elicited, task_decoding
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.tasks import Task
@@ -26,15 +28,15 @@ class CuePrompt:
     condition: Literal["auto", "cue", "forced"] = "auto"
     """auto: the cue, except for organisms whose card says they know none (`serial`), which get the forced opening."""
 
-    seeded: ClassVar[bool] = False
-    trained: ClassVar[bool] = False
-    ceiling: ClassVar[str | None] = "cue"
+    traits: ClassVar[Traits] = Traits(ceiling="cue")
 
     @property
     def needs(self) -> tuple[str, ...]:
         return ()
 
-    def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
         """Raises ElicitError when the task's problems have neither a cue prompt nor an opening."""
         from elicit.policy import Policy, Prompting
 

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.methods.conditions import Contrast, check_templates
+from elicit.methods.core import Traits
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.tasks import Task
@@ -26,7 +29,7 @@ class ErrorVector:
 
     parent: str = "sae_steering"
     """The arm this is the control of."""
-    contrast: Contrast = "cue"
+    contrast: Contrast = "auto"
     """The parent's two conditions."""
     positive: str | None = None
     """Template of the positive condition (`templates` only), with {prompt}."""
@@ -35,9 +38,7 @@ class ErrorVector:
     problems: int = 128
     """Train problems the means are taken over."""
 
-    seeded: ClassVar[bool] = False
-    trained: ClassVar[bool] = False
-    ceiling: ClassVar[str | None] = None
+    traits: ClassVar[Traits] = Traits()
 
     def __post_init__(self) -> None:
         check_templates("error_vector", self.contrast, self.positive, self.negative)
@@ -46,7 +47,9 @@ class ErrorVector:
     def needs(self) -> tuple[str, ...]:
         return (self.parent,)
 
-    def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
         import saes
         from elicit.methods.conditions import sides
         from elicit.methods.dictionaries import parent_features

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from elicit.errors import ElicitError
-from elicit.methods.conditions import Sides, check_templates, sides
-from elicit.methods.core import task_decoding
+from elicit.methods.conditions import Sides, check_templates, resolved, sides
+from elicit.methods.core import Traits, task_decoding
 from elicit.methods.options import check_positions, check_positive
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
     from elicit.model import BaseModel
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 class MeanSteering:
     """A difference of means, tuned on select."""
 
-    contrast: Literal["cue", "templates", "prompts", "continuations"] = "cue"
+    contrast: Literal["auto", "cue", "templates", "prompts", "continuations"] = "auto"
     """Which two conditions are subtracted."""
     positive: str | None = None
     """Template of the positive condition (`templates` only), with {prompt}."""
@@ -54,9 +56,7 @@ class MeanSteering:
     select_problems: int = 64
     """Problems layer and strength are chosen on."""
 
-    seeded: ClassVar[bool] = False
-    trained: ClassVar[bool] = False
-    ceiling: ClassVar[str | None] = None
+    traits: ClassVar[Traits] = Traits()
 
     def __post_init__(self) -> None:
         check_positions("mean_steering", self.positions)
@@ -74,7 +74,9 @@ class MeanSteering:
     def needs(self) -> tuple[str, ...]:
         return ()
 
-    def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
         """Raises ElicitError for a layer the model does not have, or a task without the two conditions."""
         from elicit.loading import architectures
         from elicit.methods.tuning import Trial, best, dose_response
@@ -86,10 +88,17 @@ class MeanSteering:
             architectures.check_layer(base.hf, layer)
         train = task.problems("train", self.train_problems)
         difference = self._difference(base, task, train)
+        contrast = resolved(self.contrast, base)
         norms = base.residual_norms_of([problem.prompt + (task.worked(problem) or "") for problem in train])
         grid = [
             Steering(
-                difference[layer], layer, strength, "add", self.positions, norms.medians[layer], self._label(layer)
+                difference[layer],
+                layer,
+                strength,
+                "add",
+                self.positions,
+                norms.medians[layer],
+                f"mean({contrast})@{layer}",
             )
             for layer in layers
             for strength in self.strengths
@@ -110,9 +119,6 @@ class MeanSteering:
             },
         }
         return Policy(base, task_decoding(task), steering=(grid[chosen],), record=record)
-
-    def _label(self, layer: int) -> str:
-        return f"mean({self.contrast})@{layer}"
 
     def _difference(self, base: BaseModel, task: Task, train: Sequence[Problem]) -> torch.Tensor:
         """Mean difference after every layer: [layer, d_model]."""

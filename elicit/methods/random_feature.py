@@ -13,7 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from elicit.methods.core import Traits
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.tasks import Task
@@ -33,15 +37,15 @@ class RandomFeature:
     problems: int = 256
     """Train problems whose texts give the densities."""
 
-    seeded: ClassVar[bool] = True
-    trained: ClassVar[bool] = False
-    ceiling: ClassVar[str | None] = None
+    traits: ClassVar[Traits] = Traits(seeded=True)
 
     @property
     def needs(self) -> tuple[str, ...]:
         return (self.parent,)
 
-    def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
         import saes
         from elicit.methods.dictionaries import densities, feature_record, parent_features
 

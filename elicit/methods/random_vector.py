@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit import seeds
+from elicit.methods.core import Traits
 from elicit.methods.options import check_steers
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.tasks import Task
@@ -26,15 +29,15 @@ class RandomVector:
     parent: str = "mean_steering"
     """The steering arm this is the control of."""
 
-    seeded: ClassVar[bool] = True
-    trained: ClassVar[bool] = False
-    ceiling: ClassVar[str | None] = None
+    traits: ClassVar[Traits] = Traits(seeded=True)
 
     @property
     def needs(self) -> tuple[str, ...]:
         return (self.parent,)
 
-    def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
         import torch
 
         from elicit.methods.displacement import redirected

@@ -24,11 +24,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from elicit.errors import ElicitError
-from elicit.methods.conditions import Contrast, check_templates
-from elicit.methods.core import task_decoding
+from elicit.methods.conditions import Contrast, check_templates, resolved
+from elicit.methods.core import Traits, task_decoding
 from elicit.methods.options import check_positions, check_positive
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
     import torch
     from jaxtyping import Float
@@ -52,7 +54,7 @@ class SaeSteering:
     saes: tuple[str, ...] = ()
     """SAEs to look in, one per layer: shipped names, folders, or RELEASE:ID; `{model}` stands for the model's name.
     Empty: those shipped for these weights."""
-    contrast: Contrast = "cue"
+    contrast: Contrast = "auto"
     """Which two conditions features are scored between."""
     positive: str | None = None
     """Template of the positive condition (`templates` only), with {prompt}."""
@@ -81,9 +83,7 @@ class SaeSteering:
     transfer: bool = False
     """Whether SAEs of other known weights may be used (a base model's SAE on a tuned model)."""
 
-    seeded: ClassVar[bool] = False
-    trained: ClassVar[bool] = False
-    ceiling: ClassVar[str | None] = None
+    traits: ClassVar[Traits] = Traits()
 
     def __post_init__(self) -> None:
         for positions in self.positions:
@@ -103,7 +103,9 @@ class SaeSteering:
     def needs(self) -> tuple[str, ...]:
         return ()
 
-    def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
         """Raises ElicitError for SAEs that are missing or belong to other weights, or a task without two conditions."""
         from elicit.methods.conditions import sides
         from elicit.methods.dictionaries import at_layers, dictionaries
@@ -146,7 +148,12 @@ class SaeSteering:
             "saes": {name: match._asdict() for name, match in matches.items()},
             "chosen": curve[chosen],
             "chosen_on": {"split": "select", "n": self.select_problems, "by": self.by, "of": len(trials)},
-            "scored_on": {"split": "train", "n": self.train_problems, "by": self.scorer, "contrast": self.contrast},
+            "scored_on": {
+                "split": "train",
+                "n": self.train_problems,
+                "by": self.scorer,
+                "contrast": resolved(self.contrast, base),
+            },
             "candidates": {sae.name: listed(sae, _rising(tables[sae.name])) for sae in found},
             "opposed": {sae.name: listed(sae, _falling(tables[sae.name])) for sae in found},
             "dose_response": curve,

@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from elicit.methods.core import Traits
 from elicit.methods.options import check_steers
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.tasks import Task
@@ -30,9 +33,7 @@ class SameVector:
     factor: float = 1.0
     """Multiplies the parent's strength; -1 turns the vector round."""
 
-    seeded: ClassVar[bool] = False
-    trained: ClassVar[bool] = False
-    ceiling: ClassVar[str | None] = None
+    traits: ClassVar[Traits] = Traits()
 
     def __post_init__(self) -> None:
         from elicit.methods.options import check_positions
@@ -43,7 +44,9 @@ class SameVector:
     def needs(self) -> tuple[str, ...]:
         return (self.parent,)
 
-    def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
         check_steers("same_vector", self.parent, needs[self.parent])
         edits = tuple(
             dataclasses.replace(edit, positions=self.positions, strength=edit.strength * self.factor)

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.errors import ElicitError
-from elicit.methods.core import task_decoding
+from elicit.methods.core import Traits, task_decoding
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.tasks import Task
@@ -27,9 +29,7 @@ class SelfConsistency:
     temperature: float = 1.0
     top_p: float | None = None
 
-    seeded: ClassVar[bool] = True
-    trained: ClassVar[bool] = False
-    ceiling: ClassVar[str | None] = None
+    traits: ClassVar[Traits] = Traits(seeded=True)
 
     def __post_init__(self) -> None:
         if self.n < 2:
@@ -41,8 +41,11 @@ class SelfConsistency:
     def needs(self) -> tuple[str, ...]:
         return ()
 
-    def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
         from elicit.policy import Policy
+        from elicit.search import Majority
 
         decoding = task_decoding(task, temperature=self.temperature, top_p=self.top_p)
-        return Policy(base, decoding, votes=self.n)
+        return Policy(base, decoding, search=Majority(self.n))

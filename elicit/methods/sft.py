@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from elicit.errors import ElicitError
-from elicit.methods.core import task_decoding
+from elicit.methods.core import Traits, task_decoding
 from elicit.methods.options import check_positive
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.tasks import Task
@@ -50,9 +52,7 @@ class SFT:
     """Peak rate; warm-up over a tenth of the steps (none below 10 steps), then linear decay.
     None: 2e-4 for LoRA, else 1e-3 under 5 M parameters and 1e-5 above (not tuned)."""
 
-    seeded: ClassVar[bool] = True
-    trained: ClassVar[bool] = True
-    ceiling: ClassVar[str | None] = None
+    traits: ClassVar[Traits] = Traits(seeded=True, trained=True)
 
     def __post_init__(self) -> None:
         check_positive(
@@ -68,7 +68,9 @@ class SFT:
     def needs(self) -> tuple[str, ...]:
         return ()
 
-    def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
         """Raises ElicitError if the task has no worked solutions, or fewer train problems than demonstrations."""
         from elicit.policy import Policy
 

@@ -33,7 +33,7 @@ def dose_response(
     curve = []
     for edits, notes in grid:
         policy = Policy(base, task_decoding(task), steering=edits)
-        answers = policy.answer(problems, lambda p, text: task.verify(p, text).answer, task=task.name, seed=0)
+        answers = policy.answer(problems, task, label=task.name, seed=0)
         verdicts = [task.verify(problem, answer.text) for problem, answer in zip(problems, answers, strict=True)]
         accuracy = wilson(sum(verdict.correct for verdict in verdicts), len(verdicts))
         traces = wilson(sum(verdict.has_trace for verdict in verdicts), len(verdicts))

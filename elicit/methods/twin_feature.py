@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.errors import ElicitError
+from elicit.methods.core import Traits
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.tasks import Task
@@ -29,15 +32,15 @@ class TwinFeature:
     other: str = "{sae}-s1"
     """The second SAE by name or folder: {sae} stands for the parent's, {model} and {layer} for what they say."""
 
-    seeded: ClassVar[bool] = False
-    trained: ClassVar[bool] = False
-    ceiling: ClassVar[str | None] = None
+    traits: ClassVar[Traits] = Traits()
 
     @property
     def needs(self) -> tuple[str, ...]:
         return (self.parent,)
 
-    def fit(self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy]) -> Policy:
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
         """Raises ElicitError if there is no second SAE, or if it is one of another layer."""
         import numpy as np
 

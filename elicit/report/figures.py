@@ -181,7 +181,7 @@ def _traits(method: str) -> tuple[bool, bool]:
         found: Any = config_class(method)
     except ElicitError:
         return False, False
-    return bool(found.trained), found.ceiling is not None
+    return bool(found.traits.trained), found.traits.ceiling is not None
 
 
 def dig(data: Any, *keys: str) -> Any:

@@ -2,7 +2,19 @@
 
 from elicit.sampling.decoding import Completion, Decoding, Request
 from elicit.sampling.engine import generate
-from elicit.sampling.forward import Engine
+from elicit.sampling.forward import PLAIN, Engine, Forward
 from elicit.sampling.score import Divergence, Scored, divergences, logprobs
 
-__all__ = ["Completion", "Decoding", "Divergence", "Engine", "Request", "Scored", "divergences", "generate", "logprobs"]
+__all__ = [
+    "PLAIN",
+    "Completion",
+    "Decoding",
+    "Divergence",
+    "Engine",
+    "Forward",
+    "Request",
+    "Scored",
+    "divergences",
+    "generate",
+    "logprobs",
+]

@@ -20,11 +20,15 @@ import torch
 from elicit.sampling.cache import bytes_per_token
 from elicit.sampling.choose import Chosen, Stopper, UniformStream, choose, filters
 from elicit.sampling.decoding import Completion, Decoding, Request
-from elicit.sampling.forward import Engine, prefill, step
+from elicit.sampling.forward import PLAIN, Engine, Forward
 
 
-def generate(engine: Engine, requests: Sequence[Request], decoding: Decoding) -> list[list[Completion]]:
+def generate(
+    engine: Engine, requests: Sequence[Request], decoding: Decoding, forward: Forward = PLAIN
+) -> list[list[Completion]]:
     """Sample every request. Returns its completions in the order of its keys.
+
+    `forward` gives the logits; the plain one is the model's own pass.
 
     The same keys give the same text at any batch size (exactly so in float32).
     """
@@ -35,7 +39,7 @@ def generate(engine: Engine, requests: Sequence[Request], decoding: Decoding) ->
         while pending:
             batch = pending.pop()
             try:
-                results.update(_run(engine, requests, batch, decoding, stopper))
+                results.update(_run(engine, requests, batch, decoding, stopper, forward))
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not _out_of_memory(error) or sum(len(samples) for _, samples in batch) == 1:
                     raise
@@ -84,11 +88,11 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def _run(
-    engine: Engine, requests: Sequence[Request], batch: Batch, decoding: Decoding, stopper: Stopper
+    engine: Engine, requests: Sequence[Request], batch: Batch, decoding: Decoding, stopper: Stopper, forward: Forward
 ) -> dict[tuple[int, int], Completion]:
     """Sample one batch."""
     asked = [requests[index] for index, _ in batch]
-    state, logits = prefill(engine, asked, [len(samples) for _, samples in batch], decoding)
+    state, logits = forward.prefill(engine, asked, [len(samples) for _, samples in batch], decoding)
     names = [(index, sample) for index, samples in batch for sample in samples]
     sampled = decoding.temperature > 0
     stream = UniformStream([requests[i].keys[j] for i, j in names]) if sampled else None
@@ -123,7 +127,7 @@ def _run(
             order = _filled(over)
             state.keep(order)
             tokens, rows = tokens[torch.from_numpy(order).to(device)], rows[order]
-        logits = step(engine, state, tokens, rows, position + 1)
+        logits = forward.step(engine, state, tokens, rows, position + 1)
     return _collect(names, requests, steps, members, ended, by_stop, touched, stopper)
 
 

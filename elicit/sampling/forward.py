@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -63,6 +63,35 @@ class State:
             self.mask = self.mask[indices]
         if self.forced is not None:
             self.forced = self.forced[indices]
+
+
+class Forward(Protocol):
+    """How next-token logits come about. The sampler keeps a state between calls and shrinks it with `state.keep`."""
+
+    def prefill(
+        self, engine: Engine, asked: list[Request], samples: list[int], decoding: Decoding
+    ) -> tuple[Any, torch.Tensor]:
+        """Run every prompt. Returns (state, logits [rows vocab]), a row for each sample."""
+        ...
+
+    def step(self, engine: Engine, state: Any, tokens: torch.Tensor, rows: np.ndarray, offset: int) -> torch.Tensor:
+        """One decoding step for the rows in the batch. Returns logits [rows vocab]."""
+        ...
+
+
+class Plain:
+    """The model's own forward pass."""
+
+    def prefill(
+        self, engine: Engine, asked: list[Request], samples: list[int], decoding: Decoding
+    ) -> tuple[State, torch.Tensor]:
+        return prefill(engine, asked, samples, decoding)
+
+    def step(self, engine: Engine, state: State, tokens: torch.Tensor, rows: np.ndarray, offset: int) -> torch.Tensor:
+        return step(engine, state, tokens, rows, offset)
+
+
+PLAIN = Plain()
 
 
 def prefill(engine: Engine, asked: list[Request], samples: list[int], decoding: Decoding) -> tuple[State, torch.Tensor]:

@@ -110,7 +110,7 @@ def test_what_cannot_be_written_as_json_fails_its_arm_only(tmp_path: Path, monke
 
     def overflowed(self: SelfConsistency, *args: Any, **options: Any) -> object:
         policy = fit(self, *args, **options)
-        return lab.Policy(policy.model, policy.decoding, votes=policy.votes, record={"loss": float("inf")})
+        return lab.Policy(policy.model, policy.decoding, record={"loss": float("inf")})
 
     monkeypatch.setattr(SelfConsistency, "fit", overflowed)
     done = elicit("run", write_spec(tmp_path, data), "--out", tmp_path / "run", "--workers", 1)

@@ -52,7 +52,7 @@ def fitted(name, model, task, arm, /, *, seed=0, **options):
 def solved(policy, task, n=100):
     """(accuracy, trace rate) on test problems."""
     problems = task.problems("test", n)
-    answers = policy.answer(problems, lambda p, text: task.verify(p, text).answer, task="addition", seed=0)
+    answers = policy.answer(problems, task, label="addition", seed=0)
     verdicts = [task.verify(p, a.text) for p, a in zip(problems, answers, strict=True)]
     return sum(v.correct for v in verdicts) / n, sum(v.has_trace for v in verdicts) / n
 
@@ -207,7 +207,7 @@ def test_a_policy_that_reads_an_sae_is_saved_by_its_name_and_hash(model, task, c
     again = Policy.load(tmp_path, model)
     assert again.sha256 == policy.sha256
     problems = task.problems("select", 4)
-    reads = [p.answer(problems, lambda p, text: text, task="x", seed=0) for p in (policy, again)]
+    reads = [p.answer(problems, task, label="x", seed=0) for p in (policy, again)]
     assert reads[0] == reads[1]
     meaning = json.loads((tmp_path / "steering.json").read_text())
     meaning[0]["feature"]["sha256"] = "0" * 64

@@ -30,7 +30,7 @@ def accuracies(name, family="addition", contrast="cue"):
     found = {}
 
     def judge(arm, policy):
-        answers = policy.answer(problems, lambda p, t: task.verify(p, t).answer, task=family, seed=0)
+        answers = policy.answer(problems, task, label=family, seed=0)
         verdicts = [task.verify(p, a.text) for p, a in zip(problems, answers, strict=True)]
         found[arm] = sum(v.correct for v in verdicts) / N, sum(v.has_trace for v in verdicts) / N
         return policy
@@ -71,7 +71,7 @@ def test_sft_on_sixteen_demonstrations_is_in_between():
     task = tasks.get("addition")
     policy = SFT(demonstrations=16).fit(model, task, seed=0, needs={})
     problems = task.problems("test", N)
-    answers = policy.answer(problems, lambda p, t: task.verify(p, t).answer, task="addition", seed=0)
+    answers = policy.answer(problems, task, label="addition", seed=0)
     accuracy = sum(task.verify(p, a.text).correct for p, a in zip(problems, answers, strict=True)) / N
     assert accuracy >= accuracies("cued")["base"][0] + 0.2
 
