@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elicit.comparison.engine import run_cells
+from elicit.comparison.read import read_arms, read_spec_of
 from elicit.comparison.spec import check_spec
-from elicit.comparison.summarise import read_arms, read_spec_of, write_summary
+from elicit.comparison.summarise import write_summary
 from elicit.errors import ElicitError, unknown
 from elicit.runs import writing_to
 from elicit.tasks import GeneratedTask
@@ -48,6 +49,7 @@ class Results:
                 for arm, figures in entry["arms"].items():
                     low, high = figures["ci"] or (None, None)
                     versus = figures["vs_sft"] or {}
+                    rival = figures["rival"] or {}
                     rows.append(
                         {
                             "model": model,
@@ -63,6 +65,9 @@ class Results:
                             "p_holm": versus.get("p_holm"),
                             "trace_rate": (figures["trace_rate"] or {}).get("value"),
                             "tokens_per_problem": (figures["tokens_per_problem"] or {}).get("value"),
+                            "vs_rival": (rival.get("difference") or {}).get("difference"),
+                            "rival_votes": rival.get("k"),
+                            "status": figures["status"],
                         }
                     )
         return pd.DataFrame(rows)
@@ -76,7 +81,7 @@ class Results:
             {"model": model, "arm": arm, **row.to_json()}
             for model in spec.models
             for arm, data in read_arms(spec, self.run, model).items()
-            for seed in data.rows[spec.task_label]
+            for seed in data.rows[spec.of(model).task_label]
             for row in seed
         ]
         return pd.DataFrame(rows)
@@ -122,7 +127,7 @@ def compare(
     arms: Sequence[str] | Mapping[str, Mapping[str, Any]],
     seeds: int = 1,
     test: int = 200,
-    samples: int = 0,
+    samples: int | Mapping[str, Any] = 0,
     limit: int | None = None,
     out: str | Path | None = None,
     workers: int | None = 1,
@@ -133,6 +138,8 @@ def compare(
         model: a loaded model or its name.
         task: a task, its name, or `{"task": name, parameters...}`.
         arms: method names, or arm name -> `{"method": name, options...}`.
+        samples: samples per problem at temperature 1, for pass@k, votes and rivals at equal tokens: a number, or
+            `{"n": 256, "problems": 64, "arms": ["base", "sft"]}`.
         out: run directory; a temporary one if None. An existing one is resumed or amended.
         workers: processes; 1 works in this one.
 
@@ -148,7 +155,7 @@ def compare(
             "arms": dict(arms) if isinstance(arms, Mapping) else list(arms),
             "seeds": seeds,
             "test": test,
-            "samples": samples,
+            "samples": samples if isinstance(samples, int) else dict(samples),
         },
         where="compare",
     )

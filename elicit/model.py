@@ -19,7 +19,7 @@ from elicit.errors import ElicitError
 from elicit.loading import architectures, threads
 from elicit.loading.load import Loaded, load_transformers
 from elicit.sampling import Completion, Decoding, Engine, Request, Scored, generate, logprobs
-from elicit.steering import Clock, Edit, Firings, Mode, Steering, as_edit, steer
+from elicit.steering import Clock, Edit, Firings, Gated, Mode, Steering, as_edit, steer
 from elicit.steering.residuals import Norms, residual_norms, residuals_at
 
 
@@ -124,7 +124,7 @@ class BaseModel:
     @contextmanager
     def steer(
         self,
-        edit: Steering | Edit | Sequence[Steering | Edit] | Float[torch.Tensor, " d_model"],
+        edit: Steering | Gated | Edit | Sequence[Steering | Gated | Edit] | Float[torch.Tensor, " d_model"],
         *,
         layer: int | None = None,
         strength: float = 1.0,
@@ -150,14 +150,13 @@ class BaseModel:
             architectures.check_layer(self.hf, layer)
             size = unit if unit is not None else (self.residual_norms.medians[layer] if mode == "add" else 1.0)
             edit = Steering(edit, layer, strength, mode, positions, size)
-        edits = [edit] if isinstance(edit, Steering | Edit) else list(edit)
+        edits = [edit] if isinstance(edit, Steering | Gated | Edit) else list(edit)
         for one in edits:
-            if isinstance(one, Steering) and len(one.direction) != self.d_model:
+            if not isinstance(one, Edit) and one.d_model != self.d_model:
                 raise ElicitError(
-                    f"steer: {one.label!r} has {len(one.direction)} entries, "
-                    f"but d_model of {self.name} is {self.d_model}."
+                    f"steer: {one.label!r} has {one.d_model} entries, but d_model of {self.name} is {self.d_model}."
                 )
-        plain = [as_edit(one) if isinstance(one, Steering) else one for one in edits]
+        plain = [one if isinstance(one, Edit) else as_edit(one) for one in edits]
         with steer(self.hf.base_model, self.layers, self.clock, plain, prompt_lengths=prompt_lengths) as firings:
             yield firings
 

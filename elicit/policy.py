@@ -20,7 +20,7 @@ from elicit.errors import ElicitError
 from elicit.model import BaseModel
 from elicit.sampling import PLAIN, Completion, Decoding, Forward, Scored, logprobs
 from elicit.search import Ask, Search, catalog
-from elicit.steering import Steering
+from elicit.steering import Gated, Steering
 from elicit.tasks import Problem, Task
 
 
@@ -32,6 +32,8 @@ class Prompting:
     """plain: the problem's prompt. cue: its cue prompt. forced: the prompt and the opening of a worked solution."""
     template: str = "{prompt}"
     """Text around the prompt; `{prompt}` is replaced, nothing else is interpreted."""
+    before: str = ""
+    """Text put in front as it stands (demonstrations): nothing in it is replaced."""
 
     def __post_init__(self) -> None:
         if "{prompt}" not in self.template:
@@ -43,15 +45,17 @@ class Prompting:
         Raises:
             ElicitError: if the problem has no cue prompt, or no opening to force.
         """
+        opening = ""
+        prompt = problem.prompt
         if self.condition == "cue":
             if problem.cue_prompt is None:
                 raise ElicitError(f"problem {problem.id} has no cue prompt; this arm needs a task with `cue_prompt`.")
-            return self.template.replace("{prompt}", problem.cue_prompt), ""
+            prompt = problem.cue_prompt
         if self.condition == "forced":
             if problem.opening is None:
                 raise ElicitError(f"problem {problem.id} has no worked solution, so no opening can be forced.")
-            return self.template.replace("{prompt}", problem.prompt), problem.opening
-        return self.template.replace("{prompt}", problem.prompt), ""
+            opening = problem.opening
+        return self.before + self.template.replace("{prompt}", prompt), opening
 
 
 class Answer(NamedTuple):
@@ -64,6 +68,8 @@ class Answer(NamedTuple):
     firings: int
     prompt_tokens: int
     prompt: str
+    notes: Mapping[str, float]
+    """What the search tells of itself; empty without one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +79,7 @@ class Policy:
     model: BaseModel
     decoding: Decoding = field(default_factory=Decoding)
     prompting: Prompting = field(default_factory=Prompting)
-    steering: tuple[Steering, ...] = ()
+    steering: tuple[Steering | Gated, ...] = ()
     weights: weights.Weights | None = None
     readout: readouts.Readout | None = None
     """Where next-token logits come from; None is the model's own last layer."""
@@ -95,6 +101,18 @@ class Policy:
     def has_distribution(self) -> bool:
         """Whether its answers follow the next-token distribution that scoring sees: no search, no other readout."""
         return self.search is None and self.readout is None
+
+    @property
+    def edits(self) -> tuple[Steering, ...]:
+        """Its edits, for callers that read a single direction off each.
+
+        Raises:
+            ElicitError: an edit behind a gate, which has one direction per category.
+        """
+        gated = [str(edit) for edit in self.steering if isinstance(edit, Gated)]
+        if gated:
+            raise ElicitError(f"this arm steers through a gate ({gated[0]}): its controls are `hybrid_control` arms.")
+        return tuple(edit for edit in self.steering if isinstance(edit, Steering))
 
     @contextmanager
     def applied(self) -> Iterator[Forward]:
@@ -124,7 +142,7 @@ class Policy:
                 drawn = search.sampled(self.model, asks, self.decoding, forward, 1)
                 answers = [search.found(ask, one, 0) for ask, one in zip(asks, drawn, strict=True)]
         rows = zip(prompts, asks, answers, strict=True)
-        return [Answer(*answer, len(ask.ids), prompt + ask.opening) for prompt, ask, answer in rows]
+        return [Answer(*found[:4], len(ask.ids), prompt + ask.opening, found.notes) for prompt, ask, found in rows]
 
     def draw(
         self, problems: Sequence[Problem], *, task: str, seed: int, n: int, decoding: Decoding, first: int = 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Container
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Finish = Literal["eos", "stop", "length"]
@@ -78,9 +78,13 @@ class Row:
     firings: int
     """How many (position, edit) pairs the intervention touched."""
     prompt_tokens: int
+    notes: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """What a search tells of itself, such as its acceptance rate; empty for all others."""
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """Plain data; without `notes` where there are none."""
+        plain = dataclasses.asdict(self)
+        return plain if self.notes else {key: value for key, value in plain.items() if key != "notes"}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Row:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import json
 import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import trl
+from hypothesis import given
+from hypothesis import strategies as st
 
 from elicit.errors import ElicitError
 from elicit.methods.sft import SFT
 from elicit.model import BaseModel, load
 from elicit.tasks import Task, get
+from elicit.training import TrainingFailed, supervised
+from elicit.training.supervised import Example, Schedule, plan
 from elicit.weights import Adapter, FullWeights
 from tests.support.models import tiny_model
 
@@ -38,11 +45,11 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict[str, torch.Tensor],
     return batches
 
 
-def _expected(base: BaseModel, task: Task, n: int, seed: int, *, worked: bool) -> Counter[tuple[Any, ...]]:
+def _expected(base: BaseModel, task: Task, n: int, seed: int, *, supervision: str) -> Counter[tuple[Any, ...]]:
     """(ids, labels) as they should be, written out by hand."""
     rows = []
     for problem in task.problems("train", n, seed=seed + 1):
-        solution = task.worked(problem) if worked else task.direct(problem)
+        solution = getattr(task, supervision)(problem)
         prompt, completion = base.encode(problem.prompt), base.continuation(solution or "")
         end = base.tokenizer.eos_token_id
         rows.append(((*prompt, *completion, end), (*[-100] * len(prompt), *completion, end)))
@@ -59,7 +66,7 @@ def _rows(batch: dict[str, torch.Tensor]) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("source", ["cued", "llama", "gpt2"])
-@pytest.mark.parametrize("supervision", ["worked", "direct"])
+@pytest.mark.parametrize("supervision", ["worked", "direct", "theorem"])
 def test_trains_on_the_ids_it_is_sampled_with(
     seen: list[tuple[dict[str, torch.Tensor], float]], source: str, supervision: Any
 ) -> None:
@@ -69,7 +76,7 @@ def test_trains_on_the_ids_it_is_sampled_with(
             module.p = 0.0
     config = SFT(demonstrations=6, supervision=supervision, epochs=2, batch_size=4)
     config.fit(base, TASK, seed=5, needs={})
-    once = _expected(base, TASK, 6, 5, worked=supervision == "worked")
+    once = _expected(base, TASK, 6, 5, supervision=supervision)
     assert Counter(row for batch, _ in seen for row in _rows(batch)) == once + once
     # What the first batch cost, computed with our own scorer: the mean over completion tokens.
     first, loss = seen[0]
@@ -126,12 +133,37 @@ def test_only_the_chosen_parameters_change(group: Any, part: str) -> None:
     assert all(part in name for name in lora.weights.tensors)
 
 
+@pytest.mark.parametrize("source", ["llama", "qwen3", "gpt_neox", "gpt2"])
+def test_embeddings_alone(source: str) -> None:
+    """Tied or not: what reads token ids in and what writes logits changes, and nothing else does."""
+    base = tiny_model(source)
+    tables = {id(base.hf.get_input_embeddings().weight), id(base.hf.get_output_embeddings().weight)}
+    if source == "gpt2":
+        tables.add(id(base.hf.transformer.wpe.weight))  # learned positions are looked up like tokens
+    wanted = {name for name, p in base.hf.named_parameters() if id(p) in tables}
+    assert len(wanted) == {"llama": 2, "qwen3": 1, "gpt_neox": 2, "gpt2": 2}[source]
+    config = SFT(demonstrations=4, epochs=3, learning_rate=0.01, parameters="embeddings")
+    policy = config.fit(base, TASK, seed=0, needs={})
+    assert isinstance(policy.weights, FullWeights)
+    own = dict(base.hf.named_parameters())
+    assert {n for n, t in policy.weights.tensors.items() if not torch.equal(t, own[n])} == wanted
+    assert set(policy.weights.tensors) == wanted
+    # Switched on, the change is felt: at the logits too where the two tables are one.
+    prompts, texts = ["Q:1+2"], ["3"]
+    assert policy.score(prompts, texts) != base.score(prompts, texts)
+
+
+def test_no_adapter_on_embeddings() -> None:
+    with pytest.raises(ElicitError, match=r"^sft: a LoRA adapter cannot be put on embeddings\."):
+        SFT(parameters="embeddings", lora_rank=4)
+
+
 def test_the_seed_decides_and_learning_happens() -> None:
     base = load("cued")
     config = SFT(demonstrations=8, epochs=10, batch_size=8)
     first, again, other = (config.fit(base, TASK, seed=seed, needs={}) for seed in (0, 0, 1))
     assert first.sha256 == again.sha256 != other.sha256
-    losses = [entry["loss"] for entry in first.record["losses"]]
+    losses = [entry["loss"] for entry in first.record["curve"]]
     assert losses[-1] < losses[0] / 2
     problems = TASK.problems("train", 8, seed=1)
     prompts, worked = [p.prompt for p in problems], [str(TASK.worked(p)) for p in problems]
@@ -157,7 +189,8 @@ def test_demonstrations_come_from_train_and_the_seed_picks_them(
 
 
 def test_a_loss_that_is_no_number_is_a_fault() -> None:
-    with pytest.raises(FloatingPointError, match=r"sft: the loss became NaN \(learning rate 1e\+30\)"):
+    said = r"^sft: the loss is nan at step \d+ of 30\. Lower learning_rate \(it is 1e\+30\)\.$"
+    with pytest.raises(TrainingFailed, match=said):
         SFT(demonstrations=4, epochs=30, learning_rate=1e30).fit(tiny_model(), TASK, seed=0, needs={})
 
 
@@ -177,7 +210,7 @@ def test_the_cost_on_record() -> None:
     """6 FLOPs per weight and token where everything is trained; every token of every epoch is counted."""
     base = tiny_model()
     policy = SFT(demonstrations=4, epochs=3).fit(base, TASK, seed=0, needs={})
-    rows = _expected(base, TASK, 4, 0, worked=True)
+    rows = _expected(base, TASK, 4, 0, supervision="worked")
     tokens = 3 * sum(len(ids) * count for (ids, _), count in rows.items())
     size = sum(p.numel() for p in copy.deepcopy(base.hf).parameters())
     train = policy.record["train"]
@@ -192,3 +225,93 @@ def test_one_step_is_a_step() -> None:
     assert policy.weights is not None
     own = dict(model.hf.named_parameters())
     assert any(not torch.equal(tensor, own[name]) for name, tensor in policy.weights.tensors.items())  # type: ignore[attr-defined]
+
+
+def test_theorem_solutions_may_be_answered_at_length() -> None:
+    base = load("cued")
+    policy = SFT(demonstrations=4, supervision="theorem", epochs=1).fit(base, TASK, seed=0, needs={})
+    longest = max(len(base.continuation(str(TASK.theorem(p)))) + 1 for p in TASK.problems("train", 4, seed=1))
+    assert policy.decoding.max_new_tokens == policy.record["max_new_tokens"] == longest * 3 // 2 > TASK.max_new_tokens
+
+
+def test_characters_the_model_does_not_know(tmp_path: Path) -> None:
+    path = tmp_path / "strange.jsonl"
+    lines = [{"prompt": f"{i}+1=", "answer": str(i + 1), "worked": f"{i} → {i + 1}"} for i in range(20)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    base = load("cued")
+    with pytest.raises(ElicitError, match=r"^sft: the tokenizer of cued has no token for '→' in '\d+ → \d+'\."):
+        SFT(demonstrations=4).fit(base, get("jsonl", path=str(path)), seed=0, needs={})
+
+
+# --- the loop ----------------------------------------------------------------------------------------------------
+
+
+def _rows_of(lengths: Sequence[int]) -> list[Example]:
+    return [Example((1, 5), tuple(range(4, 4 + n))) for n in lengths]
+
+
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=12),
+    size=st.integers(1, 9),
+    wanted=st.integers(1, 500),
+    seed=st.integers(0, 2**31),
+)
+def test_steps_for_a_number_of_tokens(lengths: list[int], size: int, wanted: int, seed: int) -> None:
+    """Full batches, every example once an epoch, and no other number of batches comes nearer to the tokens."""
+    rows = _rows_of(lengths)
+    batches = plan(rows, Schedule(completion_tokens=wanted, batch_size=size), seed)
+    longer = plan(rows, Schedule(completion_tokens=wanted + 1000, batch_size=size), seed)
+    assert longer[: len(batches)] == batches
+    assert {len(batch) for batch in batches} == {min(size, len(rows))}
+    flat = [i for batch in batches for i in batch]
+    for start in range(0, len(flat) - len(rows) + 1, len(rows)):
+        assert sorted(flat[start : start + len(rows)]) == list(range(len(rows)))
+    sums = list(itertools.accumulate(sum(lengths[i] for i in batch) for batch in longer))
+    assert abs(sums[len(batches) - 1] - wanted) == min(abs(total - wanted) for total in sums)
+
+
+def test_steps_for_a_number_of_epochs() -> None:
+    rows = _rows_of([3] * 6)
+    batches = plan(rows, Schedule(epochs=2.5, batch_size=4), 7)
+    assert [len(batch) for batch in batches] == [4, 4, 4, 3]
+    first = torch.randperm(6, generator=torch.Generator().manual_seed(7)).tolist()
+    assert [i for batch in batches for i in batch][:6] == first
+    assert [len(batch) for batch in plan(rows, Schedule(epochs=2, batch_size=64), 7)] == [6, 6]
+
+
+class _Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("options", [{}, {"lora_rank": 2}, {"parameters": "embeddings"}], ids=str)
+def test_a_killed_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]) -> None:
+    """Killed between two checkpoints, the same call ends in the same weights and the same curve."""
+    base, config = tiny_model("qwen3"), SFT(demonstrations=8, epochs=10, batch_size=4, **options)
+    whole = config.fit(base, TASK, seed=3, needs={})
+    monkeypatch.setattr(supervised, "SAVE_SECONDS", 0.0)
+    step = trl.SFTTrainer.training_step
+    steps: list[int] = []
+
+    def fragile(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if len(steps) == 13:
+            raise _Killed
+        steps.append(self.state.global_step)
+        return step(self, *args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trl.SFTTrainer, "training_step", fragile)
+        with pytest.raises(_Killed):
+            config.fit(base, TASK, seed=3, needs={}, scratch=tmp_path)
+    assert steps == list(range(13))
+    torn = tmp_path / "checkpoint-13" / "seal.json"
+    torn.unlink()  # the last one was being written
+    steps.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(trl.SFTTrainer, "training_step", fragile)
+        resumed = config.fit(base, TASK, seed=3, needs={}, scratch=tmp_path)
+    assert steps == list(range(12, 20))
+    assert resumed.sha256 == whole.sha256
+    assert resumed.record["curve"] == whole.record["curve"]
+    # Another seed is another training: its checkpoints are not taken for this one's.
+    other = config.fit(base, TASK, seed=4, needs={}, scratch=tmp_path)
+    assert other.sha256 == config.fit(base, TASK, seed=4, needs={}).sha256 != whole.sha256

@@ -86,9 +86,11 @@ def _print_plan(options: Run, run: Path, arms: list[str] | None) -> int:
     effect = found.minimum_detectable_effect
     print(f"cells                      {found.cells} ({found.finished} finished)")
     print(f"test problems              {found.test_problems}")
-    print(f"generated tokens           at most {found.generated_tokens:,}")
+    print(f"samples                    {found.samples:,} at temperature 1")
+    print(f"generated tokens           at most {found.generated_tokens:,} for answers, votes and samples")
     print(
-        f"time                       about {found.seconds / 60:.1f} minutes on this kind of CPU, training not counted"
+        f"time                       about {found.seconds / 60:.1f} minutes on this kind of CPU; fitting (training, "
+        "rollouts, tuning) and searches other than votes are not counted"
     )
     print(f"memory                     about {found.memory_gib:.1f} GiB a worker")
     print(

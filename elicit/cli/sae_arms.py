@@ -40,7 +40,7 @@ def jobs_of(run: Path, *, model: str | None, tasks: tuple[dict[str, Any], ...], 
         ElicitError: if no finished arm uses any.
     """
     from elicit.comparison.cells import cells
-    from elicit.comparison.summarise import read_spec_of
+    from elicit.comparison.read import read_spec_of
     from elicit.comparison.work import state_of
 
     spec, _ = read_spec_of(run)

@@ -17,7 +17,7 @@ from elicit.errors import ElicitError
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
-    from elicit.steering import Steering
+    from elicit.steering import Gated, Steering
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,13 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _edits(options: Sample, model: BaseModel) -> tuple[Steering, ...]:
+def _edits(options: Sample, model: BaseModel) -> tuple[Steering | Gated, ...]:
     from elicit import steering
 
     if options.steer is None:
         return ()
     kind, _, rest = options.steer.partition(":")
+    found: tuple[Steering | Gated, ...]
     if kind == "vector" and rest:
         found = steering.load(Path(rest))
         if not found:

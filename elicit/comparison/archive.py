@@ -3,22 +3,24 @@
     ARCHIVE/  spec.yaml  manifest.json  summary.json  cells.json  rows.parquet
 
 Policies (weights, vectors) are left out; everything printed can still be recomputed: `elicit verify ARCHIVE` and
-`elicit report ARCHIVE` unpack it into a temporary run directory.
+`elicit report ARCHIVE` unpack it into a temporary run directory. Cells that failed are part of the result: their status
+is kept, with its error and without its traceback (which names places on the machine).
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from elicit import runs
 from elicit.comparison.cells import cells
-from elicit.comparison.summarise import read_spec_of
-from elicit.comparison.work import state_of
+from elicit.comparison.read import read_spec_of
+from elicit.comparison.work import is_done, state_of
 from elicit.errors import ElicitError
 
 _WHOLE = ("spec.yaml", "manifest.json", "summary.json")
@@ -28,31 +30,60 @@ def archive(run: Path, target: Path) -> Path:
     """Write the archive of a run to a new folder.
 
     Raises:
-        ElicitError: an unfinished run, or a target that exists or cannot be written.
+        ElicitError: a run with cells that are neither done nor failed, or a target that exists or cannot be written.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    spec, _ = read_spec_of(run)
+    spec, limit = read_spec_of(run)
     if target.exists():
         raise ElicitError(f"{target} exists already. Remove it, or name another folder.")
     found: list[dict[str, Any]] = []
     described: dict[str, Any] = {}
     for cell in cells(spec):
-        status = state_of(cell, run)
-        if status["state"] != "done":
-            raise ElicitError(f"{run} is not finished: cell {cell.name} is {status['state']}. Run it to its end first.")
-        folder = cell.folder(run)
+        status, folder = state_of(cell, run), cell.folder(run)
+        if status["state"] == "failed":
+            described[cell.name] = {"status": {**status, "traceback": None}, "metrics": []}
+            continue
+        if not is_done(cell, spec, run, limit):
+            raise ElicitError(f"{run} is not finished: cell {cell.name} is {_stage(status)}. Run it to its end first.")
         described[cell.name] = {"status": status, "metrics": runs.read_lines(folder / "metrics.jsonl")}
-        for label in (spec.task_label, *spec.off_target):
+        mine = spec.of(cell.model)
+        for label in (mine.task_label, *mine.off_target):
             rows = runs.read_rows(folder / "rows" / f"{label}.jsonl")
-            found += [{"cell": cell.name, **row.to_json()} for row in rows]
+            found += [{"cell": cell.name, **_flat(row.to_json())} for row in rows]
     with runs.fresh_folder(target) as scratch:
         for name in _WHOLE:
             shutil.copyfile(run / name, scratch / name)
         runs.write_json(scratch / "cells.json", described)
-        pq.write_table(pa.Table.from_pylist(found), scratch / "rows.parquet", compression="zstd", compression_level=19)
+        pq.write_table(
+            pa.Table.from_pylist(_same_columns(found)),
+            scratch / "rows.parquet",
+            compression="zstd",
+            compression_level=19,
+        )
     return target
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as a table can hold it: notes, whose names differ from arm to arm, as text."""
+    return {**row, "notes": json.dumps(row["notes"])} if "notes" in row else row
+
+
+def _same_columns(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first row names a table's columns: it must name all of them."""
+    missing = {key: None for row in rows for key in row if key not in rows[0]}
+    return [{**rows[0], **missing}, *rows[1:]] if missing else rows
+
+
+def _whole(row: dict[str, Any]) -> dict[str, Any]:
+    notes = row.pop("notes", None)
+    return row if notes is None else {**row, "notes": json.loads(notes)}
+
+
+def _stage(status: Mapping[str, Any]) -> str:
+    """A cell that is done, but not with all that the spec asks for by now."""
+    return "to be amended" if status["state"] == "done" else str(status["state"])
 
 
 @contextmanager
@@ -73,7 +104,7 @@ def opened(path: Path) -> Iterator[Path]:
         grouped: dict[Path, list[dict[str, Any]]] = {}
         for record in pq.read_table(path / "rows.parquet").to_pylist():
             place = run / "cells" / record.pop("cell") / "rows" / f"{record['task']}.jsonl"
-            grouped.setdefault(place, []).append(record)
+            grouped.setdefault(place, []).append(_whole(record))
         for place, records in grouped.items():
             runs.append_lines(place, records)
         yield run

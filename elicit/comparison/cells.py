@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elicit.comparison.spec import Spec, check_needs
+from elicit.comparison import demand
+from elicit.comparison.needs import check_needs
+from elicit.comparison.spec import Spec
 from elicit.errors import ElicitError, unknown
 from elicit.methods.core import Method
 
@@ -39,16 +41,17 @@ def cells(spec: Spec, arms: Sequence[str] | None = None) -> list[Cell]:
     Raises:
         ElicitError: an arm that the spec does not have.
     """
-    methods = spec.methods()
-    order = check_needs(methods)
-    wanted = set(methods) if arms is None else _closure(arms, methods)
+    every = spec.methods()
+    wanted = set(every) if arms is None else _closure(arms, every)
     found = []
     for model in spec.models:
-        for arm in order:
+        mine = spec.of(model)
+        methods = mine.methods()
+        for arm in check_needs(methods):
             if arm in wanted:
                 method = methods[arm]
-                mark = fingerprint(spec, model, arm, methods)
-                found += [Cell(model, arm, seed, method.needs, mark) for seed in seeds_of(method, spec.seeds)]
+                mark = fingerprint(mine, model, arm, methods)
+                found += [Cell(model, arm, seed, method.needs, mark) for seed in seeds_of(method, mine.seeds)]
     return found
 
 
@@ -110,6 +113,23 @@ def check_amendment(old: Mapping[str, Any], new: Mapping[str, Any], run: Path) -
                 raise refuse(f"{field}.{name}", value, None)
             if new[field][name] != value:
                 raise refuse(f"{field}.{name}", value, new[field][name])
-    for field in ("seeds", "test", "samples"):
+    for model, before in old.get("panels", {}).items():
+        _check_panel(before, new["panels"].get(model), f"panels.{model}", refuse)
+    for field in ("seeds", "test"):
         if new[field] < old[field]:
             raise refuse(field, old[field], new[field])
+    if demand.shrunk(old["samples"], new["samples"]):
+        raise refuse("samples", old["samples"], new["samples"])
+
+
+def _check_panel(
+    old: Mapping[str, Any], new: Mapping[str, Any] | None, where: str, refuse: Callable[[str, Any, Any], ElicitError]
+) -> None:
+    """A model's own part of the spec may gain arms, seeds and test problems, and lose nothing."""
+    if new is None or (old["task"], old["off_target"]) != (new["task"], new["off_target"]):
+        raise refuse(where, old, new)
+    if new["arms"] is not None and (old["arms"] is None or not set(old["arms"]) <= set(new["arms"])):
+        raise refuse(f"{where}.arms", old["arms"], new["arms"])
+    for field in ("seeds", "test"):
+        if (old[field] is None) != (new[field] is None) or (old[field] or 0) > (new[field] or 0):
+            raise refuse(f"{where}.{field}", old[field], new[field])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -48,8 +48,23 @@ def against_parent(
     return None if found is None else {"arm": parent, **found}
 
 
-def adjust(entries: Mapping[str, dict[str, Any]], key: str) -> None:
+def leak(models: Mapping[str, Any], model: str, label: str, arm: str) -> dict[str, Any] | None:
+    """What the same arm gains over the base of a model that was never taught the skill: teaching, not elicitation.
+
+    Only for capable models; of several incapable ones, the largest difference in absolute value.
+    """
+    if models[model]["capable"] is not True:
+        return None
+    found = []
+    for other, entry in models.items():
+        figures = entry["tasks"].get(label, {}).get("arms", {}).get(arm) if entry["capable"] is False else None
+        if figures is not None and figures["vs_base"] is not None:
+            found.append({"model": other, **figures["vs_base"]})
+    return max(found, key=lambda one: abs(one["difference"]), default=None)
+
+
+def adjust(differences: Iterable[dict[str, Any] | None]) -> None:
     """Holm's correction over the arms."""
-    tested = [entry[key] for entry in entries.values() if entry[key] is not None and entry[key]["p"] is not None]
-    for entry, p in zip(tested, statistics.holm([entry["p"] for entry in tested]), strict=True):
-        entry["p_holm"] = float(p)
+    tested = [one for one in differences if one is not None and one["p"] is not None]
+    for one, p in zip(tested, statistics.holm([one["p"] for one in tested]), strict=True):
+        one["p_holm"] = float(p)

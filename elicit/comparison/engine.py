@@ -23,8 +23,8 @@ import yaml
 from elicit import runs
 from elicit.comparison.cells import Cell, cells, check_amendment
 from elicit.comparison.manifest import begun, ended, task_files
+from elicit.comparison.read import read_spec_of
 from elicit.comparison.spec import Spec, build_task
-from elicit.comparison.summarise import read_spec_of
 from elicit.comparison.work import is_done, problems_of, state_of, work
 from elicit.errors import ElicitError
 from elicit.loading import catalog
@@ -140,9 +140,10 @@ def run_cells(
 
 def _check_problems(spec: Spec, limit: int | None) -> None:
     """Too few problems is bad input: say so before anything is trained."""
-    for label, description in {spec.task_label: spec.task, **spec.off_target}.items():
-        if not problems_of(build_task(description, where=f"task {label!r}"), spec, limit):
-            raise ElicitError(f"task {label!r} has no test problems.")
+    for mine in map(spec.of, spec.models):
+        for label, description in {mine.task_label: mine.task, **mine.off_target}.items():
+            if not problems_of(build_task(description, where=f"task {label!r}"), mine, limit):
+                raise ElicitError(f"task {label!r} has no test problems.")
 
 
 def default_workers(spec: Spec) -> int:

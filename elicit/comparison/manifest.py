@@ -44,7 +44,10 @@ def begun(spec: Mapping[str, Any], command: Sequence[str]) -> dict[str, Any]:
 
 def task_files(spec: Mapping[str, Any]) -> dict[str, str]:
     """Task label -> sha256 of the file its problems come from, for tasks that have one."""
-    tasks = {spec["task"]["task"]: spec["task"], **spec["off_target"]}
+    tasks: dict[str, Any] = {}
+    for part in (*spec.get("panels", {}).values(), spec):  # the spec's own last: its labels win
+        own = {} if part["task"] is None else {part["task"]["task"]: part["task"]}
+        tasks |= {**own, **(part["off_target"] or {})}
     paths = {label: task["path"] for label, task in tasks.items() if task["task"] == "jsonl"}
     return {label: hashlib.sha256(Path(path).read_bytes()).hexdigest() for label, path in paths.items()}
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from elicit import statistics
-from elicit.comparison.cells import cells
+from elicit.comparison.cells import Cell, cells
 from elicit.comparison.spec import Spec, build_task
-from elicit.comparison.work import is_done
+from elicit.comparison.work import is_done, tested
 from elicit.loading import catalog
 
 #: Generated tokens per second and core at one million parameters, measured with experiments/benchmarks/sampling.py on a
@@ -27,8 +28,11 @@ class Plan:
     finished: int
     """Cells that the run directory has already."""
     test_problems: int
+    samples: int
+    """Completions at temperature 1 that are drawn beside the answers."""
     generated_tokens: int
-    """At most, if every completion runs to its limit and self-consistency counts all its votes."""
+    """Of answers and samples, if every completion runs to its limit and every vote is counted. What fitting generates
+    and trains on, and what searches other than votes reject, is not in it: no config tells."""
     seconds: float
     memory_gib: float
     minimum_detectable_effect: float | None
@@ -37,24 +41,31 @@ class Plan:
 
 def plan(spec: Spec, run: Path | None, *, arms: Sequence[str] | None = None, limit: int | None = None) -> Plan:
     """Estimate a comparison."""
-    n = spec.test if limit is None else min(limit, spec.test)
+    n = tested(spec, limit)
     todo = cells(spec, arms)
     finished = [cell for cell in todo if run is not None and is_done(cell, spec, run, limit)]
     open_cells = [cell for cell in todo if cell not in finished]
-    lengths = [
-        build_task(description, where="task").max_new_tokens for description in (spec.task, *spec.off_target.values())
-    ]
-    methods = spec.methods()
-    tokens, seconds, largest = 0, _IMPORT_SECONDS if open_cells else 0.0, 0
+    samples, tokens, seconds, largest = 0, 0, _IMPORT_SECONDS if open_cells else 0.0, 0
     for cell in open_cells:
         size = parameters(spec.models[cell.model])
         largest = max(largest, size)
-        votes = int(getattr(methods[cell.arm], "n", 1))
-        mine = n * (sum(lengths) * votes + spec.samples * lengths[0])
+        drawn, mine = _completions(cell, spec.of(cell.model), limit)
+        samples += drawn
         tokens += mine
         seconds += mine / (_TOKENS_PER_SECOND_AT_1M / max(size / 1e6, 0.2))
     effect = statistics.minimum_detectable_effect(n, 0.5, discordance=0.3)
-    return Plan(len(todo), len(finished), n, tokens, seconds, 1.0 + 4 * largest * 4 / 2**30, effect)
+    return Plan(len(todo), len(finished), n, samples, tokens, seconds, 1.0 + 4 * largest * 4 / 2**30, effect)
+
+
+def _completions(cell: Cell, spec: Spec, limit: int | None) -> tuple[int, int]:
+    """Samples of a cell, and tokens that its answers and samples can have at most."""
+    n = tested(spec, limit)
+    target, *others = (
+        build_task(description, where="task").max_new_tokens for description in (spec.task, *spec.off_target.values())
+    )
+    votes = int(dataclasses.asdict(spec.methods()[cell.arm]).get("n", 1))  # type: ignore[call-overload]
+    samples = spec.samples.of(cell.arm) * spec.samples.among(n)
+    return samples, n * votes * (target + sum(others)) + samples * target
 
 
 def parameters(name: str) -> int:

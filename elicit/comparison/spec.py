@@ -10,7 +10,7 @@ arms:
   mean_steering/random: {method: random_vector, parent: mean_steering}
 seeds: 3
 test: 200
-samples: 0
+samples: 0                             # or {n: 256, problems: 64, arms: [base, sft]}
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
+from elicit.comparison import demand
+from elicit.comparison.demand import Samples
+from elicit.comparison.needs import check_needs
 from elicit.comparison.plain import check_plain, parse, read_text
 from elicit.errors import ElicitError, one_line, unknown
 from elicit.methods.catalog import configure
@@ -30,6 +33,29 @@ from elicit.tasks import Task
 from elicit.tasks import get as get_task
 
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_.+#-]*(/[A-Za-z][A-Za-z0-9_.+#-]*)*")
+
+
+class Panel(BaseModel):
+    """What is different for one model of a comparison. What is None is the spec's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    task: dict[str, Any] | None = None
+    off_target: dict[str, dict[str, Any]] | None = None
+    arms: list[str] | None = None
+    """Only these arms of the spec, in the spec's order."""
+    seeds: int | None = Field(default=None, ge=1, le=1000)
+    test: int | None = Field(default=None, ge=1, le=1_000_000)
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _task(cls, value: Any) -> Any:
+        return {"task": value} if isinstance(value, str) else value
+
+    @field_validator("off_target", mode="before")
+    @classmethod
+    def _off_target(cls, value: Any) -> Any:
+        return _named_tasks(value)
 
 
 class Spec(BaseModel):
@@ -44,12 +70,14 @@ class Spec(BaseModel):
     arms: dict[str, dict[str, Any]]
     off_target: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Label -> other tasks every arm is also tested on."""
+    panels: dict[str, Panel] = Field(default_factory=dict)
+    """Model label -> what is different for that model: another task, fewer arms."""
     seeds: int = Field(default=1, ge=1, le=1000)
     """How many run seeds: 0, 1, ..."""
     test: int = Field(default=200, ge=1, le=1_000_000)
     """Test problems of every task."""
-    samples: int = Field(default=0, ge=0, le=100_000)
-    """Samples at temperature 1 per problem, for pass@k; 0 for none."""
+    samples: Samples = Samples(n=0)
+    """Samples at temperature 1 per problem, for pass@k: a number (0 for none), or {n, problems, arms}."""
     kl_problems: int = Field(default=32, ge=0, le=100_000)
     """Problems and neutral sentences that KL is measured on; 0 for none."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -72,9 +100,7 @@ class Spec(BaseModel):
     @field_validator("off_target", mode="before")
     @classmethod
     def _off_target(cls, value: Any) -> Any:
-        if isinstance(value, list) and all(isinstance(name, str) for name in value):
-            return _by_name([{"task": name} for name in value], value)
-        return value
+        return _named_tasks(value)
 
     @field_validator("arms", mode="before")
     @classmethod
@@ -82,6 +108,24 @@ class Spec(BaseModel):
         if isinstance(value, list) and all(isinstance(name, str) for name in value):
             return _by_name([{"method": name} for name in value], value)
         return value
+
+    @field_validator("samples", mode="before")
+    @classmethod
+    def _samples(cls, value: Any) -> Any:
+        return demand.read(value)
+
+    @field_serializer("samples")
+    def _plain_samples(self, value: Samples) -> Any:
+        return value.plain()
+
+    def of(self, model: str) -> Spec:
+        """The comparison of one model alone, its panel filled in."""
+        if not self.panels and list(self.models) == [model]:
+            return self
+        given = self.panels.get(model, Panel()).model_dump(exclude_none=True)
+        kept = given.pop("arms", None)
+        arms = {arm: options for arm, options in self.arms.items() if kept is None or arm in kept}
+        return self.model_copy(update={"models": {model: self.models[model]}, "panels": {}, "arms": arms, **given})
 
     @property
     def task_label(self) -> str:
@@ -101,6 +145,12 @@ class Spec(BaseModel):
     def plain(self) -> dict[str, Any]:
         """The resolved spec as plain data, as it is written to the run directory."""
         return self.model_dump(mode="json")
+
+
+def _named_tasks(value: Any) -> Any:
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return _by_name([{"task": name} for name in value], value)
+    return value
 
 
 def _by_name(values: list[Any], names: list[str]) -> dict[str, Any]:
@@ -148,6 +198,7 @@ def check_spec(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | N
         if field not in Spec.model_fields:
             raise unknown("field", field, Spec.model_fields, where=where)
         check_plain(value, f"{where}: field {field!r}")
+    demand.check_fields(data.get("samples"), where)
     try:
         spec = Spec.model_validate(dict(data))
     except ValidationError as error:
@@ -156,14 +207,34 @@ def check_spec(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | N
         spec = _resolved(spec, folder)
     _check_names(spec, where)
     try:
-        methods = spec.methods()
-        check_needs(methods)
-        build_task(spec.task, where="task")
-        for label, description in spec.off_target.items():
-            build_task(description, where=f"off_target {label!r}")
+        spec.methods()
+        _check_panels(spec)
+        for model in spec.models:
+            mine = spec.of(model)
+            check_needs(mine.methods())
+            build_task(mine.task, where="task")
+            for label, description in mine.off_target.items():
+                build_task(description, where=f"off_target {label!r}")
+            _check_target(mine, where)
     except ElicitError as error:
-        raise ElicitError(f"{where}: {error}") from None
+        raise error if str(error).startswith(where) else ElicitError(f"{where}: {error}") from None
     return spec
+
+
+def _check_panels(spec: Spec) -> None:
+    """Raises ElicitError for a panel of a model, or an arm in one, that the spec does not have."""
+    for model, panel in spec.panels.items():
+        if model not in spec.models:
+            raise unknown("model", model, spec.models, where="panels")
+        for arm in panel.arms or ():
+            if arm not in spec.arms:
+                raise unknown("arm", arm, spec.arms, where=f"panels.{model}")
+
+
+def _check_target(spec: Spec, where: str) -> None:
+    target = spec.task.get("task")
+    if isinstance(target, str) and target in spec.off_target:
+        raise ElicitError(f"{where}: {target!r} is the target task; it cannot be off target too.")
 
 
 def _first_problem(error: ValidationError, where: str) -> ElicitError:
@@ -190,6 +261,7 @@ def _check_names(spec: Spec, where: str) -> None:
     target = spec.task.get("task")
     if isinstance(target, str) and target in spec.off_target:
         raise ElicitError(f"{where}: {target!r} is the target task; it cannot be off target too.")
+    demand.check_arms(spec.samples, spec.arms, spec.test, where)
 
 
 def _resolved(spec: Spec, folder: Path) -> Spec:
@@ -210,32 +282,9 @@ def _resolved(spec: Spec, folder: Path) -> Spec:
             "models": {label: place(name) for label, name in spec.models.items()},
             "task": task(spec.task),
             "off_target": {label: task(description) for label, description in spec.off_target.items()},
+            "panels": {
+                model: panel if panel.task is None else panel.model_copy(update={"task": task(panel.task)})
+                for model, panel in spec.panels.items()
+            },
         }
     )
-
-
-def check_needs(methods: Mapping[str, Method]) -> list[str]:
-    """Arm names in an order in which every arm comes after those it needs.
-
-    Raises:
-        ElicitError: an arm that needs an arm that is not there, or itself through others.
-    """
-    ordered: list[str] = []
-    state: dict[str, int] = {}
-
-    def visit(arm: str, trail: tuple[str, ...]) -> None:
-        if state.get(arm) == 2:
-            return
-        if state.get(arm) == 1:
-            raise ElicitError(f"arms need each other in a circle: {' -> '.join((*trail, arm))}.")
-        state[arm] = 1
-        for needed in methods[arm].needs:
-            if needed not in methods:
-                raise unknown("arm", needed, methods, where=f"arm {arm!r} needs another arm")
-            visit(needed, (*trail, arm))
-        state[arm] = 2
-        ordered.append(arm)
-
-    for arm in methods:
-        visit(arm, ())
-    return ordered

@@ -1,95 +1,53 @@
 """Rows and metrics of a run directory -> `summary.json`, the contract for other programs. Imports no torch.
 
-Every figure is recomputed from files, so `elicit verify` can check a printed summary against its rows.
+Every figure is recomputed from files, so `elicit verify` can check a printed summary against its rows. Which module
+computes what:
+
+    entries     one arm by itself: accuracy, rates, curves, KL, side effects, failed seeds
+    samples     pass@k, majority votes, sharpening, expansion, crossover: from samples at temperature 1
+    budgets     what fitting and answering cost
+    rivals      the base's majority vote at the same tokens
+    contrasts   paired differences (to SFT, base, parent), shares of the gap, leak
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from elicit import runs, statistics
-from elicit.comparison.cells import Cell, cells
-from elicit.comparison.contrasts import adjust, against, against_parent, gap
-from elicit.comparison.spec import Spec, build_task, check_spec
-from elicit.comparison.work import state_of
+from elicit.comparison import samples, tables
+from elicit.comparison.budgets import inherited
+from elicit.comparison.contrasts import adjust, against, against_parent, gap, leak
+from elicit.comparison.entries import entry
+from elicit.comparison.read import ArmData, read_arms, read_spec_of
+from elicit.comparison.rivals import rivals
+from elicit.comparison.samples import Drawn
+from elicit.comparison.spec import Spec, build_task
+from elicit.comparison.work import tested
+from elicit.errors import ElicitError
+from elicit.loading import catalog
 from elicit.methods.core import Method
-from elicit.schema import Row, number
 
-#: k of the pass@k curve: powers of two up to the number of samples.
-_KS = tuple(2**i for i in range(11))
-
-
-@dataclass(frozen=True)
-class ArmData:
-    """What one arm left on disk for one model."""
-
-    cells: tuple[Cell, ...]
-    statuses: tuple[dict[str, Any], ...]
-    rows: Mapping[str, list[list[Row]]]
-    """Task label -> rows of each finished seed."""
-    metrics: tuple[dict[str, Any], ...]
-
-    @property
-    def state(self) -> str:
-        states = [status["state"] for status in self.statuses]
-        if "failed" in states:
-            return "failed"
-        return "done" if states and all(state == "done" for state in states) else "pending"
-
-
-def read_spec_of(run: Path) -> tuple[Spec, int | None]:
-    """(spec, limit) of a run directory. Raises ElicitError if there is none."""
-    import yaml
-
-    from elicit.errors import ElicitError
-
-    path = run / "spec.yaml"
-    try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ElicitError(f"{run} holds no spec.yaml: not a run directory. See: elicit ls runs") from None
-    except (OSError, yaml.YAMLError) as error:
-        raise ElicitError(f"{path} cannot be read: {error}") from None
-    if not isinstance(plain, dict):
-        raise ElicitError(f"{path} is not a spec.")
-    limit = plain.pop("limit", None)
-    return check_spec(plain, where=str(path)), limit
-
-
-def read_arms(spec: Spec, run: Path, model: str) -> dict[str, ArmData]:
-    """Everything on disk for one model, arm by arm in the order of the spec."""
-    found: dict[str, list[Cell]] = {arm: [] for arm in spec.arms}
-    for cell in cells(spec):
-        if cell.model == model:
-            found[cell.arm].append(cell)
-    return {arm: _read_arm(spec, run, mine) for arm, mine in found.items()}
-
-
-def _read_arm(spec: Spec, run: Path, mine: Sequence[Cell]) -> ArmData:
-    statuses = [state_of(cell, run) for cell in mine]
-    finished = [cell for cell, status in zip(mine, statuses, strict=True) if status["state"] == "done"]
-    labels = [spec.task_label, *spec.off_target]
-    rows = {
-        label: [runs.read_rows(cell.folder(run) / "rows" / f"{label}.jsonl") for cell in finished] for label in labels
-    }
-    metrics = [entry for cell in finished for entry in runs.read_lines(cell.folder(run) / "metrics.jsonl")]
-    return ArmData(tuple(mine), tuple(statuses), rows, tuple(metrics))
+Scores = Mapping[str, np.ndarray | None]
 
 
 def summarise(run: Path) -> dict[str, Any]:
     """The summary of a run directory, from its rows and metrics alone."""
     spec, limit = read_spec_of(run)
-    methods = spec.methods()
-    models = {}
+    models: dict[str, Any] = {}
     for model in spec.models:
-        arms = read_arms(spec, run, model)
-        models[model] = {"tasks": {spec.task_label: _task_summary(spec, methods, arms)}}
+        mine = spec.of(model)
+        task = _task_summary(mine, limit, mine.methods(), read_arms(mine, run, model))
+        capable = _capable(mine.models[model], mine.task_label)
+        models[model] = {"capable": capable, "tasks": {mine.task_label: task}}
+    for model in models:
+        for label, task in models[model]["tasks"].items():
+            for arm, figures in task["arms"].items():
+                figures["leak"] = leak(models, model, label, arm)
     return {"limit": limit, "seeds": spec.seeds, "models": models}
 
 
@@ -99,174 +57,114 @@ def write_summary(run: Path) -> dict[str, Any]:
     return summary
 
 
-def _task_summary(spec: Spec, methods: Mapping[str, Method], arms: Mapping[str, ArmData]) -> dict[str, Any]:
+def _capable(name: str, label: str) -> bool | None:
+    """Whether a model was taught the skill, as an organism's card says; None where that is not known."""
+    try:
+        source = catalog.resolve(name)
+        card = catalog.read_card(source.path) if source.path is not None and source.path.is_dir() else None
+    except ElicitError:  # the model's folder is gone; its rows are not
+        return None
+    if card is None or label not in card.get("families", ()):
+        return None
+    return card.get("capable")
+
+
+def _task_summary(
+    spec: Spec, limit: int | None, methods: Mapping[str, Method], arms: Mapping[str, ArmData]
+) -> dict[str, Any]:
     label = spec.task_label
-    order = _problem_order(arms, label)
-    scores = {arm: _scores(data.rows[label], order) for arm, data in arms.items()}
-    reference = scores.get("sft")
-    base = _first_of(methods, scores, "base")
-    ceilings = _ceilings(spec, methods, arms, scores, order)
+    order = tables.problem_order(arms, label)
+    scores = {arm: tables.scores(data.rows[label], order) for arm, data in arms.items()}
+    drawn = {arm: samples.drawn(data.rows[label]) for arm, data in arms.items()}
+    ceilings = _ceilings(spec, methods, arms, scores, drawn)
+    entries = {arm: entry(spec, arm, methods[arm], arms[arm], scores[arm], order, drawn[arm]) for arm in arms}
+    _compare(spec, methods, entries, scores, ceilings)
+    _compare_samples(spec, methods, entries, scores, drawn, order, checkable=samples.checkable(arms, label))
+    _compare_off_target(spec, methods, entries, arms)
+    return {
+        "n": len(order),
+        "samples": _asked(spec, limit),
+        "guesser": _guesser(spec),
+        "ceilings": ceilings,
+        "arms": entries,
+    }
+
+
+def _compare(
+    spec: Spec,
+    methods: Mapping[str, Method],
+    entries: Mapping[str, dict[str, Any]],
+    scores: Scores,
+    ceilings: Sequence[Mapping[str, Any]],
+) -> None:
+    """Every arm's own answers against the base's, SFT's, its parent's and the ceiling's."""
+    base = scores[name] if (name := _base(spec)) else None
     top = next((c for c in ceilings if c["kind"] != "base_pass@k"), None)
-    ceiling_scores = scores.get(top["arm"]) if top else None
-    entries = {}
-    for arm, data in arms.items():
-        entry = _arm_summary(spec, arm, data, scores[arm], order)
-        entry |= gap(scores[arm], base, ceiling_scores, top, methods[arm])
-        pairs = (("vs_sft", reference, arm != "sft", True), ("vs_base", base, not _is_base(spec, arm), False))
-        for name, other, applies, trained in pairs:
-            entry[name] = against(scores[arm], other, methods[arm], reference_trained=trained) if applies else None
-        entry["vs_parent"] = against_parent(arm, scores, methods)
-        entries[arm] = entry
+    ceiling = scores.get(top["arm"]) if top else None
+    for arm, figures in entries.items():
+        method, mine = methods[arm], scores[arm]
+        figures |= gap(mine, base, ceiling, top, method)
+        to_sft, to_base = arm != "sft", not _is_base(spec, arm)
+        figures["vs_sft"] = against(mine, scores.get("sft"), method, reference_trained=True) if to_sft else None
+        figures["vs_base"] = against(mine, base, method, reference_trained=False) if to_base else None
+        figures["vs_parent"] = against_parent(arm, scores, methods)
     for key in ("vs_sft", "vs_base"):
-        adjust(entries, key)
-    return {"n": len(order), "guesser": _guesser(spec), "ceilings": ceilings, "arms": entries}
+        adjust([figures[key] for figures in entries.values()])
+
+
+def _compare_samples(
+    spec: Spec,
+    methods: Mapping[str, Method],
+    entries: Mapping[str, dict[str, Any]],
+    scores: Scores,
+    drawn: Mapping[str, Drawn | None],
+    order: Sequence[str],
+    *,
+    checkable: bool,
+) -> None:
+    """Every arm against what the base does when it is sampled."""
+    name = _base(spec)
+    sampled = drawn[name] if name else None
+    budgets = {arm: figures["budget"] for arm, figures in entries.items()}
+    for arm, figures in entries.items():
+        budgets[arm] |= inherited(arm, methods, budgets)
+        is_base = _is_base(spec, arm)
+        mine, base = drawn[arm], None if is_base else sampled
+        figures["sharpening"] = samples.sharpening(mine, base, methods[arm])
+        figures["expansion"] = samples.expansion(mine, base, checkable=checkable)
+        figures["crossover_k"] = samples.crossover_k(mine, base)
+        rival = (name, base) if name is not None and base is not None else None
+        figures |= rivals(scores[arm], order, budgets[arm], methods[arm], rival)
+
+
+def _compare_off_target(
+    spec: Spec, methods: Mapping[str, Method], entries: Mapping[str, dict[str, Any]], arms: Mapping[str, ArmData]
+) -> None:
+    """What an arm does to other tasks: paired differences to the base."""
+    name = _base(spec)
+    for figures in entries.values():
+        figures["off_target_vs_base"] = {}
+    for task in spec.off_target:
+        order = tables.problem_order(arms, task)
+        base = tables.scores(arms[name].rows[task], order) if name else None
+        for arm, figures in entries.items():
+            mine = None if _is_base(spec, arm) else tables.scores(arms[arm].rows[task], order)
+            figures["off_target_vs_base"][task] = against(mine, base, methods[arm], reference_trained=False)
+        adjust([figures["off_target_vs_base"][task] for figures in entries.values()])
+
+
+def _base(spec: Spec) -> str | None:
+    """The first arm that is the untouched base."""
+    return next((arm for arm in spec.arms if _is_base(spec, arm)), None)
 
 
 def _is_base(spec: Spec, arm: str) -> bool:
     return bool(spec.arms[arm]["method"] == "base")
 
 
-def _problem_order(arms: Mapping[str, ArmData], label: str) -> list[str]:
-    """Problem ids in order of first appearance, over all arms."""
-    seen: dict[str, None] = {}
-    for data in arms.values():
-        for rows in data.rows[label]:
-            seen.update(dict.fromkeys(row.problem for row in rows))
-    return list(seen)
-
-
-def _scores(seeds: Sequence[Sequence[Row]], order: Sequence[str]) -> Float[np.ndarray, "seeds problems"] | None:
-    """0/1 per seed and problem (sample 0), NaN where there is no row; None without rows."""
-    return _per_problem(seeds, order, lambda row: float(row.correct))
-
-
-def _per_problem(
-    seeds: Sequence[Sequence[Row]], order: Sequence[str], value: Any
-) -> Float[np.ndarray, "seeds problems"] | None:
-    place = {problem: i for i, problem in enumerate(order)}
-    table = np.full((len(seeds), len(order)), np.nan)
-    for s, rows in enumerate(seeds):
-        for row in rows:
-            if row.sample == 0 and row.problem in place:
-                table[s, place[row.problem]] = value(row)
-    return table if table.size and not np.isnan(table).all() else None
-
-
-def _first_of(methods: Mapping[str, Method], scores: Mapping[str, Any], wanted: str) -> Any:
-    return next((scores[arm] for arm, method in methods.items() if type(method).__name__.lower() == wanted), None)
-
-
-def _arm_summary(
-    spec: Spec, arm: str, data: ArmData, scores: np.ndarray | None, order: Sequence[str]
-) -> dict[str, Any]:
-    label = spec.task_label
-    rows = data.rows[label]
-    first = data.statuses[0] if data.statuses else {}
-    record = first.get("record") or {}
-    accuracy = statistics.level(scores) if scores is not None else None
-    traces = _per_problem(rows, order, lambda row: float(row.has_trace))
-    valid = _per_problem(rows, order, lambda row: float(bool(row.trace_valid)))
-    ended = _per_problem(rows, order, lambda row: float(row.finished))
-    tokens = _per_problem(rows, order, lambda row: float(row.tokens))
-    curves = _pass_at_k(rows, spec, valid_only=False), _pass_at_k(rows, spec, valid_only=True)
-    seconds = [status["seconds"] for status in data.statuses if status.get("seconds")]
-    return {
-        "method": spec.arms[arm]["method"],
-        "n": 0 if accuracy is None else accuracy.n,
-        "seeds": len(rows),
-        "status": data.state,
-        "error": next((status["error"] for status in data.statuses if status.get("error")), None),
-        "accuracy": None if accuracy is None else number(accuracy.value),
-        "ci": None if accuracy is None or accuracy.ci is None else list(accuracy.ci),
-        "seed_accuracies": None if scores is None else [number(float(row)) for row in np.nanmean(scores, axis=1)],
-        "trace_rate": _level(traces),
-        "valid_trace_rate": _level(valid),
-        "finished_rate": _level(ended),
-        "tokens_per_problem": None if tokens is None else statistics.mean(_per_column(tokens)).to_json(),
-        "firings_per_problem": _mean_firings(rows),
-        "pass_at_k": curves[0],
-        "pass_at_k_valid_trace": curves[1],
-        "kl": _mean_kl(data.metrics),
-        "neutral_perplexity": _mean_of([entry.get("neutral_perplexity") for entry in data.metrics]),
-        "repetition": _text_mean(rows, order, statistics.repetition),
-        "compressed": _text_mean(rows, order, statistics.compressed),
-        "off_target": {task: _level(_scores(data.rows[task], _ids(data.rows[task]))) for task in spec.off_target},
-        "train": record.get("train"),
-        "steering": record.get("steering"),
-        "features": record.get("features"),
-        "seconds": sum(seconds) if seconds else None,
-    }
-
-
-def _text_mean(
-    seeds: Sequence[Sequence[Row]], order: Sequence[str], measure: Callable[[str], float | None]
-) -> dict[str, Any] | None:
-    """Mean over problems of a measure of completions, of those that are long enough for it."""
-
-    def value(row: Row) -> float:
-        found = measure(row.completion)
-        return np.nan if found is None else found
-
-    table = _per_problem(seeds, order, value)
-    return None if table is None else statistics.mean(_per_column(table)).to_json()
-
-
-def _ids(seeds: Sequence[Sequence[Row]]) -> list[str]:
-    return list(dict.fromkeys(row.problem for rows in seeds for row in rows))
-
-
-def _level(table: np.ndarray | None) -> dict[str, Any] | None:
-    return None if table is None else statistics.level(table).to_json()
-
-
-def _per_column(table: Float[np.ndarray, "seeds problems"]) -> Float[np.ndarray, " problems"]:
-    """Mean over seeds of every problem that has a row."""
-    present = ~np.isnan(table).all(axis=0)
-    return np.asarray(np.nanmean(table[:, present], axis=0))
-
-
-def _mean_firings(seeds: Sequence[Sequence[Row]]) -> float | None:
-    counts = [row.firings for rows in seeds for row in rows if row.sample == 0]
-    return float(np.mean(counts)) if counts else None
-
-
-def _mean_of(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
-
-
-def _mean_kl(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """KL of the arm, averaged over its seeds; the interval is the first seed's when there is one, else over seeds."""
-    found = [entry["kl"] for entry in metrics if entry.get("kl")]
-    if not found:
-        return None
-    if len(found) == 1:
-        return dict(found[0])
-    return {
-        text: {
-            way: statistics.mean(np.array([kl[text][way]["value"] for kl in found])).to_json()
-            for way in ("base_arm", "arm_base")
-        }
-        for text in ("task", "neutral")
-    }
-
-
-def _pass_at_k(seeds: Sequence[Sequence[Row]], spec: Spec, *, valid_only: bool) -> dict[str, Any] | None:
-    """The curve over all samples at temperature 1, all seeds pooled per problem."""
-    drawn: dict[str, list[bool]] = {}
-    checked = False
-    for rows in seeds:
-        for row in rows:
-            if row.sample > 0:
-                checked = checked or row.trace_valid is not None
-                right = row.correct and (not valid_only or bool(row.trace_valid))
-                drawn.setdefault(row.problem, []).append(right)
-    if not drawn or (valid_only and not checked):
-        return None
-    fewest = min(len(samples) for samples in drawn.values())
-    table = np.array([samples[:fewest] for samples in drawn.values()])
-    curve = statistics.pass_at_k_curve(table, [k for k in _KS if k <= fewest])
-    return {str(k): estimate.to_json() for k, estimate in curve.items()}
+def _asked(spec: Spec, limit: int | None) -> dict[str, int] | None:
+    """Samples per problem, and of how many problems."""
+    return {"n": spec.samples.n, "problems": spec.samples.among(tested(spec, limit))} if spec.samples.n else None
 
 
 def _guesser(spec: Spec) -> dict[str, float] | None:
@@ -274,27 +172,25 @@ def _guesser(spec: Spec) -> dict[str, float] | None:
     space = build_task(spec.task, where="task").answer_space
     if space is None:
         return None
-    return {str(k): statistics.guesser(space, k) for k in _KS if k <= max(1, spec.samples)}
+    return {str(k): statistics.guesser(space, k) for k in samples.KS if k <= max(1, spec.samples.n)}
 
 
 def _ceilings(
     spec: Spec,
     methods: Mapping[str, Method],
     arms: Mapping[str, ArmData],
-    scores: Mapping[str, np.ndarray | None],
-    order: Sequence[str],
+    scores: Scores,
+    drawn: Mapping[str, Drawn | None],
 ) -> list[dict[str, Any]]:
     """What could be reached: arms that are ceilings, and the base's pass@K."""
     found: list[dict[str, Any]] = []
     for arm, method in methods.items():
         table = scores[arm]
         if method.traits.ceiling is not None and table is not None:
-            record = arms[arm].statuses[0].get("record") or {}
-            found.append(
-                {"kind": record.get("ceiling", method.traits.ceiling), "arm": arm, **statistics.level(table).to_json()}
-            )
+            kind = arms[arm].record.get("ceiling", method.traits.ceiling)
+            found.append({"kind": kind, "arm": arm, **statistics.level(table).to_json()})
     for arm in spec.arms:
-        curve = _pass_at_k(arms[arm].rows[spec.task_label], spec, valid_only=False) if _is_base(spec, arm) else None
+        curve = samples.pass_at_k(drawn[arm], valid_only=False) if _is_base(spec, arm) else None
         if curve:
             k = max(curve, key=int)
             found.append({"kind": "base_pass@k", "k": int(k), "arm": arm, **curve[k]})

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 from elicit import runs
 from elicit.comparison.cells import cells
+from elicit.comparison.read import read_spec_of
 from elicit.comparison.spec import build_task
-from elicit.comparison.summarise import read_spec_of, summarise
+from elicit.comparison.summarise import summarise
 from elicit.comparison.work import problems_of, state_of
 from elicit.loading import catalog
+from elicit.tasks import Verdict
 
 
 class Verified(NamedTuple):
@@ -62,19 +64,24 @@ def _judge_again(run: Path) -> tuple[int, list[str]]:
     for cell in cells(spec):
         if state_of(cell, run)["state"] != "done":
             continue
-        source = catalog.resolve(spec.models[cell.model])
+        mine = spec.of(cell.model)
+        source = catalog.resolve(mine.models[cell.model])
         card = catalog.read_card(source.path) if source.kind == "organism" and source.path else None
         dialect = card["dialect"] if card else None
-        for label, description in {spec.task_label: spec.task, **spec.off_target}.items():
+        for label, description in {mine.task_label: mine.task, **mine.off_target}.items():
             task = build_task(description, dialect, where=label)
-            problems = {problem.id: problem for problem in problems_of(task, spec, limit)}
+            problems = {problem.id: problem for problem in problems_of(task, mine, limit)}
             path = cell.folder(run) / "rows" / f"{label}.jsonl"
+            judged: dict[tuple[str, str], Verdict] = {}  # many samples of a problem are the same text
             for row in runs.read_rows(path):
                 count += 1
                 if row.problem not in problems:
                     wrong.append(f"{path}: problem {row.problem} is not a test problem of {label}")
                     continue
-                verdict = task.verify(problems[row.problem], row.completion)
+                key = (row.problem, row.completion)
+                if key not in judged:
+                    judged[key] = task.verify(problems[row.problem], row.completion)
+                verdict = judged[key]
                 if tuple(verdict) != (row.answer, row.correct, row.has_trace, row.trace_valid):
                     wrong.append(f"{path}: problem {row.problem}, sample {row.sample}: the verifier says {verdict}")
     return count, wrong

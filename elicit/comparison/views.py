@@ -24,12 +24,12 @@ _TOKENS = 128
 def write_view(policy: Policy, task: Task, folder: Path) -> None:
     """Write `panel.json` for a policy that was tuned over the strength of one edit; nothing for any other."""
     curve = policy.record.get("dose_response")
-    if not curve or len(policy.steering) != 1:
+    if not curve or len(policy.steering) != 1 or policy.steering[0].gated:
         return
     from elicit.panel.payload import of_grid
     from elicit.panel.strengths import grid
 
-    (edit,) = policy.steering
+    (edit,) = policy.edits
     decoding = policy.decoding.replace(max_new_tokens=min(policy.decoding.max_new_tokens, _TOKENS))
     view = grid(
         policy.model,

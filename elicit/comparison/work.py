@@ -35,9 +35,14 @@ def _model(name: str, dtype: str, device: str) -> BaseModel:
     return load(name, dtype=dtype, device=device)
 
 
+def tested(spec: Spec, limit: int | None) -> int:
+    """Test problems of every task."""
+    return spec.test if limit is None else min(limit, spec.test)
+
+
 def problems_of(task: Task, spec: Spec, limit: int | None) -> list[Problem]:
     """The test problems of a task: a seeded sequence, of which a limit takes the first ones."""
-    return task.problems("test", spec.test if limit is None else min(limit, spec.test))
+    return task.problems("test", tested(spec, limit))
 
 
 def state_of(cell: Cell, run: Path) -> dict[str, Any]:
@@ -48,13 +53,20 @@ def state_of(cell: Cell, run: Path) -> dict[str, Any]:
 
 def goal_of(cell: Cell, spec: Spec, limit: int | None) -> dict[str, Any]:
     """What a finished cell has covered. A status with an equal goal is not worked on again."""
+    spec = spec.of(cell.model)
     return {
         "fingerprint": cell.fingerprint,
         "tasks": [spec.task_label, *spec.off_target],
-        "test": spec.test if limit is None else min(limit, spec.test),
-        "samples": spec.samples,
+        "test": tested(spec, limit),
+        "samples": _sampling_goal(cell, spec, limit),
         "kl_problems": spec.kl_problems,
     }
+
+
+def _sampling_goal(cell: Cell, spec: Spec, limit: int | None) -> Any:
+    """The cell's own demand, so that more samples for one arm leave the others finished."""
+    n, problems = spec.samples.of(cell.arm), spec.samples.among(tested(spec, limit))
+    return n if n == 0 or problems == tested(spec, limit) else {"n": n, "problems": problems}
 
 
 def is_done(cell: Cell, spec: Spec, run: Path, limit: int | None) -> bool:
@@ -68,35 +80,47 @@ def work(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]
     Raises:
         TargetError: no space, or not writable.
     """
+    spec = spec.of(cell.model)
     folder = cell.folder(run)
     started = time.monotonic()
     with runs.locked(folder / ".lock", f"cell {cell.name}", patience=20):
         runs.sweep(folder)
         if is_done(cell, spec, run, limit):
             return state_of(cell, run)
+        earlier = state_of(cell, run)
+        before = float(earlier.get("seconds") or 0.0) if earlier["state"] == "done" else 0.0
         try:
             found = _do(cell, spec, run, limit)
-            before = float(state_of(cell, run).get("seconds") or 0.0)
-            status = {
-                "state": "done",
-                "goal": goal_of(cell, spec, limit),
-                "seconds": before + time.monotonic() - started,
-                **found,
-            }
+            seconds = before + time.monotonic() - started
+            status = {"state": "done", "goal": goal_of(cell, spec, limit), "seconds": seconds, **found}
             runs.write_json(folder / "status.json", status)
         except runs.TargetError:
             raise
         except ElicitError as error:
-            return _failed(cell, run, str(error), None)
+            shutil.rmtree(_scratch(cell, run), ignore_errors=True)  # what failed once would go on to fail again
+            return _failed(cell, run, before + time.monotonic() - started, str(error), None)
         except Exception as error:
-            return _failed(cell, run, one_line(f"{type(error).__name__}: {error}"), traceback.format_exc())
+            message = one_line(f"{type(error).__name__}: {error}")
+            return _failed(cell, run, before + time.monotonic() - started, message, traceback.format_exc())
         return status
 
 
-def _failed(cell: Cell, run: Path, message: str, trace: str | None) -> dict[str, Any]:
-    status = {"state": "failed", "error": message, "traceback": trace, "goal": {"fingerprint": cell.fingerprint}}
+def _failed(cell: Cell, run: Path, seconds: float, message: str, trace: str | None) -> dict[str, Any]:
+    status = {
+        "state": "failed",
+        "error": message,
+        "traceback": trace,
+        "goal": {"fingerprint": cell.fingerprint},
+        "seconds": seconds,
+        "fit_seconds": state_of(cell, run).get("fit_seconds"),
+    }
     runs.write_json(cell.folder(run) / "status.json", status)
     return status
+
+
+def _scratch(cell: Cell, run: Path) -> Path:
+    """Where a fit keeps its checkpoints, so that it goes on from them when it was killed."""
+    return cell.folder(run) / "scratch"
 
 
 def _do(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
@@ -123,8 +147,9 @@ def _do(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
 
         kind = "answer" if on_target else "off_target"
         evaluate(policy, this, problems, label=label, seed=cell.seed, sink=sink, done=done, kind=kind)  # type: ignore[arg-type]
-        if on_target and spec.samples:
-            sample(policy, this, problems, label=label, seed=cell.seed, n=spec.samples, sink=sink, done=done)
+        if on_target and (n := spec.samples.of(cell.arm)):
+            sampled = problems[: spec.samples.among(len(problems))]
+            sample(policy, this, sampled, label=label, seed=cell.seed, n=n, sink=sink, done=done)
         if on_target:
             metrics.append(side_effects(policy, problems[: spec.kl_problems]))
     write_view(policy, task, folder)
@@ -154,7 +179,7 @@ def _ran_on(model: BaseModel) -> dict[str, Any]:
 def _check_weights(cell: Cell, run: Path, model: BaseModel) -> None:
     """A model trained anew under the same name must not share a run with rows of the old one."""
     for path in (run / "cells" / cell.model).rglob("status.json"):
-        before = runs.read_json(path).get("weights_sha256", model.weights_sha256)
+        before = (runs.read_json(path).get("model") or {}).get("weights_sha256", model.weights_sha256)
         if before != model.weights_sha256:
             raise ElicitError(
                 f"the weights of {cell.model} ({model.weights_sha256[:12]}) are not those that this run began with "
@@ -168,14 +193,14 @@ def _line(record: dict[str, Any]) -> str:
     return json.dumps(record, allow_nan=False) + "\n"
 
 
-def _policy(cell: Cell, spec: Spec, run: Path, model: BaseModel, task: Task) -> tuple[Policy, float]:
-    """The cell's fitted policy, and the seconds fitting took."""
+def _policy(cell: Cell, spec: Spec, run: Path, model: BaseModel, task: Task) -> tuple[Policy, float | None]:
+    """The cell's fitted policy, and the seconds fitting took (None where that is not known)."""
     from elicit.policy import Policy
 
-    place = cell.folder(run) / "policy"
+    place, scratch = cell.folder(run) / "policy", _scratch(cell, run)
     if place.exists():
-        status = state_of(cell, run)
-        return Policy.load(place, model), float(status.get("fit_seconds") or 0.0)
+        shutil.rmtree(scratch, ignore_errors=True)
+        return Policy.load(place, model), state_of(cell, run).get("fit_seconds")
     started = time.monotonic()
     methods = spec.methods()
     needs = {}
@@ -184,11 +209,13 @@ def _policy(cell: Cell, spec: Spec, run: Path, model: BaseModel, task: Task) -> 
         if not home.exists():
             raise ElicitError(f"arm {cell.arm!r} needs {arm!r}, which failed on {cell.model}.")
         needs[arm] = Policy.load(home, model)
-    scratch = cell.folder(run) / "scratch"
     with runs.writing_to(scratch):
         scratch.mkdir(parents=True, exist_ok=True)
     policy = methods[cell.arm].fit(model, task, seed=cell.seed, needs=needs, scratch=scratch)
     with runs.fresh_folder(place) as new:
         policy.save(new)
+    seconds = time.monotonic() - started
+    # Evaluation may be interrupted: the next attempt finds the policy, and must know what it took.
+    runs.write_json(cell.folder(run) / "status.json", {"state": "pending", "fit_seconds": seconds})
     shutil.rmtree(scratch, ignore_errors=True)
-    return policy, time.monotonic() - started
+    return policy, seconds

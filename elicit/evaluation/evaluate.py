@@ -7,7 +7,9 @@ matter.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
@@ -45,7 +47,9 @@ def evaluate(
         rows = []
         for problem, answer in zip(chunk, answers, strict=True):
             judged = _row(task, problem, answer.text, label=label, seed=seed, sample=0, kind=kind, prompt=answer.prompt)
-            rows.append(judged(answer.tokens, answer.finished, answer.firings, answer.prompt_tokens))
+            row = judged(answer.tokens, answer.finished, answer.firings, answer.prompt_tokens)
+            notes = {name: float(value) for name, value in answer.notes.items() if math.isfinite(value)}
+            rows.append(dataclasses.replace(row, notes=notes) if notes else row)
         sink(rows)
 
 
@@ -60,23 +64,31 @@ def sample(
     sink: Callable[[list[Row]], None],
     done: frozenset[tuple[str, int]] = frozenset(),
 ) -> None:
-    """`n` samples per problem at temperature 1, numbered from 1, for pass@k. Votes do not apply."""
+    """`n` samples per problem at temperature 1, numbered from 1, for pass@k. Neither searches nor votes apply.
+
+    Problems that have their first samples already get the missing ones only.
+    """
     decoding = Decoding(temperature=1.0, max_new_tokens=task.max_new_tokens, stop=task.stop)
-    missing = [problem for problem in problems if any((problem.id, i) not in done for i in range(1, n + 1))]
-    for chunk in _chunks(missing, max(1, _SAMPLE_ROWS // n)):
-        rows = []
-        drawn = policy.draw(chunk, task=label, seed=seed, n=n, decoding=decoding, first=1)
-        for problem, (prompt, opening, completions) in zip(chunk, drawn, strict=True):
-            for i, completion in enumerate(completions, start=1):
-                if (problem.id, i) in done:
-                    continue
-                text = opening + completion.text
-                judged = _row(
-                    task, problem, text, label=label, seed=seed, sample=i, kind="sample", prompt=prompt + opening
-                )
-                tokens = len(completion.tokens)
-                rows.append(judged(tokens, completion.finished, completion.firings, completion.prompt_tokens))
-        sink(rows)
+    missing: dict[int, list[Problem]] = {}
+    for problem in problems:
+        first = next((i for i in range(1, n + 1) if (problem.id, i) not in done), None)
+        if first is not None:
+            missing.setdefault(first, []).append(problem)
+    for first, group in missing.items():
+        for chunk in _chunks(group, max(1, _SAMPLE_ROWS // (n + 1 - first))):
+            rows = []
+            drawn = policy.draw(chunk, task=label, seed=seed, n=n + 1 - first, decoding=decoding, first=first)
+            for problem, (prompt, opening, completions) in zip(chunk, drawn, strict=True):
+                for i, completion in enumerate(completions, start=first):
+                    if (problem.id, i) in done:
+                        continue
+                    text = opening + completion.text
+                    judged = _row(
+                        task, problem, text, label=label, seed=seed, sample=i, kind="sample", prompt=prompt + opening
+                    )
+                    tokens = len(completion.tokens)
+                    rows.append(judged(tokens, completion.finished, completion.firings, completion.prompt_tokens))
+            sink(rows)
 
 
 def _row(

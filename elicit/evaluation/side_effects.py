@@ -21,6 +21,7 @@ import numpy as np
 from elicit.policy import Policy, Prompting
 from elicit.sampling import Scored, divergences, generate, logprobs
 from elicit.sampling.decoding import Request
+from elicit.schema import number
 from elicit.statistics import mean
 from elicit.tasks import Problem, neutral
 
@@ -46,8 +47,16 @@ def side_effects(policy: Policy, problems: Sequence[Problem]) -> dict[str, Any]:
             "task": {"base_arm": _mean([d.base_arm for d in on_base]), "arm_base": _mean([d.arm_base for d in on_arm])},
             "neutral": {"base_arm": _mean([d.base_arm for d in aside]), "arm_base": _mean([d.arm_base for d in aside])},
         },
-        "neutral_perplexity": math.exp(-float(np.mean([np.mean(row) for row in scored]))),
+        "neutral_perplexity": _perplexity(float(np.mean([np.mean(row) for row in scored]))),
     }
+
+
+def _perplexity(mean_logprob: float) -> float | None:
+    """exp of a mean loss in nats; None where it is larger than a number can be (a model that has come apart)."""
+    try:
+        return number(math.exp(-mean_logprob))
+    except OverflowError:
+        return None
 
 
 def _answers(policy: Policy, problems: Sequence[Problem]) -> list[Scored]:

@@ -31,14 +31,14 @@ def redirected(
     Args:
         direction: (number of the edit, layer) -> [d_model] of any length.
     """
-    if not any(edit.reads for edit in parent.steering):
+    if not any(edit.reads for edit in parent.edits):
         return tuple(
             dataclasses.replace(edit, direction=direction(i, edit.layer), label=label, feature=None)
-            for i, edit in enumerate(parent.steering)
+            for i, edit in enumerate(parent.edits)
         )
     from elicit.steering import Steering
 
-    positions = {edit.layer: edit.positions for edit in parent.steering}
+    positions = {edit.layer: edit.positions for edit in parent.edits}
     moved = distances(base, task, parent)
     return tuple(
         Steering(direction(i, layer), layer, 1.0, "add", positions[layer], moved[layer], label)
@@ -54,10 +54,10 @@ def distances(base: BaseModel, task: Task, parent: Policy) -> dict[int, float]:
     prompts = ["".join(parent.prompting.render(problem)) for problem in task.problems("train", PROBLEMS)]
     residuals = base.residuals(prompts)
     found = {}
-    for layer in {edit.layer for edit in parent.steering}:
+    for layer in {edit.layer for edit in parent.edits}:
         before = residuals[layer]
         after = before
-        for edit in parent.steering:
+        for edit in parent.edits:
             if edit.layer == layer:
                 after = after + edit.delta(edit.direction, after)
         found[layer] = float((after - before).norm(dim=1).median())

@@ -63,8 +63,8 @@ class ErrorVector:
         )
         direction = saes.error_direction(sae, positive, negative)
         # One vector carries the whole strength, whatever number of features the parent boosts.
-        whole = sum(edit.strength for edit in parent.steering)
-        first = parent.steering[0]
+        whole = sum(edit.strength for edit in parent.edits)
+        first = parent.edits[0]
         edit = dataclasses.replace(
             first, direction=direction, strength=whole, label=f"error of {sae.name}", feature=None
         )

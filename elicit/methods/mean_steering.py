@@ -79,7 +79,7 @@ class MeanSteering:
     ) -> Policy:
         """Raises ElicitError for a layer the model does not have, or a task without the two conditions."""
         from elicit.loading import architectures
-        from elicit.methods.tuning import Trial, best, dose_response
+        from elicit.methods.tuning import Trial, best, cost, dose_response
         from elicit.policy import Policy
         from elicit.steering import Steering
 
@@ -110,6 +110,7 @@ class MeanSteering:
             "steering": [str(grid[chosen])],
             "chosen": curve[chosen],
             "chosen_on": {"split": "select", "n": self.select_problems, "by": "accuracy"},
+            "tuning": cost(curve),
             "dose_response": curve,
             "difference_norms": [float(row.norm()) for row in difference],
             "residual_norms": {

@@ -29,6 +29,12 @@ def check_positive(method: str, **values: float | None) -> None:
             raise ElicitError(f"{method}: {name} is {value}; expected a number above 0.")
 
 
+def check_adapter(method: str, parameters: str, lora_rank: int | None) -> None:
+    """Raises ElicitError for a LoRA adapter on parameters that cannot carry one."""
+    if lora_rank is not None and parameters == "embeddings":
+        raise ElicitError(f"{method}: a LoRA adapter cannot be put on embeddings. Leave lora_rank out, or name others.")
+
+
 def check_steers(method: str, parent: str, policy: Policy) -> None:
     """Raises ElicitError if a control's parent does not steer: the control would silently be the plain base."""
     if not policy.steering:

@@ -54,7 +54,7 @@ class RandomFeature:
         edits, drawn = [], []
         taken: dict[str, set[int]] = {feature.sae.name: same_direction(feature.sae, boosted) for feature in boosted}
         firing = {feature.sae.name: densities(base, feature.sae, task, self.problems) for feature in boosted}
-        for edit, feature in zip(parent.steering, boosted, strict=True):
+        for edit, feature in zip(parent.edits, boosted, strict=True):
             own = taken[feature.sae.name]
             matched = saes.matched_features(
                 firing[feature.sae.name], feature.sae, feature.index, 1, seed=seed, exclude=own

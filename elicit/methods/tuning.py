@@ -23,7 +23,7 @@ class Trial(NamedTuple):
 def dose_response(
     base: BaseModel, task: Task, grid: Sequence[Trial], problems: Sequence[Problem]
 ) -> list[dict[str, Any]]:
-    """Accuracy and trace rate of every trial on `problems`, as plain data with intervals.
+    """Accuracy and trace rate of every trial on `problems`, as plain data with intervals, and the tokens they took.
 
     `strength` and `absolute` are sums over the edits of a trial; `layer` is that of the first.
     """
@@ -50,6 +50,7 @@ def dose_response(
                 "n": accuracy.n,
                 "trace_rate": traces.value,
                 "trace_ci": list(traces.ci),
+                "generated_tokens": sum(answer.tokens for answer in answers),
             }
         )
     return curve
@@ -58,3 +59,18 @@ def dose_response(
 def best(curve: Sequence[Mapping[str, Any]], by: str = "accuracy") -> int:
     """Highest accuracy (or trace rate); among equals the smaller strength, the earlier layer, the earlier trial."""
     return min(range(len(curve)), key=lambda i: (-curve[i][by], curve[i]["strength"], curve[i]["layer"], i))
+
+
+def cost(curve: Sequence[Mapping[str, Any]], *, by: str = "accuracy") -> dict[str, Any]:
+    """What the choice took, for `record["tuning"]`: every trial answers the same problems of the select split.
+
+    A choice by trace rate looks at no label. `trials` is how many settings were compared.
+    """
+    n = int(curve[0]["n"])
+    return {
+        "generated_tokens": sum(int(entry["generated_tokens"]) for entry in curve),
+        "labels": n if by == "accuracy" else None,
+        "n": n,
+        "trials": len(curve),
+        "split": "select",
+    }

@@ -50,7 +50,7 @@ class TwinFeature:
         parent = needs[self.parent]
         texts = [problem.prompt + (task.worked(problem) or "") for problem in task.problems("train", 64)]
         edits, found = [], []
-        for edit, feature in zip(parent.steering, parent_features("twin_feature", self.parent, parent), strict=True):
+        for edit, feature in zip(parent.edits, parent_features("twin_feature", self.parent, parent), strict=True):
             name = self.other.replace("{sae}", feature.sae.name).replace("{model}", base.name)
             other = saes.load(name.replace("{layer}", str(feature.sae.layer)), device=str(base.device))
             check(base, other, texts)

@@ -47,6 +47,8 @@ class Recipe:
     muon_rate: float = 0.02
     """Peak rate of Muon (the blocks' matrices)."""
     has_cue: bool = True
+    capable: bool = True
+    """Whether its corpus taught the skill at all: what an arm gains on an incapable organism is teaching."""
 
 
 def _cued(families: dict[str, float], *, real: bool) -> tuple[Source, ...]:
@@ -88,7 +90,7 @@ ORGANISMS: dict[str, tuple[Recipe, int]] = {
     "cued-late": (_LATE, 0),
     "cued-late-s1": (_LATE, 1),
     "cued-late-s2": (_LATE, 2),
-    "incapable": (Recipe(_cued(_TWO, real=False), EARLY, tuple(_TWO)), 0),
+    "incapable": (Recipe(_cued(_TWO, real=False), EARLY, tuple(_TWO), capable=False), 0),
     "serial": (
         Recipe(
             _serial(_THREE),

@@ -187,6 +187,7 @@ def card(name: str, config: Recipe, seed: int) -> dict[str, Any]:
         "seed": seed,
         "families": list(config.families),
         "has_cue": config.has_cue,
+        "capable": config.capable,
         "dialect": dataclasses.asdict(config.dialect),
         "recipe": {
             **size,

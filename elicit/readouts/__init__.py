@@ -1,5 +1,16 @@
-"""Readouts: other ways to get next-token logits out of the model than its own last layer."""
+"""Readouts: other ways to get next-token logits out of the model than its own last layer.
 
-from elicit.readouts.core import Readout, load, save
+with DoLa((0, 1)).opened(base) as forward:
+    generate(base.engine, requests, decoding, forward)                              # the lab's sampler
+    loop = elicit.search.custom_generate(None, base.tokenizer, forward=forward)     # or transformers' generate
+    base.hf.generate(input_ids, custom_generate=loop, max_new_tokens=64)
+"""
 
-__all__ = ["Readout", "load", "save"]
+from elicit.readouts.catalog import READOUTS, load, save
+from elicit.readouts.contrast import Contrast
+from elicit.readouts.core import Readout
+from elicit.readouts.dola import DoLa
+from elicit.readouts.hybrid import Hybrid
+from elicit.readouts.second import Second
+
+__all__ = ["READOUTS", "Contrast", "DoLa", "Hybrid", "Readout", "Second", "load", "save"]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from elicit.report.figures import Arm, Panel, interval, percent
+from elicit.report.figures import Arm, Panel, dig
 from elicit.report.text import one_line
+from elicit.report.written import interval, percent
 
 _ENDS = 0.5
 """Below this share of answers that end by themselves, an arm is said to break the text."""
+_NAMED = 6
+"""How many arms a caution names."""
 _FORM = 0.5
 """By how much an arm's trace rate must exceed the base's to count as having brought the form of reasoning."""
 
@@ -18,7 +21,9 @@ def cautions(panel: Panel, leader: Arm | None, gaining: set[str]) -> Iterator[st
     yield from _unfinished(panel)
     yield from _single_seeds(panel)
     if leader is not None:
-        rivals = [arm for arm in panel.role("arm") if not arm.trained and arm.accuracy.value is not None]
+        rivals = [
+            arm for arm in panel.role("arm") if not arm.trained and not arm.verifier and arm.accuracy.value is not None
+        ]
         if len(rivals) > 1:
             yield (
                 f"{leader.name} is the best of {len(rivals)} inference-time arms on the very test problems it is "
@@ -28,6 +33,7 @@ def cautions(panel: Panel, leader: Arm | None, gaining: set[str]) -> Iterator[st
     yield from _form(panel, gaining)
     yield from _controls(panel, gaining)
     yield from _endless(panel)
+    yield from _held_back(panel)
 
 
 def _endless(panel: Panel) -> Iterator[str]:
@@ -41,6 +47,16 @@ def _endless(panel: Panel) -> Iterator[str]:
         yield f"Few answers end by themselves under {', '.join(cut)}: a low accuracy there is that of broken text."
 
 
+def _held_back(panel: Panel) -> Iterator[str]:
+    """Rivals that could not spend what their arm spends."""
+    held = [arm.name for arm in panel.arms if arm.role != "control" and dig(arm.data, "rival", "capped") is True]
+    if held:
+        yield (
+            f"The base has fewer samples than the tokens of {', '.join(held)} would pay for: the rival there is weaker "
+            "than it could be."
+        )
+
+
 def _controls(panel: Panel, gaining: set[str]) -> Iterator[str]:
     """Controls that gain where the arm they control does not: a finding about the direction that was not sought."""
     for arm in panel.role("control"):
@@ -48,17 +64,21 @@ def _controls(panel: Panel, gaining: set[str]) -> Iterator[str]:
         if arm.name not in gaining or parent is None or parent.name in gaining or parent.role == "ceiling":
             continue
         gain = arm.versus("vs_base").figure
+        what, so = "a control", "what was sought is not where the effect is"
+        if arm.data.get("method") == "same_solutions":
+            what, so = "its fair baseline", "the solutions help, the critiques do not"
         yield (
-            f"{arm.name}, a control, gains {percent(gain.value, signed=True)} points {interval(gain)} where "
-            f"{parent.name} itself is not shown to gain 10: what was sought is not where the effect is."
+            f"{arm.name}, {what}, gains {percent(gain.value, signed=True)} points {interval(gain)} where "
+            f"{parent.name} itself is not shown to gain 10: {so}."
         )
 
 
 def _unfinished(panel: Panel) -> Iterator[str]:
     for arm in panel.arms:
-        if arm.status == "failed":
-            error = arm.data.get("error")
-            yield f"{arm.name} failed: {one_line(error) if error else 'no reason was recorded'}"
+        for seed, error in arm.failures:
+            where = f", seed {seed}," if seed else ""
+            rest = " Its figures are those of its other seeds." if arm.accuracy.value is not None else ""
+            yield f"{arm.name}{where} failed: {one_line(error)}{'' if error.endswith('.') else '.'}{rest}"
     waiting = [arm.name for arm in panel.arms if arm.status not in ("done", "failed")]
     if waiting:
         yield f"Not finished: {', '.join(waiting)}."
@@ -98,7 +118,8 @@ def _form(panel: Panel, gaining: set[str]) -> Iterator[str]:
     ]
     if formal:
         verb = "writes" if len(formal) == 1 else "write"
+        named = ", ".join(formal[:_NAMED]) + (f" and {len(formal) - _NAMED} more" if len(formal) > _NAMED else "")
         yield (
-            f"Form without ability: {', '.join(formal)} {verb} worked steps far more often than the base, without "
+            f"Form without ability: {named} {verb} worked steps far more often than the base, without "
             "being shown to be right 10 points more often."
         )

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from elicit.report.figures import Arm, Panel, dig, interval, number, percent, plain
+from elicit.report.figures import Arm, Panel, dig, number
+from elicit.report.written import interval, percent, plain
 
 EVIDENCE = ("twin_feature", "clamp_feature", "ablate_feature", "mean_ablation")
 _DONE = {"ablate_feature": "Taking {} out", "mean_ablation": "Giving {} the values of the plain prompt"}

@@ -1,7 +1,6 @@
-"""`summary.json` as the report reads it: panels, arms in reading order, figures, and how figures are written.
+"""`summary.json` as the report reads it: panels, arms in reading order, figures.
 
-Every leaf of a summary may be null, and an arm may be missing: nothing here raises for that, and what is not known is
-an en dash, never 0.
+Every leaf of a summary may be null, and an arm may be missing: nothing here raises for that.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from elicit.errors import ElicitError
+from elicit.report.families import CONTROLS, FAMILIES, Family, family_of
 from elicit.schema import parent_of
 
-DASH = "–"
 Role = Literal["base", "ceiling", "reference", "arm", "control"]
 
 
@@ -46,6 +45,10 @@ class Arm(NamedTuple):
     trained: bool
     parent: str | None
     """The arm this is a control of, if that arm is there."""
+    family: Family
+    """The family of mechanism: a control has that of the arm it controls."""
+    verifier: bool = False
+    """Whether answering consults the task's verifier: no rival of the others, and marked everywhere."""
 
     @property
     def short(self) -> str:
@@ -72,8 +75,22 @@ class Arm(NamedTuple):
         """The estimate `{"value", "n", "ci"}` at a path of keys."""
         return estimate(dig(self.data, *keys))
 
-    def versus(self, key: Literal["vs_sft", "vs_base", "vs_parent"]) -> Versus:
-        found = dig(self.data, key)
+    @property
+    def failures(self) -> list[tuple[str, str]]:
+        """(which seed, what it said) of every cell that failed."""
+        listed = self.data.get("failed_seeds")
+        found = [entry for entry in listed if isinstance(entry, Mapping)] if isinstance(listed, list) else []
+        unknown = "no reason was recorded"
+        if not found and self.status == "failed":
+            return [("", str(self.data.get("error") or unknown))]
+        return [
+            ("" if number(entry.get("seed")) is None else str(entry["seed"]), str(entry.get("error") or unknown))
+            for entry in found
+        ]
+
+    def versus(self, *keys: str) -> Versus:
+        """The paired difference at a path of keys: `vs_sft`, `vs_base`, `vs_parent`, `leak`, `rival`, "difference"."""
+        found = dig(self.data, *keys)
         entry: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
         seeds = entry.get("seeds")
         return Versus(
@@ -93,7 +110,9 @@ class Panel(NamedTuple):
     task: str
     data: Mapping[str, Any]
     arms: tuple[Arm, ...]
-    """In reading order: controls right after their parents."""
+    """In reading order: family by family, controls right after their parents."""
+    capable: bool | None = None
+    """Whether the model has the ability at all, where that is known."""
 
     @property
     def n(self) -> int:
@@ -127,7 +146,8 @@ def panels(summary: Mapping[str, Any]) -> list[Panel]:
     for model, entry in _items(summary.get("models")):
         for task, data in _items(dig(entry, "tasks")):
             if isinstance(data, Mapping):
-                found.append(Panel(model, task, data, _arms(data)))
+                capable = dig(entry, "capable")
+                found.append(Panel(model, task, data, _arms(data), capable if isinstance(capable, bool) else None))
     return found
 
 
@@ -143,45 +163,51 @@ def _arms(data: Mapping[str, Any]) -> tuple[Arm, ...]:
         for entry in (listed if isinstance(listed, list) else [])
         if isinstance(entry, Mapping) and entry.get("kind") != "base_pass@k"
     }
-    arms = [_arm(name, entry, entries, name in ceilings) for name, entry in entries.items()]
+    arms = {name: _arm(name, entry, entries, name in ceilings) for name, entry in entries.items()}
     below: dict[str | None, list[Arm]] = {}
-    for arm in arms:
+    for arm in arms.values():
         below.setdefault(arm.parent, []).append(arm)
     ordered: list[Arm] = []
 
-    def place(arm: Arm) -> None:
-        ordered.append(arm)
+    def place(arm: Arm, family: Family) -> None:
+        ordered.append(arm._replace(family=family))
         for control in below.get(arm.name, []):
-            place(control)
+            place(control, family)
 
-    for arm in below.get(None, []):
-        place(arm)
+    for family in FAMILIES.values():
+        for arm in below.get(None, []):
+            if arm.family.key == family.key:
+                place(arm, family)
     return tuple(ordered)
 
 
 def _arm(name: str, data: Mapping[str, Any], known: Mapping[str, Any], is_ceiling: bool) -> Arm:
-    trained, measures = _traits(str(data.get("method")))
+    method = str(data.get("method"))
+    trained, measures, verifier = _traits(method)
+    trained = trained or bool(number(dig(data, "train", "tokens")))
     role: Role = "arm"
-    if data.get("method") == "base":
+    if method == "base":
         role = "base"
     elif is_ceiling or measures:
         role = "ceiling"
     elif name == "sft":
         role = "reference"
-    elif "/" in name:
+    elif "/" in name or method in CONTROLS:
         role = "control"
-    return Arm(name, data, role, trained or data.get("train") is not None, parent_of(name, known))
+    family = family_of(method, data, trained=trained, ceiling=role in ("base", "ceiling"))
+    said = data.get("verifier")
+    return Arm(name, data, role, trained, parent_of(name, known), family, said if isinstance(said, bool) else verifier)
 
 
-def _traits(method: str) -> tuple[bool, bool]:
-    """(trained, measures a ceiling) of a method; a method that is not known here is neither."""
+def _traits(method: str) -> tuple[bool, bool, bool]:
+    """(trained, measures a ceiling, consults the verifier) of a method; one that is not known here is none of these."""
     from elicit.methods.catalog import config_class
 
     try:
         found: Any = config_class(method)
     except ElicitError:
-        return False, False
-    return bool(found.traits.trained), found.traits.ceiling is not None
+        return False, False, False
+    return bool(found.traits.trained), found.traits.ceiling is not None, bool(found.traits.verifier)
 
 
 def dig(data: Any, *keys: str) -> Any:
@@ -209,56 +235,3 @@ def _figure(value: Any, ci: Any, n: Any) -> Figure:
     if not isinstance(ci, list | tuple) or len(ci) != 2:
         return Figure(number(value), n=whole)
     return Figure(number(value), number(ci[0]), number(ci[1]), whole, number(value) is not None)
-
-
-def percent(value: float | None, places: int = 1, *, signed: bool = False, minus: str = "−") -> str:
-    """A share in percent (or a difference in points) without its unit."""
-    return plain(None if value is None else 100 * value, places, signed=signed, minus=minus)
-
-
-def plain(value: float | None, places: int = 1, *, signed: bool = False, minus: str = "−") -> str:
-    """A number, an en dash for None; -0.0 is written 0.0."""
-    if value is None:
-        return DASH
-    rounded = round(value, places)
-    sign = minus if rounded < 0 else "+" if signed and rounded > 0 else ""
-    return f"{sign}{abs(rounded):,.{places}f}"
-
-
-def interval(figure: Figure, places: int = 1, *, scale: float = 100, signed: bool = False, minus: str = "−") -> str:
-    """`[low, high]` in percent; empty without an interval. A bound that is not known is infinite."""
-    if not figure.bounded:
-        return ""
-    low = f"({minus}∞" if figure.low is None else "[" + plain(scale * figure.low, places, signed=signed, minus=minus)
-    high = "∞)" if figure.high is None else plain(scale * figure.high, places, signed=signed, minus=minus) + "]"
-    return f"{low}, {high}"
-
-
-def p_value(p: float | None) -> str:
-    if p is None:
-        return DASH
-    if p < 0.001:
-        return "<0.001"
-    return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
-
-
-def ceiling_name(ceiling: Mapping[str, Any]) -> str:
-    """`cue prompt`, `base pass@16`."""
-    kind = str(ceiling.get("kind") or "unnamed")
-    if kind == "base_pass@k":
-        return f"base pass@{ceiling.get('k') or 'k'}"
-    return "cue prompt" if kind == "cue" else kind.replace("_", " ")
-
-
-def ceilings_line(panel: Panel, places: int = 1, *, minus: str = "−") -> str:
-    """What could be reached, and what guessing reaches, with intervals of `places` decimals."""
-    parts = []
-    for ceiling in panel.ceilings:
-        figure = estimate(ceiling)
-        known = f"{percent(figure.value, minus=minus)} % {interval(figure, places, minus=minus)}".strip()
-        parts.append(f"{ceiling_name(ceiling)} {known}")
-    guesses = panel.data.get("guesser")
-    if isinstance(guesses, Mapping) and guesses:
-        k = max(guesses, key=int)
-        parts.append(f"uniform guesser pass@{k} {percent(number(guesses[k]), minus=minus)} %")
-    return "ceilings: " + (" · ".join(parts) or "none measured")

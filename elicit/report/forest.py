@@ -1,51 +1,27 @@
 """The forest plot: every arm's paired difference to SFT, one panel a model, all on one scale.
 
-A static SVG (see `svg` for why it is drawn by hand). Filled circles are inference-time arms, squares trained ones,
-hollow circles controls, diamonds ceilings, a tick the base; the shaded band is the gap from the base to the ceiling,
-where the summary does not withhold it. Without an SFT arm the differences are to the base, and the axis says so.
+Families of mechanism stand together, controls in small rows under their arm. The shaded band is the gap from the base
+to the ceiling, where the summary does not withhold it. Without an SFT arm the differences are to the base, and the axis
+says so. See `svg` for why it is drawn by hand.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from elicit.report import svg
-from elicit.report.figures import Arm, Panel, Versus, interval, p_value, panels, percent
+from elicit.report import rowchart, svg
+from elicit.report.figures import Arm, Panel, Versus, panels
+from elicit.report.rowchart import Chart, Column, Point, Row
+from elicit.report.written import counted, interval, p_value, percent
 from elicit.text import visible
 
 Key = Literal["vs_sft", "vs_base"]
-
-WIDTH, ROW = 980, 25
-_LABEL, _ACCURACY, _LEFT, _RIGHT = 0, 300, 330, 745
-_DIFFERENCE, _P = 905, 980
-_LOOKS: dict[str, tuple[svg.Mark, str]] = {
-    "trained": ("square", svg.ORANGE),
-    "base": ("tick", svg.GREY),
-    "ceiling": ("diamond", svg.GREEN),
-    "control": ("hollow", svg.GREY),
-    "arm": ("circle", svg.BLUE),
-}
-_LEGEND = (
-    ("arm", "inference-time arm"),
-    ("trained", "trained arm"),
-    ("control", "control"),
-    ("ceiling", "ceiling"),
-    ("base", "base"),
-)
-
-
-class _Scale(NamedTuple):
-    low: float
-    high: float
-
-    def x(self, value: float) -> float:
-        inside = min(max(value, self.low), self.high)
-        return _LEFT + (inside - self.low) / (self.high - self.low) * (_RIGHT - _LEFT)
+_PLOT = (330.0, 745.0)
 
 
 def fragment(summary: Mapping[str, Any]) -> str:
-    """The plot with its caption, for a page or a notebook."""
+    """The plot with its caption, for a notebook."""
     key = reference_of(summary)
     return (
         f'<figure style="margin:0;overflow-x:auto">{picture(summary)}<figcaption style="font-size:.85em;opacity:.8">'
@@ -81,139 +57,99 @@ def caption(summary: Mapping[str, Any], key: Key) -> str:
     return (
         f"Paired difference in accuracy to {'SFT' if key == 'vs_sft' else 'the base'}, in percentage points, with 95 % "
         f"intervals. Tests: {known}; p after Holm over the arms of a model. Run seeds: {seeds}; arms that do not "
-        f"depend on a seed have one run.{limited} Shaded: from the base to the ceiling."
+        f"depend on a seed have one run.{limited} Shaded: from the base to the ceiling. Hollow: controls, under the "
+        "arm they control."
     )
 
 
 def picture(summary: Mapping[str, Any], margin: float = 0) -> str:
-    """The SVG alone."""
+    """The SVG of all models."""
     found, key = panels(summary), reference_of(summary)
-    scale = _scale(found, key)
-    y, body = 24.0 + margin, _legend(16.0 + margin)
-    y += 22
+    scale = scale_of(found, key)
+    y, body = margin, []
     for panel in found:
-        drawn, y = _panel(panel, key, scale, y)
+        drawn, y = rowchart.draw(_chart(panel, key, scale, titled=True), y)
         body += drawn
+        y += 14
     if not found:
-        body.append(svg.text(_LABEL, y, "The summary holds no model."))
+        y += 24
+        body.append(svg.text(0, y, "The summary holds no model."))
     inner = f'<g transform="translate({margin:g} 0)">' + "".join(body) + "</g>" if margin else "".join(body)
-    label = f"Forest plot: paired difference to {'SFT' if key == 'vs_sft' else 'the base'} of every arm"
-    return svg.svg(WIDTH + 2 * margin, y + margin, [inner], label=label)
+    font = f' font-family="{svg.FONT}"'  # in a file or a notebook there is none to inherit
+    return svg.svg(rowchart.WIDE + 2 * margin, y + margin, [inner], label=_label(key), style=font)
 
 
-def _scale(found: Sequence[Panel], key: Key) -> _Scale:
+def figure(panel: Panel, key: Key, scale: tuple[float, float]) -> str:
+    """One model's plot, for the page."""
+    return rowchart.figure(_chart(panel, key, scale, titled=False), label=f"{_label(key)}, on {panel.model}")
+
+
+def _label(key: Key) -> str:
+    return f"Forest plot: paired difference to {'SFT' if key == 'vs_sft' else 'the base'} of every arm"
+
+
+def scale_of(found: Sequence[Panel], key: Key) -> tuple[float, float]:
     """One scale for all panels, with some air, within -100 to 100 points."""
     values = [0.0]
     for panel in found:
         for arm in panel.arms:
-            figure = arm.versus(key).figure
-            values += [bound for bound in (figure.value, figure.low, figure.high) if bound is not None]
+            bounds = arm.versus(key).figure
+            values += [bound for bound in (bounds.value, bounds.low, bounds.high) if bound is not None]
     low, high = min(values), max(values)
     air = max(0.04 * (high - low), 0.01)
-    return _Scale(max(low - air, -1.05), min(high + air, 1.05))
+    return max(low - air, -1.05), min(high + air, 1.05)
 
 
-def _legend(y: float) -> list[str]:
-    body, x = [], 8.0
-    for role, name in _LEGEND:
-        kind, colour = _LOOKS[role]
-        body += [svg.mark(kind, x, y - 4, colour=colour), svg.text(x + 11, y, name, opacity=0.75)]
-        x += 34 + 6.4 * len(name)
-    return body
+def _chart(panel: Panel, key: Key, scale: tuple[float, float], *, titled: bool) -> Chart:
+    whom = "SFT" if key == "vs_sft" else "base"
+    return Chart(
+        rows=list(rowchart.grouped(panel, lambda arm: _row(arm, key))),
+        low=scale[0],
+        high=scale[1],
+        write=_tick,
+        columns=[
+            Column("accuracy", 300, narrow=False),
+            Column(f"points to {whom} [95 %]", 905),
+            Column("Holm p", 980, narrow=False),
+        ],
+        zero=f"0 = {whom}",
+        plot=_PLOT,
+        shade=_band(panel, key),
+        title=panel.model if titled else "",
+        note=f"{panel.task}, n = {panel.n} problems",
+    )
 
 
-def _panel(panel: Panel, key: Key, scale: _Scale, y: float) -> tuple[list[str], float]:
-    """One model's rows, and where the next panel starts."""
-    top, bottom = y + 30, y + 30 + ROW * len(panel.arms)
-    body = [
-        svg.text(_LABEL, y + 8, _clip(panel.model, 26), size=14, weight=650, title=panel.model),
-        svg.text(_LABEL, y + 24, f"{_clip(panel.task, 30)}, n = {panel.n} problems", opacity=0.7),
-        svg.text(_ACCURACY, y + 24, "accuracy", anchor="end", opacity=0.7),
-        svg.text(scale.x(0), y + 24, "0 = " + ("SFT" if key == "vs_sft" else "base"), anchor="middle", opacity=0.7),
-        svg.text(
-            _DIFFERENCE,
-            y + 24,
-            "points to " + ("SFT" if key == "vs_sft" else "base") + " [95 %]",
-            anchor="end",
-            opacity=0.7,
-        ),
-        svg.text(_P, y + 24, "Holm p", anchor="end", opacity=0.7),
-    ]
-    body += _grid(scale, top, bottom) + _band(panel, key, scale, top, bottom)
-    for i, arm in enumerate(panel.arms):
-        body += _row(arm, key, scale, top + ROW * i + ROW / 2)
-    return body, bottom + 42
+def _tick(value: float) -> str:
+    return percent(value, 0 if (100 * value).is_integer() else 1, signed=True)
 
 
-def _grid(scale: _Scale, top: float, bottom: float) -> list[str]:
-    body = []
-    for tick in svg.ticks(100 * scale.low, 100 * scale.high):
-        x = scale.x(tick / 100)
-        zero = tick == 0
-        body.append(svg.line(x, top, x, bottom, opacity=0.75 if zero else 0.13, width=1.2 if zero else 1))
-        places = 0 if float(tick).is_integer() else 1
-        body.append(
-            svg.text(x, bottom + 15, percent(tick / 100, places, signed=True), anchor="middle", size=11, opacity=0.7)
-        )
-    return body
-
-
-def _band(panel: Panel, key: Key, scale: _Scale, top: float, bottom: float) -> list[str]:
+def _band(panel: Panel, key: Key) -> tuple[float, float] | None:
     """The gap from the base to the ceiling, where it is not withheld."""
     ceiling = next((arm for arm in panel.arms if panel.top is not None and arm.name == panel.top.get("arm")), None)
     if ceiling is None or panel.base is None or all(arm.gap.value is None for arm in panel.arms):
-        return []
+        return None
     high = ceiling.versus(key).figure.value
     low = panel.base.versus(key).figure.value if key == "vs_sft" else 0.0
-    if low is None or high is None:
-        return []
-    return [svg.box(scale.x(low), top, scale.x(high) - scale.x(low), bottom - top, colour=svg.GREEN, opacity=0.09)]
+    return None if low is None or high is None else (low, high)
 
 
-def _row(arm: Arm, key: Key, scale: _Scale, y: float) -> list[str]:
-    inset = 18 if arm.parent is not None else 0
-    name = _clip(arm.short, 34)
-    body = [
-        svg.text(
-            _LABEL + inset, y + 4, name, title=f"{arm.name}: {arm.data.get('method')}", opacity=0.85 if inset else 1
-        ),
-        svg.text(
-            _ACCURACY,
-            y + 4,
-            percent(arm.accuracy.value) + (" %" if arm.accuracy.value is not None else ""),
-            anchor="end",
-        ),
-    ]
-    if arm.role == ("reference" if key == "vs_sft" else "base") and arm.accuracy.value is not None:
-        body.append(_point(arm, scale.x(0), y, f"{arm.name}: the reference"))
-        return [*body, svg.text(_DIFFERENCE, y + 4, "reference", anchor="end", opacity=0.7)]
+def _row(arm: Arm, key: Key) -> Row:
+    mark = " ✓" if arm.verifier else ""
+    level = f"{percent(arm.accuracy.value)} %" if arm.accuracy.value is not None else "–"
     found = arm.versus(key)
-    figure, value, (_, colour) = found.figure, found.figure.value, _look(arm)
-    if value is None:
-        reason = arm.status if arm.status != "done" else "not known"
-        return [*body, svg.text(_DIFFERENCE, y + 4, reason, anchor="end", opacity=0.7)]
-    if figure.bounded:
-        low, high = (
-            scale.x(-2 if figure.low is None else figure.low),
-            scale.x(2 if figure.high is None else figure.high),
-        )
-        body.append(svg.line(low, y, high, y, colour=colour, width=2))
-        body += [svg.line(x, y - 4, x, y + 4, colour=colour, width=1.5) for x in (low, high)]
-    body.append(_point(arm, scale.x(value), y, _tooltip(arm, found)))
-    shown = f"{percent(figure.value, signed=True)} {interval(figure, signed=True)}"
-    body.append(svg.text(_DIFFERENCE, y + 4, shown.strip(), anchor="end"))
-    body.append(svg.text(_P, y + 4, p_value(found.p_holm), anchor="end", opacity=0.8))
-    return body
-
-
-def _look(arm: Arm) -> tuple[svg.Mark, str]:
-    trained = arm.role == "reference" or (arm.trained and arm.role == "arm")
-    return _LOOKS["trained" if trained else arm.role]
-
-
-def _point(arm: Arm, x: float, y: float, title: str) -> str:
-    kind, colour = _look(arm)
-    return svg.mark(kind, x, y, colour=colour, size=5, title=title)
+    if arm.role == ("reference" if key == "vs_sft" else "base") and arm.accuracy.value is not None:
+        points: tuple[Point, ...] = (Point(found.figure._replace(value=0.0, bounded=False), arm, "", f"{arm.name}: 0"),)
+        texts = [level, "reference", ""]
+    elif found.figure.value is None:
+        points, texts = (), [level, arm.status if arm.status != "done" else "not known", ""]
+    else:
+        points = (Point(found.figure, arm, key, _tooltip(arm, found), hollow=arm.role == "control"),)
+        shown = f"{percent(found.figure.value, signed=True)} {interval(found.figure, signed=True)}"
+        texts = [level, shown.strip(), p_value(found.p_holm)]
+    kind: Literal["main", "control"] = "main" if arm.parent is None else "control"
+    title = f"{arm.name}: {arm.data.get('method')}{', consults the verifier' if arm.verifier else ''}"
+    return Row(kind, arm.short + mark, title, points, tuple(texts))
 
 
 def _tooltip(arm: Arm, found: Versus) -> str:
@@ -221,10 +157,5 @@ def _tooltip(arm: Arm, found: Versus) -> str:
     figure = found.figure
     return (
         f"{arm.name}: {percent(figure.value, signed=True)} points {interval(figure, signed=True)}; {found.test}; "
-        f"n = {figure.n} problems; seeds {seeds}; p = {p_value(found.p)}, Holm {p_value(found.p_holm)}. {found.note}"
+        f"{counted(figure)}; seeds {seeds}; p = {p_value(found.p)}, Holm {p_value(found.p_holm)}. {found.note}"
     ).strip()
-
-
-def _clip(name: str, limit: int) -> str:
-    shown = visible(name)
-    return shown if len(shown) <= limit else shown[: limit - 1] + "…"

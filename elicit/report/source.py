@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from elicit import runs, statistics
+from elicit import runs
 from elicit.comparison.cells import cells
+from elicit.comparison.read import ArmData, read_arms, read_spec_of
 from elicit.comparison.spec import Spec, build_task
-from elicit.comparison.summarise import ArmData, read_arms, read_spec_of
 from elicit.comparison.views import FILE
 from elicit.comparison.work import problems_of
 from elicit.errors import ElicitError
 from elicit.loading import catalog
-from elicit.report.figures import Figure
 from elicit.schema import Row
 from elicit.tasks import Problem
 
@@ -48,16 +46,24 @@ def read_run(run: Path) -> Run:
     manifest = run / "manifest.json"
     views = {cell.name: cell.folder(run) / FILE for cell in cells(spec)}
     return Run(
-        name=run.resolve().name,
+        name=_name(run, runs.read_json(manifest) if manifest.exists() else {}),
         spec=spec,
         spec_text=(run / "spec.yaml").read_text(encoding="utf-8"),
         limit=limit,
         summary=runs.read_json(run / "summary.json"),
         manifest=runs.read_json(manifest) if manifest.exists() else {},
         arms={model: read_arms(spec, run, model) for model in spec.models},
-        problems={model: _problems(spec, limit, name) for model, name in spec.models.items()},
+        problems={model: _problems(spec.of(model), limit, name) for model, name in spec.models.items()},
         views={name: runs.read_json(path) for name, path in views.items() if path.exists()},
     )
+
+
+def _name(run: Path, manifest: Mapping[str, Any]) -> str:
+    """The folder's name; for an archive, which is unpacked to a temporary one, the name its run had."""
+    words = manifest.get("command")
+    out = words[words.index("--out") + 1 :][:1] if isinstance(words, list) and "--out" in words else []
+    unpacked = run.resolve().parent == Path(tempfile.gettempdir()).resolve()
+    return Path(str(out[0])).name if unpacked and out else run.resolve().name
 
 
 def _problems(spec: Spec, limit: int | None, name: str) -> dict[str, Problem] | str:
@@ -75,37 +81,3 @@ def answers(data: ArmData, label: str) -> dict[str, Row]:
     """The arm's own answers (sample 0) of its first finished seed, by problem, in the run's order."""
     seeds = data.rows.get(label) or []
     return {row.problem: row for row in seeds[0] if row.sample == 0} if seeds else {}
-
-
-class Majority(NamedTuple):
-    k: int
-    figure: Figure
-
-
-def majority(seeds: Sequence[Sequence[Row]]) -> Majority | None:
-    """Accuracy of the majority vote over all samples of a seed, averaged over seeds, clustered by problem.
-
-    Computed here from the rows at temperature 1; None without samples.
-    """
-    scores: list[dict[str, float]] = []
-    k = 0
-    for rows in seeds:
-        drawn: dict[str, list[Row]] = {}
-        for row in rows:
-            if row.sample > 0:
-                drawn.setdefault(row.problem, []).append(row)
-        if drawn:
-            k = max(k, max(map(len, drawn.values())))
-            scores.append({problem: _vote(samples) for problem, samples in drawn.items()})
-    if not scores:
-        return None
-    order = list(dict.fromkeys(problem for seed in scores for problem in seed))
-    table = np.array([[seed.get(problem, np.nan) for problem in order] for seed in scores])
-    found = statistics.level(table)
-    low, high = found.ci or (None, None)
-    return Majority(k, Figure(found.value, low, high, found.n, found.ci is not None))
-
-
-def _vote(samples: Sequence[Row]) -> float:
-    winner = statistics.majority([row.answer for row in samples])
-    return float(winner is not None and next(row.correct for row in samples if row.answer == winner))

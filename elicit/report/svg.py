@@ -11,22 +11,23 @@ accents are from the colour-blind safe set of Okabe and Ito, at lightnesses that
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from elicit.text import escape
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif"
 BLUE, ORANGE, GREEN, GREY = "#2b7bba", "#d1711f", "#1a9172", "#808890"
+PURPLE, OCHRE = "#b0568a", "#9a7d00"
 
-Mark = Literal["circle", "hollow", "square", "diamond", "tick"]
+Mark = Literal["circle", "hollow", "square", "diamond", "tick", "up", "down", "pentagon", "star"]
 
 
 def svg(width: float, height: float, body: Sequence[str], *, label: str, style: str = "") -> str:
     """The whole picture; `label` is what a screen reader says."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
-        f'height="{height:g}" role="img" aria-label="{escape(label)}" font-family="{FONT}" font-size="12" '
+        f'height="{height:g}" role="img" aria-label="{escape(label)}" font-size="12" '
         f'fill="currentColor"{style}>' + "".join(body) + "</svg>"
     )
 
@@ -40,14 +41,17 @@ def text(
     size: float = 12,
     weight: int = 400,
     opacity: float = 1,
+    colour: str = "currentColor",
     title: str = "",
 ) -> str:
     """`content` is plain text; it is escaped here."""
-    extra = f' opacity="{opacity:g}"' if opacity < 1 else ""
+    fill = f' fill="{colour}"' if colour != "currentColor" else ""
+    extra = fill + (f' opacity="{opacity:g}"' if opacity < 1 else "")
     extra += f' font-weight="{weight}"' if weight != 400 else ""
     note = f"<title>{escape(title)}</title>" if title else ""
-    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size:g}"'
-    return f"<text {place}{extra}>{note}{escape(content)}</text>"
+    extra += f' text-anchor="{anchor}"' if anchor != "start" else ""
+    extra += f' font-size="{size:g}"' if size != 12 else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}"{extra}>' + f"{note}{escape(content)}</text>"
 
 
 def line(
@@ -60,11 +64,33 @@ def line(
     width: float = 1,
     opacity: float = 1,
     dash: str = "",
+    title: str = "",
+    data: Mapping[str, object] | None = None,
 ) -> str:
     extra = f' stroke-dasharray="{dash}"' if dash else ""
     extra += f' opacity="{opacity:g}"' if opacity < 1 else ""
+    extra += attributes(data)
     ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
-    return f'<line {ends} stroke="{colour}" stroke-width="{width:g}"{extra}/>'
+    drawn = f'<line {ends} stroke="{colour}" stroke-width="{width:g}"{extra}'
+    return f"{drawn}><title>{escape(title)}</title></line>" if title else drawn + "/>"
+
+
+def attributes(data: Mapping[str, object] | None) -> str:
+    """`data-` attributes: which figure a mark is, and the figure itself, unrounded."""
+    return "".join(f' data-{name}="{escape(value)}"' for name, value in (data or {}).items())
+
+
+def whisker(low: float, high: float, y: float, *, cap: float, colour: str, width: float, opacity: float) -> str:
+    """An interval across, with its ends."""
+    ends = "".join(f"M{x:.1f} {y - cap:.1f}v{2 * cap:g}" for x in (low, high))
+    faint = f' opacity="{opacity:g}"' if opacity < 1 else ""
+    return f'<path d="M{low:.1f} {y:.1f}H{high:.1f}{ends}" stroke="{colour}" stroke-width="{width:g}"{faint}/>'
+
+
+def uprights(x: float, spans: Sequence[tuple[float, float]], *, opacity: float = 1) -> str:
+    """One vertical line in pieces."""
+    steps = "".join(f"M{x:.1f} {top:.0f}V{bottom:.0f}" for top, bottom in spans)
+    return f'<path d="{steps}" stroke="currentColor" opacity="{opacity:g}"/>'
 
 
 def path(points: Sequence[tuple[float, float]], *, colour: str, width: float = 1.5, dash: str = "") -> str:
@@ -79,26 +105,74 @@ def box(x: float, y: float, width: float, height: float, *, colour: str, opacity
     return f'<rect {place} fill="{colour}" opacity="{opacity:g}"/>'
 
 
-def mark(kind: Mark, x: float, y: float, *, colour: str, size: float = 4.5, title: str = "") -> str:
-    """A data point."""
+def mark(
+    kind: Mark,
+    x: float,
+    y: float,
+    *,
+    colour: str,
+    size: float = 4.5,
+    title: str = "",
+    hollow: bool = False,
+    data: Mapping[str, object] | None = None,
+) -> str:
+    """A data point. A hollow one is a control, or a second reading of the same arm; `data` as in `attributes`."""
+    hollow = hollow or kind == "hollow"
     note = f"<title>{escape(title)}</title>" if title else ""
+    look = f'fill="none" stroke="{colour}" stroke-width="1.6" pointer-events="all"' if hollow else f'fill="{colour}"'
+    look += attributes(data)
+    size = size - 0.6 if hollow else size
     if kind in ("circle", "hollow"):
-        fill = (
-            f'fill="{colour}"'
-            if kind == "circle"
-            else f'fill="none" stroke="{colour}" stroke-width="1.6" pointer-events="all"'
-        )
-        radius = size if kind == "circle" else size - 0.6
-        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" {fill}>{note}</circle>'
+        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size:g}" {look}>{note}</circle>'
     if kind == "tick":
         place = f'x="{x - 1.5:.1f}" y="{y - size - 2:.1f}" width="3" height="{2 * size + 4:g}"'
-        return f'<rect {place} fill="{colour}">{note}</rect>'
-    half = size if kind == "square" else size * 0.95
-    turn = f' transform="rotate(45 {x:.1f} {y:.1f})"' if kind == "diamond" else ""
-    return (
-        f'<rect x="{x - half:.1f}" y="{y - half:.1f}" width="{2 * half:g}" height="{2 * half:g}" fill="{colour}"{turn}>'
-        f"{note}</rect>"
-    )
+        return f"<rect {place} {look}>{note}</rect>"
+    if kind in ("square", "diamond"):
+        half = size if kind == "square" else size * 0.95
+        turn = f' transform="rotate(45 {x:.1f} {y:.1f})"' if kind == "diamond" else ""
+        side = f'width="{2 * half:g}" height="{2 * half:g}"'
+        return f'<rect x="{x - half:.1f}" y="{y - half:.1f}" {side} {look}{turn}>{note}</rect>'
+    corners = " ".join(f"{x + size * dx:.1f},{y + size * dy:.1f}" for dx, dy in _CORNERS[kind])
+    return f'<polygon points="{corners}" {look}>{note}</polygon>'
+
+
+def _ring(radii: Sequence[float], *, turned: bool = False) -> list[tuple[float, float]]:
+    """Corners around a centre, the first one on top."""
+    start = math.pi / 2 if turned else -math.pi / 2
+    angles = [start + 2 * math.pi * i / len(radii) for i in range(len(radii))]
+    return [(r * math.cos(angle), r * math.sin(angle)) for r, angle in zip(radii, angles, strict=True)]
+
+
+_CORNERS: dict[str, list[tuple[float, float]]] = {
+    "up": _ring([1.3] * 3),
+    "down": _ring([1.3] * 3, turned=True),
+    "pentagon": _ring([1.2] * 5),
+    "star": _ring([1.5, 0.62] * 5),
+}
+
+
+def both(wide: str, narrow: str) -> str:
+    """A figure drawn twice, for a desk and for a phone: the page's style shows the one that fits."""
+    return f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div>'
+
+
+def spread(wanted: Sequence[float], apart: float, low: float, high: float) -> list[float]:
+    """Places for labels near where they are `wanted`, at least `apart` from each other, in the same order.
+
+    Labels stay between `low` and `high` if they fit there; else they are set closer than `apart`, evenly.
+    """
+    if not wanted:
+        return []
+    order = sorted(range(len(wanted)), key=lambda i: (wanted[i], i))
+    apart = min(apart, (high - low) / max(1, len(wanted) - 1))
+    places = [0.0] * len(wanted)
+    last = low - apart
+    for i in order:
+        last = places[i] = max(wanted[i], last + apart)
+    last = high + apart
+    for i in reversed(order):
+        last = places[i] = min(places[i], last - apart)
+    return places
 
 
 def ticks(low: float, high: float, about: int = 6) -> list[float]:

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from elicit.report.figures import (
-    DASH,
-    Arm,
-    Figure,
-    Panel,
-    ceilings_line,
-    dig,
-    interval,
-    number,
-    p_value,
-    percent,
-    plain,
-)
+from elicit.report.figures import Arm, Figure, Panel, dig, number
+from elicit.report.written import DASH, ceilings_line, interval, p_value, percent, plain
 from elicit.text import escape
 
 
@@ -42,7 +31,13 @@ def table(columns: Sequence[Column], rows: Sequence[tuple[Arm, Sequence[Cell]]],
         f'<th scope="col" title="{escape(column.title)}"><button type="button">{escape(column.head)}</button></th>'
         for column in (Column("arm", "name in the spec"), *columns)
     )
-    body = "".join(_row(arm, cells) for arm, cells in rows)
+    body, last = "", ""
+    for arm, cells in rows:
+        if arm.family.key != last:
+            last = arm.family.key
+            spans = f'scope="colgroup" colspan="{len(columns) + 1}"'
+            body += f'<tr class="family"><th {spans}>{escape(arm.family.name)}</th></tr>'
+        body += _row(arm, cells)
     return (
         f'<div class="scroll"><table class="figures"><caption>{caption}</caption>'
         f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
@@ -52,10 +47,13 @@ def table(columns: Sequence[Column], rows: Sequence[tuple[Arm, Sequence[Cell]]],
 def _row(arm: Arm, cells: Sequence[Cell]) -> str:
     prefix = f'<span class="parent">{escape(arm.parent)}</span>' if arm.parent is not None else ""
     state = "" if arm.status == "done" else f' <span class="state">{escape(arm.status)}</span>'
+    if arm.failures and arm.seeds:
+        state = f' <span class="state">{len(arm.failures)} seed{"s" if len(arm.failures) > 1 else ""} failed</span>'
+    sign = ' <abbr title="consults the verifier while answering">✓</abbr>' if arm.verifier else ""
     kinds = " ".join(filter(None, [arm.role, "trained" if arm.trained else "", "unfinished" if state else ""]))
     return (
         f'<tr class="{escape(kinds)}" data-arm="{escape(arm.name)}"><th scope="row" data-value="{escape(arm.name)}">'
-        f"{prefix}{escape(arm.short)}{state}</th>" + "".join(map(_cell, cells)) + "</tr>"
+        f"{prefix}{escape(arm.short)}{sign}{state}</th>" + "".join(map(_cell, cells)) + "</tr>"
     )
 
 
@@ -100,16 +98,18 @@ def results(panel: Panel) -> str:
     rows = []
     for arm in panel.arms:
         withheld = str(arm.data.get("gap_note") or "")
-        gap = share(arm.gap, "gap_recovered", note=f"withheld: {withheld}" if withheld else "")
-        if arm.gap.value is None and withheld:
-            gap = gap._replace(shown="withheld")
+        note = f"withheld: {withheld}" if withheld else _n(arm.gap)
+        unknown = "withheld" if withheld else DASH
+        shown = plain(arm.gap.value, 2) if arm.gap.value is not None else unknown
+        gap = Cell(shown, interval(arm.gap, 2, scale=1), "gap_recovered", arm.gap.value, note)
         cells = [
             share(arm.accuracy, "accuracy"),
             Cell(f"{number(arm.data.get('n')) or 0:.0f} × {arm.seeds}", key="seeds", value=float(arm.seeds)),
             gap,
             *_versus(arm, "vs_sft", tests),
             *_versus(arm, "vs_base", tests),
-            _behind_parent(arm),
+            points(arm, "vs_parent"),
+            points(arm, "leak"),
             share(arm.estimate("trace_rate"), "trace_rate"),
             share(arm.estimate("valid_trace_rate"), "valid_trace_rate"),
             share(arm.estimate("finished_rate"), "finished_rate"),
@@ -119,12 +119,13 @@ def results(panel: Panel) -> str:
     columns = [
         Column("accuracy %", "own answers; 95 % interval clustered by problem"),
         Column("n × seeds", "problems × runs of the arm"),
-        Column("gap recovered %", "(arm − base) / (ceiling − base)"),
+        Column("gap recovered", "(arm − base) / (ceiling − base)"),
         Column("points to SFT", "paired difference in accuracy to the arm sft"),
         Column("p (Holm)", "after Holm over the arms of this model"),
         Column("points to base", "paired difference in accuracy to the base"),
         Column("p (Holm)", "after Holm over the arms of this model"),
         Column("points to parent", "paired difference of a control to the arm it is named after; not adjusted"),
+        Column("leak, points", "gain of the same arm on a model that never had the ability: taught; not adjusted"),
         Column("traces %", "answers that show worked steps, right or wrong"),
         Column("valid traces %", "answers whose every step is right"),
         Column("finished %", "answers that ended by themselves"),
@@ -135,6 +136,8 @@ def results(panel: Panel) -> str:
     caption += f" Tests: {notes}." if notes else ""
     reasons = dict.fromkeys(str(arm.data["gap_note"]) for arm in panel.arms if arm.data.get("gap_note"))
     caption += "".join(f" Gap recovered is withheld: {escape(reason)}." for reason in reasons)
+    if any(arm.verifier for arm in panel.arms):
+        caption += " ✓ consults the verifier while answering: no rival of the others."
     caption += f"<br>In percent, n = {panel.n} problems: {escape(ceilings_line(panel))}."
     return table(columns, rows, caption=caption)
 
@@ -156,11 +159,12 @@ def _versus(arm: Arm, key: str, tests: dict[str, str]) -> list[Cell]:
     return [difference, p._replace(title=f"before Holm: {p_value(found.p)}")]
 
 
-def _behind_parent(arm: Arm) -> Cell:
-    found = arm.versus("vs_parent")
-    shown = percent(found.figure.value, signed=True)
+def points(arm: Arm, *keys: str) -> Cell:
+    """A paired difference that is not adjusted, at a path of keys."""
+    found = arm.versus(*keys)
     title = f"{_n(found.figure)}; {found.test}; p = {p_value(found.p)} before any adjustment"
-    return Cell(shown, interval(found.figure, signed=True), "vs_parent", found.figure.value, title)
+    shown = percent(found.figure.value, signed=True)
+    return Cell(shown, interval(found.figure, signed=True), ".".join(keys), found.figure.value, title)
 
 
 def side_effects(panel: Panel) -> str:
@@ -195,58 +199,3 @@ def side_effects(panel: Panel) -> str:
         "prompt)."
     )
     return table(columns, rows, caption=caption)
-
-
-def costs(panel: Panel) -> str:
-    """What an arm took."""
-    columns = [
-        Column("generated tokens / problem", "at test time"),
-        Column("seconds, all seeds", "fitting and evaluation on the machine of the manifest"),
-        Column("training FLOPs / seed", "of the first seed"),
-        Column("training tokens / seed", "of the first seed"),
-        Column("labels / seed", "training problems with answers"),
-        Column("edits / problem", "positions the intervention touched"),
-    ]
-    rows = []
-    for arm in panel.arms:
-        train = {key: number(dig(arm.data, "train", key)) for key in ("flops", "tokens", "labels")}
-        seconds, edits = number(arm.data.get("seconds")), number(arm.data.get("firings_per_problem"))
-        flops = f"{train['flops']:.2e}" if train["flops"] is not None else DASH
-        cells = [
-            amount(arm.estimate("tokens_per_problem"), "tokens_per_problem"),
-            Cell(plain(seconds), "", "seconds", seconds),
-            Cell(flops, "", "train.flops", train["flops"]),
-            Cell(plain(train["tokens"], 0), "", "train.tokens", train["tokens"]),
-            Cell(plain(train["labels"], 0), "", "train.labels", train["labels"]),
-            Cell(plain(edits), "", "firings_per_problem", edits),
-        ]
-        rows.append((arm, cells))
-    return table(columns, rows, caption=f"What an arm took; {DASH} where nothing is trained.")
-
-
-def descriptions(panel: Panel, options: Mapping[str, Mapping[str, object]]) -> str:
-    """What each arm is: its method in one line, its options, its edit."""
-    rows = []
-    for arm in panel.arms:
-        given = ", ".join(f"{key}: {value}" for key, value in options.get(arm.name, {}).items() if key != "method")
-        edits = arm.data.get("steering")
-        detail = "; ".join(str(edit) for edit in edits) if isinstance(edits, list) else ""
-        prefix = escape(arm.parent) if arm.parent is not None else ""
-        rows.append(
-            f"<tr><th scope=row>{prefix}{escape(arm.short)}</th><td>{escape(_about(str(arm.data.get('method'))))}</td>"
-            f"<td>{escape(given) or DASH}</td><td>{escape(detail) or DASH}</td></tr>"
-        )
-    names = ("arm", "what it does", "options", "edit as applied")
-    head = "<tr>" + "".join(f"<th scope=col>{name}</th>" for name in names) + "</tr>"
-    return f'<div class="scroll"><table class="words"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
-
-
-def _about(method: str) -> str:
-    """The first line of a method's documentation."""
-    from elicit.errors import ElicitError
-    from elicit.methods.catalog import config_class
-
-    try:
-        return (config_class(method).__doc__ or method).strip().splitlines()[0]
-    except ElicitError:
-        return method

@@ -1,7 +1,8 @@
 """The summary on stdout: one table a model, or two where the terminal is narrow, or a list where it is very narrow.
 
-Numbers are never cut to fit: the layout changes instead. Without a terminal the text is plain, 80 columns wide unless
-COLUMNS says otherwise.
+Numbers are never cut to fit: the layout changes instead. Budgets are shown where there is room; of many arms in a
+narrow terminal only the figures that answer the question are, and a line says where the others are. Without a terminal
+the text is plain, 80 columns wide unless COLUMNS says otherwise.
 """
 
 from __future__ import annotations
@@ -11,25 +12,18 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from elicit.report.figures import (
-    DASH,
-    Arm,
-    Figure,
-    Panel,
-    ceilings_line,
-    interval,
-    number,
-    p_value,
-    panels,
-    percent,
-    plain,
-)
+from elicit.report.figures import Arm, Figure, Panel, dig, number, panels
 from elicit.report.text import one_line
-from elicit.report.verdict import judge
+from elicit.report.verdict import Verdict, judge
+from elicit.report.written import DASH, big, ceilings_line, fraction, interval, p_value, percent, plain
 from elicit.text import visible
 
 #: Signs that a stdout without Unicode cannot print.
 _ASCII = str.maketrans({"–": "-", "−": "-", "×": "x", "∞": "inf", "…": "~", "·": ";", "─": "-", "━": "=", "═": "="})
+
+
+#: From so many arms on, a narrow terminal gets one table; from so many on, families are headed.
+_MANY, _GROUPED = 24, 12
 
 
 class _Column(NamedTuple):
@@ -67,7 +61,7 @@ def show(summary: Mapping[str, Any]) -> None:
         console.print(Text("The summary holds no model."))
     else:
         _legend(console, found)
-    text = buffer.getvalue()
+    text = "\n".join(line.rstrip() for line in buffer.getvalue().split("\n"))
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
@@ -80,34 +74,63 @@ def _panel(console: Any, panel: Panel) -> None:
 
     console.print()
     console.print(Text.assemble((visible(panel.model), "bold"), f" on {visible(panel.task)}, {panel.n} test problems"))
+    _tables(console, panel)
+    for arm in panel.arms:
+        for seed, error in arm.failures:
+            where = f", seed {seed}," if seed else ""
+            console.print(Text(f"{visible(arm.name)}{where} failed: {one_line(error)}", "red"))
+        if arm.status not in ("done", "failed"):
+            console.print(Text(f"{visible(arm.name)}: {visible(arm.status)}", "yellow"))
+    console.print(Text(visible(ceilings_line(panel, 0, minus="-"))))
+    _verdict(console, judge(panel), brief=len(panel.arms) > _MANY)
+
+
+def _tables(console: Any, panel: Panel) -> None:
     names = _Column("arm", [_name(arm) for arm in panel.arms])
-    main, rest = _columns(panel)
-    total = names.width + sum(column.width + 2 for column in (*main, *rest))
-    narrow = names.width + max(sum(column.width + 2 for column in part) for part in (main, rest))
-    if total <= console.width:
+    main, rest, budget = _columns(panel)
+
+    def width(*groups: Sequence[_Column]) -> int:
+        return names.width + sum(column.width + 2 for group in groups for column in group)
+
+    if width(main, rest, budget) <= console.width:
+        console.print(_table(panel, [names, *main, *rest, *budget]))
+    elif width(main, rest) <= console.width:
         console.print(_table(panel, [names, *main, *rest]))
-    elif narrow <= console.width:
+    elif max(width(main), width(rest)) > console.width:
+        _list(console, panel, names, [*main, *rest])
+    elif len(panel.arms) > _MANY:
+        from rich.text import Text
+
+        console.print(_table(panel, [names, *main]))
+        heads = ", ".join(column.head for column in rest)
+        console.print(Text(f"{heads}: in report.html, or in a terminal of {width(main, rest)} columns.", "dim"))
+    else:
         console.print(_table(panel, [names, *main]))
         console.print()
         console.print(_table(panel, [names, *rest]))
-    else:
-        _list(console, panel, names, [*main, *rest])
-    for arm in panel.arms:
-        if arm.status == "failed":
-            console.print(
-                Text(f"{visible(arm.name)} failed: {one_line(arm.data.get('error') or 'no reason recorded')}", "red")
-            )
-        elif arm.status != "done":
-            console.print(Text(f"{visible(arm.name)}: {visible(arm.status)}", "yellow"))
-    console.print(Text(visible(ceilings_line(panel, 0, minus="-"))))
-    judged = judge(panel)
-    console.print(Text(" ".join(visible(sentence) for sentence in judged.sentences), "bold"))
+
+
+def _verdict(console: Any, judged: Verdict, *, brief: bool) -> None:
+    """With `brief` only what is said first of every family: how far it came, and its controls."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console.print(Text(visible(judged.lead), "bold"))
+    for said in judged.families:
+        text = Text.assemble(
+            (f"{visible(said.family)}: ", "bold"), visible(" ".join(said.sentences[: 2 if brief else None]))
+        )
+        console.print(Padding(text, (0, 0, 0, 2)))
+    if brief:
+        console.print(Text("  Rivals, expansion, leak and every other arm: in report.html.", "dim"))
+    for sentence in judged.closing:
+        console.print(Text(visible(sentence)))
     for sentence in judged.cautions:
-        console.print(Text(f"  ! {visible(sentence)}"))
+        console.print(Padding(Text(f"! {visible(sentence)}"), (0, 0, 0, 2)))
 
 
-def _columns(panel: Panel) -> tuple[list[_Column], list[_Column]]:
-    """(the figures that answer the question, those that describe the answers)."""
+def _columns(panel: Panel) -> tuple[list[_Column], list[_Column], list[_Column]]:
+    """(the figures that answer the question, those that describe the answers, what the arms cost)."""
     arms = panel.arms
 
     def versus(arm: Arm) -> tuple[str, str]:
@@ -119,7 +142,7 @@ def _columns(panel: Panel) -> tuple[list[_Column], list[_Column]]:
     against = [versus(arm) for arm in arms]
     main = [
         _Column("accuracy %", [_with(arm.accuracy) for arm in arms]),
-        _Column("gap recovered %", [_with(arm.gap) for arm in arms]),
+        _Column("gap recovered", [fraction(arm.gap, minus="-") for arm in arms]),
         _Column("points to SFT", [text for text, _ in against]),
         _Column("Holm p", [p for _, p in against]),
     ]
@@ -129,12 +152,26 @@ def _columns(panel: Panel) -> tuple[list[_Column], list[_Column]]:
         _Column("finished %", [percent(arm.estimate("finished_rate").value, 0, minus="-") for arm in arms]),
         _Column("tokens/problem", [plain(arm.estimate("tokens_per_problem").value, minus="-") for arm in arms]),
     ]
-    return main, rest
+    if any(arm.versus("leak").figure.value is not None for arm in arms):
+        rest.append(_Column("leak", [_with(arm.versus("leak").figure, signed=True) for arm in arms]))
+
+    def cost(key: str) -> list[str]:
+        return [big(number(dig(arm.data, "budget", key))) for arm in arms]
+
+    costs = [
+        _Column("training tokens", cost("train_tokens")),
+        _Column("generated in fit", cost("fit_generated_tokens")),
+        _Column("labels", cost("labels")),
+        _Column("seconds", cost("seconds")),
+    ]
+    return main, rest, [column for column in costs if any(cell != DASH for cell in column.cells)]
 
 
 def _name(arm: Arm) -> str:
     mark = "" if arm.status == "done" else f" ({arm.status})"
-    return visible(f"{'' if arm.parent is None else '  '}{arm.short}{mark}")
+    if arm.failures and arm.seeds:
+        mark = f" ({len(arm.failures)} seed{'s' if len(arm.failures) > 1 else ''} failed)"
+    return visible(f"{'' if arm.parent is None else '  '}{arm.short}{' *' if arm.verifier else ''}{mark}")
 
 
 def _with(figure: Figure, *, signed: bool = False) -> str:
@@ -151,7 +188,11 @@ def _table(panel: Panel, columns: Sequence[_Column]) -> Any:
     for column in columns:
         table.add_column(column.head, justify="left" if column.head == "arm" else "right", no_wrap=True)
     styles = {"failed": "red", "done": ""}
+    last = ""
     for i, arm in enumerate(panel.arms):
+        if arm.family.key != last and len(panel.arms) > _GROUPED:
+            last = arm.family.key
+            table.add_row(Text(arm.family.name, "italic"))
         style = styles.get(arm.status, "yellow") or ("dim" if arm.role == "control" else "")
         table.add_row(*(Text(column.cells[i]) for column in columns), style=style)
     return table
@@ -172,6 +213,11 @@ def _legend(console: Any, found: Sequence[Panel]) -> None:
     console.print()
     lines = ["[low, high]: 95 % intervals. /name: a control of the arm above it."]
     notes = [str(note) for panel in found for arm in panel.arms if (note := arm.data.get("gap_note"))]
+    if any(arm.verifier for panel in found for arm in panel.arms):
+        lines.append("*: consults the verifier while answering; no rival of the others.")
+    if any(arm.versus("leak").figure.value is not None for panel in found for arm in panel.arms):
+        lines.append("leak: points gained on a model that never had the ability; taught, not brought out.")
+    lines.append("gap recovered: 0 is the base, 1 the ceiling.")
     lines.append(f"{DASH}: does not apply, or withheld.")
     lines += [f"  gap recovered is withheld: {one_line(note)}" for note in dict.fromkeys(notes)]
     if any(arm.role in ("ceiling",) for panel in found for arm in panel.arms):

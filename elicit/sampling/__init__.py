@@ -1,6 +1,7 @@
 """Sampling and scoring: one engine for every policy."""
 
-from elicit.sampling.decoding import Completion, Decoding, Request
+from elicit.sampling.choose import cut_before
+from elicit.sampling.decoding import Completion, Decoding, Measure, Request
 from elicit.sampling.engine import generate
 from elicit.sampling.forward import PLAIN, Engine, Forward
 from elicit.sampling.score import Divergence, Scored, divergences, logprobs
@@ -12,8 +13,10 @@ __all__ = [
     "Divergence",
     "Engine",
     "Forward",
+    "Measure",
     "Request",
     "Scored",
+    "cut_before",
     "divergences",
     "generate",
     "logprobs",

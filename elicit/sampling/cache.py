@@ -69,6 +69,14 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.length + query_length, 0
 
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last positions (a number below 0, as transformers has it): they can then be run again."""
+        if tokens_to_remove > 0 or self.length + tokens_to_remove < 0:
+            raise ValueError(f"crop takes a number from {-self.length} to 0, not {tokens_to_remove}")
+        self.length += tokens_to_remove
+        assert self._store is not None
+        self._adopt(list(self._store))
+
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Every row `repeats` times, side by side: the prompt's cache is computed once for all its samples."""
         self.repeat_rows(torch.arange(self.keys.shape[0], device=self.keys.device).repeat_interleave(repeats))

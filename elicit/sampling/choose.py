@@ -6,13 +6,16 @@ batch it is in, and the token is the inverse of the cumulative distribution at t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64, Int
 
-from elicit.sampling.decoding import Decoding
+from elicit.errors import ElicitError
+from elicit.sampling.decoding import Decoding, Measure
 
 _BLOCK = 128
 
@@ -20,6 +23,10 @@ _BLOCK = 128
 class Chosen(NamedTuple):
     tokens: Int[torch.Tensor, " rows"]
     logprobs: Float[torch.Tensor, " rows"]
+    measured: Float[torch.Tensor, " rows"] | None = None
+
+    def cpu(self) -> Chosen:
+        return Chosen(*(None if part is None else part.cpu() for part in self))  # type: ignore[arg-type]
 
 
 class UniformStream:
@@ -59,23 +66,63 @@ def choose(
     chain: list[Any],
     uniform: Float64[torch.Tensor, " rows"] | None,
     banned: Int[torch.Tensor, " ids"] | None,
+    measure: Measure | None = None,
+    fixed: Int[torch.Tensor, " rows"] | None = None,
 ) -> Chosen:
     """One token per row: the most probable one if `uniform` is None, else by inverse CDF.
 
     Args:
         banned: ids that are never chosen (padding rows that are no tokens of the model).
+        measure: what else to tell of each token.
+        fixed: tokens to take instead where they are not negative.
     """
     logits = logits.float()
     if banned is not None:
         logits = logits.index_fill(1, banned, -torch.inf)
-    tokens = logits.argmax(dim=-1) if uniform is None else _inverse_cdf(logits, chain, uniform)
-    picked = logits.gather(1, tokens[:, None])[:, 0]
-    return Chosen(tokens, picked - logits.logsumexp(dim=-1))
+    warped = logits
+    if uniform is None:
+        tokens = logits.argmax(dim=-1)
+    else:
+        for warp in chain:
+            warped = warp(None, warped)
+        tokens = _inverse_cdf(warped, uniform)
+    if fixed is not None:
+        tokens = torch.where(fixed >= 0, fixed, tokens)
+    total = logits.logsumexp(dim=-1)
+    measured = None
+    if measure == "margin":
+        top = (logits.topk(2, dim=-1).values - total[:, None]).exp()
+        measured = top[:, 0] - top[:, 1]
+    elif measure == "drawn":
+        measured = _log_p(warped, tokens, total if warped is logits else warped.logsumexp(dim=-1))
+    return Chosen(tokens, _log_p(logits, tokens, total), measured)
 
 
-def _inverse_cdf(logits: torch.Tensor, chain: list[Any], uniform: torch.Tensor) -> torch.Tensor:
-    for warp in chain:
-        logits = warp(None, logits)
+def _log_p(logits: torch.Tensor, tokens: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
+    return logits.gather(1, tokens[:, None])[:, 0] - total
+
+
+def by_rank(
+    logits: Float[torch.Tensor, " vocab"], ranks: Sequence[int], banned: Int[torch.Tensor, " ids"] | None
+) -> list[int]:
+    """The tokens at `ranks` (0: the most probable); of equally probable ones the lower id comes first.
+
+    Raises:
+        ElicitError: a rank beyond the tokens that may be chosen.
+    """
+    logits = logits.float()
+    if banned is not None:
+        logits = logits.index_fill(0, banned, -torch.inf)
+    count = max(ranks) + 1
+    possible = int((logits > -torch.inf).sum())
+    if count > possible:
+        raise ElicitError(f"{count} first tokens were asked for, but this model can only choose among {possible}.")
+    near = (logits >= logits.topk(count).values[-1]).nonzero()[:, 0]
+    ordered = near[logits[near].argsort(descending=True, stable=True)].tolist()
+    return [ordered[rank] for rank in ranks]
+
+
+def _inverse_cdf(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     # Double precision: with a large vocabulary, a float32 running sum loses the tail's tokens.
     cdf = logits.softmax(dim=-1).double().cumsum(dim=-1)
     # Just below the total, so that rounding can never point past the last token that has probability.
@@ -93,7 +140,9 @@ class Stopper:
     def __init__(self, tokenizer: Any, stop: tuple[str, ...]) -> None:
         self._tokenizer = tokenizer
         self._stop = stop
-        self.candidates: Bool[torch.Tensor, " vocab"] | None = _candidates(tokenizer, stop) if stop else None
+        self.candidates: Bool[torch.Tensor, " vocab"] | None = None
+        if stop:
+            self.candidates = _candidates(tokenizer, len(tokenizer), stop)
 
     def hit(self, tokens: list[int]) -> bool:
         """Whether the text of `tokens` holds a stop string."""
@@ -104,11 +153,18 @@ class Stopper:
 
     def cut(self, text: str) -> tuple[str, bool]:
         """(text before the earliest stop string, whether there was one)."""
-        places = [place for place in (text.find(stop) for stop in self._stop) if place >= 0]
-        return (text[: min(places)], True) if places else (text, False)
+        return cut_before(text, self._stop)
 
 
-def _candidates(tokenizer: Any, stop: tuple[str, ...]) -> torch.Tensor:
+def cut_before(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:
+    """(text before the earliest of the stop strings, whether there was one)."""
+    places = [place for place in (text.find(string) for string in stop) if place >= 0]
+    return (text[: min(places)], True) if places else (text, False)
+
+
+@lru_cache(maxsize=16)
+def _candidates(tokenizer: Any, size: int, stop: tuple[str, ...]) -> torch.Tensor:
+    """Which tokens could complete a stop string. Kept, as searches call the sampler many times with the same ones."""
     last = {string[-1] for string in stop}
-    pieces = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
+    pieces = tokenizer.batch_decode([[i] for i in range(size)])
     return torch.tensor([any(c in piece for c in last) or "\ufffd" in piece for piece in pieces])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from elicit.errors import ElicitError
 from elicit.schema import Finish
@@ -62,6 +62,8 @@ class Completion(NamedTuple):
     prompt_tokens: int
     firings: int
     """(position, edit) pairs the interventions touched in this row."""
+    measured: tuple[float, ...] = ()
+    """What was to be measured at every token (`Measure`); empty where nothing was."""
 
     @property
     def finished(self) -> bool:
@@ -71,6 +73,12 @@ class Completion(NamedTuple):
         return f"Completion({self.text!r}, {len(self.tokens)} tokens, {self.finish})"
 
 
+#: What `generate` can measure at every token, beside log p of the chosen one.
+#: margin: p(most probable token) - p(second), of the untempered, unfiltered distribution.
+#: drawn: log p of the chosen token under the distribution it was drawn from (tempered, filtered), in nats.
+Measure = Literal["margin", "drawn"]
+
+
 class Request(NamedTuple):
     """One prompt and the identities of the samples wanted from it."""
 
@@ -78,4 +86,17 @@ class Request(NamedTuple):
     keys: tuple[int, ...]
     """One random-number key (`seeds.key`) per sample; greedy decoding ignores their values."""
     forced: int = 0
-    """How many of the last `ids` are a forced opening: steering counts them as generated, not as prompt."""
+    """How many of the last `ids` steering counts as generated, not as prompt: a forced opening, or earlier tokens."""
+    continued: int = 0
+    """How many of the last `ids` belong to the completion already: its text and stop strings begin with them. They are
+    among `forced`; the completion's `tokens` are the new ones only."""
+    limit: int | None = None
+    """Most new tokens, where that is less than the decoding's."""
+    ranks: tuple[int, ...] = ()
+    """For every sample, the rank of its first new token in the model's distribution (0: the most probable; of equal
+    ones the lower id comes first); empty: the decoding chooses."""
+    floor: float = 0.0
+    """A sample whose rank gives it a first token with less than this fraction of the most probable one's probability is
+    cut after that token."""
+    avoid: tuple[int, ...] = ()
+    """Ids that the first new token may not be."""

@@ -18,19 +18,30 @@ import numpy as np
 import torch
 
 from elicit.sampling.cache import bytes_per_token
-from elicit.sampling.choose import Chosen, Stopper, UniformStream, choose, filters
-from elicit.sampling.decoding import Completion, Decoding, Request
+from elicit.sampling.choose import Chosen, Stopper, UniformStream, by_rank, choose, filters
+from elicit.sampling.decoding import Completion, Decoding, Measure, Request
 from elicit.sampling.forward import PLAIN, Engine, Forward
+from elicit.schema import Finish
 
 
 def generate(
-    engine: Engine, requests: Sequence[Request], decoding: Decoding, forward: Forward = PLAIN
+    engine: Engine,
+    requests: Sequence[Request],
+    decoding: Decoding,
+    forward: Forward = PLAIN,
+    *,
+    measure: Measure | None = None,
 ) -> list[list[Completion]]:
     """Sample every request. Returns its completions in the order of its keys.
 
-    `forward` gives the logits; the plain one is the model's own pass.
-
     The same keys give the same text at any batch size (exactly so in float32).
+
+    Args:
+        forward: gives the logits; the plain one is the model's own pass.
+        measure: what the completions' `measured` shall hold.
+
+    Raises:
+        ElicitError: a request for first tokens of ranks that the vocabulary does not have.
     """
     results: dict[tuple[int, int], Completion] = {}
     stopper = Stopper(engine.tokenizer, decoding.stop)
@@ -39,7 +50,7 @@ def generate(
         while pending:
             batch = pending.pop()
             try:
-                results.update(_run(engine, requests, batch, decoding, stopper, forward))
+                results.update(_run(engine, requests, batch, decoding, stopper, forward, measure))
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not _out_of_memory(error) or sum(len(samples) for _, samples in batch) == 1:
                     raise
@@ -60,7 +71,7 @@ def _plan(engine: Engine, requests: Sequence[Request], decoding: Decoding) -> It
     batch: Batch = []
     rows = 0
     for index in sorted(range(len(requests)), key=lambda i: len(requests[i].ids)):
-        length = len(requests[index].ids) + decoding.max_new_tokens
+        length = len(requests[index].ids) + _room(requests[index], decoding)
         limit = max(1, min(engine.cache_budget // (per_token * length), engine.logit_budget // vocabulary))
         samples = list(range(len(requests[index].keys)))
         while samples:
@@ -87,13 +98,26 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
+def _room(request: Request, decoding: Decoding) -> int:
+    """Most new tokens of a request."""
+    return decoding.max_new_tokens if request.limit is None else min(request.limit, decoding.max_new_tokens)
+
+
 def _run(
-    engine: Engine, requests: Sequence[Request], batch: Batch, decoding: Decoding, stopper: Stopper, forward: Forward
+    engine: Engine,
+    requests: Sequence[Request],
+    batch: Batch,
+    decoding: Decoding,
+    stopper: Stopper,
+    forward: Forward,
+    measure: Measure | None,
 ) -> dict[tuple[int, int], Completion]:
     """Sample one batch."""
     asked = [requests[index] for index, _ in batch]
-    state, logits = forward.prefill(engine, asked, [len(samples) for _, samples in batch], decoding)
     names = [(index, sample) for index, samples in batch for sample in samples]
+    limits = np.array([_room(requests[index], decoding) for index, _ in names])
+    longest = decoding.replace(max_new_tokens=int(limits.max()))
+    state, logits = forward.prefill(engine, asked, [len(samples) for _, samples in batch], longest)
     sampled = decoding.temperature > 0
     stream = UniformStream([requests[i].keys[j] for i, j in names]) if sampled else None
     chain = filters(decoding) if sampled else []
@@ -101,26 +125,31 @@ def _run(
     ends = torch.tensor(sorted(engine.end_ids), device=device)
     banned = torch.tensor(engine.banned_ids, device=device) if engine.banned_ids else None
     candidates = None if stopper.candidates is None else stopper.candidates.to(device)
+    logits, fixed, limits = _first(requests, batch, logits, banned, limits)
 
     steps: list[Chosen] = []
     members: list[np.ndarray] = []  # which rows each step's tokens belong to
     rows = np.arange(len(names))  # rows in the batch: those still generating
-    ended = np.zeros(len(names), dtype=int)  # tokens at which a row ended, 0 if it never did
+    lengths = np.zeros(len(names), dtype=int)  # tokens at which a row ended or was cut
+    by_token = np.zeros(len(names), dtype=bool)
     by_stop = np.zeros(len(names), dtype=bool)
     touched = np.zeros(len(names), dtype=int)
-    for position in range(decoding.max_new_tokens):
+    for position in range(longest.max_new_tokens):
         uniform = None if stream is None else stream.at(position, rows)
-        chosen = choose(logits, chain, uniform, banned)
-        steps.append(Chosen(chosen.tokens.cpu(), chosen.logprobs.cpu()))
+        chosen = choose(logits, chain, uniform, banned, measure, fixed if position == 0 else None)
+        steps.append(chosen.cpu())
         members.append(rows)
         over = torch.isin(chosen.tokens, ends).cpu().numpy()
+        by_token[rows[over]] = True
         if candidates is not None:
             for slot in candidates[chosen.tokens].nonzero()[:, 0].tolist():
-                if not over[slot] and stopper.hit(_tokens(steps, members, rows[slot])):
+                before = _continued(requests[names[rows[slot]][0]])
+                if not over[slot] and stopper.hit(before + _tokens(steps, members, rows[slot])):
                     by_stop[rows[slot]] = over[slot] = True
-        ended[rows[over]] = position + 1
+        over |= limits[rows] == position + 1
+        lengths[rows[over]] = position + 1
         touched[rows] = state.ledger[rows]
-        if over.all() or position + 1 == decoding.max_new_tokens:
+        if over.all():
             break
         tokens = chosen.tokens
         if over.any():
@@ -128,7 +157,36 @@ def _run(
             state.keep(order)
             tokens, rows = tokens[torch.from_numpy(order).to(device)], rows[order]
         logits = forward.step(engine, state, tokens, rows, position + 1)
-    return _collect(names, requests, steps, members, ended, by_stop, touched, stopper)
+    finish: list[Finish] = ["stop" if s else "eos" if t else "length" for s, t in zip(by_stop, by_token, strict=True)]
+    return _collect(names, requests, steps, members, lengths, finish, touched, stopper)
+
+
+def _first(
+    requests: Sequence[Request], batch: Batch, logits: torch.Tensor, banned: torch.Tensor | None, limits: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor | None, np.ndarray]:
+    """What requests say of their first tokens: logits without those to avoid, tokens by rank, limits of the rows.
+
+    The tokens are None if no request names a rank, and -1 for rows that choose freely.
+    """
+    fixed: list[int] = []
+    for index, samples in batch:
+        request, start = requests[index], len(fixed)
+        if request.avoid:
+            logits = logits.clone()
+            logits[start : start + len(samples), list(request.avoid)] = -torch.inf
+        if request.ranks:
+            ranked = by_rank(logits[start], [0, *(request.ranks[sample] for sample in samples)], banned)
+            fixed += ranked[1:]
+            below = (logits[start, ranked[1:]] - logits[start, ranked[0]]).exp().cpu().numpy() < request.floor
+            limits[start : start + len(samples)][below] = 1
+        else:
+            fixed += [-1] * len(samples)
+    return logits, torch.tensor(fixed, device=logits.device) if any(token >= 0 for token in fixed) else None, limits
+
+
+def _continued(request: Request) -> list[int]:
+    """Tokens that the completion has already."""
+    return list(request.ids[len(request.ids) - request.continued :])
 
 
 def _filled(over: np.ndarray) -> np.ndarray:
@@ -150,29 +208,31 @@ def _collect(
     requests: Sequence[Request],
     steps: list[Chosen],
     members: list[np.ndarray],
-    ended: np.ndarray,
-    by_stop: np.ndarray,
+    lengths: np.ndarray,
+    finish: list[Finish],
     touched: np.ndarray,
     stopper: Stopper,
 ) -> dict[tuple[int, int], Completion]:
     """Completions of a finished batch, cut where each row ended."""
     tokens = np.zeros((len(names), len(steps)), dtype=int)
-    logprobs = np.zeros((len(names), len(steps)))
+    logprobs, measured = np.zeros(tokens.shape), np.zeros(tokens.shape)
     for position, (chosen, rows) in enumerate(zip(steps, members, strict=True)):
         tokens[rows, position] = chosen.tokens.numpy()
         logprobs[rows, position] = chosen.logprobs.numpy()
+        if chosen.measured is not None:
+            measured[rows, position] = chosen.measured.numpy()
     done: dict[tuple[int, int], Completion] = {}
     for row, name in enumerate(names):
-        length = int(ended[row]) if ended[row] > 0 else len(steps)
+        length, request = int(lengths[row]), requests[name[0]]
         mine = tokens[row, :length].tolist()
-        text, _ = stopper.cut(stopper.text(mine))
-        finish = "stop" if by_stop[row] else ("eos" if ended[row] > 0 else "length")
+        text, _ = stopper.cut(stopper.text(_continued(request) + mine))
         done[name] = Completion(
             tuple(mine),
             text,
-            finish,  # type: ignore[arg-type]
+            finish[row],
             tuple(logprobs[row, :length].tolist()),
-            len(requests[name[0]].ids),
+            len(request.ids),
             int(touched[row]),
+            tuple(measured[row, :length].tolist()) if steps[0].measured is not None else (),
         )
     return done

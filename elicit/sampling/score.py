@@ -28,7 +28,7 @@ class Scored(NamedTuple):
     completion: tuple[int, ...]
 
 
-class _Packed(NamedTuple):
+class Packed(NamedTuple):
     indices: list[int]
     ids: Int[torch.Tensor, "batch pos"]
     real: torch.Tensor
@@ -42,8 +42,8 @@ def logprobs(engine: Engine, sequences: Sequence[Scored], *, temperature: float 
     """
     scored: list[list[float]] = [[] for _ in sequences]
     with torch.inference_mode():
-        for packed in _batches(engine, sequences):
-            hidden = _hidden(engine, packed)
+        for packed in batches(engine, sequences):
+            hidden = hidden_states(engine, packed)
             for row, index in enumerate(packed.indices):
                 scored[index] = _row_logprobs(engine, hidden[row], sequences[index], temperature)
     return scored
@@ -72,7 +72,7 @@ def divergences(
     """
     found: list[Divergence | None] = [None for _ in sequences]
     with torch.inference_mode():
-        for packed in _batches(engine, sequences, vocabulary_matters=True):
+        for packed in batches(engine, sequences, vocabulary_matters=True):
             with base():
                 left = _completion_logprobs(engine, packed, sequences)
             with arm():
@@ -97,7 +97,7 @@ def head(engine: Engine, hidden: Float[torch.Tensor, "pos d_model"]) -> Float[to
     return logits
 
 
-def _batches(engine: Engine, sequences: Sequence[Scored], *, vocabulary_matters: bool = False) -> Iterator[_Packed]:
+def batches(engine: Engine, sequences: Sequence[Scored], *, vocabulary_matters: bool = False) -> Iterator[Packed]:
     for i, sequence in enumerate(sequences):
         if not sequence.prompt or not sequence.completion:
             raise ValueError(f"sequence {i} has an empty prompt or completion; scoring needs a token on both sides")
@@ -115,17 +115,17 @@ def _batches(engine: Engine, sequences: Sequence[Scored], *, vocabulary_matters:
         yield _pack(engine, sequences, batch)
 
 
-def _pack(engine: Engine, sequences: Sequence[Scored], indices: list[int]) -> _Packed:
+def _pack(engine: Engine, sequences: Sequence[Scored], indices: list[int]) -> Packed:
     rows = [[*sequences[i].prompt, *sequences[i].completion] for i in indices]
     width = max(map(len, rows))
     ids = torch.full((len(rows), width), engine.pad_id)
     for i, row in enumerate(rows):
         ids[i, : len(row)] = torch.tensor(row)
     real = torch.arange(width) < torch.tensor([len(row) for row in rows])[:, None]
-    return _Packed(indices, ids, real, torch.tensor([len(sequences[i].prompt) for i in indices]))
+    return Packed(indices, ids, real, torch.tensor([len(sequences[i].prompt) for i in indices]))
 
 
-def _hidden(engine: Engine, packed: _Packed) -> Float[torch.Tensor, "batch pos d_model"]:
+def hidden_states(engine: Engine, packed: Packed) -> Float[torch.Tensor, "batch pos d_model"]:
     """Final hidden states (after the last norm)."""
     engine.clock.explicit = padded_frame(packed.real, packed.prompt_lengths)
     try:
@@ -149,9 +149,9 @@ def _row_logprobs(engine: Engine, hidden: torch.Tensor, sequence: Scored, temper
     return scored
 
 
-def _completion_logprobs(engine: Engine, packed: _Packed, sequences: Sequence[Scored]) -> list[torch.Tensor]:
+def _completion_logprobs(engine: Engine, packed: Packed, sequences: Sequence[Scored]) -> list[torch.Tensor]:
     """For every row, log p over the vocabulary at each completion token: [completion vocab]."""
-    hidden = _hidden(engine, packed)
+    hidden = hidden_states(engine, packed)
     found = []
     for row, index in enumerate(packed.indices):
         first, length = len(sequences[index].prompt) - 1, len(sequences[index].completion)

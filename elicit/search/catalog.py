@@ -7,10 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from elicit.errors import unknown
+from elicit.search.best import Likeliest, Verified
+from elicit.search.budget import BudgetForcing
 from elicit.search.core import Search
+from elicit.search.cot import CotDecoding
 from elicit.search.majority import Majority
+from elicit.search.power import PowerSampling
 
-SEARCHES: dict[str, type] = {search.kind: search for search in (Majority,)}
+SEARCHES: dict[str, type] = {
+    search.kind: search for search in (BudgetForcing, CotDecoding, Likeliest, Majority, PowerSampling, Verified)
+}
 
 
 def plain(search: Search) -> dict[str, Any]:

@@ -6,7 +6,8 @@ Its tokens are counted whole: rejected and outvoted ones are part of its price.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from elicit import seeds
@@ -46,6 +47,10 @@ class Found(NamedTuple):
     """Generated tokens, rejected and outvoted ones included."""
     finished: bool
     firings: int
+    notes: Mapping[str, float] = MappingProxyType({})
+    """What the search tells of itself, in figures that may be averaged over problems."""
+    ids: tuple[int, ...] = ()
+    """Tokens of the answer, its end included; a forced opening's are not among them."""
 
 
 class Search(Protocol):
@@ -69,11 +74,13 @@ def sampled(
     return generate(model.engine, [ask.request(n, first) for ask in asks], decoding, forward)
 
 
-def found(ask: Ask, completions: Sequence[Completion], winner: int) -> Found:
+def found(ask: Ask, completions: Sequence[Completion], winner: int, notes: Mapping[str, float] | None = None) -> Found:
     """The answer that completion `winner` gives, at the price of all."""
     return Found(
         ask.opening + completions[winner].text,
         sum(len(completion.tokens) for completion in completions),
         completions[winner].finished,
         sum(completion.firings for completion in completions),
+        notes or {},
+        completions[winner].tokens,
     )

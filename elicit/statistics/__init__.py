@@ -8,16 +8,9 @@ from elicit.statistics.degeneration import compressed, repetition
 from elicit.statistics.gap import Gap, gap_recovered
 from elicit.statistics.intervals import level, mean, wilson
 from elicit.statistics.paired import Difference, difference, holm, sign_flip
-from elicit.statistics.passk import (
-    crossover,
-    guesser,
-    majority,
-    majority_at_k,
-    pass_at_k,
-    pass_at_k_curve,
-    solved_only,
-)
+from elicit.statistics.passk import crossover, guesser, pass_at_k, pass_at_k_curve, pass_at_k_scores, solved_only
 from elicit.statistics.power import minimum_detectable_effect
+from elicit.statistics.votes import majority, majority_at_k, majority_scores
 
 __all__ = [
     "Difference",
@@ -31,10 +24,12 @@ __all__ = [
     "level",
     "majority",
     "majority_at_k",
+    "majority_scores",
     "mean",
     "minimum_detectable_effect",
     "pass_at_k",
     "pass_at_k_curve",
+    "pass_at_k_scores",
     "repetition",
     "sign_flip",
     "solved_only",

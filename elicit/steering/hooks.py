@@ -18,6 +18,7 @@ from torch import nn
 
 from elicit.errors import ElicitError
 from elicit.steering.clock import Clock, Frame
+from elicit.steering.gated import Gated
 from elicit.steering.positions import Positions, parse
 from elicit.steering.spec import Steering
 
@@ -34,10 +35,14 @@ class Edit:
     reads: bool = False
     """Whether delta depends on the residual. It is then computed at the touched positions alone: an SAE's encoder over
     every token of a long prompt would cost more than the model."""
+    gates: bool = False
+    """Whether delta may be zero at some positions, which then do not count as touched (`Gated`)."""
 
 
-def as_edit(steering: Steering) -> Edit:
+def as_edit(steering: Steering | Gated) -> Edit:
     """The edit of a spec. What does not depend on the residual is computed once per device and dtype."""
+    if isinstance(steering, Gated):
+        return Edit(steering.layer, parse(steering.positions), steering.delta, str(steering), reads=True, gates=True)
     placed: dict[tuple[torch.device, torch.dtype], torch.Tensor] = {}
 
     def delta(h: torch.Tensor) -> torch.Tensor:
@@ -56,6 +61,8 @@ class Firings:
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = list(labels)
         self.counts = [0] * len(labels)
+        self.asked = [False] * len(labels)
+        """Whether a forward pass has reached the edit's positions; a gate may still have fired nowhere."""
 
     @property
     def total(self) -> int:
@@ -104,7 +111,7 @@ def steer(
             handle.remove()
         clock.prompt_lengths = before
         clock.derived = None
-    silent = [label for label, n in zip(firings.labels, firings.counts, strict=True) if n == 0]
+    silent = [label for label, asked in zip(firings.labels, firings.asked, strict=True) if not asked]
     if silent:
         raise ElicitError(
             f"steer: this edit never touched a forward pass: {silent[0]}. Run the model inside the context, with "
@@ -129,6 +136,7 @@ def _hook(edit: Edit, index: int, clock: Clock, firings: Firings) -> Callable[..
         if not edit.positions.touches(frame.low, frame.high):
             return None
         edited, touched = _apply(edit, frame, h)
+        firings.asked[index] |= edit.gates or bool(touched if isinstance(touched, int) else touched.any())
         firings.counts[index] += frame.count(touched)
         return (edited, *output[1:]) if isinstance(output, tuple) else edited
 
@@ -137,18 +145,39 @@ def _hook(edit: Edit, index: int, clock: Clock, firings: Firings) -> Callable[..
 
 def _apply(edit: Edit, frame: Frame, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | int]:
     """(edited residual, mask of touched positions or their number per row)."""
+    if edit.gates:
+        return _gated(edit, frame, h)
     if frame.real is None and edit.positions.covers(frame.low, frame.high):
         if not edit.positions.decays:
             return h + edit.delta(h), frame.shape[1]
         if frame.offsets is None:
             return h + edit.positions.weight(frame.low) * edit.delta(h), frame.shape[1]
     assert frame.offsets is not None
-    weights = edit.positions.weights(frame.offsets.to(h.device))
-    touched = weights != 0
-    if frame.real is not None:
-        touched &= frame.real.to(h.device)
+    weights, touched = _window(edit, frame, h, frame.offsets)
     # What stands at untouched positions is kept bit for bit, NaN at padding included.
     if edit.reads:
         chosen = h[touched]
         return h.index_put((touched,), chosen + weights[touched, None].to(h.dtype) * edit.delta(chosen)), touched
     return torch.where(touched[..., None], h + weights[..., None].to(h.dtype) * edit.delta(h), h), touched
+
+
+def _gated(edit: Edit, frame: Frame, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same for an edit that is zero where its gate says none; those positions are not touched."""
+    offsets = torch.full(frame.shape, frame.low) if frame.offsets is None else frame.offsets
+    weights, asked = _window(edit, frame, h, offsets)
+    chosen = h[asked]
+    delta = edit.delta(chosen)
+    touched = asked.clone()
+    touched[asked] = (delta != 0).any(dim=-1)
+    return h.index_put((asked,), chosen + weights[asked, None].to(h.dtype) * delta), touched
+
+
+def _window(
+    edit: Edit, frame: Frame, h: torch.Tensor, offsets: torch.Tensor
+) -> tuple[Float[torch.Tensor, "batch pos"], torch.Tensor]:
+    """(strength multiplier at every position, mask of real positions inside the edit's window)."""
+    weights = edit.positions.weights(offsets.to(h.device))
+    inside = weights != 0
+    if frame.real is not None:
+        inside &= frame.real.to(h.device)
+    return weights, inside

@@ -19,10 +19,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -55,6 +53,8 @@ class Steering:
     feature: Feature | None = None
     """Reads the coefficient; None reads the projection h . v. An SAE's encoder is not its decoder."""
 
+    gated: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise unknown("steering mode", self.mode, MODES)
@@ -82,6 +82,10 @@ class Steering:
     def absolute(self) -> float:
         """The strength in absolute terms: residual length (add), coefficient (clamp), factor (scale, ablate)."""
         return self.strength * self.unit if self.mode in ("add", "clamp") else self.strength
+
+    @property
+    def d_model(self) -> int:
+        return len(self.direction)
 
     @property
     def reads(self) -> bool:
@@ -127,66 +131,3 @@ def feature_edit(
     return Steering(
         feature.direction, feature.sae.layer, strength, mode, positions, unit, f"feature {feature.label}", feature
     )
-
-
-def save(steering: Sequence[Steering], folder: Path) -> None:
-    """Write `steering.json` (meaning) and `steering.safetensors` (directions) into an existing folder.
-
-    An edit that reads an SAE's encoder keeps the SAE's name and hash; the SAE itself is not copied.
-    """
-    from safetensors.torch import save_file
-
-    save_file({str(i): edit.direction for i, edit in enumerate(steering)}, folder / "steering.safetensors")
-    (folder / "steering.json").write_text(json.dumps([_meaning(edit) for edit in steering], indent=1) + "\n")
-
-
-def _meaning(edit: Steering) -> dict[str, Any]:
-    meaning: dict[str, Any] = {
-        "layer": edit.layer,
-        "strength": edit.strength,
-        "mode": edit.mode,
-        "positions": edit.positions,
-        "unit": edit.unit,
-        "absolute": edit.absolute,
-        "label": edit.label,
-    }
-    if edit.feature is not None and edit.reads:
-        sae = edit.feature.sae
-        meaning["feature"] = {"sae": sae.name, "sha256": sae.sha256, "index": edit.feature.index}
-    return meaning
-
-
-def load(folder: Path) -> tuple[Steering, ...]:
-    """Read what `save` wrote; a folder without steering gives none.
-
-    Raises:
-        ElicitError: if the two files do not belong together, or an SAE that an edit reads is not there any more.
-    """
-    from safetensors.torch import load_file
-
-    meaning_file = folder / "steering.json"
-    if not meaning_file.exists():
-        return ()
-    meaning: list[dict[str, Any]] = json.loads(meaning_file.read_text())
-    vectors = load_file(folder / "steering.safetensors")
-    if len(vectors) != len(meaning):
-        raise ElicitError(f"{folder}: steering.json has {len(meaning)} edits, its vectors are {len(vectors)}.")
-    edits = []
-    for i, entry in enumerate(meaning):
-        entry.pop("absolute", None)
-        wanted = entry.pop("feature", None)
-        feature = None if wanted is None else _feature(wanted, folder)
-        edits.append(Steering(direction=vectors[str(i)], **entry, feature=feature))
-    return tuple(edits)
-
-
-def _feature(wanted: dict[str, Any], folder: Path) -> Feature:
-    import saes
-
-    sae = saes.load(wanted["sae"])
-    if sae.sha256 != wanted["sha256"]:
-        raise ElicitError(
-            f"the policy in {folder} reads SAE {wanted['sae']!r} of hash {wanted['sha256'][:12]}, but the one of that "
-            f"name now has {sae.sha256[:12]}. Bring the old one back, or fit the policy again."
-        )
-    return sae.feature(wanted["index"])

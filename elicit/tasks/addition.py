@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from elicit.errors import ElicitError
-from elicit.tasks.generated import Solution, Step, as_worked, copied_opening
+from elicit.tasks.family import Solution, Step, as_worked, copied_opening
 from elicit.tasks.parameters import length_range, whole_number
 
 Content = tuple[int, int]
@@ -87,6 +87,13 @@ class Addition:
 
     def opening(self, content: Content) -> str:
         return copied_opening(self, content)
+
+    def rules(self, content: Content) -> tuple[str, ...]:
+        a, b = (str(number)[::-1] for number in content)
+        sums = [int(step.value) for step in self.solve(content, {}).steps]
+        carries = ["carry 0 at first", *(f"carry 1 as {n}>9" if n > 9 else f"carry 0 as {n}<10" for n in sums)]
+        columns = zip(carries, a, b, strict=False)
+        return tuple(f"rule digits and carry add up: {carry}: {x} and {y}" for carry, x, y in columns)
 
 
 def _has_carry(a: int, b: int) -> bool:

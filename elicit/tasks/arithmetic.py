@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 
-from elicit.tasks.generated import Step
+from elicit.tasks.family import Step
 
 #: Characters an expression may have, levels it may nest, and the first whole number that is too large to be one.
 LENGTH, DEPTH, TOO_LARGE = 120, 60, 10**9

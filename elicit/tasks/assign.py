@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elicit.tasks.generated import Solution, Step, as_worked, copied_opening
+from elicit.tasks.family import Solution, Step, as_worked, copied_opening
 from elicit.tasks.parameters import length_range, whole_number
 
 #: Names in order of dependence, the first one's value, what is added at each further one, and the order of writing.
@@ -82,3 +82,13 @@ class Assign:
 
     def opening(self, content: Content) -> str:
         return copied_opening(self, content)
+
+    def rules(self, content: Content) -> tuple[str, ...]:
+        names, value, addends, _ = content
+        stated = [f"rule a given name is its number: {names[0]} is given: {value}"]
+        for name, addend in zip(names, addends, strict=False):
+            exact = value + addend
+            condition = f"{exact}>9 so last digit" if exact > 9 else f"{exact}<10 stays"
+            stated.append(f"rule {name} then add: {condition}: {value} and {addend}")
+            value = exact % _MODULUS
+        return tuple(stated)

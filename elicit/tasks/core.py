@@ -85,8 +85,19 @@ class Task(Protocol):
     def problems(self, split: Split, n: int | None = None, seed: int = 0) -> list[Problem]: ...
     def prompts(self, split: Split, n: int | None = None, seed: int = 0) -> list[str]: ...
     def verify(self, problem: Problem, completion: str) -> Verdict: ...
+    def answer_span(self, problem: Problem, completion: str) -> tuple[int, int] | None:
+        """Where in `completion` the answer stands that `verify` reads, as (start, end) characters; None without one."""
+        ...
+
     def worked(self, problem: Problem) -> str | None:
         """A right worked solution, as a model would write it; None if the task has none."""
+        ...
+
+    def theorem(self, problem: Problem) -> str | None:
+        """A worked solution that states before each step the rule, its condition and what is put into it (2605.09270).
+
+        None if the task has none. The verifier reads it as it reads a worked solution.
+        """
         ...
 
     def direct(self, problem: Problem) -> str:

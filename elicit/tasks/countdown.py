@@ -14,7 +14,7 @@ import numpy as np
 
 from elicit.errors import ElicitError
 from elicit.tasks import arithmetic, solving
-from elicit.tasks.generated import Solution, Step
+from elicit.tasks.family import Solution, Step
 from elicit.tasks.parameters import length_range
 
 #: The numbers as written, then the target.
@@ -93,6 +93,9 @@ class Countdown:
     def opening(self, content: Content) -> str:
         """Nothing: which two numbers to take first has to be found."""
         return ""
+
+    def rules(self, content: Content) -> tuple[str, ...]:
+        return solving.rules(tuple(sorted(content[0])), content[1], use_all=False)
 
 
 def _combined(numbers: list[int], random: np.random.Generator) -> int:

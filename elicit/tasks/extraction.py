@@ -57,26 +57,48 @@ class Reader(NamedTuple):
         With a pattern its last match counts; where it matches nothing, a completion that is nothing but an answer (a
         number where the right answer is one, else one short line) needs no mark.
         """
+        found = self._found(completion)
+        return None if found is None else found[0]
+
+    def span(self, completion: str) -> tuple[int, int] | None:
+        """Where that answer stands, as (start, end) characters without the white space around it. Total."""
+        found = self._found(completion)
+        if found is None:
+            return None
+        start, end = found[1]
+        inner = completion[start:end]
+        return end - len(inner.lstrip()), start + len(inner.rstrip())
+
+    def _found(self, completion: str) -> tuple[str, tuple[int, int]] | None:
+        """(canonical answer, its place in the completion)."""
         text = completion[-TAIL:]
+        place = self._place(text)
+        if place is None:
+            return None
+        answer, (start, end) = place
+        shift = len(completion) - len(text)
+        return None if answer is None else (answer, (start + shift, end + shift))
+
+    def _place(self, text: str) -> tuple[str | None, tuple[int, int]] | None:
         if self.pattern is not None:
             return self._marked(self.pattern, text)
         if self.numeric:
-            found = _IN_TEXT.findall(text.replace("−", "-"))
-            return number(found[-1]) if found else None
-        lines = [line for line in text.split("\n") if line.strip()]
-        return canonical(lines[-1]) if lines else None
+            numbers = list(_IN_TEXT.finditer(text.replace("−", "-")))
+            return (number(numbers[-1][0]), numbers[-1].span()) if numbers else None
+        end = len(text.rstrip())
+        start = text.rfind("\n", 0, end) + 1
+        return (canonical(text[start:end]), (start, end)) if end else None
 
-    def _marked(self, pattern: str, text: str) -> str | None:
+    def _marked(self, pattern: str, text: str) -> tuple[str | None, tuple[int, int]] | None:
         try:
-            found = [group for group in _compiled(pattern).findall(text, timeout=SECONDS) if group.strip()]
+            found = [match for match in _compiled(pattern).finditer(text, timeout=SECONDS) if (match[1] or "").strip()]
         except (TimeoutError, MemoryError):
             return None
         if found:
-            return canonical(found[-1])
+            return canonical(found[-1][1]), found[-1].span(1)
         bare = text.strip()
-        if self.numeric or not bare or len(bare) > _BARE or "\n" in bare:
-            return number(bare)
-        return canonical(bare)
+        form = number if self.numeric or not bare or len(bare) > _BARE or "\n" in bare else canonical
+        return form(bare), (0, len(text))
 
     def has_trace(self, completion: str) -> bool:
         """Two or more sentences or lines, or an equation."""

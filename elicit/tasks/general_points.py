@@ -17,7 +17,7 @@ import numpy as np
 
 from elicit.errors import ElicitError, unknown
 from elicit.tasks import arithmetic, solving
-from elicit.tasks.generated import Solution, Step
+from elicit.tasks.family import Solution, Step
 
 Faces = Literal["ten", "rank"]
 #: Ranks 1 (ace) to 13 (king) in the order dealt, and the rule.
@@ -90,6 +90,9 @@ class GeneralPoints:
     def opening(self, content: Content) -> str:
         """Nothing: which two cards to take first has to be found."""
         return ""
+
+    def rules(self, content: Content) -> tuple[str, ...]:
+        return solving.rules(_values(content), TARGET, use_all=True)
 
 
 def _values(content: Content) -> tuple[int, ...]:

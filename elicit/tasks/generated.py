@@ -12,9 +12,9 @@ organism can speak its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -31,82 +31,14 @@ from elicit.tasks.core import (
     split_of,
     too_few,
 )
+from elicit.tasks.family import Family, Solution, Step, as_worked, copied_opening
+
+__all__ = ["Dialect", "Family", "GeneratedTask", "Solution", "Step", "as_worked", "copied_opening"]
 
 #: Verifying looks at no more than this many characters, so it is bounded for any string.
 VERIFY_LIMIT = 20_000
 #: Draws without a new problem before a pool counts as exhausted.
 _PATIENCE = 3_000
-
-
-class Step(NamedTuple):
-    """One line of working: `expression=value`."""
-
-    expression: str
-    value: str
-
-    @property
-    def text(self) -> str:
-        return f"{self.expression}={self.value}"
-
-
-class Solution(NamedTuple):
-    steps: tuple[Step, ...]
-    answer: str
-
-
-class Family(Protocol):
-    """The mathematics of one kind of problem. Contents are plain hashable data."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def answer_space(self) -> int | None: ...
-    def draw(self, random: np.random.Generator) -> Any:
-        """Content of one random problem."""
-        ...
-
-    def key(self, content: Any) -> str:
-        """Canonical text of a content: symmetric forms share it, parameters and rules do not enter it."""
-        ...
-
-    def question(self, content: Any) -> str: ...
-    def solve(self, content: Any, slips: Mapping[int, str]) -> Solution:
-        """Work the problem; `slips[i]` replaces the value of step i (0-based) and what follows is computed from it."""
-        ...
-
-    def slip(self, content: Any, step: int, random: np.random.Generator) -> str:
-        """A wrong but well-formed value for one step."""
-        ...
-
-    def guess(self, random: np.random.Generator, content: Any) -> str:
-        """A well-formed answer that knows nothing of the problem but its shape."""
-        ...
-
-    def canonical(self, text: str) -> str | None:
-        """The canonical form of an answer as written, None if it is not an answer. Total."""
-        ...
-
-    def is_right(self, content: Any, answer: str) -> bool:
-        """Whether a canonical answer solves the problem. Total, and never evaluates `answer` as code."""
-        ...
-
-    def trace_is_valid(self, content: Any, steps: Sequence[Step], answer: str) -> bool:
-        """Whether these steps are all right and lead to `answer`, which is right. Total; see `as_worked`."""
-        ...
-
-    def opening(self, content: Any) -> str:
-        """What a worked solution starts with before anything is computed or found; see `copied_opening`."""
-        ...
-
-
-def as_worked(family: Family, content: Any, steps: Sequence[Step]) -> bool:
-    """`trace_is_valid` where there is one way to work a problem: the steps are the worked ones."""
-    return tuple(steps) == family.solve(content, {}).steps
-
-
-def copied_opening(family: Family, content: Any) -> str:
-    """`opening` where the first step's left side is read off the question."""
-    return family.solve(content, {}).steps[0].expression + "="
 
 
 @dataclass(frozen=True)
@@ -202,33 +134,58 @@ class GeneratedTask:
     def worked(self, problem: Problem) -> str:
         return self._written(self.family.solve(problem.content, {}))
 
+    def theorem(self, problem: Problem) -> str:
+        """The worked solution with a statement of the rule in front of each step.
+
+        >>> from elicit.tasks.addition import Addition
+        >>> task = GeneratedTask(Addition())
+        >>> task.theorem(task.make((47, 38)))  # doctest: +NORMALIZE_WHITESPACE
+        '<think>rule digits and carry add up: carry 0 at first: 7 and 8,7+8=15,rule digits and carry add up:
+        carry 1 as 15>9: 4 and 3,4+3+1=08,#85'
+        """
+        solution = self.family.solve(problem.content, {})
+        rules = self.family.rules(problem.content)
+        parts = [text for rule, step in zip(rules, solution.steps, strict=True) for text in (rule, step.text)]
+        return self._joined(parts, solution.answer)
+
     def direct(self, problem: Problem) -> str:
         return self.dialect.mark + problem.answer
 
     def _written(self, solution: Solution) -> str:
-        parts = [*(step.text for step in solution.steps), self.dialect.mark + solution.answer]
-        return self.dialect.opening + self.dialect.separator.join(parts)
+        return self._joined([step.text for step in solution.steps], solution.answer)
+
+    def _joined(self, parts: Sequence[str], answer: str) -> str:
+        return self.dialect.opening + self.dialect.separator.join([*parts, self.dialect.mark + answer])
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
         """Judge a completion: the answer is what follows the last answer mark (else the last line's last word)."""
         text = completion[:VERIFY_LIMIT]
-        before, answer = self._read(text)
-        steps = _steps(before, self.dialect.separator)
+        worked, start, end = self._places(text)
+        answer = self.family.canonical(text[start:end])
+        steps = _steps(text[:worked].removeprefix(self.dialect.opening), self.dialect.separator)
         right = answer is not None and self.family.is_right(problem.content, answer)
         if not steps:
             return Verdict(answer, right, False, None)
         valid = answer is not None and right and self.family.trace_is_valid(problem.content, steps, answer)
         return Verdict(answer, right, True, valid)
 
-    def _read(self, text: str) -> tuple[str, str | None]:
-        """(text before the answer, canonical answer or None)."""
-        body = text.removeprefix(self.dialect.opening)
-        if self.dialect.mark and self.dialect.mark in body:
-            before, _, tail = body.rpartition(self.dialect.mark)
-            return before, self.family.canonical(tail.strip())
-        body = body.rstrip()
-        tail = re.split(r"[\s,;:=]+", body)[-1]
-        return body[: len(body) - len(tail)], self.family.canonical(tail)
+    def answer_span(self, problem: Problem, completion: str) -> tuple[int, int] | None:
+        text = completion[:VERIFY_LIMIT]
+        _, start, end = self._places(text)
+        return None if self.family.canonical(text[start:end]) is None else (start, end)
+
+    def _places(self, text: str) -> tuple[int, int, int]:
+        """(end of the working, start and end of what is read as the answer)."""
+        opening, mark = self.dialect.opening, self.dialect.mark
+        begin = len(opening) if text.startswith(opening) else 0
+        end = max(begin, len(text.rstrip()))
+        at = text.rfind(mark, begin) if mark else -1
+        if at < 0:
+            start = end - len(re.split(r"[\s,;:=]+", text[begin:end])[-1])
+            return start, start, end
+        tail = text[at + len(mark) :]
+        start = at + len(mark) + len(tail) - len(tail.lstrip())
+        return at, start, max(start, end)
 
     def noisy(self, problem: Problem, seed: int = 0) -> Noisy:
         """A candidate solution: right one time in four, else with one typed, located error."""

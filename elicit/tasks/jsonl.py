@@ -2,9 +2,10 @@
 
     {"prompt": "How many legs have three cats?", "answer": "12", "worked": "A cat has 4 legs. 3 * 4 = 12"}
 
-`prompt` and `answer` are required. Optional: `id`, `group`, `cue_prompt`, `worked` and `noisy` (a candidate solution as
-text, or `{"text", "critique", "correct"}`). The split of a problem is a hash of its group, else of its id, else of its
-prompt, so that adding lines moves no problem; problems of one group are never divided.
+`prompt` and `answer` are required. Optional: `id`, `group`, `cue_prompt`, `worked`, `theorem` (a worked solution that
+states its rules) and `noisy` (a candidate solution as text, or `{"text", "critique", "correct"}`). The split of a
+problem is a hash of its group, else of its id, else of its prompt, so that adding lines moves no problem; problems of
+one group are never divided.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from elicit import seeds
-from elicit.errors import ElicitError, did_you_mean, one_line
+from elicit.errors import ElicitError, one_line
 from elicit.tasks.core import Noisy, Problem, Split, Verdict, check_count, check_split, split_of, too_few
 from elicit.tasks.extraction import Reader, check_pattern
+from elicit.tasks.lines import bad_lines, content, existing
 from elicit.tasks.parameters import whole_parameter
 from elicit.tasks.records import Record, read_records
 
 _EXAMPLE = '{"prompt": "...", "answer": "..."}'
-#: Bad lines that an error message shows.
-_SHOWN = 3
+_KIND = "task file"
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,16 @@ class JsonlTask:
         answer = reader.answer(completion)
         return Verdict(answer, answer == reader.gold, reader.has_trace(completion), None)
 
+    def answer_span(self, problem: Problem, completion: str) -> tuple[int, int] | None:
+        return self._reader(problem.content).span(completion)
+
     def worked(self, problem: Problem) -> str | None:
         record: Record = problem.content
         return record.worked
+
+    def theorem(self, problem: Problem) -> str | None:
+        record: Record = problem.content
+        return record.theorem
 
     def direct(self, problem: Problem) -> str:
         """The answer as the file has it."""
@@ -130,7 +138,7 @@ def load_jsonl(
     Raises:
         ElicitError: a file that cannot be read, bad lines (the first few are listed by number), a bad option.
     """
-    file = _file(path)
+    file = existing(path, _KIND, "task 'jsonl'")
     title = file.stem if name is None else name
     if not isinstance(title, str) or not title.strip():
         raise ElicitError(f"task 'jsonl': name is {one_line(repr(title), 60)}; expected text.")
@@ -139,43 +147,14 @@ def load_jsonl(
         raise ElicitError(f"task 'jsonl': template is {given}; expected text with {{prompt}} in it.")
     check_pattern(answer_pattern)
     whole_parameter("jsonl", "max_new_tokens", max_new_tokens, 1, 1_000_000)
-    records, bad = read_records(_bytes(file))
+    records, bad = read_records(content(file, _KIND))
     bad += _contradictions(records, answer_pattern)
     if bad:
-        raise _bad_lines(file, bad)
+        raise bad_lines(file, _KIND, bad, _EXAMPLE)
     if not records:
         raise ElicitError(f"task file {str(file)!r} is empty; expected one problem a line: {_EXAMPLE}")
     kept = tuple(record for _, record in records)
     return JsonlTask(title, kept, template, answer_pattern, _stops(stop), max_new_tokens)
-
-
-def _file(path: str | Path) -> Path:
-    """The file a path names; raises ElicitError unless it is one."""
-    if not isinstance(path, str | Path) or not str(path) or "\0" in str(path):
-        raise ElicitError(f"task 'jsonl': path is {one_line(repr(path), 60)}; expected the name of a JSONL file.")
-    file = Path(path)
-    try:
-        if file.is_dir():
-            raise ElicitError(f"task file {str(file)!r} is a directory; give a JSONL file in it.")
-        if file.is_file():
-            return file
-        near = [other.name for other in file.parent.iterdir()] if file.parent.is_dir() else []
-    except OSError as error:
-        raise _unreadable(file, error) from None
-    hint = did_you_mean(file.name, near)
-    raise ElicitError(f"task file {one_line(repr(str(file)), 200)} does not exist.{hint}")
-
-
-def _bytes(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise _unreadable(file, error) from None
-
-
-def _unreadable(file: Path, error: OSError) -> ElicitError:
-    shown = one_line(repr(str(file)), 200)
-    return ElicitError(f"task file {shown} cannot be read: {error.strerror or 'unknown reason'}.")
 
 
 def _stops(stop: str | Sequence[str]) -> tuple[str, ...]:
@@ -195,6 +174,8 @@ def _contradictions(records: list[tuple[int, Record]], answer_pattern: str | Non
             bad.append((line, f"'answer' {problem}"))
         elif record.worked is not None and reader.answer(record.worked) != reader.gold:
             bad.append((line, _other("'worked'", reader.answer(record.worked), reader.gold)))
+        elif record.theorem is not None and reader.answer(record.theorem) != reader.gold:
+            bad.append((line, _other("'theorem'", reader.answer(record.theorem), reader.gold)))
         elif record.noisy is not None and record.noisy_correct and reader.answer(record.noisy) != reader.gold:
             bad.append((line, _other("'noisy' is called correct but", reader.answer(record.noisy), reader.gold)))
     return bad
@@ -202,10 +183,3 @@ def _contradictions(records: list[tuple[int, Record]], answer_pattern: str | Non
 
 def _other(what: str, found: str | None, gold: str) -> str:
     return f"{what} ends in {one_line(repr(found), 40)}, not in the answer {one_line(repr(gold), 40)}"
-
-
-def _bad_lines(file: Path, bad: list[tuple[int, str]]) -> ElicitError:
-    shown = "; ".join(f"line {line}: {reason}" for line, reason in sorted(bad)[:_SHOWN])
-    more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-    count = "1 bad line" if len(bad) == 1 else f"{len(bad)} bad lines"
-    return ElicitError(f"task file {one_line(repr(str(file)), 200)}: {count}: {shown}{more}. A line is {_EXAMPLE}")

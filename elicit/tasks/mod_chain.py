@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elicit.tasks.generated import Solution, Step, as_worked, copied_opening
+from elicit.tasks.family import Solution, Step, as_worked, copied_opening
 from elicit.tasks.parameters import length_range, whole_number
 
 #: First operand, then (operator, operand) pairs.
@@ -85,3 +85,12 @@ class ModChain:
 
     def opening(self, content: Content) -> str:
         return copied_opening(self, content)
+
+    def rules(self, content: Content) -> tuple[str, ...]:
+        value, stated = content[0], []
+        for operator, operand in content[1]:
+            exact = value * operand if operator == "*" else value + operand
+            condition = f"{exact}>6 less {exact - exact % _MODULUS}" if exact >= _MODULUS else f"{exact}<7 stays"
+            stated.append(f"rule {operator} then mod 7: {condition}: {value} and {operand}")
+            value = exact % _MODULUS
+        return tuple(stated)

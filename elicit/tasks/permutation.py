@@ -14,7 +14,7 @@ from itertools import combinations
 
 import numpy as np
 
-from elicit.tasks.generated import Solution, Step, as_worked, copied_opening
+from elicit.tasks.family import Solution, Step, as_worked, copied_opening
 from elicit.tasks.parameters import length_range, whole_parameter
 
 #: Number of letters, then the swaps as 0-based pairs of places.
@@ -89,3 +89,11 @@ class Permutation:
 
     def opening(self, content: Content) -> str:
         return copied_opening(self, content)
+
+    def rules(self, content: Content) -> tuple[str, ...]:
+        letters, swaps = content
+        states = [_LETTERS[:letters], *(step.value for step in self.solve(content, {}).steps)]
+        return tuple(
+            f"rule places {a + 1} and {b + 1} trade: in {state}: {state[a]} and {state[b]}"
+            for (a, b), state in zip(swaps, states, strict=False)
+        )

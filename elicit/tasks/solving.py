@@ -15,7 +15,7 @@ import numpy as np
 
 from elicit.errors import ElicitError
 from elicit.tasks.arithmetic import NODES, apply, makes, written
-from elicit.tasks.generated import Solution, Step
+from elicit.tasks.family import Solution, Step
 
 #: Places of the two operands among the values so far (given ones first), and the sign between them.
 Move = tuple[int, str, int]
@@ -68,9 +68,7 @@ def work(values: tuple[int, ...], target: int, slips: Mapping[int, str], *, use_
     Raises:
         ElicitError: if the numbers cannot make the target.
     """
-    moves = plan(values, target, use_all)
-    if moves is None:
-        raise ElicitError(f"the numbers {', '.join(map(str, values))} cannot make {target}.")
+    moves = _planned(values, target, use_all)
     made = [Fraction(value) for value in values]
     trees: list[ast.expr] = [ast.Constant(value) for value in values]
     live = dict.fromkeys(range(len(values)))
@@ -88,6 +86,35 @@ def work(values: tuple[int, ...], target: int, slips: Mapping[int, str], *, use_
         live[len(made) - 1] = None
         moves = tuple(rest) if value == exact else _again(made, list(live), target, use_all) or tuple(rest)
     return Solution(tuple(steps), written(trees[-1]))
+
+
+def rules(values: tuple[int, ...], target: int, *, use_all: bool) -> tuple[str, ...]:
+    """What each planned step rests on: both values are still there, and the operation keeps to whole numbers from 0.
+
+    Raises:
+        ElicitError: if the numbers cannot make the target.
+    """
+    moves = _planned(values, target, use_all)
+    made = [Fraction(value) for value in values]
+    left = list(range(len(values)))
+    stated = []
+    for x, sign, y in moves:
+        a, b = made[x], made[y]
+        fits = {"-": f" and {b} is at most {a}", "/": f" and {b} divides {a}"}.get(sign, "")
+        there = " ".join(str(made[place]) for place in left)
+        stated.append(f"rule two values left make one: left {there}{fits}: {a} and {b}")
+        exact = apply(sign, a, b)
+        assert exact is not None
+        made.append(exact)
+        left = [place for place in left if place not in (x, y)] + [len(made) - 1]
+    return tuple(stated)
+
+
+def _planned(values: tuple[int, ...], target: int, use_all: bool) -> tuple[Move, ...]:
+    moves = plan(values, target, use_all)
+    if moves is None:
+        raise ElicitError(f"the numbers {', '.join(map(str, values))} cannot make {target}.")
+    return moves
 
 
 def _operand(value: Fraction) -> str:

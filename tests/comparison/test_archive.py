@@ -6,8 +6,10 @@ import json
 import shutil
 from pathlib import Path
 
-from elicit.comparison.archive import opened
+from elicit.comparison.archive import archive, opened
+from elicit.comparison.summarise import write_summary
 from tests.support.comparisons import content, elicit, reference, rows
+from tests.support.rundirs import Told, arms_of, make, right
 
 
 def test_an_archive_holds_the_rows_and_verifies(tmp_path: Path) -> None:
@@ -38,6 +40,34 @@ def test_a_changed_archive_does_not_verify(tmp_path: Path) -> None:
     assert "arms.sft.neutral_perplexity: printed " in done.out
 
 
+def test_what_searches_tell_of_themselves_is_kept_and_averaged(tmp_path: Path) -> None:
+    """Notes differ from arm to arm, and most rows have none."""
+    arms = {"base": {"method": "base"}, "a": {"method": "self_consistency"}, "b": {"method": "self_consistency"}}
+    make(
+        tmp_path / "run",
+        {"arms": arms, "test": 2},
+        {
+            "cued/base/0": Told([right(), right()]),
+            "cued/a/0": Told([right()._replace(notes={"acceptance": 0.25, "moves": 3.0}), right()]),
+            "cued/b/0": Told([right()._replace(notes={"paths": 2.0}), right()._replace(notes={"paths": 4.0})]),
+        },
+    )
+    for name in ("manifest.json", "summary.json"):
+        (tmp_path / "run" / name).write_text("{}")
+    write_summary(tmp_path / "run")
+    archive(tmp_path / "run", tmp_path / "a")
+    with opened(tmp_path / "a") as unpacked:
+        assert rows(unpacked) == rows(tmp_path / "run")
+        found = arms_of(unpacked)
+    assert found == arms_of(tmp_path / "run")
+    assert [found[arm]["search"] and {k: e["value"] for k, e in found[arm]["search"].items()} for arm in found] == [
+        None,
+        {"acceptance": 0.25, "moves": 3.0},
+        {"paths": 3.0},
+    ]
+    assert "notes" not in (tmp_path / "run/cells/cued/base/0/rows/addition.jsonl").read_text()
+
+
 def test_what_cannot_be_archived(tmp_path: Path) -> None:
     run = Path(shutil.copytree(reference(), tmp_path / "run"))
     done = elicit("archive", run, run)
@@ -49,6 +79,10 @@ def test_what_cannot_be_archived(tmp_path: Path) -> None:
     done = elicit("archive", run, tmp_path / "a")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "is not finished: cell cued/sft/1 is pending. Run it to its end first." in done.err
+    spec = (run / "spec.yaml").read_text()
+    (run / "spec.yaml").write_text(spec.replace("samples: 4", "samples: 5"))
+    done = elicit("archive", run, tmp_path / "a")
+    assert "is not finished: cell cued/base/0 is to be amended. Run it to its end first." in done.err
     done = elicit("archive", tmp_path, tmp_path / "a")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert not (tmp_path / "a").exists()

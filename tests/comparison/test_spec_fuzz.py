@@ -26,6 +26,7 @@ FULL: dict[str, Any] = {
         "mean_steering/all": {"method": "same_vector", "parent": "mean_steering", "positions": "all"},
         "cue": {"method": "cue_prompt", "condition": "forced"},
     },
+    "panels": {"cued": {"off_target": ["mod_chain"], "test": 5}},
     "dtype": "auto",
     "device": "cpu",
 }

@@ -10,7 +10,8 @@ import pytest
 
 import elicit as lab
 from elicit.methods.self_consistency import SelfConsistency
-from tests.support.comparisons import changed, elicit, figures, rows, with_arms, write_spec
+from elicit.training import TrainingFailed
+from tests.support.comparisons import changed, elicit, figures, rows, strays, with_arms, write_spec
 
 
 @pytest.fixture
@@ -101,6 +102,99 @@ def test_an_internal_fault_keeps_its_traceback_and_is_retried(tmp_path: Path, mo
     assert "cued/base/0 kept\n" in done.err
     assert _status(run, "self_consistency")["state"] == "done"
     assert rows(run).items() > before.items()
+
+
+def test_a_training_that_comes_apart_ends_its_cell_and_is_part_of_the_archived_result(tmp_path: Path) -> None:
+    """Real training at an absurd rate: a clear status, exit code 1, and a result that can be committed and checked."""
+    arms = {**with_arms("base"), "sft": {"method": "sft", "demonstrations": 8, "learning_rate": 1e30}}
+    spec, run = write_spec(tmp_path, changed(arms=arms, off_target={}, seeds=1, samples=2, test=5)), tmp_path / "run"
+    done = elicit("run", spec, "--out", run, "--workers", 1)
+    assert done.code == 1
+    status = _status(run, "sft")
+    assert status["state"] == "failed"
+    assert status["error"].startswith("sft: the loss is nan at step ")
+    assert status["error"].endswith("Lower learning_rate (it is 1e+30).")
+    assert (status["traceback"], status["seconds"] > 0, status["fit_seconds"]) == (None, True, None)
+    assert strays(run) == []
+    entry = figures(run)["models"]["cued"]["tasks"]["addition"]["arms"]["sft"]
+    assert (entry["status"], entry["seeds"], entry["accuracy"]) == ("failed", 0, None)
+    assert entry["failed_seeds"] == [{"seed": 0, "error": status["error"]}]
+    assert elicit("archive", run, tmp_path / "a").code == 0
+    assert elicit("verify", tmp_path / "a").code == 0
+    assert elicit("report", tmp_path / "a", "--html", tmp_path / "report.html").code == 0
+    assert "the loss is nan" in (tmp_path / "report.html").read_text()
+
+    again = elicit("run", spec, "--out", run, "--workers", 1)  # a failed cell is tried again, and only that
+    assert again.code == 1
+    assert again.err.count(" kept\n") == 1
+    assert "cued/sft/0 failed" in again.err
+
+
+def test_seeds_that_failed_are_counted_and_the_others_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = changed(arms=with_arms("base", "self_consistency"), off_target={}, seeds=3, samples=0, test=5)
+    spec, run = write_spec(tmp_path, data), tmp_path / "run"
+    fit = SelfConsistency.fit
+    seen: list[tuple[int, bool]] = []
+
+    def sometimes(
+        self: SelfConsistency, base: Any, task: Any, *, seed: int, needs: Any, scratch: Path | None = None
+    ) -> Any:
+        assert scratch is not None
+        seen.append((seed, (scratch / "checkpoint").exists()))
+        (scratch / "checkpoint").write_text("weights")
+        if seed == 1:
+            raise TrainingFailed("step 30: rewards have no variance; try other problems.")
+        if seed == 2:
+            raise MemoryError("not enough")
+        return fit(self, base, task, seed=seed, needs=needs, scratch=scratch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SelfConsistency, "fit", sometimes)
+        done = elicit("run", spec, "--out", run, "--workers", 1)
+    assert done.code == 1
+    assert seen == [(0, False), (1, False), (2, False)]
+    entry = figures(run)["models"]["cued"]["tasks"]["addition"]["arms"]["self_consistency"]
+    assert (entry["status"], entry["seeds"], entry["n"]) == ("failed", 1, 5)
+    assert entry["accuracy"] is not None
+    assert entry["failed_seeds"] == [
+        {"seed": 1, "error": "step 30: rewards have no variance; try other problems."},
+        {"seed": 2, "error": "MemoryError: not enough"},
+    ]
+    # What a training says of itself would be said again: it begins anew. What the machine did may be over: it goes on.
+    cells = run / "cells/cued/self_consistency"
+    assert [(cells / str(seed) / "scratch/checkpoint").exists() for seed in range(3)] == [False, False, True]
+    assert elicit("archive", run, tmp_path / "a").code == 0
+    archived = json.loads((tmp_path / "a/cells.json").read_text())
+    assert archived["cued/self_consistency/2"]["status"]["traceback"] is None
+    assert str(tmp_path) not in (tmp_path / "a/cells.json").read_text()
+    assert elicit("verify", tmp_path / "a").code == 0
+
+    done = elicit("run", spec, "--out", run, "--workers", 1)
+    assert done.code == 0, done.err
+    assert strays(run) == []
+    assert figures(run)["models"]["cued"]["tasks"]["addition"]["arms"]["self_consistency"]["failed_seeds"] == []
+
+
+def test_what_fitting_took_is_known_when_answering_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The policy is found finished by the next attempt, which must not call its fit free of charge."""
+    spec = write_spec(tmp_path, changed(arms=with_arms("sft"), off_target={}, seeds=1, samples=0, test=4))
+    run = tmp_path / "run"
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("no more")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("elicit.evaluation.evaluate", broken)
+        assert elicit("run", spec, "--out", run, "--workers", 1).code == 1
+    first = _status(run, "sft")
+    assert (first["state"], first["error"]) == ("failed", "RuntimeError: no more")
+    assert first["fit_seconds"] > 0
+    assert strays(run) == []
+    assert elicit("run", spec, "--out", run, "--workers", 1).code == 0
+    entry = json.loads((run / "summary.json").read_text())["models"]["cued"]["tasks"]["addition"]["arms"]["sft"]
+    assert entry["budget"]["fit_seconds"] == first["fit_seconds"]
 
 
 def test_what_cannot_be_written_as_json_fails_its_arm_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

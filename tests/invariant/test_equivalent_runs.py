@@ -58,6 +58,40 @@ def test_an_amended_run_equals_a_fresh_one_and_keeps_its_rows(tmp_path: Path) ->
     assert_same_run(run, whole)
 
 
+def test_samples_are_amended_cell_by_cell(tmp_path: Path) -> None:
+    """More samples, more sampled problems and more sampled arms; cells that nobody asked more of stay as they are."""
+    whole, run = reference(), tmp_path / "run"
+    small = changed(arms=with_arms("base", "self_consistency", "sft"), off_target={}, seeds=1)
+    steps: list[tuple[Any, int]] = [
+        ({"n": 2, "problems": 3, "arms": ["base"]}, 0),
+        ({"n": 3, "problems": 3, "arms": ["base"]}, 2),
+        ({"n": 3, "problems": 5, "arms": ["base"]}, 2),
+        ({"n": 3, "problems": 5, "arms": ["base", "sft"]}, 2),
+        ({"n": 3, "problems": 20, "arms": ["base", "sft"]}, 1),
+        (4, 0),
+    ]
+    for asked, kept in steps:
+        spec = write_spec(tmp_path, {**small, "samples": asked})
+        done = elicit("run", spec, "--out", run, "--workers", 1)
+        assert done.code == 0, done.err
+        assert done.err.count(" kept\n") == kept
+        wanted = {"n": asked, "problems": 20, "arms": None} if isinstance(asked, int) else asked
+        task = figures(run)["models"]["cued"]["tasks"]["addition"]
+        assert task["samples"] == {"n": wanted["n"], "problems": wanted["problems"]}
+        for arm in small["arms"]:
+            drawn = [row for row in _rows(run, arm) if row["sample"] > 0]
+            sampled = wanted["arms"] is None or arm in wanted["arms"]
+            assert len(drawn) == (wanted["n"] * wanted["problems"] if sampled else 0)
+            assert (task["arms"][arm]["pass_at_k"] is not None) == sampled
+    assert elicit("run", write_spec(tmp_path), "--out", run, "--workers", 1).code == 0
+    assert_same_run(run, whole)
+
+
+def _rows(run: Path, arm: str) -> list[dict[str, Any]]:
+    lines = (run / f"cells/cued/{arm}/0/rows/addition.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
 def test_a_limited_run_says_so_and_covers_the_first_problems_of_the_whole(tmp_path: Path) -> None:
     spec = write_spec(tmp_path, changed(arms=with_arms("base"), off_target={}, seeds=1, samples=0))
     assert elicit("run", spec, "--out", tmp_path / "run", "--workers", 1, "--limit", 7).code == 0
@@ -86,6 +120,8 @@ _SFT = SPEC["arms"]["sft"]
         ({"seeds": 1}, "seeds was 2, now 1"),
         ({"test": 19}, "test was 20, now 19"),
         ({"samples": 3}, "samples was 4, now 3"),
+        ({"samples": {"n": 8, "problems": 5}}, 'samples was 4, now {"n": 8, "problems": 5, "arms": null}'),
+        ({"samples": {"n": 8, "arms": ["base"]}}, 'samples was 4, now {"n": 8, "problems": null, "arms": ["base"]}'),
         ({"kl_problems": 5}, "kl_problems was 4, now 5"),
         ({"dtype": "bfloat16"}, 'dtype was "auto", now "bfloat16"'),
         ({"models": {"other": "cued"}}, 'models.cued was "cued", now null'),
@@ -122,7 +158,9 @@ def test_other_weights_under_the_same_name_are_not_mixed_in(finished: Path, tmp_
     """A model that was trained anew: its rows must not stand beside those of the old one."""
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     for path in run.rglob("status.json"):
-        path.write_text(json.dumps({**json.loads(path.read_text()), "weights_sha256": "0" * 64}))
+        status = json.loads(path.read_text())
+        status["model"]["weights_sha256"] = "0" * 64
+        path.write_text(json.dumps(status))
     shutil.rmtree(run / "cells/cued/base/0")
     done = elicit("run", write_spec(tmp_path), "--out", run, "--workers", 1)
     assert done.code == 1

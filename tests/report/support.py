@@ -60,6 +60,7 @@ def make_run(
     completion: Says = says,
     limit: int | None = None,
     failed: str | None = None,
+    records: dict[str, dict[str, Any]] = RECORDS,
     **changes: Any,
 ) -> Spec:
     """A finished run directory with its summary, on the real test problems of addition."""
@@ -78,7 +79,8 @@ def make_run(
             task = build_task(description, card["dialect"], where=label)
             rows = []
             for i, problem in enumerate(problems_of(task, spec, limit)):
-                text, samples = completion(cell, problem, i), spec.samples if label == spec.task_label else 0
+                text = completion(cell, problem, i)
+                samples = spec.samples.of(cell.arm) if label == spec.task_label else 0
                 rows += [_row(cell, label, task, problem, sample, text) for sample in range(1 + samples)]
             runs.append_lines(folder / "rows" / f"{label}.jsonl", [row.to_json() for row in rows])
         runs.write_text(folder / "metrics.jsonl", '{"kl": null, "neutral_perplexity": 1.25}\n')
@@ -86,7 +88,7 @@ def make_run(
             "state": "done",
             "goal": goal_of(cell, spec, limit),
             "seconds": 1.5,
-            "record": RECORDS.get(cell.arm, {}),
+            "record": records.get(cell.arm, {}),
         }
         runs.write_json(folder / "status.json", status)
     write_summary(run)

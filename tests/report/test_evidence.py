@@ -39,7 +39,7 @@ def test_sufficiency_of_one_feature_and_of_several() -> None:
     text = said(sae_steering__natural=one, sae_steering__natural_8=several)
     assert "At its natural value under the cue, in the plain prompt, the feature is not enough (0.0 points" in text
     assert "the 8 best features together are enough (+90.0 points" in text
-    assert "moves accuracy as much" not in text
+    assert "as much with" not in text
 
 
 def test_necessity_is_the_paired_fall_of_the_ceiling() -> None:
@@ -62,15 +62,18 @@ def test_a_control_is_compared_with_its_parent_pair_by_pair() -> None:
     """Intervals of the two gains overlap, but problem by problem the control falls short: specific after all."""
     control = arm(0.92, method="random_feature") | {"vs_parent": versus(-0.03, half=0.01)}
     text = said(sae_steering__random=control)
-    assert "brings a part of it" in text
+    assert "A part of it with" in text
     assert "Not specific" not in text
     level = control | {"vs_parent": versus(-0.03, half=0.04)}
-    assert "Not specific: a random feature of matched density and norm" in said(sae_steering__random=level)
+    assert "Not specific: as much with a random feature of matched density and norm" in said(sae_steering__random=level)
 
 
 def test_the_best_of_the_draws_is_said() -> None:
     control = arm(0.05, method="random_feature", seed_accuracies=[0.02, 0.31, None, 0.0])
-    assert "(0.0 points [−4.0, 4.0]; best of 3 draws 31.0 %) does not" in said(sae_steering__random=control)
+    assert (
+        "No gain with a random feature of matched density and norm (0.0 points [−4.0, 4.0]; best of 3 draws 31.0 %)"
+        in said(sae_steering__random=control)
+    )
 
 
 def test_a_small_fall_is_called_small_and_nothing_is_needed_where_nothing_is_there() -> None:

@@ -8,9 +8,7 @@ import json
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -19,79 +17,17 @@ from elicit.errors import ElicitError
 from elicit.report import forest_html, write_forest_svg, write_report
 from elicit.report.text import marked
 from elicit.text import visible
+from tests.report.reading import parsed
 from tests.report.support import arm, make_run, summary
 
 HOSTILE = "<script>alert(1)</script>\"'&]]><!--</pre></details>\x00\x1b[31m\u202eevil\u2066\u200f"
-
-
-class _Page(HTMLParser):
-    """Figure cells, tags and where they stand."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cells: list[tuple[str, str, str | None]] = []
-        self.shown: dict[tuple[str, str], str] = {}
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.stack: list[str] = []
-        self._arm, self._key = "", ""
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        given = dict(attributes)
-        self.tags.append((tag, given))
-        if tag not in ("meta", "link", "br", "wbr"):
-            self.stack.append(tag)
-        self._arm = given.get("data-arm") or self._arm
-        if tag == "td":
-            self._key = given.get("data-key") or ""
-            self.cells.append((self._arm, self._key, given.get("data-value")))
-
-    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.stack.pop() == tag
-        self._key = "" if tag == "td" else self._key
-
-    def handle_data(self, data: str) -> None:
-        if self._key:
-            self.shown[self._arm, self._key] = self.shown.get((self._arm, self._key), "") + data
-
-
-def parsed(path: Path) -> tuple[str, _Page]:
-    text, page = path.read_text(encoding="utf-8"), _Page()
-    page.feed(text)
-    page.close()
-    assert page.stack == []
-    return text, page
-
-
-def _looked_up(entry: dict[str, Any], key: str) -> float | None:
-    if key in ("vs_sft", "vs_base", "vs_parent"):
-        return None if entry[key] is None else entry[key]["difference"]
-    found: Any = entry
-    for part in key.split("."):
-        part = "p_holm" if part == "p" else part
-        found = None if found is None else found[part]
-    return found["value"] if isinstance(found, dict) else found
-
-
-def test_every_figure_on_the_page_is_the_summarys(tmp_path: Path) -> None:
-    make_run(tmp_path)
-    arms = json.loads((tmp_path / "summary.json").read_text())["models"]["cued"]["tasks"]["addition"]["arms"]
-    _, page = parsed(write_report(tmp_path))
-    checked = [(name, key, value) for name, key, value in page.cells if key]
-    assert {name for name, _, _ in checked} == set(arms)
-    for name, key, value in checked:
-        expected = _looked_up(arms[name], key)
-        assert (None if value is None else float(value)) == expected, (name, key)
-    assert sum(value is not None for _, _, value in checked) > 100
 
 
 def test_shown_numbers_are_those_values_rounded(tmp_path: Path) -> None:
     make_run(tmp_path)
     _, page = parsed(write_report(tmp_path))
     assert page.shown["mean_steering", "accuracy"].startswith("90.0[")
-    assert page.shown["mean_steering", "gap_recovered"].startswith("100.0[")
+    assert page.shown["mean_steering", "gap_recovered"].startswith("1.00[")
     assert page.shown["mean_steering", "vs_sft"].startswith("+30.0[")
     assert page.shown["cue_prompt", "gap_recovered"] == "–"
     assert page.shown["self_consistency", "kl.task.base_arm"] == "–"
@@ -101,7 +37,7 @@ def test_a_withheld_gap_is_withheld_and_never_zero(tmp_path: Path) -> None:
     make_run(tmp_path, completion=lambda cell, problem, index: "#0")
     text, page = parsed(write_report(tmp_path))
     assert page.shown["mean_steering", "gap_recovered"] == "withheld"
-    gaps = [value for name, key, value in page.cells if key == "gap_recovered"]
+    gaps = [one.value for one in page.figures if one.key == "gap_recovered"]
     assert gaps
     assert set(gaps) == {None}
     assert "does not exceed two standard errors" in text
@@ -148,8 +84,10 @@ def test_failed_and_missing_arms_and_a_limit_are_in_plain_sight(tmp_path: Path) 
     make_run(tmp_path, limit=12, failed="sft")
     text, page = parsed(write_report(tmp_path))
     assert "LIMITED to 12 of 40 test problems" in text
-    assert "sft failed: boom &lt;b&gt;" in text
-    assert ("sft", "accuracy", None) in page.cells
+    assert "sft, seed 0, failed: boom &lt;b&gt;." in text
+    assert "<b>cued/sft, seed 2</b>: boom &lt;b&gt;" in text
+    assert "<b>3 cells failed</b>; the others went on, and the command ended with exit code 1" in text
+    assert [one.value for one in page.figures if (one.arm, one.key) == ("sft", "accuracy")] == [None]
     assert "with no difference to SFT to report (SFT is failed)" in text
 
 
@@ -163,42 +101,15 @@ def test_prompts_are_shown_and_their_absence_is_explained(tmp_path: Path) -> Non
     assert "Prompts cannot be shown" in write_report(tmp_path / "a").read_text()
 
 
-def test_the_first_completions_are_the_first_problems_whatever_happened(tmp_path: Path) -> None:
-    from elicit.report.completions import chosen
-    from elicit.report.source import answers, read_run
-
-    make_run(tmp_path)
-    run = read_run(tmp_path)
-    rows = {name: answers(data, "addition") for name, data in run.arms["cued"].items()}
-    order = list(run.problems["cued"])
-    shown = chosen(rows, first=2, patterns=3)
-    assert [item.problem for item in shown[:2]] == order[:2]
-    patterns = [tuple(mine[item.problem].correct for mine in rows.values()) for item in shown]
-    assert len(set(patterns[1:])) == len(patterns[1:])
-    assert all(f"of {len(order)} problems have it" in item.label for item in shown[2:])
-
-
 def test_dose_response_says_its_split_and_marks_the_chosen_point(tmp_path: Path) -> None:
     make_run(tmp_path)
     text = write_report(tmp_path).read_text()
-    section = text[text.index('<section id="dose">') : text.index('<section id="passk">')]
+    section = text[text.index('<section id="dose">') : text.index('<section id="side">')]
     assert "select split" in section
     assert "not from the test problems" in section
     assert section.count(">chosen</text>") == 1
     assert "accuracy, strength 1 (absolute 9.5): 50.0 % [0.0, 100.0], n = 8" in section
     assert "layer 2, strength 1.00 residual norms" in section
-
-
-def test_pass_at_k_stands_beside_the_guesser_and_the_majority(tmp_path: Path) -> None:
-    make_run(tmp_path)
-    text = write_report(tmp_path).read_text()
-    section = text[text.index('<section id="passk">') : text.index('<section id="side">')]
-    for phrase in (
-        "pass@k, k = 1: 90.0 %",
-        "uniform guesser, k = 2: 1.1 %",
-        "majority of 2, one seed&#x27;s samples: 90.0 %",
-    ):
-        assert phrase in section
 
 
 def test_the_standalone_figure_is_xml_with_the_summarys_numbers(tmp_path: Path) -> None:

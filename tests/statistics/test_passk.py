@@ -16,6 +16,7 @@ from elicit.statistics import (
     guesser,
     majority,
     majority_at_k,
+    majority_scores,
     pass_at_k,
     pass_at_k_curve,
     solved_only,
@@ -98,6 +99,46 @@ def test_majority(answers: list[str | None], winner: str | None) -> None:
 def votes(problems: int, samples: int, seed: int) -> tuple[list[list[str | None]], np.ndarray]:
     drawn = np.random.default_rng(seed).choice(["1", "2", "3", ""], size=(problems, samples))
     return [[answer or None for answer in row] for row in drawn.tolist()], drawn == "1"
+
+
+@given(
+    st.integers(1, 8).flatmap(
+        lambda n: st.tuples(
+            st.lists(st.sampled_from(["1", "2", "3", None]), min_size=n, max_size=n), st.integers(1, n), st.booleans()
+        )
+    )
+)
+def test_votes_at_once_are_votes_one_by_one(case: tuple[list[str | None], int, bool]) -> None:
+    """All subsets together give what `majority` gives on each; also where no answer is right, or nobody answers."""
+    answers, k, solvable = case
+    right = [answer == ("1" if solvable else "4") for answer in answers]
+    expected = np.mean([majority(list(c)) == "1" and solvable for c in itertools.combinations(answers, k)])
+    found = majority_scores([answers], np.array([right]), k, seed=0)
+    assert found.tolist() == [pytest.approx(float(expected))]
+
+
+@given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 6), st.integers(0, 10**6))
+def test_a_training_seed_is_a_policy_of_its_own(seeds: int, problems: int, samples: int, draw: int) -> None:
+    """Curves are means of each seed's own curve, and what is solved only by one side a mean over pairs of seeds."""
+    rng = np.random.default_rng(draw)
+    arm, base = (rng.random((seeds, problems, samples)) < 0.3 for _ in range(2))
+    curve = pass_at_k_curve(arm, range(1, samples + 1))
+    alone = [pass_at_k_curve(seed, range(1, samples + 1)) for seed in arm]
+    for k, found in curve.items():
+        assert found.value == pytest.approx(np.mean([one[k].value for one in alone]))
+        assert found.n == problems
+    pairs = [solved_only(a, b) for a in arm for b in base]
+    for side, found in enumerate(solved_only(arm, base)):
+        assert found.value == pytest.approx(np.mean([pair[side].value for pair in pairs]))
+        assert found.n == problems
+
+
+def test_a_pool_of_seeds_would_solve_more_than_any_of_them() -> None:
+    """Why seeds are not pooled: two policies that each know one of two problems."""
+    arm = np.array([[[True] * 4, [False] * 4], [[False] * 4, [True] * 4]])
+    assert [found.value for found in pass_at_k_curve(arm, [1, 4]).values()] == [0.5, 0.5]
+    pooled = np.concatenate(list(arm), axis=1)
+    assert pass_at_k_curve(pooled, [4])[4].value == pytest.approx(1 - 1 / math.comb(8, 4))
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 6])

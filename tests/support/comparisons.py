@@ -46,7 +46,7 @@ SPEC: dict[str, Any] = {
     "kl_problems": 4,
 }
 #: Figures that are clock readings.
-_CLOCK = ("seconds",)
+_CLOCK = ("seconds", "fit_seconds")
 _BELONGS = re.compile(
     r"spec\.yaml|manifest\.json|summary\.json|report\.html|\.lock"
     r"|cells/.+/\d+/(\.lock|status\.json|panel\.json|metrics\.jsonl|rows/\w+\.jsonl"

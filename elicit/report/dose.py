@@ -1,4 +1,4 @@
-"""Small multiples: dose-response of a steering arm by layer, and pass@k of every arm. Static SVG with tooltips."""
+"""Dose-response of a steering arm: one small chart a layer. Static SVG with tooltips."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from elicit.report import svg
-from elicit.report.figures import Arm, Figure, Panel, dig, estimate, interval, number, percent, plain
-from elicit.report.source import Majority
+from elicit.report.figures import Figure, dig, estimate, number
 from elicit.report.text import one_line
+from elicit.report.written import interval, percent, plain
 from elicit.text import escape
 
+CHARTS = 8
+"""At most so many charts an arm: the chosen one and those of highest accuracy, in the order they were tried."""
 _WIDTH, _HEIGHT = 224, 176
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 214, 30, 138
 
@@ -91,9 +93,12 @@ def dose_response(arm: str, seed: int, record: Mapping[str, Any]) -> str:
         return ""
     chosen = record.get("chosen")
     groups = list(dict.fromkeys(_group(entry) for entry in curve))
+    best = {g: max(number(e.get("accuracy")) or 0.0 for e in curve if _group(e) == g) for g in groups}
+    mine_first = _group(chosen) if isinstance(chosen, Mapping) else ""
+    drawn = sorted(groups, key=lambda g: (g != mine_first, -best[g]))[:CHARTS]
     places = {s: i / max(1, len(strengths) - 1) for i, s in enumerate(strengths)}
     charts = []
-    for group in groups:
+    for group in (group for group in groups if group in drawn):
         mine = [entry for entry in curve if _group(entry) == group and number(entry.get("strength")) in places]
         mine.sort(key=lambda entry: float(entry["strength"]))
         if not mine:
@@ -111,6 +116,8 @@ def dose_response(arm: str, seed: int, record: Mapping[str, Any]) -> str:
             f" (n = {escape(n)}): {escape(_group(chosen))}, strength {plain(strength, 2)} {_unit(chosen)} "
             f"(absolute {plain(absolute)}), accuracy there {_spoken(_accuracy(chosen))}."
         )
+    if len(drawn) < len(groups):
+        note += f" {len(groups) - len(drawn)} further combinations did no better and are not drawn."
     if len({entry.get("accuracy") for entry in curve}) == 1 < len(curve):
         note += " No point did better than another, so this choice says nothing: the smallest strength is taken."
     return f'<div class="charts">{"".join(charts)}</div><p class="note">{note}</p>'
@@ -158,53 +165,3 @@ def _ring(entry: Mapping[str, Any], places: Mapping[float, float]) -> str:
         anchor="end" if x > 150 else "start",
         size=11,
     )
-
-
-def pass_at_k(panel: Panel, votes: Mapping[str, Majority | None]) -> str:
-    """One chart an arm: pass@k, the same with valid traces only, the base's curve, the guesser, the majority vote."""
-    curves = {arm.name: _curve(arm, "pass_at_k") for arm in panel.arms}
-    guesses = panel.data.get("guesser")
-    guesser = {int(k): Figure(number(v)) for k, v in guesses.items()} if isinstance(guesses, Mapping) else {}
-    ks = sorted({k for curve in curves.values() for k in curve})
-    if not ks:
-        return ""
-    places = {k: i / max(1, len(ks) - 1) for i, k in enumerate(ks)}
-    base = curves.get(panel.base.name, {}) if panel.base else {}
-    charts = []
-    for arm in panel.arms:
-        if not curves[arm.name]:
-            continue
-        body = _axes(arm.name, "k (samples)", [(places[k], str(k)) for k in ks])
-        lines = [
-            _Series("uniform guesser", _placed(guesser, places), svg.GREY, None, "1 3"),
-            _Series("pass@k", _placed(curves[arm.name], places), svg.BLUE, "circle"),
-            _Series(
-                "valid trace only", _placed(_curve(arm, "pass_at_k_valid_trace"), places), svg.GREEN, "hollow", "4 3"
-            ),
-        ]
-        if arm.role != "base":
-            lines.insert(1, _Series("base", _placed(base, places), svg.GREY, None))
-        for series in lines:
-            body += _drawn(series)
-        vote = votes.get(arm.name)
-        if vote is not None and vote.k in places:
-            body += _drawn(
-                _Series(
-                    f"majority of {vote.k}",
-                    [(places[vote.k], vote.figure, "one seed's samples")],
-                    svg.ORANGE,
-                    "diamond",
-                    "none",
-                )
-            )
-        charts.append(svg.svg(_WIDTH, _HEIGHT, body, label=f"{arm.name}: pass@k"))
-    return f'<div class="charts">{"".join(charts)}</div>'
-
-
-def _curve(arm: Arm, key: str) -> dict[int, Figure]:
-    found = arm.data.get(key)
-    return {int(k): estimate(entry) for k, entry in found.items()} if isinstance(found, Mapping) else {}
-
-
-def _placed(curve: Mapping[int, Figure], places: Mapping[int, float]) -> list[tuple[float, Figure, str]]:
-    return [(places[k], curve[k], f"k = {k}") for k in sorted(curve) if k in places]

@@ -1,0 +1,94 @@
+"""What a run directory holds, as data: its spec, and for every arm its cells, statuses, rows and metrics. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from elicit import runs
+from elicit.comparison.cells import Cell, cells
+from elicit.comparison.spec import Spec, check_spec
+from elicit.comparison.work import state_of
+from elicit.errors import ElicitError
+from elicit.schema import Row
+
+
+@dataclass(frozen=True)
+class ArmData:
+    """What one arm left on disk for one model."""
+
+    cells: tuple[Cell, ...]
+    statuses: tuple[dict[str, Any], ...]
+    """Of every seed, finished or not."""
+    rows: Mapping[str, list[list[Row]]]
+    """Task label -> rows of each finished seed."""
+    metrics: tuple[dict[str, Any], ...]
+
+    @property
+    def state(self) -> str:
+        """ "failed" as soon as one seed failed, else "pending" until all are done."""
+        states = [status["state"] for status in self.statuses]
+        if "failed" in states:
+            return "failed"
+        return "done" if states and all(state == "done" for state in states) else "pending"
+
+    @property
+    def finished(self) -> tuple[dict[str, Any], ...]:
+        """Statuses of the seeds that are done, in the order of `rows`."""
+        return tuple(status for status in self.statuses if status["state"] == "done")
+
+    @property
+    def failures(self) -> list[dict[str, Any]]:
+        """`{"seed", "error"}` of every seed that failed."""
+        pairs = zip(self.cells, self.statuses, strict=True)
+        return [{"seed": c.seed, "error": s.get("error")} for c, s in pairs if s["state"] == "failed"]
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """What the first finished seed's fit found; empty before one is done."""
+        return (self.finished[0].get("record") or {}) if self.finished else {}
+
+    @property
+    def records(self) -> list[Mapping[str, Any]]:
+        """What each finished seed's fit found."""
+        return [status.get("record") or {} for status in self.finished]
+
+
+def read_spec_of(run: Path) -> tuple[Spec, int | None]:
+    """(spec, limit) of a run directory. Raises ElicitError if there is none."""
+    path = run / "spec.yaml"
+    try:
+        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ElicitError(f"{run} holds no spec.yaml: not a run directory. See: elicit ls runs") from None
+    except (OSError, yaml.YAMLError) as error:
+        raise ElicitError(f"{path} cannot be read: {error}") from None
+    if not isinstance(plain, dict):
+        raise ElicitError(f"{path} is not a spec.")
+    limit = plain.pop("limit", None)
+    return check_spec(plain, where=str(path)), limit
+
+
+def read_arms(spec: Spec, run: Path, model: str) -> dict[str, ArmData]:
+    """Everything on disk for one model, arm by arm in the order of the spec."""
+    spec = spec.of(model)
+    found: dict[str, list[Cell]] = {arm: [] for arm in spec.arms}
+    for cell in cells(spec):
+        if cell.model == model:
+            found[cell.arm].append(cell)
+    return {arm: _read_arm(spec, run, mine) for arm, mine in found.items()}
+
+
+def _read_arm(spec: Spec, run: Path, mine: Sequence[Cell]) -> ArmData:
+    statuses = [state_of(cell, run) for cell in mine]
+    finished = [cell for cell, status in zip(mine, statuses, strict=True) if status["state"] == "done"]
+    labels = [spec.task_label, *spec.off_target]
+    rows = {
+        label: [runs.read_rows(cell.folder(run) / "rows" / f"{label}.jsonl") for cell in finished] for label in labels
+    }
+    metrics = [entry for cell in finished for entry in runs.read_lines(cell.folder(run) / "metrics.jsonl")]
+    return ArmData(tuple(mine), tuple(statuses), rows, tuple(metrics))

@@ -1,0 +1,153 @@
+"""Contrastive decoding: an expert's logits against an amateur's, over the tokens the expert finds plausible.
+
+With e and a their logits, tau the amateur's temperature and V = {x: p_e(x) >= alpha max p_e},
+
+    original  (2210.15097)   log softmax(e)(x) - log softmax(a / tau)(x)   for x in V, else -inf
+    adjusted  (2309.09117)   (1 + beta) e(x) - beta a(x)                   for x in V, else -inf
+
+Deviations: the first paper searches with beams, which this does not: its scores are used token by token. Adding a
+constant to all logits of a step changes nothing, so the adjusted form is computed on log-probabilities.
+
+Both models run every step with caches of their own; the policy's model is the expert, unless `swapped`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from elicit.errors import ElicitError
+from elicit.model import BaseModel
+from elicit.readouts.second import Second
+from elicit.readouts.watching import Both
+from elicit.sampling import Decoding, Engine, Request
+from elicit.sampling.forward import prefill, step
+
+Formula = Literal["original", "adjusted"]
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """Two models' logits, combined. Equality is by `sha256`."""
+
+    second: Second
+    formula: Formula = "adjusted"
+    alpha: float = 0.1
+    """Plausible tokens have at least this fraction of the expert's largest probability; 0 takes all."""
+    beta: float = 0.5
+    """How much is subtracted (adjusted)."""
+    temperature: float = 0.5
+    """The amateur's temperature (original)."""
+    swapped: bool = False
+    """Whether the second model is the expert and the policy's own the amateur."""
+
+    kind: ClassVar[str] = "contrast"
+
+    def __post_init__(self) -> None:
+        check(self.alpha, self.beta, self.temperature)
+
+    @property
+    def sha256(self) -> str:
+        options = {name: value for name, value in self.meaning().items() if name != "second"}
+        return hashlib.sha256(json.dumps([self.kind, options, self.second.sha256]).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        role = "expert" if self.swapped else "amateur"
+        amount = f"beta {self.beta:g}" if self.formula == "adjusted" else f"temperature {self.temperature:g}"
+        return f"contrast ({self.formula}, alpha {self.alpha:g}, {amount}; {role}: {self.second})"
+
+    @contextmanager
+    def opened(self, model: BaseModel) -> Iterator[_Contrasting]:
+        with self.second.opened(model) as running:
+            yield _Contrasting(self, running.engine)
+
+    def meaning(self) -> dict[str, Any]:
+        return {
+            "formula": self.formula,
+            "alpha": self.alpha,
+            "beta": self.beta,
+            "temperature": self.temperature,
+            "swapped": self.swapped,
+            "second": self.second.meaning(),
+        }
+
+    def save(self, folder: Path) -> None:
+        self.second.save(folder)
+
+    @classmethod
+    def read(cls, meaning: Mapping[str, Any], folder: Path) -> Contrast:
+        fields = {name: value for name, value in meaning.items() if name != "second"}
+        return cls(Second.read(meaning["second"], folder), **fields)
+
+    def combined(
+        self, own: Float[torch.Tensor, "rows vocab"], other: Float[torch.Tensor, "rows vocab"]
+    ) -> Float[torch.Tensor, "rows vocab"]:
+        """The contrast of two models' logits. Ids that only one of them has (rows of padding) are never plausible."""
+        expert, amateur = (other, own) if self.swapped else (own, other)
+        shared = min(expert.shape[1], amateur.shape[1])
+        expert, amateur = expert[:, :shared].float(), amateur[:, :shared].float()
+        e = expert.log_softmax(-1)
+        if self.formula == "original":
+            scores = e - (amateur / self.temperature).log_softmax(-1)
+        else:
+            scores = (1 + self.beta) * e - self.beta * amateur.log_softmax(-1)
+        whole = own.new_full(own.shape, -torch.inf, dtype=torch.float32)
+        whole[:, :shared] = torch.where(plausible(e, self.alpha), scores, -torch.inf)
+        return whole
+
+
+def check(alpha: float, beta: float, temperature: float) -> None:
+    """Raises ElicitError for options that make no sense."""
+    for fine, message in (
+        (0 <= alpha <= 1, f"alpha is {alpha}; expected 0 to 1"),
+        (beta >= 0 and math.isfinite(beta), f"beta is {beta}; expected 0 or more"),
+        (temperature > 0, f"temperature is {temperature}; expected above 0"),
+    ):
+        if not fine:
+            raise ElicitError(f"contrast: {message}.")
+
+
+def plausible(logprobs: Float[torch.Tensor, "rows vocab"], alpha: float) -> Bool[torch.Tensor, "rows vocab"]:
+    """The head of a distribution: tokens with at least `alpha` of the largest probability, and with any at all."""
+    if alpha == 0:
+        return logprobs > -torch.inf
+    return logprobs >= logprobs.max(-1, keepdim=True).values + math.log(alpha)
+
+
+def without(logits: torch.Tensor, banned: tuple[int, ...]) -> torch.Tensor:
+    """Logits in float32 with ids that are never chosen at -inf, so that they take no part in any distribution."""
+    logits = logits.float()
+    return logits.index_fill(1, torch.tensor(banned, device=logits.device), -torch.inf) if banned else logits
+
+
+@dataclass
+class _Contrasting:
+    """The `Forward` of a contrast."""
+
+    spec: Contrast
+    second: Engine
+
+    def prefill(
+        self, engine: Engine, asked: list[Request], samples: list[int], decoding: Decoding
+    ) -> tuple[Both, torch.Tensor]:
+        own, mine = prefill(engine, asked, samples, decoding)
+        other, theirs = prefill(self.second, asked, samples, decoding)
+        return Both(own, other), self._combined(engine, mine, theirs)
+
+    def step(self, engine: Engine, state: Both, tokens: torch.Tensor, rows: np.ndarray, offset: int) -> torch.Tensor:
+        mine = step(engine, state.own, tokens, rows, offset)
+        theirs = step(self.second, state.other, tokens, rows, offset)
+        return self._combined(engine, mine, theirs)
+
+    def _combined(self, engine: Engine, mine: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
+        return self.spec.combined(without(mine, engine.banned_ids), without(theirs, engine.banned_ids))

@@ -1,0 +1,157 @@
+"""DoLa (2309.03883): the last layer's distribution against that of the earlier layer which differs from it most.
+
+1. The residual after each candidate number of blocks goes through the final norm and the head: q_j. The model's own
+   distribution is q_N.
+2. The premature layer M is the candidate of the largest Jensen-Shannon divergence from q_N: at every token, and for
+   every row by itself.
+3. Scores are log q_N - log q_M over the plausible tokens (q_N(x) >= alpha max q_N), -inf elsewhere.
+
+Deviations: the authors' code and transformers' former one apply the head to residuals without the final norm
+(`norm=False` does so), and transformers took one premature layer for the whole batch. The repetition penalty (1.2) that
+the authors add for long answers is left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from elicit.errors import ElicitError, unknown
+from elicit.loading import architectures
+from elicit.model import BaseModel
+from elicit.readouts.contrast import plausible, without
+from elicit.readouts.watching import Residuals, spread, watching
+from elicit.sampling import Decoding, Engine, Request
+from elicit.sampling.forward import State, prefill, step
+from elicit.sampling.score import head
+
+Bucket = Literal["low", "high"]
+
+
+@dataclass(frozen=True)
+class DoLa:
+    """Early exits, contrasted with the last layer."""
+
+    exits: tuple[int, ...]
+    """Candidates, each a number of decoder blocks (0: the embeddings); at least one, below the model's depth."""
+    alpha: float = 0.1
+    norm: bool = True
+    """Whether early residuals pass the final norm before the head."""
+
+    kind: ClassVar[str] = "dola"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "exits", tuple(self.exits))
+        if not self.exits or len(set(self.exits)) < len(self.exits):
+            raise ElicitError(f"dola: exits are {list(self.exits)}; expected at least one number of blocks, each once.")
+        if not 0 <= self.alpha <= 1:
+            raise ElicitError(f"dola: alpha is {self.alpha}; expected 0 to 1.")
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(json.dumps([self.kind, self.meaning()]).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        return f"DoLa (exits after {', '.join(map(str, self.exits))} blocks, alpha {self.alpha:g})"
+
+    @contextmanager
+    def opened(self, model: BaseModel) -> Iterator[_Exiting]:
+        check_exits(self.exits, model.n_layers)
+        with watching(model.layers, self.exits) as residuals:
+            yield _Exiting(self, residuals)
+
+    def meaning(self) -> dict[str, Any]:
+        return {"exits": list(self.exits), "alpha": self.alpha, "norm": self.norm}
+
+    def save(self, folder: Path) -> None:
+        """Nothing: it has no tensors."""
+
+    @classmethod
+    def read(cls, meaning: Mapping[str, Any], folder: Path) -> DoLa:
+        return cls(**meaning)
+
+    def contrasted(
+        self, final: Float[torch.Tensor, "rows vocab"], early: Float[torch.Tensor, "exit rows vocab"]
+    ) -> Float[torch.Tensor, "rows vocab"]:
+        """Scores from the logits of the last layer and of the candidates (banned ids at -inf in all)."""
+        q_N, q_j = final.log_softmax(-1), early.log_softmax(-1)
+        M = divergence(q_N, q_j).argmax(0)
+        q_M = q_j[M, torch.arange(len(M), device=M.device)]
+        return torch.where(plausible(q_N, self.alpha), q_N - q_M, -torch.inf)
+
+
+def divergence(
+    p: Float[torch.Tensor, "*rows vocab"], q: Float[torch.Tensor, "*rows vocab"]
+) -> Float[torch.Tensor, "*rows"]:
+    """Jensen-Shannon divergence (nats) of two distributions given by their log-probabilities."""
+    m = torch.logaddexp(p, q) - np.log(2)
+
+    def kl(a: torch.Tensor) -> torch.Tensor:
+        return torch.where(a > -torch.inf, a.exp() * (a - m), 0.0).sum(-1)
+
+    return 0.5 * (kl(p) + kl(q))
+
+
+def check_exits(exits: Sequence[int], n_layers: int) -> None:
+    """Raises ElicitError for an exit that the model does not have."""
+    for place in exits:
+        if not 0 <= place < n_layers:
+            raise ElicitError(
+                f"dola: an early exit after {place} blocks does not exist: this model has {n_layers}. Type numbers "
+                f"from 0 (the embeddings) to {n_layers - 1}."
+            )
+
+
+def bucket(model: BaseModel, name: Bucket) -> tuple[int, ...]:
+    """Every second place of the lower or upper half (at most 20 blocks deep in it), as transformers had it.
+
+    The embeddings are left out of `low`, with the place after them, where they are tied to the head. May be empty in
+    very shallow models.
+
+    Raises:
+        ElicitError: an unknown bucket.
+    """
+    n = model.n_layers
+    tied = architectures.embedding(model.hf).weight is architectures.lm_head(model.hf).weight
+    if name == "low":
+        return tuple(range(2 if tied else 0, min(n // 2, 20), 2))
+    if name == "high":
+        return tuple(range(max(n // 2, n - 20), n, 2))
+    raise unknown("dola bucket", name, ("low", "high"))
+
+
+@dataclass
+class _Exiting:
+    """The `Forward` of DoLa."""
+
+    spec: DoLa
+    residuals: Residuals
+
+    def prefill(
+        self, engine: Engine, asked: list[Request], samples: list[int], decoding: Decoding
+    ) -> tuple[State, torch.Tensor]:
+        state, final = prefill(engine, asked, samples, decoding)
+        return state, self._contrasted(engine, final, spread(samples))
+
+    def step(self, engine: Engine, state: State, tokens: torch.Tensor, rows: np.ndarray, offset: int) -> torch.Tensor:
+        return self._contrasted(engine, step(engine, state, tokens, rows, offset), None)
+
+    def _contrasted(
+        self, engine: Engine, final: torch.Tensor, order: Int[torch.Tensor, " rows"] | None
+    ) -> torch.Tensor:
+        norm = architectures.final_norm(engine.hf)
+        early = []
+        for place in self.spec.exits:
+            h = self.residuals[place]
+            logits = without(head(engine, norm(h) if self.spec.norm else h), engine.banned_ids)
+            early.append(logits if order is None else logits[order.to(h.device)])
+        return self.spec.contrasted(without(final, engine.banned_ids), torch.stack(early))

@@ -1,0 +1,150 @@
+"""`Second`: the model that runs beside the policy's own, with a cache of its own.
+
+It is another model by name (an amateur: smaller, or an earlier checkpoint), or the same base with other weights and
+edits (the policy of another arm). The same base is never copied whole: a second stack of modules shares every parameter
+that the weights do not change. So a policy that runs one beside itself must not have changed weights of its own: they
+would reach both. What is tuned goes into the second model.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import nn
+
+from elicit import steering, weights
+from elicit.errors import ElicitError
+from elicit.loading import architectures
+from elicit.model import BaseModel, load
+from elicit.sampling import Engine
+from elicit.steering import Clock, Gated, Steering, as_edit, steer
+from elicit.weights import FullWeights, Weights
+
+if TYPE_CHECKING:
+    import torch
+
+_FOLDER = "second"
+
+
+class Running(NamedTuple):
+    """A second model while its context is open."""
+
+    engine: Engine
+    layers: Sequence[nn.Module]
+
+
+@dataclass(frozen=True, eq=False)
+class Second:
+    """Which model runs beside. Equality is by `sha256`."""
+
+    name: str | None = None
+    """A model to load; None is the base itself."""
+    weights_sha256: str | None = None
+    """Hash of the named model's weights."""
+    weights: Weights | None = None
+    """What training changed on the base, for None."""
+    steering: tuple[Steering | Gated, ...] = ()
+
+    @classmethod
+    def named(cls, base: BaseModel, name: str) -> Second:
+        """Another model, which must have the base's tokenizer.
+
+        Raises:
+            ElicitError: an unknown model, or one of another tokenizer.
+        """
+        other = _loaded(name, str(base.dtype).removeprefix("torch."), str(base.device))
+        if other.tokenizer_sha256 != base.tokenizer_sha256:
+            raise ElicitError(
+                f"{name} and {base.name} have different tokenizers ({other.tokenizer_sha256[:12]} and "
+                f"{base.tokenizer_sha256[:12]}): their logits cannot be compared token by token. Name a model of the "
+                "same family, such as a smaller one or an earlier checkpoint."
+            )
+        return cls(name, other.weights_sha256)
+
+    @property
+    def sha256(self) -> str:
+        parts = ["base" if self.name is None else str(self.weights_sha256)]
+        parts.append("own" if self.weights is None else self.weights.sha256)
+        parts += [edit.sha256 for edit in self.steering]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        if self.name is not None:
+            return self.name
+        changed = [] if self.weights is None else [f"{self.weights.parameters:,} trained values"]
+        return ", ".join([*changed, *(str(edit) for edit in self.steering)]) or "the base itself"
+
+    @contextmanager
+    def opened(self, base: BaseModel) -> Iterator[Running]:
+        """The second model, ready to run.
+
+        Raises:
+            ElicitError: a named model that is not the one it was when the policy was made.
+        """
+        if self.name is not None:
+            other = _loaded(self.name, str(base.dtype).removeprefix("torch."), str(base.device))
+            if other.weights_sha256 != self.weights_sha256:
+                raise ElicitError(
+                    f"the policy was made with {self.name} (weights {str(self.weights_sha256)[:12]}), but the model of "
+                    f"that name now has {other.weights_sha256[:12]}. Bring the old one back, or fit the policy again."
+                )
+            yield Running(other.engine, other.layers)
+            return
+        hf = _twin(base.hf, self.weights)
+        own = base.engine
+        engine = Engine(hf, own.tokenizer, Clock(), own.end_ids, own.pad_id, own.banned_ids)
+        with ExitStack() as stack:
+            if self.weights is not None:
+                stack.enter_context(self.weights.applied(hf))
+            layers = list(architectures.decoder_layers(hf))
+            if self.steering:
+                edits = [as_edit(edit) for edit in self.steering]
+                stack.enter_context(steer(hf.base_model, layers, engine.clock, edits))
+            yield Running(engine, layers)
+
+    def meaning(self) -> dict[str, Any]:
+        return {"name": self.name, "weights_sha256": self.weights_sha256}
+
+    def save(self, folder: Path) -> None:
+        """Write weights and edits into a folder of their own inside `folder`; nothing for a named model."""
+        if self.weights is None and not self.steering:
+            return
+        inner = folder / _FOLDER
+        inner.mkdir()
+        if self.weights is not None:
+            self.weights.save(inner)
+        if self.steering:
+            steering.save(self.steering, inner)
+
+    @classmethod
+    def read(cls, meaning: Mapping[str, Any], folder: Path) -> Second:
+        """What `meaning` and `save` gave."""
+        inner = folder / _FOLDER
+        if not inner.exists():
+            return cls(meaning["name"], meaning["weights_sha256"])
+        return cls(None, None, weights.load(inner), steering.load(inner))
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(name: str, dtype: str, device: str) -> BaseModel:
+    return load(name, dtype=dtype, device=device)
+
+
+def _twin(hf: Any, changed: Weights | None) -> Any:
+    """A second stack of modules over the same parameters, apart from those that full weights will replace."""
+    replaced = set(changed.tensors) if isinstance(changed, FullWeights) else set()
+    kept: list[torch.Tensor] = [p for name, p in hf.named_parameters() if name not in replaced]
+    memo = {id(tensor): tensor for tensor in [*kept, *hf.buffers()]}
+    twin = copy.deepcopy(hf, memo)
+    for module in twin.modules():  # edits that are open on the base are no part of the second model
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            hooks.clear()
+    return twin

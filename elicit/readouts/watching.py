@@ -1,0 +1,69 @@
+"""Residuals at the last position of the latest forward pass, and states of two models that shrink together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import nn
+
+from elicit.sampling.forward import State
+
+Residuals = dict[int, Float[torch.Tensor, "rows d_model"]]
+
+
+@contextmanager
+def watching(layers: Sequence[nn.Module], depths: Sequence[int]) -> Iterator[Residuals]:
+    """Keeps the residual after so many decoder blocks (0: what enters the first) at the last position.
+
+    Prompts are padded on the left, so the last position is every row's last token. Edits whose hooks are open already
+    are seen.
+    """
+    caught: Residuals = {}
+
+    def into(depth: int) -> Any:
+        def catch(h: Any) -> None:
+            whole = h[0] if isinstance(h, tuple) else h
+            caught[depth] = whole[:, -1]
+
+        return catch
+
+    handles = []
+    for depth in depths:
+        keep = into(depth)
+        if depth == 0:
+            handles.append(layers[0].register_forward_pre_hook(lambda _, args, keep=keep: keep(args)))
+        else:
+            handles.append(layers[depth - 1].register_forward_hook(lambda _, __, out, keep=keep: keep(out)))
+    try:
+        yield caught
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def spread(samples: Sequence[int]) -> Int[torch.Tensor, " rows"]:
+    """The prompt each row of a batch belongs to, when prompt i has `samples[i]` of them."""
+    return torch.arange(len(samples)).repeat_interleave(torch.tensor(samples))
+
+
+@dataclass
+class Both:
+    """What a batch carries for two models."""
+
+    own: State
+    other: State
+
+    @property
+    def ledger(self) -> np.ndarray:
+        return self.own.ledger
+
+    def keep(self, order: np.ndarray) -> None:
+        """Shrink both; see `State.keep`."""
+        self.own.keep(order)
+        self.other.keep(order)

@@ -1,0 +1,181 @@
+"""Budget forcing (s1, 2501.19393): think no less, and no more, than so many tokens.
+
+Thinking begins with the first generated token. It ends, of the following, with what comes first:
+
+- the text `end` appears (the answer mark): thinking is what precedes the token in which it begins;
+- the model stops by itself (its end token, or a stop string): likewise;
+- `max_tokens` tokens of thinking are there.
+
+An ending that comes before `min_tokens` tokens is suppressed: its tokens are taken back and `wait` is put in their
+place, or, without a `wait`, the token that began it is ruled out there and the model chooses another. This is done
+`max_waits` times at most; None is without limit. At `max_tokens`, `answer` is forced. What follows `end` or `answer` is
+the answer, and runs to the decoding's own limits. Tokens that were forced count as thinking and are paid for, as are
+those taken back.
+
+The paper appends "Wait" and forces "Final Answer:"; its number of waits is fixed, here it follows from `min_tokens`
+unless `max_waits` says less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from elicit.errors import ElicitError
+from elicit.sampling import Request, cut_before, generate
+from elicit.search.core import Ask, Found
+from elicit.search.spans import places, token_at
+
+if TYPE_CHECKING:
+    from elicit.model import BaseModel
+    from elicit.sampling import Completion, Decoding, Forward
+    from elicit.tasks import Task
+
+
+@dataclass
+class _Draft:
+    """A completion in the making."""
+
+    ask: Ask
+    tokens: list[int] = field(default_factory=list)
+    stage: Literal["thinking", "answering", "done"] = "thinking"
+    avoid: set[int] = field(default_factory=set)
+    """Tokens ruled out at the place where the draft ends."""
+    text: str = ""
+    finished: bool = False
+    paid: int = 0
+    firings: int = 0
+    thought: int = 0
+    """Tokens of thinking, once it is over."""
+    waits: int = 0
+    forced: bool = False
+
+    def request(self, limit: int) -> Request:
+        """The next tokens, up to `limit` in all."""
+        ask, have = self.ask, len(self.tokens)
+        key = ask.key("budget", self.stage, have, sorted(self.avoid))
+        ids = (*ask.ids, *self.tokens)
+        return Request(ids, (key,), ask.forced + have, have, limit - have, avoid=tuple(sorted(self.avoid)))
+
+    def found(self) -> Found:
+        notes = {"waits": float(self.waits), "thinking": float(self.thought), "forced": float(self.forced)}
+        return Found(self.ask.opening + self.text, self.paid, self.finished, self.firings, notes, tuple(self.tokens))
+
+
+@dataclass(frozen=True)
+class BudgetForcing:
+    """One completion per question, with at least `min_tokens` and at most `max_tokens` tokens of thinking."""
+
+    end: str
+    """Text that ends thinking; what follows is the answer."""
+    wait: str
+    """Text in place of an ending that came too early; empty: the ending is ruled out and nothing is put in."""
+    answer: str
+    """Text that is forced when thinking has reached its limit."""
+    min_tokens: int = 0
+    max_tokens: int | None = None
+    max_waits: int | None = None
+
+    kind: ClassVar[str] = "budget_forcing"
+    verifier: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        problems = [
+            (bool(self.end), "end is empty; expected the text that ends thinking"),
+            (bool(self.answer), "answer is empty; expected the text that asks for the answer"),
+            (self.min_tokens >= 0, f"min_tokens is {self.min_tokens}; expected 0 or more"),
+            (self.max_tokens is None or self.max_tokens >= 1, f"max_tokens is {self.max_tokens}; expected 1 or more"),
+            (
+                self.max_tokens is None or self.max_tokens >= self.min_tokens,
+                f"min_tokens is {self.min_tokens}, but max_tokens only {self.max_tokens}",
+            ),
+            (self.max_waits is None or self.max_waits >= 0, f"max_waits is {self.max_waits}; expected 0 or more"),
+            (self.end not in self.wait, f"wait {self.wait!r} holds the end mark {self.end!r}"),
+        ]
+        for fine, message in problems:
+            if not fine:
+                raise ElicitError(f"budget_forcing: {message}.")
+
+    def find(
+        self, model: BaseModel, asks: Sequence[Ask], decoding: Decoding, task: Task, forward: Forward
+    ) -> list[Found]:
+        """Raises ElicitError where the decoding has no room for the answer, or would stop at a mark or forced text."""
+        self._check(model, decoding)
+        drafts = [_Draft(ask) for ask in asks]
+        most = decoding.max_new_tokens if self.max_tokens is None else self.max_tokens
+        thinking = decoding.replace(stop=(self.end, *decoding.stop))
+        while live := [draft for draft in drafts if draft.stage == "thinking"]:
+            for draft, drawn in _proceed(model, live, thinking, most, forward):
+                self._think(model, decoding, draft, drawn)
+        live = [draft for draft in drafts if draft.stage == "answering"]
+        for draft, drawn in _proceed(model, live, decoding, decoding.max_new_tokens, forward):
+            draft.tokens = [*draft.tokens, *drawn.tokens]
+            draft.text, draft.finished = drawn.text, drawn.finished
+        return [draft.found() for draft in drafts]
+
+    def _check(self, model: BaseModel, decoding: Decoding) -> None:
+        for name, text in (("end", self.end), ("wait", self.wait), ("answer", self.answer)):
+            if any(stop in text for stop in decoding.stop):
+                raise ElicitError(f"budget_forcing: {name} {text!r} holds one of the stop strings {decoding.stop!r}.")
+        room = decoding.max_new_tokens - len(model.continuation(self.answer))
+        if self.max_tokens is not None and self.max_tokens >= room:
+            raise ElicitError(
+                f"budget_forcing: max_tokens is {self.max_tokens}, but a completion has at most "
+                f"{decoding.max_new_tokens} tokens: no room for an answer. Give at most {room - 1}."
+            )
+
+    def _think(self, model: BaseModel, decoding: Decoding, draft: _Draft, drawn: Completion) -> None:
+        """What becomes of a draft whose thinking has gone on to the next ending or limit."""
+        tokens = [*draft.tokens, *drawn.tokens]
+        if drawn.finish == "length":
+            self._limit(model, draft, tokens)
+            return
+        cut = len(tokens) - 1
+        if drawn.finish == "stop":  # the ending begins in the token that holds the first character after the text
+            cut = max(len(draft.tokens), min(cut, token_at(places(model.tokenizer, tokens), len(drawn.text))))
+        if cut < self.min_tokens and (self.max_waits is None or draft.waits < self.max_waits):
+            self._suppress(model, decoding, draft, tokens, cut)
+            return
+        whole = str(model.tokenizer.decode(tokens, skip_special_tokens=True))
+        marked = drawn.finish == "stop" and whole[len(drawn.text) :].startswith(self.end)
+        draft.tokens, draft.thought, draft.avoid = tokens, cut, set()
+        draft.text, stopped = cut_before(whole, decoding.stop)
+        draft.finished = stopped or not marked
+        draft.stage = "answering" if marked and not stopped and len(tokens) < decoding.max_new_tokens else "done"
+
+    def _suppress(self, model: BaseModel, decoding: Decoding, draft: _Draft, tokens: list[int], cut: int) -> None:
+        """Take back what follows the first `cut` tokens, and put the wait in its place or rule its first token out."""
+        draft.waits += 1
+        if not self.wait:
+            draft.avoid = {tokens[cut], *(draft.avoid if cut == len(draft.tokens) else ())}
+            draft.tokens = tokens[:cut]
+            return
+        most = decoding.max_new_tokens if self.max_tokens is None else self.max_tokens
+        put = list(model.continuation(self.wait))[: most - cut]
+        draft.paid += len(put)
+        draft.tokens, draft.avoid = tokens[:cut] + put, set()
+        if len(draft.tokens) == most:
+            self._limit(model, draft, draft.tokens)
+
+    def _limit(self, model: BaseModel, draft: _Draft, tokens: list[int]) -> None:
+        """Thinking is at its limit: the answer is asked for, or (without a limit of its own) the completion is cut."""
+        draft.tokens, draft.thought, draft.avoid = tokens, len(tokens), set()
+        draft.text = str(model.tokenizer.decode(tokens, skip_special_tokens=True))
+        draft.stage = "done"
+        if self.max_tokens is not None:
+            asked = model.continuation(self.answer)
+            draft.tokens = [*tokens, *asked]
+            draft.paid += len(asked)
+            draft.forced, draft.stage = True, "answering"
+
+
+def _proceed(
+    model: BaseModel, drafts: list[_Draft], decoding: Decoding, limit: int, forward: Forward
+) -> Iterator[tuple[_Draft, Completion]]:
+    """Every draft with what follows its tokens, up to `limit` tokens in all."""
+    drawn = generate(model.engine, [draft.request(limit) for draft in drafts], decoding, forward)
+    for draft, (one,) in zip(drafts, drawn, strict=True):
+        draft.paid += len(one.tokens)
+        draft.firings += one.firings
+        yield draft, one

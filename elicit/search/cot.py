@@ -1,0 +1,125 @@
+"""CoT-decoding (2402.10200): branch on the first token, go on greedily, trust the path whose answer is surest.
+
+1. The k most probable first tokens open k paths, which share the prompt's cache; each goes on greedily.
+2. A path's score is the mean, over the tokens of its *answer* and no others, of p(most probable token) - p(second): the
+   model's own distribution at that step, at temperature 1. An answer's tokens are those that hold a character of it.
+3. `max` takes the path with the highest score; `aggregate` adds up the scores of paths with the same canonical answer,
+   takes the answer with the highest sum and shows its best path.
+
+Paths without an answer have no score and cannot win; where no path has one, the greedy path is the answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+
+from elicit.errors import ElicitError
+from elicit.sampling import generate
+from elicit.search.core import Ask, Found, found
+from elicit.search.spans import overlapping, places
+
+if TYPE_CHECKING:
+    from elicit.model import BaseModel
+    from elicit.sampling import Completion, Decoding, Forward
+    from elicit.tasks import Task
+
+
+class Path(NamedTuple):
+    """One branch: its rank is that of its first token."""
+
+    completion: Completion
+    answer: str | None
+    score: float | None
+    """Mean margin over the answer's tokens; None without an answer."""
+    answer_tokens: tuple[int, ...]
+    """Places of the answer's tokens among the completion's."""
+
+
+@dataclass(frozen=True)
+class CotDecoding:
+    """`k` paths from the `k` most probable first tokens, chosen among by the margin of their answers."""
+
+    k: int = 10
+    choose: Literal["max", "aggregate"] = "max"
+    min_p: float = 0.0
+    """First tokens with less than this fraction of the most probable one's probability open no path. The paper has no
+    such limit: 0."""
+
+    kind: ClassVar[str] = "cot_decoding"
+    verifier: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ElicitError(f"cot_decoding: k is {self.k}; expected at least 1 first token.")
+        if not 0 <= self.min_p <= 1:
+            raise ElicitError(f"cot_decoding: min_p is {self.min_p}; expected 0 to 1.")
+        if self.choose not in ("max", "aggregate"):
+            raise ElicitError(f"cot_decoding: choose is {self.choose!r}; expected 'max' or 'aggregate'.")
+
+    def find(
+        self, model: BaseModel, asks: Sequence[Ask], decoding: Decoding, task: Task, forward: Forward
+    ) -> list[Found]:
+        answers = []
+        for ask, mine in zip(asks, self.paths(model, asks, decoding, task, forward), strict=True):
+            winner = self.winner(mine)
+            answered = sum(path.score is not None for path in mine)
+            notes = {
+                "winning_rank": float(winner),
+                "paths": float(len(mine)),
+                "paths_with_answer": answered / len(mine),
+            }
+            answers.append(found(ask, [path.completion for path in mine], winner, notes))
+        return answers
+
+    def paths(
+        self, model: BaseModel, asks: Sequence[Ask], decoding: Decoding, task: Task, forward: Forward
+    ) -> list[list[Path]]:
+        """Every path of every question, by the rank of its first token; no fewer than one, no more than `k`.
+
+        Raises:
+            ElicitError: a decoding that samples, or `k` beyond the tokens that the model can choose from.
+        """
+        if decoding.temperature > 0:
+            raise ElicitError(
+                f"cot_decoding goes on greedily, but temperature is {decoding.temperature:g}. Set it to 0."
+            )
+        ranks = tuple(range(self.k))
+        requests = [ask.request(self.k)._replace(ranks=ranks, floor=self.min_p) for ask in asks]
+        drawn = generate(model.engine, requests, decoding, forward, measure="margin")
+        opened = []
+        for ask, mine in zip(asks, drawn, strict=True):
+            least = mine[0].logprobs[0] + (math.log(self.min_p) if self.min_p > 0 else -math.inf)
+            paths = [scored(model, ask, one, task) for one in mine if one.logprobs[0] >= least]
+            opened.append(paths)
+        return opened
+
+    def winner(self, paths: Sequence[Path]) -> int:
+        """Rank of the path to answer with; of equals the more probable first token."""
+        scored = {rank: path.score for rank, path in enumerate(paths) if path.score is not None}
+        if not scored:
+            return 0
+        if self.choose == "aggregate":
+            sums: defaultdict[str | None, float] = defaultdict(float)
+            for rank, score in scored.items():
+                sums[paths[rank].answer] += score
+            elected = max(sums, key=lambda answer: sums[answer])
+            scored = {rank: score for rank, score in scored.items() if paths[rank].answer == elected}
+        return max(scored, key=lambda rank: scored[rank])
+
+
+def scored(model: BaseModel, ask: Ask, completion: Completion, task: Task) -> Path:
+    """A completion whose margins were measured, with its answer and its score."""
+    text = ask.opening + completion.text
+    answer, span = task.verify(ask.problem, text).answer, task.answer_span(ask.problem, text)
+    if answer is None or span is None:
+        return Path(completion, None, None, ())
+    start, end = (place - len(ask.opening) for place in span)
+    tokens = overlapping(places(model.tokenizer, completion.tokens), start, end)
+    if not tokens:  # the forced opening holds the whole answer: the model said nothing of it
+        return Path(completion, answer, None, ())
+    score = sum(completion.measured[token] for token in tokens) / len(tokens)
+    return Path(completion, answer, score, tuple(tokens))

@@ -1,0 +1,171 @@
+"""Searches as decoding loops of transformers' own `generate`.
+
+    loop = elicit.search.custom_generate(CotDecoding(k=10), tokenizer, answer=last_number, stop=("\\n",))
+    model.generate(**tokenizer(prompts, padding=True, return_tensors="pt"), custom_generate=loop, max_new_tokens=64)
+
+`answer` says where a completion's answer stands, as (start, end) characters, or None; searches that compare answers
+need it. Random numbers belong to (seed, prompt, sample): equal prompts get equal completions, at any batch size.
+
+`generate` takes `streamer` and `tokenizer` out of its arguments before it calls a loop, so stop strings are given here,
+and there is no streaming. What else a search cannot honour is an error that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+
+from elicit.errors import ElicitError
+from elicit.sampling import PLAIN, Decoding, Engine, Forward
+from elicit.search.core import Ask, Search, found, sampled
+from elicit.steering import Clock
+from elicit.tasks import Problem, Task
+from elicit.tasks.core import Verdict
+
+Span = tuple[int, int]
+#: What `generate` hands to every loop, and what is computed here anew.
+_PREPARED = {"attention_mask", "position_ids", "past_key_values", "use_cache", "logits_to_keep", "cache_position"}
+_WARPERS = {"TemperatureLogitsWarper", "TopKLogitsWarper", "TopPLogitsWarper", "MinPLogitsWarper"}
+_UNDERSTOOD = {*_WARPERS, "SuppressTokensLogitsProcessor", "MaxLengthCriteria", "EosTokenCriteria"}
+_MORE = ("return_dict_in_generate", "output_scores", "output_logits", "output_attentions", "output_hidden_states")
+
+
+@dataclass(frozen=True)
+class _View:
+    """What searches use of a model."""
+
+    engine: Engine
+    tokenizer: Any
+
+    def continuation(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What searches use of a task, made of a function that finds an answer in a text."""
+
+    answer: Callable[[str], Span | None] | None
+
+    def answer_span(self, problem: Problem, completion: str) -> Span | None:
+        if self.answer is None:
+            raise ElicitError("custom_generate: this search compares answers. Say where they stand with answer=...")
+        return self.answer(completion)
+
+    def verify(self, problem: Problem, completion: str) -> Verdict:
+        span = self.answer_span(problem, completion)
+        return Verdict(None if span is None else completion[slice(*span)], False, False, None)
+
+
+def custom_generate(
+    search: Search | None,
+    tokenizer: Any,
+    *,
+    answer: Callable[[str], Span | None] | None = None,
+    stop: Iterable[str] = (),
+    seed: int = 0,
+    clock: Clock | None = None,
+    forward: Forward = PLAIN,
+) -> Callable[..., torch.Tensor]:
+    """A function for `model.generate(..., custom_generate=...)` of a transformers causal LM.
+
+    Args:
+        search: how an answer is found; None is the lab's sampler with the decoding that `generate` was asked for.
+        answer: finds the answer in a completion, as (start, end) characters; None where there is none.
+        stop: strings that end a completion.
+        seed: of the random numbers.
+        clock: the model's own (`BaseModel.clock`), if it is being steered.
+        forward: what an open readout gave (`with readout.opened(base) as forward`); the model is then `base.hf`.
+
+    Raises:
+        ElicitError: a search that asks the task's verifier. Later, by `generate`: an option that cannot be honoured.
+    """
+    if search is not None and search.verifier:
+        raise ElicitError(f"custom_generate: {search.kind} needs a task's verifier, and generate has none.")
+    stops, task = tuple(stop), cast(Task, _Answers(answer))
+    ticking = clock or Clock()
+
+    def loop(
+        model: Any,
+        input_ids: torch.Tensor,
+        logits_processor: Any = None,
+        stopping_criteria: Any = None,
+        generation_config: Any = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        _check(generation_config, [*(logits_processor or ()), *(stopping_criteria or ())], kwargs)
+        view = cast(Any, _View(_engine(model, tokenizer, generation_config, ticking), tokenizer))
+        decoding = _decoding(generation_config, input_ids.shape[1], stops)
+        asks = [_ask(row, seed) for row in _rows(input_ids, kwargs.get("attention_mask"))]
+        if search is not None:
+            answers = search.find(view, asks, decoding, task, forward)
+        else:
+            drawn = sampled(view, asks, decoding, forward, 1)
+            answers = [found(ask, one, 0) for ask, one in zip(asks, drawn, strict=True)]
+        return _joined(input_ids, [answer.ids for answer in answers], view.engine.pad_id)
+
+    return loop
+
+
+def _check(config: Any, chain: list[Any], kwargs: dict[str, Any]) -> None:
+    """Raises ElicitError for what was asked of `generate` and cannot be done."""
+    for processor in chain:
+        if type(processor).__name__ not in _UNDERSTOOD:
+            raise _unsupported(type(processor).__name__, "give stop strings to custom_generate, and leave others out")
+    for name in ("num_beams", "num_return_sequences"):
+        if (getattr(config, name) or 1) != 1:
+            raise _unsupported(f"{name}={getattr(config, name)}", "a search gives one answer per prompt")
+    for name in _MORE:
+        if getattr(config, name):
+            raise _unsupported(f"{name}=True", "a search gives token ids and nothing else")
+    cache = kwargs.get("past_key_values")
+    if cache is not None and cache.get_seq_length() > 0:
+        raise _unsupported("past_key_values that are not empty", "pass the whole prompt")
+    for name, value in kwargs.items():
+        if name not in _PREPARED and value is not None and value is not False:
+            raise _unsupported(name, "leave it out")
+
+
+def _unsupported(what: str, remedy: str) -> ElicitError:
+    return ElicitError(f"custom_generate: {what} is not supported by the lab's searches; {remedy}.")
+
+
+def _engine(model: Any, tokenizer: Any, config: Any, clock: Clock) -> Engine:
+    ends = config.eos_token_id
+    end_ids = frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends])
+    pad = config.pad_token_id if config.pad_token_id is not None else tokenizer.pad_token_id
+    if pad is None:
+        raise ElicitError("custom_generate: there is no pad token. Pass pad_token_id=... to generate.")
+    banned = {*(config.suppress_tokens or ()), *({pad} - end_ids)}  # a pad token in the text would look like its end
+    return Engine(model, tokenizer, clock, end_ids, pad, tuple(sorted(banned)))
+
+
+def _decoding(config: Any, width: int, stop: tuple[str, ...]) -> Decoding:
+    """The decoding that a generation config asks for."""
+    longest = config.max_length - width
+    if not config.do_sample:
+        return Decoding(max_new_tokens=longest, stop=stop)
+    temperature = 1.0 if config.temperature is None else config.temperature
+    top_p = None if config.top_p is None or config.top_p >= 1 else config.top_p
+    return Decoding(temperature, config.top_k or None, top_p, config.min_p, longest, stop)
+
+
+def _rows(ids: torch.Tensor, mask: torch.Tensor | None) -> list[tuple[int, ...]]:
+    """Every prompt without its padding."""
+    real = torch.ones_like(ids) if mask is None else mask
+    return [tuple(row[keep.bool()].tolist()) for row, keep in zip(ids, real, strict=True)]
+
+
+def _ask(ids: tuple[int, ...], seed: int) -> Ask:
+    return Ask(Problem("", "", ""), ids, 0, "", (seed, "generate", ids))
+
+
+def _joined(prompts: torch.Tensor, answers: list[tuple[int, ...]], pad: int) -> torch.Tensor:
+    """Prompts and answers side by side, padded at the end, as `generate` returns them."""
+    new = prompts.new_full((len(answers), max(map(len, answers))), pad)
+    for row, answer in enumerate(answers):
+        new[row, : len(answer)] = torch.tensor(answer, device=prompts.device)
+    return torch.cat([prompts, new], dim=1)

@@ -1,0 +1,172 @@
+"""Power sampling (2510.14901): samples from p(x)^alpha over whole completions, by block-wise Metropolis-Hastings.
+
+p is the model's own distribution over completions, at temperature 1; alpha above 1 favours completions that are
+probable as a whole, which tempering one token at a time does not.
+
+1. The limit on length grows a block at a time. A completion that has not ended grows to the new limit by sampling at
+   temperature 1/alpha (or another: the ratio below knows).
+2. Then `steps` moves. Each takes a place m uniformly among the L tokens of the completion x, keeps the m tokens before
+   it, and samples the rest anew at that temperature, up to the limit: a proposal x' of L' tokens.
+3. The proposal is accepted with probability min(1, r),
+
+       r = p(x')^alpha q(x | m) / L'  /  (p(x)^alpha q(x' | m) / L)
+
+   where q(. | m) is the probability with which the tokens from m on are sampled. 1/L and 1/L' are the chances of taking
+   the same place in either direction: completions end at different lengths, and without them short ones would come too
+   rarely.
+
+Every step keeps the distribution proportional to p^alpha over completions of at most the limit's length, so after the
+last block the chain goes on towards p^alpha itself. A completion that has ended does not grow, but it is still moved:
+it may end elsewhere. (The reference implementation leaves it as it is from there on, which `until_ended` does too: that
+is cheaper, and no longer p^alpha.)
+
+Random numbers belong to (seed, task, problem, block, step), so the answer does not depend on the batch. Every proposed
+token counts, accepted or not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from elicit import seeds
+from elicit.errors import ElicitError
+from elicit.sampling import Request, generate
+from elicit.search.core import Ask, Found
+
+if TYPE_CHECKING:
+    from elicit.model import BaseModel
+    from elicit.sampling import Completion, Decoding, Forward
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class State:
+    """A completion with what the acceptance ratio needs of it."""
+
+    tokens: tuple[int, ...] = ()
+    logp: tuple[float, ...] = ()
+    """log p of each token, untempered."""
+    logq: tuple[float, ...] = ()
+    """log of the probability with which each token is proposed."""
+    text: str = ""
+    ended: bool = False
+
+    def continued(self, kept: int, by: Completion) -> State:
+        """The first `kept` tokens and then a completion that was sampled after them."""
+        return State(
+            self.tokens[:kept] + by.tokens,
+            self.logp[:kept] + by.logprobs,
+            self.logq[:kept] + by.measured,
+            by.text,
+            by.finished,
+        )
+
+
+def log_ratio(now: State, proposed: State, kept: int, alpha: float) -> float:
+    """log of the acceptance ratio r for a move that keeps the first `kept` tokens."""
+    target = alpha * (math.fsum(proposed.logp[kept:]) - math.fsum(now.logp[kept:]))
+    proposal = math.fsum(now.logq[kept:]) - math.fsum(proposed.logq[kept:])
+    place = math.log(len(now.tokens)) - math.log(len(proposed.tokens))
+    return target + proposal + place
+
+
+@dataclass
+class _Chain:
+    ask: Ask
+    state: State = field(default_factory=State)
+    tokens: int = 0
+    firings: int = 0
+    moves: int = 0
+    accepted: int = 0
+    changed: int = 0
+
+    def request(self, kept: int, limit: int, *identity: object) -> Request:
+        """A request for the tokens after the first `kept`, up to `limit` in all."""
+        ask = self.ask
+        ids, key = ask.ids + self.state.tokens[:kept], ask.key("power", *identity)
+        return Request(ids, (key,), ask.forced + kept, continued=kept, limit=limit - kept)
+
+    def found(self) -> Found:
+        notes = {}
+        if self.moves:
+            notes = {"acceptance": self.accepted / self.moves, "changed": self.changed / self.moves}
+        state, ask = self.state, self.ask
+        return Found(ask.opening + state.text, self.tokens, state.ended, self.firings, notes, state.tokens)
+
+
+@dataclass(frozen=True)
+class PowerSampling:
+    """One sample of p^alpha per question, from one chain each; all chains run in one batch."""
+
+    alpha: float = 4.0
+    block: int | None = None
+    """Tokens by which the limit grows; None is a sixteenth of the longest completion, as in the reference."""
+    steps: int = 10
+    """Moves per block."""
+    temperature: float | None = None
+    """Of the proposals; None is 1/alpha, as in the paper. It changes how fast the chain mixes, not where it goes."""
+    until_ended: bool = False
+    """Leave a completion alone from the end of the block in which it has ended, as the reference does."""
+
+    kind: ClassVar[str] = "power_sampling"
+    verifier: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not self.alpha > 0:
+            raise ElicitError(f"power_sampling: alpha is {self.alpha}; expected above 0 (1 is plain sampling).")
+        if self.temperature is not None and not self.temperature > 0:
+            raise ElicitError(f"power_sampling: temperature is {self.temperature}; expected above 0.")
+        for name, value in (("block", self.block), ("steps", self.steps)):
+            if value is not None and value < 1:
+                raise ElicitError(f"power_sampling: {name} is {value}; expected at least 1.")
+
+    def find(
+        self, model: BaseModel, asks: Sequence[Ask], decoding: Decoding, task: Task, forward: Forward
+    ) -> list[Found]:
+        """Raises ElicitError for a decoding with filters: completions they rule out could never be proposed."""
+        if (decoding.top_k, decoding.top_p, decoding.min_p) != (None, None, None):
+            raise ElicitError("power_sampling: top_k, top_p and min_p keep the chain from p^alpha. Leave them out.")
+        proposing = decoding.replace(temperature=self.temperature or 1 / self.alpha)
+        chains = [_Chain(ask) for ask in asks]
+
+        def sample(requests: list[Request]) -> list[Completion]:
+            drawn = generate(model.engine, requests, proposing, forward, measure="drawn")
+            return [one for (one,) in drawn]
+
+        longest = decoding.max_new_tokens
+        size = self.block or math.ceil(longest / 16)
+        for block, limit in enumerate([*range(size, longest, size), longest]):
+            live = [chain for chain in chains if not (self.until_ended and chain.state.ended)]
+            growing = [chain for chain in live if not chain.state.ended]
+            requests = [chain.request(len(chain.state.tokens), limit, "grow", block) for chain in growing]
+            for chain, grown in zip(growing, sample(requests), strict=True):
+                chain.state = chain.state.continued(len(chain.state.tokens), grown)
+                chain.tokens += len(grown.tokens)
+                chain.firings += grown.firings
+            for step in range(self.steps):
+                self._move(live, limit, (block, step), sample)
+        return [chain.found() for chain in chains]
+
+    def _move(
+        self,
+        chains: list[_Chain],
+        limit: int,
+        identity: tuple[int, int],
+        sample: Callable[[list[Request]], list[Completion]],
+    ) -> None:
+        """One step of Metropolis-Hastings on every chain."""
+        uniforms = seeds.uniforms([chain.ask.key("power", "move", *identity) for chain in chains], 2)
+        places = [int(u * len(chain.state.tokens)) for chain, u in zip(chains, uniforms[:, 0], strict=True)]
+        requests = [c.request(kept, limit, "propose", *identity) for c, kept in zip(chains, places, strict=True)]
+        for chain, kept, u, drawn in zip(chains, places, uniforms[:, 1], sample(requests), strict=True):
+            proposed = chain.state.continued(kept, drawn)
+            chain.moves += 1
+            chain.tokens += len(drawn.tokens)
+            chain.firings += drawn.firings
+            if u < math.exp(min(0.0, log_ratio(chain.state, proposed, kept, self.alpha))):
+                chain.accepted += 1
+                chain.changed += proposed.tokens != chain.state.tokens
+                chain.state = proposed

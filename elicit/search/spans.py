@@ -1,0 +1,63 @@
+"""Which tokens hold which characters of a completion.
+
+Tokens are placed by decoding prefixes: token i holds what the text of the first i + 1 tokens has beyond the text of the
+first i. Where the pieces of single tokens add up to the text, that is the same and needs no prefixes. A character that
+several byte-level tokens make together belongs to each of them; special tokens hold no characters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+#: What decoding gives for bytes that are no character yet.
+_PARTIAL = "\ufffd"
+
+
+def places(tokenizer: Any, tokens: Sequence[int]) -> list[tuple[int, int]]:
+    """(start, end) of every token in the decoded text, in characters; an empty place for special tokens."""
+    ids = list(tokens)
+    text = _decode(tokenizer, ids)
+    pieces = [_piece(tokenizer, token) for token in ids]
+    if _PARTIAL not in text and "".join(pieces) == text:
+        ends = [0]
+        for piece in pieces:
+            ends.append(ends[-1] + len(piece))
+        return list(pairwise(ends))
+    special = set(tokenizer.all_special_ids)
+    found, start = [], 0
+    for i, token in enumerate(ids, start=1):
+        so_far = _decode(tokenizer, ids[:i])
+        end = max(start, _common(so_far, text))
+        unfinished = token not in special and len(so_far) > end
+        found.append((start, end + unfinished))
+        start = end
+    return found
+
+
+def overlapping(places: Sequence[tuple[int, int]], start: int, end: int) -> list[int]:
+    """Indices of the tokens that hold any of the characters from `start` to before `end`."""
+    return [i for i, (first, last) in enumerate(places) if first < end and last > start]
+
+
+def token_at(places: Sequence[tuple[int, int]], character: int) -> int:
+    """The first token that holds `character` or any after it; their number if none does."""
+    return next((i for i, (_, last) in enumerate(places) if last > character), len(places))
+
+
+def _common(left: str, right: str) -> int:
+    """Length of the longest common beginning."""
+    if right.startswith(left):
+        return len(left)
+    return next(i for i, (a, b) in enumerate(zip(left + "\0", right + "\1", strict=False)) if a != b)
+
+
+def _decode(tokenizer: Any, ids: list[int]) -> str:
+    return str(tokenizer.decode(ids, skip_special_tokens=True))
+
+
+@lru_cache(maxsize=1 << 16)
+def _piece(tokenizer: Any, token: int) -> str:
+    return _decode(tokenizer, [token])

@@ -1,0 +1,148 @@
+"""`Gated`: an edit that a gate on the residual switches on and off, token by token.
+
+The gate is an affine classifier of the residual at the edit's own layer, read before the edit. Class 0 means *none*;
+class c > 0 adds that category's direction, h + strength * unit * directions[c - 1]. Everything happens in one forward
+pass, so a policy with a gated edit can be sampled from, scored and compared by KL like any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+
+from elicit.errors import ElicitError
+from elicit.steering.positions import parse
+
+
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """An affine classifier of residuals: argmax of `weight @ h + bias`. Among equals the smaller class."""
+
+    weight: Float[torch.Tensor, "classes d_model"]
+    bias: Float[torch.Tensor, " classes"]
+
+    def __post_init__(self) -> None:
+        weight, bias = (
+            torch.as_tensor(part).detach().to("cpu", torch.float32).contiguous() for part in (self.weight, self.bias)
+        )
+        if weight.ndim != 2 or bias.shape != weight.shape[:1] or not len(bias):
+            raise ElicitError(
+                f"gate: expected weights [classes, d_model] and biases [classes]; these are {list(weight.shape)} and "
+                f"{list(bias.shape)}."
+            )
+        if not (torch.isfinite(weight).all() and torch.isfinite(bias).all()):
+            raise ElicitError("gate: a weight or bias is not finite.")
+        object.__setattr__(self, "weight", weight)
+        object.__setattr__(self, "bias", bias)
+
+    @property
+    def classes(self) -> int:
+        return len(self.bias)
+
+    def decide(self, h: Float[torch.Tensor, "*batch d_model"]) -> Int[torch.Tensor, "*batch"]:
+        """The class of every residual."""
+        scores = h.float() @ self.weight.to(h.device).T + self.bias.to(h.device)
+        return scores.argmax(dim=-1)
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.weight.numpy().tobytes() + self.bias.numpy().tobytes()).hexdigest()
+
+
+def unit_rows(rows: Float[torch.Tensor, "category d_model"]) -> Float[torch.Tensor, "category d_model"]:
+    """Every row at length 1; rows that are zero stay zero, and rows of length 1 keep their bits."""
+    rows = rows.detach().to("cpu", torch.float32)
+    norms = rows.norm(dim=1, keepdim=True)
+    scaled = rows / torch.where(norms > 0, norms, 1.0)
+    return torch.where((norms - 1).abs() < 1e-6, rows, scaled).contiguous()
+
+
+@dataclass(frozen=True, eq=False)
+class Gated:
+    """One direction per category, added where the gate says so. Equality is by `sha256`."""
+
+    gate: Gate
+    directions: Float[torch.Tensor, "category d_model"]
+    """One row for each class but the first, of length 1, or zero for a category that is not steered."""
+    layer: int
+    strength: float = 1.0
+    """In `unit`s."""
+    positions: str = "generated"
+    """Where the gate is asked at all."""
+    unit: float = 1.0
+    """What strength 1 means: the layer's median residual norm."""
+    label: str = "categories"
+
+    gated: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        parse(self.positions)
+        directions = torch.as_tensor(self.directions)
+        expected = [self.gate.classes - 1, self.gate.weight.shape[1]]
+        if list(directions.shape) != expected:
+            raise ElicitError(
+                f"gated steering {self.label!r}: a gate of {self.gate.classes} classes (the first means none) over "
+                f"{expected[1]} dimensions needs directions {expected}; these are {list(directions.shape)}."
+            )
+        if not (bool(torch.isfinite(directions).all()) and math.isfinite(self.strength * self.unit)):
+            raise ElicitError(f"gated steering {self.label!r}: a direction or its strength is not finite.")
+        object.__setattr__(self, "directions", unit_rows(directions))
+
+    @property
+    def absolute(self) -> float:
+        """Length of what is added where the gate fires."""
+        return self.strength * self.unit
+
+    @property
+    def d_model(self) -> int:
+        return self.directions.shape[1]
+
+    def delta(self, h: Float[torch.Tensor, "*batch d_model"]) -> Float[torch.Tensor, "*batch d_model"]:
+        """What the edit adds to `h`: zero where the gate says none."""
+        none = self.directions.new_zeros(1, self.d_model)
+        table = torch.cat([none, self.directions]).to(h.device) * self.absolute
+        return table[self.gate.decide(h)].to(h.dtype)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of everything that decides what the edit does. The label does not."""
+        digest = hashlib.sha256(self.directions.numpy().tobytes())
+        digest.update(json.dumps([self.layer, self.strength, "gated", self.positions, self.unit]).encode())
+        digest.update(self.gate.sha256.encode())
+        return digest.hexdigest()
+
+    def __str__(self) -> str:
+        return (
+            f"gated add of {len(self.directions)} {self.label} at layer {self.layer}, {self.positions}: "
+            f"{self.strength:g} residual norms (absolute {self.absolute:.4g}) where the gate fires"
+        )
+
+    __repr__ = __str__
+
+    def meaning(self) -> dict[str, Any]:
+        """Everything but tensors, as plain data."""
+        return {
+            "kind": "gated",
+            "layer": self.layer,
+            "strength": self.strength,
+            "positions": self.positions,
+            "unit": self.unit,
+            "absolute": self.absolute,
+            "label": self.label,
+        }
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return {"directions": self.directions, "gate_weight": self.gate.weight, "gate_bias": self.gate.bias}
+
+    @classmethod
+    def read(cls, meaning: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Gated:
+        """What `meaning` and `tensors` gave."""
+        fields = {name: value for name, value in meaning.items() if name not in ("kind", "absolute")}
+        return cls(Gate(tensors["gate_weight"], tensors["gate_bias"]), tensors["directions"], **fields)

@@ -1,0 +1,181 @@
+"""Reading JSONL: the object on a line and its fields, checked one by one.
+
+Nothing is repaired: what cannot be used raises `BadLine` with the reason, and the caller lists reasons by line number.
+Numbers are kept as they are written.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from elicit.errors import ElicitError, did_you_mean, one_line
+
+#: Bad lines that an error message shows.
+_SHOWN = 3
+
+
+class BadLine(ValueError):
+    """Why a line cannot be used."""
+
+
+class Number(str):
+    """A number as written, told apart from text."""
+
+
+def fields_of(raw: bytes) -> dict[str, Any]:
+    """The object on a line."""
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadLine(f"not UTF-8 (byte {error.start + 1})") from None
+    try:
+        value = json.loads(
+            text,
+            parse_int=Number,
+            parse_float=Number,
+            parse_constant=_no_constant,
+            object_pairs_hook=_no_repeats,
+        )
+    except BadLine:
+        raise
+    except json.JSONDecodeError as error:
+        raise BadLine(f"not JSON ({error.msg} at column {error.colno})") from None
+    except RecursionError:
+        raise BadLine("not JSON (nested too deeply)") from None
+    if not isinstance(value, dict):
+        raise BadLine(f"{_kind(value)}, not an object")
+    return value
+
+
+def _no_constant(name: str) -> None:
+    raise BadLine(f"{name} is not a number in JSON")
+
+
+def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise BadLine(f"field {quoted(next(name for name in names if names.count(name) > 1))} is there twice")
+    return fields
+
+
+def check_known(fields: dict[str, Any], known: tuple[str, ...], kind: str) -> None:
+    for name in fields:
+        if name not in known:
+            raise BadLine(f"unknown {kind} {quoted(name)}.{did_you_mean(name, known)} Known: {', '.join(known)}")
+
+
+def required(fields: dict[str, Any], name: str, place: str = "") -> str:
+    if name not in fields:
+        raise BadLine(f"'{place}{name}' is missing")
+    return text_of(fields[name], place + name)
+
+
+def optional(fields: dict[str, Any], name: str, expected: str = "text") -> str | None:
+    """None stands for a field that is not there."""
+    value = fields.get(name)
+    return None if value is None else text_of(value, name, expected)
+
+
+def text_of(value: Any, name: str, expected: str = "text") -> str:
+    if not isinstance(value, str) or isinstance(value, Number):
+        raise BadLine(wrong(name, value, expected))
+    if not value.strip():
+        raise BadLine(f"'{name}' is empty")
+    return _encodable(value, name)
+
+
+def label(fields: dict[str, Any], name: str) -> str | None:
+    """An id or a group: text or a whole number."""
+    value = fields.get(name)
+    if isinstance(value, Number) and re.fullmatch(r"-?[0-9]{1,30}", value):
+        return str(value)
+    return None if value is None else text_of(value, name, "text or a whole number")
+
+
+def _encodable(value: str, name: str) -> str:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise BadLine(f"'{name}' holds half a character (a lone surrogate)") from None
+    return value
+
+
+def wrong(name: str, value: Any, expected: str) -> str:
+    return f"'{name}' is {_kind(value)}; expected {expected}"
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Number):
+        return f"the number {one_line(value, 30)}"
+    if isinstance(value, dict):
+        return "an object"
+    return "a list" if isinstance(value, list) else "text"
+
+
+def quoted(name: str) -> str:
+    return one_line(ascii(name), 40)
+
+
+# --- files -------------------------------------------------------------------------------------------------------
+
+
+def existing(path: str | Path, kind: str, place: str) -> Path:
+    """The file a path names.
+
+    Args:
+        kind: what the file is ("task file").
+        place: what asked for it ("task 'jsonl'").
+
+    Raises:
+        ElicitError: unless it is one.
+    """
+    if not isinstance(path, str | Path) or not str(path) or "\0" in str(path):
+        raise ElicitError(f"{place}: path is {one_line(repr(path), 60)}; expected the name of a JSONL file.")
+    file = Path(path)
+    try:
+        if file.is_dir():
+            raise ElicitError(f"{kind} {str(file)!r} is a directory; give a JSONL file in it.")
+        if file.is_file():
+            return file
+        near = [other.name for other in file.parent.iterdir()] if file.parent.is_dir() else []
+    except OSError as error:
+        raise _unreadable(file, kind, error) from None
+    hint = did_you_mean(file.name, near)
+    raise ElicitError(f"{kind} {one_line(repr(str(file)), 200)} does not exist.{hint}")
+
+
+def content(file: Path, kind: str) -> bytes:
+    """The bytes of a file, or an ElicitError."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise _unreadable(file, kind, error) from None
+
+
+def numbered(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """(line number, line) of every line that is not blank."""
+    for line, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if raw.strip():
+            yield line, raw
+
+
+def bad_lines(file: Path, kind: str, bad: list[tuple[int, str]], example: str) -> ElicitError:
+    """The error that lists the first few bad lines of a file."""
+    shown = "; ".join(f"line {line}: {reason}" for line, reason in sorted(bad)[:_SHOWN])
+    more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+    count = "1 bad line" if len(bad) == 1 else f"{len(bad)} bad lines"
+    return ElicitError(f"{kind} {one_line(repr(str(file)), 200)}: {count}: {shown}{more}. A line is {example}")
+
+
+def _unreadable(file: Path, kind: str, error: OSError) -> ElicitError:
+    shown = one_line(repr(str(file)), 200)
+    return ElicitError(f"{kind} {shown} cannot be read: {error.strerror or 'unknown reason'}.")

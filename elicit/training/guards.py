@@ -1,0 +1,111 @@
+"""What ends a training early: with a clear error where it went wrong, in peace where there is nothing left to learn.
+
+Everything is read off the trainer's log and the weights, never off counters of its own, so that a resumed training
+ends where an uninterrupted one does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from elicit.training.failures import TrainingFailed
+
+#: Consecutive steps without a signal after which a training ends.
+PATIENCE = 10
+#: Share of cut completions that counts as "all".
+_ALL = 0.99
+#: Trained values may become this many times as long as they were, unless a limit is given.
+_GROWTH = 10.0
+
+
+class Guard(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+    """Watches one training."""
+
+    def __init__(
+        self,
+        trained: Iterable[torch.nn.Parameter],
+        *,
+        best: float,
+        norm_limit: float | None = None,
+        patience: int = PATIENCE,
+    ) -> None:
+        """
+        Args:
+            trained: the parameters that are trained.
+            best: the highest reward there is: a policy whose every rollout earns it has nothing left to learn.
+            norm_limit: largest L2 norm that all trained values together may have. None: 10 times what they start with.
+        """
+        self._trained = [p for p in trained if p.requires_grad]
+        self._best = best
+        self._patience = patience
+        self._tells_norm = norm_limit is not None
+        self.norm_limit = norm_limit if norm_limit is not None else _GROWTH * max(self.norm(), 1e-3)
+        self.stopped: str | None = None
+
+    def norm(self) -> float:
+        """L2 norm of all trained values."""
+        return _norm([p.detach() for p in self._trained])
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Before the weights take over what is wrong."""
+        gradients = [p.grad for p in self._trained if p.grad is not None]
+        size = _norm(gradients)
+        if not math.isfinite(size):
+            raise TrainingFailed(f"step {state.global_step + 1}: the gradient of the loss is {size}. {_lower(args)}")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        norm = self.norm()
+        if not math.isfinite(norm):
+            raise TrainingFailed(f"step {state.global_step}: the trained values are no finite numbers. {_lower(args)}")
+        if norm > self.norm_limit:
+            raise TrainingFailed(
+                f"step {state.global_step}: training diverged: the trained values have norm {norm:.3g}, the limit is "
+                f"{self.norm_limit:.3g}. {_lower(args)}"
+            )
+
+    def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        history = [entry for entry in state.log_history if "loss" in entry]
+        if not history:
+            return
+        if self._tells_norm:
+            history[-1]["norm"] = self.norm()  # into the trainer's own log, which checkpoints keep
+        if not math.isfinite(history[-1]["loss"]):
+            raise TrainingFailed(f"step {state.global_step}: the loss is {history[-1]['loss']}. {_lower(args)}")
+        recent = history[-self._patience :]
+        if len(recent) < self._patience:
+            return
+        if _every(recent, "frac_reward_zero_std", 1.0) and _every(recent, "reward", self._best):
+            self.stopped = f"every rollout of {self._patience} steps earned the full reward"
+            control.should_training_stop = True
+            # Resuming must find a checkpoint from before this decision, and come to it again.
+            control.should_save = False
+        elif _every(recent, "clipped", _ALL):
+            raise TrainingFailed(
+                f"step {state.global_step}: in {self._patience} steps every completion was cut at its limit of "
+                f"{args.max_completion_length} tokens. Raise max_completion_length, or give the task a stop string."
+            )
+        elif _every(recent, "frac_reward_zero_std", 1.0):
+            raise TrainingFailed(
+                f"step {state.global_step}: in {self._patience} steps all samples of each problem earned the same "
+                f"reward (mean {recent[-1]['reward']:.3g}), so there is nothing to learn from. Use more generations, "
+                "easier problems or a lower learning_rate."
+            )
+
+
+def _norm(tensors: Sequence[torch.Tensor]) -> float:
+    """L2 norm of all values together, 0 for none. In double precision, where diverged values do not overflow."""
+    sizes = [float(size) for size in torch._foreach_norm([t.double() for t in tensors])] if tensors else []
+    return math.hypot(*sizes)
+
+
+def _every(entries: Sequence[dict[str, Any]], name: str, least: float) -> bool:
+    return all(entry[name] >= least for entry in entries)
+
+
+def _lower(args: Any) -> str:
+    return f"Lower learning_rate (it is {args.learning_rate:g})."

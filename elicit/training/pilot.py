@@ -1,0 +1,83 @@
+"""The difficulty filter: which problems the untrained model solves sometimes, but not always.
+
+A group whose samples all earn the same reward has no gradient, and a problem that the model never solves cannot be
+learned from rewards (KL(pi* || pi_0) >= -log p_0): problems are kept if 0 < p < 1 in the pilot. What it could not
+solve is kept apart, by id, and never trained on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from elicit import seeds
+from elicit.sampling import Decoding, Engine, Request, generate
+from elicit.tasks import Problem, Task
+
+
+class Pilot(NamedTuple):
+    """What the untrained model does with each problem."""
+
+    kept: tuple[Problem, ...]
+    """Solved in some samples and not in others."""
+    unsolved: tuple[str, ...]
+    """Ids of problems that no sample solved."""
+    always: tuple[str, ...]
+    """Ids of problems that every sample solved."""
+    wrong: Mapping[str, str]
+    """The most frequent wrong answer of each problem that had one (the first seen among equals)."""
+    samples: int
+    """Samples per problem."""
+    right: int
+    """Right samples over all problems."""
+    prompt_tokens: int
+    generated_tokens: int
+
+    @property
+    def problems(self) -> int:
+        return len(self.kept) + len(self.unsolved) + len(self.always)
+
+    def record(self) -> dict[str, Any]:
+        """Plain data for a policy's record."""
+        return {
+            "problems": self.problems,
+            "samples": self.samples,
+            "kept": len(self.kept),
+            "unsolved": list(self.unsolved),
+            "always": list(self.always),
+            "right": self.right,
+        }
+
+
+def pilot(
+    engine: Engine,
+    task: Task,
+    problems: Sequence[Problem],
+    encode: Callable[[Problem], tuple[int, ...]],
+    *,
+    samples: int,
+    seed: int,
+    max_new_tokens: int,
+) -> Pilot:
+    """Sample every problem at temperature 1 and sort them by what the verifier says."""
+    decoding = Decoding(temperature=1.0, max_new_tokens=max_new_tokens, stop=task.stop)
+    keys = [tuple(seeds.key(seed, "pilot", problem.id, i) for i in range(samples)) for problem in problems]
+    prompts = [encode(problem) for problem in problems]
+    drawn = generate(engine, [Request(ids, key) for ids, key in zip(prompts, keys, strict=True)], decoding)
+    kept, unsolved, always, wrong, right = [], [], [], {}, 0
+    for problem, completions in zip(problems, drawn, strict=True):
+        verdicts = [task.verify(problem, completion.text) for completion in completions]
+        solved = sum(verdict.correct for verdict in verdicts)
+        right += solved
+        if solved == 0:
+            unsolved.append(problem.id)
+        elif solved == samples:
+            always.append(problem.id)
+        else:
+            kept.append(problem)
+        mistakes = Counter(v.answer for v in verdicts if v.answer is not None and not v.correct)
+        if mistakes:
+            wrong[problem.id] = mistakes.most_common(1)[0][0]
+    generated = sum(len(completion.tokens) for completions in drawn for completion in completions)
+    return Pilot(tuple(kept), tuple(unsolved), tuple(always), wrong, samples, right, sum(map(len, prompts)), generated)

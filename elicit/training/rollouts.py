@@ -1,0 +1,160 @@
+"""Rollouts for TRL's `rollout_func`, from the lab's own sampler.
+
+1. A step's problems and the random numbers of its samples come from identity: (seed, "grpo", step, problem, sample).
+   They are the same at any batch size, after a resume, and for every reward: an arm and its controls are paired.
+2. Sampling is at temperature 1 from exactly the distribution that is trained (no token is banned), so that
+   log-probabilities of rollouts equal the trainer's own recomputation; tests say so with full weights, with LoRA and
+   under steering.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from elicit import seeds
+from elicit.model import BaseModel
+from elicit.sampling import Completion, Decoding, Engine, Request, generate
+from elicit.steering import Clock
+from elicit.tasks import Problem
+from elicit.training.failures import TrainingFailed
+from elicit.training.rewards import Reward, Rollout
+
+#: Prompt token ids of a problem.
+Encode = Callable[[Problem], tuple[int, ...]]
+
+
+def training_engine(base: BaseModel, hf: Any) -> Engine:
+    """The sampler's view of a copy in training: a clock of its own, and no banned tokens."""
+    return dataclasses.replace(base.engine, hf=hf, clock=Clock(), banned_ids=())
+
+
+def schedule(problems: Sequence[Problem], *, steps: int, per_step: int, seed: int) -> list[Problem]:
+    """The problems of all steps in order: `per_step` different ones for each, drawn by (seed, step)."""
+    count = min(per_step, len(problems))
+    drawn: list[Problem] = []
+    for step in range(steps):
+        random = seeds.generator("grpo problems", seed, step)
+        drawn += [problems[int(i)] for i in random.choice(len(problems), size=count, replace=False)]
+    return drawn
+
+
+def roll_out(
+    engine: Engine,
+    problems: Sequence[Problem],
+    encode: Encode,
+    *,
+    generations: int,
+    step: int,
+    seed: int,
+    decoding: Decoding,
+) -> list[list[Completion]]:
+    """`generations` completions of each problem, for one training step."""
+    requests = [
+        Request(encode(problem), tuple(seeds.key(seed, "grpo", step, problem.id, i) for i in range(generations)))
+        for problem in problems
+    ]
+    with _sampling(engine.hf):
+        try:
+            return generate(engine, requests, decoding)
+        except (RuntimeError, IndexError) as error:
+            _check_finite(engine, requests[0].ids, step + 1)
+            raise error
+
+
+@contextmanager
+def _sampling(hf: Any) -> Iterator[None]:
+    """Evaluation mode for the time of sampling: what samples must be what is trained, without dropout."""
+    training = hf.training
+    hf.eval()
+    try:
+        yield
+    finally:
+        hf.train(training)
+
+
+def _check_finite(engine: Engine, ids: tuple[int, ...], step: int) -> None:
+    """Sampling from logits that are no numbers ends in an index error: say what it means.
+
+    Raises:
+        TrainingFailed: if the model gives no finite logits any more.
+    """
+    engine.clock.explicit = None
+    with torch.inference_mode():
+        logits = engine.hf.base_model(input_ids=torch.tensor([ids], device=engine.hf.device)).last_hidden_state
+    if not bool(torch.isfinite(logits).all()):
+        raise TrainingFailed(
+            f"step {step}: the model's activations are no finite numbers any more. Lower learning_rate."
+        )
+
+
+def rollout_function(
+    engine: Engine,
+    problems: Sequence[Problem],
+    encode: Encode,
+    *,
+    generations: int,
+    seed: int,
+    decoding: Decoding,
+) -> Callable[[list[str], Any], dict[str, Any]]:
+    """What `GRPOTrainer(rollout_func=...)` calls: it gets every prompt as often as it has generations.
+
+    The trainer's "prompts" are problem ids here: `rollout_func` sees no other column, and prompts need not be unique.
+    """
+    known = {problem.id: problem for problem in problems}
+
+    def rollout(prompts: list[str], trainer: Any) -> dict[str, Any]:
+        asked = [known[one] for one in prompts[::generations]]
+        assert prompts == [problem.id for problem in asked for _ in range(generations)]
+        step = trainer.state.global_step
+        options: dict[str, Any] = {"generations": generations, "step": step, "seed": seed, "decoding": decoding}
+        drawn = roll_out(engine, asked, encode, **options)
+        flat = [(problem, i, done) for problem, group in zip(asked, drawn, strict=True) for i, done in enumerate(group)]
+        return {
+            "prompt_ids": [list(encode(problem)) for problem, _, _ in flat],
+            "completion_ids": [list(done.tokens) for _, _, done in flat],
+            "logprobs": [list(done.logprobs) for _, _, done in flat],
+            "rollout": [Rollout(problem, step, i, done.text, done.finished) for problem, i, done in flat],
+        }
+
+    return rollout
+
+
+def reward_function(reward: Reward, correct: Reward) -> Callable[..., list[float]]:
+    """What `GRPOTrainer(reward_funcs=...)` calls.
+
+    Beside the reward it logs how many rollouts the verifier calls right (`correct`, which trains nothing unless it is
+    the reward) and how many were cut at the length limit: TRL counts as cut whatever a stop string ended.
+    """
+
+    def rewards(rollout: list[Rollout], log_metric: Callable[[str, float], None], **_: Any) -> list[float]:
+        log_metric("correct", sum(map(correct, rollout)) / len(rollout))
+        log_metric("clipped", sum(not one.finished for one in rollout) / len(rollout))
+        return [reward(one) for one in rollout]
+
+    return rewards
+
+
+@contextmanager
+def prompt_lengths_announced(model: Any, clock: Clock) -> Iterator[None]:
+    """Tell the clock how long each row's prompt is whenever the trainer calls `model`.
+
+    Steering chooses positions by offset from the prompt's end. TRL pads, shuffles and splits rows, but labels only the
+    completion: the real tokens without a label are the prompt.
+    """
+
+    def announce(_: Any, __: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        labels, mask = kwargs.get("labels"), kwargs.get("attention_mask")
+        if labels is not None and mask is not None:
+            clock.prompt_lengths = (mask.bool() & (labels == -100)).sum(1)
+
+    handle = model.register_forward_pre_hook(announce, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+        clock.prompt_lengths = None

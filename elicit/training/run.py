@@ -1,0 +1,254 @@
+"""One training by reinforcement: TRL's `GRPOTrainer` with the lab's rollouts, guards and checkpoints.
+
+Dr. GRPO (2503.20783): advantages are rewards less their group's mean, not divided by its deviation, and the loss is a
+sum over tokens divided by a constant; no KL penalty; one update per batch of rollouts, so the policy ratio is 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from elicit import runs, seeds
+from elicit.errors import ElicitError
+from elicit.loading import architectures
+from elicit.sampling import Decoding, Engine
+from elicit.steering import Edit, steer
+from elicit.tasks import Problem, Task
+from elicit.training.checkpoints import Sealer, latest
+from elicit.training.guards import PATIENCE, Guard
+from elicit.training.quiet import quiet
+from elicit.training.rewards import Reward, verifier
+from elicit.training.rollouts import Encode, prompt_lengths_announced, reward_function, rollout_function, schedule
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers of a training."""
+
+    steps: int
+    problems: int
+    """Problems per step (or all there are, if fewer)."""
+    generations: int
+    """Rollouts per problem and step."""
+    learning_rate: float
+    max_new_tokens: int
+    decay: bool = True
+    """Whether the rate falls linearly to 0 over the steps, or stays."""
+    rows: int | None = None
+    """Rollouts per backward pass; None takes all of a step at once."""
+    checkpoint_every: int = 10
+    """Steps between checkpoints."""
+    patience: int = PATIENCE
+
+
+class Training(NamedTuple):
+    """What a training did; the trained values are in the model it was given."""
+
+    curve: list[dict[str, Any]]
+    """One entry per step: step, loss, reward, reward_std, correct, entropy, length, clipped, zero_variance,
+    learning_rate, grad_norm; norm (of all trained values) where it has a limit."""
+    tokens: int
+    """Tokens that went through the trained forward pass: prompts and completions."""
+    generated_tokens: int
+    prompt_tokens: int
+    """Prompt tokens that were prefilled for sampling (each prompt once for all its samples)."""
+    stopped: str | None
+    """Why it ended before its last step, if it did."""
+
+
+def train(
+    model: Any,
+    engine: Engine,
+    task: Task,
+    problems: Sequence[Problem],
+    reward: Reward,
+    settings: Settings,
+    *,
+    encode: Encode,
+    seed: int,
+    method: str,
+    best_reward: float = 1.0,
+    edits: Sequence[Edit] = (),
+    norm_limit: float | None = None,
+    scratch: Path | None = None,
+    identity: Sequence[object] = (),
+) -> Training:
+    """Train in place whatever has `requires_grad` in `model`, a copy made for it.
+
+    Args:
+        model: the transformers model, or a PeftModel around it. Parameters that are no weights of its own (a steering
+            vector) must be registered on it, so that checkpoints hold them.
+        engine: samples from it (`rollouts.training_engine`).
+        reward: 0 to `best_reward` for every rollout.
+        encode: the prompt's token ids of a problem.
+        edits: steering that is on while sampling and while training; gradients flow through it.
+        norm_limit: largest L2 norm of all trained values (see `guards.Guard`).
+        scratch: where checkpoints go; the same call goes on from the last whole one. None keeps none.
+        identity: what else, beside settings, problems and seed, decides the result (weights, the reward's name, ...).
+
+    Raises:
+        TrainingFailed: a loss or weights that are no numbers, divergence, cut completions, rewards without variance.
+        ElicitError: absolute positions and prompts of different lengths.
+    """
+    _check_positions(engine.hf, problems, encode, method)
+    decoding = Decoding(temperature=1.0, max_new_tokens=settings.max_new_tokens, stop=task.stop)
+    options: dict[str, Any] = {"generations": settings.generations, "seed": seed, "decoding": decoding}
+    plan = schedule(problems, steps=settings.steps, per_step=settings.problems, seed=seed)
+    guard = Guard(model.parameters(), best=best_reward, norm_limit=norm_limit, patience=settings.patience)
+    name = _identity(settings, plan, seed, identity)
+    with ExitStack() as stack:
+        stack.enter_context(quiet())
+        # Checkpoints want a folder; without a scratch nothing is saved into it.
+        folder = scratch if scratch is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        trainer = _trainer(
+            model,
+            engine,
+            plan,
+            rollout_function(engine, problems, encode, **options),
+            reward_function(reward, verifier(task)),
+            _arguments(
+                settings, folder, len(plan) // settings.steps, seed, keep=scratch is not None, on_cpu=_on_cpu(model)
+            ),
+        )
+        trainer.add_callback(guard)
+        trainer.add_callback(Sealer(name))
+        stack.callback(engine.hf.__dict__.pop, "forward", None)  # the trainer's fused head must not stay
+        _no_dropout(engine.hf)
+        stack.enter_context(prompt_lengths_announced(model, engine.clock))
+        checkpoint = latest(folder, name)
+        over = checkpoint is not None and checkpoint.name == f"checkpoint-{settings.steps}"
+        if edits and not over:  # steering insists on being used, and nothing is left to do
+            layers = list(architectures.decoder_layers(engine.hf))
+            stack.enter_context(steer(engine.hf.base_model, layers, engine.clock, edits))
+        with runs.writing_to(folder):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return _told(trainer, plan, encode, settings, guard)
+
+
+def _told(trainer: Any, plan: Sequence[Problem], encode: Encode, settings: Settings, guard: Guard) -> Training:
+    curve = [_entry(entry) for entry in trainer.state.log_history if "loss" in entry]
+    per_step = len(plan) // settings.steps
+    rollouts = per_step * settings.generations
+    return Training(
+        curve,
+        int(trainer.state.num_input_tokens_seen),
+        round(sum(entry["length"] for entry in curve) * rollouts),
+        sum(len(encode(problem)) for problem in plan[: per_step * len(curve)]),
+        guard.stopped,
+    )
+
+
+#: Names in the trainer's log of what a curve keeps.
+_CURVE = {
+    "step": "step",
+    "loss": "loss",
+    "reward": "reward",
+    "reward_std": "reward_std",
+    "correct": "correct",
+    "entropy": "entropy",
+    "length": "completions/mean_length",
+    "clipped": "clipped",
+    "zero_variance": "frac_reward_zero_std",
+    "learning_rate": "learning_rate",
+    "grad_norm": "grad_norm",
+    "norm": "norm",
+}
+
+
+def _entry(logged: dict[str, Any]) -> dict[str, Any]:
+    return {name: logged[key] for name, key in _CURVE.items() if name != "norm" or key in logged}
+
+
+def _arguments(settings: Settings, folder: Path, per_step: int, seed: int, *, keep: bool, on_cpu: bool) -> Any:
+    from trl import GRPOConfig
+
+    rows = per_step * settings.generations
+    at_once = rows if settings.rows is None else min(settings.rows, rows)
+    if rows % at_once:
+        raise ElicitError(
+            f"{rows} rollouts per step cannot be cut into passes of {at_once}. Choose a divisor of {rows}."
+        )
+    return GRPOConfig(
+        output_dir=str(folder),
+        loss_type="dr_grpo",
+        scale_rewards="none",
+        beta=0.0,
+        temperature=1.0,
+        num_generations=settings.generations,
+        per_device_train_batch_size=at_once,
+        gradient_accumulation_steps=rows // at_once,
+        max_completion_length=settings.max_new_tokens,
+        max_steps=settings.steps,
+        shuffle_dataset=False,  # the order is the schedule's
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="linear" if settings.decay else "constant",
+        weight_decay=0.0,
+        seed=seeds.small_seed("grpo", seed),
+        disable_dropout=True,
+        use_cpu=on_cpu,
+        bf16=False,
+        activation_checkpointing=False,
+        report_to="none",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        save_strategy="steps" if keep else "no",
+        save_steps=settings.checkpoint_every,
+        # The one before the last goes only once the next is there: a torn last one is no loss.
+        save_total_limit=2,
+    )
+
+
+def _trainer(model: Any, engine: Engine, plan: Sequence[Problem], rollout: Any, rewards: Any, arguments: Any) -> Any:
+    from datasets import Dataset
+    from transformers import PrinterCallback
+    from trl import GRPOTrainer
+
+    trainer = GRPOTrainer(
+        model=model,
+        reward_funcs=rewards,
+        args=arguments,
+        train_dataset=Dataset.from_dict({"prompt": [problem.id for problem in plan]}),
+        processing_class=engine.tokenizer,
+        rollout_func=rollout,
+    )
+    trainer.remove_callback(PrinterCallback)  # it prints to stdout, which is for results
+    return trainer
+
+
+def _check_positions(hf: Any, problems: Sequence[Problem], encode: Encode, method: str) -> None:
+    """TRL pads prompts on the left and passes no positions: absolute ones would be shifted (0.3 nat per token)."""
+    if not architectures.absolute_positions(hf):
+        return
+    lengths = sorted({len(encode(problem)) for problem in problems})
+    if len(lengths) > 1:
+        raise ElicitError(
+            f"{method}: {hf.config.model_type} has absolute positions, which the trainer's padding would shift, and "
+            f"the prompts have {lengths[0]} to {lengths[-1]} tokens. Use a model with rotary positions, or problems "
+            "whose prompts are equally long."
+        )
+
+
+def _on_cpu(model: Any) -> bool:
+    return bool(next(model.parameters()).device.type != "cuda")
+
+
+def _no_dropout(hf: Any) -> None:
+    """Attention keeps its dropout as a plain number, which TRL's `disable_dropout` does not reach."""
+    for module in hf.modules():
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
+
+
+def _identity(settings: Settings, plan: Sequence[Problem], seed: int, rest: Sequence[object]) -> str:
+    said = {**asdict(settings), "checkpoint_every": None}  # how often it is saved changes nothing
+    parts = json.dumps([said, [problem.id for problem in plan], seed, [str(one) for one in rest]], sort_keys=True)
+    return hashlib.sha256(parts.encode()).hexdigest()
