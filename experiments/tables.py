@@ -2,6 +2,7 @@
 
 python experiments/tables.py experiments/results/quickstart
 python experiments/tables.py experiments/results/organisms --ceilings
+python experiments/tables.py experiments/results/unlock --mechanisms
 """
 
 from __future__ import annotations
@@ -67,13 +68,46 @@ def ceilings(summary: dict[str, Any], samples: dict[str, Any]) -> Iterator[str]:
             yield f"| `{model}` | " + " | ".join(found) + " |"
 
 
+def mechanisms(summary: dict[str, Any]) -> Iterator[str]:
+    """One row per arm: its share of the gap on the first model, its accuracy on all, its price and its rival."""
+    panels = {model: next(iter(entry["tasks"].values())) for model, entry in summary["models"].items()}
+    first, *others = panels
+    heads = ["arm", f"`{first}`: gap recovered", "tokens", "points to the base's vote at as many tokens"]
+    heads += [f"`{model}`: accuracy" for model in others]
+    yield "| " + " | ".join(heads) + " |"
+    yield "|---" * len(heads) + "|"
+    for arm, figures in panels[first]["arms"].items():
+        rival = figures["rival"] and figures["rival"]["difference"]
+        found = [
+            interval(figures["gap_recovered"], figures["gap_ci"], 1, ".2f"),
+            f"{figures['tokens_per_problem']['value']:.0f}",
+            interval(rival["difference"], rival["ci"], 100, "+.0f") if rival else "–",
+        ]
+        found += [
+            percent(own(p["arms"][arm])) if arm in p["arms"] else "" for model, p in panels.items() if model != first
+        ]
+        yield f"| {arm} | " + " | ".join(found) + " |"
+
+
+def interval(value: float | None, ci: list[float] | None, scale: float, form: str) -> str:
+    """`0.99 [0.97, 1.00]`, or a dash for what is not known."""
+    if value is None or ci is None:
+        return "–"
+    return f"{scale * value:{form}} [{scale * ci[0]:{form}}, {scale * ci[1]:{form}}]"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--ceilings", action="store_true")
+    parser.add_argument("--mechanisms", action="store_true")
     options = parser.parse_args()
     summary = read(options.folder)
-    lines = ceilings(summary, read(options.folder.parent / "base_samples")) if options.ceilings else comparison(summary)
+    lines = comparison(summary)
+    if options.ceilings:
+        lines = ceilings(summary, read(options.folder.parent / "base_samples"))
+    if options.mechanisms:
+        lines = mechanisms(summary)
     print("\n".join(lines))
 
 

@@ -27,12 +27,14 @@ class CotDecoding:
 
     k: int = 10
     """First tokens to branch on."""
-    choose: Literal["max", "aggregate"] = "max"
-    """max: the path with the highest score. aggregate: the answer with the highest sum of scores over its paths."""
+    choose: Literal["max", "aggregate", "any"] = "max"
+    """max: the path with the highest score. aggregate: the answer with the highest sum of scores over its paths. any: a
+    path with an answer, at random: the control of choosing."""
     min_p: float = 0.0
     """First tokens with less than this fraction of the most probable one's probability open no path; the paper's 0
     takes all k. With a few likely first tokens and many that never occur, the latter's paths are noise."""
 
+    #: Of the default; choosing at random has seeds.
     traits: ClassVar[Traits] = Traits()
 
     def __post_init__(self) -> None:
@@ -40,6 +42,8 @@ class CotDecoding:
             raise ElicitError(f"cot_decoding: k is {self.k}; expected at least 1 first token.")
         if not 0 <= self.min_p <= 1:
             raise ElicitError(f"cot_decoding: min_p is {self.min_p}; expected 0 to 1.")
+        if self.choose == "any":
+            object.__setattr__(self, "traits", Traits(seeded=True))
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -114,7 +114,8 @@ def _form(panel: Panel, gaining: set[str]) -> Iterator[str]:
         and not any(arm.name.startswith(f"{one.name}/") for one in panel.role("ceiling"))
         and (rate := arm.estimate("trace_rate").value) is not None
         and rate - base >= _FORM
-        and arm.versus("vs_base").figure.value is not None
+        and (gained := arm.versus("vs_base").figure).value is not None
+        and not (gained.low or 0.0) > 0  # a gain that only Holm's correction hides is no lack of ability
     ]
     if formal:
         verb = "writes" if len(formal) == 1 else "write"

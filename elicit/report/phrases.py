@@ -36,8 +36,10 @@ def described(arm: Arm) -> str:
         labels = number(train.get("labels")) if isinstance(train, dict) else None
         return f"SFT on {labels:.0f} demonstrations" if labels else "SFT"
     found = edit(arm)
-    what = "SAE feature" if arm.data.get("features") else "vector"
-    return f"{arm.name} (one {what} {found[1]}, layer {found[0]})" if found else arm.name
+    what = "one SAE feature" if arm.data.get("features") else "one vector"
+    if arm.data.get("method") == "hybrid_steering":
+        what = "a gated vector per category"
+    return f"{arm.name} ({what} {found[1]}, layer {found[0]})" if found else arm.name
 
 
 def edit(arm: Arm) -> tuple[str, str] | None:

@@ -32,7 +32,7 @@ from elicit.report.evidence import necessity, support
 from elicit.report.families import FAMILIES, Family
 from elicit.report.figures import Arm, Panel, estimate, panels
 from elicit.report.phrases import described, listed, points, sentence, share
-from elicit.report.written import ceiling_name
+from elicit.report.written import ceiling_name, p_value
 
 
 class Said(NamedTuple):
@@ -210,7 +210,11 @@ def _of(panel: Panel, arm: Arm, leader: Arm | None) -> Iterator[str]:
 
 
 def _null(arm: Arm) -> str:
-    change = arm.versus("vs_base").figure
+    found = arm.versus("vs_base")
+    change = found.figure
+    if change.low is not None and change.low > 0:  # clear of 0 by itself, but not among so many arms
+        corrected = f"{points(change)}, Holm p = {p_value(found.p_holm)}"
+        return f"{described(arm)} is not shown to gain among so many arms ({corrected})."
     verb = "loses accuracy" if change.high is not None and change.high < 0 else "shows no gain"
     return f"{described(arm)} {verb} ({points(change)})."
 

@@ -4,7 +4,8 @@
 2. A path's score is the mean, over the tokens of its *answer* and no others, of p(most probable token) - p(second): the
    model's own distribution at that step, at temperature 1. An answer's tokens are those that hold a character of it.
 3. `max` takes the path with the highest score; `aggregate` adds up the scores of paths with the same canonical answer,
-   takes the answer with the highest sum and shows its best path.
+   takes the answer with the highest sum and shows its best path. `any` takes a path with an answer at random: what
+   branching brings without choosing.
 
 Paths without an answer have no score and cannot win; where no path has one, the greedy path is the answer.
 """
@@ -17,12 +18,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
+from elicit import seeds
 from elicit.errors import ElicitError
 from elicit.sampling import generate
 from elicit.search.core import Ask, Found, found
 from elicit.search.spans import overlapping, places
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from elicit.model import BaseModel
     from elicit.sampling import Completion, Decoding, Forward
     from elicit.tasks import Task
@@ -44,7 +48,7 @@ class CotDecoding:
     """`k` paths from the `k` most probable first tokens, chosen among by the margin of their answers."""
 
     k: int = 10
-    choose: Literal["max", "aggregate"] = "max"
+    choose: Literal["max", "aggregate", "any"] = "max"
     min_p: float = 0.0
     """First tokens with less than this fraction of the most probable one's probability open no path. The paper has no
     such limit: 0."""
@@ -57,15 +61,15 @@ class CotDecoding:
             raise ElicitError(f"cot_decoding: k is {self.k}; expected at least 1 first token.")
         if not 0 <= self.min_p <= 1:
             raise ElicitError(f"cot_decoding: min_p is {self.min_p}; expected 0 to 1.")
-        if self.choose not in ("max", "aggregate"):
-            raise ElicitError(f"cot_decoding: choose is {self.choose!r}; expected 'max' or 'aggregate'.")
+        if self.choose not in ("max", "aggregate", "any"):
+            raise ElicitError(f"cot_decoding: choose is {self.choose!r}; expected 'max', 'aggregate' or 'any'.")
 
     def find(
         self, model: BaseModel, asks: Sequence[Ask], decoding: Decoding, task: Task, forward: Forward
     ) -> list[Found]:
         answers = []
         for ask, mine in zip(asks, self.paths(model, asks, decoding, task, forward), strict=True):
-            winner = self.winner(mine)
+            winner = self.winner(mine, seeds.generator(*ask.identity, "path"))
             answered = sum(path.score is not None for path in mine)
             notes = {
                 "winning_rank": float(winner),
@@ -97,11 +101,13 @@ class CotDecoding:
             opened.append(paths)
         return opened
 
-    def winner(self, paths: Sequence[Path]) -> int:
-        """Rank of the path to answer with; of equals the more probable first token."""
+    def winner(self, paths: Sequence[Path], random: np.random.Generator) -> int:
+        """Rank of the path to answer with; of equals the more probable first token. `random` is read by `any` alone."""
         scored = {rank: path.score for rank, path in enumerate(paths) if path.score is not None}
         if not scored:
             return 0
+        if self.choose == "any":
+            return int(random.choice(list(scored)))
         if self.choose == "aggregate":
             sums: defaultdict[str | None, float] = defaultdict(float)
             for rank, score in scored.items():

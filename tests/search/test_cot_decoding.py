@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from elicit.errors import ElicitError
@@ -46,6 +47,9 @@ def test_paths_and_scores_are_those_of_a_plain_loop(arch, choose):
         assert answer.text[-2:] == max(best if choose == "max" else sums, key=(best if choose == "max" else sums).get)
         assert answer.tokens == sum(len(tokens) for tokens, _ in theirs)
     assert len(lengths) > 1, "every path ran to the limit: none ended by itself"
+
+
+DICE = np.random.default_rng(0)
 
 
 def test_the_score_is_that_of_the_answers_tokens_and_no_others():
@@ -103,11 +107,14 @@ def path(answer: str | None, score: float | None) -> Path:
 
 def test_max_takes_the_surest_path_and_aggregate_the_surest_answer():
     paths = [path("a", 0.5), path("b", 0.4), path(None, None), path("c", 0.6), path("b", 0.45)]
-    assert CotDecoding(5, "max").winner(paths) == 3
-    assert CotDecoding(5, "aggregate").winner(paths) == 4, "0.85 for b beats 0.6 for c; its best path is the last"
-    assert CotDecoding(5, "max").winner([path("a", 0.5), path("b", 0.5)]) == 0
-    assert CotDecoding(5, "aggregate").winner([path(None, None), path(None, None)]) == 0
-    assert CotDecoding(5, "max").winner([path(None, None), path("b", 0.0)]) == 1
+    assert CotDecoding(5, "max").winner(paths, DICE) == 3
+    assert CotDecoding(5, "aggregate").winner(paths, DICE) == 4, "0.85 for b beats 0.6 for c; its best path is the last"
+    assert CotDecoding(5, "max").winner([path("a", 0.5), path("b", 0.5)], DICE) == 0
+    assert CotDecoding(5, "aggregate").winner([path(None, None), path(None, None)], DICE) == 0
+    assert CotDecoding(5, "max").winner([path(None, None), path("b", 0.0)], DICE) == 1
+    drawn = [CotDecoding(5, "any").winner([path("a", 0.1), path(None, None), path("b", 0.9)], DICE) for _ in range(400)]
+    assert set(drawn) == {0, 2}
+    assert 150 < drawn.count(0) < 250, "whatever the scores, each path with an answer as often as the other"
 
 
 def test_a_floor_leaves_out_first_tokens_that_never_occur():
