@@ -53,7 +53,7 @@ class Recipe:
     feature: str | None = None
     """The SAE feature to start from (`feature` only), as SAE/NUMBER, such as cued/L1/379. None: of the SAE shipped for
     the model's last layer but one, the feature whose mean activation differs most between the two conditions."""
-    contrast: Contrast = "cue"
+    contrast: Contrast = "auto"
     """The two conditions (`mean`, and `feature` without a name)."""
     positive: str | None = None
     """Template of the positive condition (`contrast: templates` only), with {prompt}."""

@@ -86,8 +86,9 @@ def descriptions(
         edits: dict[str, list[str]] = {}
         for panel in found:
             listed = next((arm.data.get("steering") for arm in panel.arms if arm.name == name), None)
-            if isinstance(listed, list) and listed:
-                edits.setdefault("; ".join(map(str, listed)), []).append(panel.model)
+            known = [str(edit) for edit in listed if edit is not None] if isinstance(listed, list) else []
+            if known:
+                edits.setdefault("; ".join(known), []).append(panel.model)
         facts: dict[str, list[str]] = {}
         for panel in found:
             said = _facts(records.get(panel.model, {}).get(name, {}))

@@ -30,14 +30,8 @@ def fragment(summary: Mapping[str, Any]) -> str:
 
 
 def standalone_svg(summary: Mapping[str, Any]) -> str:
-    """The plot as a file of its own: with a background, light or dark as the reader's system is set."""
-    head = (
-        "<style>svg{color:#1c2024;background:#fff}"
-        "@media(prefers-color-scheme:dark){svg{color:#e3e6ea;background:#14171b}}</style>"
-    )
-    drawn = picture(summary, margin=18)
-    end = drawn.index(">") + 1
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + drawn[:end] + head + drawn[end:] + "\n"
+    """The plot as a file of its own."""
+    return svg.standalone(picture(summary, margin=18))
 
 
 def reference_of(summary: Mapping[str, Any]) -> Key:

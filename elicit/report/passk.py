@@ -34,8 +34,8 @@ def figure(panel: Panel) -> str:
     size = f" {n:.0f} samples each on {m:.0f} problems." if n is not None and m is not None else ""
     left = f" {len(sampled) - len(shown)} more arms are in the table below." if len(sampled) > len(shown) else ""
     caption = (
-        "Share of problems (%) with at least one right answer among k samples at temperature 1: unbiased, all seeds "
-        f"of an arm pooled per problem, 95 % intervals.{size} Ringed: where the base overtakes. Dotted: a uniform "
+        "Share of problems (%) with at least one right answer among k samples at temperature 1: unbiased, averaged "
+        f"over an arm's seeds, 95 % intervals.{size} Ringed: where the base overtakes. Dotted: a uniform "
         f"guesser, who also gets better with k.{left}"
     )
     return f"<figure>{drawn}<figcaption>{escape(caption)}</figcaption></figure>{_crossings(shown)}{table(sampled)}"

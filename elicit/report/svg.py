@@ -182,3 +182,13 @@ def ticks(low: float, high: float, about: int = 6) -> list[float]:
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw)
     first = math.ceil(low / step - 1e-9)
     return [round(step * i, 10) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def standalone(drawn: str) -> str:
+    """A picture as a file of its own: with a background, light or dark as the reader's system is set."""
+    head = (
+        "<style>svg{color:#1c2024;background:#fff}"
+        "@media(prefers-color-scheme:dark){svg{color:#e3e6ea;background:#14171b}}</style>"
+    )
+    end = drawn.index(">") + 1
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + drawn[:end] + head + drawn[end:] + "\n"

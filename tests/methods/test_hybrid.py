@@ -224,8 +224,8 @@ def test_it_brings_the_tuned_arms_accuracy_with_few_tokens_steered(gate):
     assert record["recovered_of_tuned"]["gap_recovered"] > 0.6
     assert record["recovered_of_tuned"]["n"] == 16
     assert record["tuning"]["n"] == 16
-    assert record["train"]["labels"] == sft().record["train"]["labels"]
-    assert record["train"]["tokens"] > sft().record["train"]["tokens"]
+    assert record["train"]["labels"] == 0  # its own alone: the summary counts the arms it was made from
+    assert record["train"]["tokens"] > record["train"]["generated_tokens"] > 0
     assert sum(entry["steps"] for entry in record["categories"]) > 32
     assert policy.weights is None
     assert policy.has_distribution == (gate == "learned")

@@ -119,7 +119,7 @@ def test_another_arm_may_be_the_amateur_or_the_expert():
         assert configure("contrastive_decoding", options).traits.seeded
         policy = fitted("contrastive_decoding", options, needs={"sft": tuned})
         assert policy.weights is None
-        assert policy.record["train"]["tokens"] == tuned.record["train"]["tokens"] > 0
+        assert "train" not in policy.record  # the summary counts the arms it was made from
         assert policy.readout.swapped == (role == "expert_arm")
         said[role] = [one.text for one in policy.answer(problems, TASK, label="x", seed=0)]
     assert said["amateur_arm"] != said["expert_arm"]
