@@ -1,6 +1,6 @@
 """A finished run as a few small files, for committing: rows in one parquet file, statuses and metrics in one JSON.
 
-    ARCHIVE/  spec.yaml  manifest.json  summary.json  cells.json  rows.parquet
+    ARCHIVE/  spec.yaml  manifest.json  summary.json  cells.json.gz  rows.parquet
 
 Policies (weights, vectors) are left out; everything printed can still be recomputed: `elicit verify ARCHIVE` and
 `elicit report ARCHIVE` unpack it into a temporary run directory. Cells that failed are part of the result: their status
@@ -9,6 +9,7 @@ is kept, with its error and without its traceback (which names places on the mac
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import tempfile
@@ -23,6 +24,7 @@ from elicit.comparison.read import read_spec_of
 from elicit.comparison.work import is_done, state_of
 from elicit.errors import ElicitError
 
+CELLS = "cells.json.gz"
 _WHOLE = ("spec.yaml", "manifest.json", "summary.json")
 
 
@@ -55,7 +57,7 @@ def archive(run: Path, target: Path) -> Path:
     with runs.fresh_folder(target) as scratch:
         for name in _WHOLE:
             shutil.copyfile(run / name, scratch / name)
-        runs.write_json(scratch / "cells.json", described)
+        _write_cells(scratch / CELLS, described)
         pq.write_table(
             pa.Table.from_pylist(_same_columns(found)),
             scratch / "rows.parquet",
@@ -98,7 +100,7 @@ def opened(path: Path) -> Iterator[Path]:
         run = Path(folder)
         for name in _WHOLE:
             shutil.copyfile(path / name, run / name)
-        for name, cell in runs.read_json(path / "cells.json").items():
+        for name, cell in read_cells(path / CELLS).items():
             runs.write_json(run / "cells" / name / "status.json", cell["status"])
             runs.append_lines(run / "cells" / name / "metrics.jsonl", cell["metrics"])
         grouped: dict[Path, list[dict[str, Any]]] = {}
@@ -108,3 +110,18 @@ def opened(path: Path) -> Iterator[Path]:
         for place, records in grouped.items():
             runs.append_lines(place, records)
         yield run
+
+
+def _write_cells(path: Path, described: Mapping[str, Any]) -> None:
+    """Compressed (curves and searches repeat themselves), and the same bytes for the same content."""
+    text = json.dumps(described, ensure_ascii=False, allow_nan=False)
+    path.write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def read_cells(path: Path) -> dict[str, Any]:
+    """Cell name -> its status and metrics. Raises ElicitError for a file that is missing or damaged."""
+    try:
+        found: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
+    except (OSError, EOFError, ValueError) as error:
+        raise ElicitError(f"{path} cannot be read: {error}") from None
+    return found

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from pathlib import Path
 
-from elicit.comparison.archive import archive, opened
+from elicit.comparison.archive import CELLS, archive, opened, read_cells
 from elicit.comparison.summarise import write_summary
 from tests.support.comparisons import content, elicit, reference, rows
 from tests.support.rundirs import Told, arms_of, make, right
@@ -32,9 +33,9 @@ def test_an_archive_holds_the_rows_and_verifies(tmp_path: Path) -> None:
 
 def test_a_changed_archive_does_not_verify(tmp_path: Path) -> None:
     assert elicit("archive", reference(), tmp_path / "a").code == 0
-    cells = json.loads((tmp_path / "a" / "cells.json").read_text())
+    cells = read_cells(tmp_path / "a" / CELLS)
     cells["cued/sft/0"]["metrics"][0]["neutral_perplexity"] += 1
-    (tmp_path / "a" / "cells.json").write_text(json.dumps(cells))
+    (tmp_path / "a" / CELLS).write_bytes(gzip.compress(json.dumps(cells).encode()))
     done = elicit("verify", tmp_path / "a")
     assert done.code == 1
     assert "arms.sft.neutral_perplexity: printed " in done.out
