@@ -301,6 +301,7 @@ PROCESSES = [
 ]
 
 
+@pytest.mark.slow
 def test_the_same_as_processes(tmp_path: Path) -> None:
     """What a shell sees: code 2, nothing on stdout, one line on stderr and never a traceback."""
     places = {

@@ -69,6 +69,7 @@ def test_steer_one_feature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert json.loads(state["_shown"])["view"]["right"] == {"base": 0, "steered": 4}
 
 
+@pytest.mark.slow
 def test_compare_methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     facts = (
         "{'accuracy': dict(zip(frame['arm'], frame['accuracy'])), 'flips': len(flips), 'report': report.read_text(),"

@@ -152,6 +152,7 @@ def test_interrupted_again_and_again(architecture: str, tmp_path: Path) -> None:
     assert same(done, plain)
 
 
+@pytest.mark.slow
 def test_two_processes_agree_and_share_no_folder(tmp_path: Path) -> None:
     out = tmp_path / "sae"
     with command(out, 1e9) as process:

@@ -43,7 +43,15 @@ def _vector(base: BaseModel) -> dict[str, Any]:
     return {"edits": [Edit(1, parse("first"), lambda h: vector, "vector")], "extra": {"steer": vector}}
 
 
-@pytest.mark.parametrize("kind", ["weights", pytest.param("in passes of 4", marks=pytest.mark.slow), "lora", "vector"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "weights",
+        pytest.param("in passes of 4", marks=pytest.mark.slow),
+        pytest.param("lora", marks=pytest.mark.slow),
+        "vector",
+    ],
+)
 def test_killed_at_any_step_equals_uninterrupted(tmp_path: Path, kind: str) -> None:
     base = tiny_model("qwen2")
     same: dict[str, Any] = {"steps": 7, "learning_rate": 3e-3}
