@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from elicit import tasks as tasks
     from elicit.api import compare as compare
+    from elicit.api import load_policy as load_policy
     from elicit.errors import ElicitError as ElicitError
     from elicit.model import BaseModel as BaseModel
     from elicit.model import load as load
@@ -33,9 +34,10 @@ _WHERE = {
     "Steering": "elicit.steering",
     "compare": "elicit.api",
     "load": "elicit.model",
+    "load_policy": "elicit.api",
 }
 
-__all__ = ["BaseModel", "Decoding", "ElicitError", "Policy", "Steering", "compare", "load", "tasks"]
+__all__ = ["BaseModel", "Decoding", "ElicitError", "Policy", "Steering", "compare", "load", "load_policy", "tasks"]
 
 
 def __getattr__(name: str) -> Any:

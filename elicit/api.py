@@ -10,6 +10,7 @@ results.save_html("report.html")
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from elicit.model import BaseModel
+    from elicit.policy import Policy
     from elicit.tasks import Task
 
 
@@ -164,6 +166,32 @@ def compare(
     if failed and len(failed) == len(spec.arms):
         raise ElicitError(f"every arm failed; see the status.json files in {run}")
     return Results(run, write_summary(run))
+
+
+def load_policy(
+    folder: str | Path, *, dtype: str = "auto", device: str = "auto", download: bool = False
+) -> Policy:
+    """A saved policy together with the base model it names.
+
+    Args:
+        folder: a `policy` folder of a run (`runs/NAME/cells/MODEL/ARM/SEED/policy`), or what `Policy.save` wrote.
+        dtype, device, download: as for `elicit.load`.
+
+    Raises:
+        ElicitError: no policy there, or a base model that cannot be loaded or has other weights by now.
+    """
+    from elicit.model import load
+    from elicit.policy import Policy
+
+    document = Path(folder) / "policy.json"
+    try:
+        name = json.loads(document.read_text(encoding="utf-8"))["base"]["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ElicitError(
+            f"{folder} holds no policy that can be read; expected a folder with policy.json, such as "
+            "runs/NAME/cells/MODEL/ARM/SEED/policy."
+        ) from None
+    return Policy.load(Path(folder), load(name, dtype=dtype, device=device, download=download))
 
 
 def _described(task: Task | str | Mapping[str, Any]) -> dict[str, Any]:

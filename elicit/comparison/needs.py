@@ -1,11 +1,14 @@
-"""In which order arms can be fitted: what an arm needs comes before it. Imports no torch."""
+"""How arms depend on each other: what is needed comes first, and a control has its parent's options. No torch."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from elicit.errors import ElicitError, unknown
+from elicit.methods.catalog import config_class
 from elicit.methods.core import Method
+from elicit.schema import parent_of
 
 
 def check_needs(methods: Mapping[str, Method]) -> list[str]:
@@ -33,3 +36,23 @@ def check_needs(methods: Mapping[str, Method]) -> list[str]:
     for arm in methods:
         visit(arm, ())
     return ordered
+
+
+def check_controls(methods: Mapping[str, Method]) -> None:
+    """A control that trains by itself must train as its parent does: it changes one thing.
+
+    Raises:
+        ElicitError: naming the first option that differs.
+    """
+    for arm, method in methods.items():
+        parent = parent_of(arm, methods)
+        kind = method.traits.control_of
+        if parent is None or kind is None or config_class(kind) is not type(methods[parent]):
+            continue
+        for field in dataclasses.fields(method):  # type: ignore[arg-type]
+            mine, theirs = getattr(method, field.name), getattr(methods[parent], field.name)
+            if mine != theirs:
+                raise ElicitError(
+                    f"arm {arm!r} is a control of {parent!r}, but its {field.name} is {mine}, its parent's {theirs}. "
+                    f"Type: {field.name}: {theirs}"
+                )

@@ -24,7 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serial
 
 from elicit.comparison import demand
 from elicit.comparison.demand import Samples
-from elicit.comparison.needs import check_needs
+from elicit.comparison.needs import check_controls, check_needs
+from elicit.comparison.panels import Panel, TaskField, TasksField, by_name
 from elicit.comparison.plain import check_plain, parse, read_text
 from elicit.errors import ElicitError, one_line, unknown
 from elicit.methods.catalog import configure
@@ -35,29 +36,6 @@ from elicit.tasks import get as get_task
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_.+#-]*(/[A-Za-z][A-Za-z0-9_.+#-]*)*")
 
 
-class Panel(BaseModel):
-    """What is different for one model of a comparison. What is None is the spec's own."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    task: dict[str, Any] | None = None
-    off_target: dict[str, dict[str, Any]] | None = None
-    arms: list[str] | None = None
-    """Only these arms of the spec, in the spec's order."""
-    seeds: int | None = Field(default=None, ge=1, le=1000)
-    test: int | None = Field(default=None, ge=1, le=1_000_000)
-
-    @field_validator("task", mode="before")
-    @classmethod
-    def _task(cls, value: Any) -> Any:
-        return {"task": value} if isinstance(value, str) else value
-
-    @field_validator("off_target", mode="before")
-    @classmethod
-    def _off_target(cls, value: Any) -> Any:
-        return _named_tasks(value)
-
-
 class Spec(BaseModel):
     """A checked comparison. Field names are those of the YAML."""
 
@@ -65,10 +43,10 @@ class Spec(BaseModel):
 
     models: dict[str, str]
     """Label -> what `elicit.load` takes."""
-    task: dict[str, Any]
+    task: TaskField
     """The target task: methods are fitted on its train and select splits and compared on its test split."""
     arms: dict[str, dict[str, Any]]
-    off_target: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    off_target: TasksField = Field(default_factory=dict)
     """Label -> other tasks every arm is also tested on."""
     panels: dict[str, Panel] = Field(default_factory=dict)
     """Model label -> what is different for that model: another task, fewer arms."""
@@ -89,24 +67,14 @@ class Spec(BaseModel):
         if isinstance(value, str):
             value = [value]
         if isinstance(value, list):
-            return _by_name(value, [str(name).rstrip("/").rsplit("/", 1)[-1] for name in value])
+            return by_name(value, [str(name).rstrip("/").rsplit("/", 1)[-1] for name in value])
         return value
-
-    @field_validator("task", mode="before")
-    @classmethod
-    def _task(cls, value: Any) -> Any:
-        return {"task": value} if isinstance(value, str) else value
-
-    @field_validator("off_target", mode="before")
-    @classmethod
-    def _off_target(cls, value: Any) -> Any:
-        return _named_tasks(value)
 
     @field_validator("arms", mode="before")
     @classmethod
     def _arms(cls, value: Any) -> Any:
         if isinstance(value, list) and all(isinstance(name, str) for name in value):
-            return _by_name([{"method": name} for name in value], value)
+            return by_name([{"method": name} for name in value], value)
         return value
 
     @field_validator("samples", mode="before")
@@ -145,20 +113,6 @@ class Spec(BaseModel):
     def plain(self) -> dict[str, Any]:
         """The resolved spec as plain data, as it is written to the run directory."""
         return self.model_dump(mode="json")
-
-
-def _named_tasks(value: Any) -> Any:
-    if isinstance(value, list) and all(isinstance(name, str) for name in value):
-        return _by_name([{"task": name} for name in value], value)
-    return value
-
-
-def _by_name(values: list[Any], names: list[str]) -> dict[str, Any]:
-    """A list as a mapping. Raises ValueError if a name comes twice, because one entry would vanish."""
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"the name {name!r} comes twice; give a mapping with a name of its own for each")
-    return dict(zip(names, values, strict=True))
 
 
 def build_task(description: Mapping[str, Any], dialect: Mapping[str, Any] | None = None, *, where: str) -> Task:
@@ -206,15 +160,17 @@ def check_spec(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | N
     if folder is not None:
         spec = _resolved(spec, folder)
     _check_names(spec, where)
+    demand.check_arms(spec.samples, spec.arms, spec.test, where)
     try:
         spec.methods()
         _check_panels(spec)
-        for model in spec.models:
-            mine = spec.of(model)
-            check_needs(mine.methods())
+        for mine in (spec, *map(spec.of, spec.models)):  # panels may put other tasks in the place of the spec's own
             build_task(mine.task, where="task")
             for label, description in mine.off_target.items():
                 build_task(description, where=f"off_target {label!r}")
+        for mine in map(spec.of, spec.models):
+            check_needs(mine.methods())
+            check_controls(mine.methods())
             _check_target(mine, where)
     except ElicitError as error:
         raise error if str(error).startswith(where) else ElicitError(f"{where}: {error}") from None
@@ -258,10 +214,6 @@ def _check_names(spec: Spec, where: str) -> None:
                 )
     if not spec.models or not spec.arms:
         raise ElicitError(f"{where}: a comparison needs at least one model and one arm.")
-    target = spec.task.get("task")
-    if isinstance(target, str) and target in spec.off_target:
-        raise ElicitError(f"{where}: {target!r} is the target task; it cannot be off target too.")
-    demand.check_arms(spec.samples, spec.arms, spec.test, where)
 
 
 def _resolved(spec: Spec, folder: Path) -> Spec:

@@ -31,6 +31,8 @@ class Traits:
     """The kind of ceiling this arm measures, or None."""
     verifier: bool = False
     """Whether answering consults the task's verifier. Such an arm is no rival of the others, and is marked."""
+    control_of: str | None = None
+    """The method that this one is the control of, with the same options: they must be the parent arm's."""
 
 
 class Method(Protocol):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from elicit.methods.core import Traits
 from elicit.methods.rlvr import Recipe, reinforce
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class GrpoFormatOnly(Recipe):
     """The control of `grpo` whose reward asks for the form alone."""
 
     name: ClassVar[str] = "grpo_format_only"
+    traits: ClassVar[Traits] = Traits(seeded=True, trained=True, control_of="grpo")
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from elicit.methods.core import Traits
 from elicit.methods.rlvr import Recipe, reinforce
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class GrpoRandomReward(Recipe):
     """The control of `grpo` whose reward is a coin."""
 
     name: ClassVar[str] = "grpo_random_reward"
+    traits: ClassVar[Traits] = Traits(seeded=True, trained=True, control_of="grpo")
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from elicit.methods.core import Traits
 from elicit.methods.rlvr import Recipe, reinforce
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class GrpoWrongLabel(Recipe):
     """The control of `grpo` whose reward asks for a fixed wrong answer."""
 
     name: ClassVar[str] = "grpo_wrong_label"
+    traits: ClassVar[Traits] = Traits(seeded=True, trained=True, control_of="grpo")
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

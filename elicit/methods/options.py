@@ -35,6 +35,15 @@ def check_adapter(method: str, parameters: str, lora_rank: int | None) -> None:
         raise ElicitError(f"{method}: a LoRA adapter cannot be put on embeddings. Leave lora_rank out, or name others.")
 
 
+def check_group(method: str, generations: int) -> None:
+    """Raises ElicitError unless the answers to a problem can be judged against each other."""
+    if generations < 2:
+        raise ElicitError(
+            f"{method}: generations is {generations}; an answer is judged against the others of its group, so expected "
+            "at least 2."
+        )
+
+
 def check_steers(method: str, parent: str, policy: Policy) -> None:
     """Raises ElicitError if a control's parent does not steer: the control would silently be the plain base."""
     if not policy.steering:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from elicit.methods.core import Traits
 from elicit.methods.vectors import Recipe, reinforce
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class RlSteeringRandomReward(Recipe):
     """Steering vectors trained on a coin."""
 
     name: ClassVar[str] = "rl_steering_random_reward"
+    traits: ClassVar[Traits] = Traits(seeded=True, trained=True, control_of="rl_steering")
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

@@ -14,9 +14,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from elicit.errors import ElicitError
 from elicit.methods.core import Traits, task_decoding
-from elicit.methods.options import check_positive
+from elicit.methods.options import check_group, check_positive
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,11 +60,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_positive(self.name, **{name: value for name, value in asdict(self).items() if name != "parameters"})
-        if self.generations < 2:
-            raise ElicitError(
-                f"{self.name}: generations is {self.generations}; an answer is judged against the others of its "
-                "group, so expected at least 2."
-            )
+        check_group(self.name, self.generations)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -169,5 +164,5 @@ def is_small(base: BaseModel) -> bool:
 
 def _default_rate(base: BaseModel, lora_rank: int | None) -> float:
     if lora_rank is not None:
-        return 5e-3 if is_small(base) else 1e-5
+        return 2e-3 if is_small(base) else 1e-5
     return 5e-4 if is_small(base) else 1e-6

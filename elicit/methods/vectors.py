@@ -7,7 +7,7 @@ in every model: with Adam, a step moves each entry by about the learning rate, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from elicit.errors import ElicitError
 from elicit.methods.conditions import Contrast, check_templates
 from elicit.methods.core import Traits, task_decoding
-from elicit.methods.options import check_positions, check_positive
-from elicit.methods.rlvr import cost, is_small
+from elicit.methods.options import check_group, check_positions, check_positive
+from elicit.methods.rlvr import Rewarding, cost, is_small
 from elicit.methods.starts import Start, edits, frozen, starting, trained_edits
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from elicit.steering import Edit, Steering
     from elicit.tasks import Problem, Task
     from elicit.training.pilot import Pilot
-    from elicit.training.rewards import Reward
 
 #: Largest change of a vector per step, in residual norms, if no learning rate is given.
 _PACE = 0.1
@@ -94,19 +93,11 @@ class Recipe:
             raise ElicitError(f"{self.name}: layers is empty; name at least one, or leave it out.")
         if self.feature is not None and self.start != "feature":
             raise ElicitError(f"{self.name}: feature belongs to start: feature.")
-        if self.generations < 2:
-            raise ElicitError(
-                f"{self.name}: generations is {self.generations}; an answer is judged against the others of its "
-                "group, so expected at least 2."
-            )
+        check_group(self.name, self.generations)
 
     @property
     def needs(self) -> tuple[str, ...]:
         return ()
-
-
-#: From (task, seed, what the pilot found) to the reward.
-Rewarding = Callable[["Task", int, "Pilot"], "Reward"]
 
 
 def reinforce(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from elicit.search.core import Ask, Found, found, sampled
+from elicit.search.core import Ask, Found, chosen, found, read, sampled
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
@@ -49,10 +49,9 @@ class Likeliest:
     def find(
         self, model: BaseModel, asks: Sequence[Ask], decoding: Decoding, task: Task, forward: Forward
     ) -> list[Found]:
-        drawn = sampled(model, asks, decoding, forward, self.n)
-        return [found(ask, one, self._winner(ask, one, task)) for ask, one in zip(asks, drawn, strict=True)]
+        def likeliest(ask: Ask, completions: Sequence[Completion]) -> int:
+            answered = [i for i, answer in enumerate(read(ask, completions, task)) if answer is not None]
+            running = answered or range(len(completions))
+            return max(running, key=lambda i: sum(completions[i].logprobs) / len(completions[i].logprobs))
 
-    def _winner(self, ask: Ask, completions: Sequence[Completion], task: Task) -> int:
-        read = [task.verify(ask.problem, ask.opening + completion.text).answer for completion in completions]
-        running = [i for i, answer in enumerate(read) if answer is not None] or list(range(len(read)))
-        return max(running, key=lambda i: sum(completions[i].logprobs) / len(completions[i].logprobs))
+        return chosen(model, asks, decoding, forward, self.n, likeliest)

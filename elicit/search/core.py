@@ -6,7 +6,7 @@ Its tokens are counted whole: rejected and outvoted ones are part of its price.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
@@ -72,6 +72,24 @@ def sampled(
 ) -> list[list[Completion]]:
     """`n` completions of every question, numbered from `first`."""
     return generate(model.engine, [ask.request(n, first) for ask in asks], decoding, forward)
+
+
+def chosen(
+    model: BaseModel,
+    asks: Sequence[Ask],
+    decoding: Decoding,
+    forward: Forward,
+    n: int,
+    winner: Callable[[Ask, Sequence[Completion]], int],
+) -> list[Found]:
+    """`n` completions of every question, of which `winner` names the one to answer with."""
+    drawn = sampled(model, asks, decoding, forward, n)
+    return [found(ask, one, winner(ask, one)) for ask, one in zip(asks, drawn, strict=True)]
+
+
+def read(ask: Ask, completions: Sequence[Completion], task: Task) -> list[str | None]:
+    """Each completion's canonical answer."""
+    return [task.verify(ask.problem, ask.opening + completion.text).answer for completion in completions]
 
 
 def found(ask: Ask, completions: Sequence[Completion], winner: int, notes: Mapping[str, float] | None = None) -> Found:

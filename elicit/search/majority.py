@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit import statistics
-from elicit.search.core import Ask, Found, found, sampled
+from elicit.search.core import Ask, Found, chosen, read
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
@@ -30,10 +30,9 @@ class Majority:
     def find(
         self, model: BaseModel, asks: Sequence[Ask], decoding: Decoding, task: Task, forward: Forward
     ) -> list[Found]:
-        drawn = sampled(model, asks, decoding, forward, self.n)
-        return [found(ask, one, self._winner(ask, one, task)) for ask, one in zip(asks, drawn, strict=True)]
+        def elected(ask: Ask, completions: Sequence[Completion]) -> int:
+            answers = read(ask, completions, task)
+            winner = statistics.majority(answers)
+            return 0 if winner is None else answers.index(winner)
 
-    def _winner(self, ask: Ask, completions: Sequence[Completion], task: Task) -> int:
-        read = [task.verify(ask.problem, ask.opening + completion.text).answer for completion in completions]
-        elected = statistics.majority(read)
-        return 0 if elected is None else read.index(elected)
+        return chosen(model, asks, decoding, forward, self.n, elected)

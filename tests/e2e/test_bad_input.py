@@ -68,6 +68,10 @@ SPECS = {
     "yes": (GOOD + "samples: yes\n", "field 'samples': True: expected a number of samples, or {n: 256, problems: 64, "),
     "samples text": (GOOD + "samples: many\n", "field 'samples': 'many': expected a number of samples, or {n: "),
     "samples below": (GOOD + "samples: -1\n", "field 'samples.n': -1: Input should be greater than or equal to 0."),
+    "control's options": (
+        _arms("{grpo: {method: grpo, steps: 64}, grpo/random: {method: grpo_random_reward, steps: 32}}"),
+        "arm 'grpo/random' is a control of 'grpo', but its steps is 32, its parent's 64. Type: steps: 64",
+    ),
     "samples field": (
         GOOD + "samples: {n: 4, problem: 2}\n",
         "unknown field of samples 'problem'. Did you mean 'problems'? Known: arms, n, problems.",

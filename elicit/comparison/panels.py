@@ -1,0 +1,44 @@
+"""What may be different for one model of a comparison, and how tasks may be written in a spec. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def by_name(values: list[Any], names: list[str]) -> dict[str, Any]:
+    """A list as a mapping. Raises ValueError if a name comes twice, because one entry would vanish."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"the name {name!r} comes twice; give a mapping with a name of its own for each")
+    return dict(zip(names, values, strict=True))
+
+
+def _one_task(value: Any) -> Any:
+    return {"task": value} if isinstance(value, str) else value
+
+
+def _tasks_by_name(value: Any) -> Any:
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return by_name([{"task": name} for name in value], value)
+    return value
+
+
+#: `addition`, or `{task: addition, digits: 2}`
+TaskField = Annotated[dict[str, Any], BeforeValidator(_one_task)]
+#: `[mod_chain]`, or `{chains: {task: mod_chain}}`
+TasksField = Annotated[dict[str, dict[str, Any]], BeforeValidator(_tasks_by_name)]
+
+
+class Panel(BaseModel):
+    """What is different for one model. What is None is the spec's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    task: TaskField | None = None
+    off_target: TasksField | None = None
+    arms: list[str] | None = None
+    """Only these arms of the spec, in the spec's order."""
+    seeds: int | None = Field(default=None, ge=1, le=1000)
+    test: int | None = Field(default=None, ge=1, le=1_000_000)
