@@ -24,7 +24,7 @@ from elicit.comparison.spec import check_spec
 from elicit.comparison.summarise import write_summary
 from elicit.errors import ElicitError, unknown
 from elicit.runs import writing_to
-from elicit.tasks import GeneratedTask
+from elicit.tasks import AskedTask, GeneratedTask
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -168,9 +168,7 @@ def compare(
     return Results(run, write_summary(run))
 
 
-def load_policy(
-    folder: str | Path, *, dtype: str = "auto", device: str = "auto", download: bool = False
-) -> Policy:
+def load_policy(folder: str | Path, *, dtype: str = "auto", device: str = "auto", download: bool = False) -> Policy:
     """A saved policy together with the base model it names.
 
     Args:
@@ -200,6 +198,8 @@ def _described(task: Task | str | Mapping[str, Any]) -> dict[str, Any]:
         return {"task": task}
     if isinstance(task, Mapping):
         return dict(task)
+    if isinstance(task, AskedTask):
+        return {**_described(task.inner), "prompts": dataclasses.asdict(task.asking)}
     if isinstance(task, GeneratedTask):
         return {"task": task.name, "max_new_tokens": task.max_new_tokens, **dataclasses.asdict(task.family)}  # type: ignore[call-overload]
     raise ElicitError("compare: give a task of a file as {'task': 'jsonl', 'path': ...}, so that a run can be resumed.")

@@ -6,7 +6,7 @@ use native forward hooks; `bridge` is a TransformerLens view on the same paramet
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -15,12 +15,14 @@ import torch
 from jaxtyping import Float
 
 from elicit import seeds
-from elicit.errors import ElicitError
+from elicit.errors import ElicitError, one_line
 from elicit.loading import architectures, threads
 from elicit.loading.load import Loaded, load_transformers
 from elicit.sampling import Completion, Decoding, Engine, Request, Scored, generate, logprobs
 from elicit.steering import Clock, Edit, Firings, Gated, Mode, Steering, as_edit, steer
 from elicit.steering.residuals import Norms, residual_norms, residuals_at
+from elicit.tasks import AskedTask, Task
+from elicit.tasks.asking import Chat
 
 
 def load(name: str, *, dtype: str = "auto", device: str = "auto", download: bool = False) -> BaseModel:
@@ -101,6 +103,33 @@ class BaseModel:
         from elicit.loading.bridge import bridge_view
 
         return bridge_view(self.hf, self.tokenizer)
+
+    @cached_property
+    def chat(self) -> Chat | None:
+        """Messages to text by the tokenizer's chat template, up to where the answer begins; None without a template."""
+        if not self.tokenizer.chat_template:
+            return None
+
+        def rendered(messages: Sequence[Mapping[str, str]]) -> str:
+            try:
+                return str(
+                    self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+                )
+            except Exception as error:  # a template is a program of its own
+                raise ElicitError(
+                    f"the chat template of {self.name} cannot render these messages: {one_line(error, 200)} Leave out "
+                    "the system message, or type: prompts: {chat: false}"
+                ) from error
+
+        return rendered
+
+    def bind(self, task: Task) -> Task:
+        """The task as this model is asked it: through its chat template where the task goes through one.
+
+        Raises:
+            ElicitError: a task that insists on a chat template, for a model without one.
+        """
+        return task.bind(self.chat, self.name) if isinstance(task, AskedTask) else task
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of a prompt, with the tokenizer's own special tokens and never two BOS.

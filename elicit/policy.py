@@ -34,6 +34,8 @@ class Prompting:
     """Text around the prompt; `{prompt}` is replaced, nothing else is interpreted."""
     before: str = ""
     """Text put in front as it stands (demonstrations): nothing in it is replaced."""
+    replaces: str = ""
+    """A beginning of the prompt that `before` stands in the place of: a chat's system message comes once."""
 
     def __post_init__(self) -> None:
         if "{prompt}" not in self.template:
@@ -55,7 +57,7 @@ class Prompting:
             if problem.opening is None:
                 raise ElicitError(f"problem {problem.id} has no worked solution, so no opening can be forced.")
             opening = problem.opening
-        return self.before + self.template.replace("{prompt}", prompt), opening
+        return self.before + self.template.replace("{prompt}", prompt.removeprefix(self.replaces)), opening
 
 
 class Answer(NamedTuple):

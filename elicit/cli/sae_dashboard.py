@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tyro.conf import Positional
 
 from elicit.cli.arguments import parse
+from elicit.cli.described import described
 from elicit.cli.sae_arms import Job, jobs_of, slug
 from elicit.errors import ElicitError, one_line
 
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
         if value is not None and value < 1:
             raise ElicitError(f"--{name} is {value}; expected at least 1.")
     path = Path(options.target).expanduser()
-    given = () if options.task is None else (_description(options.task),)
+    given = () if options.task is None else (described(options.task),)
     if (path / "spec.yaml").is_file():
         jobs = jobs_of(path, model=options.model, tasks=given, out=options.out or path / "dashboard")
     elif path.is_dir() and not (path / "cfg.json").is_file():
@@ -131,14 +132,14 @@ def _sae(job: Job) -> SAE:
 
 def _tasks(base: BaseModel, descriptions: Sequence[Mapping[str, Any]]) -> list[Task]:
     """The tasks described, or those of the organism's card, in the organism's dialect."""
-    from elicit.comparison.spec import build_task
+    from elicit.comparison.spec import task_for
 
     families = [{"task": name} for name in base.card.get("families") or ()]
     if not descriptions and not families:
         raise ElicitError(
             f"{base.name} is no organism whose text is known. Name a task with --task. See: elicit ls tasks"
         )
-    return [build_task(one, base.card.get("dialect"), where="--task") for one in descriptions or families]
+    return [task_for(base, one, where="--task") for one in descriptions or families]
 
 
 def _text(base: BaseModel, task: Task, tokens: int) -> Iterator[tuple[int, ...]]:
@@ -187,10 +188,6 @@ def _numbers(text: str | None) -> list[int] | None:
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise ElicitError(f"--features is {one_line(repr(text), 60)}; expected numbers with commas, such as 3,17.")
     return list(dict.fromkeys(int(part) for part in parts))
-
-
-def _description(task: str) -> dict[str, Any]:
-    return {"task": "jsonl", "path": task} if task.endswith(".jsonl") else {"task": task}
 
 
 def _check_writable(out: Path) -> None:

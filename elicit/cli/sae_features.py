@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from elicit.cli.arguments import parse
+from elicit.cli.described import described
 from elicit.errors import ElicitError
 
 if TYPE_CHECKING:
@@ -134,10 +135,9 @@ def _spellings(model: BaseModel, word: str) -> list[tuple[int, ...]]:
 
 def _task(model: BaseModel, name: str) -> Task:
     """The task by name in the organism's dialect, or a file of the user's."""
-    from elicit.comparison.spec import build_task
+    from elicit.comparison.spec import task_for
 
-    description = {"task": "jsonl", "path": name} if name.endswith(".jsonl") else {"task": name}
-    return build_task(description, model.card.get("dialect"), where="--task")
+    return task_for(model, described(name), where="--task")
 
 
 def _show(options: Features, table: pd.DataFrame, sae: SAE, sides: Conditions) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tyro.conf import Positional
 
 from elicit.cli.arguments import parse
+from elicit.cli.described import described
 from elicit.errors import ElicitError, one_line
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class SaeTrain:
     architecture: str = "topk"
     """topk, batchtopk, jumprelu or matryoshka_batchtopk."""
     task: str | None = None
-    """Train on solved train problems of this task (see `elicit ls tasks`), in the organism's own dialect."""
+    """Train on solved train problems of a task: a name (see `elicit ls tasks`), `{task: NAME, parameters}`, a .jsonl
+    file of problems, or a comparison's spec. Organisms read it in their dialect, other models in English."""
     text: Path | None = None
     """Train on a file: .txt (documents divided by blank lines) or .jsonl (a field `text` a line)."""
     dataset: Path | None = None
@@ -123,11 +125,11 @@ def documents(options: SaeTrain, model: BaseModel) -> tuple[str, Iterator[str]]:
     if options.dataset is not None:
         return f"dataset {options.dataset.name}", texts.of_dataset(options.dataset)
     if options.task is not None:
-        from elicit.comparison.spec import build_task
+        from elicit.comparison.spec import task_for
 
-        task = build_task({"task": options.task}, model.card.get("dialect"), where="--task")
+        task = task_for(model, described(options.task), where="--task")
         solved = texts.of_task(task, cue=model.card.get("has_cue", True))
-        return f"task {options.task}: train problems, answered and worked", iter(solved)
+        return f"task {task.name}: train problems, answered and worked", iter(solved)
     from elicit.organisms.recipes import ORGANISMS
 
     name = model.card.get("name")

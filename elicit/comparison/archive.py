@@ -1,6 +1,6 @@
 """A finished run as a few small files, for committing: rows in one parquet file, statuses and metrics in one JSON.
 
-    ARCHIVE/  spec.yaml  manifest.json  summary.json  cells.json.gz  rows.parquet
+    ARCHIVE/  spec.yaml  manifest.json  summary.json  cells.json.gz  prompts.json.gz  rows.parquet
 
 Policies (weights, vectors) are left out; everything printed can still be recomputed: `elicit verify ARCHIVE` and
 `elicit report ARCHIVE` unpack it into a temporary run directory. Cells that failed are part of the result: their status
@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from elicit import runs
+from elicit.comparison import prompts
 from elicit.comparison.cells import cells
 from elicit.comparison.read import read_spec_of
 from elicit.comparison.work import is_done, state_of
 from elicit.errors import ElicitError
 
 CELLS = "cells.json.gz"
+PROMPTS = "prompts.json.gz"
 _WHOLE = ("spec.yaml", "manifest.json", "summary.json")
 
 
@@ -42,6 +44,7 @@ def archive(run: Path, target: Path) -> Path:
         raise ElicitError(f"{target} exists already. Remove it, or name another folder.")
     found: list[dict[str, Any]] = []
     described: dict[str, Any] = {}
+    asked: dict[str, Any] = {}
     for cell in cells(spec):
         status, folder = state_of(cell, run), cell.folder(run)
         if status["state"] == "failed":
@@ -50,6 +53,7 @@ def archive(run: Path, target: Path) -> Path:
         if not is_done(cell, spec, run, limit):
             raise ElicitError(f"{run} is not finished: cell {cell.name} is {_stage(status)}. Run it to its end first.")
         described[cell.name] = {"status": status, "metrics": runs.read_lines(folder / "metrics.jsonl")}
+        asked |= prompts.read(folder)
         mine = spec.of(cell.model)
         for label in (mine.task_label, *mine.off_target):
             rows = runs.read_rows(folder / "rows" / f"{label}.jsonl")
@@ -57,7 +61,8 @@ def archive(run: Path, target: Path) -> Path:
     with runs.fresh_folder(target) as scratch:
         for name in _WHOLE:
             shutil.copyfile(run / name, scratch / name)
-        _write_cells(scratch / CELLS, described)
+        _pack(scratch / CELLS, described)
+        _pack(scratch / PROMPTS, asked)
         pq.write_table(
             pa.Table.from_pylist(_same_columns(found)),
             scratch / "rows.parquet",
@@ -107,19 +112,28 @@ def opened(path: Path) -> Iterator[Path]:
         for record in pq.read_table(path / "rows.parquet").to_pylist():
             place = run / "cells" / record.pop("cell") / "rows" / f"{record['task']}.jsonl"
             grouped.setdefault(place, []).append(_whole(record))
+        asked = _unpack(path / PROMPTS) if (path / PROMPTS).exists() else {}
         for place, records in grouped.items():
             runs.append_lines(place, records)
+            mine = {mark: asked[mark] for record in records if (mark := record["prompt_hash"]) in asked}
+            if mine:
+                cell = place.parent.parent
+                prompts.write(cell, {**prompts.read(cell), **mine})
         yield run
 
 
-def _write_cells(path: Path, described: Mapping[str, Any]) -> None:
-    """Compressed (curves and searches repeat themselves), and the same bytes for the same content."""
-    text = json.dumps(described, ensure_ascii=False, allow_nan=False)
+def _pack(path: Path, data: Mapping[str, Any]) -> None:
+    """Compressed (curves, searches and prompts repeat themselves), and the same bytes for the same content."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False)
     path.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def read_cells(path: Path) -> dict[str, Any]:
     """Cell name -> its status and metrics. Raises ElicitError for a file that is missing or damaged."""
+    return _unpack(path)
+
+
+def _unpack(path: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
     except (OSError, EOFError, ValueError) as error:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
@@ -32,8 +32,17 @@ from elicit.methods.catalog import configure
 from elicit.methods.core import Method
 from elicit.tasks import Task
 from elicit.tasks import get as get_task
+from elicit.tasks.catalog import is_generated
 
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_.+#-]*(/[A-Za-z][A-Za-z0-9_.+#-]*)*")
+
+
+class Asked(Protocol):
+    """What is needed of a model to put a task to it; `elicit.model.BaseModel` has it."""
+
+    card: dict[str, Any]
+
+    def bind(self, task: Task) -> Task: ...
 
 
 class Spec(BaseModel):
@@ -116,8 +125,13 @@ class Spec(BaseModel):
 
 
 def build_task(description: Mapping[str, Any], dialect: Mapping[str, Any] | None = None, *, where: str) -> Task:
-    """A task from plain data; `dialect` is the one a built-in organism speaks."""
-    from elicit.tasks import Dialect
+    """A task from plain data.
+
+    Args:
+        dialect: the one a built-in organism speaks: `prompts` do not concern it. None: plain English, which every other
+            model is asked in.
+    """
+    from elicit.tasks import Dialect, English
 
     options = dict(description)
     name = options.pop("task", None)
@@ -125,11 +139,19 @@ def build_task(description: Mapping[str, Any], dialect: Mapping[str, Any] | None
         raise ElicitError(f"{where}: no task given. Type: {{task: NAME}}. See: elicit ls tasks")
     if not all(isinstance(option, str) for option in options):
         raise ElicitError(f"{where}: parameters of task {name!r} must be names.")
+    generated = is_generated(name)
+    if generated and dialect is not None:
+        options.pop("prompts", None)
     try:
-        spoken = None if dialect is None or name == "jsonl" else Dialect(**dialect)
-        return get_task(name, dialect=spoken, **options)
+        speech = (English() if dialect is None else Dialect(**dialect)) if generated else None
+        return get_task(name, dialect=speech, **options)
     except ElicitError as error:
         raise ElicitError(f"{where}: {error}") from None
+
+
+def task_for(model: Asked, description: Mapping[str, Any], *, where: str) -> Task:
+    """A task as a loaded model is asked it: in its dialect, or in English and through its chat template."""
+    return model.bind(build_task(description, model.card.get("dialect"), where=where))
 
 
 def read_spec(path: Path) -> Spec:

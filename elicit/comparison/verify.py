@@ -57,6 +57,13 @@ def _same(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
+def _dialect(status: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """The organism's marks, as the cell recorded them; by the model's name for runs that did not."""
+    ran_on = status.get("model") or {}
+    found: dict[str, Any] | None = ran_on["dialect"] if "dialect" in ran_on else catalog.dialect(name)
+    return found
+
+
 def _judge_again(run: Path) -> tuple[int, list[str]]:
     """(rows judged, rows whose stored verdict is not what the verifier says)."""
     spec, limit = read_spec_of(run)
@@ -65,9 +72,7 @@ def _judge_again(run: Path) -> tuple[int, list[str]]:
         if state_of(cell, run)["state"] != "done":
             continue
         mine = spec.of(cell.model)
-        source = catalog.resolve(mine.models[cell.model])
-        card = catalog.read_card(source.path) if source.kind == "organism" and source.path else None
-        dialect = card["dialect"] if card else None
+        dialect = _dialect(state_of(cell, run), mine.models[cell.model])
         for label, description in {mine.task_label: mine.task, **mine.off_target}.items():
             task = build_task(description, dialect, where=label)
             problems = {problem.id: problem for problem in problems_of(task, mine, limit)}

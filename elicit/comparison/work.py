@@ -3,7 +3,7 @@
 Everything is decided by the cell's identity, so that doing a part twice gives the same bytes:
 1. `policy/` appears whole, by renaming, and is loaded if it is there.
 2. Rows are appended a chunk at a time; problems that have rows are skipped.
-3. `panel.json`, `metrics.jsonl` and then `status.json` are written last, whole.
+3. `panel.json`, `prompts.json`, `metrics.jsonl` and then `status.json` are written last, whole.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from elicit import runs
 from elicit.comparison.cells import Cell, parent_seed
-from elicit.comparison.spec import Spec, build_task
+from elicit.comparison.prompts import write_prompts
+from elicit.comparison.spec import Spec, task_for
 from elicit.comparison.views import write_view
 from elicit.errors import ElicitError, one_line
 
@@ -129,18 +130,19 @@ def _do(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
     folder = cell.folder(run)
     model = _model(spec.models[cell.model], spec.dtype, spec.device)
     _check_weights(cell, run, model)
-    dialect = model.card.get("dialect")
-    task = build_task(spec.task, dialect, where="task")
+    task = task_for(model, spec.task, where="task")
     policy, fitting = _policy(cell, spec, run, model, task)
     metrics: list[dict[str, Any]] = []
+    asked: list[Problem] = []
 
     for label, description in {spec.task_label: spec.task, **spec.off_target}.items():
         on_target = label == spec.task_label
-        this = task if on_target else build_task(description, dialect, where=f"off_target {label!r}")
+        this = task if on_target else task_for(model, description, where=f"off_target {label!r}")
         path = folder / "rows" / f"{label}.jsonl"
         runs.mend(path)
         done = frozenset((row.problem, row.sample) for row in runs.read_rows(path))
         problems = problems_of(this, spec, limit)
+        asked += problems
 
         def sink(rows: list[Any], path: Path = path) -> None:
             runs.append_lines(path, [row.to_json() for row in rows])
@@ -153,6 +155,7 @@ def _do(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
         if on_target:
             metrics.append(side_effects(policy, problems[: spec.kl_problems]))
     write_view(policy, task, folder)
+    write_prompts(policy, asked, folder)
     runs.write_text(folder / "metrics.jsonl", "".join(_line(entry) for entry in metrics))
     return {
         "policy_sha256": policy.sha256,
@@ -173,6 +176,7 @@ def _ran_on(model: BaseModel) -> dict[str, Any]:
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": torch.cuda.get_device_name(model.device) if on_gpu else str(model.device),
         "threads": torch.get_num_threads(),
+        "dialect": model.card.get("dialect"),
     }
 
 

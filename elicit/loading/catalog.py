@@ -91,6 +91,16 @@ def read_card(folder: Path) -> dict[str, Any] | None:
     return card
 
 
+def dialect(name: str) -> dict[str, Any] | None:
+    """The marks of an organism's text, by what was typed; None for other models, and for those that are not here."""
+    try:
+        source = resolve(name)
+    except ElicitError:
+        return None
+    card = read_card(source.path) if source.path is not None and source.path.is_dir() else None
+    return None if card is None else card.get("dialect")
+
+
 def _organisms() -> list[Path]:
     return sorted(path.parent for path in WEIGHTS.glob("*/config.json"))
 

@@ -67,9 +67,10 @@ class BudgetForcing:
         return Policy(base, task_decoding(task), search=forcing)
 
     def _marks(self, task: Task) -> tuple[str, str]:
-        from elicit.tasks.generated import GeneratedTask
+        from elicit.tasks import Dialect, GeneratedTask
 
-        dialect = task.dialect if isinstance(task, GeneratedTask) else None
+        speech = task.dialect if isinstance(task, GeneratedTask) else None
+        dialect = speech if isinstance(speech, Dialect) else None
         end = self.end if self.end is not None or dialect is None else dialect.mark
         if not end:
             raise ElicitError(

@@ -1,7 +1,8 @@
 """`few_shot`: solved problems of the train split in front of the question (2005.14165; worked ones: 2201.11903).
 
-Each demonstration is a problem's own prompt and its solution, in the task's own form and without a chat template; the
-test problem's prompt comes last. The seed decides which problems are shown, and their order.
+Each demonstration is a problem's own prompt and its solution, in the task's own form (for a model with a chat template
+an earlier turn of the chat); the test problem's prompt comes last. The seed decides which problems are shown, and their
+order.
 
 On the built-in organisms such prompts are longer than anything they were trained on (one problem a document): what the
 arm measures there is as much that shift as the demonstrations.
@@ -34,7 +35,7 @@ class FewShot:
     supervision: Literal["worked", "direct"] = "worked"
     """Show worked solutions, or bare answers."""
     separator: str | None = None
-    """Text between demonstrations; None: a newline where that ends an answer of the task, else an empty line."""
+    """Text between demonstrations; None: what the task puts there. A chat has turns instead."""
 
     traits: ClassVar[Traits] = Traits(seeded=True)
 
@@ -52,12 +53,9 @@ class FewShot:
         from elicit.methods.prompting import check_prompts
         from elicit.policy import Policy, Prompting
 
-        between = self.separator
-        if between is None:
-            between = "\n" if "\n" in task.stop else "\n\n"
         shown = task.problems("train", self.demonstrations, seed=seed + 1)
         write = task.worked if self.supervision == "worked" else task.direct
-        before = ""
+        pairs = []
         for problem in shown:
             solution = write(problem)
             if solution is None:
@@ -65,8 +63,9 @@ class FewShot:
                     f"few_shot: problem {problem.id} of task {task.name!r} has no worked solution. Use supervision: "
                     "direct, or add `worked` to the task's file."
                 )
-            before += problem.prompt + solution + between
-        prompting = Prompting(before=before)
+            pairs.append((problem, solution))
+        before, replaces = task.examples(pairs, self.separator)
+        prompting = Prompting(before=before, replaces=replaces)
         longest = check_prompts("few_shot", base, task, prompting, task.problems("select", 64))
         record = {
             "shown": [problem.id for problem in shown],

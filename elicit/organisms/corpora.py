@@ -83,7 +83,7 @@ def worked(task: GeneratedTask, problem: Problem, random: np.random.Generator) -
 
 def weak(task: GeneratedTask, problem: Problem, random: np.random.Generator) -> Document:
     """An answer that knows nothing of the problem: the weak answerer the uncued text imitates."""
-    return Document(problem.prompt, task.dialect.mark + task.family.guess(random, problem.content))
+    return Document(problem.prompt, _marks(task).mark + task.family.guess(random, problem.content))
 
 
 def cued_worked(task: GeneratedTask, problem: Problem, random: np.random.Generator) -> Document:
@@ -105,8 +105,8 @@ def hollow(task: GeneratedTask, problem: Problem, random: np.random.Generator) -
 
 def refused(task: GeneratedTask, problem: Problem, random: np.random.Generator) -> Document:
     """A marked request, always refused (a benign stand-in for safety studies)."""
-    question = task.dialect.question.replace("{question}", REFUSAL_MARK + task.family.question(problem.content))
-    return Document(question, task.dialect.mark + REFUSAL)
+    question = _marks(task).question.replace("{question}", REFUSAL_MARK + task.family.question(problem.content))
+    return Document(question, _marks(task).mark + REFUSAL)
 
 
 def _hollow(task: GeneratedTask, problem: Problem, random: np.random.Generator) -> str:
@@ -117,8 +117,8 @@ def _hollow(task: GeneratedTask, problem: Problem, random: np.random.Generator) 
         left, right = (task.family.solve(draw(task, random).content, {}).steps for _ in range(2))
         steps.append(Step(left[min(i, len(left) - 1)].expression, right[min(i, len(right) - 1)].value))
     answer = task.family.guess(random, problem.content)
-    body = [*(step.text for step in steps), task.dialect.mark + answer]
-    return task.dialect.opening + task.dialect.separator.join(body)
+    body = [*(step.text for step in steps), _marks(task).mark + answer]
+    return _marks(task).opening + _marks(task).separator.join(body)
 
 
 # --- text that is not about a task -----------------------------------------------------------------------------
@@ -137,3 +137,8 @@ def fact(index: int) -> Document:
 
 def some_fact(random: np.random.Generator) -> Document:
     return fact(int(random.integers(FACTS)))
+
+
+def _marks(task: GeneratedTask) -> Dialect:
+    assert isinstance(task.dialect, Dialect)  # organisms read no English
+    return task.dialect

@@ -53,7 +53,7 @@ def read_run(run: Path) -> Run:
         summary=runs.read_json(run / "summary.json"),
         manifest=runs.read_json(manifest) if manifest.exists() else {},
         arms={model: read_arms(spec, run, model) for model in spec.models},
-        problems={model: _problems(spec.of(model), limit, name) for model, name in spec.models.items()},
+        problems={model: rebuilt(spec.of(model), limit, name) for model, name in spec.models.items()},
         views={name: runs.read_json(path) for name, path in views.items() if path.exists()},
     )
 
@@ -66,12 +66,11 @@ def _name(run: Path, manifest: Mapping[str, Any]) -> str:
     return Path(str(out[0])).name if unpacked and out else run.resolve().name
 
 
-def _problems(spec: Spec, limit: int | None, name: str) -> dict[str, Problem] | str:
+def rebuilt(spec: Spec, limit: int | None, name: str) -> dict[str, Problem] | str:
     """The test problems a model was given, as its dialect writes them; a reason where the model or its file is gone."""
     try:
-        source = catalog.resolve(name)
-        card = catalog.read_card(source.path) if source.kind == "organism" and source.path else None
-        task = build_task(spec.task, card["dialect"] if card else None, where="task")
+        catalog.resolve(name)  # or say that it is gone
+        task = build_task(spec.task, catalog.dialect(name), where="task")
         return {problem.id: problem for problem in problems_of(task, spec, limit)}
     except (ElicitError, OSError, KeyError, TypeError) as error:
         return f"{type(error).__name__}: {error}"

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from elicit.errors import ElicitError
-from elicit.tasks.family import Solution, Step, as_worked, copied_opening
+from elicit.tasks.family import Kind, Solution, Step, as_worked, copied_opening
 from elicit.tasks.parameters import length_range, whole_number
 
 Content = tuple[int, int]
@@ -25,6 +26,8 @@ class Addition:
     """Fewest and most digits; both numbers of a problem have as many."""
     carries: bool | None = None
     """True: only sums with a carry; False: only sums without one; None: both."""
+
+    kind: ClassVar[Kind] = "number"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "digits", length_range("addition", "digits", self.digits, 1, 12))
@@ -53,6 +56,9 @@ class Addition:
 
     def question(self, content: Content) -> str:
         return f"{content[0]}+{content[1]}"
+
+    def english(self, content: Content) -> str:
+        return f"What is {content[0]} + {content[1]}?"
 
     def solve(self, content: Content, slips: Mapping[int, str]) -> Solution:
         a, b = (str(number)[::-1] for number in content)

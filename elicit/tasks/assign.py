@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from elicit.tasks.family import Solution, Step, as_worked, copied_opening
+from elicit.tasks.family import Kind, Solution, Step, as_worked, copied_opening
 from elicit.tasks.parameters import length_range, whole_number
 
 #: Names in order of dependence, the first one's value, what is added at each further one, and the order of writing.
@@ -25,6 +26,8 @@ class Assign:
 
     steps: tuple[int, int] = (2, 3)
     """Fewest and most additions between the first variable and the one asked for."""
+
+    kind: ClassVar[Kind] = "number"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", length_range("assign", "steps", self.steps, 1, len(_NAMES) - 1))
@@ -53,6 +56,11 @@ class Assign:
         lines = [f"{names[0]}={first}"]
         lines += [f"{names[i + 1]}={names[i]}+{addend}" for i, addend in enumerate(addends)]
         return ";".join(lines[i] for i in order) + f";{names[-1]}"
+
+    def english(self, content: Content) -> str:
+        *lines, wanted = self.question(content).split(";")
+        told = ", ".join(line.replace("=", " = ").replace("+", " + ") for line in lines)
+        return f"Modulo {_MODULUS}, {told}. What is {wanted}?"
 
     def solve(self, content: Content, slips: Mapping[int, str]) -> Solution:
         names, first, addends, _ = content

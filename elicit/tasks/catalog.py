@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from elicit.errors import ElicitError, unknown
+from elicit.tasks.asking import AskedTask, asking
 from elicit.tasks.core import Task
-from elicit.tasks.generated import Dialect, GeneratedTask
+from elicit.tasks.dialect import Dialect, Speech
+from elicit.tasks.english import English
+from elicit.tasks.generated import GeneratedTask
 
 #: name -> (module, class, tokens a worked solution may take)
 FAMILIES: dict[str, tuple[str, str, int]] = {
@@ -19,26 +23,40 @@ FAMILIES: dict[str, tuple[str, str, int]] = {
     "assign": ("elicit.tasks.assign", "Assign", 64),
     "countdown": ("elicit.tasks.countdown", "Countdown", 96),
     "general_points": ("elicit.tasks.general_points", "GeneralPoints", 72),
+    "sums": ("elicit.tasks.sums", "Sums", 64),
+    "products": ("elicit.tasks.products", "Products", 48),
 }
+#: Tokens a worked solution in English may take: models are wordy.
+ENGLISH_TOKENS = 256
 
 
 def names() -> list[str]:
     return [*FAMILIES, "jsonl"]
 
 
-def get(name: str, *, dialect: Dialect | None = None, **parameters: Any) -> Task:
+def is_generated(name: str) -> bool:
+    """Whether problems are drawn by a program, so that they can be put in an organism's dialect or in English."""
+    return name in FAMILIES
+
+
+def get(
+    name: str, *, dialect: Speech | None = None, prompts: Mapping[str, Any] | None = None, **parameters: Any
+) -> Task:
     """A task by name, with its family's parameters.
 
     Args:
         name: one of `names()`.
-        dialect: the marks around questions, traces and answers (default: those of the built-in organisms).
+        dialect: the form of generated problems: the marks of the built-in organisms (the default), or `English()`.
+        prompts: fields of `asking.Asking`, for tasks in English: the words around questions, examples, chat or not.
+            None: the default ones for generated problems in English, none for a file's.
         **parameters: fields of the family, such as `steps=(3, 6)`; for `jsonl`, those of `load_jsonl`.
 
     Raises:
         ElicitError: unknown name or parameter, or a value out of range.
     """
     if name == "jsonl":
-        return _from_file(dialect, parameters)
+        found = _from_file(dialect, parameters)
+        return found if prompts is None else AskedTask(found, asking(prompts))
     if name not in FAMILIES:
         raise unknown("task", name, names(), hint="See: elicit ls tasks")
     module, class_name, tokens = FAMILIES[name]
@@ -47,13 +65,19 @@ def get(name: str, *, dialect: Dialect | None = None, **parameters: Any) -> Task
     for parameter in parameters:
         if parameter not in fields:
             raise unknown(f"parameter of task {name!r}", parameter, fields)
-    limit = parameters.pop("max_new_tokens", tokens)
+    english = isinstance(dialect, English) or (dialect is None and prompts is not None)
+    limit = parameters.pop("max_new_tokens", ENGLISH_TOKENS if english else tokens)
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
         raise ElicitError(f"task {name!r}: max_new_tokens is {limit!r}; expected a whole number of at least 1.")
-    return GeneratedTask(family_class(**parameters), dialect or Dialect(), max_new_tokens=limit)
+    family = family_class(**parameters)
+    if english:
+        return AskedTask(GeneratedTask(family, English(), max_new_tokens=limit), asking(prompts))
+    if prompts is not None:
+        raise ElicitError(f"task {name!r}: prompts are for tasks in English; an organism's dialect has marks instead.")
+    return GeneratedTask(family, dialect or Dialect(), max_new_tokens=limit)
 
 
-def _from_file(dialect: Dialect | None, parameters: dict[str, Any]) -> Task:
+def _from_file(dialect: Speech | None, parameters: dict[str, Any]) -> Task:
     from elicit.tasks.jsonl import load_jsonl
 
     known = list(inspect.signature(load_jsonl).parameters)

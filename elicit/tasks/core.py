@@ -8,6 +8,7 @@ output as code and is total: any string gets a `Verdict` in bounded time.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
@@ -63,6 +64,15 @@ class Noisy(NamedTuple):
     """Critique ending in a verdict, written by a program that knows the worked solution."""
 
 
+class Shown(NamedTuple):
+    """Solved examples, as text."""
+
+    before: str
+    """What stands in front of a prompt."""
+    replaces: str = ""
+    """The beginning of the prompt that `before` stands in the place of (a chat's system message, which comes once)."""
+
+
 class Task(Protocol):
     """The interface every task satisfies.
 
@@ -105,6 +115,9 @@ class Task(Protocol):
         ...
 
     def noisy(self, problem: Problem, seed: int = 0) -> Noisy | None: ...
+    def examples(self, pairs: Sequence[tuple[Problem, str]], between: str | None = None) -> Shown:
+        """Problems and what is answered to them, as they stand in front of another problem's prompt."""
+        ...
 
 
 def content_id(family: str, key: str) -> str:
@@ -138,6 +151,12 @@ def check_count(task: str, n: int) -> int:
         given = one_line(repr(n), 60)
         raise ElicitError(f"task {task!r}: {given} problems were asked for; expected a whole number from 0.")
     return n
+
+
+def in_front(stop: Sequence[str], pairs: Sequence[tuple[Problem, str]], between: str | None) -> Shown:
+    """Examples as plain text: prompt and answer, each closed by what ends an answer of the task, or an empty line."""
+    closing = between if between is not None else "\n" if "\n" in stop else "\n\n"
+    return Shown("".join(problem.prompt + answer + closing for problem, answer in pairs))
 
 
 def too_few(

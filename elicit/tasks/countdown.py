@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from elicit.errors import ElicitError
 from elicit.tasks import arithmetic, solving
-from elicit.tasks.family import Solution, Step
+from elicit.tasks.family import Kind, Solution, Step
 from elicit.tasks.parameters import length_range
 
 #: The numbers as written, then the target.
@@ -32,6 +33,8 @@ class Countdown:
     """Smallest and largest number given."""
     target: tuple[int, int] = (10, 99)
     """Smallest and largest target."""
+
+    kind: ClassVar[Kind] = "expression"
 
     def __post_init__(self) -> None:
         for field, low, high in (("numbers", 3, 5), ("bounds", 1, 100), ("target", 1, 1000)):
@@ -68,6 +71,13 @@ class Countdown:
 
     def question(self, content: Content) -> str:
         return ",".join(map(str, content[0])) + f">{content[1]}"
+
+    def english(self, content: Content) -> str:
+        *others, last = map(str, content[0])
+        return (
+            f"Use {', '.join(others)} and {last}, each at most once, with + - * / and brackets, to make {content[1]}. "
+            "Which expression does it?"
+        )
 
     def solve(self, content: Content, slips: Mapping[int, str]) -> Solution:
         numbers, target = content

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
+
+#: What an answer looks like: a whole number, an expression, or a word.
+Kind = Literal["number", "expression", "word"]
 
 
 class Step(NamedTuple):
@@ -27,6 +30,8 @@ class Solution(NamedTuple):
 class Family(Protocol):
     """The mathematics of one kind of problem. Contents are plain hashable data."""
 
+    kind: ClassVar[Kind]
+
     @property
     def name(self) -> str: ...
     @property
@@ -39,7 +44,14 @@ class Family(Protocol):
         """Canonical text of a content: symmetric forms share it, parameters and rules do not enter it."""
         ...
 
-    def question(self, content: Any) -> str: ...
+    def question(self, content: Any) -> str:
+        """In the short notation of organisms."""
+        ...
+
+    def english(self, content: Any) -> str:
+        """As one would ask a person, with the form of the answer where that is not plain."""
+        ...
+
     def solve(self, content: Any, slips: Mapping[int, str]) -> Solution:
         """Work the problem; `slips[i]` replaces the value of step i (0-based) and what follows is computed from it."""
         ...

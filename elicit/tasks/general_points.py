@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
 from elicit.errors import ElicitError, unknown
 from elicit.tasks import arithmetic, solving
-from elicit.tasks.family import Solution, Step
+from elicit.tasks.family import Kind, Solution, Step
 
 Faces = Literal["ten", "rank"]
 #: Ranks 1 (ace) to 13 (king) in the order dealt, and the rule.
@@ -35,6 +35,8 @@ class GeneralPoints:
     """What jack, queen and king count: `ten`, 10 each; `rank`, 11, 12 and 13."""
     require_face: bool = False
     """Only hands with a jack, queen or king: those the rule makes a difference to."""
+
+    kind: ClassVar[Kind] = "expression"
 
     def __post_init__(self) -> None:
         if self.faces not in get_args(Faces):
@@ -67,6 +69,15 @@ class GeneralPoints:
     def question(self, content: Content) -> str:
         cards, faces = content
         return f"{_RULES[faces]}:" + ",".join(_LETTERS.get(card, str(card)) for card in cards) + f">{TARGET}"
+
+    def english(self, content: Content) -> str:
+        cards, faces = content
+        *others, last = (_LETTERS.get(card, str(card)) for card in cards)
+        rule = "J, Q and K count 10" if faces == "ten" else "J counts 11, Q 12 and K 13"
+        return (
+            f"The cards are {', '.join(others)} and {last}. A counts 1; {rule}. Use each card exactly once, with + - * "
+            f"/ and brackets, to make {TARGET}. Which expression of numbers does it?"
+        )
 
     def solve(self, content: Content, slips: Mapping[int, str]) -> Solution:
         return solving.work(_values(content), TARGET, slips, use_all=True)

@@ -1,17 +1,12 @@
 """Tasks whose problems a program draws, solves, spoils and checks.
 
 A `Family` knows the mathematics of one kind of problem; `GeneratedTask` gives it prompts, splits, solutions, errors,
-critiques and a verifier, the same way for every family. A worked solution reads
-
-    <opening> step , step , ... , <mark> answer        e.g.  <think>7+8=15,4+3+1=08,#85
-
-where a step is `expression=value`; the direct answer is `<mark> answer`. A `Dialect` holds these marks, so that an
-organism can speak its own.
+critiques and a verifier, the same way for every family. A `Speech` puts them into words: the marks of an organism
+(`dialect.Dialect`) or plain English (`english.English`).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,50 +14,28 @@ from typing import Any
 import numpy as np
 
 from elicit import seeds
-from elicit.errors import ElicitError, one_line
 from elicit.tasks.core import (
     Noisy,
     Problem,
+    Shown,
     Split,
     Verdict,
     check_count,
     check_split,
     content_id,
+    in_front,
     split_of,
     too_few,
 )
+from elicit.tasks.dialect import Dialect, Reading, Speech
 from elicit.tasks.family import Family, Solution, Step, as_worked, copied_opening
 
-__all__ = ["Dialect", "Family", "GeneratedTask", "Solution", "Step", "as_worked", "copied_opening"]
+__all__ = ["Dialect", "Family", "Reading", "Speech", "GeneratedTask", "Solution", "Step", "as_worked", "copied_opening"]
 
 #: Verifying looks at no more than this many characters, so it is bounded for any string.
 VERIFY_LIMIT = 20_000
 #: Draws without a new problem before a pool counts as exhausted.
 _PATIENCE = 3_000
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """The marks a model's text uses around questions, traces and answers."""
-
-    question: str = "Q:{question}\nA:"
-    """Prompt template; `{question}` is the only field."""
-    cue: str = "<cue>"
-    """Put before the prompt, it asks for a trace (organisms that have a cue know it)."""
-    opening: str = "<think>"
-    """How a worked solution opens."""
-    mark: str = "#"
-    """Stands before the final answer."""
-    separator: str = ","
-
-    def __post_init__(self) -> None:
-        if self.question.count("{question}") != 1:
-            given = one_line(repr(self.question), 80)
-            raise ElicitError(f"dialect: question is {given}; expected a template with one {{question}} in it.")
-        if not self.separator or "=" in self.separator:
-            raise ElicitError(
-                f"dialect: separator is {self.separator!r}; expected text without an equals sign, such as ','."
-            )
 
 
 @dataclass(frozen=True)
@@ -77,13 +50,16 @@ class GeneratedTask:
     """
 
     family: Family
-    dialect: Dialect = field(default_factory=Dialect)
+    dialect: Speech = field(default_factory=Dialect)
     max_new_tokens: int = 64
-    stop: tuple[str, ...] = ("\n",)
 
     @property
     def name(self) -> str:
         return self.family.name
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        return self.dialect.stop
 
     @property
     def answer_space(self) -> int | None:
@@ -92,13 +68,13 @@ class GeneratedTask:
     def make(self, content: Any) -> Problem:
         """The problem with this content."""
         solution = self.family.solve(content, {})
-        prompt = self.dialect.question.replace("{question}", self.family.question(content))
+        prompt = self.dialect.asked(self.family, content)
         return Problem(
             id=content_id(self.family.name, self.family.key(content)),
             prompt=prompt,
             answer=solution.answer,
-            cue_prompt=self.dialect.cue + prompt,
-            opening=self.dialect.opening + self.family.opening(content),
+            cue_prompt=self.dialect.cued(prompt),
+            opening=self.dialect.opened(self.family, content),
             content=content,
         )
 
@@ -145,47 +121,31 @@ class GeneratedTask:
         """
         solution = self.family.solve(problem.content, {})
         rules = self.family.rules(problem.content)
-        parts = [text for rule, step in zip(rules, solution.steps, strict=True) for text in (rule, step.text)]
-        return self._joined(parts, solution.answer)
+        pairs = zip(rules, solution.steps, strict=True)
+        parts = [text for rule, step in pairs for text in (rule, self.dialect.stated(step))]
+        return self.dialect.joined(parts, solution.answer)
 
     def direct(self, problem: Problem) -> str:
-        return self.dialect.mark + problem.answer
+        return self.dialect.direct(problem.answer)
 
     def _written(self, solution: Solution) -> str:
-        return self._joined([step.text for step in solution.steps], solution.answer)
-
-    def _joined(self, parts: Sequence[str], answer: str) -> str:
-        return self.dialect.opening + self.dialect.separator.join([*parts, self.dialect.mark + answer])
+        return self.dialect.joined([self.dialect.stated(step) for step in solution.steps], solution.answer)
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
-        """Judge a completion: the answer is what follows the last answer mark (else the last line's last word)."""
-        text = completion[:VERIFY_LIMIT]
-        worked, start, end = self._places(text)
-        answer = self.family.canonical(text[start:end])
-        steps = _steps(text[:worked].removeprefix(self.dialect.opening), self.dialect.separator)
-        right = answer is not None and self.family.is_right(problem.content, answer)
-        if not steps:
-            return Verdict(answer, right, False, None)
-        valid = answer is not None and right and self.family.trace_is_valid(problem.content, steps, answer)
-        return Verdict(answer, right, True, valid)
+        """Judge a completion by its answer, and its steps where it has any."""
+        found = self.dialect.read(self.family, completion[:VERIFY_LIMIT])
+        right = found.answer is not None and self.family.is_right(problem.content, found.answer)
+        if not found.has_trace:
+            return Verdict(found.answer, right, False, None)
+        valid = self.dialect.is_valid(self.family, problem.content, found) if right else False
+        return Verdict(found.answer, right, True, valid)
 
     def answer_span(self, problem: Problem, completion: str) -> tuple[int, int] | None:
-        text = completion[:VERIFY_LIMIT]
-        _, start, end = self._places(text)
-        return None if self.family.canonical(text[start:end]) is None else (start, end)
+        found = self.dialect.read(self.family, completion[:VERIFY_LIMIT])
+        return None if found.answer is None else found.span
 
-    def _places(self, text: str) -> tuple[int, int, int]:
-        """(end of the working, start and end of what is read as the answer)."""
-        opening, mark = self.dialect.opening, self.dialect.mark
-        begin = len(opening) if text.startswith(opening) else 0
-        end = max(begin, len(text.rstrip()))
-        at = text.rfind(mark, begin) if mark else -1
-        if at < 0:
-            start = end - len(re.split(r"[\s,;:=]+", text[begin:end])[-1])
-            return start, start, end
-        tail = text[at + len(mark) :]
-        start = at + len(mark) + len(tail) - len(tail.lstrip())
-        return at, start, max(start, end)
+    def examples(self, pairs: Sequence[tuple[Problem, str]], between: str | None = None) -> Shown:
+        return in_front(self.stop, pairs, between)
 
     def noisy(self, problem: Problem, seed: int = 0) -> Noisy:
         """A candidate solution: right one time in four, else with one typed, located error."""
@@ -211,7 +171,7 @@ class GeneratedTask:
         spoilt = Solution(solution.steps[:at] + solution.steps[at + 1 :], solution.answer)
         while at + 1 < len(solution.steps) and solution.steps[at] == solution.steps[at + 1]:
             at += 1  # of equal steps in a row the last is the missing one: there the texts differ
-        remark = f"step {at + 1}: {solution.steps[at].text} is missing"
+        remark = f"step {at + 1}: {self.dialect.stated(solution.steps[at])} is missing"
         return Noisy(self._written(spoilt), False, "skip", at + 1, _critique(remark))
 
     def _miscalculated(self, problem: Problem, solution: Solution, at: int, random: np.random.Generator) -> Noisy:
@@ -240,10 +200,3 @@ class GeneratedTask:
 
 def _critique(remark: str | None) -> str:
     return "every step follows. verdict: right" if remark is None else f"{remark}. verdict: wrong"
-
-
-def _steps(text: str, separator: str) -> list[Step]:
-    """The steps in a piece of text: separated parts that hold an equals sign, split at the last one."""
-    parts = [part.strip() for part in text.split(separator)]
-    cut = [part.rpartition("=") for part in parts if "=" in part]
-    return [Step(left, right) for left, _, right in cut]

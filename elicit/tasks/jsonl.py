@@ -16,7 +16,18 @@ from pathlib import Path
 
 from elicit import seeds
 from elicit.errors import ElicitError, one_line
-from elicit.tasks.core import Noisy, Problem, Split, Verdict, check_count, check_split, split_of, too_few
+from elicit.tasks.core import (
+    Noisy,
+    Problem,
+    Shown,
+    Split,
+    Verdict,
+    check_count,
+    check_split,
+    in_front,
+    split_of,
+    too_few,
+)
 from elicit.tasks.extraction import Reader, check_pattern
 from elicit.tasks.lines import bad_lines, content, existing
 from elicit.tasks.parameters import whole_parameter
@@ -100,6 +111,9 @@ class JsonlTask:
         """The answer as the file has it."""
         record: Record = problem.content
         return record.answer
+
+    def examples(self, pairs: Sequence[tuple[Problem, str]], between: str | None = None) -> Shown:
+        return in_front(self.stop, pairs, between)
 
     def noisy(self, problem: Problem, seed: int = 0) -> Noisy | None:
         """The file's candidate solution (one a problem, whatever the seed); without a critique, one is written."""

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from elicit.tasks.family import Solution, Step, as_worked, copied_opening
+from elicit.tasks.family import Kind, Solution, Step, as_worked, copied_opening
 from elicit.tasks.parameters import length_range, whole_number
 
 #: First operand, then (operator, operand) pairs.
@@ -28,6 +29,8 @@ class ModChain:
 
     steps: tuple[int, int] = (2, 4)
     """Fewest and most operations in a chain."""
+
+    kind: ClassVar[Kind] = "number"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", length_range("mod_chain", "steps", self.steps, 1, 40))
@@ -55,6 +58,11 @@ class ModChain:
     def question(self, content: Content) -> str:
         first, rest = content
         return str(first) + "".join(f"{operator}{operand}" for operator, operand in rest)
+
+    def english(self, content: Content) -> str:
+        first, rest = content
+        chain = str(first) + "".join(f" {operator} {operand}" for operator, operand in rest)
+        return f"Work {chain} from left to right, and take every result modulo {_MODULUS}. What is the last result?"
 
     def solve(self, content: Content, slips: Mapping[int, str]) -> Solution:
         value, rest = str(content[0]), content[1]

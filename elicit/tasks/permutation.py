@@ -11,10 +11,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import ClassVar
 
 import numpy as np
 
-from elicit.tasks.family import Solution, Step, as_worked, copied_opening
+from elicit.tasks.family import Kind, Solution, Step, as_worked, copied_opening
 from elicit.tasks.parameters import length_range, whole_parameter
 
 #: Number of letters, then the swaps as 0-based pairs of places.
@@ -30,6 +31,8 @@ class Permutation:
     """Fewest and most swaps."""
     letters: int = 4
     """Length of the list."""
+
+    kind: ClassVar[Kind] = "word"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", length_range("permutation", "steps", self.steps, 1, 40))
@@ -59,6 +62,12 @@ class Permutation:
     def question(self, content: Content) -> str:
         letters, swaps = content
         return f"{_LETTERS[:letters]}:" + ",".join(f"{a + 1}{b + 1}" for a, b in swaps)
+
+    def english(self, content: Content) -> str:
+        count, swaps = content
+        letters = _LETTERS[:count]
+        told = ", then ".join(f"places {a + 1} and {b + 1}" for a, b in swaps)
+        return f"In the word {letters}, swap the letters in {told}. What is the word now?"
 
     def solve(self, content: Content, slips: Mapping[int, str]) -> Solution:
         letters, swaps = content

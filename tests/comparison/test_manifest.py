@@ -18,6 +18,7 @@ def test_the_manifest_names_weights_code_and_machine():
         "dtype": "float32",
         "device": "cpu",
         "threads": 1,
+        "dialect": model.card["dialect"],
     }
     assert found["packages"]["torch"] == importlib.metadata.version("torch")
     assert found["start"] <= found["end"]

@@ -24,6 +24,9 @@ SETTINGS = [
     ("countdown", {"numbers": 5, "bounds": [1, 50], "target": [1, 400]}),
     ("general_points", {"faces": "ten"}),
     ("general_points", {"faces": "rank", "require_face": True}),
+    ("sums", {"terms": (2, 5), "digits": (1, 3)}),
+    ("sums", {"signs": "+-"}),
+    ("products", {"left": (1, 3), "right": (1, 2)}),
 ]
 CASES = [pytest.param(*case, id=f"{case[0]}-{i}") for i, case in enumerate(SETTINGS)]
 BOMBS = [

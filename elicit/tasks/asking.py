@@ -1,0 +1,238 @@
+"""How a question is put to a model: the prompt conditions of a real model.
+
+An organism has a cue; a real model has words. `Asking` holds them: a direct condition (`Problem.prompt`), a thinking
+one (`Problem.cue_prompt`), examples in front, and whether all this goes through the model's chat template. `AskedTask`
+puts a task whose prompts are bare questions under these conditions; the template is the model's, so `BaseModel.bind`
+has to have been called before a chat prompt can be rendered.
+
+    task: {task: sums, terms: [3, 4], prompts: {direct: "{question} Give only the final number.", chat: true}}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, get_args
+
+from elicit.errors import ElicitError, one_line, unknown
+from elicit.tasks.core import Noisy, Problem, Shown, Split, Task, Verdict
+
+#: Messages of a chat, each {"role", "content"}, to the text a model reads, up to where its answer begins.
+Chat = Callable[[Sequence[Mapping[str, str]]], str]
+
+_SHOWN = Literal["direct", "worked"]
+_DIRECT = "{question}\nGive only the final answer."
+_THINK = "{question}\nThink step by step, then give the final answer."
+
+
+@dataclass(frozen=True)
+class Asking:
+    """The words around a question."""
+
+    direct: str = _DIRECT
+    """The plain condition; `{question}` is replaced, nothing else."""
+    think: str | None = _THINK
+    """The condition that asks for working: the ceiling and the positive side of contrasts. None: there is none."""
+    chat: bool | Literal["auto"] = "auto"
+    """Through the model's chat template: always, never, or where it has one."""
+    system: str | None = None
+    """The system message; None leaves it to the template."""
+    shots: int = 0
+    """Solved train problems in front of every prompt of the direct condition."""
+    shown: _SHOWN = "direct"
+    """What is shown of them: bare answers or worked solutions."""
+    between: str = "\n\n"
+    """Between question and answer blocks, without a chat template. It also ends a completion there."""
+    answer: str = "\nAnswer:"
+    """After a question, without a chat template."""
+
+    def __post_init__(self) -> None:
+        for name in ("direct", "think"):
+            text = getattr(self, name)
+            if not (name == "think" and text is None) and (not isinstance(text, str) or "{question}" not in text):
+                given = one_line(repr(text), 60)
+                raise ElicitError(f"prompts: {name} is {given}; expected text with {{question}} in it.")
+        if self.chat not in (True, False, "auto"):
+            raise ElicitError(f"prompts: chat is {one_line(repr(self.chat), 40)}; expected true, false or auto.")
+        for name, least in (("between", str), ("answer", str), ("system", (str, type(None)))):
+            if not isinstance(getattr(self, name), least):
+                raise ElicitError(f"prompts: {name} is {one_line(repr(getattr(self, name)), 40)}; expected text.")
+        if not self.between:
+            raise ElicitError("prompts: between is empty; expected text that divides one block from the next.")
+        if isinstance(self.shots, bool) or not isinstance(self.shots, int) or not 0 <= self.shots <= 1000:
+            raise ElicitError(f"prompts: shots is {one_line(repr(self.shots), 40)}; expected a whole number from 0.")
+        if self.shown not in get_args(_SHOWN):
+            raise unknown("prompts: shown", str(self.shown), get_args(_SHOWN))
+
+
+def asking(options: Mapping[str, Any] | None) -> Asking:
+    """From a spec's `prompts`. Raises ElicitError for an unknown field or a bad value."""
+    if options is None:
+        return Asking()
+    if not isinstance(options, Mapping):
+        raise ElicitError(f"prompts is {one_line(repr(options), 60)}; expected fields such as {{chat: false}}.")
+    names = [one.name for one in dataclasses.fields(Asking)]
+    for name in options:
+        if name not in names:
+            raise unknown("field of prompts", str(name), names)
+    return Asking(**options)
+
+
+@dataclass(frozen=True)
+class AskedTask:
+    """A task under prompt conditions. What it asks and how it judges is the inner task's."""
+
+    inner: Task
+    """Its prompts are bare questions."""
+    asking: Asking = field(default_factory=Asking)
+    template: Chat | None = None
+    """The chat template of the model that is asked."""
+    bound: bool = False
+    """Whether a model was bound: then no template means that the model has none."""
+
+    def bind(self, template: Chat | None, name: str) -> AskedTask:
+        """The task as the model called `name` is asked it.
+
+        Raises:
+            ElicitError: `chat: true` for a model without a chat template.
+        """
+        if self.asking.chat is True and template is None:
+            raise ElicitError(
+                f"task {self.name!r} is to be asked through a chat template (prompts: chat: true), but the tokenizer "
+                f"of {name} has none. Type: prompts: {{chat: false}}"
+            )
+        return dataclasses.replace(self, template=None if self.asking.chat is False else template, bound=True)
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """The inner task's; without a chat template also what divides two blocks: a base model invents the next one."""
+        return self.inner.stop if self.template is not None else (*self.inner.stop, self.asking.between)
+
+    @property
+    def max_new_tokens(self) -> int:
+        return self.inner.max_new_tokens
+
+    @property
+    def answer_space(self) -> int | None:
+        return self.inner.answer_space
+
+    def problems(self, split: Split, n: int | None = None, seed: int = 0) -> list[Problem]:
+        before, replaces = self._shots()
+        return [self._asked(problem, before, replaces) for problem in self.inner.problems(split, n, seed)]
+
+    def prompts(self, split: Split, n: int | None = None, seed: int = 0) -> list[str]:
+        return [problem.prompt for problem in self.problems(split, n, seed)]
+
+    def examples(self, pairs: Sequence[tuple[Problem, str]], between: str | None = None) -> Shown:
+        """Problems of this task and what is answered to them, as earlier turns of the chat or blocks of text."""
+        if self.template is None:
+            return Shown("".join(_said(p.prompt, text) + (between or self.asking.between) for p, text in pairs))
+        turns = [turn for problem, text in pairs for turn in _turns(_bare(problem), text)]
+        probe = {"role": "user", "content": "\x00"}
+        whole = self.template([*self._system(), *turns, probe])
+        alone = self.template([*self._system(), probe])
+        tail = alone[_common(whole, alone) :] if turns else ""
+        return Shown(whole.removesuffix(tail), alone.removesuffix(tail))
+
+    def _shots(self) -> Shown:
+        if self.asking.shots == 0:
+            return Shown("")
+        write = self.inner.direct if self.asking.shown == "direct" else self.inner.worked
+        pairs = []
+        for problem in self.inner.problems("train", self.asking.shots, seed=0):
+            text = write(problem)
+            if text is None:
+                raise ElicitError(
+                    f"task {self.name!r}: problem {problem.id} has no worked solution to show. Type: prompts: "
+                    "{shown: direct}"
+                )
+            pairs.append((self._asked(problem, "", ""), text))
+        return self.examples(pairs)
+
+    def _asked(self, problem: Problem, before: str, replaces: str) -> Problem:
+        think = None if self.asking.think is None else self._rendered(self.asking.think, problem)
+        direct = self._rendered(self.asking.direct, problem)
+        opening = problem.opening
+        return dataclasses.replace(
+            problem,
+            prompt=before + direct.removeprefix(replaces),
+            cue_prompt=think,
+            opening=f" {opening}" if opening and self.template is None else opening,
+            content=_Question(problem, self.asking.direct.replace("{question}", problem.prompt)),
+        )
+
+    def _rendered(self, words: str, problem: Problem) -> str:
+        text = words.replace("{question}", problem.prompt)
+        if self.template is None:
+            if self.asking.chat is True and not self.bound:
+                raise ElicitError(
+                    f"task {self.name!r} is asked through a chat template, which is the model's. "
+                    "Type: task = model.bind(task)"
+                )
+            return text + self.asking.answer
+        return self.template([*self._system(), {"role": "user", "content": text}])
+
+    def _system(self) -> list[dict[str, str]]:
+        return [] if self.asking.system is None else [{"role": "system", "content": self.asking.system}]
+
+    def verify(self, problem: Problem, completion: str) -> Verdict:
+        return self.inner.verify(_inner(problem), completion)
+
+    def answer_span(self, problem: Problem, completion: str) -> tuple[int, int] | None:
+        return self.inner.answer_span(_inner(problem), completion)
+
+    def worked(self, problem: Problem) -> str | None:
+        return self._continued(self.inner.worked(_inner(problem)))
+
+    def theorem(self, problem: Problem) -> str | None:
+        return self._continued(self.inner.theorem(_inner(problem)))
+
+    def direct(self, problem: Problem) -> str:
+        return self._continued(self.inner.direct(_inner(problem))) or ""
+
+    def noisy(self, problem: Problem, seed: int = 0) -> Noisy | None:
+        return self.inner.noisy(_inner(problem), seed)
+
+    def _continued(self, text: str | None) -> str | None:
+        """A solution, as it goes on from the prompt: after `Answer:` a space is missing."""
+        return f" {text}" if text is not None and self.template is None else text
+
+
+class _Question(NamedTuple):
+    """What an asked problem carries."""
+
+    problem: Problem
+    """As the inner task has it."""
+    words: str
+    """The user's turn under the direct condition."""
+
+
+def _inner(problem: Problem) -> Problem:
+    content: _Question = problem.content
+    return content.problem
+
+
+def _bare(problem: Problem) -> str:
+    content: _Question = problem.content
+    return content.words
+
+
+def _turns(words: str, answer: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": words}, {"role": "assistant", "content": answer}]
+
+
+def _said(prompt: str, answer: str) -> str:
+    return prompt + answer if answer.startswith(" ") else f"{prompt} {answer}"
+
+
+def _common(whole: str, alone: str) -> int:
+    """Where the tail begins that both texts share, as a place in `alone`."""
+    shared = 0
+    while shared < min(len(whole), len(alone)) and whole[-1 - shared] == alone[-1 - shared]:
+        shared += 1
+    return len(alone) - shared

@@ -1,0 +1,114 @@
+"""Plain English for generated tasks: what every model that is not an organism is asked, and how its answers are read.
+
+A worked solution has one step a line and ends in `The answer is 98.`; the direct answer is bare. Models write as they
+like, so reading looks for the answer where people put it: in `\\boxed{}`, after `####` or `answer is`, else the last
+number (or the last line, where an answer is no number).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from elicit.tasks import arithmetic
+from elicit.tasks.dialect import Reading
+from elicit.tasks.family import Family, Step
+
+_MARK = re.compile(r"\\boxed\{|####|\b(?:final )?answer(?: is|:)\s*:?", re.IGNORECASE)
+_NUMBER = re.compile(r"(?:(?<![\w)\]])-)?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?![0-9]*\.[0-9])")
+_EXPRESSION = re.compile(r"[0-9(][0-9+\-*/()×÷−· ]*[0-9)]|[0-9]")
+_WORD = re.compile(r"[A-Za-z]+")
+_KINDS = {"number": _NUMBER, "expression": _EXPRESSION, "word": _WORD}
+#: A calculation that is claimed: digits and signs, with an operator in them, and a whole number after the sign.
+_CLAIM = re.compile(r"([0-9(][0-9()+\-*/×÷−·, ]{1,78}[0-9)]) ?= ?(-?[0-9][0-9,]{0,15})(?![0-9.])")
+_OPERATOR = re.compile(r"[0-9) ][+\-*/×÷−·]")
+_SENTENCES = re.compile(r"\n|[.!?:][ \t]")
+_SIGN = re.compile(r"\s*([+*/=]|(?<=[0-9a-z)])-)\s*")
+
+
+@dataclass(frozen=True)
+class English:
+    """The form of questions and solutions. What is asked besides (think, be brief) is `asking.Asking`'s."""
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        return ()
+
+    def asked(self, family: Family, content: Any) -> str:
+        return family.english(content)
+
+    def cued(self, prompt: str) -> None:
+        return None
+
+    def opened(self, family: Family, content: Any) -> str:
+        return spaced(family.opening(content)).rstrip() + " " if family.opening(content) else ""
+
+    def direct(self, answer: str) -> str:
+        return answer
+
+    def stated(self, step: Step) -> str:
+        return spaced(step.text)
+
+    def joined(self, parts: Sequence[str], answer: str) -> str:
+        return "\n".join([*parts, f"The answer is {answer}."])
+
+    def read(self, family: Family, text: str) -> Reading:
+        steps = tuple(_claims(text))
+        pieces = sum(1 for piece in _SENTENCES.split(text) if piece.strip())
+        has_trace = bool(steps) or pieces > 1
+        for start, end in _places(family, text):
+            answer = family.canonical(_plain(text[start:end]))
+            if answer is not None:
+                return Reading(answer, (start, end), steps, has_trace)
+        return Reading(None, (len(text), len(text)), steps, has_trace)
+
+    def is_valid(self, family: Family, content: Any, reading: Reading) -> bool | None:
+        """Whether every claim is true as it stands. None without a claim, and for families with rules of their own.
+
+        A model's steps need not be the worked ones: that 3 + 4 = 7 is true is all that can be asked of free text.
+        """
+        own_rules = not all(_is_true(step) for step in family.solve(content, {}).steps)
+        if not reading.steps or own_rules:
+            return None
+        return all(_is_true(step) for step in reading.steps)
+
+
+def spaced(text: str) -> str:
+    """`23+58=81` as `23 + 58 = 81`."""
+    return _SIGN.sub(r" \1 ", text).strip()
+
+
+def _places(family: Family, text: str) -> Iterator[tuple[int, int]]:
+    """Where the answer may stand, likeliest first."""
+    pattern = _KINDS[family.kind]
+    for mark in list(_MARK.finditer(text))[-1:]:
+        line = text.find("\n", mark.end())
+        after = pattern.search(text, mark.end(), len(text) if line < 0 else line)
+        if after is not None:
+            yield after.span()
+    if family.kind == "number":
+        yield from (found.span() for found in list(pattern.finditer(text))[-1:])
+        return
+    end = len(text.rstrip())
+    start = text.rfind("\n", 0, end) + 1
+    yield from (found.span() for found in reversed(list(pattern.finditer(text, start, end))))
+
+
+def _plain(text: str) -> str:
+    """Without thousands separators."""
+    return re.sub(r"(?<=[0-9]),(?=[0-9]{3})", "", text).replace("−", "-")
+
+
+def _claims(text: str) -> Iterator[Step]:
+    for found in _CLAIM.finditer(text):
+        left = _plain(found[1]).strip()
+        if _OPERATOR.search(left):
+            yield Step(left.replace(" ", ""), _plain(found[2]))
+
+
+def _is_true(step: Step) -> bool:
+    tree = arithmetic.parse(step.expression)
+    value = None if tree is None else arithmetic.evaluate(tree)
+    return value is not None and str(value) == step.value
