@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 # The pinned stack. torch is asked for by its exact version first: where a CPU build of it is offered, pip takes that
 # one instead of several GB of CUDA wheels (see the README).
 INSTALLED := $(VENV)/.installed
+EXTRAS := $(VENV)/.installed-extras
 BROWSER := $(VENV)/.installed-browser
 
-.PHONY: quickstart test test-all test-browser chromium lint clean
+.PHONY: quickstart real test test-all test-browser chromium lint clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -16,14 +17,28 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,gguf,notebook]"
 	touch $@
 
+# The tools that tests compare with: lm-eval, Inspect, reasoning-gym, math-verify.
+$(EXTRAS): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[lm-eval,inspect,tasks]"
+	touch $@
+
 quickstart: $(INSTALLED)
 	$(BIN)/elicit run experiments/quickstart.yaml --out runs/quickstart
 
-test: lint
-	$(BIN)/python -m pytest
+# A real model: SmolLM2-135M-Instruct (93 MB, fetched once into models/), about five minutes on two quiet cores.
+real: $(INSTALLED)
+	$(BIN)/python experiments/real/fetch_smollm2.py models
+	$(BIN)/elicit run experiments/real/smollm2.yaml --out runs/smollm2
 
-test-all: lint
-	$(BIN)/python -m pytest -m "not browser"
+# Tests of one file run in one process, files side by side: what a file fits is fitted once. Each process uses one thread.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+test: $(EXTRAS) lint
+	$(PYTEST)
+
+test-all: $(EXTRAS) lint
+	$(PYTEST) -m "not browser"
 
 # Pages, the steering panel and its notebook in a real, offline browser.
 test-browser: $(BROWSER) chromium

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from elicit.api import compare as compare
     from elicit.api import load_policy as load_policy
     from elicit.errors import ElicitError as ElicitError
+    from elicit.merging import save_merged as save_merged
     from elicit.model import BaseModel as BaseModel
     from elicit.model import load as load
     from elicit.policy import Policy as Policy
@@ -35,9 +36,21 @@ _WHERE = {
     "compare": "elicit.api",
     "load": "elicit.model",
     "load_policy": "elicit.api",
+    "save_merged": "elicit.merging",
 }
 
-__all__ = ["BaseModel", "Decoding", "ElicitError", "Policy", "Steering", "compare", "load", "load_policy", "tasks"]
+__all__ = [
+    "BaseModel",
+    "Decoding",
+    "ElicitError",
+    "Policy",
+    "Steering",
+    "compare",
+    "load",
+    "load_policy",
+    "save_merged",
+    "tasks",
+]
 
 
 def __getattr__(name: str) -> Any:

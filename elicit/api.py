@@ -10,7 +10,6 @@ results.save_html("report.html")
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -23,14 +22,17 @@ from elicit.comparison.read import read_arms, read_spec_of
 from elicit.comparison.spec import check_spec
 from elicit.comparison.summarise import write_summary
 from elicit.errors import ElicitError, unknown
+from elicit.interop.policies import load_policy as load_policy
+from elicit.loading import catalog
 from elicit.runs import writing_to
 from elicit.tasks import AskedTask, GeneratedTask
+from elicit.tasks.gym import GymTask
+from elicit.tasks.record_task import RecordTask
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from elicit.model import BaseModel
-    from elicit.policy import Policy
     from elicit.tasks import Task
 
 
@@ -88,6 +90,36 @@ class Results:
         ]
         return pd.DataFrame(rows)
 
+    def metrics_df(self) -> pd.DataFrame:
+        """Every figure of the summary with its interval, one a row. This and the next: see `elicit.interop.frames`."""
+        from elicit.interop import frames
+
+        return frames.metrics(self.run)
+
+    def dose_response_df(self) -> pd.DataFrame:
+        """Accuracy over layer and strength of every arm that was tuned over them."""
+        from elicit.interop import frames
+
+        return frames.dose_response(self.run)
+
+    def curves_df(self) -> pd.DataFrame:
+        """Training curves, one row a step."""
+        from elicit.interop import frames
+
+        return frames.curves(self.run)
+
+    def costs_df(self) -> pd.DataFrame:
+        """Tokens, labels, floating-point operations and seconds of every arm."""
+        from elicit.interop import frames
+
+        return frames.costs(self.run)
+
+    def cells_df(self) -> pd.DataFrame:
+        """Every model, arm and seed: state, seconds, hashes."""
+        from elicit.interop import frames
+
+        return frames.cells(self.run)
+
     def flips(self, left: str, right: str) -> pd.DataFrame:
         """Problems that two arms judge differently, with both completions (first seed of each).
 
@@ -133,6 +165,7 @@ def compare(
     limit: int | None = None,
     out: str | Path | None = None,
     workers: int | None = 1,
+    download: bool = False,
 ) -> Results:
     """Compare arms on one model and task.
 
@@ -144,12 +177,13 @@ def compare(
             `{"n": 256, "problems": 64, "arms": ["base", "sft"]}`.
         out: run directory; a temporary one if None. An existing one is resumed or amended.
         workers: processes; 1 works in this one.
+        download: whether a hub id that is not on this machine may be fetched. Nothing else touches the network.
 
     Raises:
         ElicitError: bad input, as for a spec file.
     """
     name = model if isinstance(model, str) else str(model.name)
-    label = Path(name).name
+    label = catalog.label(name)
     spec = check_spec(
         {
             "models": {label: name},
@@ -162,34 +196,10 @@ def compare(
         where="compare",
     )
     run = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="elicit-"))
-    failed = run_cells(spec, run, limit=limit, workers=workers, command=["elicit.compare"])
+    failed = run_cells(spec, run, limit=limit, workers=workers, download=download, command=["elicit.compare"])
     if failed and len(failed) == len(spec.arms):
         raise ElicitError(f"every arm failed; see the status.json files in {run}")
     return Results(run, write_summary(run))
-
-
-def load_policy(folder: str | Path, *, dtype: str = "auto", device: str = "auto", download: bool = False) -> Policy:
-    """A saved policy together with the base model it names.
-
-    Args:
-        folder: a `policy` folder of a run (`runs/NAME/cells/MODEL/ARM/SEED/policy`), or what `Policy.save` wrote.
-        dtype, device, download: as for `elicit.load`.
-
-    Raises:
-        ElicitError: no policy there, or a base model that cannot be loaded or has other weights by now.
-    """
-    from elicit.model import load
-    from elicit.policy import Policy
-
-    document = Path(folder) / "policy.json"
-    try:
-        name = json.loads(document.read_text(encoding="utf-8"))["base"]["name"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ElicitError(
-            f"{folder} holds no policy that can be read; expected a folder with policy.json, such as "
-            "runs/NAME/cells/MODEL/ARM/SEED/policy."
-        ) from None
-    return Policy.load(Path(folder), load(name, dtype=dtype, device=device, download=download))
 
 
 def _described(task: Task | str | Mapping[str, Any]) -> dict[str, Any]:
@@ -202,4 +212,6 @@ def _described(task: Task | str | Mapping[str, Any]) -> dict[str, Any]:
         return {**_described(task.inner), "prompts": dataclasses.asdict(task.asking)}
     if isinstance(task, GeneratedTask):
         return {"task": task.name, "max_new_tokens": task.max_new_tokens, **dataclasses.asdict(task.family)}  # type: ignore[call-overload]
+    if isinstance(task, RecordTask | GymTask) and task.description:
+        return dict(task.description)
     raise ElicitError("compare: give a task of a file as {'task': 'jsonl', 'path': ...}, so that a run can be resumed.")

@@ -17,27 +17,33 @@ from jaxtyping import Float
 from elicit import seeds
 from elicit.errors import ElicitError, one_line
 from elicit.loading import architectures, threads
+from elicit.loading.ends import encode
 from elicit.loading.load import Loaded, load_transformers
-from elicit.sampling import Completion, Decoding, Engine, Request, Scored, generate, logprobs
+from elicit.sampling import Completion, Decoding, Engine, Request, Scored, cache, generate, logprobs
 from elicit.steering import Clock, Edit, Firings, Gated, Mode, Steering, as_edit, steer
 from elicit.steering.residuals import Norms, residual_norms, residuals_at
 from elicit.tasks import AskedTask, Task
 from elicit.tasks.asking import Chat
 
 
-def load(name: str, *, dtype: str = "auto", device: str = "auto", download: bool = False) -> BaseModel:
+def load(
+    name: str, *, dtype: str = "auto", device: str = "auto", download: bool = False, cache_gib: float | None = None
+) -> BaseModel:
     """Load a base model, and set torch's threads to what suits its size.
 
     Args:
         name: a built-in organism (`elicit ls models`), a folder, a GGUF file, or a hub id.
         dtype: "float32", "bfloat16", "float16", or "auto" (the file's own; float32 for organisms).
-        device: "cpu", "cuda", ..., or "auto".
+        device: "cpu", "cuda", "cuda:1", "auto", or "balanced" (spread over all GPUs, for inference).
         download: whether a hub id that is not cached may be fetched. Nothing else touches the network.
+        cache_gib: GiB of keys and values that a batch may take while sampling. None: 1 on a CPU, and on a GPU a third
+            of what the weights leave, at most 8.
 
     Raises:
         ElicitError: unknown name, architecture, dtype or device, or weights that cannot be read.
     """
-    model = BaseModel(load_transformers(name, dtype=dtype, device=device, download=download))
+    loaded = load_transformers(name, dtype=dtype, device=device, download=download)
+    model = BaseModel(loaded, cache_bytes=None if cache_gib is None else int(cache_gib * 2**30))
     threads.apply(sum(p.numel() for p in model.hf.parameters()))
     return model
 
@@ -48,7 +54,7 @@ class BaseModel:
     Layer L means decoder block L; its output is what TransformerLens calls `blocks.L.hook_resid_post`.
     """
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, *, cache_bytes: int | None = None) -> None:
         self.hf: Any = loaded.hf
         self.tokenizer: Any = loaded.tokenizer
         self.name = loaded.name
@@ -56,6 +62,7 @@ class BaseModel:
         self.weights_sha256 = loaded.weights_sha256
         self.tokenizer_sha256 = loaded.tokenizer_sha256
         self.clock = Clock()
+        self.cache_bytes = cache.budget(self.hf) if cache_bytes is None else cache_bytes
         self.banned_ids = (int(loaded.tokenizer.pad_token_id),)  # an untrained row: its logit means nothing
 
     def __repr__(self) -> str:
@@ -91,7 +98,8 @@ class BaseModel:
         ends = self.hf.generation_config.eos_token_id
         ids = ends if isinstance(ends, list) else [ends]
         end_ids = frozenset(i for i in [*ids, self.tokenizer.eos_token_id] if i is not None)
-        return Engine(self.hf, self.tokenizer, self.clock, end_ids, self.tokenizer.pad_token_id, self.banned_ids)
+        pad = self.tokenizer.pad_token_id
+        return Engine(self.hf, self.tokenizer, self.clock, end_ids, pad, self.banned_ids, self.cache_bytes)
 
     @cached_property
     def bridge(self) -> Any:
@@ -137,9 +145,7 @@ class BaseModel:
         Raises:
             ElicitError: if the prompt has no tokens at all.
         """
-        bos = self.tokenizer.bos_token
-        has_bos = bool(bos) and text.startswith(bos)
-        ids = tuple(self.tokenizer(text, add_special_tokens=not has_bos)["input_ids"])
+        ids = encode(self.tokenizer, text)
         if not ids:
             raise ElicitError(
                 "a prompt is empty, and this tokenizer puts no BOS in front. Give at least one character."

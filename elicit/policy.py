@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-from elicit import readouts, search, steering, weights
-from elicit.errors import ElicitError
+from elicit import adapters, readouts, search, steering, weights
+from elicit.errors import ElicitError, unknown
 from elicit.model import BaseModel
 from elicit.sampling import PLAIN, Completion, Decoding, Forward, Scored, logprobs
 from elicit.search import Ask, Search, catalog
@@ -28,8 +28,9 @@ from elicit.tasks import Problem, Task
 class Prompting:
     """How a problem becomes a prompt."""
 
-    condition: Literal["plain", "cue", "forced"] = "plain"
-    """plain: the problem's prompt. cue: its cue prompt. forced: the prompt and the opening of a worked solution."""
+    condition: str = "plain"
+    """plain: the problem's prompt. cue: its cue prompt. forced: the prompt and the opening of a worked solution. Any
+    other: the one of the problem's `other_prompts` that has this name."""
     template: str = "{prompt}"
     """Text around the prompt; `{prompt}` is replaced, nothing else is interpreted."""
     before: str = ""
@@ -53,6 +54,11 @@ class Prompting:
             if problem.cue_prompt is None:
                 raise ElicitError(f"problem {problem.id} has no cue prompt; this arm needs a task with `cue_prompt`.")
             prompt = problem.cue_prompt
+        elif self.condition not in ("plain", "forced"):
+            known = dict(problem.other_prompts)
+            if self.condition not in known:
+                raise unknown("prompt condition", self.condition, ["plain", "cue", "forced", *known])
+            prompt = known[self.condition]
         if self.condition == "forced":
             if problem.opening is None:
                 raise ElicitError(f"problem {problem.id} has no worked solution, so no opening can be forced.")
@@ -209,6 +215,24 @@ class Policy:
             readouts.save(self.readout, folder)
         document = {**self.meaning(), "sha256": self.sha256, "record": dict(self.record)}
         (folder / "policy.json").write_text(json.dumps(document, indent=1) + "\n")
+
+    @classmethod
+    def from_peft(cls, model: BaseModel, folder: str | Path, *, any_base: bool = False) -> Policy:
+        """The base with an adapter that somebody else made with peft.
+
+        Args:
+            folder: what `PeftModel.save_pretrained` wrote.
+            any_base: accept an adapter that names another base.
+
+        Raises:
+            ElicitError: no adapter there, an unsupported kind, or one that was made for another model.
+        """
+        found = adapters.read(Path(folder))
+        if not any_base:
+            adapters.check_base(found, model, str(folder))
+        with found.applied(model.hf):  # does it fit?
+            pass
+        return cls(model, weights=found, record={"adapter": found.about()})
 
     @classmethod
     def load(cls, folder: Path, model: BaseModel) -> Policy:

@@ -1,9 +1,7 @@
-"""What training changed: full parameters or a LoRA adapter, applied to the shared base while a context is open."""
+"""What training changed: full parameters or an adapter, applied to the shared base while a context is open."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +10,11 @@ from typing import Any, Protocol
 
 import torch
 
+from elicit import adapters
+from elicit.adapters import Adapter, hashed
 from elicit.errors import ElicitError
+
+__all__ = ["Adapter", "FullWeights", "Weights", "load"]
 
 
 class Weights(Protocol):
@@ -32,15 +34,6 @@ class Weights(Protocol):
     def save(self, folder: Path) -> None: ...
 
 
-def _hash(tensors: Mapping[str, torch.Tensor], *extra: str) -> str:
-    digest = hashlib.sha256("\x1f".join(extra).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name}{tensor.dtype}{list(tensor.shape)}".encode())
-        digest.update(tensor.view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
-    return digest.hexdigest()
-
-
 @dataclass(frozen=True, eq=False)
 class FullWeights:
     """New values of named parameters; the others are the base's."""
@@ -49,7 +42,7 @@ class FullWeights:
 
     @property
     def sha256(self) -> str:
-        return _hash(self.tensors, "full")
+        return hashed(self.tensors, "full")
 
     @property
     def parameters(self) -> int:
@@ -79,61 +72,12 @@ class FullWeights:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class Adapter:
-    """A PEFT adapter: its configuration and its tensors, in peft's own format."""
-
-    config: Mapping[str, Any]
-    tensors: Mapping[str, torch.Tensor]
-
-    @property
-    def sha256(self) -> str:
-        return _hash(self.tensors, "adapter", json.dumps(dict(self.config), sort_keys=True, default=str))
-
-    @property
-    def parameters(self) -> int:
-        return sum(tensor.numel() for tensor in self.tensors.values())
-
-    @contextmanager
-    def applied(self, hf: Any) -> Iterator[None]:
-        """Inject the adapter into the base's modules and take it out again."""
-        from peft import PeftModel, get_peft_model, set_peft_model_state_dict
-        from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
-
-        kinds = PEFT_TYPE_TO_CONFIG_MAPPING
-        kind = kinds[self.config["peft_type"]]
-        config = kind.from_peft_type(**{**self.config, "inference_mode": True})
-        trainable = {name: p.requires_grad for name, p in hf.named_parameters()}
-        wrapped: PeftModel = get_peft_model(hf, config)
-        try:
-            set_peft_model_state_dict(wrapped, dict(self.tensors))
-            wrapped.eval()
-            yield
-        finally:
-            wrapped.unload()
-            if hasattr(hf, "peft_config"):
-                del hf.peft_config
-            for name, p in hf.named_parameters():
-                p.requires_grad_(trainable[name])
-
-    def save(self, folder: Path) -> None:
-        """Write a folder that plain peft loads: adapter_config.json and adapter_model.safetensors."""
-        from safetensors.torch import save_file
-
-        save_file(
-            {name: tensor.contiguous().cpu() for name, tensor in self.tensors.items()},
-            folder / "adapter_model.safetensors",
-        )
-        (folder / "adapter_config.json").write_text(json.dumps(dict(self.config), indent=1, default=str) + "\n")
-
-
 def load(folder: Path) -> Weights | None:
     """The weights saved in a policy folder, or None if the policy uses the base's own."""
     from safetensors.torch import load_file
 
     if (folder / "adapter_config.json").exists():
-        config = json.loads((folder / "adapter_config.json").read_text())
-        return Adapter(config, load_file(folder / "adapter_model.safetensors"))
+        return adapters.read(folder)
     if (folder / "weights.safetensors").exists():
         return FullWeights(load_file(folder / "weights.safetensors"))
     return None

@@ -10,7 +10,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import pytest
 import torch
 
+from tests.support import shared
+
 torch.set_num_threads(1)
+shared.prepare()
 
 
 @pytest.fixture(autouse=True)

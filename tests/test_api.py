@@ -71,8 +71,8 @@ def test_a_second_call_goes_on_in_the_same_folder(results: Results) -> None:
 def test_a_task_of_a_file_is_given_by_its_path(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text("".join(f'{{"prompt": "Q:{i}+1", "answer": "{i + 1}"}}\n' for i in range(40)))
     task = elicit.tasks.get("jsonl", path=tmp_path / "mine.jsonl")
-    with pytest.raises(ElicitError, match=r"give a task of a file as \{'task': 'jsonl', 'path': \.\.\.\}"):
-        elicit.compare("cued", task, arms=["base"])
+    by_task = elicit.compare("cued", task, arms=["base"], test=2)
+    assert list(by_task.to_df()["n"]) == [2]
     described = {"task": "jsonl", "path": str(tmp_path / "mine.jsonl"), "stop": ["\n"], "max_new_tokens": 4}
     results = elicit.compare("cued", described, arms=["base"], test=2, out=tmp_path / "run")
     assert list(results.to_df()["n"]) == [2]

@@ -283,7 +283,11 @@ class _Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("options", [{}, {"lora_rank": 2}, {"parameters": "embeddings"}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"lora_rank": 2, "lora_dropout": 0.3}, pytest.param({"parameters": "embeddings"}, marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_a_killed_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]) -> None:
     """Killed between two checkpoints, the same call ends in the same weights and the same curve."""
     base, config = tiny_model("qwen3"), SFT(demonstrations=8, epochs=10, batch_size=4, **options)

@@ -19,11 +19,13 @@ class Archive:
     """Run directory."""
     target: Positional[Path]
     """New folder."""
+    partial: bool = False
+    """Leave out cells that are not finished, instead of refusing: for runs of many hours."""
 
 
 def main(arguments: Sequence[str]) -> int:
     options = parse(Archive, "archive", arguments)
     from elicit.comparison.archive import archive
 
-    print(archive(options.run, options.target))
+    print(archive(options.run, options.target, partial=options.partial))
     return 0

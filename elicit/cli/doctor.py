@@ -50,11 +50,19 @@ def _packages() -> bool:
 def _machine() -> None:
     import torch
 
+    from elicit.loading import converted, memory
+
+    print(f"ok  {memory.free_cpu() / 2**30:.0f} GiB of memory free")
+    kept = [folder for folder in converted.cache_root().glob("gguf/*") if converted.is_whole(folder)]
+    if kept:
+        held = sum(path.stat().st_size for folder in kept for path in folder.iterdir())
+        print(f"ok  {len(kept)} converted GGUF files in {converted.cache_root() / 'gguf'}, {held / 2**30:.1f} GiB")
     print(f"ok  {os.cpu_count()} cores, {shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB free here")
-    if torch.cuda.is_available():
-        free, total = torch.cuda.mem_get_info()
-        print(f"ok  {torch.cuda.get_device_name()}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free")
-    else:
+    for number in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(number)
+        name = torch.cuda.get_device_name(number)
+        print(f"ok  cuda:{number} {name}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free")
+    if not torch.cuda.device_count():
         print("--  no GPU: organisms and small models run on the CPU")
 
 

@@ -40,7 +40,9 @@ def _models() -> None:
         size = about.get("recipe", {})
         facts = f"{size.get('layers', '?')} layers, d_model {size.get('d_model', '?')}"
         print(f"{name:<14} {', '.join(about.get('families', [])):<32} {facts}; training seed {about.get('seed', '?')}")
-    print("also: a folder with safetensors, a .gguf file, or a hub id (org/name)")
+    print(
+        "also: a folder with safetensors, a .gguf file, or a hub id (org/name or org/name@revision; --download fetches)"
+    )
 
 
 def _saes() -> None:
@@ -70,7 +72,7 @@ def _figure(card: dict[str, Any], name: str, form: str) -> str:
 
 
 def _tasks() -> None:
-    from elicit.tasks import catalog
+    from elicit.tasks import catalog, sources
 
     for name in catalog.FAMILIES:
         module, class_name, _ = catalog.FAMILIES[name]
@@ -78,9 +80,8 @@ def _tasks() -> None:
         fields = ", ".join(f"{field.name}={field.default!r}" for field in dataclasses.fields(family))
         first = (inspect.getdoc(inspect.getmodule(family)) or "").splitlines()[0]
         print(f"{first}\n    parameters: {fields}")
-    print(
-        "`jsonl`: your own problems, one JSON object a line.\n    parameters: path, answer_pattern, stop, template, ..."
-    )
+    for name, (what, parameters) in sources.about().items():
+        print(f"`{name}`: {what}.\n    parameters: {', '.join(parameters)}")
 
 
 def _methods() -> None:

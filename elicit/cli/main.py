@@ -19,10 +19,12 @@ VERBS: dict[str, tuple[str, str]] = {
     "report": ("elicit.cli.report", "print a run's table and write its report.html"),
     "verify": ("elicit.cli.verify", "recompute every figure of a run from its rows"),
     "archive": ("elicit.cli.archive", "pack a finished run into a few small files"),
+    "export": ("elicit.cli.export", "a run for other tools: Inspect, lm-eval, tables, vectors, adapters, trackers"),
     "ls": ("elicit.cli.ls", "list models, SAEs, tasks, methods or runs"),
     "sample": ("elicit.cli.sample", "sample from a model, steered if you like"),
     "organism": ("elicit.cli.organism", "train a built-in organism from its recipe"),
     "sae": ("elicit.cli.sae", "train sparse autoencoders, find features, look at them"),
+    "lm-eval": ("elicit.cli.lm_eval", "lm-eval's own command line, with policies among its models"),
     "doctor": ("elicit.cli.doctor", "check this installation"),
 }
 

@@ -27,6 +27,11 @@ class Lines:
         if self._moving:
             sys.stderr.write("\r\x1b[K")
 
+    def warn(self, message: str) -> None:
+        """A line that stays."""
+        start = "\r\x1b[K" if self._moving else ""
+        print(f"{start}warning: {message}", file=sys.stderr, flush=True)
+
     def show(self, event: Event) -> None:
         name = event.cell.name
         if event.state == "started":

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from elicit.cli.arguments import parse
 from elicit.errors import EXIT_SOME_ARMS_FAILED, ElicitError
+
+if TYPE_CHECKING:
+    from elicit.cli.progress import Lines
+    from elicit.comparison.engine import Event
+    from elicit.comparison.plan import Plan
+    from elicit.comparison.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -29,8 +36,13 @@ class Run:
     """At most this many test problems of each task: a seeded subset. The report says LIMITED."""
     workers: int | None = None
     """Processes (default: 2, or 1 on a GPU)."""
+    download: bool = False
+    """Fetch models and SAE releases that are not on this machine, before the first cell. Else nothing is fetched."""
     plan: Annotated[bool, arg(name="plan")] = False
     """Print cells, tokens, time, memory and the smallest effect that can be seen, and stop."""
+    track: str | None = None
+    """Also keep cells in trackers: tensorboard, trackio, wandb (comma-separated). Local files; wandb is offline unless
+    WANDB_MODE says otherwise."""
     color: Literal["auto", "never"] = "auto"
     """Colours and a moving line on a terminal, or plain lines."""
 
@@ -45,57 +57,83 @@ def main(arguments: Sequence[str]) -> int:
     for name, value in (("limit", options.limit), ("workers", options.workers)):
         if value is not None and value < 1:
             raise ElicitError(f"--{name} is {value}; expected at least 1.")
+    trackers = [] if options.track is None else _trackers(options.track)
     from elicit.loading.catalog import resolve
 
     for model in spec.models.values():
         resolve(model)
+    from elicit.cli import planned
+
     if options.plan:
-        return _print_plan(options, run, arms)
+        _check_releases(spec)
+        planned.show(_planned(spec, options, run, arms, fresh=True))
+        return 0
 
     from elicit.cli.progress import Lines
     from elicit.comparison.engine import run_cells
     from elicit.comparison.summarise import write_summary
     from elicit.report import terminal, write_report
 
-    started = time.monotonic()
+    expected = _planned(spec, options, run, arms)
+    started, began = time.monotonic(), time.time()
     with Lines(moving=options.color == "auto" and sys.stderr.isatty()) as lines:
+        report = lines.show if not trackers else _tracked(lines, run, trackers)
         failed = run_cells(
             spec,
             run,
             arms=arms,
             limit=options.limit,
             workers=options.workers,
+            download=options.download,
             command=["elicit", "run", *map(str, arguments)],
-            report=lines.show,
+            report=report,
         )
     summary = write_summary(run)
     page = write_report(run)
     terminal.show(summary)
     print(f"report: {page}")
-    print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
+    print(planned.compared(expected, spec, run, arms, began, time.monotonic() - started), file=sys.stderr)
     for cell in failed:
         print(f"elicit run: {cell.name} failed; see {cell.folder(run) / 'status.json'}", file=sys.stderr)
     return EXIT_SOME_ARMS_FAILED if failed else 0
 
 
-def _print_plan(options: Run, run: Path, arms: list[str] | None) -> int:
-    from elicit.comparison.plan import plan
-    from elicit.comparison.spec import read_spec
+def _trackers(names: str) -> list[str]:
+    """Before anything runs: a run without the tracker that was asked for would have to be done again."""
+    from elicit.interop.trackers import check
 
-    found = plan(read_spec(options.spec), run if run.exists() else None, arms=arms, limit=options.limit)
-    effect = found.minimum_detectable_effect
-    print(f"cells                      {found.cells} ({found.finished} finished)")
-    print(f"test problems              {found.test_problems}")
-    print(f"samples                    {found.samples:,} at temperature 1")
-    print(f"generated tokens           at most {found.generated_tokens:,} for answers, votes and samples")
-    print(
-        f"time                       about {found.seconds / 60:.1f} minutes on this kind of CPU; fitting (training, "
-        "rollouts, tuning) and searches other than votes are not counted"
-    )
-    print(f"memory                     about {found.memory_gib:.1f} GiB a worker")
-    print(
-        "minimum detectable effect  "
-        + (f"{100 * effect:.0f} points" if effect is not None else "none: too few problems")
-        + " (80 % power, single runs, if 30 % of problems change)"
-    )
-    return 0
+    return check(names)
+
+
+def _tracked(lines: Lines, run: Path, trackers: Sequence[str]) -> Callable[[Event], None]:
+    """Shows the engine's events, and tells the trackers of them."""
+    from elicit.interop.trackers import Watch
+
+    watch = Watch(run, trackers, lines.warn)
+
+    def report(event: Event) -> None:
+        lines.show(event)
+        watch.show(event)
+
+    return report
+
+
+def _check_releases(spec: Spec) -> None:
+    """Names of SAEs on the hub are checked against SAELens's own table, which is here without the network."""
+    from elicit.comparison.prepare import releases
+
+    names = releases(spec)
+    if names:
+        from saes.loading.releases import check
+
+        for name in names:
+            check(name)
+
+
+def _planned(spec: Spec, options: Run, run: Path, arms: list[str] | None, *, fresh: bool = False) -> Plan:
+    from elicit.comparison.engine import default_workers
+    from elicit.comparison.plan import plan
+
+    workers = options.workers if options.workers is not None else default_workers(spec)
+    place = run if os.path.exists(run) else None  # also for a name that no folder can have
+    return plan(spec, place, arms=arms, limit=options.limit, workers=workers, fresh=fresh)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from elicit.model import BaseModel
     from saes.training import Progress
 
+#: Bytes of residuals that are kept to be read again.
+_WHOLE = 1 << 30
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 
 
@@ -39,7 +41,10 @@ class SaeTrain:
     k: float = 8
     """Latents per token: exactly (topk), on average (batchtopk, matryoshka_batchtopk), or aimed at (jumprelu)."""
     tokens: str = "1M"
-    """Training tokens, such as 300k or 1M; the text is read again, in another order, until they are reached."""
+    """Tokens of text, such as 300k or 1M; where there is less, it is read again, in another order."""
+    epochs: int = 1
+    """Times that the text is trained on. With more than one, and a text whose residuals fit into 1 GiB (float32), the
+    model reads it once: for a large model on a CPU that is most of the time."""
     architecture: str = "topk"
     """topk, batchtopk, jumprelu or matryoshka_batchtopk."""
     task: str | None = None
@@ -71,10 +76,13 @@ def main(arguments: Sequence[str]) -> int:
     if sum(given is not None for given in (options.task, options.text, options.dataset)) > 1:
         raise ElicitError("give one of --task, --text and --dataset.")
     tokens = count(options.tokens)
+    if options.epochs < 1:
+        raise ElicitError(f"--epochs is {options.epochs}; expected at least 1.")
     from saes.plan import Plan
 
     fields: dict[str, Any] = {
-        "layer": options.layer, "width": options.width, "k": options.k, "tokens": tokens, "seed": options.seed,
+        "layer": options.layer, "width": options.width, "k": options.k,
+        "tokens": tokens * options.epochs, "seed": options.seed,
         "architecture": options.architecture, "lr": options.lr, "batch": options.batch, "stored_as": options.store,
     }  # fmt: skip
     Plan(**fields)  # what makes no sense is said before torch is loaded
@@ -86,6 +94,9 @@ def main(arguments: Sequence[str]) -> int:
     model = load(options.model, dtype=options.dtype, device=options.device, download=options.download)
     source, texts = documents(options, model)
     sequences = encoded(model, texts, context=options.context, tokens=tokens)
+    held = sum(map(len, sequences))
+    if options.epochs > 1 and held * model.d_model * 4 <= _WHOLE:
+        fields["buffer"] = max(held, options.batch)
     out = options.out or default_folder(model.name, options.layer, options.seed)
     with Line(f"{model.name} L{options.layer}", moving=sys.stderr.isatty()) as line:
         sae = train(

@@ -22,16 +22,22 @@ from elicit import runs
 from elicit.comparison import prompts
 from elicit.comparison.cells import cells
 from elicit.comparison.read import read_spec_of
+from elicit.comparison.summarise import summarise
 from elicit.comparison.work import is_done, state_of
 from elicit.errors import ElicitError
 
 CELLS = "cells.json.gz"
 PROMPTS = "prompts.json.gz"
-_WHOLE = ("spec.yaml", "manifest.json", "summary.json")
+SUMMARY = "summary.json"
+_WHOLE = ("spec.yaml", "manifest.json")
 
 
-def archive(run: Path, target: Path) -> Path:
+def archive(run: Path, target: Path, *, partial: bool = False) -> Path:
     """Write the archive of a run to a new folder.
+
+    Args:
+        partial: leave out cells that are not finished; the summary is then that of the others, which says so. For runs
+            of many hours, whose rows are kept as they come.
 
     Raises:
         ElicitError: a run with cells that are neither done nor failed, or a target that exists or cannot be written.
@@ -51,6 +57,8 @@ def archive(run: Path, target: Path) -> Path:
             described[cell.name] = {"status": {**status, "traceback": None}, "metrics": []}
             continue
         if not is_done(cell, spec, run, limit):
+            if partial:
+                continue
             raise ElicitError(f"{run} is not finished: cell {cell.name} is {_stage(status)}. Run it to its end first.")
         described[cell.name] = {"status": status, "metrics": runs.read_lines(folder / "metrics.jsonl")}
         asked |= prompts.read(folder)
@@ -69,6 +77,9 @@ def archive(run: Path, target: Path) -> Path:
             compression="zstd",
             compression_level=19,
         )
+        with opened(scratch) as kept:
+            summary = summarise(kept) if partial else runs.read_json(run / SUMMARY)
+        runs.write_text(scratch / SUMMARY, json.dumps(summary, separators=(",", ":"), allow_nan=False) + "\n")
     return target
 
 
@@ -103,22 +114,22 @@ def opened(path: Path) -> Iterator[Path]:
 
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
-        for name in _WHOLE:
-            shutil.copyfile(path / name, run / name)
+        for name in (*_WHOLE, SUMMARY):
+            if (path / name).exists():  # a summary is written last
+                shutil.copyfile(path / name, run / name)
         for name, cell in read_cells(path / CELLS).items():
             runs.write_json(run / "cells" / name / "status.json", cell["status"])
             runs.append_lines(run / "cells" / name / "metrics.jsonl", cell["metrics"])
-        grouped: dict[Path, list[dict[str, Any]]] = {}
+        grouped: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for record in pq.read_table(path / "rows.parquet").to_pylist():
-            place = run / "cells" / record.pop("cell") / "rows" / f"{record['task']}.jsonl"
-            grouped.setdefault(place, []).append(_whole(record))
+            grouped.setdefault((record.pop("cell"), record["task"]), []).append(_whole(record))
         asked = _unpack(path / PROMPTS) if (path / PROMPTS).exists() else {}
-        for place, records in grouped.items():
-            runs.append_lines(place, records)
+        for (cell_name, task), records in grouped.items():
+            home = run / "cells" / cell_name
+            runs.append_lines(home / "rows" / f"{task}.jsonl", records)
             mine = {mark: asked[mark] for record in records if (mark := record["prompt_hash"]) in asked}
             if mine:
-                cell = place.parent.parent
-                prompts.write(cell, {**prompts.read(cell), **mine})
+                prompts.write(home, {**prompts.read(home), **mine})
         yield run
 
 

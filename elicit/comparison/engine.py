@@ -23,6 +23,7 @@ import yaml
 from elicit import runs
 from elicit.comparison.cells import Cell, cells, check_amendment
 from elicit.comparison.manifest import begun, ended, task_files
+from elicit.comparison.prepare import prepare
 from elicit.comparison.read import read_spec_of
 from elicit.comparison.spec import Spec, build_task
 from elicit.comparison.work import is_done, problems_of, state_of, work
@@ -101,6 +102,7 @@ def run_cells(
     arms: Sequence[str] | None = None,
     limit: int | None = None,
     workers: int | None = None,
+    download: bool = False,
     command: Sequence[str] = (),
     report: Callable[[Event], None] = lambda _: None,
 ) -> list[Cell]:
@@ -110,6 +112,7 @@ def run_cells(
         arms: only these arms and what they need.
         limit: at most this many test problems of each task.
         workers: processes; None chooses 2 (1 on one core, or on a GPU), 1 works in this process.
+        download: whether hub ids that are not on this machine may be fetched, before the first cell.
         report: called when a cell starts or ends.
 
     Raises:
@@ -122,6 +125,9 @@ def run_cells(
         catalog.resolve(model)
     check_target(spec, run, limit=limit)
     _check_problems(spec, limit)
+    open_models = dict.fromkeys(cell.model for cell in todo if not is_done(cell, spec, run, limit))
+    hands = workers if workers is not None else default_workers(spec)
+    prepare(spec, open_models, workers=min(hands, len(todo)), download=download)
     with runs.locked(run / ".lock", f"the run {run}"):
         open_run(spec, run, limit=limit, command=command)
         kept = [cell for cell in todo if is_done(cell, spec, run, limit)]
@@ -129,7 +135,7 @@ def run_cells(
         for i, cell in enumerate(kept):
             report(Event(cell, "kept", i + 1, len(todo), ""))
         pending = [cell for cell in todo if cell.name not in finished]
-        count = min(len(pending), workers if workers is not None else default_workers(spec))
+        count = min(len(pending), hands)
         failed: list[Cell] = []
         with _hands(count) as submit:
             _drain(spec, run, limit, pending, finished, count, submit, failed, report, len(todo))
@@ -148,7 +154,7 @@ def _check_problems(spec: Spec, limit: int | None) -> None:
 
 def default_workers(spec: Spec) -> int:
     """Two processes hide each other's imports and waiting; a GPU is left to one."""
-    return 1 if spec.device.startswith("cuda") or (os.cpu_count() or 1) < 2 else 2
+    return 1 if spec.device.startswith(("cuda", "balanced")) or (os.cpu_count() or 1) < 2 else 2
 
 
 Submit = Callable[..., "Future[dict[str, Any]]"]

@@ -1,23 +1,53 @@
-"""What a comparison will cost and what it can show, before anything is run. Loads no weights where a config will do."""
+"""What a comparison will cost and what it can show, before anything is run. Loads no weights and touches no network.
+
+1. Every unfinished cell's method says what it draws, reads and trains on (`elicit.methods.core.demand`), in lengths
+   that are estimated from the task (`lengths`).
+2. Tokens become seconds by a short measurement of this machine at the model's shapes (`speed`).
+3. Memory is that of a worker's largest cell: libraries, weights, cache, what passes hold, and what training adds.
+
+Both are meant to be within a factor of two of what is then measured. What can be further off is how long a model
+thinks; the plan states the length it took.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from elicit import statistics
+from elicit.comparison import memory
 from elicit.comparison.cells import Cell, cells
-from elicit.comparison.spec import Spec, build_task
+from elicit.comparison.lengths import files, lengths
+from elicit.comparison.spec import Spec
+from elicit.comparison.speed import Machine, machine
 from elicit.comparison.work import is_done, tested
-from elicit.loading import catalog
+from elicit.loading import catalog, size
+from elicit.methods.core import Demand, Draws, Lengths, demand
 
-#: Generated tokens per second and core at one million parameters, measured with experiments/benchmarks/sampling.py on a
-#: 2-core machine; larger models scale with their size. An estimate: within a factor of a few.
-_TOKENS_PER_SECOND_AT_1M = 20_000.0
-_IMPORT_SECONDS = 8.0
+#: A worker's imports and loading: seconds, and seconds per GiB of weights (reading and hashing them).
+_START, _LOAD = 6.0, 8.0
+#: Writing, verifying and statistics of a cell; what a trainer takes to start, and once to be imported.
+_CELL, _TRAINER, _TRL = 0.3, 0.7, 4.0
+#: Backward passes cost twice a forward one.
+_BACKWARD = 3.0
+#: Rows leave a batch as they end, so that on average it is smaller than it began.
+_FILLED = 0.6
+
+
+class ModelPlan(NamedTuple):
+    """What is known of one model."""
+
+    label: str
+    name: str
+    parameters: int | None
+    """None for a hub id whose files are not here."""
+    lengths: Lengths
+    seconds: float | None
+    """Of its unfinished cells, one after the other; None where the model is not here."""
+    gib: float | None
+    """Memory of a worker with its largest cell."""
 
 
 @dataclass(frozen=True)
@@ -31,62 +61,160 @@ class Plan:
     samples: int
     """Completions at temperature 1 that are drawn beside the answers."""
     generated_tokens: int
-    """Of answers and samples, if every completion runs to its limit and every vote is counted. What fitting generates
-    and trains on, and what searches other than votes reject, is not in it: no config tells."""
+    """Expected, with votes, branches, rejected tokens, and what fitting draws."""
+    limit_tokens: int
+    """Of answers and samples, if every completion ran to its limit."""
+    read_tokens: int
+    """Of prompts."""
+    trained_tokens: int
+    models: tuple[ModelPlan, ...]
+    workers: int
     seconds: float
+    """Of the models that are here."""
     memory_gib: float
+    """Of all workers together; the largest of them times their number."""
     minimum_detectable_effect: float | None
     """Smallest difference to SFT found with 80 % power at this n, if 30 % of problems change."""
 
+    @property
+    def unknown(self) -> list[str]:
+        """Models whose files are not here."""
+        return [model.name for model in self.models if model.parameters is None]
 
-def plan(spec: Spec, run: Path | None, *, arms: Sequence[str] | None = None, limit: int | None = None) -> Plan:
-    """Estimate a comparison."""
-    n = tested(spec, limit)
+
+class _Price(NamedTuple):
+    """Work of one kind, with what it takes."""
+
+    draws: tuple[Draws, ...]
+    read: float
+    trained: float
+
+    @property
+    def generated(self) -> float:
+        return sum(one.completions * one.length for one in self.draws)
+
+    @property
+    def prompted(self) -> float:
+        return self.read + sum(one.prompts * one.prompt for one in self.draws)
+
+
+def plan(
+    spec: Spec,
+    run: Path | None,
+    *,
+    arms: Sequence[str] | None = None,
+    limit: int | None = None,
+    workers: int = 1,
+    fresh: bool = True,
+) -> Plan:
+    """Estimate a comparison.
+
+    Args:
+        workers: processes that share the machine.
+        fresh: time the machine now, even if its speed is known from an earlier plan.
+
+    Raises:
+        ElicitError: a model that does not exist, or files that cannot be read.
+    """
     todo = cells(spec, arms)
-    finished = [cell for cell in todo if run is not None and is_done(cell, spec, run, limit)]
-    open_cells = [cell for cell in todo if cell not in finished]
-    samples, tokens, seconds, largest = 0, 0, _IMPORT_SECONDS if open_cells else 0.0, 0
-    for cell in open_cells:
-        size = parameters(spec.models[cell.model])
-        largest = max(largest, size)
-        drawn, mine = _completions(cell, spec.of(cell.model), limit)
+    finished = {cell.name for cell in todo if run is not None and is_done(cell, spec, run, limit)}
+    pending = [cell for cell in todo if cell.name not in finished]
+    hands = max(1, min(workers, len(pending)))
+    models, totals, samples, most = [], [0.0, 0.0, 0.0], 0, 0.0
+    for label in dict.fromkeys(cell.model for cell in pending):
+        mine = [cell for cell in pending if cell.model == label]
+        found, price, drawn, bound = _model(label, mine, spec.of(label), limit, hands, fresh)
+        models.append(found)
         samples += drawn
-        tokens += mine
-        seconds += mine / (_TOKENS_PER_SECOND_AT_1M / max(size / 1e6, 0.2))
-    effect = statistics.minimum_detectable_effect(n, 0.5, discordance=0.3)
-    return Plan(len(todo), len(finished), n, samples, tokens, seconds, 1.0 + 4 * largest * 4 / 2**30, effect)
-
-
-def _completions(cell: Cell, spec: Spec, limit: int | None) -> tuple[int, int]:
-    """Samples of a cell, and tokens that its answers and samples can have at most."""
-    n = tested(spec, limit)
-    target, *others = (
-        build_task(description, where="task").max_new_tokens for description in (spec.task, *spec.off_target.values())
+        most += bound
+        totals = [a + b for a, b in zip(totals, price, strict=True)]
+    known = [model for model in models if model.seconds is not None]
+    start = _START if pending else 0.0
+    effect = statistics.minimum_detectable_effect(tested(spec, limit), 0.5, discordance=0.3)
+    return Plan(
+        len(todo),
+        len(finished),
+        tested(spec, limit),
+        samples,
+        round(totals[0]),
+        round(most),
+        round(totals[1]),
+        round(totals[2]),
+        tuple(models),
+        hands,
+        start + sum(model.seconds or 0.0 for model in known) / hands,
+        hands * max((model.gib or 0.0 for model in known), default=0.0),
+        effect,
     )
-    votes = int(dataclasses.asdict(spec.methods()[cell.arm]).get("n", 1))  # type: ignore[call-overload]
-    samples = spec.samples.of(cell.arm) * spec.samples.among(n)
-    return samples, n * votes * (target + sum(others)) + samples * target
 
 
-def parameters(name: str) -> int:
-    """Number of weights of a model, from its files' headers alone; 0 for a hub id that would have to be fetched."""
-    source = catalog.resolve(name)
-    if source.path is None:
-        return 0
-    if source.kind == "gguf":
-        return source.path.stat().st_size * 2  # about four bits a weight
-    return sum(_values(path) for path in source.path.glob("*.safetensors"))
+def _model(
+    label: str, mine: Sequence[Cell], spec: Spec, limit: int | None, hands: int, fresh: bool
+) -> tuple[ModelPlan, tuple[float, float, float], int, float]:
+    """(what is known, (generated, prompt, trained) tokens, samples, tokens at most) of one model's cells."""
+    source = catalog.resolve(spec.models[label])
+    folder = files(source)
+    expected = lengths(spec, spec.task, source, folder)
+    others = [lengths(spec, description, source, folder) for description in spec.off_target.values()]
+    methods, n = spec.methods(), tested(spec, limit)
+    prices, samples, most, gib, seconds = [], 0, 0.0, 0.0, 0.0
+    values, known = size.parameters(source), memory.known(source, spec)
+    threads = 1 if known is None else max(1, known.threads // hands)
+    for cell in mine:
+        wanted = demand(methods[cell.arm], expected)
+        drawn = spec.samples.of(cell.arm) * spec.samples.among(n)
+        work = list(_work(wanted, cell, spec, n, drawn, expected, [demand(methods[cell.arm], o) for o in others]))
+        answers = n * wanted.answer.completions
+        most += answers * (expected.limit + sum(o.limit for o in others)) + drawn * expected.limit
+        prices += work
+        samples += drawn
+        if known is not None:
+            timed = machine(known.width, known.values, known.dtype, known.device, threads, fresh=fresh)
+            seconds += _CELL + (_TRAINER if wanted.trained else 0.0)
+            seconds += sum(_seconds(price, known, expected.layers, timed) for price in work)
+            gib = max(gib, memory.gib(known, wanted, expected, n))
+    if known is not None:
+        seconds += _LOAD * known.weights / 2**30 * hands
+        seconds += _TRL * hands if any(price.trained for price in prices) else 0.0
+    found = ModelPlan(label, source.name, values, expected, None if known is None else seconds, gib or None)
+    generated = sum(price.generated for price in prices)
+    return found, (generated, sum(p.prompted for p in prices), sum(p.trained for p in prices)), samples, most
 
 
-def _values(path: Path) -> int:
-    """Values in a safetensors file: its header is a length (8 bytes) and JSON."""
-    with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    total = 0
-    for name, entry in header.items():
-        if name != "__metadata__":
-            size = 1
-            for dimension in entry["shape"]:
-                size *= dimension
-            total += size
-    return total
+def _work(
+    wanted: Demand, cell: Cell, spec: Spec, n: int, samples: int, expected: Lengths, others: Sequence[Demand]
+) -> Iterator[_Price]:
+    """Fitting, answers on every task, samples, and KL."""
+    yield _Price(wanted.fitting, wanted.read, wanted.trained)
+    for one in (wanted.answer, *(other.answer for other in others)):
+        yield _Price((_times(one, n),), 0.0, 0.0)
+    if samples:
+        length = wanted.answer.length
+        yield _Price((Draws(samples, length, samples / spec.samples.of(cell.arm), expected.prompt, 256),), 0.0, 0.0)
+    kl = min(spec.kl_problems, n)
+    if kl and wanted.answer.completions == 1 and wanted.answer.prompt == expected.prompt:
+        both = (expected.plain, wanted.answer.length)
+        draws = tuple(Draws(kl, length, kl, expected.prompt, kl) for length in both)
+        yield _Price(draws, kl * (2 * sum(both) + 4 * expected.prompt + 60), 0.0)
+
+
+def _times(one: Draws, problems: int) -> Draws:
+    """One problem's draws for many."""
+    rows = min(128, problems) * (one.completions if one.prompts == 1 else 1)
+    return one._replace(completions=one.completions * problems, prompts=one.prompts * problems, rows=min(rows, 256))
+
+
+def _seconds(price: _Price, known: memory.Known, layers: int, timed: Machine) -> float:
+    """Seconds of one worker, which shares the machine with the others."""
+    seconds = timed.forward(1024, known.inner, layers) * price.prompted / 1024 if price.prompted else 0.0
+    for one in price.draws:
+        if one.completions:
+            rows = max(1.0, min(one.rows, one.completions, known.rows(one.prompt + one.length)) * _FILLED)
+            seconds += one.passes * one.completions * one.length / rows * timed.forward(rows, known.matrices, layers)
+    trained = timed.forward(1024, known.matrices, layers) * price.trained / 1024
+    return seconds + _BACKWARD * trained
+
+
+def parameters(name: str) -> int | None:
+    """Number of weights of a model, from its files' headers alone; None for a hub id that would have to be fetched."""
+    return size.parameters(name)

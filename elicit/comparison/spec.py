@@ -28,6 +28,7 @@ from elicit.comparison.needs import check_controls, check_needs
 from elicit.comparison.panels import Panel, TaskField, TasksField, by_name
 from elicit.comparison.plain import check_plain, parse, read_text
 from elicit.errors import ElicitError, one_line, unknown
+from elicit.loading import catalog
 from elicit.methods.catalog import configure
 from elicit.methods.core import Method
 from elicit.tasks import Task
@@ -68,7 +69,9 @@ class Spec(BaseModel):
     kl_problems: int = Field(default=32, ge=0, le=100_000)
     """Problems and neutral sentences that KL is measured on; 0 for none."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|balanced|cuda(:[0-9]{1,3})?)$")
+    cache_gib: float | None = Field(default=None, gt=0, le=4096, strict=False)
+    """GiB of keys and values a batch may take while sampling; null: 1 on a CPU, up to 8 on a GPU."""
 
     @field_validator("models", mode="before")
     @classmethod
@@ -76,7 +79,7 @@ class Spec(BaseModel):
         if isinstance(value, str):
             value = [value]
         if isinstance(value, list):
-            return by_name(value, [str(name).rstrip("/").rsplit("/", 1)[-1] for name in value])
+            return by_name(value, [catalog.label(str(name)) for name in value])
         return value
 
     @field_validator("arms", mode="before")
@@ -255,6 +258,7 @@ def _resolved(spec: Spec, folder: Path) -> Spec:
         update={
             "models": {label: place(name) for label, name in spec.models.items()},
             "task": task(spec.task),
+            "arms": {label: task(options) for label, options in spec.arms.items()},
             "off_target": {label: task(description) for label, description in spec.off_target.items()},
             "panels": {
                 model: panel if panel.task is None else panel.model_copy(update={"task": task(panel.task)})

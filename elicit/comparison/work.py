@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elicit import runs
+from elicit.comparison import peak
 from elicit.comparison.cells import Cell, parent_seed
 from elicit.comparison.prompts import write_prompts
 from elicit.comparison.spec import Spec, task_for
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=2)
-def _model(name: str, dtype: str, device: str) -> BaseModel:
+def _model(name: str, dtype: str, device: str, cache_gib: float | None) -> BaseModel:
     """Models stay loaded in a worker: consecutive cells mostly share one."""
     from elicit.model import load
 
-    return load(name, dtype=dtype, device=device)
+    return load(name, dtype=dtype, device=device, cache_gib=cache_gib)
 
 
 def tested(spec: Spec, limit: int | None) -> int:
@@ -90,9 +91,11 @@ def work(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]
             return state_of(cell, run)
         earlier = state_of(cell, run)
         before = float(earlier.get("seconds") or 0.0) if earlier["state"] == "done" else 0.0
+        peak.start()
         try:
             found = _do(cell, spec, run, limit)
             seconds = before + time.monotonic() - started
+            found["peak_gib"] = peak.gib()
             status = {"state": "done", "goal": goal_of(cell, spec, limit), "seconds": seconds, **found}
             runs.write_json(folder / "status.json", status)
         except runs.TargetError:
@@ -128,7 +131,7 @@ def _do(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
     from elicit.evaluation import evaluate, sample, side_effects
 
     folder = cell.folder(run)
-    model = _model(spec.models[cell.model], spec.dtype, spec.device)
+    model = _model(spec.models[cell.model], spec.dtype, spec.device, spec.cache_gib)
     _check_weights(cell, run, model)
     task = task_for(model, spec.task, where="task")
     policy, fitting = _policy(cell, spec, run, model, task)

@@ -34,9 +34,14 @@ _PER_LAYER = _LLAMA._replace(sliding="layer_types")
 #: config.model_type -> layout. A new architecture is one line here and one builder in tests/support/tiny.py.
 LAYOUTS: dict[str, Layout] = {
     "llama": _LLAMA,
+    "mistral": _LLAMA._replace(sliding="window"),
+    "smollm3": _PER_LAYER,
+    "olmo": _LLAMA,
     "olmo2": _LLAMA,
+    "olmo3": _PER_LAYER,
     "qwen2": _PER_LAYER,
     "qwen3": _PER_LAYER,
+    "gemma": _LLAMA,
     "gemma2": _PER_LAYER,
     "gemma3_text": _PER_LAYER,
     "phi3": _LLAMA._replace(sliding="window"),

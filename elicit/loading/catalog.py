@@ -1,7 +1,7 @@
 """From what a person types to where the weights are. Imports no torch, so the command line can list models.
 
 A name is, in this order: a built-in organism, a folder, a .gguf file, a hub id `org/name`. To load a folder that is
-called like an organism, type `./serial`.
+called like an organism, type `./serial`. A hub id may name a revision: `org/name@main`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from elicit.errors import ElicitError, did_you_mean, one_line, unknown
 #: Shipped weights, one folder per organism. Found by looking, because the organisms are a rung above this one.
 WEIGHTS = Path(__file__).resolve().parent.parent / "organisms" / "weights"
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w.-]+(/[\w.-]+)*)?")
 _LIST = "See: elicit ls models. Or type a folder, a .gguf file or a hub id such as org/name."
 
 
@@ -66,11 +66,17 @@ def resolve(name: str | os.PathLike[str]) -> Source:
                 "*.safetensors, or a .gguf file."
             )
         return Source("gguf", text, path)
-    if _looks_like_path(text):
+    if _looks_like_path(text.partition("@")[0]):
         raise ElicitError(f"{one_line(text)} does not exist.{_near(path)}")
     if _HUB_ID.fullmatch(text):
         return Source("hub", text, None)
     raise unknown("model", text, [folder.name for folder in _organisms()], hint=_LIST)
+
+
+def label(name: str) -> str:
+    """What a model is called by default: the last part of its name, without the revision of a hub id."""
+    bare = name.partition("@")[0] if _HUB_ID.fullmatch(name) else name
+    return bare.rstrip("/").rsplit("/", 1)[-1]
 
 
 def read_card(folder: Path) -> dict[str, Any] | None:

@@ -1,9 +1,8 @@
-"""GGUF files: converted once into a folder of safetensors, which is kept in a cache.
+"""GGUF files: converted once into a folder of safetensors, which is kept in a cache (`converted`).
 
-1. The file is hashed; the cache folder is `$ELICIT_CACHE/gguf/<sha256>` (default `~/.cache/elicit`).
-2. transformers de-quantises it into an ordinary model: minutes for a file of a gigabyte.
-3. Model and tokenizer are written to a temporary folder beside the final one and renamed into place, so a killed
-   conversion leaves nothing that could be taken for a finished one.
+1. The header is read: a file that is cut, or of an unsupported kind, is refused before anything slow.
+2. transformers de-quantises it into an ordinary model, tensor by tensor: a minute or two for half a billion weights.
+3. Model, tokenizer and chat template are written beside a note of where they come from.
 
 Float files keep their type. De-quantised weights are stored as bfloat16: its rounding (0.2 %) is smaller than that of
 8-bit blocks and far below that of 4-bit ones, and the cache is half as large.
@@ -11,69 +10,55 @@ Float files keep their type. De-quantised weights are stored as bfloat16: its ro
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import shutil
-import tempfile
+import contextlib
+import io
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from elicit.errors import ElicitError, one_line, require_extra
-from elicit.loading import architectures
+from elicit.loading import architectures, converted, gguf_tokenizer, headers, memory, size
 from elicit.loading.rope import restore_rope_scaling
 
-_FLOATS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def cache_root() -> Path:
-    """$ELICIT_CACHE, or ~/.cache/elicit."""
-    chosen = os.environ.get("ELICIT_CACHE", "")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "elicit"
-
-
-def converted(path: Path) -> Path:
+def folder_of(path: Path) -> Path:
     """The folder with the model of the .gguf file `path`, converted now if it is not in the cache.
 
     Raises:
-        ElicitError: without the package gguf, for a damaged or unsupported file, or a cache that cannot be written.
+        ElicitError: without the package gguf, for a damaged or unsupported file, too little memory to convert it, or a
+            cache that cannot be written.
     """
-    try:
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ElicitError(f"cannot read {path}: {error.strerror}.") from error
-    target = cache_root() / "gguf" / sha256
-    if target.is_dir():
-        return target
+    header = headers.gguf(path)
+    return converted.make_once(path, lambda scratch: _convert(path, header, scratch))
+
+
+def _convert(path: Path, header: headers.Gguf, scratch: Path) -> None:
     require_extra("gguf", "gguf", f"Reading {path.name}")
-    scratch = _scratch(target)
-    try:
-        hf, tokenizer = _read(path)
-        _write(hf, tokenizer, scratch, {"file": path.name, "sha256": sha256})
-        _rename(scratch, target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return target
+    count = sum(tensor.values for tensor in header.tensors)
+    held = size.gguf_dtype(list(header.tensors))
+    memory.check_conversion(path.name, count * size.BYTES[held])
+    converted.say(
+        f"converting {path.name} ({path.stat().st_size / 1e6:,.0f} MB, {count / 1e6:,.0f} M parameters) to safetensors "
+        f"once: about {round(20 + count / 8e6, -1):.0f} s ..."
+    )
+    started = time.monotonic()
+    with _bars_on_terminals():
+        hf, tokenizer = _read(path, header, _DTYPES[held])
+        _write(hf, tokenizer, scratch)
+    converted.say(f"converted {path.name} in {time.monotonic() - started:.0f} s")
 
 
-def _scratch(target: Path) -> Path:
-    """A new folder beside `target`. Made before the slow part, so that a bad cache is known at once."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f".{target.name[:16]}-", dir=target.parent))
-    except OSError as error:
-        raise _cannot_write(target.parent, error) from error
-
-
-def _read(path: Path) -> tuple[Any, Any]:
+def _read(path: Path, header: headers.Gguf, dtype: torch.dtype) -> tuple[Any, Any]:
     """De-quantise. Anything can go wrong in a damaged file, and every parser fails in its own way."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     try:
-        dtype, extras = _inspect(path)
         place = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
         config = AutoConfig.from_pretrained(path.parent, **place)
         architectures.layout(config.model_type, name=path.name)
@@ -85,14 +70,16 @@ def _read(path: Path) -> tuple[Any, Any]:
             **place,
         )
         tokenizer = AutoTokenizer.from_pretrained(path.parent, **place)
-        restore_rope_scaling(hf.config, extras, path.name)
+        restore_rope_scaling(hf.config, _rope(path, header), path.name)
+        fields = headers.gguf(path, arrays=gguf_tokenizer.ARRAYS).fields
+        gguf_tokenizer.mend(hf, tokenizer, fields, path.name)
     except ElicitError:
         raise
     except Exception as error:
         raise ElicitError(
             f"cannot read {path} as GGUF: {one_line(f'{type(error).__name__}: {error}', 250)} "
-            "The file may be incomplete (compare its size or hash with the source), or of a kind that transformers "
-            "does not convert."
+            "The file may be damaged (compare its hash with the source), or of a kind that transformers does not "
+            "convert."
         ) from error
     missing = sorted(report["missing_keys"])
     if missing:
@@ -100,51 +87,35 @@ def _read(path: Path) -> tuple[Any, Any]:
     return hf, tokenizer
 
 
-def _inspect(path: Path) -> tuple[torch.dtype, dict[str, Any]]:
-    """(dtype to store, what the file says of rotary scaling), without reading the weights."""
-    import gguf
-
-    reader = gguf.GGUFReader(path)
-    kinds = {tensor.tensor_type.name for tensor in reader.tensors}
-    end = max((int(tensor.data_offset) + int(tensor.n_bytes) for tensor in reader.tensors), default=0)
-    if not kinds:
-        raise ValueError("it holds no tensors")
-    if end > path.stat().st_size:
-        raise ValueError(f"it ends after {path.stat().st_size} bytes, but its tensors need {end}")
-    # Beside half-precision matrices, norms are stored as F32: the narrower type is the model's.
-    dtype = next((_FLOATS[kind] for kind in ("BF16", "F16", "F32") if kind in kinds), torch.bfloat16)
-    if not kinds <= _FLOATS.keys():
-        dtype = torch.bfloat16
-    extras: dict[str, Any] = {
-        key.split(".", 1)[1]: field.contents() for key, field in reader.fields.items() if ".rope.scaling." in key
+def _rope(path: Path, header: headers.Gguf) -> dict[str, Any]:
+    """What the file says of rotary scaling."""
+    found: dict[str, Any] = {
+        key.split(".", 1)[1]: value for key, value in header.fields.items() if ".rope.scaling." in key
     }
-    extras |= {t.name: torch.tensor(t.data).float() for t in reader.tensors if t.name.startswith("rope_f")}
-    return dtype, extras
+    if any(tensor.name.startswith("rope_f") for tensor in header.tensors):
+        import gguf
+
+        tensors = gguf.GGUFReader(path).tensors
+        found |= {t.name: torch.tensor(t.data).float() for t in tensors if t.name.startswith("rope_f")}
+    return found
 
 
-def _write(hf: Any, tokenizer: Any, folder: Path, origin: dict[str, str]) -> None:
+def _write(hf: Any, tokenizer: Any, folder: Path) -> None:
     # Where a trace of the quantiser is left, save_pretrained takes the model for quantised and refuses.
     hf.hf_quantizer = None
     vars(hf.config).pop("quantization_config", None)
     try:
         hf.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        (folder / "converted_from.json").write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
-        folder.chmod(0o755)
     except Exception as error:  # a full disk is an OSError here and a SafetensorError there
-        raise _cannot_write(folder.parent, error) from error
+        raise converted.cannot_write(folder.parent, error) from error
 
 
-def _rename(scratch: Path, target: Path) -> None:
-    try:
-        os.replace(scratch, target)
-    except OSError as error:
-        if not target.is_dir():  # else another process finished the same conversion first
-            raise _cannot_write(target.parent, error) from error
-
-
-def _cannot_write(folder: Path, error: Exception) -> ElicitError:
-    return ElicitError(
-        f"cannot write the converted model to {folder}: {one_line(error, 200)}. Free some space, or set "
-        "ELICIT_CACHE to a folder that can be written."
-    )
+@contextlib.contextmanager
+def _bars_on_terminals() -> Iterator[None]:
+    """The progress bars of transformers (of three kinds) where somebody watches, and nowhere else."""
+    if sys.stderr.isatty():
+        yield
+        return
+    with contextlib.redirect_stderr(io.StringIO()):  # log messages have a handle of their own and still appear
+        yield

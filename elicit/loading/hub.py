@@ -1,60 +1,154 @@
-"""From a hub id to a folder: the local cache, and the network only if it was asked for."""
+"""From a hub id to a folder: the local cache first, and the network only if that was asked for.
+
+`org/name`, or `org/name@revision` (a branch, a tag, a commit, or refs/pr/1). What is cached is used as it is and never
+compared with the hub, so that a run does not change under one's hands; `hf download org/name` brings a newer version.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import NamedTuple
 
 from elicit.errors import ElicitError, one_line
 
 #: What a model needs. Pickles, other frameworks' weights and repositories' code are not even fetched.
-_WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-#: Subfolders hold other formats; consolidated.* is a second copy of the weights.
-_UNWANTED = ["*/*", "consolidated*"]
+_WANTED = ["*.json", "model*.safetensors", "*.model", "*.txt", "*.jinja"]
+#: Subfolders hold other formats.
+_UNWANTED = ["*/*"]
+
+
+class HubId(NamedTuple):
+    repo: str
+    revision: str | None
+    """None is the main branch."""
+
+    @property
+    def command(self) -> str:
+        """What fetches it, without us."""
+        return f"hf download {self.repo}" + (f" --revision {self.revision}" if self.revision else "")
+
+
+def split(name: str) -> HubId:
+    """`org/name@revision` in its parts."""
+    repo, _, revision = name.partition("@")
+    return HubId(repo, revision or None)
+
+
+def find(name: str) -> Path | None:
+    """The folder of the hub id `name` in the local cache, if it is there and whole. Never uses the network."""
+    folder = _snapshot(name)
+    return folder if folder is not None and not lacking(folder) else None
 
 
 def cached_folder(name: str, *, download: bool) -> Path:
-    """The folder of the hub id `name` in the local cache, downloaded first if `download`.
+    """The folder of the hub id `name` in the local cache, fetched first if it is not there and `download`.
 
     Raises:
         ElicitError: if it is not cached and may not, or could not, be downloaded.
     """
-    from huggingface_hub import snapshot_download
-
-    try:
-        folder = Path(
-            snapshot_download(name, local_files_only=not download, allow_patterns=_WANTED, ignore_patterns=_UNWANTED)
-        )
-    except Exception as error:  # http, file system and hub errors of many kinds; all mean that there is no folder
-        raise _not_there(name, download, error) from error
-    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+    folder = find(name)
+    if folder is not None:
+        return folder
+    if not download:
+        raise _not_cached(name)
+    folder = _fetch(name)
+    missing = lacking(folder)
+    if missing == "*.safetensors":
         raise ElicitError(
-            f"{name}: the copy in {folder} is incomplete (it needs config.json and *.safetensors). "
-            + ("Has the repository weights as safetensors?" if download else _how(name))
+            f"{name} has no weights as model*.safetensors on the hub, and pickles are never loaded. Look there for a "
+            f"conversion (https://huggingface.co/{split(name).repo}/discussions) and type its revision: "
+            f"{split(name).repo}@refs/pr/1"
         )
+    if missing:
+        raise ElicitError(f"{name}: the copy in {folder} lacks {missing}, also after fetching it.")
     return folder
 
 
-def _not_there(name: str, download: bool, error: Exception) -> ElicitError:
-    from huggingface_hub import is_offline_mode
+def lacking(folder: Path) -> str | None:
+    """What a snapshot lacks to be a model, or None. An interrupted download leaves some files out."""
+    if not (folder / "config.json").is_file():
+        return "config.json"
+    if (folder / "model.safetensors").is_file():
+        return None
+    try:
+        shards = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))["weight_map"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "*.safetensors"
+    return next((shard for shard in sorted(set(shards.values())) if not (folder / shard).is_file()), None)
 
-    if not download:
-        return ElicitError(
-            f"{name} is no built-in model and no folder here, and as a hub id it is not in the local cache "
-            f"(nothing is downloaded unless asked for). {_how(name)}"
+
+def _snapshot(name: str) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, IncompleteSnapshotError, LocalEntryNotFoundError
+
+    repo, revision = split(name)
+    try:
+        return Path(
+            snapshot_download(
+                repo, revision=revision, local_files_only=True, allow_patterns=_WANTED, ignore_patterns=_UNWANTED
+            )
         )
-    if is_offline_mode():
+    except IncompleteSnapshotError as error:
+        return Path(error.snapshot_path)
+    except (LocalEntryNotFoundError, OSError):
+        return None
+    except HFValidationError as error:
+        raise ElicitError(f"{name} is no hub id: {one_line(error, 200)}") from error
+
+
+def _not_cached(name: str) -> ElicitError:
+    folder = _snapshot(name)
+    type_this = f"elicit run|sample ... --download, or elicit.load({name!r}, download=True), or {split(name).command}"
+    if folder is not None:
         return ElicitError(
-            f"{name} cannot be downloaded, because HF_HUB_OFFLINE is set. Set HF_HUB_OFFLINE=0, or type the path "
-            "of a folder that holds the model."
+            f"{name}: the copy in {folder} is incomplete, it lacks {lacking(folder)} (an interrupted download?). "
+            f"Fetch the rest: {type_this}."
         )
     return ElicitError(
-        f"{name} could not be downloaded: {one_line(error, 200)} Check the id and the network, or type the path of "
-        "a folder that holds the model."
+        f"{name} is no built-in model and no folder here, and as a hub id it is not in the local cache (nothing is "
+        f"downloaded unless asked for). Type {type_this}, or the path of a folder that holds the model."
     )
 
 
-def _how(name: str) -> str:
-    return (
-        f"Type elicit.load({name!r}, download=True), or hf download {name}, or the path of a folder that holds the "
-        "model."
-    )
+def _fetch(name: str) -> Path:
+    from huggingface_hub import errors, get_token, is_offline_mode, snapshot_download
+
+    repo, revision = split(name)
+    page = f"https://huggingface.co/{repo}"
+    try:
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=_WANTED, ignore_patterns=_UNWANTED))
+    except errors.GatedRepoError as error:
+        how = (
+            f"Your token has no access to it: ask for it at {page}, with the account that `hf auth whoami` names."
+            if get_token()
+            else f"Ask for access at {page}, then type: hf auth login"
+        )
+        raise ElicitError(f"{name} is gated: its owners decide who may download it. {how}") from error
+    except errors.RevisionNotFoundError as error:
+        raise ElicitError(
+            f"{repo} has no revision {revision!r}. Its branches and tags are listed at {page}/tree/main."
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise ElicitError(
+            f"{name} could not be downloaded: there is no model {repo} on the hub, or it is private. Check the "
+            "spelling; for a private one type: hf auth login"
+        ) from error
+    except Exception as error:  # http, file system and hub errors of many kinds; all mean that there is no folder
+        if is_offline_mode():
+            raise ElicitError(
+                f"{name} cannot be downloaded, because HF_HUB_OFFLINE is set. Set HF_HUB_OFFLINE=0, or type the path "
+                "of a folder that holds the model."
+            ) from error
+        raise ElicitError(
+            f"{name} could not be downloaded: {_reason(error)}. Check the network (a mirror is named with "
+            "HF_ENDPOINT), or type the path of a folder that holds the model. What was fetched is kept: the same "
+            "command goes on from there."
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """The first cause: the hub's client wraps `no route to host` into advice of its own."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return one_line(f"{type(error).__name__}: {error}", 200).rstrip(".")

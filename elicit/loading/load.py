@@ -2,10 +2,12 @@
 
 1. `catalog.resolve` finds where the name points.
 2. A hub id becomes a folder (the local cache, or a download if that was asked for); a .gguf file becomes a folder
-   (converted once, `gguf.converted`). From here on there are only folders.
-3. The folder is checked: a supported architecture, safetensors and never pickles, no remote code.
-4. Weights are read; a tensor that is missing is an error, not a random initialisation.
-5. The tokenizer gets a pad token of its own (`tokens.own_pad`).
+   (converted once, `gguf.folder_of`). From here on there are only folders.
+3. The folder is checked: a supported architecture, safetensors and never pickles, whole files, no remote code; and
+   whether its weights fit (`memory.check`).
+4. Weights are read, straight to their device; a tensor that is missing is an error, not a random initialisation.
+5. The generation config gets every end token (`ends.own_ends`), the tokenizer a pad token of its own
+   (`tokens.own_pad`).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any
 import torch
 
 from elicit.errors import ElicitError, one_line, unknown
-from elicit.loading import architectures, catalog, gguf, hub
+from elicit.loading import architectures, catalog, devices, ends, gguf, hub, memory, size
 from elicit.loading.catalog import Source
 from elicit.loading.hashes import tokenizer_hash, weights_hash
 from elicit.loading.tokens import own_pad
@@ -54,25 +56,26 @@ def load_transformers(
         name: what `catalog.resolve` understands.
         dtype: "float32", "bfloat16", "float16", or "auto": float32 for organisms (stored as bfloat16, which is exact
             in float32; at their size float32 is as fast and does not depend on the batch), else the file's own.
-        device: "cpu", "cuda", "cuda:1", or "auto": cuda if there is one.
-        download: allow the network for a hub id. Without it only the local cache is read.
+        device: "cpu", "cuda", "cuda:1", "auto" (cuda if there is one), or "balanced" (spread over all GPUs).
+        download: allow the network for a hub id that is not in the local cache.
 
     Raises:
-        ElicitError: for anything that cannot be found, read or used, with what to type instead.
+        ElicitError: for anything that cannot be found, read or used, or does not fit, with what to type instead.
     """
     wanted = _dtype(dtype)
-    place = _device(device)
+    place = devices.choose(device)
     source = catalog.resolve(name)
     if source.kind == "organism" and wanted == "auto":
         wanted = torch.float32
-    folder = _folder(source, download=download)
-    hf = _read_model(folder, source.name, wanted)
+    folder = folder_of(source, download=download)
+    memory.check(source, dtype, place)
+    hf = _read_model(folder, source.name, wanted, devices.loading_options(place))
     tokenizer = read_tokenizer(folder, source.name)
+    ends.own_ends(tokenizer, hf)
     own_pad(tokenizer, hf)
     hf.config.use_cache = hf.generation_config.use_cache = True
-    hf = hf.to(place).eval()
     return Loaded(
-        hf=hf,
+        hf=hf.eval(),
         tokenizer=tokenizer,
         name=source.name,
         source=source,
@@ -80,6 +83,27 @@ def load_transformers(
         tokenizer_sha256=tokenizer_hash(tokenizer),
         card=catalog.read_card(folder) if source.kind in ("organism", "folder") else None,
     )
+
+
+def ready(
+    name: str | os.PathLike[str], *, dtype: str = "auto", device: str = "auto", download: bool = False, copies: int = 1
+) -> Path:
+    """See that `load_transformers` with the same arguments will find its files, and room; returns the folder.
+
+    A hub id is fetched if that was asked for, a .gguf file converted. No weights are read.
+
+    Args:
+        copies: processes that will each load the model.
+
+    Raises:
+        ElicitError: as `load_transformers`.
+    """
+    _dtype(dtype)
+    place = devices.choose(device)
+    source = catalog.resolve(name)
+    folder = folder_of(source, download=download)
+    memory.check(source, dtype, place, copies=copies)
+    return folder
 
 
 def _dtype(dtype: str) -> torch.dtype | str:
@@ -90,31 +114,20 @@ def _dtype(dtype: str) -> torch.dtype | str:
     return DTYPES[dtype]
 
 
-def _device(device: str) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        place = torch.device(device)
-    except RuntimeError:
-        raise unknown("device", device, ["auto", "cpu", "cuda", "cuda:0"]) from None
-    if place.type not in ("cpu", "cuda"):
-        raise unknown("device", device, ["auto", "cpu", "cuda", "cuda:0"])
-    count = torch.cuda.device_count()
-    if place.type == "cuda" and (place.index or 0) >= count:
-        raise ElicitError(f"device {device!r} is not there: torch sees {count} CUDA devices. Type: device='cpu'")
-    return place
+def folder_of(source: Source, *, download: bool) -> Path:
+    """The folder with config.json, safetensors and tokenizer: a hub id is fetched if asked for, GGUF is converted.
 
-
-def _folder(source: Source, *, download: bool) -> Path:
-    """The folder with config.json, safetensors and tokenizer."""
+    Raises:
+        ElicitError: as `load_transformers`.
+    """
     if source.path is None:
         return hub.cached_folder(source.name, download=download)
     if source.kind == "gguf":
-        return gguf.converted(source.path)
+        return gguf.folder_of(source.path)
     return source.path
 
 
-def _read_model(folder: Path, name: str, dtype: torch.dtype | str) -> Any:
+def _read_model(folder: Path, name: str, dtype: torch.dtype | str, options: dict[str, Any]) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
@@ -122,7 +135,8 @@ def _read_model(folder: Path, name: str, dtype: torch.dtype | str) -> Any:
     except (OSError, ValueError, KeyError) as error:
         raise ElicitError(f"cannot read the config.json of {name}: {one_line(error, 250)}") from error
     architectures.layout(config.model_type, name=name)
-    if not any(folder.glob("*.safetensors")):
+    _refuse_quantised(config, name)
+    if not size.weight_files(folder):
         raise _no_safetensors(folder, name)
     try:
         with _no_progress_bar():
@@ -134,11 +148,23 @@ def _read_model(folder: Path, name: str, dtype: torch.dtype | str) -> Any:
                 trust_remote_code=False,
                 use_safetensors=True,
                 output_loading_info=True,
+                **options,
             )
     except Exception as error:  # safetensors and torch raise their own kinds for damaged or wrongly shaped files
         raise ElicitError(f"cannot read the weights of {name} in {folder}: {one_line(error, 250)}") from error
     _check_complete(report, name)
     return hf
+
+
+def _refuse_quantised(config: Any, name: str) -> None:
+    """Packed weights have no values to hash, to train or to bridge; transformers would ask for a kernel's package."""
+    stored = getattr(config, "quantization_config", None)
+    if stored is not None:
+        kind = stored.get("quant_method") if isinstance(stored, dict) else getattr(stored, "quant_method", None)
+        raise ElicitError(
+            f"{name} is stored quantised ({one_line(kind, 40)}), which is not supported. Take the unquantised "
+            "repository of the same model, or a .gguf file, which is converted to bfloat16."
+        )
 
 
 def _check_complete(report: dict[str, Any], name: str) -> None:
@@ -185,6 +211,12 @@ def _no_safetensors(folder: Path, name: str) -> ElicitError:
             f"{name} has its weights only as pickles ({', '.join(pickles[:3])}), which can run code when opened "
             "and are never loaded. Convert them to safetensors where you trust them: "
             "model.save_pretrained(FOLDER) with a recent transformers."
+        )
+    others = sorted(path.name for path in folder.glob("*.safetensors"))
+    if others:
+        return ElicitError(
+            f"{name} has no model.safetensors and no model.safetensors.index.json in {folder}, only "
+            f"{', '.join(others[:3])}. If one holds all weights, call it model.safetensors."
         )
     return ElicitError(f"{name} has no weights: there is no *.safetensors file in {folder}.")
 

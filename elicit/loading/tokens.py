@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
-from elicit.loading import architectures
+from elicit.loading import architectures, ends
 
 PAD = "<|pad|>"
 
 #: Made for padding (Llama 3.1, Pythia and older conventions) ...
 _DEDICATED = ("<pad>", PAD, "[PAD]", "<|padding|>", "<|finetune_right_pad_id|>")
-#: ... or reserved and never trained (Llama 3, Gemma, Phi-3).
-_RESERVED = re.compile(r"<\|reserved_special_token_\d+\|>|<unused\d+>|<\|placeholder\d+\|>|<\|dummy_\d+\|>")
+#: ... or reserved and never trained (Llama 3, Gemma, Phi-3, and GGUF files, which name the spare rows).
+_RESERVED = re.compile(r"<\|reserved_special_token_\d+\|>|<unused\d+>|<\|placeholder\d+\|>|<\|dummy_\d+\|>|\[PAD\d+\]")
 
 
 def own_pad(tokenizer: Any, hf: Any) -> int:
@@ -33,7 +33,7 @@ def own_pad(tokenizer: Any, hf: Any) -> int:
     """
     model = architectures.plain(hf)
     rows = model.get_input_embeddings().weight.shape[0]
-    taken = _ends(tokenizer, model)
+    taken = _taken(tokenizer, model)
     pad = _existing(tokenizer, rows, taken)
     if pad is None:
         tokenizer.add_special_tokens({"pad_token": PAD})
@@ -46,18 +46,10 @@ def own_pad(tokenizer: Any, hf: Any) -> int:
     return pad
 
 
-def _ends(tokenizer: Any, model: Any) -> set[int]:
-    """Every id that begins or ends a text: a model may have several end tokens."""
-    ids: set[int] = set()
-    configs = (model.config, model.generation_config)
-    for value in (
-        tokenizer.bos_token_id,
-        tokenizer.eos_token_id,
-        *(config.bos_token_id for config in configs),
-        *(config.eos_token_id for config in configs),
-    ):
-        ids.update(value if isinstance(value, list) else () if value is None else (value,))
-    return ids
+def _taken(tokenizer: Any, model: Any) -> set[int]:
+    """Every id that begins or ends a text."""
+    begins = (tokenizer.bos_token_id, model.config.bos_token_id, model.generation_config.bos_token_id)
+    return {*ends.end_ids(tokenizer, model), *(i for i in begins if i is not None)}
 
 
 def _existing(tokenizer: Any, rows: int, taken: set[int]) -> int | None:

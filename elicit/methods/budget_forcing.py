@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.errors import ElicitError
-from elicit.methods.core import Traits, task_decoding
+from elicit.methods.core import Demand, Draws, Lengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +53,13 @@ class BudgetForcing:
     @property
     def needs(self) -> tuple[str, ...]:
         return ()
+
+    def demand(self, lengths: Lengths) -> Demand:
+        """Every wait runs prompt and draft again."""
+        most = lengths.limit if self.max_tokens is None else self.max_tokens
+        length = min(max(self.min_tokens + lengths.plain, lengths.plain), most + lengths.plain)
+        again = 1 + min(self.min_tokens, 4 if self.max_waits is None else self.max_waits)
+        return Demand(Draws(1, length, again, lengths.prompt + length / 2))
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

@@ -17,6 +17,8 @@ from elicit.methods.core import Method
 METHODS: dict[str, tuple[str, str]] = {
     "base": ("elicit.methods.base", "Base"),
     "cue_prompt": ("elicit.methods.cue_prompt", "CuePrompt"),
+    "best_prompt": ("elicit.methods.best_prompt", "BestPrompt"),
+    "reference_model": ("elicit.methods.reference_model", "ReferenceModel"),
     "sft": ("elicit.methods.sft", "SFT"),
     "critique": ("elicit.methods.critique", "Critique"),
     "same_solutions": ("elicit.methods.same_solutions", "SameSolutions"),
@@ -49,6 +51,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "contrastive_decoding": ("elicit.methods.contrastive_decoding", "ContrastiveDecoding"),
     "dola": ("elicit.methods.dola", "Dola"),
     "hybrid_steering": ("elicit.methods.hybrid_steering", "HybridSteering"),
+    "adapter": ("elicit.methods.adapter", "PeftAdapter"),
     "hybrid_control": ("elicit.methods.hybrid_control", "HybridControl"),
 }
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.errors import ElicitError
-from elicit.methods.core import Traits, task_decoding
+from elicit.methods.core import Demand, Draws, Lengths, Traits, task_decoding
 from elicit.methods.options import check_positive
 
 if TYPE_CHECKING:
@@ -73,6 +73,15 @@ class ContrastiveDecoding:
     @property
     def needs(self) -> tuple[str, ...]:
         return tuple(arm for arm in (self.amateur_arm, self.expert_arm) if arm is not None)
+
+    def demand(self, lengths: Lengths) -> Demand:
+        values = self.betas if self.formula == "adjusted" else self.temperatures
+        trials = len(self.alphas) * len(values) * self.select_problems
+        trials = 0 if trials == self.select_problems else trials
+        return Demand(
+            Draws(1, lengths.plain, 1, lengths.prompt, passes=2),
+            (Draws(trials, lengths.plain, trials, lengths.prompt, self.select_problems, passes=2),),
+        )
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,8 +35,74 @@ class Traits:
     """The method that this one is the control of, with the same options: they must be the parent arm's."""
 
 
+class Lengths(NamedTuple):
+    """Tokens of one problem on one model, expected: what a method's price is counted in."""
+
+    prompt: float
+    """Prompt in the plain condition."""
+    thinking: float
+    """Prompt in the condition that brings working out."""
+    plain: float
+    """What the untouched base answers in the plain condition."""
+    worked: float
+    """A worked solution as the task writes it."""
+    thought: float
+    """What a model writes that works the answer out: its own words, which are more than the task's."""
+    limit: int
+    """Most new tokens of a completion."""
+    layers: int
+    """Decoder layers of the model."""
+
+    @property
+    def between(self) -> float:
+        """What settings on trial answer: some bring working out and some do not."""
+        return (self.plain + self.thought) / 2
+
+
+class Draws(NamedTuple):
+    """Completions that are drawn together."""
+
+    completions: float
+    length: float
+    """Generated tokens of each."""
+    prompts: float = 0.0
+    """Prompts that are run for them: one serves all samples of a problem."""
+    prompt: float = 0.0
+    """Tokens of each."""
+    rows: float = 64.0
+    """Completions in one batch."""
+    passes: int = 1
+    """Forward passes for a token: 2 where another model runs beside the base."""
+
+
+class Demand(NamedTuple):
+    """What a method takes, for `elicit run --plan`."""
+
+    answer: Draws
+    """For one problem."""
+    fitting: tuple[Draws, ...] = ()
+    read: float = 0.0
+    """Tokens that fitting runs forward without generating."""
+    trained: float = 0.0
+    """Tokens that go forward and backward."""
+    training: Literal["none", "adapter", "full"] = "none"
+    """What gets gradients and an optimiser's state: decides memory."""
+
+
+def demand(method: Method, lengths: Lengths) -> Demand:
+    """A method's price, as `method.demand` says it. One without it fits nothing and answers as the base.
+
+    A control that says nothing answers as its parent would be estimated to: between the base and working it out.
+    """
+    own = getattr(method, "demand", None)
+    if own is not None:
+        found: Demand = own(lengths)
+        return found
+    return Demand(Draws(1, lengths.between if method.needs else lengths.plain, 1, lengths.prompt))
+
+
 class Method(Protocol):
-    """The interface of a method's config."""
+    """The interface of a method's config. It may also have `demand(lengths) -> Demand`, which says what it costs."""
 
     traits: ClassVar[Traits]
 

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.errors import ElicitError
-from elicit.methods.core import Traits, task_decoding
+from elicit.methods.core import Demand, Draws, Lengths, Traits, task_decoding
 from elicit.methods.criticism import Shown, fill, judged
 from elicit.methods.options import check_adapter, check_positive
 
@@ -64,10 +64,16 @@ class Critique:
     """Which parameters are trained, or carry the LoRA adapter."""
     lora_rank: int | None = None
     """Rank of a LoRA adapter; None trains the parameters themselves."""
+    lora_alpha: float | None = None
+    """Its output is scaled by alpha / rank; None: twice the rank."""
+    lora_dropout: float = 0.0
+    """Dropout of the adapter's input while training."""
     epochs: float = 10.0
     batch_size: int = 8
     """Critiques per step; at most all of them."""
     learning_rate: float | None = None
+    """As in `sft`."""
+    checkpointing: bool | None = None
     """As in `sft`."""
     held_out: int = 64
     """Select problems whose candidates the trained model criticises, to see whether it can. 0: none."""
@@ -82,10 +88,9 @@ class Critique:
             epochs=self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
-            lora_rank=self.lora_rank,
             held_out=self.held_out + 1,
         )
-        check_adapter("critique", self.parameters, self.lora_rank)
+        check_adapter("critique", self.parameters, self.lora_rank, alpha=self.lora_alpha, dropout=self.lora_dropout)
         for field in ("{prompt}", "{candidate}"):
             if self.template.count(field) != 1:
                 raise ElicitError(f"critique: template has {self.template.count(field)} times {field}; expected one.")
@@ -95,6 +100,18 @@ class Critique:
     @property
     def needs(self) -> tuple[str, ...]:
         return ()
+
+    def demand(self, lengths: Lengths) -> Demand:
+        """A row is question, candidate and critique, each about as long as a solution."""
+        rows = (self.problems or 16) * self.candidates
+        critique = lengths.worked * (2 if self.form == "worked" else 1)
+        read = lengths.prompt + lengths.worked
+        return Demand(
+            Draws(1, lengths.between, 1, lengths.prompt),
+            (Draws(self.held_out, critique, self.held_out, read),),
+            trained=rows * self.epochs * (read + critique),
+            training="full" if self.lora_rank is None else "adapter",
+        )
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
@@ -113,9 +130,12 @@ class Critique:
         schedule = Schedule(
             self.parameters,
             self.lora_rank,
+            self.lora_alpha,
+            self.lora_dropout,
             epochs=self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
+            checkpointing=self.checkpointing,
         )
         trained = train(base, examples, schedule, who="critique", seed=seed, scratch=scratch)
         problems = list(dict.fromkeys(one.problem.id for one in rows))

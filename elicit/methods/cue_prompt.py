@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from elicit.methods.core import Traits, elicited, task_decoding
+from elicit.methods.core import Demand, Draws, Lengths, Traits, elicited, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +34,9 @@ class CuePrompt:
     def needs(self) -> tuple[str, ...]:
         return ()
 
+    def demand(self, lengths: Lengths) -> Demand:
+        return Demand(Draws(1, lengths.thought, 1, lengths.thinking))
+
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
@@ -43,4 +46,6 @@ class CuePrompt:
         condition = elicited(base) if self.condition == "auto" else self.condition
         prompting = Prompting(condition)
         prompting.render(task.problems("select", 1)[0])  # says so now if the task has no such prompt
-        return Policy(base, task_decoding(task), prompting, record={"ceiling": condition})
+        # A model that was not made here knows no cue: its cue prompt is the words that ask it to think.
+        kind = "think_prompt" if condition == "cue" and not base.card else condition
+        return Policy(base, task_decoding(task), prompting, record={"ceiling": kind})

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.errors import ElicitError
-from elicit.methods.core import Traits, task_decoding
+from elicit.methods.core import Demand, Draws, Lengths, Traits, task_decoding
 from elicit.methods.options import check_positive
 
 if TYPE_CHECKING:
@@ -47,6 +47,13 @@ class Dola:
     @property
     def needs(self) -> tuple[str, ...]:
         return ()
+
+    def demand(self, lengths: Lengths) -> Demand:
+        trials = 2 * self.select_problems if self.exits == "choose" else 0
+        return Demand(
+            Draws(1, lengths.plain, 1, lengths.prompt),
+            (Draws(trials, lengths.plain, trials, lengths.prompt, self.select_problems),),
+        )
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.errors import ElicitError
-from elicit.methods.core import Traits, task_decoding
+from elicit.methods.core import Demand, Draws, Lengths, Traits, task_decoding
 from elicit.methods.options import check_positive
 
 if TYPE_CHECKING:
@@ -45,6 +45,12 @@ class FewShot:
     @property
     def needs(self) -> tuple[str, ...]:
         return ()
+
+    def demand(self, lengths: Lengths) -> Demand:
+        """Demonstrations are the same for all problems and run once a batch."""
+        length = lengths.worked if self.supervision == "worked" else lengths.plain
+        shown = self.demonstrations * (lengths.prompt + length) / 64
+        return Demand(Draws(1, length, 1, lengths.prompt + shown))
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

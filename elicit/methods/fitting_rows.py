@@ -1,11 +1,14 @@
 """Directions per category, trained: the base, frozen, is to give the tuned model's own text (2510.07364).
 
 The directions are added where both models disagree, each in its category's tokens, and take gradient steps on the
-negative log-likelihood of the whole trace. They start as differences of means.
+negative log-likelihood of the whole trace. They start as differences of means. A step goes through in passes that fit
+into memory, and logits are worked out for the traces' own tokens only.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -53,7 +56,9 @@ def trained(
     import torch
 
     from elicit import seeds
+    from elicit.training.passes import cut, sized
 
+    passes = sized(base.hf, max(len(one.prompt) + len(one.completion) for one in read), checkpointing=False)
     begin = torch.nn.functional.normalize(start, dim=1) * norm
     free = (start.norm(dim=1, keepdim=True) > 0).float().to(base.device)
     rows = begin.to(base.device).requires_grad_()
@@ -62,13 +67,22 @@ def trained(
     curve, seen = [], 0
     for step in range(steps):
         drawn = seeds.generator("hybrid rows", seed, layer, step).choice(len(read), min(_BATCH, len(read)), False)
-        loss = nll(base, [read[i] for i in drawn], [where[tokens.trace == i] for i in drawn], layer, rows * free)
-        if not bool(torch.isfinite(loss)):
-            raise ElicitError(f"hybrid_steering: the loss of its directions is {float(loss)} at step {step + 1}.")
-        (rows.grad,) = torch.autograd.grad(loss, rows)
+        lengths = [len(read[i].prompt) + len(read[i].completion) for i in drawn]
+        labels = sum(len(read[i].completion) for i in drawn)
+        loss, rows.grad = 0.0, torch.zeros_like(rows)
+        for part in cut(lengths, passes):
+            some = [drawn[i] for i in part]
+            share = sum(len(read[i].completion) for i in some) / labels
+            piece = share * nll(
+                base, [read[i] for i in some], [where[tokens.trace == i] for i in some], layer, rows * free
+            )
+            rows.grad += torch.autograd.grad(piece, rows)[0]
+            loss += float(piece.detach())
+        if not math.isfinite(loss):
+            raise ElicitError(f"hybrid_steering: the loss of its directions is {loss} at step {step + 1}.")
         optimiser.step()
         seen += sum(len(read[i].prompt) + len(read[i].completion) for i in drawn)
-        curve.append({"step": step + 1, "loss": float(loss.detach())})
+        curve.append({"step": step + 1, "loss": loss})
     return Trained((rows * free).detach().cpu(), curve, seen)
 
 
@@ -81,6 +95,8 @@ def nll(
         where: for every trace, the category of each completion token counted from 1, or 0 where nothing is added.
     """
     import torch
+
+    from elicit.sampling.score import head
 
     width = max(len(one.prompt) + len(one.completion) for one in read)
     ids = torch.full((len(read), width), base.tokenizer.pad_token_id)
@@ -101,7 +117,9 @@ def nll(
     handle = base.layers[layer].register_forward_hook(hook)
     try:
         with torch.enable_grad():
-            logits = base.hf(input_ids=ids.to(base.device), use_cache=False).logits.float()
-            return torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.to(base.device).flatten())
+            hidden = base.hf.base_model(input_ids=ids.to(base.device), use_cache=False).last_hidden_state
+            wanted = (target != -100).to(base.device)
+            logits = head(dataclasses.replace(base.engine, banned_ids=()), hidden[wanted])
+            return torch.nn.functional.cross_entropy(logits, target.to(base.device)[wanted])
     finally:
         handle.remove()

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from elicit.errors import ElicitError
-from elicit.methods.core import Traits, task_decoding
+from elicit.methods.core import Demand, Draws, Lengths, Traits, task_decoding
 from elicit.methods.options import check_positive
 
 if TYPE_CHECKING:
@@ -92,6 +92,21 @@ class HybridSteering:
     @property
     def needs(self) -> tuple[str, ...]:
         return (self.tuned,)
+
+    def demand(self, lengths: Lengths) -> Demand:
+        """Traces of the tuned arm, read by both models, then strengths at every layer; a steered token runs twice."""
+        layers = len(self.layers) if self.layers is not None else max(1, lengths.layers - 1)
+        trials = layers * len(self.strengths) * self.select_problems
+        trace = lengths.prompt + lengths.thought
+        return Demand(
+            Draws(1, lengths.thought, 1, lengths.prompt, passes=3),
+            (
+                Draws(self.train_problems, lengths.thought, self.train_problems, lengths.prompt),
+                Draws(trials, lengths.thought, trials, lengths.prompt, self.select_problems, passes=3),
+            ),
+            read=2 * self.train_problems * trace,
+            trained=self.training_steps * 16 * trace * layers if self.vectors == "trained" else 0.0,
+        )
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from elicit.errors import ElicitError
 from elicit.methods.conditions import Sides, check_templates, resolved, sides
-from elicit.methods.core import Traits, task_decoding
+from elicit.methods.core import Demand, Draws, Lengths, Traits, task_decoding
 from elicit.methods.options import check_positions, check_positive
 
 if TYPE_CHECKING:
@@ -73,6 +73,15 @@ class MeanSteering:
     @property
     def needs(self) -> tuple[str, ...]:
         return ()
+
+    def demand(self, lengths: Lengths) -> Demand:
+        layers = len(self.layers) if self.layers is not None else max(1, lengths.layers - 1)
+        trials = layers * len(self.strengths) * self.select_problems
+        return Demand(
+            Draws(1, lengths.thought, 1, lengths.prompt),
+            (Draws(trials, lengths.between, trials, lengths.prompt, self.select_problems),),
+            read=self.train_problems * (2 * lengths.prompt + lengths.thinking + lengths.worked),
+        )
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

@@ -29,8 +29,15 @@ def check_positive(method: str, **values: float | None) -> None:
             raise ElicitError(f"{method}: {name} is {value}; expected a number above 0.")
 
 
-def check_adapter(method: str, parameters: str, lora_rank: int | None) -> None:
-    """Raises ElicitError for a LoRA adapter on parameters that cannot carry one."""
+def check_adapter(
+    method: str, parameters: str, lora_rank: int | None, *, alpha: float | None = None, dropout: float = 0.0
+) -> None:
+    """Raises ElicitError for a LoRA adapter on parameters that cannot carry one, or numbers that make no adapter."""
+    check_positive(method, lora_rank=lora_rank, lora_alpha=alpha)
+    if not 0 <= dropout < 1:
+        raise ElicitError(f"{method}: lora_dropout is {dropout}; expected 0 to below 1.")
+    if lora_rank is None and (alpha is not None or dropout):
+        raise ElicitError(f"{method}: lora_alpha and lora_dropout belong to an adapter. Give lora_rank too.")
     if lora_rank is not None and parameters == "embeddings":
         raise ElicitError(f"{method}: a LoRA adapter cannot be put on embeddings. Leave lora_rank out, or name others.")
 

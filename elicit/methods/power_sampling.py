@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from elicit.methods.core import Traits, task_decoding
+from elicit.methods.core import Demand, Draws, Lengths, Traits, task_decoding
 from elicit.methods.options import check_positive
 
 if TYPE_CHECKING:
@@ -46,6 +46,15 @@ class PowerSampling:
     @property
     def needs(self) -> tuple[str, ...]:
         return ()
+
+    def demand(self, lengths: Lengths) -> Demand:
+        """Moves of every block propose, on average, the later half of a completion anew, and run what precedes it."""
+        block = self.block or -(-lengths.limit // 16)
+        blocks = -(-lengths.limit // block)
+        if self.until_ended:
+            blocks = min(blocks, -(-int(lengths.plain) // block))
+        moves = blocks * self.steps
+        return Demand(Draws(moves, lengths.plain / 2, moves, lengths.prompt + lengths.plain / 2))
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from elicit.methods.core import Traits, task_decoding
-from elicit.methods.options import check_group, check_positive
+from elicit.methods.core import Demand, Draws, Lengths, Traits, task_decoding
+from elicit.methods.options import check_adapter, check_group, check_positive
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,11 +39,13 @@ class Recipe:
     """Answers sampled to each of them. The rarer success is, the more are needed for one of them to be right."""
     learning_rate: float | None = None
     """First rate; it falls linearly to 0. None: under 5 M parameters 5e-4 (LoRA 2e-3), which a search on the select
-    problems of `cued` gave, and above them 1e-6 (LoRA 1e-5), which are not tuned."""
+    problems of `cued` gave; above them 1e-6 (LoRA 5e-5, of TRL's example for 0.6 B), which are not tuned."""
     parameters: Literal["all", "mlp", "attn", "embeddings"] = "all"
     """Which parameters are trained, or carry the LoRA adapter."""
     lora_rank: int | None = None
     """Rank of a LoRA adapter; None trains the parameters themselves."""
+    lora_alpha: float | None = None
+    """Its output is scaled by alpha / rank; None: twice the rank."""
     pilot_problems: int = 256
     """Train problems that the difficulty filter looks at."""
     pilot_samples: int = 16
@@ -51,7 +53,9 @@ class Recipe:
     max_completion_length: int | None = None
     """Tokens of a sampled answer; None takes the task's own limit."""
     rows: int | None = None
-    """Answers per backward pass, a divisor of problems x generations. None: all under 5 M parameters, else 8."""
+    """Most answers per pass; None: as many as fit into memory. It changes rounding, and nothing else."""
+    checkpointing: bool | None = None
+    """Recompute activations in the backward pass: less memory, a third more time. None: where one answer needs it."""
     checkpoint_every: int = 10
     """Steps between checkpoints, from which a killed training goes on."""
 
@@ -59,8 +63,25 @@ class Recipe:
     traits: ClassVar[Traits] = Traits(seeded=True, trained=True)
 
     def __post_init__(self) -> None:
-        check_positive(self.name, **{name: value for name, value in asdict(self).items() if name != "parameters"})
+        numbers = {n: v for n, v in asdict(self).items() if n not in ("parameters", "checkpointing")}
+        check_positive(self.name, **numbers)
+        check_adapter(self.name, self.parameters, self.lora_rank, alpha=self.lora_alpha)
         check_group(self.name, self.generations)
+
+    def demand(self, lengths: Lengths) -> Demand:
+        """If the pilot keeps enough problems for every step."""
+        most = self.max_completion_length or lengths.limit
+        length = min(lengths.between, most)
+        pilot, rollouts = self.pilot_problems * self.pilot_samples, self.steps * self.problems * self.generations
+        return Demand(
+            Draws(1, lengths.thought, 1, lengths.prompt),
+            (
+                Draws(pilot, min(lengths.plain, most), self.pilot_problems, lengths.prompt, 256),
+                Draws(rollouts, length, self.steps * self.problems, lengths.prompt, self.problems * self.generations),
+            ),
+            trained=rollouts * (lengths.prompt + length),
+            training="full" if self.lora_rank is None else "adapter",
+        )
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -78,10 +99,13 @@ def reinforce(
 
     Raises:
         TrainingFailed: see `elicit.training.guards`.
-        ElicitError: absolute positions with prompts of different lengths, or too few train problems.
+        ElicitError: too few train problems; a model that is spread over several devices.
     """
+    import torch
+
     from elicit.policy import Policy
     from elicit.tasks import Problem
+    from elicit.training.groups import Lora
     from elicit.training.parameters import trainable
     from elicit.training.pilot import pilot
     from elicit.training.rollouts import training_engine
@@ -95,14 +119,16 @@ def reinforce(
     found = pilot(base.engine, task, drawn, encode, samples=recipe.pilot_samples, seed=seed, max_new_tokens=length)
     if not found.kept:
         return Policy(base, task_decoding(task), record=_nothing(base, found, recipe.name))
-    copied = trainable(base, group=recipe.parameters, lora_rank=recipe.lora_rank, seed=seed)
+    lora = None if recipe.lora_rank is None else Lora(recipe.lora_rank, recipe.lora_alpha)
+    copied = trainable(base, group=recipe.parameters, lora=lora, seed=seed)
     settings = Settings(
         steps=recipe.steps,
         problems=recipe.problems,
         generations=recipe.generations,
         learning_rate=recipe.learning_rate or _default_rate(base, recipe.lora_rank),
         max_new_tokens=length,
-        rows=recipe.rows or (None if is_small(base) else 8),
+        rows=recipe.rows,
+        checkpointing=recipe.checkpointing,
         checkpoint_every=recipe.checkpoint_every,
     )
     done = train(
@@ -115,8 +141,9 @@ def reinforce(
         encode=encode,
         seed=seed,
         method=recipe.name,
+        bf16=base.dtype == torch.bfloat16,
         scratch=scratch,
-        identity=(base.weights_sha256, base.dtype, recipe.name, recipe.parameters, recipe.lora_rank),
+        identity=(base.weights_sha256, base.dtype, recipe.name, recipe.parameters, lora),
     )
     weights = copied.weights()
     record = {
@@ -164,5 +191,5 @@ def is_small(base: BaseModel) -> bool:
 
 def _default_rate(base: BaseModel, lora_rank: int | None) -> float:
     if lora_rank is not None:
-        return 2e-3 if is_small(base) else 1e-5
+        return 2e-3 if is_small(base) else 5e-5
     return 5e-4 if is_small(base) else 1e-6

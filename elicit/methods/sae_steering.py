@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from elicit.errors import ElicitError
 from elicit.methods.conditions import Contrast, check_templates, resolved
-from elicit.methods.core import Traits, task_decoding
+from elicit.methods.core import Demand, Draws, Lengths, Traits, task_decoding
 from elicit.methods.options import check_positions, check_positive
 
 if TYPE_CHECKING:
@@ -102,6 +102,17 @@ class SaeSteering:
     @property
     def needs(self) -> tuple[str, ...]:
         return ()
+
+    def demand(self, lengths: Lengths) -> Demand:
+        """SAEs that are named tell how many layers there are; of shipped ones every layer is taken to have one."""
+        layers = len(self.layers or self.saes) or max(1, lengths.layers - 1)
+        sets = (self.candidates if 1 in self.together else 0) + sum(m > 1 for m in self.together)
+        trials = layers * sets * len(self.modes) * len(self.positions) * len(self.strengths) * self.select_problems
+        return Demand(
+            Draws(1, lengths.thought, 1, lengths.prompt),
+            (Draws(trials, lengths.between, trials, lengths.prompt, self.select_problems),),
+            read=layers * self.train_problems * 2 * (lengths.prompt + lengths.thinking),
+        )
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

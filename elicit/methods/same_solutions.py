@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.errors import ElicitError
-from elicit.methods.core import Traits, task_decoding
+from elicit.methods.core import Demand, Draws, Lengths, Traits, task_decoding
 from elicit.methods.criticism import Shown, parents
 
 if TYPE_CHECKING:
@@ -43,6 +43,14 @@ class SameSolutions:
     @property
     def needs(self) -> tuple[str, ...]:
         return (self.parent,)
+
+    def demand(self, lengths: Lengths) -> Demand:
+        """As many completion tokens as the parent of 16 critiques and 10 epochs: what it was is not known here."""
+        return Demand(
+            Draws(1, lengths.worked, 1, lengths.prompt),
+            trained=160 * (lengths.prompt + lengths.worked),
+            training="full",
+        )
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

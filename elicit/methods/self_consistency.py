@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.errors import ElicitError
-from elicit.methods.core import Traits, task_decoding
+from elicit.methods.core import Demand, Draws, Lengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +40,9 @@ class SelfConsistency:
     @property
     def needs(self) -> tuple[str, ...]:
         return ()
+
+    def demand(self, lengths: Lengths) -> Demand:
+        return Demand(Draws(self.n, lengths.plain, 1, lengths.prompt, 256))
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.errors import ElicitError
-from elicit.methods.core import Traits, task_decoding
+from elicit.methods.core import Demand, Draws, Lengths, Traits, task_decoding
 from elicit.methods.options import check_adapter, check_positive
 
 if TYPE_CHECKING:
@@ -42,12 +42,19 @@ class SFT:
     positions where they are learned) and the LM head."""
     lora_rank: int | None = None
     """Rank of a LoRA adapter; None trains the parameters themselves."""
+    lora_alpha: float | None = None
+    """Its output is scaled by alpha / rank; None: twice the rank."""
+    lora_dropout: float = 0.0
+    """Dropout of the adapter's input while training."""
     epochs: float = 10.0
     batch_size: int = 8
     """Demonstrations per step; at most all of them."""
     learning_rate: float | None = None
     """Peak rate; warm-up over a tenth of the steps (none below 10 steps), then linear decay.
-    None: 2e-4 for LoRA, else 1e-3 under 5 M parameters and 1e-5 above (not tuned)."""
+    None: 2e-4 for LoRA (2305.14314 uses it up to 13 B parameters), else 1e-3 under 5 M parameters and 1e-5 above (not
+    tuned)."""
+    checkpointing: bool | None = None
+    """Recompute activations in the backward pass: less memory, a third more time. None: where a single row needs it."""
 
     traits: ClassVar[Traits] = Traits(seeded=True, trained=True)
 
@@ -58,13 +65,20 @@ class SFT:
             epochs=self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
-            lora_rank=self.lora_rank,
         )
-        check_adapter("sft", self.parameters, self.lora_rank)
+        check_adapter("sft", self.parameters, self.lora_rank, alpha=self.lora_alpha, dropout=self.lora_dropout)
 
     @property
     def needs(self) -> tuple[str, ...]:
         return ()
+
+    def demand(self, lengths: Lengths) -> Demand:
+        length = lengths.plain if self.supervision == "direct" else lengths.worked
+        return Demand(
+            Draws(1, length, 1, lengths.prompt),
+            trained=self.demonstrations * self.epochs * (lengths.prompt + length),
+            training="full" if self.lora_rank is None else "adapter",
+        )
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
@@ -81,9 +95,12 @@ class SFT:
         schedule = Schedule(
             self.parameters,
             self.lora_rank,
+            self.lora_alpha,
+            self.lora_dropout,
             epochs=self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
+            checkpointing=self.checkpointing,
         )
         trained = train(base, examples, schedule, who="sft", seed=seed, scratch=scratch)
         taught = 0 if self.supervision == "direct" else sum(len(one.completion) for one in examples)

@@ -6,9 +6,8 @@ in every model.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from elicit import seeds
 from elicit.errors import ElicitError
@@ -126,12 +125,3 @@ def trained_edits(start: Start, vectors: torch.nn.Parameter, positions: str) -> 
         return Edit(layer, parse(positions), lambda h: (unit * vectors[i]).to(h.dtype), f"vector {i} at layer {layer}")
 
     return [one(i, layer, unit) for i, (layer, unit) in enumerate(zip(start.layers, start.units, strict=True))]
-
-
-def frozen(hf: Any) -> Any:
-    """A clone of a model that shares its tensors and trains none of them."""
-    import torch
-
-    memo: dict[int, Any] = {id(p): torch.nn.Parameter(p.detach(), requires_grad=False) for p in hf.parameters()}
-    memo |= {id(buffer): buffer for buffer in hf.buffers()}
-    return copy.deepcopy(hf, memo)

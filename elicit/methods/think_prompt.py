@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.errors import ElicitError
-from elicit.methods.core import Traits, task_decoding
+from elicit.methods.core import Demand, Draws, Lengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +37,9 @@ class ThinkPrompt:
     @property
     def needs(self) -> tuple[str, ...]:
         return ()
+
+    def demand(self, lengths: Lengths) -> Demand:
+        return Demand(Draws(1, lengths.thought, 1, lengths.prompt + 10))
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from elicit.errors import ElicitError
 from elicit.methods.conditions import Contrast, check_templates
-from elicit.methods.core import Traits, task_decoding
+from elicit.methods.core import Demand, Draws, Lengths, Traits, task_decoding
 from elicit.methods.options import check_group, check_positions, check_positive
-from elicit.methods.rlvr import Rewarding, cost, is_small
-from elicit.methods.starts import Start, edits, frozen, starting, trained_edits
+from elicit.methods.rlvr import Rewarding, cost
+from elicit.methods.starts import Start, edits, starting, trained_edits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +76,9 @@ class Recipe:
     norm_limit: float = 20.0
     """Residual norms that all vectors together may reach: beyond, training has diverged."""
     rows: int | None = None
-    """Answers per backward pass, a divisor of problems x generations. None: all under 5 M parameters, else 8."""
+    """Most answers per pass; None: as many as fit into memory. It changes rounding, and nothing else."""
+    checkpointing: bool | None = None
+    """Recompute activations in the backward pass: less memory, a third more time. None: where one answer needs it."""
     checkpoint_every: int = 20
     """Steps between checkpoints, from which a killed training goes on."""
 
@@ -84,7 +86,17 @@ class Recipe:
     traits: ClassVar[Traits] = Traits(seeded=True, trained=True)
 
     def __post_init__(self) -> None:
-        other = ("start", "layers", "positions", "feature", "contrast", "positive", "negative", "steps")
+        other = (
+            "start",
+            "layers",
+            "positions",
+            "feature",
+            "contrast",
+            "positive",
+            "negative",
+            "steps",
+            "checkpointing",
+        )
         check_positive(self.name, **{name: value for name, value in asdict(self).items() if name not in other})
         check_positive(self.name, steps=self.steps + 1)
         check_positions(self.name, self.positions)
@@ -94,6 +106,21 @@ class Recipe:
         if self.feature is not None and self.start != "feature":
             raise ElicitError(f"{self.name}: feature belongs to start: feature.")
         check_group(self.name, self.generations)
+
+    def demand(self, lengths: Lengths) -> Demand:
+        """If the pilot keeps enough problems for every step."""
+        most = self.max_completion_length or lengths.limit
+        length = min(lengths.between, most)
+        pilot, rollouts = self.pilot_problems * self.pilot_samples, self.steps * self.problems * self.generations
+        return Demand(
+            Draws(1, lengths.thought, 1, lengths.prompt),
+            (
+                Draws(pilot, min(lengths.plain, most), self.pilot_problems, lengths.prompt, 256),
+                Draws(rollouts, length, self.steps * self.problems, lengths.prompt, self.problems * self.generations),
+            ),
+            trained=rollouts * (lengths.prompt + length),
+            training="adapter",
+        )
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -111,6 +138,8 @@ def reinforce(
     """
     import torch
 
+    from elicit.adapters import sharing
+    from elicit.loading import devices
     from elicit.policy import Policy
     from elicit.training.pilot import pilot
     from elicit.training.rollouts import training_engine
@@ -129,7 +158,8 @@ def reinforce(
     def encode(problem: Problem) -> tuple[int, ...]:
         return base.encode(problem.prompt)
 
-    hf = frozen(base.hf)
+    devices.one_device(base.hf, "training")
+    hf = sharing(base.hf)
     hf.steering_vectors = torch.nn.Parameter(start.vectors.clone().to(base.device))
     engine = training_engine(base, hf)
     open_edits = trained_edits(start, hf.steering_vectors, recipe.positions)
@@ -145,7 +175,8 @@ def reinforce(
             generations=recipe.generations,
             learning_rate=recipe.learning_rate or _PACE / base.d_model**0.5,
             max_new_tokens=length,
-            rows=recipe.rows or (None if is_small(base) else 8),
+            rows=recipe.rows,
+            checkpointing=recipe.checkpointing,
             checkpoint_every=recipe.checkpoint_every,
         )
         done = train(

@@ -11,6 +11,7 @@ from elicit.readouts.contrast import Contrast
 from elicit.readouts.core import Readout
 from elicit.readouts.dola import DoLa
 from elicit.readouts.hybrid import Hybrid
+from elicit.readouts.instead import Instead
 from elicit.readouts.second import Second
 
-__all__ = ["READOUTS", "Contrast", "DoLa", "Hybrid", "Readout", "Second", "load", "save"]
+__all__ = ["READOUTS", "Contrast", "DoLa", "Hybrid", "Instead", "Readout", "Second", "load", "save"]

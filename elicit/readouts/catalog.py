@@ -12,12 +12,14 @@ from elicit.readouts.contrast import Contrast
 from elicit.readouts.core import Readout
 from elicit.readouts.dola import DoLa
 from elicit.readouts.hybrid import Hybrid
+from elicit.readouts.instead import Instead
 
 #: kind -> function that reads one back from its meaning and a policy's folder
 READOUTS: dict[str, Callable[[Mapping[str, Any], Path], Readout]] = {
     Contrast.kind: Contrast.read,
     DoLa.kind: DoLa.read,
     Hybrid.kind: Hybrid.read,
+    Instead.kind: Instead.read,
 }
 
 

@@ -31,7 +31,8 @@ from elicit.model import BaseModel
 from elicit.readouts.second import Second
 from elicit.readouts.watching import Both
 from elicit.sampling import Decoding, Engine, Request
-from elicit.sampling.forward import prefill, step
+from elicit.sampling.forward import step
+from elicit.sampling.prefill import prefill
 
 Formula = Literal["original", "adjusted"]
 

@@ -31,7 +31,8 @@ from elicit.model import BaseModel
 from elicit.readouts.contrast import plausible, without
 from elicit.readouts.watching import Residuals, spread, watching
 from elicit.sampling import Decoding, Engine, Request
-from elicit.sampling.forward import State, prefill, step
+from elicit.sampling.forward import State, step
+from elicit.sampling.prefill import prefill
 from elicit.sampling.score import head
 
 Bucket = Literal["low", "high"]
@@ -139,7 +140,7 @@ class _Exiting:
     def prefill(
         self, engine: Engine, asked: list[Request], samples: list[int], decoding: Decoding
     ) -> tuple[State, torch.Tensor]:
-        state, final = prefill(engine, asked, samples, decoding)
+        state, final = prefill(engine, asked, samples, decoding, whole=True)
         return state, self._contrasted(engine, final, spread(samples))
 
     def step(self, engine: Engine, state: State, tokens: torch.Tensor, rows: np.ndarray, offset: int) -> torch.Tensor:
@@ -152,6 +153,6 @@ class _Exiting:
         early = []
         for place in self.spec.exits:
             h = self.residuals[place]
-            logits = without(head(engine, norm(h) if self.spec.norm else h), engine.banned_ids)
-            early.append(logits if order is None else logits[order.to(h.device)])
+            logits = without(head(engine, norm(h) if self.spec.norm else h), engine.banned_ids).to(final.device)
+            early.append(logits if order is None else logits[order.to(final.device)])
         return self.spec.contrasted(without(final, engine.banned_ids), torch.stack(early))

@@ -34,7 +34,8 @@ from elicit.readouts.contrast import without
 from elicit.readouts.second import Second
 from elicit.readouts.watching import Residuals, spread, watching
 from elicit.sampling import Decoding, Engine, Request
-from elicit.sampling.forward import State, prefill, step
+from elicit.sampling.forward import State, step
+from elicit.sampling.prefill import prefill
 from elicit.steering import Gate
 from elicit.steering.gated import unit_rows
 
@@ -164,7 +165,7 @@ def _adding(layer: nn.Module) -> Iterator[_Addition]:
         if addition.rows is None:
             return None
         h = output[0] if isinstance(output, tuple) else output
-        edited = h + addition.rows[:, None].to(h.dtype)  # the pass has one position
+        edited = h + addition.rows[:, None].to(h)  # the pass has one position
         return (edited, *output[1:]) if isinstance(output, tuple) else edited
 
     handle = layer.register_forward_hook(hook)
@@ -205,10 +206,10 @@ class _Steering:
     def prefill(
         self, engine: Engine, asked: list[Request], samples: list[int], decoding: Decoding
     ) -> tuple[_Batch, torch.Tensor]:
-        own, mine = prefill(engine, asked, samples, decoding)
+        own, mine = prefill(engine, asked, samples, decoding, whole=True)
         other, theirs = prefill(self.second, asked, samples, decoding) if self.second is not None else (None, None)
         order = spread(samples).to(mine.device)
-        read = self.residuals[self.spec.gate_layer + 1][order]
+        read = self.residuals[self.spec.gate_layer + 1].to(mine.device)[order]
         batch = _Batch(own, other, self._scattered(asked, order, decoding.max_new_tokens))
         last = torch.tensor([request.ids[-1] for request in asked], device=mine.device)[order]
         return batch, self._steered(engine, batch, last, np.arange(len(order)), 0, mine, theirs, read)
@@ -219,7 +220,7 @@ class _Steering:
         if self.second is not None:
             assert state.other is not None
             theirs = step(self.second, state.other, tokens, rows, offset)
-        read = self.residuals[self.spec.gate_layer + 1]
+        read = self.residuals[self.spec.gate_layer + 1].to(mine.device)
         return self._steered(engine, state, tokens, rows, offset, mine, theirs, read)
 
     def _steered(

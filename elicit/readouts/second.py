@@ -100,7 +100,7 @@ class Second:
             return
         hf = _twin(base.hf, self.weights)
         own = base.engine
-        engine = Engine(hf, own.tokenizer, Clock(), own.end_ids, own.pad_id, own.banned_ids)
+        engine = Engine(hf, own.tokenizer, Clock(), own.end_ids, own.pad_id, own.banned_ids, own.cache_budget)
         with ExitStack() as stack:
             if self.weights is not None:
                 stack.enter_context(self.weights.applied(hf))

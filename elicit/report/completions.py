@@ -203,6 +203,9 @@ def _other_prompt(row: Row, problem: Problem | None, cut: int) -> str:
         return ""
     if problem.cue_prompt is not None and row.prompt_hash == _hash(problem.cue_prompt):
         return f"<p class=note>asked with the cue: <code>{marked(problem.cue_prompt, min(cut, 300))}</code></p>"
+    known = next((text for _, text in problem.other_prompts if row.prompt_hash == _hash(text)), None)
+    if known is not None:
+        return f"<p class=note>asked: <code>{marked(known, min(cut, 300))}</code></p>"
     return "<p class=note>asked with another prompt</p>"
 
 

@@ -39,7 +39,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 _MEMBERS = {
-    "frame": ("base", "cue_prompt"),
+    "frame": ("base", "cue_prompt", "best_prompt", "reference_model"),
     "sft": ("sft",),
     "critique": ("critique", "same_solutions"),
     "rl": ("grpo", "grpo_random_reward", "grpo_format_only", "grpo_wrong_label"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from elicit import runs
+from elicit.comparison import prompts
 from elicit.comparison.cells import cells
 from elicit.comparison.read import ArmData, read_arms, read_spec_of
 from elicit.comparison.spec import Spec, build_task
@@ -45,6 +47,7 @@ def read_run(run: Path) -> Run:
     spec, limit = read_spec_of(run)
     manifest = run / "manifest.json"
     views = {cell.name: cell.folder(run) / FILE for cell in cells(spec)}
+    arms = {model: read_arms(spec, run, model) for model in spec.models}
     return Run(
         name=_name(run, runs.read_json(manifest) if manifest.exists() else {}),
         spec=spec,
@@ -52,8 +55,8 @@ def read_run(run: Path) -> Run:
         limit=limit,
         summary=runs.read_json(run / "summary.json"),
         manifest=runs.read_json(manifest) if manifest.exists() else {},
-        arms={model: read_arms(spec, run, model) for model in spec.models},
-        problems={model: rebuilt(spec.of(model), limit, name) for model, name in spec.models.items()},
+        arms=arms,
+        problems={model: _problems(spec, limit, run, model, arms[model]) for model in spec.models},
         views={name: runs.read_json(path) for name, path in views.items() if path.exists()},
     )
 
@@ -64,6 +67,32 @@ def _name(run: Path, manifest: Mapping[str, Any]) -> str:
     out = words[words.index("--out") + 1 :][:1] if isinstance(words, list) and "--out" in words else []
     unpacked = run.resolve().parent == Path(tempfile.gettempdir()).resolve()
     return Path(str(out[0])).name if unpacked and out else run.resolve().name
+
+
+def _problems(
+    spec: Spec, limit: int | None, run: Path, model: str, arms: Mapping[str, ArmData]
+) -> dict[str, Problem] | str:
+    """Problems with the prompts that the arms were really given: a chat's markup is not in the spec."""
+    mine = spec.of(model)
+    found = rebuilt(mine, limit, spec.models[model])
+    if isinstance(found, str):
+        return found
+    texts: dict[str, str] = {}
+    for cell in cells(spec):
+        if cell.model == model:
+            texts |= {key: prompt + opening for key, (prompt, opening) in prompts.read(cell.folder(run)).items()}
+    plain = [arm for arm in arms if mine.arms.get(arm, {}).get("method") == "base"]
+    for arm in sorted(arms, key=lambda arm: arm not in plain):
+        for key, row in answers(arms[arm], mine.task_label).items():
+            if key in found and row.prompt_hash in texts:
+                found[key] = _asked(found[key], arm, texts[row.prompt_hash], plain=arm in plain)
+    return found
+
+
+def _asked(problem: Problem, arm: str, text: str, *, plain: bool) -> Problem:
+    if plain:
+        return dataclasses.replace(problem, prompt=text, other_prompts=())
+    return dataclasses.replace(problem, other_prompts=(*problem.other_prompts, (arm, text)))
 
 
 def rebuilt(spec: Spec, limit: int | None, name: str) -> dict[str, Problem] | str:

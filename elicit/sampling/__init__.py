@@ -3,7 +3,8 @@
 from elicit.sampling.choose import cut_before
 from elicit.sampling.decoding import Completion, Decoding, Measure, Request
 from elicit.sampling.engine import generate
-from elicit.sampling.forward import PLAIN, Engine, Forward
+from elicit.sampling.forward import Engine, Forward
+from elicit.sampling.prefill import PLAIN
 from elicit.sampling.score import Divergence, Scored, divergences, logprobs
 
 __all__ = [

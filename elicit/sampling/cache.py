@@ -3,6 +3,8 @@
 transformers' `DynamicCache` concatenates at every step, which copies the whole cache for every token. This one keeps
 room, writes the new entries into it and hands out views; it grows geometrically, and rows can leave it. Sliding-window
 layers keep their whole past: the model's own mask, built from the cache's length, hides what is out of the window.
+
+The sampler makes batches such that a cache with all its room stays within a stated number of bytes (`budget`).
 """
 
 from __future__ import annotations
@@ -77,12 +79,41 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is 
         assert self._store is not None
         self._adopt(list(self._store))
 
-    def batch_repeat_interleave(self, repeats: int) -> None:
-        """Every row `repeats` times, side by side: the prompt's cache is computed once for all its samples."""
-        self.repeat_rows(torch.arange(self.keys.shape[0], device=self.keys.device).repeat_interleave(repeats))
+    def begin(self, prefix: PreallocatedLayer, rows: int) -> None:
+        """Start from the positions of a layer with one row, the same for each of `rows` rows."""
+        keys, values = prefix.keys, prefix.values
+        self.lazy_initialization(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1))
+        assert self._store is not None
+        for whole, part in zip(self._store, (keys, values), strict=True):
+            whole[:, :, : prefix.length] = part
+        self.length = prefix.length
+        self._adopt(list(self._store))
 
-    def batch_select_indices(self, indices: Int[torch.Tensor, " rows"]) -> None:
-        self.repeat_rows(indices)
+    def place(
+        self, piece: PreallocatedLayer, order: Int[torch.Tensor, " rows"], first: int, total: int, width: int, head: int
+    ) -> None:
+        """Take rows of another layer in, from row `first` on, so that they end at position `width`.
+
+        Args:
+            order: the piece's row for each row that is written; one may come several times.
+            total, width: rows and positions of this layer once all pieces are placed.
+            head: how many of the first positions (a shared prefix) stay where they are. What lies between them and the
+                rest is zero: hidden by the mask, and finite, as NaN would not be hidden.
+        """
+        if not self.is_initialized:
+            self.capacity = max(self.capacity, width)
+            self.lazy_initialization(
+                piece.keys[:1].expand(total, -1, -1, -1), piece.values[:1].expand(total, -1, -1, -1)
+            )
+            self.length = width
+        assert self._store is not None
+        rows, gap = slice(first, first + len(order)), width - (piece.length - head)
+        for whole, part in zip(self._store, (piece.keys, piece.values), strict=True):
+            taken = part if len(order) == len(part) else part.index_select(0, order)
+            whole[rows, :, :head] = taken[:, :, :head]
+            whole[rows, :, head:gap] = 0
+            whole[rows, :, gap:width] = taken[:, :, head:]
+        self._adopt(list(self._store))
 
     def drop_rows(self, holes: Int[torch.Tensor, " moved"], movers: Int[torch.Tensor, " moved"], rows: int) -> None:
         """Shrink to `rows` rows in place: rows `movers` (behind the new end) take the places `holes` (before it).
@@ -91,19 +122,10 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is 
         """
         assert self._store is not None
         if len(holes):
+            holes, movers = holes.to(self._store[0].device), movers.to(self._store[0].device)
             for whole in self._store:
                 whole[holes, :, : self.length] = whole[movers, :, : self.length]
         self._adopt([whole[:rows] for whole in self._store])
-
-    def repeat_rows(self, indices: Int[torch.Tensor, " rows"]) -> None:
-        """Take these rows into a new store; a row may come several times."""
-        assert self._store is not None
-        moved = []
-        for old in self._store:
-            new = old.new_empty(len(indices), old.shape[1], self.capacity, old.shape[3])
-            new[:, :, : self.length] = old[:, :, : self.length].index_select(0, indices)
-            moved.append(new)
-        self._adopt(moved)
 
     def _adopt(self, store: list[torch.Tensor]) -> None:
         self._store = (store[0], store[1])
@@ -122,3 +144,19 @@ def bytes_per_token(hf: Any) -> int:
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return int(2 * config.num_hidden_layers * heads * width * hf.dtype.itemsize)
+
+
+#: Bytes of keys and values in one batch if nobody says otherwise: on a CPU, and the most on a GPU.
+ON_CPU, ON_GPU = 1 << 30, 1 << 33
+
+
+def budget(hf: Any) -> int:
+    """Bytes of keys and values a batch may take: 1 GiB on a CPU; on a GPU a third of what its weights leave, at most 8.
+
+    It follows from the model and the kind of GPU alone, so that the same run makes the same batches.
+    """
+    if hf.device.type != "cuda":
+        return ON_CPU
+    weights = sum(p.numel() * p.itemsize for p in hf.parameters())
+    total = torch.cuda.get_device_properties(hf.device).total_memory
+    return int(max(1 << 28, min(ON_GPU, (total - weights) // 3)))

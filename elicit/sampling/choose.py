@@ -18,6 +18,12 @@ from elicit.errors import ElicitError
 from elicit.sampling.decoding import Decoding, Measure
 
 _BLOCK = 128
+#: Logits that are looked at together. On a GPU larger pieces keep it busy.
+_PIECE, _PIECE_GPU = 1 << 21, 1 << 25
+#: Tokens whose probabilities are summed before the inverse CDF looks among them.
+_GROUP = 1024
+#: Just below 1, so that rounding can never point past the last token that has probability.
+_BELOW = 1 - 2.0**-40
 
 
 class Chosen(NamedTuple):
@@ -71,12 +77,40 @@ def choose(
 ) -> Chosen:
     """One token per row: the most probable one if `uniform` is None, else by inverse CDF.
 
+    Rows are looked at a few at a time: what is computed in float32 and double precision is then a small multiple of
+    `_PIECE` values, however large vocabulary and batch are, and stays in the processor's caches.
+
     Args:
         banned: ids that are never chosen (padding rows that are no tokens of the model).
         measure: what else to tell of each token.
         fixed: tokens to take instead where they are not negative.
     """
-    logits = logits.float()
+    size = max(1, (_PIECE if logits.device.type == "cpu" else _PIECE_GPU) // logits.shape[1])
+    pieces = [
+        _choose(
+            logits[start : start + size].float(),
+            chain,
+            None if uniform is None else uniform[start : start + size],
+            banned,
+            measure,
+            None if fixed is None else fixed[start : start + size],
+        )
+        for start in range(0, len(logits), size)
+    ]
+    if len(pieces) == 1:
+        return pieces[0]
+    tokens, logprobs, measured = zip(*pieces, strict=True)
+    return Chosen(torch.cat(tokens), torch.cat(logprobs), None if measured[0] is None else torch.cat(measured))
+
+
+def _choose(
+    logits: torch.Tensor,
+    chain: list[Any],
+    uniform: torch.Tensor | None,
+    banned: torch.Tensor | None,
+    measure: Measure | None,
+    fixed: torch.Tensor | None,
+) -> Chosen:
     if banned is not None:
         logits = logits.index_fill(1, banned, -torch.inf)
     warped = logits
@@ -123,11 +157,28 @@ def by_rank(
 
 
 def _inverse_cdf(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    # Double precision: with a large vocabulary, a float32 running sum loses the tail's tokens.
-    cdf = logits.softmax(dim=-1).double().cumsum(dim=-1)
-    # Just below the total, so that rounding can never point past the last token that has probability.
-    target = uniform.to(cdf.device)[:, None] * cdf[:, -1:] * (1 - 2.0**-40)
-    return torch.searchsorted(cdf, target, right=True)[:, 0]
+    """Double precision: with a large vocabulary, a float32 running sum loses the tail's tokens.
+
+    A large vocabulary is summed in groups first: the group that holds the number is found in a running sum over groups,
+    the token in one over the group, so that few values are ever converted to doubles.
+    """
+    probabilities, uniform = logits.softmax(dim=-1), uniform.to(logits.device)[:, None]
+    if probabilities.shape[1] <= 4 * _GROUP:
+        return _searched(probabilities.double().cumsum(dim=-1), uniform)[:, 0]
+    padded = torch.nn.functional.pad(probabilities, (0, -probabilities.shape[1] % _GROUP))
+    grouped = padded.reshape(len(padded), -1, _GROUP)
+    sums = grouped.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1)
+    group = _searched(sums, uniform)
+    before = torch.where(group > 0, sums.gather(1, (group - 1).clamp(min=0)), 0.0)
+    inner = grouped[torch.arange(len(group), device=group.device), group[:, 0]].double().cumsum(dim=-1)
+    # Sums of a group taken in two orders differ in their last bits: what is asked for may never lie behind its end.
+    target = torch.minimum(uniform * sums[:, -1:] * _BELOW - before, inner[:, -1:] * _BELOW).clamp(min=0.0)
+    return (group * _GROUP + torch.searchsorted(inner, target, right=True))[:, 0]
+
+
+def _searched(cdf: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """The first place whose running sum is above a share of the total."""
+    return torch.searchsorted(cdf, uniform * cdf[:, -1:] * _BELOW, right=True)
 
 
 class Stopper:

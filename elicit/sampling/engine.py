@@ -1,7 +1,7 @@
 """The sampler: one engine for every policy.
 
 1. Requests are sorted by prompt length and cut into batches by a memory budget (cache bytes and logits).
-2. Each prompt is prefilled once; its cache is repeated for its samples.
+2. Each prompt is prefilled once, a few prompts at a time; its cache is repeated for its samples (`prefill`).
 3. Decoding steps write into a preallocated cache; rows that finish leave the batch, and their steering window and
    random numbers leave with them.
 4. A batch that runs out of memory is cut in half and tried again: random numbers belong to samples, so the text does
@@ -13,6 +13,7 @@ Every forward pass is announced to the model's `Clock`, so steering knows where 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +21,8 @@ import torch
 from elicit.sampling.cache import bytes_per_token
 from elicit.sampling.choose import Chosen, Stopper, UniformStream, by_rank, choose, filters
 from elicit.sampling.decoding import Completion, Decoding, Measure, Request
-from elicit.sampling.forward import PLAIN, Engine, Forward
+from elicit.sampling.forward import Engine, Forward
+from elicit.sampling.prefill import PLAIN
 from elicit.schema import Finish
 
 
@@ -127,8 +129,7 @@ def _run(
     candidates = None if stopper.candidates is None else stopper.candidates.to(device)
     logits, fixed, limits = _first(requests, batch, logits, banned, limits)
 
-    steps: list[Chosen] = []
-    members: list[np.ndarray] = []  # which rows each step's tokens belong to
+    drawn = _Drawn.empty(len(names), longest.max_new_tokens, measure is not None)
     rows = np.arange(len(names))  # rows in the batch: those still generating
     lengths = np.zeros(len(names), dtype=int)  # tokens at which a row ended or was cut
     by_token = np.zeros(len(names), dtype=bool)
@@ -137,14 +138,13 @@ def _run(
     for position in range(longest.max_new_tokens):
         uniform = None if stream is None else stream.at(position, rows)
         chosen = choose(logits, chain, uniform, banned, measure, fixed if position == 0 else None)
-        steps.append(chosen.cpu())
-        members.append(rows)
+        drawn.note(chosen.cpu(), rows, position)
         over = torch.isin(chosen.tokens, ends).cpu().numpy()
         by_token[rows[over]] = True
         if candidates is not None:
             for slot in candidates[chosen.tokens].nonzero()[:, 0].tolist():
                 before = _continued(requests[names[rows[slot]][0]])
-                if not over[slot] and stopper.hit(before + _tokens(steps, members, rows[slot])):
+                if not over[slot] and stopper.hit(before + drawn.tokens[rows[slot], : position + 1].tolist()):
                     by_stop[rows[slot]] = over[slot] = True
         over |= limits[rows] == position + 1
         lengths[rows[over]] = position + 1
@@ -158,7 +158,7 @@ def _run(
             tokens, rows = tokens[torch.from_numpy(order).to(device)], rows[order]
         logits = forward.step(engine, state, tokens, rows, position + 1)
     finish: list[Finish] = ["stop" if s else "eos" if t else "length" for s, t in zip(by_stop, by_token, strict=True)]
-    return _collect(names, requests, steps, members, lengths, finish, touched, stopper)
+    return _collect(names, requests, drawn, lengths, finish, touched, stopper)
 
 
 def _first(
@@ -177,7 +177,7 @@ def _first(
         if request.ranks:
             ranked = by_rank(logits[start], [0, *(request.ranks[sample] for sample in samples)], banned)
             fixed += ranked[1:]
-            below = (logits[start, ranked[1:]] - logits[start, ranked[0]]).exp().cpu().numpy() < request.floor
+            below = (logits[start, ranked[1:]] - logits[start, ranked[0]]).float().exp().cpu().numpy() < request.floor
             limits[start : start + len(samples)][below] = 1
         else:
             fixed += [-1] * len(samples)
@@ -197,42 +197,47 @@ def _filled(over: np.ndarray) -> np.ndarray:
     return order
 
 
-def _tokens(steps: list[Chosen], members: list[np.ndarray], row: int) -> list[int]:
-    """The tokens so far of a row that has not ended."""
-    slots = [int(np.flatnonzero(rows == row)[0]) for rows in members]
-    return [int(chosen.tokens[slot]) for chosen, slot in zip(steps, slots, strict=True)]
+class _Drawn(NamedTuple):
+    """What was chosen so far: [rows, most new tokens] each."""
+
+    tokens: np.ndarray
+    logprobs: np.ndarray
+    measured: np.ndarray | None
+
+    @classmethod
+    def empty(cls, rows: int, most: int, measured: bool) -> _Drawn:
+        shape = (rows, most)
+        return cls(np.zeros(shape, dtype=int), np.zeros(shape), np.zeros(shape) if measured else None)
+
+    def note(self, chosen: Chosen, rows: np.ndarray, position: int) -> None:
+        self.tokens[rows, position] = chosen.tokens.numpy()
+        self.logprobs[rows, position] = chosen.logprobs.numpy()
+        if self.measured is not None and chosen.measured is not None:
+            self.measured[rows, position] = chosen.measured.numpy()
 
 
 def _collect(
     names: list[tuple[int, int]],
     requests: Sequence[Request],
-    steps: list[Chosen],
-    members: list[np.ndarray],
+    drawn: _Drawn,
     lengths: np.ndarray,
     finish: list[Finish],
     touched: np.ndarray,
     stopper: Stopper,
 ) -> dict[tuple[int, int], Completion]:
     """Completions of a finished batch, cut where each row ended."""
-    tokens = np.zeros((len(names), len(steps)), dtype=int)
-    logprobs, measured = np.zeros(tokens.shape), np.zeros(tokens.shape)
-    for position, (chosen, rows) in enumerate(zip(steps, members, strict=True)):
-        tokens[rows, position] = chosen.tokens.numpy()
-        logprobs[rows, position] = chosen.logprobs.numpy()
-        if chosen.measured is not None:
-            measured[rows, position] = chosen.measured.numpy()
     done: dict[tuple[int, int], Completion] = {}
     for row, name in enumerate(names):
         length, request = int(lengths[row]), requests[name[0]]
-        mine = tokens[row, :length].tolist()
+        mine = drawn.tokens[row, :length].tolist()
         text, _ = stopper.cut(stopper.text(_continued(request) + mine))
         done[name] = Completion(
             tuple(mine),
             text,
             finish[row],
-            tuple(logprobs[row, :length].tolist()),
+            tuple(drawn.logprobs[row, :length].tolist()),
             len(request.ids),
             int(touched[row]),
-            tuple(measured[row, :length].tolist()) if steps[0].measured is not None else (),
+            () if drawn.measured is None else tuple(drawn.measured[row, :length].tolist()),
         )
     return done

@@ -1,4 +1,4 @@
-"""Forward passes of a batch of rows: prefill, decoding steps, and what is carried between them."""
+"""Decoding steps of a batch of rows, the model they run on, and what is carried between them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ import numpy as np
 import torch
 
 from elicit.loading import architectures
-from elicit.sampling.cache import preallocated
+from elicit.sampling.cache import ON_CPU
 from elicit.sampling.decoding import Decoding, Request
-from elicit.steering import Clock, padded_frame, spread_frame, step_frame
-
-#: Initial room in the cache beyond the prompt; longer completions make it grow.
-_ROOM = 128
+from elicit.steering import Clock, spread_frame, step_frame
 
 
 @dataclass(frozen=True)
@@ -29,10 +26,16 @@ class Engine:
     pad_id: int
     banned_ids: tuple[int, ...] = ()
     """Token ids that are never chosen."""
-    cache_budget: int = 1 << 30
+    cache_budget: int = ON_CPU
     """Bytes of keys and values in one batch."""
     logit_budget: int = 1 << 26
-    """Logits (rows x vocabulary) in one step."""
+    """Logits (rows x vocabulary) in one step, in the model's dtype. What is computed from them takes few at a time."""
+
+    @property
+    def pass_tokens(self) -> int:
+        """Tokens in one forward pass over prompts: what it computes on the way takes memory of its own."""
+        width = self.hf.config.get_text_config(decoder=True).hidden_size
+        return max(1 << 8, (1 << 21 if self.hf.device.type == "cpu" else 1 << 26) // int(width))
 
 
 @dataclass
@@ -79,62 +82,6 @@ class Forward(Protocol):
         ...
 
 
-class Plain:
-    """The model's own forward pass."""
-
-    def prefill(
-        self, engine: Engine, asked: list[Request], samples: list[int], decoding: Decoding
-    ) -> tuple[State, torch.Tensor]:
-        return prefill(engine, asked, samples, decoding)
-
-    def step(self, engine: Engine, state: State, tokens: torch.Tensor, rows: np.ndarray, offset: int) -> torch.Tensor:
-        return step(engine, state, tokens, rows, offset)
-
-
-PLAIN = Plain()
-
-
-def prefill(engine: Engine, asked: list[Request], samples: list[int], decoding: Decoding) -> tuple[State, torch.Tensor]:
-    """Run every prompt once, then repeat its cache for its samples. Returns (state, logits [rows vocab])."""
-    device = engine.hf.device
-    prompts = [request.ids for request in asked]
-    forced = torch.tensor([request.forced for request in asked])
-    width = max(map(len, prompts))
-    ids = torch.full((len(prompts), width), engine.pad_id)
-    for i, prompt in enumerate(prompts):
-        ids[i, width - len(prompt) :] = torch.tensor(prompt)
-    lengths = torch.tensor([len(prompt) for prompt in prompts])
-    real = torch.arange(width) >= width - lengths[:, None]
-    padded = bool((lengths < width).any())
-    ledger = np.zeros(len(prompts), dtype=int)
-    engine.clock.explicit = padded_frame(real, lengths - forced, rows=np.arange(len(prompts)), ledger=ledger)
-    cache = preallocated(engine.hf, width + min(decoding.max_new_tokens, _ROOM))
-    out = engine.hf(
-        input_ids=ids.to(device),
-        attention_mask=_mask(engine, real.to(device), width) if padded else None,
-        position_ids=(real.long().cumsum(1) - 1).clamp(min=0).to(device),
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    repeat = torch.tensor(samples)
-    order = torch.arange(len(prompts)).repeat_interleave(repeat)
-    if max(samples) > 1:
-        if min(samples) == max(samples):
-            cache.batch_repeat_interleave(samples[0])
-        else:
-            for layer in cache.layers:
-                layer.repeat_rows(order.to(device))
-    mask = None
-    if padded:
-        whole = torch.ones(len(prompts), width + decoding.max_new_tokens, dtype=torch.bool)
-        whole[:, :width] = real
-        mask = whole[order].to(device)
-    behind = forced[order].to(device) if bool(forced.any()) else None
-    state = State(cache, mask, lengths[order].to(device), width, behind, ledger[order.numpy()])
-    return state, out.logits[:, -1][order.to(device)]
-
-
 def step(engine: Engine, state: State, tokens: torch.Tensor, rows: np.ndarray, offset: int) -> torch.Tensor:
     """One decoding step for the rows in the batch. Returns logits [rows vocab]."""
     frame = step_frame(offset, rows, state.ledger)
@@ -142,7 +89,7 @@ def step(engine: Engine, state: State, tokens: torch.Tensor, rows: np.ndarray, o
         frame = spread_frame(offset + state.forced, rows, state.ledger)
     engine.clock.explicit = frame
     length = state.width + offset
-    mask = None if state.mask is None else _mask(engine, state.mask[:, :length], 1)
+    mask = None if state.mask is None else attention_mask(engine, state.mask[:, :length], 1)
     out = engine.hf(
         input_ids=tokens[:, None],
         attention_mask=mask,
@@ -154,18 +101,25 @@ def step(engine: Engine, state: State, tokens: torch.Tensor, rows: np.ndarray, o
     return out.logits[:, -1]  # type: ignore[no-any-return]
 
 
-def _mask(engine: Engine, real: torch.Tensor, queries: int) -> torch.Tensor:
+def attention_mask(engine: Engine, real: torch.Tensor, queries: int) -> torch.Tensor:
     """The attention mask of the last `queries` positions given which of all positions are real.
 
     With SDPA and full attention, a ready 4D boolean mask spares the model from building one at every step. Sliding
     windows and eager attention need the 2D mask, from which the model builds its own.
     """
-    config = engine.hf.config.get_text_config(decoder=True)
-    if config._attn_implementation != "sdpa" or architectures.is_sliding(engine.hf):
+    if not takes_ready_masks(engine):
         return real.long()
     if queries == 1:
         return real[:, None, None, :]
-    causal = torch.ones(queries, queries, dtype=torch.bool, device=real.device).tril()
+    causal = torch.ones(queries, real.shape[1], dtype=torch.bool, device=real.device)
+    past = real.shape[1] - queries
     # A padded query attends to itself: a row with nothing to attend to would be NaN.
     alone = torch.eye(queries, dtype=torch.bool, device=real.device)
-    return ((causal & real[:, None, :]) | alone)[:, None]
+    alone = torch.nn.functional.pad(alone, (past, 0))
+    return ((causal.tril(past) & real[:, None, :]) | alone)[:, None]
+
+
+def takes_ready_masks(engine: Engine) -> bool:
+    """Whether the model's attention takes a 4D boolean mask as it is: SDPA without sliding windows."""
+    config = engine.hf.config.get_text_config(decoder=True)
+    return bool(config._attn_implementation == "sdpa" and not architectures.is_sliding(engine.hf))

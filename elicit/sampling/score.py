@@ -17,8 +17,8 @@ from elicit.loading import architectures
 from elicit.sampling.forward import Engine
 from elicit.steering import padded_frame
 
-#: Tokens in one forward pass of the scorer.
-_TOKENS = 1 << 14
+#: Logits that are turned into probabilities at a time, in float32.
+_PIECE = 1 << 23
 
 
 class Scored(NamedTuple):
@@ -74,22 +74,42 @@ def divergences(
     with torch.inference_mode():
         for packed in batches(engine, sequences, vocabulary_matters=True):
             with base():
-                left = _completion_logprobs(engine, packed, sequences)
+                left = _completion_logits(engine, packed, sequences)
             with arm():
-                right = _completion_logprobs(engine, packed, sequences)
-            for index, p, q in zip(packed.indices, left, right, strict=True):
-                forward = float((p.exp() * (p - q)).sum(-1).mean())
-                backward = float((q.exp() * (q - p)).sum(-1).mean())
-                found[index] = Divergence(max(forward, 0.0), max(backward, 0.0), len(p))
+                hidden = hidden_states(engine, packed)
+                for row, (index, logits) in enumerate(zip(packed.indices, left, strict=True)):
+                    found[index] = _divergence(engine, logits, hidden[row, _completion(sequences[index])])
     return [divergence for divergence in found if divergence is not None]
+
+
+def _divergence(
+    engine: Engine, left: Float[torch.Tensor, "pos vocab"], hidden: Float[torch.Tensor, "pos d_model"]
+) -> Divergence:
+    """Between the base's logits and those of the arm's hidden states, a piece of the sequence at a time."""
+    size, sums = max(1, _PIECE // left.shape[1]), torch.zeros(2, dtype=torch.float64)
+    for start in range(0, len(left), size):
+        p = _masked(engine, left[start : start + size]).log_softmax(-1)
+        q = head(engine, hidden[start : start + size]).log_softmax(-1)
+        difference = p - q
+        sums[0] += float((p.exp() * difference).sum(-1, dtype=torch.float64).sum())
+        sums[1] -= float((q.exp() * difference).sum(-1, dtype=torch.float64).sum())
+    forward, backward = (max(0.0, float(value)) for value in sums / len(left))
+    return Divergence(forward, backward, len(left))
 
 
 def head(engine: Engine, hidden: Float[torch.Tensor, "pos d_model"]) -> Float[torch.Tensor, "pos vocab"]:
     """Logits of final hidden states, as the model's own forward computes them (float32)."""
+    return _masked(engine, _raw(engine, hidden))
+
+
+def _raw(engine: Engine, hidden: torch.Tensor) -> torch.Tensor:
+    """The same in the model's dtype, with what is banned still in them."""
     logits: torch.Tensor = architectures.lm_head(engine.hf)(hidden)
     cap = getattr(engine.hf.config.get_text_config(decoder=True), "final_logit_softcapping", None)
-    if cap is not None:
-        logits = torch.tanh(logits / cap) * cap
+    return logits if cap is None else torch.tanh(logits / cap) * cap
+
+
+def _masked(engine: Engine, logits: torch.Tensor) -> torch.Tensor:
     logits = logits.float()
     if engine.banned_ids:
         banned = torch.tensor(engine.banned_ids, device=logits.device)
@@ -103,7 +123,9 @@ def batches(engine: Engine, sequences: Sequence[Scored], *, vocabulary_matters: 
             raise ValueError(f"sequence {i} has an empty prompt or completion; scoring needs a token on both sides")
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i].prompt) + len(sequences[i].completion))
     vocabulary = engine.hf.config.get_text_config(decoder=True).vocab_size
-    budget = min(_TOKENS, max(1, engine.logit_budget // vocabulary)) if vocabulary_matters else _TOKENS
+    budget = engine.pass_tokens
+    if vocabulary_matters:
+        budget = min(budget, max(1, 2 * _PIECE // vocabulary))
     batch: list[int] = []
     for index in order:
         width = len(sequences[index].prompt) + len(sequences[index].completion)
@@ -140,20 +162,22 @@ def _row_logprobs(engine: Engine, hidden: torch.Tensor, sequence: Scored, temper
     targets = torch.tensor(sequence.completion, device=hidden.device)
     states = hidden[first : first + len(targets)]
     vocabulary = engine.hf.config.get_text_config(decoder=True).vocab_size
-    piece = max(1, engine.logit_budget // vocabulary)
+    piece = max(1, _PIECE // vocabulary)
     scored: list[float] = []
     for start in range(0, len(targets), piece):
         logits = head(engine, states[start : start + piece]) / temperature
-        picked = logits.gather(1, targets[start : start + piece, None])[:, 0]
+        picked = logits.gather(1, targets[start : start + piece, None].to(logits.device))[:, 0]
         scored += (picked - logits.logsumexp(-1)).tolist()
     return scored
 
 
-def _completion_logprobs(engine: Engine, packed: Packed, sequences: Sequence[Scored]) -> list[torch.Tensor]:
-    """For every row, log p over the vocabulary at each completion token: [completion vocab]."""
+def _completion(sequence: Scored) -> slice:
+    """The places whose next tokens are the completion's."""
+    first = len(sequence.prompt) - 1
+    return slice(first, first + len(sequence.completion))
+
+
+def _completion_logits(engine: Engine, packed: Packed, sequences: Sequence[Scored]) -> list[torch.Tensor]:
+    """For every row, logits at each completion token, in the model's dtype: [completion vocab]."""
     hidden = hidden_states(engine, packed)
-    found = []
-    for row, index in enumerate(packed.indices):
-        first, length = len(sequences[index].prompt) - 1, len(sequences[index].completion)
-        found.append(head(engine, hidden[row, first : first + length]).log_softmax(-1))
-    return found
+    return [_raw(engine, hidden[row, _completion(sequences[i])]) for row, i in enumerate(packed.indices)]

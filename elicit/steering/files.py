@@ -76,12 +76,13 @@ def load(folder: Path) -> tuple[Steering | Gated, ...]:
             continue
         entry.pop("absolute", None)
         wanted = entry.pop("feature", None)
-        feature = None if wanted is None else _feature(wanted, folder)
+        feature = None if wanted is None else feature_of(wanted, folder)
         edits.append(Steering(direction=vectors[str(i)], **entry, feature=feature))
     return tuple(edits)
 
 
-def _feature(wanted: dict[str, Any], folder: Path) -> Feature:
+def feature_of(wanted: dict[str, Any], folder: Path) -> Feature:
+    """The SAE feature that an edit reads. Raises ElicitError if the SAE of that name is another one by now."""
     import saes
 
     sae = saes.load(wanted["sae"])

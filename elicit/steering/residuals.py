@@ -71,7 +71,8 @@ def _passes(
             real[row, : len(sequences[index])] = True
         with torch.inference_mode(), _caught(layers) as caught:
             hf.base_model(input_ids=ids.to(hf.device), use_cache=False)
-        yield indices, torch.stack([caught[i] for i in range(len(layers))]), real
+        place = caught[0].device  # layers may be on several
+        yield indices, torch.stack([caught[i].to(place) for i in range(len(layers))]), real
 
 
 @contextmanager

@@ -24,6 +24,14 @@ Chat = Callable[[Sequence[Mapping[str, str]]], str]
 _SHOWN = Literal["direct", "worked"]
 _DIRECT = "{question}\nGive only the final answer."
 _THINK = "{question}\nThink step by step, then give the final answer."
+#: Usual wordings: the bare question, zero-shot chain of thought (2205.11916), and that of mathematical chat models.
+_OTHERS = {
+    "bare": "{question}",
+    "step_by_step": "{question}\nLet's think step by step.",
+    "boxed": "{question}\nPlease reason step by step, and put your final answer within \\boxed{}.",
+}
+#: Names of conditions that `Prompting` knows already.
+_TAKEN = ("plain", "cue", "forced")
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,8 @@ class Asking:
     """The plain condition; `{question}` is replaced, nothing else."""
     think: str | None = _THINK
     """The condition that asks for working: the ceiling and the positive side of contrasts. None: there is none."""
+    others: Mapping[str, str] = field(default_factory=lambda: dict(_OTHERS))
+    """Further conditions by name, for `best_prompt`."""
     chat: bool | Literal["auto"] = "auto"
     """Through the model's chat template: always, never, or where it has one."""
     system: str | None = None
@@ -42,10 +52,12 @@ class Asking:
     """Solved train problems in front of every prompt of the direct condition."""
     shown: _SHOWN = "direct"
     """What is shown of them: bare answers or worked solutions."""
-    between: str = "\n\n"
-    """Between question and answer blocks, without a chat template. It also ends a completion there."""
+    question: str = "Question: "
+    """In front of a question, without a chat template. A line that begins so ends a completion."""
     answer: str = "\nAnswer:"
     """After a question, without a chat template."""
+    between: str = "\n\n"
+    """Between one answered question and the next, without a chat template."""
 
     def __post_init__(self) -> None:
         for name in ("direct", "think"):
@@ -53,13 +65,25 @@ class Asking:
             if not (name == "think" and text is None) and (not isinstance(text, str) or "{question}" not in text):
                 given = one_line(repr(text), 60)
                 raise ElicitError(f"prompts: {name} is {given}; expected text with {{question}} in it.")
+        if not isinstance(self.others, Mapping):
+            raise ElicitError(f"prompts: others is {one_line(repr(self.others), 60)}; expected names with their words.")
+        for name, text in self.others.items():
+            if not isinstance(name, str) or name in _TAKEN or not isinstance(text, str) or "{question}" not in text:
+                given = one_line(repr({name: text}), 80)
+                raise ElicitError(
+                    f"prompts: others has {given}; expected a name other than {', '.join(_TAKEN)}, and text with "
+                    "{question} in it."
+                )
         if self.chat not in (True, False, "auto"):
             raise ElicitError(f"prompts: chat is {one_line(repr(self.chat), 40)}; expected true, false or auto.")
-        for name, least in (("between", str), ("answer", str), ("system", (str, type(None)))):
-            if not isinstance(getattr(self, name), least):
-                raise ElicitError(f"prompts: {name} is {one_line(repr(getattr(self, name)), 40)}; expected text.")
-        if not self.between:
-            raise ElicitError("prompts: between is empty; expected text that divides one block from the next.")
+        for name in ("question", "answer", "between", "system"):
+            text = getattr(self, name)
+            if not isinstance(text, str) and not (name == "system" and text is None):
+                raise ElicitError(f"prompts: {name} is {one_line(repr(text), 40)}; expected text.")
+        if not (self.question.strip() or self.between):
+            raise ElicitError(
+                "prompts: question and between are both empty; one must say where the next question begins."
+            )
         if isinstance(self.shots, bool) or not isinstance(self.shots, int) or not 0 <= self.shots <= 1000:
             raise ElicitError(f"prompts: shots is {one_line(repr(self.shots), 40)}; expected a whole number from 0.")
         if self.shown not in get_args(_SHOWN):
@@ -110,8 +134,11 @@ class AskedTask:
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """The inner task's; without a chat template also what divides two blocks: a base model invents the next one."""
-        return self.inner.stop if self.template is not None else (*self.inner.stop, self.asking.between)
+        """The inner task's; without a chat template also the next question: a base model invents one."""
+        if self.template is not None:
+            return self.inner.stop
+        opening = self.asking.question.strip()
+        return tuple(dict.fromkeys((*self.inner.stop, f"\n{opening}" if opening else self.asking.between)))
 
     @property
     def max_new_tokens(self) -> int:
@@ -162,6 +189,7 @@ class AskedTask:
             problem,
             prompt=before + direct.removeprefix(replaces),
             cue_prompt=think,
+            other_prompts=tuple((name, self._rendered(words, problem)) for name, words in self.asking.others.items()),
             opening=f" {opening}" if opening and self.template is None else opening,
             content=_Question(problem, self.asking.direct.replace("{question}", problem.prompt)),
         )
@@ -174,7 +202,7 @@ class AskedTask:
                     f"task {self.name!r} is asked through a chat template, which is the model's. "
                     "Type: task = model.bind(task)"
                 )
-            return text + self.asking.answer
+            return self.asking.question + text + self.asking.answer
         return self.template([*self._system(), {"role": "user", "content": text}])
 
     def _system(self) -> list[dict[str, str]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from elicit.errors import ElicitError, unknown
+from elicit.tasks import sources
 from elicit.tasks.asking import AskedTask, asking
 from elicit.tasks.core import Task
 from elicit.tasks.dialect import Dialect, Speech
@@ -31,7 +31,7 @@ ENGLISH_TOKENS = 256
 
 
 def names() -> list[str]:
-    return [*FAMILIES, "jsonl"]
+    return [*FAMILIES, *sources.names()]
 
 
 def is_generated(name: str) -> bool:
@@ -40,7 +40,7 @@ def is_generated(name: str) -> bool:
 
 
 def get(
-    name: str, *, dialect: Speech | None = None, prompts: Mapping[str, Any] | None = None, **parameters: Any
+    name: str, /, *, dialect: Speech | None = None, prompts: Mapping[str, Any] | None = None, **parameters: Any
 ) -> Task:
     """A task by name, with its family's parameters.
 
@@ -49,13 +49,15 @@ def get(
         dialect: the form of generated problems: the marks of the built-in organisms (the default), or `English()`.
         prompts: fields of `asking.Asking`, for tasks in English: the words around questions, examples, chat or not.
             None: the default ones for generated problems in English, none for a file's.
-        **parameters: fields of the family, such as `steps=(3, 6)`; for `jsonl`, those of `load_jsonl`.
+        **parameters: fields of the family, such as `steps=(3, 6)`; for other sources see `tasks.sources`.
 
     Raises:
         ElicitError: unknown name or parameter, or a value out of range.
     """
-    if name == "jsonl":
-        found = _from_file(dialect, parameters)
+    if sources.knows(name):
+        if dialect is not None:
+            raise ElicitError(f"task {name!r} has no dialect; use template or prompts.")
+        found = sources.build(name, parameters)
         return found if prompts is None else AskedTask(found, asking(prompts))
     if name not in FAMILIES:
         raise unknown("task", name, names(), hint="See: elicit ls tasks")
@@ -75,17 +77,3 @@ def get(
     if prompts is not None:
         raise ElicitError(f"task {name!r}: prompts are for tasks in English; an organism's dialect has marks instead.")
     return GeneratedTask(family, dialect or Dialect(), max_new_tokens=limit)
-
-
-def _from_file(dialect: Speech | None, parameters: dict[str, Any]) -> Task:
-    from elicit.tasks.jsonl import load_jsonl
-
-    known = list(inspect.signature(load_jsonl).parameters)
-    for parameter in parameters:
-        if parameter not in known:
-            raise unknown("parameter of task 'jsonl'", parameter, known)
-    if "path" not in parameters:
-        raise ElicitError("task 'jsonl': path is missing; give the file of problems, such as path=problems.jsonl.")
-    if dialect is not None:
-        raise ElicitError("task 'jsonl' has no dialect; use template and answer_pattern.")
-    return load_jsonl(**parameters)

@@ -1,8 +1,9 @@
 """What a task is: problems by (split, seed), and a verifier that serves evaluation, reward and filtering alike.
 
-Two implementations exist: `generated.GeneratedTask` (a `Family` of problems that a program draws and solves) and
-`jsonl.JsonlTask` (the user's own file). Both satisfy `Task`. Problems are plain data; verifying never evaluates model
-output as code and is total: any string gets a `Verdict` in bounded time.
+Three implementations exist: `generated.GeneratedTask` (a `Family` of problems that a program draws and solves),
+`record_task.RecordTask` (files, datasets, benchmarks) and `gym.GymTask` (reasoning-gym's generators). All satisfy
+`Task`. Problems are plain data; verifying never evaluates model output as code and is total: any string gets a
+`Verdict` in bounded time.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class Problem:
     answer: str
     cue_prompt: str | None = None
     """The same problem under the condition that is known to bring the ability out."""
+    other_prompts: tuple[tuple[str, str], ...] = ()
+    """(name of the condition, prompt): further ways to ask, among which the base's best is looked for."""
     opening: str | None = None
     """The first characters of a worked solution up to (not including) the first computed symbol."""
     group: str | None = None
@@ -126,15 +129,20 @@ def content_id(family: str, key: str) -> str:
 
 
 def split_of(problem_id: str) -> Split:
-    """The split a problem belongs to: by its id alone, so splits are disjoint whatever the parameters.
+    """The split a problem belongs to: by its id alone, so splits are disjoint whatever the parameters."""
+    share = share_of(problem_id)
+    if share < _SELECT_FROM:
+        return "train"
+    return "select" if share < _TEST_FROM else "test"
+
+
+def share_of(problem_id: str) -> float:
+    """The place in [0, 1) that an id is hashed to.
 
     The id is hashed once more, so that a user's own ids ("1", "2", ...) spread as well as ours.
     """
     digest = hashlib.blake2b(problem_id.encode(), digest_size=8, person=b"elicit.split").digest()
-    place = int.from_bytes(digest, "little") / 2**64
-    if place < _SELECT_FROM:
-        return "train"
-    return "select" if place < _TEST_FROM else "test"
+    return int.from_bytes(digest, "little") / 2**64
 
 
 def check_split(split: str) -> Split:

@@ -17,12 +17,18 @@ from elicit.tasks.dialect import Reading
 from elicit.tasks.family import Family, Step
 
 _MARK = re.compile(r"\\boxed\{|####|\b(?:final )?answer(?: is|:)\s*:?", re.IGNORECASE)
-_NUMBER = re.compile(r"(?:(?<![\w)\]])-)?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?![0-9]*\.[0-9])")
+_NUMBER = re.compile(
+    r"(?<![0-9])(?<![0-9]\.)(?:(?<![\w)\]])-)?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?![0-9]*\.[0-9])"
+)
 _EXPRESSION = re.compile(r"[0-9(][0-9+\-*/()×÷−· ]*[0-9)]|[0-9]")
 _WORD = re.compile(r"[A-Za-z]+")
 _KINDS = {"number": _NUMBER, "expression": _EXPRESSION, "word": _WORD}
 #: A calculation that is claimed: digits and signs, with an operator in them, and a whole number after the sign.
-_CLAIM = re.compile(r"([0-9(][0-9()+\-*/×÷−·, ]{1,78}[0-9)]) ?= ?(-?[0-9][0-9,]{0,15})(?![0-9.])")
+_CLAIM = re.compile(
+    r"([0-9(](?:[0-9()+\-*/×÷−· ]|,(?=[0-9]{3})){1,78}[0-9)]) ?= ?(-?[0-9]{1,12}(?:,[0-9]{3})*)(?![0-9]|\.[0-9])"
+)
+#: LaTeX around and inside a calculation.
+_LATEX = (("\\(", "  "), ("\\)", "  "), ("\\[", "  "), ("\\]", "  "), ("\\times", "*"), ("\\cdot", "*"), ("$", " "))
 _OPERATOR = re.compile(r"[0-9) ][+\-*/×÷−·]")
 _SENTENCES = re.compile(r"\n|[.!?:][ \t]")
 _SIGN = re.compile(r"\s*([+*/=]|(?<=[0-9a-z)])-)\s*")
@@ -102,10 +108,12 @@ def _plain(text: str) -> str:
 
 
 def _claims(text: str) -> Iterator[Step]:
+    for written, read in _LATEX:
+        text = text.replace(written, read)
     for found in _CLAIM.finditer(text):
-        left = _plain(found[1]).strip()
+        left = _plain(found[1]).replace(" ", "")
         if _OPERATOR.search(left):
-            yield Step(left.replace(" ", ""), _plain(found[2]))
+            yield Step(left, _plain(found[2]))
 
 
 def _is_true(step: Step) -> bool:

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import re
 import warnings
+from decimal import Decimal, localcontext
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from elicit.errors import ElicitError, one_line
+from elicit.tasks.readings import Found
 
 TAIL = 4_000
 SECONDS = 1.0
-#: Longest pattern, answer and number, in characters.
-_PATTERN, _ANSWER, _DIGITS = 500, 1_000, 80
+#: Longest answer in characters.
+ANSWER = 1_000
+#: Longest pattern and number.
+_PATTERN, _DIGITS = 500, 80
 #: A completion this short, on one line, may be an answer and nothing else.
 _BARE = 80
 _WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
@@ -45,11 +50,19 @@ class Reader(NamedTuple):
 
     def unusable(self) -> str | None:
         """Why no completion could ever give this answer, None if one could."""
-        if len(self.given) > _ANSWER:
-            return f"is longer than {_ANSWER} characters"
+        if len(self.given) > ANSWER:
+            return f"is longer than {ANSWER} characters"
         if not self.pattern and "\n" in self.given.strip():
             return "has several lines, which needs an answer_pattern"
         return None
+
+    def found(self, completion: str) -> Found | None:
+        """The answer with its place."""
+        answer, span = self.answer(completion), self.span(completion)
+        return None if answer is None or span is None else Found(answer, *span)
+
+    def right(self, completion: str, found: Found) -> bool:
+        return found.answer == self.gold
 
     def answer(self, completion: str) -> str | None:
         """The canonical answer of a completion, None if there is none. Total.
@@ -123,6 +136,50 @@ def number(text: str) -> str | None:
     whole, part = whole.replace(",", "").lstrip("0") or "0", part.rstrip("0")
     value = f"{whole}.{part}" if part else whole
     return f"-{value}" if sign == "-" and value != "0" else value
+
+
+_GROUPED = r"(?:[0-9]{1,3}(?:(?:,|\{,\}|\\,|,?\\!)[0-9]{3})+(?![0-9])|[0-9]+)"
+_NUMBER_IN = re.compile(rf"(?:(?<![\w)\]}}])[-+−])?(?:\\?\$)?(?:{_GROUPED}(?:\.[0-9]+)?|(?<![\w.])\.[0-9]+)")
+_OVER = re.compile(r"/\s?([0-9]{1,15})(?![0-9.,]*[0-9/])")
+_FRACTION = re.compile(r"([-−]?)\s?\\[dt]?frac\s?\{([0-9]{1,15})\}\s?\{([0-9]{1,15})\}")
+
+
+def number_in(text: str, *, last: bool = False) -> tuple[str, int, int] | None:
+    """(canonical value, start, end) of the first (or last) number in a text, fractions included; None without one.
+
+    A currency sign between sign and digits belongs to it: `-$5` is -5.
+
+    >>> number_in("about $1,250.50 each"), number_in("3/4 of it"), number_in("5 apples, 12 pears", last=True)
+    (('1250.5', 6, 15), ('0.75', 0, 3), ('12', 10, 12))
+    """
+    found = list(_NUMBER_IN.finditer(text)) if last else [match] if (match := _NUMBER_IN.search(text)) else []
+    fraction = None if last else _FRACTION.search(text)
+    if fraction is not None and found and fraction.start() <= found[0].start():
+        value = _ratio(("-" if fraction[1] else "") + fraction[2], fraction[3])
+        return None if value is None else (value, *fraction.span())
+    if not found:
+        return None
+    match = found[-1]
+    plain = number(re.sub(r"[{}\\!$]", "", match[0]))
+    over = None if last else _OVER.match(text, match.end())
+    if plain is not None and over is not None and (value := _ratio(plain, over[1])) is not None:
+        return value, match.start(), over.end()
+    return None if plain is None else (plain, *match.span())
+
+
+def _ratio(over: str, under: str) -> str | None:
+    """A quotient of numbers: as a decimal where it ends, else as a reduced fraction; None for a division by zero."""
+    if not int(under):
+        return None
+    value = Fraction(Decimal(over)) / int(under)
+    rest = value.denominator
+    for prime in (2, 5):
+        while rest % prime == 0:
+            rest //= prime
+    if rest > 1:
+        return f"{value.numerator}/{value.denominator}"
+    with localcontext(prec=120):
+        return number(format(Decimal(value.numerator) / value.denominator, "f"))
 
 
 # --- patterns ----------------------------------------------------------------------------------------------------

@@ -153,6 +153,12 @@ def existing(path: str | Path, kind: str, place: str) -> Path:
     raise ElicitError(f"{kind} {one_line(repr(str(file)), 200)} does not exist.{hint}")
 
 
+def absolute(path: str | Path) -> str:
+    """A path as it can be written into a run's spec: in full if something is there, as it is if not (a hub id)."""
+    place = Path(path).expanduser()
+    return str(place.resolve()) if place.exists() else str(path)
+
+
 def content(file: Path, kind: str) -> bytes:
     """The bytes of a file, or an ElicitError."""
     try:

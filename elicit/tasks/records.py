@@ -1,4 +1,4 @@
-"""Reading a JSONL file of problems, line by line: every line becomes a record or a reason why it cannot.
+"""Records: the problems of a table, row by row. Every row becomes a record or a reason why it cannot.
 
 Nothing is repaired: an unknown field, a duplicate or a NaN is a reason. Numbers are kept as they are written.
 """
@@ -6,21 +6,22 @@ Nothing is repaired: an unknown field, a duplicate or a NaN is a reason. Numbers
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from elicit.errors import one_line
-from elicit.tasks.core import content_id
-from elicit.tasks.lines import BadLine, Number, check_known, fields_of, label, numbered, optional, required, wrong
+from elicit.tasks.core import Split, content_id
+from elicit.tasks.lines import BadLine, Number, check_known, label, optional, required, wrong
 
-_FIELDS = ("prompt", "answer", "id", "group", "cue_prompt", "worked", "theorem", "noisy")
+FIELDS = ("prompt", "answer", "id", "group", "cue_prompt", "worked", "theorem", "noisy")
 _NOISY_FIELDS = ("text", "critique", "correct")
 #: Powers of ten a number may have.
 _EXPONENT = 50
 
 
 class Record(NamedTuple):
-    """One line, checked. `id` comes first: it is unique, so records sort by it."""
+    """One row, checked. `id` comes first: it is unique, so records sort by it."""
 
     id: str
     prompt: str
@@ -32,38 +33,15 @@ class Record(NamedTuple):
     noisy: str | None = None
     critique: str | None = None
     noisy_correct: bool | None = None
+    choices: tuple[str, ...] = ()
+    """Texts of the options, where the problem has some."""
+    split: Split | None = None
+    """The split the source gives it; None: by the hash of its group or id."""
 
 
-def read_records(data: bytes) -> tuple[list[tuple[int, Record]], list[tuple[int, str]]]:
-    """(line number, record) for the good lines and (line number, reason) for the bad ones; blank lines are skipped."""
-    records: list[tuple[int, Record]] = []
-    bad: list[tuple[int, str]] = []
-    ids: dict[str, int] = {}
-    prompts: dict[str, tuple[int, str | None]] = {}
-    for line, raw in numbered(data):
-        try:
-            record = _record(fields_of(raw))
-            _check_new(record, ids, prompts)
-        except BadLine as reason:
-            bad.append((line, str(reason)))
-            continue
-        ids[record.id] = line
-        prompts.setdefault(record.prompt, (line, record.group))
-        records.append((line, record))
-    return records, bad
-
-
-def _check_new(record: Record, ids: dict[str, int], prompts: dict[str, tuple[int, str | None]]) -> None:
-    first, group = prompts.get(record.prompt, (0, None))
-    if record.id in ids:
-        known = one_line(repr(record.id), 40)
-        raise BadLine(f"duplicate id {known} (line {ids[record.id]} has it; without 'id' it comes from the prompt)")
-    if first and (group is None or group != record.group):  # else a test problem could be one that was trained on
-        raise BadLine(f"same prompt as line {first} under another id; give both lines the same 'group'")
-
-
-def _record(fields: dict[str, Any]) -> Record:
-    check_known(fields, _FIELDS, "field")
+def record_of(fields: dict[str, Any]) -> Record:
+    """The record of one row's fields. Raises BadLine."""
+    check_known(fields, FIELDS, "field")
     prompt = required(fields, "prompt")
     noisy, critique, correct = _noisy(fields)
     return Record(
@@ -102,3 +80,10 @@ def _answer(fields: dict[str, Any]) -> str:
     if len(exponent[1]) > 4 or abs(int(exponent[1])) > _EXPONENT:
         raise BadLine(f"'answer' is {one_line(value, 40)}; expected a power of ten of at most {_EXPONENT}")
     return format(Decimal(value), "f")
+
+
+def new_id(record: Record, ids: Mapping[str, str]) -> None:
+    """Raises BadLine if another row (`ids`: id -> place) has the record's id."""
+    if record.id in ids:
+        known = one_line(repr(record.id), 40)
+        raise BadLine(f"duplicate id {known} ({ids[record.id]} has it; without 'id' it comes from the prompt)")

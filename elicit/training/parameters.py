@@ -1,29 +1,37 @@
-"""What is trained: a copy of the base with a group of parameters open, or a LoRA adapter on it.
+"""What is trained: a copy of the base with a group of parameters open, or a LoRA adapter beside the base's own weights.
 
-The base itself is never touched: training works on a copy, and what changed is taken from it as `Weights`.
+The base itself is never touched. An adapter sits in a second stack of modules that shares the base's tensors: no memory
+for weights, nothing to take out again however the training ends, and nobody's `requires_grad` but its own.
 """
 
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any, NamedTuple
 
 import torch
 
 from elicit import seeds
+from elicit.adapters import hub_id, sharing
 from elicit.errors import ElicitError
-from elicit.loading import architectures
+from elicit.loading import architectures, devices
 from elicit.model import BaseModel
-from elicit.training.groups import ADAPTABLE, GROUPS
+from elicit.training.groups import ADAPTABLE, GROUPS, Lora
 from elicit.weights import Adapter, FullWeights, Weights
+
+#: Below this many parameters a model is small: trained in one pass on one thread, with rates of its own.
+SMALL = 5_000_000
 
 
 class Trainable(NamedTuple):
-    """A copy of a base, ready for a trainer."""
+    """What a trainer works on."""
 
     model: Any
     """What the trainer is given: the transformers model, or a PeftModel around it."""
     lora: bool
+    base_id: str | None = None
+    """The base's hub id, if it has one: what an adapter's folder names as its base."""
 
     @property
     def hf(self) -> Any:
@@ -39,43 +47,52 @@ class Trainable(NamedTuple):
             state = get_peft_model_state_dict(self.model, save_embedding_layers=False)
             tensors = {name: t.detach().cpu().clone() for name, t in state.items()}
             config = self.model.peft_config["default"].to_dict()
-            config["base_model_name_or_path"] = None  # a path of this machine, which the policy's hash must not hold
+            config["base_model_name_or_path"] = self.base_id  # never a path of this machine
             return Adapter({k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}, tensors)
         named = self.model.named_parameters()
         return FullWeights({name: p.detach().cpu().clone() for name, p in named if p.requires_grad})
 
 
-def trainable(base: BaseModel, *, group: str = "all", lora_rank: int | None = None, seed: int = 0) -> Trainable:
-    """A copy of the base with the parameters of `group` open, or a LoRA adapter on the group's projections.
+def trainable(base: BaseModel, *, group: str = "all", lora: Lora | None = None, seed: int = 0) -> Trainable:
+    """The base with the parameters of `group` open (a copy), or with a LoRA adapter on the group's projections.
 
-    What is trained is float32 whatever the base is: a small step of a bfloat16 value is no step at all.
+    What is trained is float32 whatever the base is: a small step of a bfloat16 value is no step at all. Under an
+    adapter the base's weights stay as they are, but for float16, whose range is too small for gradients: it is copied
+    to float32, as full training does.
 
     Args:
         group: a key of `GROUPS`, or "all".
-        lora_rank: rank of the adapter (alpha is twice the rank); None trains the parameters themselves.
+        lora: the adapter's numbers; None trains the parameters themselves.
         seed: decides the adapter's initial values.
 
     Raises:
-        ElicitError: a LoRA adapter on embeddings.
+        ElicitError: a LoRA adapter on embeddings; a model that is spread over several devices.
     """
     parts = None if group == "all" else GROUPS[group]
-    if lora_rank is not None and group not in ("all", *ADAPTABLE):
+    if lora is not None and group not in ("all", *ADAPTABLE):
         raise ElicitError(
             f"a LoRA adapter cannot be put on {group}. Use parameters: all, mlp or attn, or no lora_rank."
         )
-    model = copy.deepcopy(base.hf)
-    if lora_rank is None:
-        model = model.float()
+    devices.one_device(base.hf, "training")
+    if lora is None:
+        model = copy.deepcopy(base.hf).float()
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(parts is None or any(part in name for part in parts))
         return Trainable(model, lora=False)
     from peft import LoraConfig, get_peft_model
 
-    targets = linear_names(model, parts)
-    config = LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules=targets, task_type="CAUSAL_LM")
-    with torch.random.fork_rng(devices=[]):
+    model = copy.deepcopy(base.hf).float() if base.dtype == torch.float16 else sharing(base.hf)
+    model.name_or_path = ""  # peft would write it into the adapter's configuration
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=int(lora.scaled) if lora.scaled == int(lora.scaled) else lora.scaled,
+        lora_dropout=lora.dropout,
+        target_modules=_targets(model, linear_names(model, parts)),
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore"):
         torch.manual_seed(seeds.small_seed("lora", seed))
-        return Trainable(get_peft_model(model, config), lora=True)
+        return Trainable(get_peft_model(model, config), lora=True, base_id=hub_id(base))
 
 
 def linear_names(hf: Any, parts: tuple[str, ...] | None) -> list[str]:
@@ -90,8 +107,20 @@ def linear_names(hf: Any, parts: tuple[str, ...] | None) -> list[str]:
     ]
 
 
-def default_rate(base: BaseModel, lora_rank: int | None, *, small: float, large: float, lora: float) -> float:
-    """A learning rate by what is trained: `lora` for an adapter, else by size (`small` under 5 M parameters)."""
-    if lora_rank is not None:
-        return lora
-    return small if sum(p.numel() for p in base.hf.parameters()) < 5_000_000 else large
+def _targets(hf: Any, names: list[str]) -> list[str]:
+    """The projections as an adapter's configuration should name them: by their last part, as people write them, if
+    that means no others."""
+    short = sorted({name.rpartition(".")[2] for name in names})
+    meant = [name for name, module in hf.named_modules() if name.rpartition(".")[2] in short and module is not hf]
+    return short if sorted(meant) == sorted(names) else names
+
+
+def is_small(hf: Any) -> bool:
+    return bool(sum(p.numel() for p in hf.parameters()) < SMALL)
+
+
+def default_rate(base: BaseModel, lora: Lora | None, *, small: float, large: float, adapter: float) -> float:
+    """A learning rate by what is trained: `adapter` for LoRA, else by size (`small` under 5 M parameters)."""
+    if lora is not None:
+        return adapter
+    return small if is_small(base.hf) else large

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from elicit import runs, seeds
-from elicit.errors import ElicitError
 from elicit.loading import architectures
 from elicit.sampling import Decoding, Engine
 from elicit.steering import Edit, steer
 from elicit.tasks import Problem, Task
 from elicit.training.checkpoints import Sealer, latest
 from elicit.training.guards import PATIENCE, Guard
+from elicit.training.passes import Passes, in_passes, labels_alone, rollout_pieces, sized
 from elicit.training.quiet import quiet
 from elicit.training.rewards import Reward, verifier
 from elicit.training.rollouts import Encode, prompt_lengths_announced, reward_function, rollout_function, schedule
@@ -42,7 +42,9 @@ class Settings:
     decay: bool = True
     """Whether the rate falls linearly to 0 over the steps, or stays."""
     rows: int | None = None
-    """Rollouts per backward pass; None takes all of a step at once."""
+    """Most rollouts per pass; None leaves it to memory (`passes`)."""
+    checkpointing: bool | None = None
+    """Recompute activations in the backward pass; None: where the longest rollout needs it."""
     checkpoint_every: int = 10
     """Steps between checkpoints."""
     patience: int = PATIENCE
@@ -55,7 +57,7 @@ class Training(NamedTuple):
     """One entry per step: step, loss, reward, reward_std, correct, entropy, length, clipped, zero_variance,
     learning_rate, grad_norm; norm (of all trained values) where it has a limit."""
     tokens: int
-    """Tokens that went through the trained forward pass: prompts and completions."""
+    """Tokens that went through the trained passes: prompts and completions."""
     generated_tokens: int
     prompt_tokens: int
     """Prompt tokens that were prefilled for sampling (each prompt once for all its samples)."""
@@ -77,6 +79,7 @@ def train(
     best_reward: float = 1.0,
     edits: Sequence[Edit] = (),
     norm_limit: float | None = None,
+    bf16: bool = False,
     scratch: Path | None = None,
     identity: Sequence[object] = (),
 ) -> Training:
@@ -90,21 +93,23 @@ def train(
         encode: the prompt's token ids of a problem.
         edits: steering that is on while sampling and while training; gradients flow through it.
         norm_limit: largest L2 norm of all trained values (see `guards.Guard`).
+        bf16: whether passes compute in bfloat16 (what is trained stays float32).
         scratch: where checkpoints go; the same call goes on from the last whole one. None keeps none.
         identity: what else, beside settings, problems and seed, decides the result (weights, the reward's name, ...).
 
     Raises:
         TrainingFailed: a loss or weights that are no numbers, divergence, cut completions, rewards without variance.
-        ElicitError: absolute positions and prompts of different lengths.
     """
-    _check_positions(engine.hf, problems, encode, method)
     decoding = Decoding(temperature=1.0, max_new_tokens=settings.max_new_tokens, stop=task.stop)
     options: dict[str, Any] = {"generations": settings.generations, "seed": seed, "decoding": decoding}
     plan = schedule(problems, steps=settings.steps, per_step=settings.problems, seed=seed)
     guard = Guard(model.parameters(), best=best_reward, norm_limit=norm_limit, patience=settings.patience)
     name = _identity(settings, plan, seed, identity)
+    longest = max(len(encode(problem)) for problem in problems) + settings.max_new_tokens
+    passes = sized(engine.hf, longest, rows=settings.rows, checkpointing=settings.checkpointing)
     with ExitStack() as stack:
         stack.enter_context(quiet())
+        stack.enter_context(labels_alone(engine.hf))
         # Checkpoints want a folder; without a scratch nothing is saved into it.
         folder = scratch if scratch is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         trainer = _trainer(
@@ -113,9 +118,9 @@ def train(
             plan,
             rollout_function(engine, problems, encode, **options),
             reward_function(reward, verifier(task)),
-            _arguments(
-                settings, folder, len(plan) // settings.steps, seed, keep=scratch is not None, on_cpu=_on_cpu(model)
-            ),
+            _arguments(settings, folder, len(plan) // settings.steps, seed, keep=scratch is not None)
+            | {"use_cpu": _on_cpu(model), "bf16": bf16, "activation_checkpointing": passes.checkpointing},
+            passes,
         )
         trainer.add_callback(guard)
         trainer.add_callback(Sealer(name))
@@ -138,7 +143,7 @@ def _told(trainer: Any, plan: Sequence[Problem], encode: Encode, settings: Setti
     rollouts = per_step * settings.generations
     return Training(
         curve,
-        int(trainer.state.num_input_tokens_seen),
+        round(sum(entry["trained_tokens"] for entry in trainer.state.log_history if "loss" in entry)),
         round(sum(entry["length"] for entry in curve) * rollouts),
         sum(len(encode(problem)) for problem in plan[: per_step * len(curve)]),
         guard.stopped,
@@ -166,75 +171,60 @@ def _entry(logged: dict[str, Any]) -> dict[str, Any]:
     return {name: logged[key] for name, key in _CURVE.items() if name != "norm" or key in logged}
 
 
-def _arguments(settings: Settings, folder: Path, per_step: int, seed: int, *, keep: bool, on_cpu: bool) -> Any:
-    from trl import GRPOConfig
-
-    rows = per_step * settings.generations
-    at_once = rows if settings.rows is None else min(settings.rows, rows)
-    if rows % at_once:
-        raise ElicitError(
-            f"{rows} rollouts per step cannot be cut into passes of {at_once}. Choose a divisor of {rows}."
-        )
-    return GRPOConfig(
-        output_dir=str(folder),
-        loss_type="dr_grpo",
-        scale_rewards="none",
-        beta=0.0,
-        temperature=1.0,
-        num_generations=settings.generations,
-        per_device_train_batch_size=at_once,
-        gradient_accumulation_steps=rows // at_once,
-        max_completion_length=settings.max_new_tokens,
-        max_steps=settings.steps,
-        shuffle_dataset=False,  # the order is the schedule's
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="linear" if settings.decay else "constant",
-        weight_decay=0.0,
-        seed=seeds.small_seed("grpo", seed),
-        disable_dropout=True,
-        use_cpu=on_cpu,
-        bf16=False,
-        activation_checkpointing=False,
-        report_to="none",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
-        save_strategy="steps" if keep else "no",
-        save_steps=settings.checkpoint_every,
+def _arguments(settings: Settings, folder: Path, per_step: int, seed: int, *, keep: bool) -> dict[str, Any]:
+    return {
+        "output_dir": str(folder),
+        "loss_type": "dr_grpo",
+        "scale_rewards": "none",
+        "beta": 0.0,
+        "temperature": 1.0,
+        "num_generations": settings.generations,
+        "per_device_train_batch_size": per_step * settings.generations,  # cut into passes by `passes`
+        "max_completion_length": settings.max_new_tokens,
+        "max_steps": settings.steps,
+        "shuffle_dataset": False,  # the order is the schedule's
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": "linear" if settings.decay else "constant",
+        "weight_decay": 0.0,
+        "seed": seeds.small_seed("grpo", seed),
+        "disable_dropout": True,
+        "report_to": "none",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+        "save_strategy": "steps" if keep else "no",
+        "save_steps": settings.checkpoint_every,
         # The one before the last goes only once the next is there: a torn last one is no loss.
-        save_total_limit=2,
-    )
+        "save_total_limit": 2,
+    }
 
 
-def _trainer(model: Any, engine: Engine, plan: Sequence[Problem], rollout: Any, rewards: Any, arguments: Any) -> Any:
+def _trainer(
+    model: Any,
+    engine: Engine,
+    plan: Sequence[Problem],
+    rollout: Any,
+    rewards: Any,
+    arguments: dict[str, Any],
+    passes: Passes,
+) -> Any:
     from datasets import Dataset
     from transformers import PrinterCallback
-    from trl import GRPOTrainer
+    from trl import GRPOConfig, GRPOTrainer
 
-    trainer = GRPOTrainer(
+    # The trainer pads prompts on the left and passes no positions: absolute ones would be shifted (0.3 nat per token).
+    by_prompt = architectures.absolute_positions(engine.hf)
+    trainer = in_passes(GRPOTrainer, lambda inputs: rollout_pieces(inputs, passes, by_prompt=by_prompt))(
         model=model,
         reward_funcs=rewards,
-        args=arguments,
+        args=GRPOConfig(**arguments),
         train_dataset=Dataset.from_dict({"prompt": [problem.id for problem in plan]}),
         processing_class=engine.tokenizer,
         rollout_func=rollout,
     )
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, which is for results
     return trainer
-
-
-def _check_positions(hf: Any, problems: Sequence[Problem], encode: Encode, method: str) -> None:
-    """TRL pads prompts on the left and passes no positions: absolute ones would be shifted (0.3 nat per token)."""
-    if not architectures.absolute_positions(hf):
-        return
-    lengths = sorted({len(encode(problem)) for problem in problems})
-    if len(lengths) > 1:
-        raise ElicitError(
-            f"{method}: {hf.config.model_type} has absolute positions, which the trainer's padding would shift, and "
-            f"the prompts have {lengths[0]} to {lengths[-1]} tokens. Use a model with rotary positions, or problems "
-            "whose prompts are equally long."
-        )
 
 
 def _on_cpu(model: Any) -> bool:

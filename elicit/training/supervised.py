@@ -4,9 +4,11 @@
    advance which batches hold how many completion tokens, and training can be cut to a number of them.
 2. TRL's `SFTTrainer` runs through that order on the ids given here. Labels are the completion's ids; those of the
    prompt are -100, so that the loss is the mean over completion tokens.
-3. With a scratch folder, a checkpoint is written every `SAVE_SECONDS`; the same call goes on from the last whole one
+3. A batch is one step whatever its size: it goes through in passes that fit into memory (`passes`), and its loss is the
+   mean over all its completion tokens. A bfloat16 base computes in bfloat16, with what is trained in float32.
+4. With a scratch folder, a checkpoint is written every `SAVE_SECONDS`; the same call goes on from the last whole one
    and ends in the same weights.
-4. A loss that is no number ends training at the step where it is logged.
+5. A loss that is no number ends training at the step where it is logged.
 """
 
 from __future__ import annotations
@@ -30,8 +32,12 @@ from elicit import runs, seeds
 from elicit.errors import ElicitError, one_line
 from elicit.model import BaseModel
 from elicit.training.checkpoints import Sealer, latest
+from elicit.training.ends import end_of
 from elicit.training.failures import TrainingFailed
+from elicit.training.groups import Lora
 from elicit.training.parameters import Trainable, default_rate, trainable
+from elicit.training.passes import Passes, in_passes, labels_alone, sized, supervised_pieces
+from elicit.training.quiet import quiet
 from elicit.weights import Weights
 
 #: Seconds between checkpoints. Shorter trainings write none.
@@ -55,6 +61,9 @@ class Schedule:
     parameters: str = "all"
     """A key of `elicit.training.groups.GROUPS`, or "all"."""
     lora_rank: int | None = None
+    lora_alpha: float | None = None
+    lora_dropout: float = 0.0
+    """The adapter's numbers (`elicit.training.groups.Lora`), where there is a rank."""
     epochs: float = 10.0
     """Passes over the examples, unless `completion_tokens` decides."""
     completion_tokens: int | None = None
@@ -63,6 +72,13 @@ class Schedule:
     learning_rate: float | None = None
     """Peak rate; warm-up over a tenth of the steps (none below 10 steps), then linear decay. None: 2e-4 for LoRA, else
     1e-3 under 5 M parameters and 1e-5 above."""
+    checkpointing: bool | None = None
+    """Recompute activations in the backward pass: less memory, a third more time. None: where the longest row needs it.
+    """
+
+    @property
+    def lora(self) -> Lora | None:
+        return None if self.lora_rank is None else Lora(self.lora_rank, self.lora_alpha, self.lora_dropout)
 
 
 class Trained(NamedTuple):
@@ -104,13 +120,14 @@ class Trained(NamedTuple):
 
 
 def example(base: BaseModel, prompt: str, completion: str, *, who: str) -> Example:
-    """A row of ids, closed by the end token.
+    """A row of ids, closed by the token that ends an answer to this prompt (`ends.end_of`).
 
     Args:
         who: the method that asks, for the message.
 
     Raises:
-        ElicitError: text with characters that the tokenizer does not know: they would be trained on as "unknown".
+        ElicitError: text with characters that the tokenizer does not know: they would be trained on as "unknown"; a
+            model without an end token.
     """
     ids = base.encode(prompt), base.continuation(completion)
     for text, some in zip((prompt, completion), ids, strict=True):
@@ -120,7 +137,7 @@ def example(base: BaseModel, prompt: str, completion: str, *, who: str) -> Examp
                 f"{who}: the tokenizer of {base.name} has no token for {strange!r} in {one_line(repr(text), 80)}. "
                 "Write the text in characters that the model knows."
             )
-    return Example(ids[0], (*ids[1], int(base.tokenizer.eos_token_id)))
+    return Example(ids[0], (*ids[1], end_of(base, prompt, who=who)))
 
 
 def train(
@@ -142,12 +159,14 @@ def train(
         TrainingFailed: a loss that is no number.
     """
     batches = plan(examples, schedule, seeds.small_seed("sft", seed))
-    rate = schedule.learning_rate or default_rate(base, schedule.lora_rank, small=1e-3, large=1e-5, lora=2e-4)
-    copied = trainable(base, group=schedule.parameters, lora_rank=schedule.lora_rank, seed=seed)
+    rate = schedule.learning_rate or default_rate(base, schedule.lora, small=1e-3, large=1e-5, adapter=2e-4)
+    copied = trainable(base, group=schedule.parameters, lora=schedule.lora, seed=seed)
     identity = _identity(base, examples, batches, schedule, rate, seed)
-    curve = _run(
-        copied, base.tokenizer, [[examples[i] for i in batch] for batch in batches], rate, identity, who, scratch
-    )
+    chosen = [[examples[i] for i in batch] for batch in batches]
+    longest = max(len(row.prompt) + len(row.completion) for row in examples)
+    passes = sized(copied.hf, longest, checkpointing=schedule.checkpointing)
+    with labels_alone(copied.hf):
+        curve = _run(copied, base, chosen, passes, rate, identity, who, scratch)
     seen = [examples[i] for batch in batches for i in batch]
     completion_tokens = sum(len(row.completion) for row in seen)
     tokens = completion_tokens + sum(len(row.prompt) for row in seen)
@@ -185,23 +204,16 @@ def _identity(
     base: BaseModel, examples: Sequence[Example], batches: list[list[int]], schedule: Schedule, rate: float, seed: int
 ) -> str:
     """Everything that decides the training: a checkpoint of another one is not gone on from."""
-    parts = [
-        base.weights_sha256,
-        str(base.dtype),
-        examples,
-        batches,
-        schedule.parameters,
-        schedule.lora_rank,
-        rate,
-        seed,
-    ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    of_base, numbers = [base.weights_sha256, str(base.dtype)], [schedule.parameters, schedule.lora, rate, seed]
+    parts = [*of_base, examples, batches, *numbers]
+    return hashlib.sha256(json.dumps(parts, default=repr).encode()).hexdigest()
 
 
 def _run(
     copied: Trainable,
-    tokenizer: Any,
+    base: BaseModel,
     batches: list[list[Example]],
+    passes: Passes,
     rate: float,
     identity: str,
     who: str,
@@ -218,6 +230,7 @@ def _run(
         for row in batch
     ]
     with ExitStack() as stack:
+        stack.enter_context(quiet())
         folder = scratch or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         arguments = SFTConfig(
             output_dir=str(folder),
@@ -232,8 +245,8 @@ def _run(
             seed=int(identity[:7], 16),  # dropout's, in families that have it
             max_length=None,
             use_cpu=copied.hf.device.type != "cuda",
-            bf16=False,
-            activation_checkpointing=False,
+            bf16=base.dtype == torch.bfloat16,
+            activation_checkpointing=passes.checkpointing,
             report_to="none",
             save_strategy="no",  # `_Watch` says when
             save_total_limit=2,
@@ -243,11 +256,11 @@ def _run(
             dataloader_pin_memory=False,
         )
         watch = _Watch(who, rate, len(batches), saves=scratch is not None)
-        trainer = SFTTrainer(
+        trainer = in_passes(SFTTrainer, lambda inputs: supervised_pieces(inputs, passes))(
             model=copied.model,
             args=arguments,
             train_dataset=Dataset.from_list(rows),
-            processing_class=tokenizer,
+            processing_class=base.tokenizer,
             callbacks=[watch, Sealer(identity)],
         )
         trainer.remove_callback(PrinterCallback)  # it prints to stdout, which is for results

@@ -66,6 +66,17 @@ def from_release(release: str, sae_id: str, *, device: str, download: bool, laye
     return prove(read, described(read, told, hook), name, _hash(coder), where=name)
 
 
+def check(name: str) -> None:
+    """Check the name RELEASE:ID without the network; a hub repository's ORG/NAME:FOLDER cannot be.
+
+    Raises:
+        ElicitError: as `find`.
+    """
+    release, _, sae_id = name.partition(":")
+    if release in _directory() or not _REPO.fullmatch(release):
+        find(release, sae_id)
+
+
 def find(release: str, sae_id: str) -> str:
     """The converter that reads RELEASE:ID. Needs no network.
 

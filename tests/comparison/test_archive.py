@@ -87,3 +87,20 @@ def test_what_cannot_be_archived(tmp_path: Path) -> None:
     done = elicit("archive", tmp_path, tmp_path / "a")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert not (tmp_path / "a").exists()
+
+
+def test_what_is_finished_can_be_kept_while_the_rest_runs(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(reference(), run)
+    for status in (run / "cells" / "cued" / "sft").glob("*/status.json"):
+        status.write_text(json.dumps({"state": "pending"}))
+    done = elicit("archive", run, tmp_path / "whole")
+    assert done.code == 2
+    assert "is not finished: cell cued/sft/0 is pending" in done.err
+    assert elicit("archive", run, tmp_path / "part", "--partial").code == 0
+    assert elicit("verify", tmp_path / "part").code == 0
+    summary = json.loads((tmp_path / "part" / "summary.json").read_text())
+    arms = summary["models"]["cued"]["tasks"]["addition"]["arms"]
+    assert arms["sft"]["accuracy"] is None
+    assert arms["sft"]["status"] == "pending"
+    assert arms["base"]["accuracy"] == arms_of(reference())["base"]["accuracy"]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.comparisons import content, elicit, start, write_spec
+from tests.support.ggufs import llama, write
 
 GOOD = "models: [cued]\ntask: addition\narms: [base]\ntest: 5\n"
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\nmodels: [*b, *b, *b, *b]\n"
@@ -41,7 +42,7 @@ def _refused(*arguments: object) -> str:
 
 
 SPECS = {
-    "unknown field": ("model: [cued]\n", "unknown field 'model'. Did you mean 'models'? Known: arms, device, "),
+    "unknown field": ("model: [cued]\n", "unknown field 'model'. Did you mean 'models'? Known: arms, cache_gib, "),
     "missing field": ("models: [cued]\ntask: addition\n", "the field 'arms' is missing. A spec needs models, task and"),
     "empty": ("", "expected a mapping with models, task and arms; found nothing."),
     "only a comment": ("# to do\n", "expected a mapping with models, task and arms; found nothing."),
@@ -116,7 +117,7 @@ SPECS = {
     ),
     "method": (
         _arms("{s: {method: stf}}"),
-        "arm 's': unknown method 'stf'. Did you mean 'sft'? Known: ablate_feature, base, ",
+        "arm 's': unknown method 'stf'. Did you mean 'sft'? Known: ablate_feature, adapter, ",
     ),
     "no method": (
         _arms("{s: {demonstrations: 4}}"),
@@ -280,9 +281,9 @@ def test_what_the_parser_refuses_exits_with_2(tmp_path: Path) -> None:
 
 
 def test_a_missing_extra_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "m.gguf", llama())
     monkeypatch.setitem(sys.modules, "gguf", None)
     monkeypatch.setenv("ELICIT_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "m.gguf").write_bytes(b"GGUF")
     said = _refused("sample", tmp_path / "m.gguf", "Q")
     assert said == (
         "Reading m.gguf needs the package 'gguf', which is not installed. Type: pip install 'elicit-reasoning[gguf]'"

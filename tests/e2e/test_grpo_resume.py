@@ -109,6 +109,7 @@ def test_killed_at_any_step_equals_uninterrupted(tmp_path: Path, whole: Path) ->
     assert_same_run(run, whole)
 
 
+@pytest.mark.slow
 def test_killed_through_the_command_line(tmp_path: Path, whole: Path) -> None:
     spec, run = write_spec(tmp_path, SPEC), tmp_path / "run"
     for _ in range(5):

@@ -1,7 +1,8 @@
-"""The parts of nine layouts, checked against what transformers itself reports of a forward pass."""
+"""The parts of every layout, checked against what transformers itself reports of a forward pass."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,11 +10,13 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
+import elicit
 from elicit.errors import ElicitError
 from elicit.loading import architectures as arch
-from tests.support.tiny import ARCHITECTURES, WINDOW, tiny
+from elicit.sampling import Decoding
+from tests.support.tiny import ARCHITECTURES, RELATED, WINDOW, tiny
 
-SLIDING = {"gemma2", "gemma3"}
+SLIDING = {"gemma2", "gemma3", "mistral", "olmo3"}
 
 
 def ids_of(tokenizer: Any, text: str = "Q: 3+4*5 mod 7, and so on\nA:") -> torch.Tensor:
@@ -41,7 +44,7 @@ def residuals(hf: Any, ids: torch.Tensor) -> tuple[list[torch.Tensor], list[torc
     return [seen[f"layer{i}"] for i in range(len(layers))], [seen[n] for n in ("embedding", "norm", "head")]
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", ARCHITECTURES + RELATED)
 def test_a_hook_on_layer_l_sees_the_residual_after_it(name: str) -> None:
     hf, tokenizer = tiny(name)
     ids = ids_of(tokenizer)
@@ -61,7 +64,7 @@ def test_a_hook_on_layer_l_sees_the_residual_after_it(name: str) -> None:
     torch.testing.assert_close(headed if cap is None else cap * torch.tanh(headed / cap), logits)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", ARCHITECTURES + RELATED)
 def test_positions_are_declared_as_they_behave(name: str) -> None:
     """A far token reaches a one-layer view only without a window; a shift of positions matters only if absolute."""
     hf, tokenizer = tiny(name)
@@ -92,7 +95,7 @@ def test_a_window_is_found_where_each_family_declares_it() -> None:
     assert arch.is_sliding(hf)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", ARCHITECTURES + RELATED)
 def test_layers_are_found_inside_peft(name: str) -> None:
     hf, tokenizer = tiny(name)
     layers = arch.decoder_layers(hf)
@@ -113,7 +116,10 @@ def test_an_unknown_architecture_is_named_with_the_place_to_add_it() -> None:
         arch.layout("gpt_neo", name="org/model")
     text = str(caught.value)
     assert text.startswith("org/model has the architecture 'gpt_neo', which is not supported. Did you mean 'gpt_neox'?")
-    assert "Supported: gemma2, gemma3_text, gpt2, gpt_neox, llama, olmo2, phi3, qwen2, qwen3." in text
+    assert (
+        "Supported: gemma, gemma2, gemma3_text, gpt2, gpt_neox, llama, mistral, olmo, olmo2, olmo3, phi3, qwen2, "
+        "qwen3, smollm3."
+    ) in text
     assert text.endswith("add a line to LAYOUTS in elicit/loading/architectures.py.")
     with pytest.raises(ElicitError, match="expected a transformers model or a PeftModel, got SimpleNamespace"):
         arch.decoder_layers(SimpleNamespace())
@@ -149,3 +155,35 @@ def test_the_tiny_models_are_reproducible_and_not_constant(name: str) -> None:
     assert len(texts) == 3
     assert tokenizer.decode(ids_of(tokenizer, "a b\n~")[0], skip_special_tokens=True) == "a b\n~"
     assert len({tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id}) == 3
+
+
+@pytest.mark.parametrize("name", RELATED)
+def test_related_architectures_are_sampled_scored_and_steered_as_transformers_does(name: str, tmp_path: Path) -> None:
+    """Mixed lengths, past any window, steered at every position; the reference adds the vector with its own hook."""
+    hf, tokenizer = tiny(name)
+    hf.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    base = elicit.load(str(tmp_path))
+    prompts = ["3+4=", "Q: what is 12 plus 345, please?\nA:"]
+    vector = torch.randn(base.d_model, generator=torch.Generator().manual_seed(0))
+    vector /= vector.norm()
+    size = base.residual_norms.medians[1]
+    texts = []
+    for strength in (0.0, 1.0):
+        handle = hf.model.layers[1].register_forward_hook(lambda *given, by=strength * size: given[-1] + by * vector)
+        with base.steer(vector, layer=1, strength=strength, positions="all"):
+            ours = [one[0] for one in base.sample(prompts, decoding=Decoding(max_new_tokens=16))]
+            scores = base.score(prompts, [one.text for one in ours])
+        for prompt, completion, scored in zip(prompts, ours, scores, strict=True):
+            ids = torch.tensor([base.encode(prompt)])
+            theirs = hf.generate(ids, max_new_tokens=16, do_sample=False, suppress_tokens=[0])[0, ids.shape[1] :]
+            assert list(completion.tokens) == theirs[: len(completion.tokens)].tolist()
+            whole = torch.cat([ids, torch.tensor([base.continuation(completion.text)])], dim=1)
+            with torch.no_grad():
+                logits = hf(whole).logits[0, ids.shape[1] - 1 : -1].float()
+            logits[:, 0] = -torch.inf  # the pad token, which the lab never says
+            expected = logits.log_softmax(-1).gather(1, whole[0, ids.shape[1] :, None])[:, 0]
+            torch.testing.assert_close(torch.tensor(scored), expected, rtol=1e-4, atol=1e-4)
+        handle.remove()
+        texts.append([one.text for one in ours])
+    assert texts[0] != texts[1]

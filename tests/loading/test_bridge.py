@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from elicit.errors import ElicitError
 from elicit.loading import bridge_view, weights_hash
-from tests.support.tiny import ARCHITECTURES, tiny
+from tests.support.tiny import ARCHITECTURES, RELATED, tiny
 
 TEXT = "Q: 3+4*5 mod 7, and so on\nA:"
 
@@ -23,7 +23,7 @@ def logits_of(model: Any, ids: torch.Tensor) -> torch.Tensor:
     return found if isinstance(found, torch.Tensor) else found.logits
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", ARCHITECTURES + RELATED)
 def test_same_logits_shared_weights_original_untouched(name: str, tmp_path: Path) -> None:
     hf, tokenizer = tiny(name)
     ids = tokenizer(TEXT, return_tensors="pt").input_ids
@@ -51,7 +51,7 @@ def test_same_logits_shared_weights_original_untouched(name: str, tmp_path: Path
     torch.testing.assert_close(cache["blocks.0.hook_out"], states[1], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", ARCHITECTURES + RELATED)
 def test_an_adapter_is_seen_or_refused(name: str) -> None:
     hf, tokenizer = tiny(name)
     ids = tokenizer(TEXT, return_tensors="pt").input_ids

@@ -10,106 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
-from transformers.convert_slow_tokenizer import bytes_to_unicode
+from transformers import LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from elicit.errors import ElicitError
 from elicit.loading import gguf as under_test
 from elicit.loading import load_transformers, weights_hash
+from tests.support.ggufs import BOS, EOS, SIZE, TOKENS, llama, write
 
 gguf = pytest.importorskip("gguf")
-
-TOKENS = [*bytes_to_unicode().values(), "he", "ll", "hell", "<|endoftext|>", "<|start|>"]
-MERGES = ["h e", "l l", "he ll"]
-EOS, BOS = len(TOKENS) - 2, len(TOKENS) - 1
-SIZE = {
-    "vocab_size": len(TOKENS),
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 131_072,
-    "rms_norm_eps": 1e-5,
-}
-NAMES = {
-    "model.embed_tokens": "token_embd",
-    "model.norm": "output_norm",
-    "lm_head": "output",
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-    "model.layers": "blk",
-}
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ELICIT_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "gguf"
-
-
-def llama(**options: Any) -> Any:
-    torch.manual_seed(0)
-    hf = LlamaForCausalLM(LlamaConfig(**SIZE, **{"rope_theta": 5000.0, "tie_word_embeddings": False, **options}))
-    for parameter in hf.parameters():
-        torch.nn.init.normal_(parameter, mean=float(parameter.ndim == 1), std=0.3)
-    return hf.eval()
-
-
-def interleaved(weight: torch.Tensor, heads: int) -> torch.Tensor:
-    """GGUF stores Llama's queries and keys with the halves of each head interleaved."""
-    rows, columns = weight.shape
-    return weight.view(heads, 2, rows // heads // 2, columns).transpose(1, 2).reshape(rows, columns)
-
-
-def write(path: Path, hf: Any, *, arch: str = "llama", quant: str = "F32", extra: dict[str, Any] | None = None) -> Path:
-    """The model as llama.cpp's converter would write it, with a small byte-level tokenizer."""
-    writer = gguf.GGUFWriter(path, arch)
-    writer.add_context_length(SIZE["max_position_embeddings"])
-    writer.add_embedding_length(SIZE["hidden_size"])
-    writer.add_block_count(SIZE["num_hidden_layers"])
-    writer.add_feed_forward_length(SIZE["intermediate_size"])
-    writer.add_head_count(SIZE["num_attention_heads"])
-    writer.add_head_count_kv(SIZE["num_key_value_heads"])
-    writer.add_layer_norm_rms_eps(SIZE["rms_norm_eps"])
-    writer.add_rope_freq_base(hf.config.rope_parameters["rope_theta"])
-    if arch == "llama":
-        writer.add_rope_dimension_count(8)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(TOKENS)
-    writer.add_token_types([1] * (len(TOKENS) - 2) + [3, 3])
-    writer.add_token_merges(MERGES)
-    writer.add_bos_token_id(BOS)
-    writer.add_eos_token_id(EOS)
-    for name, tensor in hf.state_dict().items():
-        if name == "lm_head.weight" and hf.config.tie_word_embeddings:
-            continue
-        if arch == "llama" and "q_proj" in name:
-            tensor = interleaved(tensor, SIZE["num_attention_heads"])
-        if arch == "llama" and "k_proj" in name:
-            tensor = interleaved(tensor, SIZE["num_key_value_heads"])
-        for ours, theirs in NAMES.items():
-            name = name.replace(ours, theirs)
-        kind = gguf.GGMLQuantizationType[quant if tensor.ndim > 1 else "F32"]
-        writer.add_tensor(name, gguf.quants.quantize(tensor.numpy(), kind), raw_dtype=kind)
-    for name, value in (extra or {}).items():
-        if isinstance(value, np.ndarray):
-            writer.add_tensor(name, value)
-        else:
-            writer.add_string(name, value)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
 
 
 def logits(hf: Any, ids: torch.Tensor) -> torch.Tensor:
@@ -165,9 +79,9 @@ def test_a_quantised_tied_qwen2(tmp_path: Path) -> None:
 def test_it_is_converted_once(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "tiny.gguf", llama())
     first = load_transformers(path)
-    (folder,) = cache.iterdir()
+    (folder,) = cache.glob("[0-9a-f]*")
     assert len(folder.name) == 64
-    monkeypatch.setattr(under_test, "_read", lambda _: pytest.fail("converted a second time"))
+    monkeypatch.setattr(under_test, "_read", lambda *_: pytest.fail("converted a second time"))
     # The name of the file does not matter, its content does.
     again = load_transformers(path.rename(tmp_path / "renamed.gguf"))
     assert again.weights_sha256 == first.weights_sha256 == weights_hash(again.hf)
@@ -189,18 +103,14 @@ def test_a_killed_conversion_leaves_nothing_to_trip_over(
     monkeypatch.setattr(LlamaForCausalLM, "save_pretrained", killed)
     with pytest.raises(KeyboardInterrupt):
         load_transformers(path)
-    assert list(cache.iterdir()) == []
-    # A process that cannot even clean up leaves a folder of another name.
-    monkeypatch.setattr(under_test.shutil, "rmtree", lambda *_, **__: None)
-    with pytest.raises(KeyboardInterrupt):
-        load_transformers(path)
+    assert {path.suffix for path in cache.iterdir()} <= {".lock", ".hashes"}
     monkeypatch.undo()
     monkeypatch.setenv("ELICIT_CACHE", str(cache.parent))
     torch.testing.assert_close(logits(load_transformers(path).hf, IDS)[..., : len(TOKENS)], logits(llama(), IDS))
 
 
 @pytest.mark.parametrize("damage", ["cut weights", "cut header", "empty", "not gguf", "noise"])
-def test_a_damaged_file(tmp_path: Path, cache: Path, damage: str) -> None:
+def test_a_damaged_file(tmp_path: Path, cache: Path, damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "tiny.gguf", llama())
     data = path.read_bytes()
     noise = np.random.default_rng(0).integers(0, 256, 3000, dtype=np.uint8).tobytes()
@@ -213,11 +123,12 @@ def test_a_damaged_file(tmp_path: Path, cache: Path, damage: str) -> None:
             "noise": data[:100] + noise + data[3100:],
         }[damage]
     )
+    monkeypatch.setattr(under_test, "_convert", lambda *_: pytest.fail("began the slow part"))
     text = refusal(path)
-    assert text.startswith(f"cannot read {path} as GGUF: ")
-    assert text.endswith("The file may be incomplete (compare its size or hash with the source), or of a kind that "
-                         "transformers does not convert.")  # fmt: skip
-    assert not cache.exists() or list(cache.iterdir()) == []
+    begins = {"cut weights": f"{path} is cut: it has {len(data) - 2000:,} bytes, but its tensors need {len(data):,}."}
+    assert text.startswith(begins.get(damage, f"cannot read {path} as GGUF: "))
+    assert text.endswith("The file may be incomplete: compare its size or hash with the source, and fetch it again.")
+    assert not cache.exists()
 
 
 def test_an_unsupported_architecture(tmp_path: Path) -> None:
@@ -282,3 +193,22 @@ def test_llama_3_scaling_survives(tmp_path: Path) -> None:
     load_transformers(write(tmp_path / "plain.gguf", llama(), extra=harmless))
     yarn = write(tmp_path / "yarn.gguf", llama(), extra={"llama.rope.scaling.type": "yarn"})
     assert "yarn.gguf scales its rotary positions (rope.scaling.type)" in refusal(yarn)
+
+
+def test_a_slow_conversion_tells_of_itself_and_a_full_memory_stops_it(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "tiny.gguf", llama())
+    monkeypatch.setattr(under_test.memory, "free_cpu", lambda: 1 << 28)
+    assert refusal(path).startswith("tiny.gguf cannot be converted here: de-quantising it takes 0.5 GiB of memory, and")
+    monkeypatch.undo()
+    monkeypatch.setenv("ELICIT_CACHE", str(cache.parent))
+    capfd.readouterr()
+    load_transformers(path)
+    captured = capfd.readouterr()
+    first, last = captured.err.splitlines()
+    assert first == "elicit: converting tiny.gguf (0 MB, 0 M parameters) to safetensors once: about 20 s ..."
+    assert last.startswith("elicit: converted tiny.gguf in ")
+    assert captured.out == ""
+    load_transformers(path)
+    assert capfd.readouterr().err == ""

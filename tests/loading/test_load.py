@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from elicit.errors import ElicitError
 from elicit.loading import catalog, load_transformers, tokenizer_hash, weights_hash
-from tests.support.tiny import ARCHITECTURES, tiny
+from tests.support.tiny import ARCHITECTURES, RELATED, tiny
 
 TEXT = "Q: 3+4*5 mod 7, and so on\nA:"
 
@@ -33,7 +33,7 @@ def refusal(name: str | Path, **options: Any) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", ARCHITECTURES + RELATED)
 def test_save_and_load_keeps_logits_and_hashes(name: str, tmp_path: Path) -> None:
     hf, tokenizer, folder = saved(tmp_path, name)
     ids = tokenizer(TEXT, return_tensors="pt").input_ids
@@ -134,7 +134,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="1 tensors of its files are not used by the model, first z"):
         load_transformers(folder)
     path.write_bytes(path.read_bytes()[:-100])
-    assert refusal(folder).startswith(f"cannot read the weights of {folder} in {folder}:")
+    assert refusal(folder).startswith(f"{path} is cut: it has ")
 
 
 def test_damaged_folders(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_damaged_folders(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "bert"}))
     assert f"{folder} has the architecture 'bert', which is not supported." in refusal(folder)
     (folder / "config.json").write_text("{")
-    assert refusal(folder).startswith(f"cannot read the config.json of {folder}")
+    assert refusal(folder).startswith(f"cannot read {folder}/config.json: ")
 
 
 def test_remote_code_is_not_run(tmp_path: Path) -> None:
@@ -200,15 +200,34 @@ def test_hub_ids_come_from_the_cache_and_not_from_the_network(
     text = refusal("org/absent")
     assert text.startswith("org/absent is no built-in model and no folder here, and as a hub id it is not in the local")
     assert text.endswith(
-        "Type elicit.load('org/absent', download=True), or hf download org/absent, or the path of a folder that holds "
-        "the model."
+        "Type elicit run|sample ... --download, or elicit.load('org/absent', download=True), or hf download "
+        "org/absent, or the path of a folder that holds the model."
     )
+    assert "hf download org/absent --revision v1.0" in refusal("org/absent@v1.0")
     (folder / "model.safetensors").unlink()
     hub_cache(cache, folder, "org/half")
-    assert "is incomplete (it needs config.json and *.safetensors)" in refusal("org/half")
+    assert "is incomplete, it lacks *.safetensors (an interrupted download?). Fetch the rest: " in refusal("org/half")
     assert no_network == []
 
     assert refusal("org/absent", download=True).startswith("org/absent could not be downloaded:")
     assert no_network
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert "because HF_HUB_OFFLINE is set. Set HF_HUB_OFFLINE=0" in refusal("org/absent", download=True)
+
+
+def test_packed_weights_are_refused(tmp_path: Path) -> None:
+    _, _, folder = saved(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "gptq"}}))
+    assert refusal(folder) == (
+        f"{folder} is stored quantised (gptq), which is not supported. Take the unquantised repository of the same "
+        "model, or a .gguf file, which is converted to bfloat16."
+    )
+
+
+def test_weights_of_another_name_are_told(tmp_path: Path) -> None:
+    _, _, folder = saved(tmp_path)
+    (folder / "model.safetensors").rename(folder / "consolidated.safetensors")
+    assert refusal(folder).endswith(
+        "only consolidated.safetensors. If one holds all weights, call it model.safetensors."
+    )

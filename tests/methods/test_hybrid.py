@@ -187,8 +187,9 @@ def test_gate_decisions_are_scikit_learns(classes):
     assert 0 <= record["accuracy"] <= 1
 
 
-def test_trained_directions_make_the_tuned_models_text_likelier():
+def test_trained_directions_make_the_tuned_models_text_likelier(monkeypatch):
     from elicit.methods import fitting_rows
+    from elicit.training import passes
 
     found_traces = steps.traces(sft(), TASK, problems=24, decoding=task_decoding(TASK), seed=0)
     tokens = read()
@@ -198,6 +199,10 @@ def test_trained_directions_make_the_tuned_models_text_likelier():
     fit = fitting_rows.trained(cued(), found_traces, tokens, found, 1, start, norm=100.0, steps=20, seed=0)
     assert [p.requires_grad for p in cued().hf.parameters()] == before
     assert all(p.grad is None for p in cued().hf.parameters())
+    # Within a memory of two traces a step is the same step.
+    monkeypatch.setattr(passes, "CPU_BUDGET", 2 * 60 * passes.bytes_per_token(cued().hf))
+    piecewise = fitting_rows.trained(cued(), found_traces, tokens, found, 1, start, norm=100.0, steps=3, seed=0)
+    assert [one["loss"] for one in piecewise.curve] == pytest.approx([one["loss"] for one in fit.curve[:3]], rel=1e-4)
     where = torch.where(tokens.disagree, found.token + 1, 0)
     split = [where[tokens.trace == i] for i in range(24)]
     none, first, last = (

@@ -16,13 +16,14 @@ from safetensors.torch import load_file
 
 import saes
 from elicit import seeds
+from elicit.adapters import sharing
 from elicit.errors import ElicitError
 from elicit.loading import architectures
 from elicit.methods.catalog import configure
 from elicit.methods.random_vector import RandomVector
 from elicit.methods.rl_steering import RlSteering
 from elicit.methods.rl_steering_random_reward import RlSteeringRandomReward
-from elicit.methods.starts import Start, frozen, starting, trained_edits
+from elicit.methods.starts import Start, starting, trained_edits
 from elicit.methods.untrained_vector import UntrainedVector
 from elicit.model import BaseModel, load
 from elicit.policy import Policy
@@ -83,7 +84,7 @@ def _fit(base: BaseModel, seed: int = 0, **options: Any) -> Policy:
 def test_gradients_are_finite_differences(positions: str) -> None:
     """Of the log-probability of completions in a batch padded on both sides, in double precision."""
     hf, _ = tiny("gpt_neox", dtype=torch.float64)  # its norms do not fall back to single precision
-    hf = frozen(hf)
+    hf = sharing(hf)
     generator = torch.Generator().manual_seed(0)
     start = Start((0, 1), torch.randn(2, 32, generator=generator, dtype=torch.float64), (1.7, 3.1), ("a", "b"))
     vectors = torch.nn.Parameter(start.vectors.clone())
@@ -197,9 +198,10 @@ def test_log_probabilities_under_padding(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(trl.GRPOTrainer, "_get_per_token_logps_and_entropies", computing)
     _fit(tiny_model("qwen3"), rows=4, learning_rate=0.05)
     assert len({len(key) for key in sampled}) > 3
-    assert sampled.keys() == trained.keys()
-    for key, logprobs in sampled.items():
-        assert trained[key] == pytest.approx(logprobs, abs=2e-4)
+    assert trained.keys() < sampled.keys(), "in several passes, rollouts without an advantage are left out"
+    assert len(trained) > 10
+    for key, logprobs in trained.items():
+        assert logprobs == pytest.approx(sampled[key], abs=2e-4)
 
 
 # --- what changes, and what does not -----------------------------------------------------------------------------
@@ -211,7 +213,7 @@ def test_the_weights_stay_as_they_are() -> None:
     policy = _fit(base, learning_rate=0.1)
     assert untouched(base) == before
     assert policy.weights is None
-    clone = frozen(base.hf)
+    clone = sharing(base.hf)
     own = dict(base.hf.named_parameters())
     assert all(p.data_ptr() == own[name].data_ptr() and p is not own[name] for name, p in clone.named_parameters())
 

@@ -88,6 +88,7 @@ def test_compare_methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "<!doctype html>" in found["report"]
 
 
+@pytest.mark.slow
 def test_train_an_sae(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     facts = (
         "{'explained': [card['explained_variance']['value'] for card in cards.values()],"

@@ -20,6 +20,7 @@ from elicit.panel.payload import of_grid
 from elicit.sampling import Decoding
 from elicit.text import script_json
 from tests.panel.support import small_sae
+from tests.support.forked import forked
 from tests.support.models import tiny_model
 
 DECODING = Decoding(max_new_tokens=8)
@@ -165,18 +166,21 @@ def test_what_a_run_keeps_is_shown_without_torch(model: Any, tmp_path: Path) -> 
 def test_without_the_extra_it_says_what_to_install() -> None:
     code = (
         "import sys, importlib.abc\n"
+        "for name in [n for n in sys.modules if n.startswith(('elicit.panel', 'anywidget'))]: del sys.modules[name]\n"
         "class Gone(importlib.abc.MetaPathFinder):\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name.split('.')[0] == 'anywidget': raise ModuleNotFoundError(name)\n"
         "import importlib.util as u; real = u.find_spec\n"
         "u.find_spec = lambda name, *a: None if name == 'anywidget' else real(name, *a)\n"
+        "sys.meta_path.insert(0, Gone())\n"
         "import elicit.panel\n"
         "elicit.panel.compare, elicit.panel.export\n"  # computing and exporting need no notebook
         "try: elicit.panel.SteeringPanel\n"
         "except elicit.ElicitError as error: print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
-    assert done.stdout.strip() == (
+    done = forked(code)
+    assert done.code == 0, done.out
+    assert done.out.strip() == (
         "the steering panel needs the package 'anywidget', which is not installed. "
         "Type: pip install 'elicit-reasoning[notebook]'"
     )

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from elicit.errors import ElicitError
 from saes.sae import SAE
 from saes.training import ARCHITECTURES, Progress, text, train
+from tests.support.forked import forked
 from tests.support.models import tiny_model
 from tests.support.tiny import tiny
 
@@ -366,10 +367,7 @@ try:
 except ElicitError as error:
     print("SAID", error)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "s")], capture_output=True, text=True, timeout=120
-    )
-    assert "SAID no space left while writing" in done.stdout, done.stderr
+    assert "SAID no space left while writing" in forked(code, str(tmp_path / "s")).out
     assert same(train(model(), texts(), out=tmp_path / "s", **PLAN), reference())
 
 

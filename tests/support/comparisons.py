@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import copy
 import functools
@@ -10,17 +9,16 @@ import io
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from elicit.cli.main import run as command
+from tests.support.shared import once
 
 #: Small enough for seconds, with every kind of arm (untouched, trained, tuned, sampled), two seeds, samples for
 #: pass@k and a second task.
@@ -49,7 +47,7 @@ SPEC: dict[str, Any] = {
 _CLOCK = ("seconds", "fit_seconds")
 _BELONGS = re.compile(
     r"spec\.yaml|manifest\.json|summary\.json|report\.html|\.lock"
-    r"|cells/.+/\d+/(\.lock|status\.json|panel\.json|metrics\.jsonl|rows/\w+\.jsonl"
+    r"|cells/.+/\d+/(\.lock|status\.json|panel\.json|prompts\.json|metrics\.jsonl|rows/\w+\.jsonl"
     r"|policy/(policy\.json|steering\.(json|safetensors)|weights\.safetensors|adapter_\w+\.(json|safetensors)))"
 )
 
@@ -101,11 +99,12 @@ def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
 @functools.cache
 def reference() -> Path:
     """SPEC, run without interruption by one worker. Read it, or copy it; never change it."""
-    folder = Path(tempfile.mkdtemp(prefix="elicit-reference-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    done = elicit("run", write_spec(folder), "--out", folder / "run", "--workers", 1)
-    assert done.code == 0, done.err
-    return folder / "run"
+
+    def make(folder: Path) -> None:
+        done = elicit("run", write_spec(folder), "--out", folder / "run", "--workers", 1)
+        assert done.code == 0, done.err
+
+    return once("reference", make) / "run"
 
 
 def rows(run: Path) -> dict[str, list[str]]:

@@ -19,6 +19,9 @@ import torch
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma2", "gemma3", "gpt_neox", "olmo2", "phi3", "gpt2")
 
+#: Near relations of those above: what is tested of them are layers, bridge, loading, sampling and steering.
+RELATED = ("mistral", "smollm3", "olmo", "olmo3", "gemma")
+
 CHARACTERS = "\n " + string.digits + string.ascii_letters + string.punctuation
 PAD, BOS, EOS, UNK = "<pad>", "<bos>", "<eos>", "<unk>"
 WINDOW = 8
@@ -35,7 +38,7 @@ def tiny(
     """(model in eval mode, tokenizer) of one of ARCHITECTURES, the same for the same arguments.
 
     Args:
-        arch: a layout, by its name in ARCHITECTURES.
+        arch: a layout, by its name in ARCHITECTURES or RELATED.
         vocab: the characters that are tokens. `<pad> <bos> <eos> <unk>` come before them, as ids 0 to 3.
         seed: seed of the weights. The global generator is left as it was.
         std: standard deviation of the weights.
@@ -151,6 +154,18 @@ def _gpt2(vocab_size: int, special: dict[str, int]) -> Any:
     )
 
 
+def _related(model: str, config: str, **options: Any) -> Callable[[int, dict[str, int]], Any]:
+    """A builder for an architecture whose config takes the common names."""
+
+    def build(vocab_size: int, special: dict[str, int]) -> Any:
+        import transformers
+
+        made = getattr(transformers, config)(vocab_size=vocab_size, **options, **special, **_SIZE, **_HEADS)
+        return getattr(transformers, model)(made)
+
+    return build
+
+
 _BUILDERS: dict[str, Callable[[int, dict[str, int]], Any]] = {
     "llama": _llama,
     "qwen2": _qwen2,
@@ -161,4 +176,10 @@ _BUILDERS: dict[str, Callable[[int, dict[str, int]], Any]] = {
     "olmo2": _olmo2,
     "phi3": _phi3,
     "gpt2": _gpt2,
+    "mistral": _related("MistralForCausalLM", "MistralConfig", sliding_window=WINDOW),
+    # No rotary positions in every second layer.
+    "smollm3": _related("SmolLM3ForCausalLM", "SmolLM3Config", no_rope_layer_interval=2),
+    "olmo": _related("OlmoForCausalLM", "OlmoConfig"),
+    "olmo3": _related("Olmo3ForCausalLM", "Olmo3Config", **_MIXED),
+    "gemma": _related("GemmaForCausalLM", "GemmaConfig", head_dim=8),
 }

@@ -18,7 +18,8 @@ from elicit.errors import ElicitError
 from elicit.tasks import Noisy, Verdict, get
 from elicit.tasks.core import SPLITS, Problem, content_id, split_of
 from elicit.tasks.extraction import Reader, canonical, number
-from elicit.tasks.jsonl import JsonlTask, load_jsonl
+from elicit.tasks.jsonl import load_jsonl
+from elicit.tasks.record_task import RecordTask
 
 GOOD = {"prompt": "2+2?", "answer": "4"}
 
@@ -35,12 +36,12 @@ def text_of(line: object) -> str:
     return line if isinstance(line, str) else json.dumps(line)
 
 
-def only(task: JsonlTask) -> Problem:
+def only(task: RecordTask) -> Problem:
     """The problem of a file with one line, wherever it landed."""
     return next(task.problems(split)[0] for split in SPLITS if not fails(task, split))
 
 
-def fails(task: JsonlTask, split: str) -> bool:
+def fails(task: RecordTask, split: str) -> bool:
     try:
         task.problems(split)
     except ElicitError:

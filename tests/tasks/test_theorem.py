@@ -137,7 +137,7 @@ def _numbers(question: str, rule: str, step: str, before: list[str]) -> None:
         ("assign", {"steps": (1, 6)}, _assign),
         ("countdown", {"numbers": (3, 5)}, _numbers),
     ],
-    ids=str,
+    ids=lambda part: getattr(part, "__name__", str(part)),  # no addresses: parallel workers compare names
 )
 def test_every_statement_is_true(name: str, parameters: dict[str, Any], check: Any) -> None:
     task = get(name, **parameters)

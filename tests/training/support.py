@@ -12,6 +12,7 @@ import torch
 from elicit.model import BaseModel
 from elicit.steering import Edit
 from elicit.tasks import Problem, get
+from elicit.training.groups import Lora
 from elicit.training.parameters import Trainable, trainable
 from elicit.training.rewards import Reward, Rollout
 from elicit.training.rollouts import training_engine
@@ -48,7 +49,7 @@ def tiny_training(
     identity: Sequence[object] = (),
     **numbers: Any,
 ) -> Done:
-    copied = trainable(base, lora_rank=lora_rank, seed=seed)
+    copied = trainable(base, lora=None if lora_rank is None else Lora(lora_rank), seed=seed)
     for name, parameter in (extra or {}).items():
         copied.hf.requires_grad_(False)
         copied.hf.register_parameter(name, parameter)
@@ -65,6 +66,7 @@ def tiny_training(
         method="test",
         edits=edits,
         norm_limit=norm_limit,
+        bf16=base.dtype == torch.bfloat16,
         scratch=scratch,
         identity=identity,
     )

@@ -100,10 +100,3 @@ def test_nothing_left_to_learn_is_no_fault(tmp_path: Path) -> None:
 def test_failures_are_messages_for_people() -> None:
     assert issubclass(TrainingFailed, ElicitError)
     assert not re.search(r"\n", str(TrainingFailed("two\nlines")))
-
-
-def test_passes_that_do_not_fit() -> None:
-    with pytest.raises(
-        ElicitError, match=r"^12 rollouts per step cannot be cut into passes of 5\. Choose a divisor of 12\.$"
-    ):
-        tiny_training(tiny_model(), rows=5)

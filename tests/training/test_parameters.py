@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from elicit.errors import ElicitError
-from elicit.training.groups import GROUPS
+from elicit.training.groups import GROUPS, Lora
 from elicit.training.parameters import trainable
 from elicit.weights import Adapter, FullWeights
 from tests.support.models import tiny_model
@@ -38,7 +38,7 @@ def test_groups_are_disjoint_and_leave_out_norms_only(arch: str) -> None:
 def test_an_adapter_is_drawn_by_its_seed(arch: str) -> None:
     base = tiny_model(arch)
     before, state = untouched(base), torch.get_rng_state()
-    first, again, other = (trainable(base, lora_rank=2, seed=seed).weights() for seed in (0, 0, 1))
+    first, again, other = (trainable(base, lora=Lora(2), seed=seed).weights() for seed in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), state)
     assert untouched(base) == before
     assert first.sha256 == again.sha256 != other.sha256
@@ -59,7 +59,7 @@ def test_training_is_in_float32_and_answers_in_the_bases_own_precision() -> None
         assert base.dtype == torch.bfloat16
         for ours, theirs in zip(base.hf.parameters(), reference.parameters(), strict=True):
             assert torch.equal(ours, theirs)
-    adapted = trainable(base, lora_rank=2)
+    adapted = trainable(base, lora=Lora(2))
     assert {p.dtype for p in adapted.model.parameters() if p.requires_grad} == {torch.float32}
 
 
@@ -67,4 +67,4 @@ def test_no_adapter_on_embeddings() -> None:
     with pytest.raises(
         ElicitError, match=r"^a LoRA adapter cannot be put on embeddings\. Use parameters: all, mlp or attn,"
     ):
-        trainable(tiny_model(), group="embeddings", lora_rank=2)
+        trainable(tiny_model(), group="embeddings", lora=Lora(2))

@@ -1,0 +1,232 @@
+"""PEFT adapters: read from and written to PEFT's own folders, put into the shared base and taken out again exactly.
+
+What is put in changes the base's tree of modules for a while, never the values of its tensors (embeddings that a
+folder holds beside the adapter take their place). Initialisations that subtract themselves from the base's weights
+(PiSSA, OLoRA, ...) are refused.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from elicit.errors import ElicitError, did_you_mean, one_line
+from elicit.loading import catalog
+from elicit.model import BaseModel
+
+#: Kinds that only put modules into the base: each is tested against plain peft.
+KINDS = ("LORA", "LOHA", "LOKR", "IA3")
+#: Initial values that leave the base's weights alone.
+_GENTLE = (True, False, None, "gaussian", "orthogonal", "mica")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """A PEFT adapter: its configuration and its tensors, in peft's own format."""
+
+    config: Mapping[str, Any]
+    tensors: Mapping[str, torch.Tensor]
+
+    @property
+    def sha256(self) -> str:
+        """Of what decides the result; what the folder calls its base is not in it."""
+        meaning = dict(self.config) | {"base_model_name_or_path": None}
+        return hashed(self.tensors, "adapter", json.dumps(meaning, sort_keys=True, default=str))
+
+    @property
+    def parameters(self) -> int:
+        return sum(tensor.numel() for tensor in self.tensors.values())
+
+    @property
+    def base_id(self) -> str | None:
+        """The hub id of the model it was made for, if it names one."""
+        return self.config.get("base_model_name_or_path")
+
+    def about(self) -> dict[str, Any]:
+        """What it is, for a record."""
+        told = ("peft_type", "r", "lora_alpha", "use_dora", "use_rslora", "target_modules", "modules_to_save")
+        said = {name: self.config[name] for name in told if self.config.get(name)}
+        return {**said, "made_for": self.base_id, "values": self.parameters, "sha256": self.sha256}
+
+    @contextmanager
+    def applied(self, hf: Any) -> Iterator[None]:
+        """Put the adapter into the base's modules, and take it out again.
+
+        Raises:
+            ElicitError: an adapter that does not fit the model.
+        """
+        with _restored(hf):
+            injected(hf, self)
+            yield
+
+    def save(self, folder: Path) -> None:
+        """Write a folder that plain peft loads: adapter_config.json and adapter_model.safetensors."""
+        from safetensors.torch import save_file
+
+        # The mark of the framework is what transformers' own loader asks for.
+        tensors = {name: tensor.contiguous().cpu() for name, tensor in self.tensors.items()}
+        save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        (folder / "adapter_config.json").write_text(json.dumps(dict(self.config), indent=1, default=str) + "\n")
+
+
+def hashed(tensors: Mapping[str, torch.Tensor], *extra: str) -> str:
+    digest = hashlib.sha256("\x1f".join(extra).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}{tensor.dtype}{list(tensor.shape)}".encode())
+        digest.update(tensor.view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return digest.hexdigest()
+
+
+def sharing(hf: Any) -> Any:
+    """A second stack of modules over the same tensors, frozen. Its Parameter objects are its own, their memory is not:
+    whoever writes into a tensor writes into both."""
+    memo: dict[int, torch.Tensor] = {
+        id(p): torch.nn.Parameter(p.detach(), requires_grad=False) for p in hf.parameters()
+    }
+    memo |= {id(buffer): buffer for buffer in hf.buffers()}
+    return copy.deepcopy(hf, memo)
+
+
+def read(folder: Path) -> Adapter:
+    """The adapter in a PEFT folder, whoever made it.
+
+    Raises:
+        ElicitError: no adapter there, a pickled or damaged one, or one of a kind that is not supported.
+    """
+    from safetensors.torch import load_file
+
+    path = folder / "adapter_config.json"
+    if not path.is_file():
+        inner = sorted(folder.glob("*/adapter_config.json"))
+        advice = f" There is one in {inner[0].parent}." if inner else ""
+        raise ElicitError(f"{folder} holds no PEFT adapter: it has no adapter_config.json.{advice}")
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file():
+        other = (folder / "adapter_model.bin").exists()
+        raise ElicitError(
+            f"{folder} has no adapter_model.safetensors." + (" Pickles are not read: save it again with peft." * other)
+        )
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        tensors = load_file(weights)
+    except Exception as error:  # safetensors raises errors of its own
+        raise ElicitError(f"cannot read the adapter in {folder}: {one_line(error, 200)}") from error
+    if not isinstance(config, dict) or "peft_type" not in config:
+        raise ElicitError(f"{path} is no PEFT configuration: it names no peft_type.")
+    _check_kind(config, folder)
+    stated = config.get("base_model_name_or_path")
+    local = not isinstance(stated, str) or not _HUB_ID.fullmatch(stated) or Path(stated).exists()
+    return Adapter(config | {"base_model_name_or_path": None if local else stated}, tensors)
+
+
+def _check_kind(config: Mapping[str, Any], folder: Path) -> None:
+    kind, task = config["peft_type"], config.get("task_type")
+    if kind not in KINDS:
+        raise ElicitError(
+            f"{folder}: adapters of kind {one_line(kind, 40)} are not supported.{did_you_mean(str(kind), KINDS)} "
+            f"Supported: {', '.join(KINDS)} (DoRA and rsLoRA are LORA)."
+        )
+    if task not in (None, "CAUSAL_LM"):
+        raise ElicitError(f"{folder}: an adapter for {one_line(task, 40)}, not for a causal language model.")
+    start = config.get("init_lora_weights", True)
+    if start not in _GENTLE or config.get("loftq_config"):
+        raise ElicitError(
+            f"{folder}: its initial values ({one_line(start, 40)}) were taken out of the base's own weights, which are "
+            "left alone here. Save it again with peft's path_initial_model_for_weight_conversion."
+        )
+
+
+def check_base(adapter: Adapter, model: BaseModel, where: str) -> None:
+    """Raises ElicitError if the adapter names another model than this one (where both have a hub id)."""
+    own = hub_id(model)
+    if adapter.base_id is not None and own is not None and adapter.base_id.lower() != own.lower():
+        raise ElicitError(
+            f"the adapter in {where} was made for {adapter.base_id}, but the model is {own}. Load that model, or type "
+            "any_base: true if they are the same weights."
+        )
+
+
+def hub_id(model: BaseModel) -> str | None:
+    """The model's hub id, if it was loaded by one, without a revision."""
+    try:
+        source = catalog.resolve(model.name)
+    except ElicitError:
+        return None
+    return source.name.partition("@")[0] if source.kind == "hub" else None
+
+
+def injected(hf: Any, adapter: Adapter) -> Any:
+    """The PeftModel around `hf` with the adapter in it, ready to run.
+
+    Raises:
+        ElicitError: an adapter that does not fit.
+    """
+    from peft import get_peft_model, set_peft_model_state_dict
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    kind = PEFT_TYPE_TO_CONFIG_MAPPING[adapter.config["peft_type"]]
+    own = {id(p) for p in hf.parameters()}
+    try:
+        config = kind.from_peft_type(**{**adapter.config, "inference_mode": True})
+        # It draws initial values, which are then replaced, and warns of what is meant so (tied weights, Conv1D).
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore"):
+            wrapped = get_peft_model(hf, config)
+        named = wrapped.named_parameters(remove_duplicate=False)
+        whole = {name: p for name, p in named if id(p) in own and name in adapter.tensors}
+        for name, parameter in whole.items():
+            _replace(parameter, adapter.tensors[name], name)
+        result = set_peft_model_state_dict(wrapped, {n: t for n, t in adapter.tensors.items() if n not in whole})
+    except (ElicitError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise ElicitError(f"the adapter does not fit {_called(hf)}: {one_line(error, 220)}") from error
+    lost = [name for name in result.missing_keys if ".default" in name]
+    if lost or result.unexpected_keys:
+        name, what = (lost[0], "lacks") if lost else (result.unexpected_keys[0], "has a tensor too many:")
+        raise ElicitError(f"the adapter does not fit {_called(hf)}: it {what} {one_line(name, 120)}.")
+    return wrapped.eval()
+
+
+def _replace(parameter: torch.nn.Parameter, tensor: torch.Tensor, name: str) -> None:
+    """peft saves embeddings beside the adapter where a vocabulary was resized: another tensor, not other values."""
+    if parameter.shape != tensor.shape:
+        shapes = " and ".join(str(tuple(one.shape)) for one in (tensor, parameter))
+        raise ElicitError(f"{name} has the shape {shapes} in the adapter and in the model.")
+    parameter.data = tensor.to(parameter.device, parameter.dtype)
+
+
+def _called(hf: Any) -> str:
+    config = hf.config.get_text_config(decoder=True)
+    return f"this {config.model_type} model ({config.num_hidden_layers} layers of width {config.hidden_size})"
+
+
+@contextmanager
+def _restored(hf: Any) -> Iterator[None]:
+    """Give a model back its modules, attributes, flags and tensors, whatever happened to them meanwhile."""
+    tree = [(module, dict(module._modules), module.training) for module in hf.modules()]
+    flags = [(p, p.requires_grad, p.data) for p in hf.parameters()]
+    attributes = set(vars(hf))
+    for name, p in hf.named_parameters():
+        if name.endswith("bias"):  # adapters may train these in place
+            p.data = p.data.clone()
+    try:
+        yield
+    finally:
+        for module, children, training in tree:
+            module._modules = children
+            module.training = training
+        for p, flag, data in flags:
+            p.requires_grad_(flag)
+            p.data = data
+        for name in set(vars(hf)) - attributes:
+            delattr(hf, name)

@@ -1,0 +1,85 @@
+"""What a run's cells hold that other programs take as it is: steering vectors, and LoRA adapters for plain peft.
+
+Committed archives keep neither: they hold rows and figures.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from elicit.errors import ElicitError
+from elicit.interop.source import Finished, opened
+
+_ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def write_vectors(run: str | Path, folder: Path, *, arms: Sequence[str] | None = None) -> list[Path]:
+    """`MODEL/ARM/SEED.json` with `.safetensors` for every arm that steers (see `vectors`). Returns the JSON files.
+
+    Raises:
+        ElicitError: no run, or no cell in it that steers by vectors alone.
+    """
+    from elicit import steering
+    from elicit.interop import vectors
+
+    written = []
+    for cell, policy in _policies(run, arms):
+        edits = [edit for edit in steering.load(policy) if isinstance(edit, steering.Steering)]
+        gated = len(edits) < len(steering.load(policy))
+        if edits and not gated:
+            document = json.loads((policy / "policy.json").read_text(encoding="utf-8"))
+            facts = {**document["base"], "d_model": edits[0].d_model, **_shape(document["base"]["name"])}
+            origin = {"run": cell.source.name, "cell": cell.cell.name, "policy_sha256": document["sha256"]}
+            origin |= vectors.origin(document["record"])
+            place = folder / cell.cell.model / Path(cell.cell.arm) / str(cell.cell.seed)
+            written.append(vectors.write(edits, place, model=facts, provenance=origin))
+    if not written:
+        raise ElicitError(f"{run} holds no steering vectors: no arm steers, or it is an archive, which keeps none.")
+    return written
+
+
+def write_adapters(run: str | Path, folder: Path, *, arms: Sequence[str] | None = None) -> list[Path]:
+    """`MODEL/ARM/SEED/adapter_*`: folders for `peft.PeftModel.from_pretrained`. Returns them.
+
+    Raises:
+        ElicitError: no run, or no cell in it that trained an adapter.
+    """
+    written = []
+    for cell, policy in _policies(run, arms):
+        if all((policy / name).exists() for name in _ADAPTER):
+            place = folder / cell.cell.model / Path(cell.cell.arm) / str(cell.cell.seed)
+            place.mkdir(parents=True)
+            for name in _ADAPTER:
+                shutil.copyfile(policy / name, place / name)
+            written.append(place)
+    if not written:
+        raise ElicitError(
+            f"{run} holds no adapters: no arm was trained with LoRA (option lora_rank), or it is an archive, which "
+            "keeps none."
+        )
+    return written
+
+
+def _policies(run: str | Path, arms: Sequence[str] | None) -> Iterator[tuple[Finished, Path]]:
+    with opened(run) as source:
+        for cell in source.cells(arms):
+            policy = cell.folder / "policy"
+            if (policy / "policy.json").exists():
+                yield cell, policy
+
+
+def _shape(name: str) -> dict[str, object]:
+    """Architecture and depth of a base, from its config alone; null where the model is not here any more."""
+    from transformers import AutoConfig
+
+    from elicit.loading.catalog import resolve
+    from elicit.loading.load import folder_of
+
+    try:
+        config = AutoConfig.from_pretrained(folder_of(resolve(name), download=False)).get_text_config(decoder=True)
+    except (ElicitError, OSError, ValueError):
+        return {"model_type": None, "n_layers": None}
+    return {"model_type": config.model_type, "n_layers": config.num_hidden_layers}

@@ -1,0 +1,174 @@
+"""A run directory or a committed archive, cell by cell, as the exporters need it. Imports no torch.
+
+What a model was asked stands in `prompts.json`. Runs from before there was one have only the prompt's hash in their
+rows: the prompt is then rebuilt, and given out only where the hash agrees, so that no export shows a prompt that nobody
+was asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from elicit import runs
+from elicit.comparison import archive, prompts
+from elicit.comparison.cells import Cell, cells
+from elicit.comparison.read import read_arms, read_spec_of
+from elicit.comparison.spec import Spec
+from elicit.comparison.work import state_of
+from elicit.errors import ElicitError, unknown
+from elicit.report.source import rebuilt
+from elicit.schema import Row
+from elicit.tasks import Problem
+
+
+class Asked(NamedTuple):
+    """What stands in front of a completion."""
+
+    prompt: str
+    opening: str
+    """Text that was forced upon the model as the beginning of its completion, "" for none."""
+    exact: bool
+    """Whether this is what the model saw, by its hash; False: the problem's own text, or nothing."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A run."""
+
+    run: Path
+    name: str
+    spec: Spec
+    limit: int | None
+    manifest: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    _problems: dict[tuple[str, str], Mapping[str, Problem]] = field(default_factory=dict)
+
+    def problems(self, model: str, label: str) -> Mapping[str, Problem]:
+        """The test problems of one task as the model was given them; empty where they cannot be rebuilt."""
+        if (model, label) not in self._problems:
+            mine = self.spec.of(model)
+            description = {**mine.off_target, mine.task_label: mine.task}[label]
+            found = rebuilt(mine.model_copy(update={"task": description}), self.limit, mine.models[model])
+            self._problems[model, label] = {} if isinstance(found, str) else found
+        return self._problems[model, label]
+
+    def check(self, arms: Sequence[str] | None) -> None:
+        """Raises ElicitError for an arm that the spec does not have."""
+        for arm in arms or ():
+            if arm not in self.spec.arms:
+                raise unknown("arm", arm, self.spec.arms, where="--arms")
+
+    def statuses(self) -> Iterator[tuple[Cell, Mapping[str, Any]]]:
+        """Every cell and its status, finished or not, without its rows."""
+        for cell in cells(self.spec):
+            yield cell, state_of(cell, self.run)
+
+    def cells(self, arms: Sequence[str] | None = None) -> Iterator[Finished]:
+        """The finished cells of all arms, or of some.
+
+        Raises:
+            ElicitError: an arm that the spec does not have.
+        """
+        self.check(arms)
+        for model in self.spec.models:
+            for arm, data in read_arms(self.spec, self.run, model).items():
+                if arms is not None and arm not in arms:
+                    continue
+                done = [i for i, status in enumerate(data.statuses) if status["state"] == "done"]
+                for place, i in enumerate(done):
+                    rows = {label: seeds[place] for label, seeds in data.rows.items()}
+                    yield Finished(self, data.cells[i], data.statuses[i], rows)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One finished cell."""
+
+    source: Source
+    cell: Cell
+    status: Mapping[str, Any]
+    rows: Mapping[str, list[Row]]
+    """Task label -> rows."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The arm as the spec has it: its method and options."""
+        return self.source.spec.arms[self.cell.arm]
+
+    @property
+    def method(self) -> str:
+        return str(self.options["method"])
+
+    @property
+    def target(self) -> str:
+        """The label of the task that the model's arms are compared on."""
+        return self.source.spec.of(self.cell.model).task_label
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """What the fit found and cost."""
+        return self.status.get("record") or {}
+
+    @property
+    def model_facts(self) -> Mapping[str, Any]:
+        """Hashes, dtype and device of the model it ran on."""
+        return self.status.get("model") or self.source.manifest.get("models", {}).get(self.cell.model) or {}
+
+    @property
+    def folder(self) -> Path:
+        return self.cell.folder(self.source.run)
+
+    @cached_property
+    def _prompts(self) -> prompts.Prompts:
+        return prompts.read(self.folder)
+
+    def problem(self, row: Row) -> Problem | None:
+        """The row's problem; None where the model, or the task's file, is gone."""
+        return self.source.problems(self.cell.model, row.task).get(row.problem)
+
+    def asked(self, row: Row) -> Asked:
+        """The prompt of a row, or the best that is known of it."""
+        if row.prompt_hash in self._prompts:
+            prompt, opening = self._prompts[row.prompt_hash]
+            return Asked(prompt, opening, True)
+        problem = self.problem(row)
+        if problem is None:
+            return Asked("", "", False)
+        candidates = [(problem.prompt, ""), (problem.cue_prompt or "", ""), (problem.prompt, problem.opening or "")]
+        for prompt, opening in candidates:
+            if prompts.hash_of(prompt + opening) == row.prompt_hash:
+                return Asked(prompt, opening, True)
+        return Asked(problem.prompt, "", False)
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[Source]:
+    """A run directory, or an archive, which is unpacked for as long as the block runs.
+
+    Raises:
+        ElicitError: neither of the two, or one that cannot be read.
+    """
+    place = Path(path)
+    if not place.is_dir():
+        raise ElicitError(f"{place} is no folder. Name a run directory or an archive. See: elicit ls runs")
+    with archive.opened(place) as run:
+        spec, limit = read_spec_of(run)
+        manifest, summary = (
+            runs.read_json(file) if (file := run / name).exists() else {} for name in ("manifest.json", "summary.json")
+        )
+        yield Source(run, place.resolve().name, spec, limit, manifest, summary)
+
+
+def answers(rows: Sequence[Row]) -> list[Row]:
+    """The policy's own answers: what accuracies are made of."""
+    return [row for row in rows if row.sample == 0]
+
+
+def draws(rows: Sequence[Row]) -> list[Row]:
+    """Samples at temperature 1: what pass@k is made of."""
+    return [row for row in rows if row.sample > 0]

@@ -1,0 +1,232 @@
+"""Steering vectors in files that need no lab: `NAME.safetensors` (directions) and `NAME.json` (what they mean).
+
+The JSON, format "elicit-vectors", version 1; a reader must refuse a version it does not know:
+
+    {"format": "elicit-vectors", "version": 1,
+     "model": {"name", "weights_sha256", "model_type", "d_model", "n_layers"},     what the vectors were made for
+     "provenance": {...},                                                          where they come from, free form
+     "vectors": [{
+       "tensor": "0",                      name in the safetensors file: float32 [d_model], of length 1
+       "layer": 1,                         the output of decoder block 1
+       "hook": {"transformer_lens": "blocks.1.hook_resid_post", "transformers": "model.layers.1", "hidden_states": 2},
+       "mode": "add", "strength": 2.0, "unit": 221.6, "absolute": 443.2,           strength in units; what is done is
+       "positions": "first", "offsets": [0, 1], "decays": false, "label": "..."}]}   `absolute`
+
+With v the tensor, c = h . v and A = `absolute`: add h + A v, clamp h + (A - c) v, scale h + (A - 1) c v, ablate
+h - c v, at every token whose offset o is in `offsets` (low <= o < high, null for no bound), o = 0 being the last prompt
+token; where `decays`, what is added is multiplied by 1 - o / high. In plain PyTorch, for a prompt of P tokens:
+
+    meta = json.load(open("v.json"))["vectors"][0]
+    v = safetensors.torch.load_file("v.safetensors")[meta["tensor"]]
+    def hook(module, args, out):          # mode add, positions "first"
+        (out[0] if isinstance(out, tuple) else out)[:, P - 1] += meta["absolute"] * v
+    model.get_submodule(meta["hook"]["transformers"]).register_forward_hook(hook)
+
+An edit that reads an SAE's encoder (clamp, scale or ablate of a feature) names it under "feature" and needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from elicit.errors import ElicitError, one_line
+from elicit.interop.foreign_vectors import read_foreign
+from elicit.runs import write_json, writing_to
+
+if TYPE_CHECKING:
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.steering import Steering
+
+FORMAT, VERSION = "elicit-vectors", 1
+
+
+def save(
+    edits: Policy | Steering | Sequence[Steering],
+    path: str | Path,
+    *,
+    model: BaseModel | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write `path`.safetensors and `path`.json (an ending of `path` is taken off). Returns the JSON file.
+
+    Args:
+        edits: a policy, whose model and record are then known, or its edits.
+        model: what they were made for; needed unless `edits` is a policy.
+        provenance: where they come from; by default what the policy's fit recorded of them.
+
+    Raises:
+        ElicitError: edits behind a gate, none at all, or no model.
+    """
+    from elicit.policy import Policy
+    from elicit.steering import Steering
+
+    if isinstance(edits, Policy):
+        model = edits.model
+        provenance = provenance or {"policy_sha256": edits.sha256, **origin(edits.record)}
+    mine = edits.edits if isinstance(edits, Policy) else [edits] if isinstance(edits, Steering) else list(edits)
+    if model is None:
+        raise ElicitError("vectors.save: edits alone do not say which model they are for. Pass model=.")
+    facts = {
+        "name": model.name,
+        "weights_sha256": model.weights_sha256,
+        "model_type": model.hf.config.model_type,
+        "d_model": model.d_model,
+        "n_layers": model.n_layers,
+    }
+    return write(mine, path, model=facts, provenance=provenance or {})
+
+
+def write(
+    edits: Sequence[Steering], path: str | Path, *, model: Mapping[str, Any], provenance: Mapping[str, Any]
+) -> Path:
+    """`save` for callers that know the model's facts and have not loaded it.
+
+    Raises:
+        ElicitError: no edits, or an architecture that the lab does not know.
+    """
+    from safetensors.torch import save_file
+
+    from elicit.loading.architectures import layout
+
+    if not edits:
+        raise ElicitError("vectors.save: there is no vector to save: this policy does not steer.")
+    stem = _stem(path)
+    layers = None if model["model_type"] is None else layout(model["model_type"], name=model["name"]).layers
+    entries = [_entry(edit, str(i), layers) for i, edit in enumerate(edits)]
+    with writing_to(stem):
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        save_file({str(i): edit.direction.contiguous() for i, edit in enumerate(edits)}, f"{stem}.safetensors")
+    document = {"format": FORMAT, "version": VERSION, "model": dict(model), "provenance": dict(provenance)}
+    write_json(Path(f"{stem}.json"), {**document, "vectors": entries})
+    return Path(f"{stem}.json")
+
+
+def load(
+    path: str | Path,
+    *,
+    model: BaseModel | None = None,
+    layer: int | None = None,
+    strength: float | None = None,
+    positions: str | None = None,
+) -> tuple[Steering, ...]:
+    """Read vectors: what `save` wrote, a bare safetensors file with one [d_model] tensor, or a control-vector GGUF.
+
+    Args:
+        path: with or without its ending. A foreign file's vectors keep their length: strength 1 adds them as they are.
+        model: checks that they fit it. Vectors that `save` wrote for other weights are refused.
+        layer: the layer of a foreign vector whose file does not say it.
+        strength, positions: in place of the file's; a foreign file has 1 and "all", as the tools that write them do.
+
+    Raises:
+        ElicitError: no such file, one that cannot be read, a missing layer, or vectors of another model.
+    """
+    stem = _stem(path)
+    described = Path(f"{stem}.json")
+    if Path(path).suffix != ".gguf" and described.exists():
+        edits = _own(described, Path(f"{stem}.safetensors"), model)
+        if layer is not None and [edit.layer for edit in edits] != [layer]:
+            raise ElicitError(f"{described} says which layer its vectors are for; leave layer= out.")
+    else:
+        edits = read_foreign(path, stem, layer=layer)
+    changes = {key: value for key, value in (("strength", strength), ("positions", positions)) if value is not None}
+    edits = tuple(_changed(edit, changes) for edit in edits)
+    for edit in edits:
+        if model is not None and not (edit.d_model == model.d_model and 0 <= edit.layer < model.n_layers):
+            held = f"a vector of {edit.d_model} entries at layer {edit.layer}"
+            raise ElicitError(f"{path}: {held} does not fit {model!r}.")
+    return edits
+
+
+def _entry(edit: Steering, tensor: str, layers: str | None) -> dict[str, Any]:
+    """One vector's meaning. `layers`: where transformers keeps the decoder's layers, None if that is not known."""
+    from elicit.steering.positions import parse
+
+    where = parse(edit.positions)
+    bounds = [None if math.isinf(bound) else int(bound) for bound in (where.low, where.high)]
+    entry: dict[str, Any] = {
+        "tensor": tensor,
+        "layer": edit.layer,
+        "hook": {
+            "transformer_lens": f"blocks.{edit.layer}.hook_resid_post",
+            "transformers": None if layers is None else f"{layers}.{edit.layer}",
+            "hidden_states": edit.layer + 1,
+        },
+        "mode": edit.mode,
+        "strength": edit.strength,
+        "unit": edit.unit,
+        "absolute": edit.absolute,
+        "positions": edit.positions,
+        "offsets": bounds,
+        "decays": where.decays,
+        "label": edit.label,
+    }
+    if edit.feature is not None and edit.reads:
+        sae = edit.feature.sae
+        entry["feature"] = {"sae": sae.name, "sha256": sae.sha256, "index": edit.feature.index}
+    return entry
+
+
+def _own(described: Path, tensors: Path, model: BaseModel | None) -> tuple[Steering, ...]:
+    from safetensors.torch import load_file
+
+    from elicit.steering import Steering
+    from elicit.steering.files import feature_of
+
+    document = _document(described)
+    theirs = document["model"]
+    if model is not None and theirs.get("weights_sha256") not in (None, model.weights_sha256):
+        raise ElicitError(
+            f"{described}: its vectors were made for {theirs.get('name')} (weights {theirs['weights_sha256'][:12]}), "
+            f"but the model given is {model.name} (weights {model.weights_sha256[:12]})."
+        )
+    try:
+        vectors = load_file(tensors)
+        names = ("layer", "strength", "mode", "positions", "unit", "label")
+        return tuple(
+            Steering(
+                vectors[entry["tensor"]],
+                **{name: entry[name] for name in names},
+                feature=feature_of(entry["feature"], described) if "feature" in entry else None,
+            )
+            for entry in document["vectors"]
+        )
+    except ElicitError:
+        raise
+    except Exception as error:
+        raise ElicitError(
+            f"{described} and {tensors.name} do not belong together or cannot be read: "
+            f"{one_line(f'{type(error).__name__}: {error}', 120)}."
+        ) from None
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ElicitError(f"{path} cannot be read: {one_line(error, 120)}.") from None
+    if not isinstance(found, dict) or (found.get("format"), found.get("version")) != (FORMAT, VERSION):
+        raise ElicitError(f"{path} is not in the format {FORMAT!r}, version {VERSION}, which is what can be read here.")
+    return found
+
+
+def origin(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a fit says of where its vectors come from."""
+    names = ("steering", "chosen", "chosen_on", "recipe", "start", "features", "saes", "tuning", "train")
+    return {name: record[name] for name in names if record.get(name)}
+
+
+def _changed(edit: Steering, changes: Mapping[str, Any]) -> Steering:
+    import dataclasses
+
+    return dataclasses.replace(edit, **changes) if changes else edit
+
+
+def _stem(path: str | Path) -> Path:
+    """The path without an ending that one of the two files has."""
+    place = Path(path)
+    return place.with_suffix("") if place.suffix in (".json", ".safetensors") else place

@@ -1,0 +1,206 @@
+"""A cache of converted models: each is made once, by one process, and is whole or not there.
+
+    $ELICIT_CACHE/gguf/SHA256/          a converted model; converted_from.json tells the size of each of its files
+                      .SHA-xxxxxx/      a conversion under way, or what a killed one left
+                      .SHA.lock         held by whoever converts; the system lets go of it when the process dies
+                      .hashes/          sha256 of .gguf files, by path, size and times
+
+1. The source is hashed; the hash of a file that has not changed since is remembered.
+2. A folder whose files all have their recorded sizes is used. That needs no lock, and no right to write.
+3. Otherwise the lock is taken, or waited for: then the folder is mostly there. What killed conversions left is removed.
+4. The new folder is written under another name, flushed to the disk and renamed into place.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from elicit.errors import ElicitError, one_line
+
+ORIGIN = "converted_from.json"
+
+#: A file that changed less than this before it was hashed could change again without its times showing it.
+_SETTLED = 2.0
+
+
+def cache_root() -> Path:
+    """$ELICIT_CACHE, or ~/.cache/elicit."""
+    chosen = os.environ.get("ELICIT_CACHE", "")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "elicit"
+
+
+def say(text: str) -> None:
+    """A line on stderr about something slow."""
+    print(f"elicit: {text}", file=sys.stderr, flush=True)
+
+
+def find(path: Path) -> Path | None:
+    """The whole converted folder of the file `path`, if there is one."""
+    target = cache_root() / "gguf" / file_hash(path)
+    return target if is_whole(target) else None
+
+
+def make_once(path: Path, convert: Callable[[Path], None]) -> Path:
+    """The converted folder of the file `path`; `convert` fills a new folder if there is none, or only a damaged one.
+
+    Raises:
+        ElicitError: a file that cannot be read, or a cache that cannot be written.
+    """
+    sha256 = file_hash(path)
+    target = cache_root() / "gguf" / sha256
+    if is_whole(target):
+        return target
+    with _lock(target, path.name):
+        if is_whole(target):  # another process has made it while we waited
+            return target
+        if target.exists():
+            say(f"{target} is damaged (a file is missing or has another size): converting {path.name} again")
+        _sweep(target.parent, mine=target)
+        scratch = _scratch(target)
+        try:
+            convert(scratch)
+            with _writing(target.parent):
+                _seal(scratch, {"file": path.name, "sha256": sha256})
+                _put(scratch, target)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return target
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether every file that was written is there in its full length. Contents are not read."""
+    try:
+        files = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))["files"]
+        return bool(files) and all((folder / name).stat().st_size == size for name, size in files.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file's bytes. Remembered until its size, times or place on the disk change.
+
+    Raises:
+        ElicitError: a file that cannot be read.
+    """
+    try:
+        status = path.stat()
+        state = [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
+        note = cache_root() / "gguf" / ".hashes" / f"{name}.json"
+        known = _noted(note, state)
+        if known is not None:
+            return known
+        settled = time.time() - max(status.st_mtime, status.st_ctime) > _SETTLED
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ElicitError(f"cannot read {path}: {error.strerror}.") from error
+    if settled:
+        _note(note, {"path": str(path.resolve()), "state": state, "sha256": sha256})
+    return sha256
+
+
+def _noted(note: Path, state: list[int]) -> str | None:
+    try:
+        found = json.loads(note.read_text(encoding="utf-8"))
+        return str(found["sha256"]) if found["state"] == state else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _note(note: Path, found: dict[str, object]) -> None:
+    """Remember a hash. A cache that cannot be written only costs the time to hash again."""
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        handle, scratch = tempfile.mkstemp(dir=note.parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(found, file)
+        os.replace(scratch, note)
+    except OSError:
+        return
+
+
+@contextmanager
+def _lock(target: Path, name: str) -> Iterator[None]:
+    """Hold the target's lock, waiting for whoever has it."""
+    with _writing(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = _lock_path(target.parent, target.name).open("a")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another process is converting {name}: waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _sweep(folder: Path, *, mine: Path) -> None:
+    """Remove what killed conversions left: scratch folders whose lock nobody holds (ours we hold)."""
+    for scratch in folder.glob(".*-*"):
+        key = scratch.name[1:].split("-")[0]
+        if key == mine.name[:16]:
+            shutil.rmtree(scratch, ignore_errors=True)
+            continue
+        try:
+            with _lock_path(folder, key).open("a") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(scratch, ignore_errors=True)
+        except OSError:  # held by a conversion that is under way
+            continue
+
+
+def _lock_path(folder: Path, sha256: str) -> Path:
+    return folder / f".{sha256[:16]}.lock"
+
+
+def _scratch(target: Path) -> Path:
+    with _writing(target.parent):
+        return Path(tempfile.mkdtemp(prefix=f".{target.name[:16]}-", dir=target.parent))
+
+
+def _seal(folder: Path, origin: dict[str, object]) -> None:
+    """Write down the files' sizes, last, and flush everything: after a power cut sizes could be right and bytes not."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+    text = json.dumps({**origin, "files": sizes}, indent=1) + "\n"
+    (folder / ORIGIN).write_text(text, encoding="utf-8")
+    for path in [*files, folder / ORIGIN]:
+        path.chmod(0o644)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    folder.chmod(0o755)
+
+
+def _put(scratch: Path, target: Path) -> None:
+    if target.exists():
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name[:16]}-", dir=target.parent))
+        os.replace(target, aside / "damaged")
+        shutil.rmtree(aside, ignore_errors=True)
+    os.replace(scratch, target)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+def cannot_write(folder: Path, error: Exception) -> ElicitError:
+    """One line for a full disk, or a folder that may not be written."""
+    return ElicitError(
+        f"cannot write the converted model to {folder}: {one_line(error, 200)}. Free some space, or set "
+        "ELICIT_CACHE to a folder that can be written."
+    )

@@ -1,0 +1,75 @@
+"""Where a model goes: one device, or spread over all GPUs for inference.
+
+`balanced` gives every GPU about the same number of layers (accelerate's device map). Each layer then computes on its
+own device; what reads or writes a residual moves its tensors there. Training needs a model on one device.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from elicit.errors import ElicitError, unknown
+
+KNOWN = ["auto", "cpu", "cuda", "cuda:0", "balanced"]
+
+
+def choose(device: str) -> str:
+    """`cpu`, `cuda:N` or `balanced`, from what was typed.
+
+    Raises:
+        ElicitError: an unknown device, or one that is not there.
+    """
+    count = torch.cuda.device_count()
+    if device == "auto":
+        return "cuda:0" if count else "cpu"
+    if device == "balanced":
+        if not count:
+            raise ElicitError("device 'balanced' spreads a model over GPUs, and torch sees none. Type: device='cpu'")
+        return "balanced" if count > 1 else "cuda:0"
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        raise unknown("device", device, KNOWN) from None
+    if place.type not in ("cpu", "cuda"):
+        raise unknown("device", device, KNOWN)
+    if place.type == "cpu":
+        return "cpu"
+    if (place.index or 0) >= count:
+        raise ElicitError(f"device {device!r} is not there: torch sees {count} CUDA devices. Type: device='cpu'")
+    return f"cuda:{place.index or 0}"
+
+
+def loading_options(place: str) -> dict[str, Any]:
+    """What `from_pretrained` needs to put weights where they belong, with no copy of all of them in between."""
+    if place == "cpu":
+        return {}
+    if place != "balanced":
+        return {"device_map": {"": place}}
+    from elicit.loading.memory import free_gpus
+
+    # Without limits for the GPUs accelerate would go on to the CPU's memory and the disk, where nothing is fast.
+    return {"device_map": "balanced", "max_memory": free_gpus()}
+
+
+def is_spread(hf: Any) -> bool:
+    """Whether the layers of a model are on several devices. Such a model can be run, and not trained."""
+    return len({parameter.device for parameter in hf.parameters()}) > 1
+
+
+def one_device(hf: Any, what: str) -> torch.device:
+    """The device of a model that has to be on one.
+
+    Args:
+        what: who asks, for the message.
+
+    Raises:
+        ElicitError: if it is spread over several.
+    """
+    if is_spread(hf):
+        raise ElicitError(
+            f"{what} needs the model on one device, and device='balanced' has spread it over several. "
+            "Type: device='cuda:0' (in a spec, device: cuda:0)"
+        )
+    return next(iter(hf.parameters())).device  # type: ignore[no-any-return]

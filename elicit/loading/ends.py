@@ -1,0 +1,83 @@
+"""Which tokens end a completion, and how a prompt begins.
+
+A model may have several end tokens, and files tell only some of them: a chat model's config often names its end of turn
+alone, and a GGUF file has room for one. A sampler that misses one runs on into a next document, whose text then counts
+as part of the answer. So the ends of a model are the union of
+
+1. what its generation config, its config and its tokenizer name;
+2. what its chat template puts behind an assistant's message, if that is a control token;
+3. control tokens of its vocabulary that are called as ends are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from elicit.loading import architectures
+
+#: Names of end tokens, in the families that are supported. They count where they are control tokens.
+NAMES = (
+    *("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>"),
+    *("<|eom_id|>", "<｜end▁of▁sentence｜>"),
+)
+_ANSWER = "elicit-answer"
+
+
+def own_ends(tokenizer: Any, hf: Any) -> frozenset[int]:
+    """Write every end token of a model into its generation config, and return them. There may be none."""
+    model = architectures.plain(hf)
+    ids = end_ids(tokenizer, model)
+    own = model.generation_config.eos_token_id
+    first = own if isinstance(own, int) else own[0] if own else tokenizer.eos_token_id
+    ordered = sorted(ids, key=lambda i: (i != first, i))
+    model.generation_config.eos_token_id = None if not ordered else ordered[0] if len(ordered) == 1 else ordered
+    return ids
+
+
+def end_ids(tokenizer: Any, hf: Any) -> frozenset[int]:
+    """Every id that ends a completion of this model; empty where nothing is known to."""
+    model = architectures.plain(hf)
+    ids: set[int] = set()
+    for value in (tokenizer.eos_token_id, model.config.eos_token_id, model.generation_config.eos_token_id):
+        ids.update(value if isinstance(value, list) else () if value is None else (value,))
+    control = _control(tokenizer)
+    ids.update(control[name] for name in NAMES if name in control)
+    turn = _turn_end(tokenizer, set(control.values()))
+    ids |= set() if turn is None else {turn}
+    return frozenset(i for i in ids if i < model.get_input_embeddings().weight.shape[0])
+
+
+def encode(tokenizer: Any, text: str) -> tuple[int, ...]:
+    """Token ids of a prompt: what the tokenizer puts in front (BOS) once, also where the text begins with it already.
+
+    A chat template may write BOS where the tokenizer does too; and some tokenizers put EOS behind, after which a prompt
+    could not be continued. What stands behind is left out.
+    """
+    plain = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+    whole = tuple(tokenizer(text)["input_ids"])
+    extra = len(whole) - len(plain)
+    start = next((i for i in range(extra + 1) if whole[i : i + len(plain)] == plain), None) if plain else extra
+    if start is None:  # special tokens change how the text itself is read: take it as the tokenizer gives it
+        return whole
+    before = whole[:start] if plain else tuple(i for i in whole if i == tokenizer.bos_token_id)
+    return plain if before and plain[: len(before)] == before else before + plain
+
+
+def _control(tokenizer: Any) -> dict[str, int]:
+    """Special tokens of the vocabulary, by name. Ordinary pieces that look alike do not count."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    named = {str(token) for token in tokenizer.special_tokens_map.values() if isinstance(token, str)}
+    return {str(token): int(i) for i, token in added.items() if token.special or str(token) in named}
+
+
+def _turn_end(tokenizer: Any, control: set[int]) -> int | None:
+    """The control token that the chat template puts behind an assistant's message."""
+    if not tokenizer.chat_template:
+        return None
+    messages = [{"role": "user", "content": "Say a word."}, {"role": "assistant", "content": _ANSWER}]
+    try:
+        text = str(tokenizer.apply_chat_template(messages, tokenize=False))
+    except Exception:  # a template is a program of its own; one that cannot do this ends no turn
+        return None
+    behind = tokenizer(text.rpartition(_ANSWER)[2], add_special_tokens=False)["input_ids"]
+    return next((int(i) for i in behind if i in control), None)

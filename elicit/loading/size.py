@@ -1,0 +1,224 @@
+"""How big a model is, from its files' headers and config alone: no weights are read and no torch is imported.
+
+    from elicit.loading import size
+    size.parameters("cued")                     # 334,464
+    size.weight_bytes("Qwen/Qwen3-1.7B-Base", "bfloat16")
+    size.shape("model.gguf").kv_values          # keys and values that one token of one row adds to a cache
+
+Every function takes what `elicit.load` takes (or a resolved `Source`). A hub id is looked up in the local cache and
+never on the network; for one that is not there the answer is None: not known.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from elicit.errors import ElicitError, one_line, unknown
+from elicit.loading import catalog, headers, hub
+from elicit.loading.catalog import Source
+from elicit.loading.headers import Tensor
+
+Named = Source | str | os.PathLike[str]
+
+#: dtype -> bytes of a value.
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+_KINDS = {"F32": "float32", "F64": "float32", "BF16": "bfloat16", "F16": "float16"}
+#: Stored beside the weights by older checkpoints of GPT-2 and Pythia: masks and tables, no parameters.
+_TABLES = re.compile(r"\.(attn|attention)\.(bias|masked_bias)$|rotary_emb\.|^rope_f")
+_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+
+
+class Shape(NamedTuple):
+    """What decides the memory and time of a forward pass beside the number of parameters."""
+
+    layers: int
+    d_model: int
+    vocabulary: int
+    kv_values: int
+    """Values (keys and values, all layers) that a token of a row adds to the cache; times the bytes of a value."""
+    embedding: int
+    """Parameters of the token embedding, which a token does not multiply with (a tied head it does)."""
+    family: str
+    """config.model_type, or a GGUF file's architecture."""
+
+
+def parameters(name: Named) -> int | None:
+    """Number of weights, tied ones once. None for a hub id that is not in the local cache.
+
+    Raises:
+        ElicitError: no such model, or files that are damaged, cut or missing.
+    """
+    tensors = _tensors(_source(name))
+    return None if tensors is None else sum(tensor.values for tensor in tensors)
+
+
+def weight_bytes(name: Named, dtype: str = "auto") -> int | None:
+    """Bytes of the weights in memory once they are loaded as `dtype`. None where `parameters` is.
+
+    Raises:
+        ElicitError: as `parameters`, or for an unknown dtype.
+    """
+    held = held_dtype(name, dtype)
+    count = None if held is None else parameters(name)
+    return None if count is None or held is None else count * BYTES[held]
+
+
+def held_dtype(name: Named, dtype: str = "auto") -> str | None:
+    """The dtype that `elicit.load(name, dtype=dtype)` gives. None for a hub id that is not in the local cache.
+
+    `auto` is float32 for organisms, bfloat16 for quantised GGUF files, and else the type the files are written in.
+    """
+    if dtype != "auto" and dtype not in BYTES:
+        raise unknown("dtype", dtype, ["auto", *BYTES])
+    source = _source(name)
+    if dtype != "auto":
+        return dtype
+    if source.kind == "organism":
+        return "float32"
+    tensors = _tensors(source)
+    if tensors is None:
+        return None
+    if source.kind == "gguf":
+        return gguf_dtype(tensors)
+    folder = _folder(source)
+    config = {} if folder is None else read_config(folder)
+    told = str(config.get("dtype") or config.get("torch_dtype") or "").removeprefix("torch.")
+    if told in BYTES:
+        return told
+    values: Counter[str] = Counter()
+    for tensor in tensors:
+        values[_KINDS.get(tensor.kind, "float32")] += tensor.values
+    return values.most_common(1)[0][0]
+
+
+def gguf_dtype(tensors: list[Tensor]) -> str:
+    """The type a GGUF file is converted to: its own if all of it is floats, else bfloat16.
+
+    Beside half-precision matrices norms are stored as F32, so the narrower type is the model's.
+    """
+    kinds = {tensor.kind for tensor in tensors}
+    if not kinds <= _KINDS.keys():
+        return "bfloat16"
+    return _KINDS[next(kind for kind in ("BF16", "F16", "F32", "F64") if kind in kinds)]
+
+
+def shape(name: Named) -> Shape | None:
+    """Layers, width and cache of a model. None for a hub id that is not in the local cache.
+
+    Raises:
+        ElicitError: no such model, or a config that does not say them.
+    """
+    source = _source(name)
+    folder = _folder(source)
+    try:
+        if source.kind == "gguf":
+            assert source.path is not None
+            return _gguf_shape(headers.gguf(source.path))
+        return None if folder is None else _config_shape(read_config(folder))
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise ElicitError(f"{source.name}: its config does not tell layers, heads and width ({one_line(error, 80)}).") \
+            from error  # fmt: skip
+
+
+def kv_bytes_per_token(name: Named, dtype: str = "auto") -> int | None:
+    """Bytes that one token of one row takes in a cache of the model's dtype. None where `parameters` is."""
+    found, held = shape(name), held_dtype(name, dtype)
+    return None if found is None or held is None else found.kv_values * BYTES[held]
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that make up the model in `folder`, as transformers chooses them; none if there are none.
+
+    Raises:
+        ElicitError: an index that cannot be read, or that names a file which is not there.
+    """
+    if (folder / _SINGLE).is_file():
+        return [folder / _SINGLE]
+    if not (folder / _INDEX).is_file():
+        return []
+    names = sorted(set(_json(folder / _INDEX).get("weight_map", {}).values()))
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing or not names:
+        raise ElicitError(
+            f"{folder} is incomplete: {len(missing)} of its {len(names)} weight files are missing"
+            f"{', first ' + one_line(missing[0], 100) if missing else ''}. Fetch them again."
+        )
+    return [folder / name for name in names]
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config.json of a folder, the language model's part of it where it has several.
+
+    Raises:
+        ElicitError: if it is missing or not a JSON object.
+    """
+    config = _json(folder / "config.json")
+    inner = config.get("text_config")
+    return {**config, **inner} if isinstance(inner, dict) else config
+
+
+def _source(name: Named) -> Source:
+    return name if isinstance(name, Source) else catalog.resolve(name)
+
+
+def _folder(source: Source) -> Path | None:
+    if source.kind == "gguf":
+        return None
+    return source.path if source.path is not None else hub.find(source.name)
+
+
+def _tensors(source: Source) -> list[Tensor] | None:
+    """Every tensor that becomes weights."""
+    if source.kind == "gguf":
+        assert source.path is not None
+        return [tensor for tensor in headers.gguf(source.path).tensors if not _TABLES.search(tensor.name)]
+    folder = _folder(source)
+    if folder is None:
+        return None
+    found = [tensor for path in weight_files(folder) for tensor in headers.safetensors(path)]
+    tied = read_config(folder).get("tie_word_embeddings") is True
+    return [
+        tensor
+        for tensor in found
+        if not (_TABLES.search(tensor.name) or (tied and tensor.name in ("lm_head.weight", "embed_out.weight")))
+    ]
+
+
+def _config_shape(config: Mapping[str, Any]) -> Shape:
+    """From a config.json; GPT-2 has names of its own."""
+    layers = int(config.get("num_hidden_layers") or config["n_layer"])
+    width = int(config.get("hidden_size") or config["n_embd"])
+    heads = int(config.get("num_attention_heads") or config["n_head"])
+    kv_heads = int(config.get("num_key_value_heads") or heads)
+    head_dim = int(config.get("head_dim") or width // heads)
+    vocabulary = int(config["vocab_size"])
+    kv = 2 * layers * kv_heads * head_dim
+    return Shape(layers, width, vocabulary, kv, vocabulary * width, str(config["model_type"]))
+
+
+def _gguf_shape(header: headers.Gguf) -> Shape:
+    family = str(header.fields["general.architecture"])
+    layers, width, heads = (
+        int(header.fields[f"{family}.{key}"]) for key in ("block_count", "embedding_length", "attention.head_count")
+    )
+    kv_heads = int(header.fields.get(f"{family}.attention.head_count_kv", heads))
+    head_dim = int(header.fields.get(f"{family}.attention.key_length", width // heads))
+    rows = next(tensor.shape[0] for tensor in header.tensors if tensor.name == "token_embd.weight")
+    return Shape(layers, width, rows, 2 * layers * kv_heads * head_dim, rows * width, family)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ElicitError(f"cannot read {path}: {one_line(error, 200)}.") from error
+    if not isinstance(found, dict):
+        raise ElicitError(f"{path} should hold a JSON object, not a {type(found).__name__}.")
+    return found

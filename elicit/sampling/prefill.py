@@ -1,0 +1,154 @@
+"""Running the prompts of a batch: in pieces, and what they begin with in common only once.
+
+1. Tokens that all prompts begin with (a chat's header, demonstrations) are run once, if that spares enough of them.
+2. Prompts are run a piece at a time, so that what a forward pass holds on the way stays bounded. They are sorted by
+   length already, so a piece has less padding than the whole batch.
+3. Each piece's keys and values go to their rows in the batch's cache, once for every sample of a prompt.
+
+A shared prefix lies before every row's last prompt token, where steering is the same for all rows: it acts on all of
+those positions or on none (`steering.positions`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from transformers.cache_utils import Cache
+
+from elicit.sampling.cache import PreallocatedLayer, preallocated
+from elicit.sampling.decoding import Decoding, Request
+from elicit.sampling.forward import Engine, State, attention_mask, step, takes_ready_masks
+from elicit.steering import padded_frame
+
+#: A prefix is shared if it spares this many tokens of forward passes.
+_WORTH = 512
+
+
+class Plain:
+    """The model's own forward pass."""
+
+    def prefill(
+        self, engine: Engine, asked: list[Request], samples: list[int], decoding: Decoding
+    ) -> tuple[State, torch.Tensor]:
+        return prefill(engine, asked, samples, decoding)
+
+    def step(self, engine: Engine, state: State, tokens: torch.Tensor, rows: np.ndarray, offset: int) -> torch.Tensor:
+        return step(engine, state, tokens, rows, offset)
+
+
+PLAIN = Plain()
+
+
+def prefill(
+    engine: Engine, asked: Sequence[Request], samples: Sequence[int], decoding: Decoding, *, whole: bool = False
+) -> tuple[State, torch.Tensor]:
+    """Run every prompt once, then repeat its cache for its samples. Returns (state, logits [rows vocab]).
+
+    Args:
+        whole: all prompts in one pass from their first token on, for a caller that watches it.
+    """
+    device = engine.hf.device
+    lengths = torch.tensor([len(request.ids) for request in asked])
+    forced = torch.tensor([request.forced for request in asked])
+    head = 0 if whole else _shared(engine, asked)
+    width = int(lengths.max())
+    ledger = np.zeros(len(asked), dtype=int)
+    capacity = width + decoding.max_new_tokens
+    prefix = _prefix(engine, asked, head, ledger) if head else None
+    pieces = [range(len(asked))] if whole else list(_pieces(lengths - head, engine.pass_tokens))
+    repeat = torch.tensor(samples)
+    order = torch.arange(len(asked)).repeat_interleave(repeat)
+    if len(pieces) == 1 and max(samples) == 1:
+        cache, logits = _run(engine, asked, pieces[0], head, prefix, ledger, capacity)
+    else:
+        cache, found, first = preallocated(engine.hf, capacity), [], 0
+        for piece in pieces:
+            part, last = _run(engine, asked, piece, head, prefix, ledger, int(lengths[list(piece)].max()))
+            mine = torch.arange(len(piece)).repeat_interleave(repeat[list(piece)]).to(device)
+            while part.layers:  # each layer of the piece is given up as soon as it has been copied
+                layer: PreallocatedLayer = part.layers.pop(0)
+                cache.layers[-len(part.layers) - 1].place(layer, mine, first, len(order), width, head)
+            first += len(mine)
+            found.append(last)
+        logits = torch.cat(found)[order.to(device)]
+    mask = None
+    if bool((lengths < width).any()):
+        real = torch.ones(len(asked), width + decoding.max_new_tokens, dtype=torch.bool)
+        real[:, head:width] = torch.arange(head, width) >= width - (lengths - head)[:, None]
+        mask = real[order].to(device)
+    behind = forced[order].to(device) if bool(forced.any()) else None
+    return State(cache, mask, lengths[order].to(device), width, behind, ledger[order.numpy()]), logits
+
+
+def _shared(engine: Engine, asked: Sequence[Request]) -> int:
+    """How many first tokens to run once for all prompts; 0 for none."""
+    if len(asked) < 2 or not takes_ready_masks(engine):
+        return 0
+    least, most = min(request.ids for request in asked), max(request.ids for request in asked)
+    same = next((i for i, (a, b) in enumerate(zip(least, most, strict=False)) if a != b), min(len(least), len(most)))
+    same = min(same, *(len(request.ids) - request.forced - 1 for request in asked))
+    return same if same * (len(asked) - 1) >= _WORTH else 0
+
+
+def _pieces(lengths: torch.Tensor, most: int) -> Iterator[range]:
+    """Neighbouring rows whose padded tokens are `most` at most, or single rows."""
+    first, widest = 0, 0
+    for row, length in enumerate(lengths.tolist()):
+        widest = max(widest, length)
+        if row > first and widest * (row + 1 - first) > most:
+            yield range(first, row)
+            first, widest = row, length
+    yield range(first, len(lengths))
+
+
+def _prefix(engine: Engine, asked: Sequence[Request], head: int, ledger: np.ndarray) -> list[PreallocatedLayer]:
+    """The cache of the first `head` tokens, with one row."""
+    cache = preallocated(engine.hf, head)
+    shortest = min(len(request.ids) - request.forced for request in asked)
+    real = torch.ones(1, head, dtype=torch.bool)
+    engine.clock.explicit = padded_frame(real, torch.tensor([shortest]), rows=np.arange(len(asked)), ledger=ledger)
+    ids = torch.tensor([asked[0].ids[:head]], device=engine.hf.device)
+    positions = torch.arange(head, device=engine.hf.device)[None]
+    engine.hf.base_model(input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True)
+    return list(cache.layers)
+
+
+def _run(
+    engine: Engine,
+    asked: Sequence[Request],
+    piece: range,
+    head: int,
+    prefix: list[PreallocatedLayer] | None,
+    ledger: np.ndarray,
+    capacity: int,
+) -> tuple[Cache, torch.Tensor]:
+    """One forward pass over some prompts, padded on the left. Returns (cache, logits [prompts vocab])."""
+    device = engine.hf.device
+    rests = [asked[row].ids[head:] for row in piece]
+    lengths = torch.tensor([len(rest) for rest in rests])
+    forced = torch.tensor([asked[row].forced for row in piece])
+    width = int(lengths.max())
+    ids = torch.full((len(rests), width), engine.pad_id)
+    for i, rest in enumerate(rests):
+        ids[i, width - len(rest) :] = torch.tensor(rest)
+    real = torch.arange(width) >= width - lengths[:, None]
+    start = torch.full((len(rests),), head)
+    rows = np.array(piece)
+    engine.clock.explicit = padded_frame(real, lengths + head - forced, start=start, rows=rows, ledger=ledger)
+    cache = preallocated(engine.hf, capacity)
+    if prefix is not None:
+        for layer, shared in zip(cache.layers, prefix, strict=True):
+            layer.begin(shared, len(rests))
+    seen = torch.nn.functional.pad(real, (head, 0), value=True).to(device)
+    masked = head > 0 or bool((lengths < width).any())
+    out = engine.hf(
+        input_ids=ids.to(device),
+        attention_mask=attention_mask(engine, seen, width) if masked else None,
+        position_ids=(real.long().cumsum(1) - 1 + head).clamp(min=0).to(device),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return cache, out.logits[:, -1]

@@ -1,0 +1,47 @@
+"""Stop strings for text prompts. A base model that has answered goes on with a next question of its own and answers
+that one; the parser would then read the wrong answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from elicit.errors import ElicitError, one_line
+
+#: What base models begin a next problem with, and the ends of turns that chat models write as plain text.
+NEXT_QUESTION = ("\nQ:", "\nQuestion:", "\nProblem:", "\nExercise:", "\nUser:", "\nHuman:")
+END_OF_TURN = ("</s>", "<|im_end|>", "<|eot_id|>", "<|endoftext|>")
+_LABEL = re.compile(r"[^\n]*[A-Za-z][^\n]*[:.>)]")
+_LONGEST = 40
+
+
+def after(template: str, field: str = "{prompt}") -> tuple[str, ...]:
+    """Stops for completions of a template: the line its question starts with, then what base models commonly write.
+
+    >>> after("Exercise 1. {prompt}\\nSolution:")[0]
+    '\\nExercise 1.'
+    >>> after("{prompt}")[0]
+    '\\nQ:'
+    """
+    before = template.partition(field)[0].strip()
+    label = before.rsplit("\n", 1)[-1].strip()
+    own = ("\n" + label,) if len(label) <= _LONGEST and _LABEL.fullmatch(label) else ()
+    return tuple(dict.fromkeys((*own, *NEXT_QUESTION, *END_OF_TURN)))
+
+
+def without_those_in(stops: Sequence[str], texts: Iterable[str]) -> tuple[str, ...]:
+    """Default stops that no worked solution holds: a solution must not be cut by a guess of ours."""
+    kept = list(stops)
+    for text in texts:
+        kept = [stop for stop in kept if stop not in text]
+    return tuple(kept)
+
+
+def given(task: str, stop: object) -> tuple[str, ...]:
+    """Stops as a user gave them: one text or a list. Raises ElicitError on anything else."""
+    stops = (stop,) if isinstance(stop, str) else stop
+    if not isinstance(stops, list | tuple) or not all(isinstance(text, str) and text for text in stops):
+        shown = one_line(repr(stop), 60)
+        raise ElicitError(f"task {task!r}: stop is {shown}; expected a list of texts that are not empty.")
+    return tuple(stops)

@@ -1,0 +1,210 @@
+"""Passes: a step's rows go forward and backward in pieces whose activations fit into memory.
+
+1. The budget is 2 GiB of activations on a CPU and a third of the free memory on a GPU. What a token takes is estimated
+   from the model's widths.
+2. A step that fits goes in one pass, as it is. Otherwise its rows are sorted by length, cut into passes within the
+   budget, and padded to the longest of their own pass only.
+3. If the longest row alone does not fit, activations are recomputed in the backward pass (gradient checkpointing).
+4. Every pass adds to the gradients with its share of the step, so the sum is the gradient of the whole step: the loss
+   of supervised training is a sum over tokens divided by the step's tokens, that of Dr. GRPO a sum over rows divided
+   by the step's rows. Rollouts whose advantage is 0 have no gradient: a step of several passes leaves them out.
+5. Logits are never kept: TRL's fused head works them out in tiles, for positions that have a label. (On a CPU it would
+   score every position, the prompt's too; with a large vocabulary it is told not to.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+
+from elicit.training.parameters import is_small
+
+#: Bytes of activations in one pass on a CPU.
+CPU_BUDGET = 2 << 30
+#: Share of a GPU's free memory that they may take.
+_GPU_SHARE = 1 / 3
+#: Values kept for the backward pass, per token and layer, in units of the residual's and of the MLP's width. Measured
+#: on Llama-like blocks with an adapter on every projection; an upper estimate for the others.
+_WIDTHS, _INNER = 32, 10
+
+
+class Passes(NamedTuple):
+    """How large a pass may be."""
+
+    tokens: int
+    """Padded tokens."""
+    rows: int | None = None
+    """Most rows, if that is limited too."""
+    checkpointing: bool = False
+    """Whether activations are recomputed."""
+
+
+def sized(hf: Any, longest: int, *, rows: int | None = None, checkpointing: bool | None = None) -> Passes:
+    """Passes for a model and the longest row it will see, in tokens.
+
+    Args:
+        rows: most rows of a pass.
+        checkpointing: None switches it on where the longest row does not fit without.
+    """
+    kept, block, budget = bytes_per_token(hf), bytes_per_token(hf, layers=1), _budget(hf.device)
+    recompute = longest * kept > budget if checkpointing is None else checkpointing
+    inputs = len_layers(hf) * hf.config.get_text_config(decoder=True).hidden_size * hf.dtype.itemsize
+    per_token = inputs + block if recompute else kept
+    return Passes(max(longest, budget // per_token), rows, recompute)
+
+
+def bytes_per_token(hf: Any, *, layers: int | None = None) -> int:
+    """Estimated bytes of activations that one token leaves for the backward pass, in all layers or some."""
+    config = hf.config.get_text_config(decoder=True)
+    width = int(config.hidden_size)
+    inner = int(getattr(config, "intermediate_size", None) or 4 * width)
+    count = len_layers(hf) if layers is None else layers
+    return count * (_WIDTHS * width + _INNER * inner) * int(hf.dtype.itemsize)
+
+
+def len_layers(hf: Any) -> int:
+    return int(hf.config.get_text_config(decoder=True).num_hidden_layers)
+
+
+def _budget(device: torch.device) -> int:
+    return int(torch.cuda.mem_get_info(device)[0] * _GPU_SHARE) if device.type == "cuda" else CPU_BUDGET
+
+
+def cut(lengths: Sequence[int], passes: Passes, together: Sequence[int] | None = None) -> list[list[int]]:
+    """The rows of each pass. Everything in its order if it fits into one; else sorted by length.
+
+    Args:
+        together: only rows of equal values share a pass.
+    """
+    groups = list(together) if together is not None else [0] * len(lengths)
+    most = passes.rows or len(lengths)
+    if len(lengths) <= most and len(lengths) * max(lengths) <= passes.tokens and len(set(groups)) == 1:
+        return [list(range(len(lengths)))]
+    found: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda i: (groups[i], lengths[i], i)):
+        room = found and len(found[-1]) < most and (len(found[-1]) + 1) * lengths[row] <= passes.tokens
+        if room and groups[found[-1][0]] == groups[row]:
+            found[-1].append(row)
+        else:
+            found.append([row])
+    return found
+
+
+class Piece(NamedTuple):
+    """The inputs of one pass, and the share of the step's loss that its own loss is."""
+
+    inputs: dict[str, Any]
+    share: float
+    labels: int
+    """Tokens with a label."""
+    tokens: int
+    """Real tokens, prompts included."""
+
+
+def supervised_pieces(inputs: dict[str, Any], passes: Passes) -> list[Piece]:
+    """Pieces of a batch that is padded on the right. Their losses are divided by the whole batch's tokens already."""
+    lengths = inputs["attention_mask"].sum(1).tolist()
+    rows = cut(lengths, passes)
+    if len(rows) == 1:
+        return [Piece(inputs, 1.0, 0, sum(lengths))]
+    pieces = []
+    for some in rows:
+        width = max(lengths[i] for i in some)
+        part = {name: _columns(value, some, slice(0, width), len(lengths)) for name, value in inputs.items()}
+        labels = int((part["labels"][:, 1:] != -100).sum())
+        pieces.append(Piece(part, 1.0, labels, sum(lengths[i] for i in some)))
+    return pieces
+
+
+def rollout_pieces(inputs: dict[str, Any], passes: Passes, *, by_prompt: bool) -> list[Piece]:
+    """Pieces of a step of rollouts: prompts padded on the left, completions on the right.
+
+    Args:
+        by_prompt: only prompts of equal length share a pass, so that none is padded (absolute positions).
+    """
+    prompts, completions = (inputs[f"{part}_mask"].sum(1).tolist() for part in ("prompt", "completion"))
+    lengths = [p + c for p, c in zip(prompts, completions, strict=True)]
+    count = len(lengths)
+    # What TRL padded for the whole step is the width of a single pass.
+    whole = inputs["prompt_ids"].shape[1] + inputs["completion_ids"].shape[1]
+    if len(cut([whole] * count, passes, prompts if by_prompt else None)) == 1:
+        return [Piece(inputs, 1.0, sum(completions), sum(lengths))]
+    live = [i for i, advantage in enumerate(inputs["advantages"].tolist()) if advantage != 0]
+    live = live or [min(range(count), key=lambda i: lengths[i])]
+    chosen = cut([lengths[i] for i in live], passes, [prompts[i] for i in live] if by_prompt else None)
+    pieces = []
+    for some in ([live[j] for j in group] for group in chosen):
+        before = slice(inputs["prompt_ids"].shape[1] - max(prompts[i] for i in some), None)
+        after = slice(0, max(completions[i] for i in some))
+        part = {
+            name: _columns(value, some, before if name.startswith("prompt") else after, count)
+            for name, value in inputs.items()
+        }
+        labels = sum(completions[i] for i in some)
+        pieces.append(Piece(part, len(some) / count, labels, sum(lengths[i] for i in some)))
+    return pieces
+
+
+def _columns(value: Any, rows: list[int], columns: slice, count: int) -> Any:
+    """The rows of a tensor that has a row for each of `count`, and the columns of one that has columns."""
+    if not isinstance(value, torch.Tensor) or value.ndim == 0 or len(value) != count:
+        return value
+    return value[rows][:, columns] if value.ndim == 2 else value[rows]
+
+
+def in_passes(kind: Any, pieces: Callable[[dict[str, Any]], list[Piece]]) -> Any:
+    """A trainer class that computes a step's loss in pieces."""
+
+    class InPasses(kind):  # type: ignore[misc]
+        def compute_loss(
+            self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            parts = pieces(inputs)
+            *before, last = parts
+            if before and num_items_in_batch is None and "labels" in inputs:
+                num_items_in_batch = sum(part.labels for part in parts)
+            done = 0.0
+            logged = {name: len(values) for name, values in self._metrics["train"].items()}
+            for part in before:
+                loss = super().compute_loss(model, part.inputs, num_items_in_batch=num_items_in_batch) * part.share
+                self.accelerator.backward(loss)
+                done += float(loss.detach())
+            loss = super().compute_loss(model, last.inputs, num_items_in_batch=num_items_in_batch)
+            _join(self._metrics["train"], logged, [part.labels for part in parts])
+            self._metrics["train"]["trained_tokens"].append(sum(part.tokens for part in parts))
+            return loss * last.share + done if before else loss
+
+    return InPasses
+
+
+def _join(metrics: dict[str, list[Any]], logged: dict[str, int], tokens: list[int]) -> None:
+    """What every pass logged becomes one value, weighted by tokens."""
+    for name, values in metrics.items():
+        new = values[logged.get(name, 0) :]
+        if len(new) == len(tokens) > 1:
+            mean = sum(value * n for value, n in zip(new, tokens, strict=True)) / max(1, sum(tokens))
+            values[logged.get(name, 0) :] = [mean]
+
+
+@contextmanager
+def labels_alone(hf: Any) -> Iterator[None]:
+    """TRL's fused head works out logits for positions with a label only, on a CPU too.
+
+    Not for small models, whose results are compared bit by bit with those of earlier versions.
+    """
+    from trl.trainer import utils
+
+    if is_small(hf) or not hasattr(utils, "_use_triton"):
+        yield
+        return
+    before = utils._use_triton
+    utils._use_triton = lambda device: (
+        True
+    )  # in this module it decides that alone; the kernels have a name of their own
+    try:
+        yield
+    finally:
+        utils._use_triton = before

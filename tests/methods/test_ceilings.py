@@ -1,0 +1,71 @@
+"""The ceilings of real models: the best of several prompts, and another model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from elicit.comparison.spec import task_for
+from elicit.errors import ElicitError
+from elicit.methods.best_prompt import BestPrompt
+from elicit.methods.reference_model import ReferenceModel
+from elicit.model import BaseModel, load
+from elicit.policy import Policy
+from elicit.tasks import Task
+
+
+@pytest.fixture(scope="module")
+def base() -> BaseModel:
+    return load("cued")
+
+
+@pytest.fixture(scope="module")
+def task(base: BaseModel) -> Task:
+    return task_for(base, {"task": "addition"}, where="test")
+
+
+def test_the_best_prompt_is_the_one_with_most_right_answers(base: BaseModel, task: Task, tmp_path: Path) -> None:
+    policy = BestPrompt(select_problems=20).fit(base, task, seed=0, needs={})
+    rows = {row["prompt"]: row for row in policy.record["prompts"]}
+    assert set(rows) == {"plain", "cue", "2 worked examples", "4 worked examples"}
+    problems = task.problems("select", 20)
+    for name, prompts in {"plain": [p.prompt for p in problems], "cue": [p.cue_prompt for p in problems]}.items():
+        drawn = base.sample(prompts, decoding=policy.decoding)
+        right = [task.verify(p, one[0].text).correct for p, one in zip(problems, drawn, strict=True)]
+        assert rows[name]["accuracy"] == sum(right) / 20
+    assert policy.record["chosen"] == max(rows.values(), key=lambda row: row["accuracy"])
+    assert policy.prompting.condition == "cue"  # an organism whose cue is known to bring the skill out
+    policy.save(tmp_path)
+    assert Policy.load(tmp_path, base).sha256 == policy.sha256
+
+
+def test_conditions_by_name(base: BaseModel, task: Task) -> None:
+    policy = BestPrompt(conditions=("plain",), demonstrations=(), select_problems=4).fit(base, task, seed=0, needs={})
+    assert [row["prompt"] for row in policy.record["prompts"]] == ["plain"]
+    with pytest.raises(ElicitError, match="unknown prompt condition 'boxed'"):
+        BestPrompt(conditions=("boxed",)).fit(base, task, seed=0, needs={})
+
+
+def test_the_reference_answers_as_transformers_generates_with_it(base: BaseModel, task: Task, tmp_path: Path) -> None:
+    policy = ReferenceModel("cued-late", condition="cue").fit(base, task, seed=0, needs={})
+    policy.save(tmp_path)
+    other = load("cued-late")
+    problems = task.problems("test", 8)
+    for policy in (policy, Policy.load(tmp_path, base)):  # noqa: B020
+        answers = policy.answer(problems, task, label="addition", seed=0)
+        for problem, answer in zip(problems, answers, strict=True):
+            ids = torch.tensor([other.encode(problem.cue_prompt or "")])
+            with torch.no_grad():
+                out = other.hf.generate(
+                    ids, do_sample=False, max_new_tokens=policy.decoding.max_new_tokens,
+                    suppress_tokens=[other.tokenizer.pad_token_id],
+                )  # fmt: skip
+            text = other.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+            assert answer.text.split("\n")[0] == text.split("\n")[0]
+
+
+def test_a_reference_of_another_tokenizer_is_refused(base: BaseModel, task: Task) -> None:
+    with pytest.raises(ElicitError, match=r"unknown model"):
+        ReferenceModel("cued-lat").fit(base, task, seed=0, needs={})
