@@ -53,7 +53,7 @@ class BestPrompt:
         from elicit.policy import Policy
 
         problems = task.problems("select", self.select_problems)
-        tried = self._tried(task, seed)
+        tried, left_out = self._tried(base, task, seed)
         if not tried:
             raise ElicitError("best_prompt: nothing to try: name conditions, or a number of demonstrations.")
         rows: list[dict[str, Any]] = []
@@ -78,6 +78,7 @@ class BestPrompt:
             "chosen": rows[chosen],
             "chosen_on": {"split": "select", "n": len(problems), "by": "accuracy", "of": len(rows)},
             "prompts": rows,
+            "left_out": left_out,
             "tuning": {
                 "generated_tokens": round(sum(row["tokens"] * row["n"] for row in rows)),
                 "labels": len(problems),
@@ -87,7 +88,9 @@ class BestPrompt:
         }
         return Policy(base, task_decoding(task), tried[str(rows[chosen]["prompt"])], record=record)
 
-    def _tried(self, task: Task, seed: int) -> dict[str, Prompting]:
+    def _tried(self, base: BaseModel, task: Task, seed: int) -> tuple[dict[str, Prompting], dict[str, str]]:
+        """(what to try, and why some numbers of examples are not tried), by name."""
+        from elicit.methods.prompting import check_prompts
         from elicit.policy import Prompting
 
         one = task.problems("select", 1)[0]
@@ -95,10 +98,20 @@ class BestPrompt:
         tried = {name: Prompting(name) for name in self.conditions or own}
         for prompting in tried.values():
             prompting.render(one)  # says so now if there is no such condition
+        left_out: dict[str, str] = {}
         for count in self.demonstrations:
+            name = f"{count} worked examples"
             pairs = [(problem, task.worked(problem)) for problem in task.problems("train", count, seed=seed + 1)]
             solved = [(problem, text) for problem, text in pairs if text is not None]
-            if len(solved) == len(pairs):
-                before, replaces = task.examples(solved)
-                tried[f"{count} worked examples"] = Prompting(before=before, replaces=replaces)
-        return tried
+            if len(solved) < len(pairs):
+                left_out[name] = "the task has no worked solutions"
+                continue
+            before, replaces = task.examples(solved)
+            prompting = Prompting(before=before, replaces=replaces)
+            try:
+                check_prompts("best_prompt", base, task, prompting, task.problems("select", 8))
+            except ElicitError as error:  # too long for the model, or words it has no tokens for: the others are tried
+                left_out[name] = str(error)
+                continue
+            tried[name] = prompting
+        return tried, left_out

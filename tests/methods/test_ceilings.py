@@ -69,3 +69,11 @@ def test_the_reference_answers_as_transformers_generates_with_it(base: BaseModel
 def test_a_reference_of_another_tokenizer_is_refused(base: BaseModel, task: Task) -> None:
     with pytest.raises(ElicitError, match=r"unknown model"):
         ReferenceModel("cued-lat").fit(base, task, seed=0, needs={})
+
+
+def test_examples_that_do_not_fit_are_left_out_and_said(base: BaseModel, task: Task) -> None:
+    policy = BestPrompt(conditions=("plain",), demonstrations=(1, 900), select_problems=4).fit(
+        base, task, seed=0, needs={}
+    )
+    assert [row["prompt"] for row in policy.record["prompts"]] == ["plain", "1 worked examples"]
+    assert "positions of cued" in policy.record["left_out"]["900 worked examples"]

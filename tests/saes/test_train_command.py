@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from elicit.cli.sae_card import bars
 from elicit.cli.sae_train import Line, count
 from elicit.errors import ElicitError
 from saes.loading import load
-from saes.training import Progress
+from saes.training import Progress, text
 
 SMALL = ("--width", "64", "--k", "4", "--tokens", "6k", "--batch", "256")
 
@@ -155,3 +156,29 @@ def test_progress_moves_on_a_terminal_and_is_plain_elsewhere(capsys: pytest.Capt
 def test_bars() -> None:
     assert bars([0, 1, 100, 50]) == " ▁█▄"
     assert bars([0, 0]) == "  "
+
+
+def test_epochs_train_longer_on_text_that_the_model_reads_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    texts = [f"Q:{i}+{i}\nA:#{2 * i}" for i in range(900)]
+    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    read: list[int] = []
+    whole = text.residuals
+
+    def counted(model: object, layer: int, sequences: Sequence[Sequence[int]]) -> object:
+        read.append(len(sequences))
+        return whole(model, layer, sequences)
+
+    monkeypatch.setattr(text, "residuals", counted)
+    command = ["sae", "train", "cued", "--layer", "1", *SMALL, "--text", "corpus.jsonl"]
+    assert run([*command, "--epochs", "4", "--out", "four"]) == 0
+    four, times = load("four"), list(read)
+    assert run([*command, "--out", "one"]) == 0
+    one = load("one")
+    assert four.manifest.tokens == pytest.approx(4 * one.manifest.tokens, rel=0.1)
+    assert len(times) == 2  # a sample to scale by, and the text
+    assert four.manifest.card["explained_variance"]["value"] > one.manifest.card["explained_variance"]["value"]
+    capsys.readouterr()
+    assert "--epochs is 0; expected at least 1" in said(capsys, *command[1:], "--epochs", "0", "--out", "none")
