@@ -29,11 +29,15 @@ class Sample:
     prompt: Positional[str]
     steer: str | None = None
     """feature:L2/417 for an SAE feature (of the shipped SAE at layer 2, or feature:FOLDER/417), vector:PATH of a policy
-    folder (its own edits), or random:L2 for a random direction at layer 2."""
+    folder (its own edits) or a vector file (`elicit export --to vectors`), or random:L2 for a random direction."""
     strength: float | None = None
     """In median residual norms. Default: the policy's own, else 1."""
     positions: str | None = None
     """all, prompt, generated, first, first:k or decay:k. Default: the policy's own, else first."""
+    chat: bool = False
+    """Put the prompt through the model's chat template, as a user's message."""
+    system: str | None = None
+    """A system message before it."""
     n: int = 1
     """Samples."""
     temperature: float = 0.0
@@ -51,12 +55,14 @@ def main(arguments: Sequence[str]) -> int:
         raise ElicitError(f"--n is {options.n}; expected at least 1.")
     if options.steer is None and (options.strength is not None or options.positions is not None):
         raise ElicitError("--strength and --positions need --steer.")
+    if options.system is not None and not options.chat:
+        raise ElicitError("--system needs --chat.")
     from elicit.model import load
     from elicit.sampling import Decoding
 
     decoding = Decoding(temperature=options.temperature, max_new_tokens=options.max_new_tokens)
     model = load(options.model, dtype=options.dtype, device=options.device, download=options.download)
-    prompt = options.prompt.replace("\\n", "\n")
+    prompt = _prompt(options, model)
     edits = _edits(options, model)
     print(f"{prompt!r}")
     for title, steered in (("base", ()), ("steered", edits)):
@@ -71,6 +77,16 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _prompt(options: Sample, model: BaseModel) -> str:
+    text = options.prompt.replace("\\n", "\n")
+    if not options.chat:
+        return text
+    if model.chat is None:
+        raise ElicitError(f"--chat: the tokenizer of {model.name} has no chat template. Leave --chat out.")
+    system = [] if options.system is None else [{"role": "system", "content": options.system}]
+    return model.chat([*system, {"role": "user", "content": text}])
+
+
 def _edits(options: Sample, model: BaseModel) -> tuple[Steering | Gated, ...]:
     from elicit import steering
 
@@ -78,7 +94,11 @@ def _edits(options: Sample, model: BaseModel) -> tuple[Steering | Gated, ...]:
         return ()
     kind, _, rest = options.steer.partition(":")
     found: tuple[Steering | Gated, ...]
-    if kind == "vector" and rest:
+    if kind == "vector" and Path(rest).is_file():
+        from elicit.interop import vectors
+
+        found = vectors.load(rest, model=model)
+    elif kind == "vector" and rest:
         found = steering.load(Path(rest))
         if not found:
             raise ElicitError(f"--steer: {rest} holds no steering.json; expected the policy folder of a steering arm.")
