@@ -151,3 +151,21 @@ def test_nothing_heavy_is_imported_even_when_a_report_is_written(tmp_path: Path)
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_prompts_are_those_that_the_arms_were_given(tmp_path: Path) -> None:
+    """A chat's markup is the model's: it is not in the spec, but the cells kept it."""
+    make_run(tmp_path, test=3)
+    for arm_name, said in (("base", "<|user|>brief"), ("cue_prompt", "<|user|>think")):
+        folder = tmp_path / "cells" / "cued" / arm_name / "0"
+        path, kept, lines = folder / "rows" / "addition.jsonl", {}, []
+        for i, line in enumerate(path.read_text().splitlines()):
+            prompt = f"{said} {i}"
+            mark = hashlib.sha256(prompt.encode()).hexdigest()[:16]
+            kept[mark] = [prompt, ""]
+            lines.append(json.dumps({**json.loads(line), "prompt_hash": mark}))
+        path.write_text("\n".join(lines) + "\n")
+        (folder / "prompts.json").write_text(json.dumps(kept))
+    text = write_report(tmp_path).read_text()
+    assert "A problem: <code>&lt;|user|&gt;brief 0</code>" in text
+    assert re.search(r"asked: <code>&lt;\|user\|&gt;think \d", text)
