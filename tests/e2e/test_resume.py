@@ -185,6 +185,7 @@ def _lose_everything(process: subprocess.Popen[str]) -> None:
 _PROC = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds worker processes through /proc")
 
 
+@pytest.mark.slow
 @_PROC
 def test_interrupted_orphaned_and_killed_processes_resume(
     tmp_path: Path, begin: Callable[[], subprocess.Popen[str]]

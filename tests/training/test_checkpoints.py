@@ -49,7 +49,7 @@ def _vector(base: BaseModel) -> dict[str, Any]:
         "weights",
         pytest.param("in passes of 4", marks=pytest.mark.slow),
         pytest.param("lora", marks=pytest.mark.slow),
-        "vector",
+        pytest.param("vector", marks=pytest.mark.slow),
     ],
 )
 def test_killed_at_any_step_equals_uninterrupted(tmp_path: Path, kind: str) -> None:
