@@ -1,0 +1,1 @@
+"""Curves over training: their shape, and the dual-timescale model of a dip. Torch-free."""

@@ -1,0 +1,180 @@
+"""The shapes a curve over training can have, and how probable each is for a measured curve.
+
+**Rule for a curve without noise**, c[0] being the base and m the margin, everything relative to c[0]:
+
+1. Nothing leaves the base by m: `flat`.
+2. The first excursion beyond m is upward, to a highest point A: `peak-decline` if the end has lost at least half of A
+   (2509.12235), else `monotone-up`.
+3. It is downward, to a depth A: `dip-recover` if the end has regained at least half of A (2604.06628; the end may lie
+   below or above the base); else `dip-only` if three quarters of the fall were over by the middle checkpoint (number
+   K // 2 of 0..K-1: checkpoints are log-spaced, so this is the middle in log steps), and `monotone-down` if not.
+
+So a movement that undoes less than half of the one before it does not count, and a dip without recovery differs from a
+decline in that it has stopped.
+
+**With noise** the rule is never applied to the measured points: their highest and lowest are selected by noise.
+Instead a bank of random curves of every shape is weighed by how well each agrees with the bootstrap distribution of
+the measured curve, taken as N(c, Sigma) (a bootstrap likelihood: Davison, Hinkley and Worton 1992; Efron 2012). The
+common level is free, the size A is integrated out (uniform on [m, 0.6], on [0, m] for flat), and a shape's probability
+is its prior times its mean weight. Many shapes that could fit share one prior, so freedom to fit noise is paid for.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from elicit.seeds import generator
+
+SHAPES = ("flat", "monotone-up", "monotone-down", "dip-recover", "dip-only", "peak-decline")
+DIPS = ("dip-recover", "dip-only")
+#: Prior. More for the shapes with two movements, which have more forms to share it among (set so that a dip before a
+#: rise is told from a rise alone, and the like, with about equal errors); little for flat, which the sup-t test guards.
+PRIOR = {
+    "flat": 0.05,
+    "monotone-up": 0.15,
+    "monotone-down": 0.15,
+    "dip-recover": 0.25,
+    "dip-only": 0.15,
+    "peak-decline": 0.25,
+}
+UNDONE, EARLY, LARGEST = 0.5, 0.75, 0.6
+_PER_SHAPE = 1000
+
+
+class Bank(NamedTuple):
+    """Curves of size 1, which start at 0, and the label of each (an index into SHAPES; never flat)."""
+
+    curves: Float[np.ndarray, "curves checkpoints"]
+    labels: Int[np.ndarray, " curves"]
+
+
+class Weighed(NamedTuple):
+    """The bank against one measured curve; the size A of a curve is normal within its bounds."""
+
+    probabilities: dict[str, float]
+    log_weights: Float[np.ndarray, " curves"]
+    """Of each curve at a size of at least the margin, up to one constant."""
+    best: Float[np.ndarray, " curves"]
+    """Least-squares size A of each curve."""
+    spread: Float[np.ndarray, " curves"]
+    """Standard error of that size."""
+
+
+def shape_of(curve: Float[np.ndarray, " checkpoints"], margin: float) -> str:
+    """The shape of a curve without noise, by the rule above."""
+    moved = np.asarray(curve, dtype=np.float64) - curve[0]
+    beyond = np.flatnonzero(np.abs(moved) >= margin)
+    if not beyond.size:
+        return "flat"
+    up = moved[beyond[0]] > 0
+    size = float(moved.max() if up else -moved.min())
+    undone = size - float(moved[-1] if up else -moved[-1])
+    if undone >= UNDONE * size:
+        return "peak-decline" if up else "dip-recover"
+    if up:
+        return "monotone-up"
+    return "dip-only" if -moved[: len(moved) // 2 + 1].min() >= EARLY * size else "monotone-down"
+
+
+@lru_cache(maxsize=8)
+def bank(checkpoints: int) -> Bank:
+    """Random curves of every shape but flat, equally many of each: one movement, and perhaps one back.
+
+    The turn is at any checkpoint; a movement fills a window of its checkpoints with Dirichlet shares, of weight 0.4
+    (few large steps) or 2 (ramps); the way back is 0 or uniform in (0, 1/2) of the way there where it does not count,
+    and log-uniform in [1/2, 3] where it does.
+    """
+    rng = generator("shapes", checkpoints)
+    kept: dict[str, list[np.ndarray]] = {name: [] for name in SHAPES[1:]}
+    while min(map(len, kept.values())) < _PER_SHAPE:
+        curve = _random_curve(rng, checkpoints)
+        found = kept[shape_of(curve, 1.0 - 1e-9)]
+        if len(found) < _PER_SHAPE:
+            found.append(curve)
+    labels = np.repeat(np.arange(1, len(SHAPES)), _PER_SHAPE)
+    return Bank(np.concatenate([np.array(kept[name]) for name in SHAPES[1:]]), labels)
+
+
+def _random_curve(rng: np.random.Generator, checkpoints: int) -> Float[np.ndarray, " checkpoints"]:
+    counts = rng.random() < 0.4
+    turn = int(rng.integers(1, checkpoints - 1 if counts else checkpoints))
+    back = np.exp(rng.uniform(np.log(UNDONE), np.log(3))) if counts else rng.choice([0.0, rng.uniform(0, UNDONE)])
+    steps = np.zeros(checkpoints)
+    steps[1 : turn + 1] = _shares(rng, turn)
+    if turn < checkpoints - 1:
+        steps[turn + 1 :] = -back * _shares(rng, checkpoints - 1 - turn)
+    return np.asarray(np.cumsum(steps) * rng.choice([-1, 1]))
+
+
+def _shares(rng: np.random.Generator, parts: int) -> Float[np.ndarray, " parts"]:
+    first, last = np.sort(rng.integers(parts, size=2))
+    raw = np.zeros(parts)
+    # A gamma variate of weight 0.4 can underflow to 0, all of them at once too.
+    raw[first : last + 1] = rng.gamma(rng.choice([0.4, 2.0]), size=last + 1 - first) + 1e-12
+    return np.asarray(raw / raw.sum())
+
+
+def weigh(
+    curve: Float[np.ndarray, " checkpoints"], covariance: Float[np.ndarray, "checkpoints checkpoints"], margin: float
+) -> Weighed:
+    """How probable every shape is for a measured curve with this (bootstrap) covariance."""
+    from scipy import special
+
+    shapes = bank(len(curve))
+    precision = _level_free(covariance)
+    information = np.einsum("ci,ij,cj->c", shapes.curves, precision, shapes.curves, optimize=True)
+    best = shapes.curves @ (precision @ curve) / information
+    spread = 1 / np.sqrt(information)
+    fit = 0.5 * best**2 * information
+    scale = fit + np.log(spread) + 0.5 * np.log(2 * np.pi)
+    moved = scale + log_between((margin - best) / spread, (LARGEST - best) / spread) - np.log(LARGEST - margin)
+    # The largest distance from the base is at the turn, or at the end when the way back is more than twice as long.
+    most = margin / np.abs(shapes.curves).max(axis=1)
+    still = scale + log_between(-best / spread, (most - best) / spread) - np.log(most)
+    evidence = {"flat": float(special.logsumexp(still)) - np.log(len(still))}
+    for label, name in enumerate(SHAPES[1:], start=1):
+        chosen = moved[shapes.labels == label]
+        evidence[name] = float(special.logsumexp(chosen)) - np.log(len(chosen))
+    logs = np.array([evidence[name] + np.log(PRIOR[name]) for name in SHAPES])
+    shares = np.exp(logs - special.logsumexp(logs))
+    return Weighed(dict(zip(SHAPES, shares.tolist(), strict=True)), moved, best, spread)
+
+
+def drawn_curves(
+    weighed: Weighed, shape: str, margin: float, checkpoints: int, count: int, rng: np.random.Generator
+) -> Float[np.ndarray, "count checkpoints"]:
+    """Curves of one shape relative to the base, drawn by their weights: what noise-free curve may lie behind the data.
+
+    Their turning points are not selected by the measured noise, as the lowest point of the measured curve is.
+    """
+    from scipy import special, stats
+
+    shapes = bank(checkpoints)
+    of_shape = np.flatnonzero(shapes.labels == SHAPES.index(shape))
+    weights = np.exp(weighed.log_weights[of_shape] - special.logsumexp(weighed.log_weights[of_shape]))
+    chosen = rng.choice(of_shape, size=count, p=weights / weights.sum())
+    best, spread = weighed.best[chosen], weighed.spread[chosen]
+    low, high = (margin - best) / spread, (LARGEST - best) / spread
+    sizes = best + spread * stats.truncnorm.rvs(low, high, random_state=rng)
+    return np.asarray(sizes[:, None] * shapes.curves[chosen])
+
+
+def log_between(low: Float[np.ndarray, " n"], high: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """log(Phi(high) - Phi(low)) for low < high, also far out in either tail."""
+    from scipy import special
+
+    flipped = low > 0
+    a, b = np.where(flipped, -high, low), np.where(flipped, -low, high)
+    upper, lower = special.log_ndtr(b), special.log_ndtr(a)
+    return np.asarray(upper + np.log1p(-np.exp(np.minimum(lower - upper, -1e-15))))
+
+
+def _level_free(covariance: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+    """The precision after the common level of the curve is fitted away."""
+    precision = np.linalg.inv(covariance)
+    rows = precision.sum(axis=0)
+    return np.asarray(precision - np.outer(rows, rows) / rows.sum())

@@ -1,0 +1,130 @@
+"""Are shapes called right, and is noise called flat? `-s` prints the measured rates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from elicit.analysis.curves import LEVEL, MARGIN, WOBBLE, classify, movement_p, stopped_by_loss
+from elicit.analysis.resampling import resampled
+from elicit.analysis.shapes import SHAPES, log_between, shape_of, weigh
+from elicit.errors import ElicitError
+from tests.analysis.curves_data import STEPS, TRUTHS, answers
+
+DRAWS = 120
+
+
+def called(right: np.ndarray) -> str:
+    """The shape of `classify` without its other quantities."""
+    data = resampled(right, 0)
+    covariance = data.covariance + WOBBLE**2 * np.eye(len(data.curve))
+    if movement_p(data.curve, covariance, 0) >= 1 - LEVEL:
+        return "flat"
+    found = weigh(data.curve, covariance, MARGIN).probabilities
+    return max(found, key=lambda name: found[name])
+
+
+def rates(
+    truth: list[float], effect: float, *, base: float = 0.5, draws: int = DRAWS, **more: float
+) -> dict[str, float]:
+    rng = np.random.default_rng(1)
+    problems = int(more.get("problems", 200))
+    seeds, seed_sd = int(more.get("seeds", 1)), more.get("seed_sd", 0.0)
+    accuracies = base + effect * np.array(truth)
+    names = [called(answers(rng, accuracies, problems, seeds=seeds, seed_sd=seed_sd)) for _ in range(draws)]
+    return {name: names.count(name) / draws for name in SHAPES}
+
+
+@pytest.mark.parametrize("shape", SHAPES[1:])
+def test_shapes_of_twelve_points_are_called_right(shape: str) -> None:
+    found = [rates(form, 0.12) for form in TRUTHS[shape]]
+    print(f"\n{shape}: {found}")
+    right = [rate[shape] for rate in found]
+    assert np.mean(right) >= 0.9
+    assert min(right) >= 0.85
+
+
+@pytest.mark.parametrize("base", [0.15, 0.5])
+def test_noise_is_flat(base: float) -> None:
+    found = rates(TRUTHS["flat"][0], 0.0, base=base, draws=250)
+    print(f"\nflat at {base}: {found}")
+    assert found["flat"] >= 0.9
+    assert found["dip-recover"] + found["dip-only"] <= 0.05
+
+
+@pytest.mark.slow
+def test_noise_between_training_seeds_is_flat() -> None:
+    found = rates(TRUTHS["flat"][0], 0.0, draws=300, seeds=3, seed_sd=0.03)
+    print(f"\nflat, three seeds that move by 3 points: {found}")
+    assert found["flat"] >= 0.85
+    assert found["dip-recover"] + found["dip-only"] <= 0.08
+
+
+def test_small_movements_on_few_problems_are_missed() -> None:
+    """Where it fails: five points on 100 problems stay hidden, rather than becoming some other shape."""
+    found = rates(TRUTHS["dip-only"][0], 0.05, problems=100, draws=60)
+    assert found["flat"] > 0.5
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_rule_names_the_truths(shape: str) -> None:
+    assert {shape_of(0.5 + 0.12 * np.array(form), MARGIN) for form in TRUTHS[shape]} == {shape}
+
+
+def test_log_between_is_scipys_normal() -> None:
+    low = np.array([-40.0, -3.0, -1.0, 2.0, 30.0])
+    high = low + np.array([1.0, 2.0, 9.0, 0.5, 10.0])
+    expected = [
+        stats.norm.logcdf(b) if a < -8 else np.log(stats.norm.sf(a) - stats.norm.sf(b)) if a > 0 else None
+        for a, b in zip(low, high, strict=True)
+    ]
+    found = log_between(low, high)
+    for value, wanted, a, b in zip(found, expected, low, high, strict=True):
+        wanted = np.log(stats.norm.cdf(b) - stats.norm.cdf(a)) if wanted is None else wanted
+        np.testing.assert_allclose(value, wanted, rtol=1e-9)
+
+
+def test_quantities_of_a_clear_dip() -> None:
+    truth = 0.6 + 0.2 * np.array(TRUTHS["dip-recover"][0])
+    found = classify(answers(np.random.default_rng(0), truth, 1000), STEPS)
+    assert found.shape == "dip-recover"
+    assert found.turn is not None
+    assert sum(found.probabilities.values()) == pytest.approx(1)
+    for estimate, true in ((found.turn.size, 0.2), (found.turn.undone, 0.22)):
+        assert estimate.ci is not None
+        assert estimate.ci[0] <= true <= estimate.ci[1]
+    assert found.turn.step.value in (20, 40)
+    assert {10, 20, 40, 80} <= set(found.danger.steps)
+    assert 640 not in found.danger.steps
+    assert found.misfit_p > 0.01
+    assert "One training seed" in found.note
+
+
+def test_a_wave_with_three_turns_is_a_misfit() -> None:
+    truth = 0.5 + 0.2 * np.array([0, 1, -1, 1, -1, 1, -1, 1])
+    assert classify(answers(np.random.default_rng(0), truth, 500), STEPS).misfit_p < 1e-3
+
+
+def test_stopping_by_loss_counts_against_a_checkpoint_chosen_elsewhere() -> None:
+    rng = np.random.default_rng(0)
+    loss = np.array([2.0, 1.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])  # lowest at step 20, the trough
+    found = stopped_by_loss(answers(rng, 0.6 + 0.2 * np.array(TRUTHS["dip-recover"][0]), 1000), STEPS, loss)
+    assert found.step == 20
+    assert found.to_end.value == pytest.approx(0.22, abs=0.03)
+    flat = [stopped_by_loss(answers(rng, [0.5] * 8, 100), STEPS, loss).to_best.value for _ in range(60)]
+    assert abs(np.mean(flat)) < 0.015  # the best of eight equal checkpoints looks 3 points better on its own problems
+
+
+@pytest.mark.parametrize(
+    ("correct", "steps", "said"),
+    [
+        (np.ones(5), [0, 1, 2], "has shape"),
+        (np.full((3, 4), np.nan), [0, 1, 2], "missing"),
+        (np.ones((3, 4)), [1, 2, 3], "base's 0"),
+        (np.ones((3, 4)), [0, 1], "do not fit"),
+    ],
+)
+def test_bad_input_says_what_to_give(correct: np.ndarray, steps: list[float], said: str) -> None:
+    with pytest.raises(ElicitError, match=said):
+        classify(correct, steps)
