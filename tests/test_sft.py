@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 from elicit.errors import ElicitError
 from elicit.methods.sft import SFT
 from elicit.model import BaseModel, load
+from elicit.organisms.recipes import EARLY
 from elicit.tasks import Task, get
+from elicit.tasks.corruption import corrupted
 from elicit.training import TrainingFailed, supervised
 from elicit.training.supervised import Example, Schedule, plan
 from elicit.weights import Adapter, FullWeights
@@ -232,6 +234,34 @@ def test_theorem_solutions_may_be_answered_at_length() -> None:
     policy = SFT(demonstrations=4, supervision="theorem", epochs=1).fit(base, TASK, seed=0, needs={})
     longest = max(len(base.continuation(str(TASK.theorem(p)))) + 1 for p in TASK.problems("train", 4, seed=1))
     assert policy.decoding.max_new_tokens == policy.record["max_new_tokens"] == longest * 3 // 2 > TASK.max_new_tokens
+
+
+@pytest.mark.parametrize("supervision", ["swapped", "shuffled", "filler", "random"])
+def test_corrupted_traces_are_what_is_trained_on(
+    seen: list[tuple[dict[str, torch.Tensor], float]], supervision: Any
+) -> None:
+    """The rows are the corrupted texts, as long as the worked ones, and the record says what they are."""
+    base, task = load("cued"), get("addition", dialect=EARLY)
+    policy = SFT(demonstrations=8, supervision=supervision, epochs=1, batch_size=4).fit(base, task, seed=5, needs={})
+    drawn = task.problems("train", 8, seed=6)
+    texts = [corrupted(task, problem, supervision, seed=5) for problem in drawn]
+    end = base.tokenizer.eos_token_id
+    completions = [[*base.continuation(text), end] for text in texts]
+    prompts = [base.encode(problem.prompt) for problem in drawn]
+    rows = {((*p, *c), (*[-100] * len(p), *c)) for p, c in zip(prompts, completions, strict=True)}
+    assert {row for batch, _ in seen for row in _rows(batch)} == rows
+    assert not set(texts) & {task.worked(problem) for problem in drawn}
+    assert [len(c) for c in completions] == [len(base.continuation(str(task.worked(p)))) + 1 for p in drawn]
+    assert policy.record["train"]["teacher_tokens"] == sum(map(len, completions))
+    assert policy.record["taught"] == {"supervision": supervision, "solutions": 8, "right": 8, "valid": 0}
+
+
+def test_steps_that_no_program_wrote_are_not_corrupted(tmp_path: Path) -> None:
+    path = tmp_path / "filed.jsonl"
+    lines = [{"prompt": f"{i}+1=", "answer": str(i + 1), "worked": f"{i}+1={i + 1}"} for i in range(20)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(ElicitError, match="its solutions are not written by a program"):
+        SFT(demonstrations=2, supervision="shuffled").fit(tiny_model(), get("jsonl", path=str(path)), seed=0, needs={})
 
 
 def test_characters_the_model_does_not_know(tmp_path: Path) -> None:

@@ -7,7 +7,10 @@ the base and keeps the changed parameters; LoRA keeps the adapter.
 
 `supervision: theorem` after Theorem-SFT (2605.09270): the solution states at each step the rule that is used, its
 condition and what is put into it. Such solutions are longer, so the policy may answer at greater length (in the
-record). Which parameters learn (all, mlp, attn, embeddings) is `parameters`.
+record). `swapped`, `shuffled`, `filler` and `random` after 2505.13775: the worked solution's answer and length, with
+steps that do not lead to it (`elicit.tasks.corruption`; the seed picks them too). The record says how many of the
+solutions taught are right and valid by the task's verifier, and counts their tokens as it does a teacher's. Which
+parameters learn (all, mlp, attn, embeddings) is `parameters`.
 """
 
 from __future__ import annotations
@@ -25,8 +28,10 @@ if TYPE_CHECKING:
 
     from elicit.model import BaseModel
     from elicit.policy import Policy
-    from elicit.tasks import Task
-    from elicit.training.supervised import Example
+    from elicit.tasks import Problem, Task
+
+#: What is taught where nothing is corrupted.
+_RIGHT = ("worked", "direct", "theorem")
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,9 @@ class SFT:
 
     demonstrations: int = 16
     """How many train problems are shown."""
-    supervision: Literal["worked", "direct", "theorem"] = "worked"
-    """Train on worked solutions, on bare answers, or on worked solutions that state their rules."""
+    supervision: Literal["worked", "direct", "theorem", "swapped", "shuffled", "filler", "random"] = "worked"
+    """Train on worked solutions, on bare answers, on worked solutions that state their rules, or on worked solutions
+    with another problem's steps, their own in another order, filler or random steps in place of the right ones."""
     parameters: Literal["all", "mlp", "attn", "embeddings"] = "all"
     """Which parameters are trained (after 2605.09270), or carry the LoRA adapter. embeddings: of tokens (and of
     positions where they are learned) and the LM head."""
@@ -89,9 +95,10 @@ class SFT:
             TrainingFailed: a loss that is no number.
         """
         from elicit.policy import Policy
-        from elicit.training.supervised import Schedule, train
+        from elicit.training.supervised import Schedule, example, train
 
-        examples = self._examples(base, task, seed)
+        solutions = self._solutions(task, seed)
+        examples = [example(base, problem.prompt, solution, who="sft") for problem, solution in solutions]
         schedule = Schedule(
             self.parameters,
             self.lora_rank,
@@ -110,19 +117,37 @@ class SFT:
             longest = max(len(one.completion) for one in examples)
             decoding = decoding.replace(max_new_tokens=max(decoding.max_new_tokens, longest * 3 // 2))
             record["max_new_tokens"] = decoding.max_new_tokens
+        if self.supervision not in _RIGHT:
+            verdicts = [task.verify(problem, solution) for problem, solution in solutions]
+            record["taught"] = {
+                "supervision": self.supervision,
+                "solutions": len(verdicts),
+                "right": sum(one.correct for one in verdicts),
+                "valid": sum(one.trace_valid is True for one in verdicts),
+            }
         return Policy(base, decoding, weights=trained.weights, record=record)
 
-    def _examples(self, base: BaseModel, task: Task, seed: int) -> list[Example]:
-        from elicit.training.supervised import example
-
-        write = {"worked": task.worked, "direct": task.direct, "theorem": task.theorem}[self.supervision]
+    def _solutions(self, task: Task, seed: int) -> list[tuple[Problem, str]]:
         rows = []
         for problem in task.problems("train", self.demonstrations, seed=seed + 1):
-            solution = write(problem)
+            solution = self._solution(task, problem, seed)
             if solution is None:
                 raise ElicitError(
                     f"sft: problem {problem.id} of task {task.name!r} has no {self.supervision} solution. "
                     f"Use supervision: direct, or add `{self.supervision}` to the task's file."
                 )
-            rows.append(example(base, problem.prompt, solution, who="sft"))
+            rows.append((problem, solution))
         return rows
+
+    def _solution(self, task: Task, problem: Problem, seed: int) -> str | None:
+        from elicit.tasks.corruption import corrupted
+
+        match self.supervision:
+            case "worked":
+                return task.worked(problem)
+            case "theorem":
+                return task.theorem(problem)
+            case "direct":
+                return task.direct(problem)
+            case kind:
+                return corrupted(task, problem, kind, seed=seed)

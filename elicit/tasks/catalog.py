@@ -25,6 +25,7 @@ FAMILIES: dict[str, tuple[str, str, int]] = {
     "general_points": ("elicit.tasks.general_points", "GeneralPoints", 72),
     "sums": ("elicit.tasks.sums", "Sums", 64),
     "products": ("elicit.tasks.products", "Products", 48),
+    "transforms": ("elicit.tasks.transforms", "Transforms", 96),
 }
 #: Tokens a worked solution in English may take: models are wordy.
 ENGLISH_TOKENS = 256

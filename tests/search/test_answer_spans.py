@@ -12,7 +12,7 @@ import elicit
 from elicit.tasks.extraction import Reader, canonical, number
 from elicit.tasks.generated import Dialect
 
-FAMILIES = ["addition", "mod_chain", "permutation", "assign", "countdown"]
+FAMILIES = ["addition", "mod_chain", "permutation", "assign", "countdown", "transforms"]
 DIALECTS = [Dialect(), Dialect(opening="", mark=""), Dialect(opening="", mark="Answer: ", separator="; ")]
 TEXTS = st.lists(st.sampled_from(["<think>", "#", "Answer: ", "1", "23", "7*3", ",", "=", " ", "\n", "x", "b"])).map(
     "".join

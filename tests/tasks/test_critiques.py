@@ -13,7 +13,7 @@ from elicit.organisms import tokenizer
 from elicit.tasks import Problem, Task, get
 from elicit.tasks.critiques import read, written
 
-FAMILIES = ["addition", "mod_chain", "permutation", "assign", "countdown", "general_points"]
+FAMILIES = ["addition", "mod_chain", "permutation", "assign", "countdown", "general_points", "transforms"]
 
 
 @pytest.mark.parametrize("name", FAMILIES)

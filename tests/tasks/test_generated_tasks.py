@@ -27,6 +27,8 @@ SETTINGS = [
     ("sums", {"terms": (2, 5), "digits": (1, 3)}),
     ("sums", {"signs": "+-"}),
     ("products", {"left": (1, 3), "right": (1, 2)}),
+    ("transforms", {}),
+    ("transforms", {"length": (3, 7), "count": (1, 5), "rotations": (1, 25), "noise": 0.2, "noise_kind": "mixed"}),
 ]
 CASES = [pytest.param(*case, id=f"{case[0]}-{i}") for i, case in enumerate(SETTINGS)]
 BOMBS = [
@@ -83,7 +85,10 @@ def test_verifying_survives_bombs(bomb: str) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(text=st.text() | st.text(alphabet="0123456789+-*/()=,#abc<>\n ", max_size=300), place=st.integers(0, 8))
+@given(
+    text=st.text() | st.text(alphabet="0123456789+-*/()=,#abc<>\n ", max_size=300),
+    place=st.integers(0, len(SETTINGS) - 1),
+)
 @example(text="#1*2/3", place=5)
 def test_verifying_is_total(text: str, place: int) -> None:
     task, problem = ONE_OF_EACH[place]
@@ -171,6 +176,7 @@ SYMMETRIC = {
     "addition": lambda content: content[::-1],
     "assign": lambda content: (tuple("jihgfedcba"[: len(content[0])]), content[1], content[2], content[3][::-1]),
     "countdown": lambda content: (content[0][::-1], content[1]),
+    "transforms": lambda content: (content[0], tuple(sorted(content[1], key=lambda one: one[0] == "rot"))),
     "general_points": lambda content: (content[0][::-1], {"ten": "rank", "rank": "ten"}[content[1]]),
 }
 

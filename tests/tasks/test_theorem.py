@@ -23,6 +23,7 @@ TASKS: list[tuple[str, dict[str, Any]]] = [
     ("countdown", {"numbers": (3, 5)}),
     ("general_points", {}),
     ("general_points", {"faces": "rank"}),
+    ("transforms", {"length": (3, 7), "count": (1, 5), "rotations": (1, 25)}),
 ]
 
 
@@ -128,6 +129,28 @@ def _numbers(question: str, rule: str, step: str, before: list[str]) -> None:
         assert b <= a if sign == "-" else a % b == 0
 
 
+def _transforms(question: str, rule: str, step: str, before: list[str]) -> None:
+    sign, word = step.split("=")
+    last = before[-1].split("=")[1] if before else question.split(":")[0]
+    if said := re.fullmatch(r"rule each letter goes (\d+) on: after z comes a: (\d+) and ([a-z]+)", rule):
+        assert (f"R{said[1]}", said[2], said[3]) == (sign, said[1], last)
+        assert all((ord(b) - ord(a) - int(said[1])) % 26 == 0 for a, b in zip(last, word, strict=True))
+    elif said := re.fullmatch(r"rule the last letter comes first: (\d+) letters: ([a-z]+)", rule):
+        assert (sign, int(said[1]), said[2]) == ("V", len(last), last)
+        assert word == "".join(reversed(last))
+    else:
+        said = re.fullmatch(
+            r"rule the (first|last) (\d+) go to the (end|front): (\d+) of (\d+) letters: ([a-z]+) and ([a-z]+)", rule
+        )
+        assert said is not None, rule
+        assert (said[1], said[3], sign) == (
+            ("first", "end", f"<{said[2]}") if sign[0] == "<" else ("last", "front", f">{said[2]}")
+        )
+        assert (said[4], int(said[5]), said[6] + said[7]) == (said[2], len(last), last)
+        assert len(said[6] if sign[0] == "<" else said[7]) == int(said[2])
+        assert word == said[7] + said[6]
+
+
 @pytest.mark.parametrize(
     ("name", "parameters", "check"),
     [
@@ -136,6 +159,7 @@ def _numbers(question: str, rule: str, step: str, before: list[str]) -> None:
         ("permutation", {"letters": 5}, _permutation),
         ("assign", {"steps": (1, 6)}, _assign),
         ("countdown", {"numbers": (3, 5)}, _numbers),
+        ("transforms", {"length": (3, 7), "count": (1, 5), "rotations": (1, 25)}, _transforms),
     ],
     ids=lambda part: getattr(part, "__name__", str(part)),  # no addresses: parallel workers compare names
 )
