@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from elicit import runs
 from elicit.comparison import prompts
 from elicit.comparison.cells import cells
@@ -69,6 +71,7 @@ def archive(run: Path, target: Path, *, partial: bool = False) -> Path:
     with runs.fresh_folder(target) as scratch:
         for name in _WHOLE:
             shutil.copyfile(run / name, scratch / name)
+        without_folders(scratch / "spec.yaml")
         _pack(scratch / CELLS, described)
         _pack(scratch / PROMPTS, asked)
         pq.write_table(
@@ -81,6 +84,25 @@ def archive(run: Path, target: Path, *, partial: bool = False) -> Path:
             summary = summarise(kept) if partial else runs.read_json(run / SUMMARY)
         runs.write_text(scratch / SUMMARY, json.dumps(summary, separators=(",", ":"), allow_nan=False) + "\n")
     return target
+
+
+def without_folders(path: Path) -> None:
+    """Models and files by name alone: where they lay on one machine says nothing on another, and is nobody's business.
+
+    Rows are judged and figures recomputed without them; a model's own hash is in its cells.
+    """
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    data["models"] = {label: _name(name) for label, name in data["models"].items()}
+    panels = (data.get("panels") or {}).values()
+    for place in (data, *panels):
+        for task in (place.get("task"), *(place.get("off_target") or {}).values()):
+            if task and isinstance(task.get("path"), str):
+                task["path"] = _name(task["path"])
+    runs.write_text(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+
+
+def _name(text: str) -> str:
+    return Path(text).name if Path(text).is_absolute() else text
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,9 @@ import json
 import shutil
 from pathlib import Path
 
-from elicit.comparison.archive import CELLS, archive, opened, read_cells
+import yaml
+
+from elicit.comparison.archive import CELLS, archive, opened, read_cells, without_folders
 from elicit.comparison.summarise import write_summary
 from tests.support.comparisons import content, elicit, reference, rows
 from tests.support.rundirs import Told, arms_of, make, right
@@ -104,3 +106,18 @@ def test_what_is_finished_can_be_kept_while_the_rest_runs(tmp_path: Path) -> Non
     assert arms["sft"]["accuracy"] is None
     assert arms["sft"]["status"] == "pending"
     assert arms["base"]["accuracy"] == arms_of(reference())["base"]["accuracy"]
+
+
+def test_an_archive_does_not_say_where_models_lay(tmp_path: Path) -> None:
+    spec = {
+        "models": {"a": "/home/me/models/x.gguf", "b": "org/name", "c": "cued"},
+        "task": {"task": "jsonl", "path": "/home/me/mine.jsonl"},
+        "off_target": {"other": {"task": "addition"}},
+        "panels": {"a": {"task": {"task": "jsonl", "path": "/home/me/other.jsonl"}}},
+    }
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
+    without_folders(tmp_path / "spec.yaml")
+    kept = (tmp_path / "spec.yaml").read_text()
+    assert "/home" not in kept
+    assert yaml.safe_load(kept)["models"] == {"a": "x.gguf", "b": "org/name", "c": "cued"}
+    assert yaml.safe_load(kept)["panels"]["a"]["task"]["path"] == "other.jsonl"
