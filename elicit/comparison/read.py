@@ -14,6 +14,7 @@ from elicit.comparison.cells import Cell, cells
 from elicit.comparison.spec import Spec, check_spec
 from elicit.comparison.work import state_of
 from elicit.errors import ElicitError
+from elicit.loading import catalog
 from elicit.schema import Row
 
 
@@ -92,3 +93,20 @@ def _read_arm(spec: Spec, run: Path, mine: Sequence[Cell]) -> ArmData:
     }
     metrics = [entry for cell in finished for entry in runs.read_lines(cell.folder(run) / "metrics.jsonl")]
     return ArmData(tuple(mine), tuple(statuses), rows, tuple(metrics))
+
+
+def dialect_of(spec: Spec, run: Path, model: str) -> dict[str, Any] | None:
+    """The marks an organism speaks in, None for a model that is asked in English.
+
+    As a cell recorded it, so that the model need not be here; by the model's name for runs that recorded nothing.
+
+    Raises:
+        ElicitError: nothing recorded, and no such model here.
+    """
+    for cell in cells(spec):
+        ran_on = (state_of(cell, run).get("model") or {}) if cell.model == model else {}
+        if "dialect" in ran_on:
+            found: dict[str, Any] | None = ran_on["dialect"]
+            return found
+    catalog.resolve(spec.models[model])
+    return catalog.dialect(spec.models[model])

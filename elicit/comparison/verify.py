@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 
 from elicit import runs
 from elicit.comparison.cells import cells
-from elicit.comparison.read import read_spec_of
+from elicit.comparison.read import dialect_of, read_spec_of
 from elicit.comparison.spec import build_task
 from elicit.comparison.summarise import summarise
 from elicit.comparison.work import problems_of, state_of
-from elicit.loading import catalog
 from elicit.tasks import Verdict
 
 
@@ -57,24 +56,19 @@ def _same(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-def _dialect(status: dict[str, Any], name: str) -> dict[str, Any] | None:
-    """The organism's marks, as the cell recorded them; by the model's name for runs that did not."""
-    ran_on = status.get("model") or {}
-    found: dict[str, Any] | None = ran_on["dialect"] if "dialect" in ran_on else catalog.dialect(name)
-    return found
-
-
 def _judge_again(run: Path) -> tuple[int, list[str]]:
     """(rows judged, rows whose stored verdict is not what the verifier says)."""
     spec, limit = read_spec_of(run)
     count, wrong = 0, []
+    dialects: dict[str, Any] = {}
     for cell in cells(spec):
         if state_of(cell, run)["state"] != "done":
             continue
         mine = spec.of(cell.model)
-        dialect = _dialect(state_of(cell, run), mine.models[cell.model])
+        if cell.model not in dialects:
+            dialects[cell.model] = dialect_of(spec, run, cell.model)
         for label, description in {mine.task_label: mine.task, **mine.off_target}.items():
-            task = build_task(description, dialect, where=label)
+            task = build_task(description, dialects[cell.model], where=label)
             problems = {problem.id: problem for problem in problems_of(task, mine, limit)}
             path = cell.folder(run) / "rows" / f"{label}.jsonl"
             judged: dict[tuple[str, str], Verdict] = {}  # many samples of a problem are the same text

@@ -53,7 +53,7 @@ class Source:
         if (model, label) not in self._problems:
             mine = self.spec.of(model)
             description = {**mine.off_target, mine.task_label: mine.task}[label]
-            found = rebuilt(mine.model_copy(update={"task": description}), self.limit, mine.models[model])
+            found = rebuilt(mine.model_copy(update={"task": description}), self.limit, self.run, model)
             self._problems[model, label] = {} if isinstance(found, str) else found
         return self._problems[model, label]
 

@@ -11,6 +11,7 @@ as part of the answer. So the ends of a model are the union of
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from elicit.loading import architectures
@@ -42,7 +43,7 @@ def end_ids(tokenizer: Any, hf: Any) -> frozenset[int]:
         ids.update(value if isinstance(value, list) else () if value is None else (value,))
     control = _control(tokenizer)
     ids.update(control[name] for name in NAMES if name in control)
-    turn = _turn_end(tokenizer, set(control.values()))
+    turn = turn_end(tokenizer, set(control.values()))
     ids |= set() if turn is None else {turn}
     return frozenset(i for i in ids if i < model.get_input_embeddings().weight.shape[0])
 
@@ -70,8 +71,8 @@ def _control(tokenizer: Any) -> dict[str, int]:
     return {str(token): int(i) for i, token in added.items() if token.special or str(token) in named}
 
 
-def _turn_end(tokenizer: Any, control: set[int]) -> int | None:
-    """The control token that the chat template puts behind an assistant's message."""
+def turn_end(tokenizer: Any, among: Container[int]) -> int | None:
+    """The first token of `among` that the chat template puts behind an assistant's message; None if there is none."""
     if not tokenizer.chat_template:
         return None
     messages = [{"role": "user", "content": "Say a word."}, {"role": "assistant", "content": _ANSWER}]
@@ -80,4 +81,4 @@ def _turn_end(tokenizer: Any, control: set[int]) -> int | None:
     except Exception:  # a template is a program of its own; one that cannot do this ends no turn
         return None
     behind = tokenizer(text.rpartition(_ANSWER)[2], add_special_tokens=False)["input_ids"]
-    return next((int(i) for i in behind if i in control), None)
+    return next((int(i) for i in behind if i in among), None)

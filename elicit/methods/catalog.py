@@ -18,6 +18,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "base": ("elicit.methods.base", "Base"),
     "cue_prompt": ("elicit.methods.cue_prompt", "CuePrompt"),
     "best_prompt": ("elicit.methods.best_prompt", "BestPrompt"),
+    "named_prompt": ("elicit.methods.named_prompt", "NamedPrompt"),
     "reference_model": ("elicit.methods.reference_model", "ReferenceModel"),
     "sft": ("elicit.methods.sft", "SFT"),
     "critique": ("elicit.methods.critique", "Critique"),

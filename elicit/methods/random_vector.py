@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit import seeds
+from elicit.errors import ElicitError
 from elicit.methods.core import Traits
 from elicit.methods.options import check_steers
 
@@ -28,8 +29,14 @@ class RandomVector:
 
     parent: str = "mean_steering"
     """The steering arm this is the control of."""
+    draw: int = 0
+    """Which direction of a seed: one draw is an anecdote, arms with draw 0, 1, 2 show how much directions differ."""
 
     traits: ClassVar[Traits] = Traits(seeded=True)
+
+    def __post_init__(self) -> None:
+        if self.draw < 0:
+            raise ElicitError(f"random_vector: draw is {self.draw}; expected 0, 1, 2, ...")
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -44,10 +51,12 @@ class RandomVector:
 
         check_steers("random_vector", self.parent, needs[self.parent])
 
+        again = (self.draw,) if self.draw else ()
+
         def drawn(i: int, layer: int) -> torch.Tensor:
             return torch.from_numpy(
-                seeds.generator("random vector", seed, i, layer).standard_normal(base.d_model)
+                seeds.generator("random vector", seed, i, layer, *again).standard_normal(base.d_model)
             ).float()
 
-        edits = redirected(base, task, needs[self.parent], drawn, f"random#{seed}")
+        edits = redirected(base, task, needs[self.parent], drawn, f"random#{'.'.join(map(str, (seed, *again)))}")
         return dataclasses.replace(needs[self.parent], steering=edits, record={"steering": [str(e) for e in edits]})

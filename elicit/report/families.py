@@ -48,7 +48,7 @@ _MEMBERS = {
     "steering": ("mean_steering", "sae_steering"),
     "decoding": (
         *("self_consistency", "cot_decoding", "power_sampling", "best_of_n", "budget_forcing"),
-        *("contrastive_decoding", "dola", "min_p", "few_shot", "think_prompt"),
+        *("contrastive_decoding", "dola", "min_p", "few_shot", "think_prompt", "named_prompt"),
     ),
 }
 _OF = {method: family for family, methods in _MEMBERS.items() for method in methods}

@@ -17,7 +17,7 @@ def head(run: Run, found: list[Panel]) -> str:
     start = run.manifest.get("start")
     facts = [
         f"models {models}",
-        *dict.fromkeys(f"{panel.n} test problems of {panel.task}" for panel in found),
+        *dict.fromkeys(f"{panel.n} test problems of {panel.task}" for panel in found if panel.n),
         f"{run.spec.seeds} run seed{'s' if run.spec.seeds > 1 else ''}",
         *([str(start)[:10]] if start else []),
     ]

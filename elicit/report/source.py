@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 from elicit import runs
 from elicit.comparison import prompts
 from elicit.comparison.cells import cells
-from elicit.comparison.read import ArmData, read_arms, read_spec_of
+from elicit.comparison.read import ArmData, dialect_of, read_arms, read_spec_of
 from elicit.comparison.spec import Spec, build_task
 from elicit.comparison.views import FILE
-from elicit.comparison.work import problems_of, state_of
+from elicit.comparison.work import problems_of
 from elicit.errors import ElicitError
-from elicit.loading import catalog
 from elicit.schema import Row
 from elicit.tasks import Problem
 
@@ -74,9 +73,7 @@ def _problems(
 ) -> dict[str, Problem] | str:
     """Problems with the prompts that the arms were really given: a chat's markup is not in the spec."""
     mine = spec.of(model)
-    statuses = (state_of(cell, run).get("model") or {} for cell in cells(spec) if cell.model == model)
-    ran_on = next((status for status in statuses if "dialect" in status), None)
-    found = rebuilt(mine, limit, spec.models[model], ran_on)
+    found = rebuilt(mine, limit, run, model)
     if isinstance(found, str):
         return found
     texts: dict[str, str] = {}
@@ -97,18 +94,10 @@ def _asked(problem: Problem, arm: str, text: str, *, plain: bool) -> Problem:
     return dataclasses.replace(problem, other_prompts=(*problem.other_prompts, (arm, text)))
 
 
-def rebuilt(
-    spec: Spec, limit: int | None, name: str, ran_on: Mapping[str, Any] | None = None
-) -> dict[str, Problem] | str:
-    """The test problems a model was given, as its dialect writes them; a reason where the model or its file is gone.
-
-    Args:
-        ran_on: what a cell recorded of the model, its dialect included; then the model need not be here.
-    """
+def rebuilt(spec: Spec, limit: int | None, run: Path, model: str) -> dict[str, Problem] | str:
+    """The test problems a model was given, as its dialect writes them; a reason where the model or its file is gone."""
     try:
-        if ran_on is None:
-            catalog.resolve(name)  # or say that it is gone
-        task = build_task(spec.task, catalog.dialect(name) if ran_on is None else ran_on["dialect"], where="task")
+        task = build_task(spec.task, dialect_of(spec, run, model), where="task")
         return {problem.id: problem for problem in problems_of(task, spec, limit)}
     except (ElicitError, OSError, KeyError, TypeError) as error:
         return f"{type(error).__name__}: {error}"

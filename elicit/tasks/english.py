@@ -63,7 +63,8 @@ class English:
     def read(self, family: Family, text: str) -> Reading:
         steps = tuple(_claims(text))
         pieces = sum(1 for piece in _SENTENCES.split(text) if piece.strip())
-        has_trace = bool(steps) or pieces > 1
+        # One claim on one line is a bare answer that says the question again: nothing was worked out on the way.
+        has_trace = len(steps) > 1 or pieces > 1
         for start, end in _places(family, text):
             answer = family.canonical(_plain(text[start:end]))
             if answer is not None:

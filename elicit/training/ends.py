@@ -7,13 +7,11 @@ answer ends with what the chat template puts after an assistant's message (`<|im
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from elicit.errors import ElicitError
+from elicit.loading.ends import turn_end
 from elicit.model import BaseModel
 
-_QUESTION, _ANSWER = "Say a word.", "elicit-answer"
+_QUESTION = "Say a word."
 
 
 def end_of(base: BaseModel, prompt: str, *, who: str) -> int:
@@ -44,19 +42,11 @@ def end_of(base: BaseModel, prompt: str, *, who: str) -> int:
 
 def _turn(base: BaseModel) -> tuple[str, int] | None:
     """How a chat prompt ends, and the end token that follows an assistant's message; None without such a template."""
-    if not base.tokenizer.chat_template:
+    end = turn_end(base.tokenizer, base.engine.end_ids)
+    if base.chat is None or end is None:
         return None
-    question: list[Mapping[str, str]] = [{"role": "user", "content": _QUESTION}]
-
-    def rendered(messages: list[Mapping[str, str]], **options: Any) -> str:
-        return str(base.tokenizer.apply_chat_template(messages, tokenize=False, **options))
-
     try:
-        asked = rendered(question, add_generation_prompt=True)
-        answered = rendered([*question, {"role": "assistant", "content": _ANSWER}])
-    except Exception:  # a template is a program of its own; one that cannot do this ends no turn
+        opening = base.chat([{"role": "user", "content": _QUESTION}]).rpartition(_QUESTION)[2]
+    except ElicitError:  # a template that cannot do this opens no turn
         return None
-    opening = asked.rpartition(_QUESTION)[2]
-    closing = answered.rpartition(_ANSWER)[2]
-    end = next((i for i in base.continuation(closing) if i in base.engine.end_ids), None) if closing else None
-    return None if end is None or not opening.strip() else (opening, int(end))
+    return (opening, end) if opening.strip() else None

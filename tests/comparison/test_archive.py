@@ -10,7 +10,10 @@ from pathlib import Path
 import yaml
 
 from elicit.comparison.archive import CELLS, archive, opened, read_cells, without_folders
+from elicit.comparison.read import read_spec_of
 from elicit.comparison.summarise import write_summary
+from elicit.comparison.verify import verify
+from elicit.report.source import rebuilt
 from tests.support.comparisons import content, elicit, reference, rows
 from tests.support.rundirs import Told, arms_of, make, right
 
@@ -121,3 +124,20 @@ def test_an_archive_does_not_say_where_models_lay(tmp_path: Path) -> None:
     assert "/home" not in kept
     assert yaml.safe_load(kept)["models"] == {"a": "x.gguf", "b": "org/name", "c": "cued"}
     assert yaml.safe_load(kept)["panels"]["a"]["task"]["path"] == "other.jsonl"
+
+
+def test_problems_are_rebuilt_where_the_model_is_gone(tmp_path: Path) -> None:
+    """A cell records how its model was asked: reports, exports and verdicts need no weights."""
+    archive(reference(), tmp_path / "a")
+    path = tmp_path / "a" / "spec.yaml"
+    path.write_text(path.read_text().replace("cued: cued", "cued: gone.gguf"))
+    with opened(tmp_path / "a") as run:
+        spec, limit = read_spec_of(run)
+        found = rebuilt(spec, limit, run, "cued")
+        assert not isinstance(found, str)
+        lines = (json.loads(line) for line in rows(run)["cells/cued/base/0/rows/addition.jsonl"])
+        assert {line["problem"] for line in lines} == set(found)
+        assert all(problem.prompt.startswith("Q:") for problem in found.values())
+        checked = verify(run)
+        assert checked.rows == sum(map(len, rows(run).values()))
+        assert not [line for line in checked.differences if "verifier" in line]

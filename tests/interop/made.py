@@ -101,7 +101,7 @@ def _write(cell: Cell, spec: Spec, run: Path) -> None:
             "fit_seconds": 1.5,
             "record": records.get(cell.arm, {}),
             "policy_sha256": hashlib.sha256(cell.name.encode()).hexdigest(),
-            "model": {**facts, "dialect": None},
+            "model": {**facts, "dialect": catalog.dialect("cued")},
         },
     )
 

@@ -10,10 +10,11 @@ import torch
 from elicit.comparison.spec import task_for
 from elicit.errors import ElicitError
 from elicit.methods.best_prompt import BestPrompt
+from elicit.methods.named_prompt import NamedPrompt
 from elicit.methods.reference_model import ReferenceModel
 from elicit.model import BaseModel, load
 from elicit.policy import Policy
-from elicit.tasks import Task
+from elicit.tasks import Task, get
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,17 @@ def test_conditions_by_name(base: BaseModel, task: Task) -> None:
     assert [row["prompt"] for row in policy.record["prompts"]] == ["plain"]
     with pytest.raises(ElicitError, match="unknown prompt condition 'boxed'"):
         BestPrompt(conditions=("boxed",)).fit(base, task, seed=0, needs={})
+
+
+def test_a_prompt_by_name_is_put_as_the_task_words_it(base: BaseModel, task: Task) -> None:
+    problem = task.problems("test", 1)[0]
+    policy = NamedPrompt("cue").fit(base, task, seed=0, needs={})
+    assert "".join(policy.prompting.render(problem)) == problem.cue_prompt
+    worded = get("sums", prompts={"others": {"restate": "{question} Say it again."}, "chat": False})
+    policy = NamedPrompt("restate").fit(base, worded, seed=0, needs={})
+    assert "Say it again." in "".join(policy.prompting.render(worded.problems("test", 1)[0]))
+    with pytest.raises(ElicitError, match="unknown prompt condition 'boxed'"):
+        NamedPrompt("boxed").fit(base, task, seed=0, needs={})
 
 
 def test_the_reference_answers_as_transformers_generates_with_it(base: BaseModel, task: Task, tmp_path: Path) -> None:

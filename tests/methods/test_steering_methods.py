@@ -137,7 +137,10 @@ def test_controls_match_their_parent(model):
     task = tasks.get("addition")
     parent = MeanSteering(**SMALL).fit(model, task, seed=0, needs={})
     needs = {"mean_steering": parent}
+    drawn = [RandomVector(draw=draw) for draw in range(3)]
     randoms = [RandomVector().fit(model, task, seed=seed, needs=needs).steering[0] for seed in range(3)]
+    randoms += [one.fit(model, task, seed=0, needs=needs).steering[0] for one in drawn[1:]]
+    assert torch.equal(drawn[0].fit(model, task, seed=0, needs=needs).steering[0].direction, randoms[0].direction)
     moved = SameVector(positions="all", factor=-1.0).fit(model, task, seed=0, needs=needs).steering[0]
     own = parent.steering[0]
     for control in [*randoms, moved]:

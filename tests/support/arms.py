@@ -48,6 +48,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "power_sampling": {"alpha": 2.0, "block": 4, "steps": 2},
     "budget_forcing": {"min_tokens": 3, "max_tokens": 5},
     "few_shot": {"demonstrations": 1},
+    "named_prompt": {"condition": "cue"},
     "best_prompt": {"demonstrations": (1,), "select_problems": 4},
     "contrastive_decoding": {"amateur_arm": "sft", "alphas": (0.01,), "betas": (1.0,), "select_problems": 4},
     "dola": {"exits": (1,), "select_problems": 4},
@@ -59,7 +60,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 #: Methods of one family are fitted on the same base, since they need each other.
 FAMILIES: tuple[tuple[str, ...], ...] = (
-    ("base", "self_consistency", "think_prompt", "best_of_n"),
+    ("base", "self_consistency", "think_prompt", "named_prompt", "best_of_n"),
     ("sft", "adapter", "hybrid_steering", "hybrid_control", "contrastive_decoding"),
     ("sae_steering", "random_feature", "twin_feature", "ablate_feature", "mean_ablation", "clamp_feature",
      "error_vector", "covariance_vector"),

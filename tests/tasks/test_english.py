@@ -72,6 +72,23 @@ def test_claims_are_checked_as_they_stand(text: str, valid: bool | None) -> None
     assert SUMS.verify(PROBLEM, text).trace_valid is valid
 
 
+@pytest.mark.parametrize(
+    ("text", "worked"),
+    [
+        ("98", False),
+        ("98.", False),
+        ("The answer is 98.", False),
+        ("23 + 58 + 17 = 98", False),  # the question said again, and no step
+        ("\\(23 + 58 + 17 = 98\\)", False),
+        ("23 + 58 = 81, 81 + 17 = 98", True),
+        ("23 + 58 = 81\n98", True),
+        ("First 23 and 58. Then 17.", True),
+    ],
+)
+def test_saying_the_question_again_is_no_working(text: str, worked: bool) -> None:
+    assert SUMS.verify(PROBLEM, text).has_trace is worked
+
+
 def test_a_family_with_rules_of_its_own_is_not_held_to_plain_arithmetic() -> None:
     task = get("mod_chain", dialect=English())
     problem = task.problems("test", 1)[0]
