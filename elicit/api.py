@@ -28,6 +28,7 @@ from elicit.runs import writing_to
 from elicit.tasks import AskedTask, GeneratedTask
 from elicit.tasks.gym import GymTask
 from elicit.tasks.record_task import RecordTask
+from elicit.tasks.refusal import Refusal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,9 +160,11 @@ def compare(
     task: Task | str | Mapping[str, Any],
     *,
     arms: Sequence[str] | Mapping[str, Mapping[str, Any]],
+    off_target: Sequence[str] | Mapping[str, Mapping[str, Any]] = (),
     seeds: int = 1,
     test: int = 200,
     samples: int | Mapping[str, Any] = 0,
+    trajectory: Mapping[str, Any] | None = None,
     limit: int | None = None,
     out: str | Path | None = None,
     workers: int | None = 1,
@@ -173,8 +176,11 @@ def compare(
         model: a loaded model or its name.
         task: a task, its name, or `{"task": name, parameters...}`.
         arms: method names, or arm name -> `{"method": name, options...}`.
+        off_target: other tasks that every arm is tested on: names, or label -> `{"task": name, parameters...}`.
         samples: samples per problem at temperature 1, for pass@k, votes and rivals at equal tokens: a number, or
             `{"n": 256, "problems": 64, "arms": ["base", "sft"]}`.
+        trajectory: for arms with `checkpoints`: `{"problems": 100, "probe": 32}` test problems of every task at each
+            checkpoint (all if None) and select problems for losses.
         out: run directory; a temporary one if None. An existing one is resumed or amended.
         workers: processes; 1 works in this one.
         download: whether a hub id that is not on this machine may be fetched. Nothing else touches the network.
@@ -188,10 +194,12 @@ def compare(
         {
             "models": {label: name},
             "task": _described(task),
+            "off_target": dict(off_target) if isinstance(off_target, Mapping) else list(off_target),
             "arms": dict(arms) if isinstance(arms, Mapping) else list(arms),
             "seeds": seeds,
             "test": test,
             "samples": samples if isinstance(samples, int) else dict(samples),
+            "trajectory": None if trajectory is None else dict(trajectory),
         },
         where="compare",
     )
@@ -210,6 +218,9 @@ def _described(task: Task | str | Mapping[str, Any]) -> dict[str, Any]:
         return dict(task)
     if isinstance(task, AskedTask):
         return {**_described(task.inner), "prompts": dataclasses.asdict(task.asking)}
+    if isinstance(task, Refusal):
+        inner = _described(task.inner)
+        return {**inner, "task": task.name, "of": inner["task"], "marked": task.marked}
     if isinstance(task, GeneratedTask):
         return {"task": task.name, "max_new_tokens": task.max_new_tokens, **dataclasses.asdict(task.family)}  # type: ignore[call-overload]
     if isinstance(task, RecordTask | GymTask) and task.description:

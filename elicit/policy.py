@@ -15,55 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from elicit import adapters, readouts, search, steering, weights
-from elicit.errors import ElicitError, unknown
+from elicit import adapters, readouts, search, steering, trail, weights
+from elicit.errors import ElicitError
 from elicit.model import BaseModel
+from elicit.prompting import Prompting as Prompting
 from elicit.sampling import PLAIN, Completion, Decoding, Forward, Scored, logprobs
 from elicit.search import Ask, Search, catalog
 from elicit.steering import Gated, Steering
 from elicit.tasks import Problem, Task
+from elicit.trail import Change, Trail
 
-
-@dataclass(frozen=True)
-class Prompting:
-    """How a problem becomes a prompt."""
-
-    condition: str = "plain"
-    """plain: the problem's prompt. cue: its cue prompt. forced: the prompt and the opening of a worked solution. Any
-    other: the one of the problem's `other_prompts` that has this name."""
-    template: str = "{prompt}"
-    """Text around the prompt; `{prompt}` is replaced, nothing else is interpreted."""
-    before: str = ""
-    """Text put in front as it stands (demonstrations): nothing in it is replaced."""
-    replaces: str = ""
-    """A beginning of the prompt that `before` stands in the place of: a chat's system message comes once."""
-
-    def __post_init__(self) -> None:
-        if "{prompt}" not in self.template:
-            raise ElicitError("prompting: the template has no {prompt} in it.")
-
-    def render(self, problem: Problem) -> tuple[str, str]:
-        """(prompt, forced opening or "").
-
-        Raises:
-            ElicitError: if the problem has no cue prompt, or no opening to force.
-        """
-        opening = ""
-        prompt = problem.prompt
-        if self.condition == "cue":
-            if problem.cue_prompt is None:
-                raise ElicitError(f"problem {problem.id} has no cue prompt; this arm needs a task with `cue_prompt`.")
-            prompt = problem.cue_prompt
-        elif self.condition not in ("plain", "forced"):
-            known = dict(problem.other_prompts)
-            if self.condition not in known:
-                raise unknown("prompt condition", self.condition, ["plain", "cue", "forced", *known])
-            prompt = known[self.condition]
-        if self.condition == "forced":
-            if problem.opening is None:
-                raise ElicitError(f"problem {problem.id} has no worked solution, so no opening can be forced.")
-            opening = problem.opening
-        return self.before + self.template.replace("{prompt}", prompt.removeprefix(self.replaces)), opening
+_CHECKPOINTS = "checkpoints"
 
 
 class Answer(NamedTuple):
@@ -95,6 +57,8 @@ class Policy:
     """How an answer is found; None takes the one completion that `decoding` gives."""
     record: Mapping[str, Any] = field(default_factory=dict)
     """What fitting found and cost: plain data for the report. Does not enter the hash."""
+    trail: Trail | None = None
+    """What training had made of it before its end, for `checkpoints`. Does not enter the hash."""
 
     def __repr__(self) -> str:
         parts = [self.model.name, self.prompting.condition]
@@ -121,6 +85,43 @@ class Policy:
         if gated:
             raise ElicitError(f"this arm steers through a gate ({gated[0]}): its controls are `hybrid_control` arms.")
         return tuple(edit for edit in self.steering if isinstance(edit, Steering))
+
+    @property
+    def checkpoints(self) -> Mapping[int, Policy]:
+        """Step -> the policy as it was after that many steps of its training, in every other way as it is now.
+
+        Empty where nothing was kept, and for a policy whose weights or steering are not those that training ended in.
+        The end is the policy itself and not in it. Each is read from the disk when it is asked for, and not held.
+        """
+        if self.trail is None or not self.trail.leads_to(Change(self.weights, self.steering)):
+            return {}
+        kept = self.trail.kept
+        return trail.Lazy(tuple(kept), lambda step: self._after(step, kept[step]))
+
+    def at(self, step: int) -> Policy:
+        """The policy after so many steps of its training.
+
+        0 is the same without what training made: without its weights, or, where vectors were trained, without its
+        steering (so not with the vectors that training began from: `untrained_vector` is that arm). For a policy that
+        nothing was trained of it is the policy itself.
+
+        Raises:
+            ElicitError: a step that was not kept; it says which were.
+        """
+        end = (self.record.get("train") or {}).get("steps")
+        if step == end:
+            return self
+        if step == 0:
+            trained = Change(steering=self.steering if self.weights is not None or end is None else ())
+            return self if (self.weights, self.steering) == trained else self._after(0, trained)
+        if step not in self.checkpoints:
+            raise trail.unknown_step(step, self.checkpoints, end, self)
+        return self.checkpoints[step]
+
+    def _after(self, step: int, made: Change) -> Policy:
+        return dataclasses.replace(
+            self, weights=made.weights, steering=made.steering, record={"train": {"steps": step}}, trail=None
+        )
 
     @contextmanager
     def applied(self) -> Iterator[Forward]:
@@ -205,16 +206,23 @@ class Policy:
         parts += [self.readout.sha256] if self.readout is not None else []
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def save(self, folder: Path) -> None:
-        """Write the policy into an existing empty folder: JSON for meaning, safetensors for weights and directions."""
-        if self.steering:
-            steering.save(self.steering, folder)
-        if self.weights is not None:
-            self.weights.save(folder)
+    def save(self, folder: Path) -> str:
+        """Write the policy into an existing empty folder: JSON for meaning, safetensors for weights and directions.
+
+        Checkpoints become policy folders of their own, `checkpoints/000010`, one after another. Returns the hash.
+        """
+        trail.save(Change(self.weights, self.steering), folder)
         if self.readout is not None:
             readouts.save(self.readout, folder)
+        kept = {}
+        for step, policy in self.checkpoints.items():
+            place = trail.folder_of(folder / _CHECKPOINTS, step)
+            place.mkdir(parents=True, exist_ok=True)
+            kept[str(step)] = policy.save(place)
         document = {**self.meaning(), "sha256": self.sha256, "record": dict(self.record)}
+        document |= {_CHECKPOINTS: kept} if kept else {}
         (folder / "policy.json").write_text(json.dumps(document, indent=1) + "\n")
+        return str(document["sha256"])
 
     @classmethod
     def from_peft(cls, model: BaseModel, folder: str | Path, *, any_base: bool = False) -> Policy:
@@ -236,7 +244,7 @@ class Policy:
 
     @classmethod
     def load(cls, folder: Path, model: BaseModel) -> Policy:
-        """Read what `save` wrote, for the same base model.
+        """Read what `save` wrote, for the same base model. Checkpoints are found now and read when they are asked for.
 
         Raises:
             ElicitError: no policy there, or one of another base model.
@@ -264,4 +272,16 @@ class Policy:
         )
         if policy.sha256 != document["sha256"]:
             raise ElicitError(f"the policy in {folder} is damaged: its files do not have the hash it was saved with.")
-        return policy
+        hashes = {int(step): sha256 for step, sha256 in document.get(_CHECKPOINTS, {}).items()}
+        if not hashes:
+            return policy
+
+        def read(step: int) -> Change:
+            place = trail.folder_of(folder / _CHECKPOINTS, step)
+            found = cls.load(place, model)
+            if json.loads((place / "policy.json").read_text())["sha256"] != hashes[step]:
+                raise ElicitError(f"{place} is not the checkpoint of step {step} that {folder} was saved with.")
+            return Change(found.weights, found.steering)
+
+        made = Change(policy.weights, policy.steering)
+        return dataclasses.replace(policy, trail=Trail(made, trail.Lazy(tuple(sorted(hashes)), read)))

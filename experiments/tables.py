@@ -33,12 +33,14 @@ def own(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def comparison(summary: dict[str, Any]) -> Iterator[str]:
-    """One row per model and arm."""
+    """One row per model and arm that has been run."""
     yield "| model | arm | accuracy | gap recovered | difference to SFT, points | traces | tokens | n × seeds |"
     yield "|---|---|---|---|---|---|---|---|"
     for model, entry in summary["models"].items():
         for task in entry["tasks"].values():
             for arm, figures in task["arms"].items():
+                if not figures["n"]:
+                    continue  # not run yet, in the archive of a run that goes on
                 gap = {"value": figures["gap_recovered"], "ci": figures["gap_ci"]}
                 versus = figures["vs_sft"]
                 difference = "–"

@@ -23,7 +23,7 @@ from elicit.model import BaseModel, load
 from elicit.organisms.recipes import EARLY
 from elicit.tasks import Task, get
 from elicit.tasks.corruption import corrupted
-from elicit.training import TrainingFailed, supervised
+from elicit.training import TrainingFailed, supervised_run
 from elicit.training.supervised import Example, Schedule, plan
 from elicit.weights import Adapter, FullWeights
 from tests.support.models import tiny_model
@@ -322,7 +322,7 @@ def test_a_killed_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """Killed between two checkpoints, the same call ends in the same weights and the same curve."""
     base, config = tiny_model("qwen3"), SFT(demonstrations=8, epochs=10, batch_size=4, **options)
     whole = config.fit(base, TASK, seed=3, needs={})
-    monkeypatch.setattr(supervised, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(supervised_run, "SAVE_SECONDS", 0.0)
     step = trl.SFTTrainer.training_step
     steps: list[int] = []
 

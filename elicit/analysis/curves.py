@@ -47,6 +47,8 @@ from elicit.statistics import Difference, difference, mean
 
 MARGIN, WOBBLE, LEVEL = 0.02, 0.005, 0.9
 _NULL_DRAWS, _CURVE_DRAWS, _FOLDS = 2000, 1000, 10
+_LEVEL = 1e-9
+"""Two checkpoints of a drawn curve this close are equally low or high."""
 
 
 class Turn(NamedTuple):
@@ -214,10 +216,12 @@ def _windows(checkpoints: int) -> Float[np.ndarray, "windows checkpoints"]:
 def _turn(weighed: Weighed, shape: str, steps: np.ndarray, problems: int, margin: float, seed: int) -> Turn | None:
     if shape not in (*DIPS, "peak-decline"):
         return None
-    curves = drawn_curves(weighed, shape, margin, len(steps), _CURVE_DRAWS, generator("turn", seed))
+    rng = generator("turn", seed)
+    curves = drawn_curves(weighed, shape, margin, len(steps), _CURVE_DRAWS, rng)
     signed = curves if shape == "peak-decline" else -curves
-    place = signed.argmax(axis=1)
-    size = signed[np.arange(len(place)), place]
+    size = signed.max(axis=1)
+    # Many drawn curves rest at their turn over several checkpoints: any of them may be where it is.
+    place = np.where(signed >= size[:, None] - _LEVEL, rng.random(signed.shape), -1.0).argmax(axis=1)
     return Turn(*(_summary(values, problems) for values in (size, steps[place], size - signed[:, -1])))
 
 

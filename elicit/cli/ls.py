@@ -34,12 +34,19 @@ def main(arguments: Sequence[str]) -> int:
 
 def _models() -> None:
     from elicit.loading import catalog
+    from elicit.organisms.recipes import recipe
 
     for name, card in catalog.names():
         about = card or {}
         size = about.get("recipe", {})
         facts = f"{size.get('layers', '?')} layers, d_model {size.get('d_model', '?')}"
         print(f"{name:<14} {', '.join(about.get('families', [])):<32} {facts}; training seed {about.get('seed', '?')}")
+    print("recipes to train first (elicit organism train NAME; load them as ./organisms/NAME):")
+    for name in catalog.UNTRAINED:
+        config, _ = recipe(name)
+        state = "; trained" if (Path("organisms") / name / "config.json").is_file() else ""
+        facts = f"{config.layers} layers, d_model {config.d_model}; {config.tokens / 1e6:.0f}M tokens{state}"
+        print(f"{name:<14} {', '.join(config.families):<32} {facts}")
     print(
         "also: a folder with safetensors, a .gguf file, or a hub id (org/name or org/name@revision; --download fetches)"
     )
@@ -72,7 +79,7 @@ def _figure(card: dict[str, Any], name: str, form: str) -> str:
 
 
 def _tasks() -> None:
-    from elicit.tasks import catalog, sources
+    from elicit.tasks import catalog, refusal, sources
 
     for name in catalog.FAMILIES:
         module, class_name, _ = catalog.FAMILIES[name]
@@ -80,6 +87,8 @@ def _tasks() -> None:
         fields = ", ".join(f"{field.name}={field.default!r}" for field in dataclasses.fields(family))
         first = (inspect.getdoc(inspect.getmodule(family)) or "").splitlines()[0]
         print(f"{first}\n    parameters: {fields}")
+    first = (inspect.getdoc(refusal) or "").splitlines()[0]
+    print(f"{first}\n    parameters: of='addition', marked=True, those of that family")
     for name, (what, parameters) in sources.about().items():
         print(f"`{name}`: {what}.\n    parameters: {', '.join(parameters)}")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from elicit.cli.arguments import parse
+from elicit.errors import ElicitError
 
 if TYPE_CHECKING:
     from elicit.organisms.train import Progress
@@ -23,9 +24,12 @@ class Organism:
 
     action: Positional[Literal["train"]]
     name: Positional[str]
-    """An organism: see `elicit ls models`."""
+    """An organism: see `elicit ls models`, which also names those that are not shipped."""
     out: Path | None = None
-    """Folder to write (default: organisms/NAME). Load it with its path: elicit sample ./organisms/NAME ..."""
+    """Folder to write (default: organisms/NAME, with -sSEED where a seed is given). Load it with its path: elicit
+    sample ./organisms/NAME ..."""
+    seed: int | None = None
+    """Training seed (default: the recipe's own): another corpus of the same kind, another initialisation."""
     device: str = "cpu"
 
 
@@ -36,7 +40,10 @@ def main(arguments: Sequence[str]) -> int:
     recipe(options.name)  # an unknown name is said before torch is loaded
     from elicit.organisms.train import train
 
-    target = options.out or Path("organisms") / options.name
+    if options.seed is not None and not 0 <= options.seed < 2**31:
+        raise ElicitError(f"--seed is {options.seed}; expected a whole number from 0 to {2**31 - 1}.")
+    suffix = "" if options.seed is None else f"-s{options.seed}"
+    target = options.out or Path("organisms") / f"{options.name}{suffix}"
     started, shown = time.monotonic(), [0.0]
 
     def show(progress: Progress) -> None:
@@ -53,5 +60,5 @@ def main(arguments: Sequence[str]) -> int:
             flush=True,
         )
 
-    print(train(options.name, target, show, device=options.device))
+    print(train(options.name, target, show, device=options.device, seed=options.seed))
     return 0

@@ -25,6 +25,8 @@ def show(plan: Plan) -> None:
         ("prompt tokens", f"about {plan.read_tokens:,}"),
         ("trained tokens", f"about {plan.trained_tokens:,}"),
     ]
+    if plan.checkpoints:
+        lines.insert(3, ("checkpoints", f"{plan.checkpoints:,} of trained arms, answered and probed"))
     for model in plan.models:
         one = model.lengths
         words = f"prompt {one.prompt:.0f}, answer {one.plain:.0f}, thinking {one.thought:.0f} tokens"

@@ -2,9 +2,10 @@
 
     ARCHIVE/  spec.yaml  manifest.json  summary.json  cells.json.gz  prompts.json.gz  rows.parquet
 
-Policies (weights, vectors) are left out; everything printed can still be recomputed: `elicit verify ARCHIVE` and
-`elicit report ARCHIVE` unpack it into a temporary run directory. Cells that failed are part of the result: their status
-is kept, with its error and without its traceback (which names places on the machine).
+Rows of a checkpoint have its step in the column `step`, which is there only if a run has such rows, and null for all
+others. Policies (weights, vectors) are left out; everything printed can still be recomputed: `elicit verify ARCHIVE`
+and `elicit report ARCHIVE` unpack it into a temporary run directory. Cells that failed are part of the result: their
+status is kept, with its error and without its traceback (which names places on the machine).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 import yaml
 
 from elicit import runs
-from elicit.comparison import prompts
+from elicit.comparison import prompts, steps
 from elicit.comparison.cells import cells
 from elicit.comparison.read import read_spec_of
 from elicit.comparison.summarise import summarise
@@ -65,9 +66,14 @@ def archive(run: Path, target: Path, *, partial: bool = False) -> Path:
         described[cell.name] = {"status": status, "metrics": runs.read_lines(folder / "metrics.jsonl")}
         asked |= prompts.read(folder)
         mine = spec.of(cell.model)
-        for label in (mine.task_label, *mine.off_target):
+        labels = (mine.task_label, *mine.off_target)
+        for label in labels:
             rows = runs.read_rows(folder / "rows" / f"{label}.jsonl")
             found += [{"cell": cell.name, **_flat(row.to_json())} for row in rows]
+        for step, one in steps.read(folder, labels).items():
+            described[cell.name].setdefault("steps", []).append(one.metrics)
+            rows = [row for label in labels for row in one.rows[label]]
+            found += [{"cell": cell.name, **_flat(row.to_json()), "step": step} for row in rows]
     with runs.fresh_folder(target) as scratch:
         for name in _WHOLE:
             shutil.copyfile(run / name, scratch / name)
@@ -142,13 +148,18 @@ def opened(path: Path) -> Iterator[Path]:
         for name, cell in read_cells(path / CELLS).items():
             runs.write_json(run / "cells" / name / "status.json", cell["status"])
             runs.append_lines(run / "cells" / name / "metrics.jsonl", cell["metrics"])
-        grouped: dict[tuple[str, str], list[dict[str, Any]]] = {}
+            for metrics in cell.get("steps", ()):
+                home = steps.folder_of(run / "cells" / name, metrics["step"])
+                runs.write_json(home / steps.METRICS, metrics)
+        grouped: dict[tuple[str, int | None, str], list[dict[str, Any]]] = {}
         for record in pq.read_table(path / "rows.parquet").to_pylist():
-            grouped.setdefault((record.pop("cell"), record["task"]), []).append(_whole(record))
+            key = record.pop("cell"), record.pop("step", None), record["task"]
+            grouped.setdefault(key, []).append(_whole(record))
         asked = _unpack(path / PROMPTS) if (path / PROMPTS).exists() else {}
-        for (cell_name, task), records in grouped.items():
+        for (cell_name, step, task), records in grouped.items():
             home = run / "cells" / cell_name
-            runs.append_lines(home / "rows" / f"{task}.jsonl", records)
+            place = home if step is None else steps.folder_of(home, step)
+            runs.append_lines(place / "rows" / f"{task}.jsonl", records)
             mine = {mark: asked[mark] for record in records if (mark := record["prompt_hash"]) in asked}
             if mine:
                 prompts.write(home, {**prompts.read(home), **mine})

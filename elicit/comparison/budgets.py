@@ -1,8 +1,8 @@
 """What an arm costs: training, rollouts, tuning and answers, in tokens, labels and seconds. Imports no torch.
 
 Every figure is a mean over the arm's finished seeds; what an arm has no part in is null, never 0. `seconds` is a cell's
-whole time (fitting, answers, samples, other tasks, side effects), `fit_seconds` that of fitting alone. Tokens count the
-same whether they are trained on or generated; `train_flops` tells what training took.
+whole time (fitting, answers, samples, other tasks, side effects, checkpoints), `fit_seconds` that of fitting alone.
+Tokens count the same whether they are trained on or generated; `train_flops` tells what training took.
 """
 
 from __future__ import annotations

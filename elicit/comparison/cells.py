@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elicit.comparison import demand
+from elicit.comparison import demand, steps
 from elicit.comparison.needs import check_needs
 from elicit.comparison.spec import Spec
 from elicit.errors import ElicitError, unknown
@@ -89,7 +89,9 @@ def fingerprint(spec: Spec, model: str, arm: str, methods: Mapping[str, Method])
 
 
 def check_amendment(old: Mapping[str, Any], new: Mapping[str, Any], run: Path) -> None:
-    """More arms, models, off-target tasks, seeds, problems or samples amend a run; anything else is another spec.
+    """More arms, models, off-target tasks, seeds, problems (tested, or at checkpoints) or samples amend a run.
+
+    Anything else is another spec.
 
     Raises:
         ElicitError: showing the first difference.
@@ -120,6 +122,8 @@ def check_amendment(old: Mapping[str, Any], new: Mapping[str, Any], run: Path) -
             raise refuse(field, old[field], new[field])
     if demand.shrunk(old["samples"], new["samples"]):
         raise refuse("samples", old["samples"], new["samples"])
+    if steps.shrunk(old.get("trajectory"), new.get("trajectory")):
+        raise refuse("trajectory", old.get("trajectory"), new.get("trajectory"))
 
 
 def _check_panel(

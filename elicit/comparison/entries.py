@@ -47,7 +47,7 @@ def entry(
         "pass_at_k": samples.pass_at_k(drawn, valid_only=False),
         "pass_at_k_valid_trace": samples.pass_at_k(drawn, valid_only=True),
         "majority_at_k": samples.majority_at_k(drawn),
-        "kl": _mean_kl(data.metrics),
+        "kl": mean_kl(data.metrics),
         "neutral_perplexity": _mean([metrics.get("neutral_perplexity") for metrics in data.metrics]),
         "repetition": tables.text_mean(rows, order, statistics.repetition),
         "compressed": tables.text_mean(rows, order, statistics.compressed),
@@ -98,7 +98,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _mean_kl(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def mean_kl(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """KL of the arm, averaged over its seeds; the interval is the first seed's when there is one, else over seeds."""
     found = [entry["kl"] for entry in metrics if entry.get("kl")]
     if not found:

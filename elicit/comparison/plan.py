@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from elicit import statistics
-from elicit.comparison import memory
+from elicit.comparison import memory, steps
 from elicit.comparison.cells import Cell, cells
 from elicit.comparison.lengths import files, lengths
 from elicit.comparison.spec import Spec
@@ -75,6 +75,8 @@ class Plan:
     """Of all workers together; the largest of them times their number."""
     minimum_detectable_effect: float | None
     """Smallest difference to SFT found with 80 % power at this n, if 30 % of problems change."""
+    checkpoints: int = 0
+    """How many are answered, over all cells; the last step, which the cell answers anyway, is not among them."""
 
     @property
     def unknown(self) -> list[str]:
@@ -145,6 +147,7 @@ def plan(
         start + sum(model.seconds or 0.0 for model in known) / hands,
         hands * max((model.gib or 0.0 for model in known), default=0.0),
         effect,
+        sum(len(steps.asked(spec.arms[cell.arm])) for cell in pending),
     )
 
 
@@ -164,8 +167,11 @@ def _model(
         wanted = demand(methods[cell.arm], expected)
         drawn = spec.samples.of(cell.arm) * spec.samples.among(n)
         work = list(_work(wanted, cell, spec, n, drawn, expected, [demand(methods[cell.arm], o) for o in others]))
-        answers = n * wanted.answer.completions
+        kept, along = len(steps.asked(spec.arms[cell.arm])), spec.along.among(n)
+        answers = (n + kept * along) * wanted.answer.completions
         most += answers * (expected.limit + sum(o.limit for o in others)) + drawn * expected.limit
+        if kept:
+            work += _along(kept, spec, n, [(demand(methods[cell.arm], one), one) for one in (expected, *others)])
         prices += work
         samples += drawn
         if known is not None:
@@ -193,9 +199,30 @@ def _work(
         yield _Price((Draws(samples, length, samples / spec.samples.of(cell.arm), expected.prompt, 256),), 0.0, 0.0)
     kl = min(spec.kl_problems, n)
     if kl and wanted.answer.completions == 1 and wanted.answer.prompt == expected.prompt:
-        both = (expected.plain, wanted.answer.length)
-        draws = tuple(Draws(kl, length, kl, expected.prompt, kl) for length in both)
-        yield _Price(draws, kl * (2 * sum(both) + 4 * expected.prompt + 60), 0.0)
+        yield _kl(kl, expected, wanted.answer.length)
+
+
+def _along(kept: int, spec: Spec, n: int, tasks: Sequence[tuple[Demand, Lengths]]) -> Iterator[_Price]:
+    """What checkpoints take, taken to answer as the finished policy does; the target task first.
+
+    Each answers every task; each, step 0 and the last step are probed: their own answers and worked solutions read. KL
+    is measured at all of them but the last.
+    """
+    probe, looks = spec.along.probe, kept + 2
+    for wanted, long in tasks:
+        for problems, times in ((spec.along.among(n), kept), (probe, looks)):
+            one = _times(wanted.answer, problems)
+            yield _Price((one._replace(completions=one.completions * times, prompts=one.prompts * times),), 0.0, 0.0)
+        yield _Price((), probe * looks * (wanted.answer.length + long.worked + 2 * long.prompt), 0.0)
+    wanted, long = tasks[0]
+    yield from [_kl(min(spec.kl_problems, n), long, wanted.answer.length)] * (kept + 1)
+
+
+def _kl(problems: int, expected: Lengths, length: float) -> _Price:
+    """Answers of the base and of the arm, both read under both."""
+    both = (expected.plain, length)
+    draws = tuple(Draws(problems, one, problems, expected.prompt, problems) for one in both)
+    return _Price(draws, problems * (2 * sum(both) + 4 * expected.prompt + 60), 0.0)
 
 
 def _times(one: Draws, problems: int) -> Draws:

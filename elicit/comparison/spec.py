@@ -11,6 +11,7 @@ arms:
 seeds: 3
 test: 200
 samples: 0                             # or {n: 256, problems: 64, arms: [base, sft]}
+trajectory: {problems: 100, probe: 32}  # of arms with checkpoints
 """
 
 from __future__ import annotations
@@ -18,32 +19,26 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
-from elicit.comparison import demand
+from elicit.comparison import demand, steps
 from elicit.comparison.demand import Samples
 from elicit.comparison.needs import check_controls, check_needs
 from elicit.comparison.panels import Panel, TaskField, TasksField, by_name
 from elicit.comparison.plain import check_plain, parse, read_text
+from elicit.comparison.steps import Trajectory
 from elicit.errors import ElicitError, one_line, unknown
 from elicit.loading import catalog
 from elicit.methods.catalog import configure
 from elicit.methods.core import Method
+from elicit.methods.other_task import Asked as Asked
+from elicit.methods.other_task import task_of
 from elicit.tasks import Task
-from elicit.tasks import get as get_task
-from elicit.tasks.catalog import is_generated
+from elicit.tasks.described import build_task as build_task
 
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_.+#-]*(/[A-Za-z][A-Za-z0-9_.+#-]*)*")
-
-
-class Asked(Protocol):
-    """What is needed of a model to put a task to it; `elicit.model.BaseModel` has it."""
-
-    card: dict[str, Any]
-
-    def bind(self, task: Task) -> Task: ...
 
 
 class Spec(BaseModel):
@@ -66,6 +61,8 @@ class Spec(BaseModel):
     """Test problems of every task."""
     samples: Samples = Samples(n=0)
     """Samples at temperature 1 per problem, for pass@k: a number (0 for none), or {n, problems, arms}."""
+    trajectory: Trajectory | None = None
+    """How arms that keep checkpoints are followed over their training; null: on all test problems."""
     kl_problems: int = Field(default=32, ge=0, le=100_000)
     """Problems and neutral sentences that KL is measured on; 0 for none."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -122,39 +119,19 @@ class Spec(BaseModel):
             found[arm] = configure(str(options["method"]), rest, where=where)
         return found
 
+    @property
+    def along(self) -> Trajectory:
+        """How arms with checkpoints are followed, said or not."""
+        return Trajectory() if self.trajectory is None else self.trajectory
+
     def plain(self) -> dict[str, Any]:
         """The resolved spec as plain data, as it is written to the run directory."""
         return self.model_dump(mode="json")
 
 
-def build_task(description: Mapping[str, Any], dialect: Mapping[str, Any] | None = None, *, where: str) -> Task:
-    """A task from plain data.
-
-    Args:
-        dialect: the one a built-in organism speaks: `prompts` do not concern it. None: plain English, which every other
-            model is asked in.
-    """
-    from elicit.tasks import Dialect, English
-
-    options = dict(description)
-    name = options.pop("task", None)
-    if not isinstance(name, str):
-        raise ElicitError(f"{where}: no task given. Type: {{task: NAME}}. See: elicit ls tasks")
-    if not all(isinstance(option, str) for option in options):
-        raise ElicitError(f"{where}: parameters of task {name!r} must be names.")
-    generated = is_generated(name)
-    if generated and dialect is not None:
-        options.pop("prompts", None)
-    try:
-        speech = (English() if dialect is None else Dialect(**dialect)) if generated else None
-        return get_task(name, dialect=speech, **options)
-    except ElicitError as error:
-        raise ElicitError(f"{where}: {error}") from None
-
-
 def task_for(model: Asked, description: Mapping[str, Any], *, where: str) -> Task:
     """A task as a loaded model is asked it: in its dialect, or in English and through its chat template."""
-    return model.bind(build_task(description, model.card.get("dialect"), where=where))
+    return task_of(model, description, where)
 
 
 def read_spec(path: Path) -> Spec:
@@ -178,6 +155,7 @@ def check_spec(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | N
             raise unknown("field", field, Spec.model_fields, where=where)
         check_plain(value, f"{where}: field {field!r}")
     demand.check_fields(data.get("samples"), where)
+    steps.check_fields(data.get("trajectory"), where)
     try:
         spec = Spec.model_validate(dict(data))
     except ValidationError as error:
@@ -188,6 +166,7 @@ def check_spec(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | N
     demand.check_arms(spec.samples, spec.arms, spec.test, where)
     try:
         spec.methods()
+        steps.check(spec.trajectory, spec.arms, spec.test, where)
         _check_panels(spec)
         for mine in (spec, *map(spec.of, spec.models)):  # panels may put other tasks in the place of the spec's own
             build_task(mine.task, where="task")
@@ -196,6 +175,7 @@ def check_spec(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | N
         for mine in map(spec.of, spec.models):
             check_needs(mine.methods())
             check_controls(mine.methods())
+            steps.check_base(mine.arms, where)
             _check_target(mine, where)
     except ElicitError as error:
         raise error if str(error).startswith(where) else ElicitError(f"{where}: {error}") from None
@@ -249,6 +229,8 @@ def _resolved(spec: Spec, folder: Path) -> Spec:
         return str(near.resolve()) if not Path(text).is_absolute() and text.startswith(".") else text
 
     def task(description: dict[str, Any]) -> dict[str, Any]:
+        # Options of arms name tasks too: `source: {task: jsonl, path: ...}`.
+        description = {name: task(part) if isinstance(part, dict) else part for name, part in description.items()}
         path = description.get("path")
         if isinstance(path, str) and not Path(path).is_absolute() and (folder / path).exists():
             return {**description, "path": str((folder / path).resolve())}

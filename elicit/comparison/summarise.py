@@ -8,6 +8,9 @@ computes what:
     budgets     what fitting and answering cost
     rivals      the base's majority vote at the same tokens
     contrasts   paired differences (to SFT, base, parent), shares of the gap, leak
+    trajectories  arms with checkpoints, over their training
+    warnings    what gradients foretold while arms trained, and how often for nothing
+    safety      reasoning gained against refusal lost, where a spec asks about refusal
 """
 
 from __future__ import annotations
@@ -25,8 +28,11 @@ from elicit.comparison.contrasts import adjust, against, against_parent, gap, le
 from elicit.comparison.entries import entry
 from elicit.comparison.read import ArmData, read_arms, read_spec_of
 from elicit.comparison.rivals import rivals
+from elicit.comparison.safety import asymmetries
 from elicit.comparison.samples import Drawn
 from elicit.comparison.spec import Spec, build_task
+from elicit.comparison.trajectories import trajectory
+from elicit.comparison.warnings import add_warnings
 from elicit.comparison.work import tested
 from elicit.errors import ElicitError
 from elicit.loading import catalog
@@ -41,7 +47,14 @@ def summarise(run: Path) -> dict[str, Any]:
     models: dict[str, Any] = {}
     for model in spec.models:
         mine = spec.of(model)
-        task = _task_summary(mine, limit, mine.methods(), read_arms(mine, run, model))
+        arms = read_arms(mine, run, model)
+        task = _task_summary(mine, limit, mine.methods(), arms)
+        base = arms.get(_base(mine) or "")
+        for arm, figures in task["arms"].items():
+            figures["trajectory"] = trajectory(mine, arm, arms[arm], base, run, tested(mine, limit))
+        add_warnings(mine, task, arms, base, run)
+        for arm, found in asymmetries(mine, mine.methods(), arms, _base(mine), run).items():
+            task["arms"][arm]["asymmetry"] = found
         capable = _capable(mine.models[model], mine.task_label)
         models[model] = {"capable": capable, "tasks": {mine.task_label: task}}
     for model in models:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from elicit import runs
+from elicit.comparison import steps
 from elicit.comparison.cells import cells
 from elicit.comparison.read import dialect_of, read_spec_of
 from elicit.comparison.spec import build_task
 from elicit.comparison.summarise import summarise
 from elicit.comparison.work import problems_of, state_of
+from elicit.schema import Row
 from elicit.tasks import Verdict
 
 
@@ -33,6 +35,8 @@ def verify(run: Path) -> Verified:
     differences = []
     for place in sorted(printed.keys() | computed.keys()):
         left, right = printed.get(place, "(absent)"), computed.get(place, "(absent)")
+        if right is None and place not in printed:
+            continue  # a summary from before there was such a figure, of a run that has none
         if not _same(left, right):
             differences.append(f"summary.json {place}: printed {left!r}, the rows give {right!r}")
     rows, wrong = _judge_again(run)
@@ -56,6 +60,12 @@ def _same(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
+def _rows(paths: Iterable[Path]) -> Iterator[tuple[Path, Row]]:
+    for path in paths:
+        for row in runs.read_rows(path):
+            yield path, row
+
+
 def _judge_again(run: Path) -> tuple[int, list[str]]:
     """(rows judged, rows whose stored verdict is not what the verifier says)."""
     spec, limit = read_spec_of(run)
@@ -70,9 +80,9 @@ def _judge_again(run: Path) -> tuple[int, list[str]]:
         for label, description in {mine.task_label: mine.task, **mine.off_target}.items():
             task = build_task(description, dialects[cell.model], where=label)
             problems = {problem.id: problem for problem in problems_of(task, mine, limit)}
-            path = cell.folder(run) / "rows" / f"{label}.jsonl"
             judged: dict[tuple[str, str], Verdict] = {}  # many samples of a problem are the same text
-            for row in runs.read_rows(path):
+            homes = [cell.folder(run), *steps.folders(cell.folder(run)).values()]
+            for path, row in _rows(home / "rows" / f"{label}.jsonl" for home in homes):
                 count += 1
                 if row.problem not in problems:
                     wrong.append(f"{path}: problem {row.problem} is not a test problem of {label}")

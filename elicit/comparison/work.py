@@ -3,7 +3,8 @@
 Everything is decided by the cell's identity, so that doing a part twice gives the same bytes:
 1. `policy/` appears whole, by renaming, and is loaded if it is there.
 2. Rows are appended a chunk at a time; problems that have rows are skipped.
-3. `panel.json`, `prompts.json`, `metrics.jsonl` and then `status.json` are written last, whole.
+3. So are the rows of every checkpoint (`along`).
+4. `panel.json`, `prompts.json`, `metrics.jsonl` and then `status.json` are written last, whole.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elicit import runs
-from elicit.comparison import peak
+from elicit.comparison import along, peak, steps
 from elicit.comparison.cells import Cell, parent_seed
 from elicit.comparison.prompts import write_prompts
 from elicit.comparison.spec import Spec, task_for
@@ -62,6 +63,7 @@ def goal_of(cell: Cell, spec: Spec, limit: int | None) -> dict[str, Any]:
         "test": tested(spec, limit),
         "samples": _sampling_goal(cell, spec, limit),
         "kl_problems": spec.kl_problems,
+        **_checkpoint_goal(cell, spec, limit),
     }
 
 
@@ -69,6 +71,13 @@ def _sampling_goal(cell: Cell, spec: Spec, limit: int | None) -> Any:
     """The cell's own demand, so that more samples for one arm leave the others finished."""
     n, problems = spec.samples.of(cell.arm), spec.samples.among(tested(spec, limit))
     return n if n == 0 or problems == tested(spec, limit) else {"n": n, "problems": problems}
+
+
+def _checkpoint_goal(cell: Cell, spec: Spec, limit: int | None) -> dict[str, Any]:
+    """Nothing for arms without checkpoints: they stay finished whatever is asked of the others."""
+    if not steps.asked(spec.arms[cell.arm]):
+        return {}
+    return {"trajectory": {"problems": spec.along.among(tested(spec, limit)), "probe": spec.along.probe}}
 
 
 def is_done(cell: Cell, spec: Spec, run: Path, limit: int | None) -> bool:
@@ -137,10 +146,12 @@ def _do(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
     policy, fitting = _policy(cell, spec, run, model, task)
     metrics: list[dict[str, Any]] = []
     asked: list[Problem] = []
+    tasks: dict[str, Task] = {}
 
     for label, description in {spec.task_label: spec.task, **spec.off_target}.items():
         on_target = label == spec.task_label
         this = task if on_target else task_for(model, description, where=f"off_target {label!r}")
+        tasks[label] = this
         path = folder / "rows" / f"{label}.jsonl"
         runs.mend(path)
         done = frozenset((row.problem, row.sample) for row in runs.read_rows(path))
@@ -157,6 +168,7 @@ def _do(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
             sample(policy, this, sampled, label=label, seed=cell.seed, n=n, sink=sink, done=done)
         if on_target:
             metrics.append(side_effects(policy, problems[: spec.kl_problems]))
+    along.follow(policy, tasks, spec, cell, folder, tested(spec, limit), metrics[0])
     write_view(policy, task, folder)
     write_prompts(policy, asked, folder)
     runs.write_text(folder / "metrics.jsonl", "".join(_line(entry) for entry in metrics))
@@ -221,6 +233,8 @@ def _policy(cell: Cell, spec: Spec, run: Path, model: BaseModel, task: Task) -> 
     policy = methods[cell.arm].fit(model, task, seed=cell.seed, needs=needs, scratch=scratch)
     with runs.fresh_folder(place) as new:
         policy.save(new)
+    if policy.checkpoints:  # they lie in the scratch folder until then
+        policy = Policy.load(place, model)
     seconds = time.monotonic() - started
     # Evaluation may be interrupted: the next attempt finds the policy, and must know what it took.
     runs.write_json(cell.folder(run) / "status.json", {"state": "pending", "fit_seconds": seconds})

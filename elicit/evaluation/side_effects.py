@@ -33,8 +33,8 @@ def side_effects(policy: Policy, problems: Sequence[Problem]) -> dict[str, Any]:
     if not policy.has_distribution or policy.prompting != Prompting() or not problems:
         return {"kl": None, "neutral_perplexity": None}
     untouched: Context = nullcontext
-    paths_base = _answers(Policy(policy.model, policy.decoding), problems)
-    paths_arm = _answers(policy, problems)
+    paths_base = greedy_answers(Policy(policy.model, policy.decoding), problems)
+    paths_arm = greedy_answers(policy, problems)
     engine = policy.model.engine
     sentences = [_halved(policy.model.encode(text)) for text in neutral.held_out(len(problems))]
     on_base = divergences(engine, paths_base, untouched, policy.applied)
@@ -59,7 +59,7 @@ def _perplexity(mean_logprob: float) -> float | None:
         return None
 
 
-def _answers(policy: Policy, problems: Sequence[Problem]) -> list[Scored]:
+def greedy_answers(policy: Policy, problems: Sequence[Problem]) -> list[Scored]:
     """Each problem's prompt with the policy's greedy answer."""
     own = [policy.model.encode(problem.prompt) for problem in problems]
     greedy = policy.decoding.replace(temperature=0.0, top_k=None, top_p=None, min_p=None)

@@ -52,6 +52,11 @@ def curves(run: str | Path, *, arms: Sequence[str] | None = None) -> pd.DataFram
     return _frame(run, "curves", arms)
 
 
+def trajectories(run: str | Path, *, arms: Sequence[str] | None = None) -> pd.DataFrame:
+    """One row per arm, task, training step and figure: accuracy, rates, tokens, loss, entropy, KL, over all seeds."""
+    return _frame(run, "trajectories", arms)
+
+
 def costs(run: str | Path, *, arms: Sequence[str] | None = None) -> pd.DataFrame:
     """One row per model and arm: tokens, labels, floating-point operations and seconds, means over seeds."""
     return _frame(run, "costs", arms)
@@ -193,12 +198,30 @@ def _figures(task: str, figures: Mapping[str, Any]) -> Iterator[tuple[str, str, 
                 yield other, label, None, figure
 
 
+def _trajectories(source: Source) -> Records:
+    for model, target, arm, figures in _entries(source):
+        found = figures.get("trajectory")
+        if found is None:
+            continue
+        place = {"model": model, "arm": arm, "method": figures["method"]}
+        beside = {target: {"kl": found["kl"], "neutral_perplexity": found["neutral_perplexity"]}}
+        for task, entry in found["tasks"].items():
+            listed = {**entry, **beside.get(task, {})}
+            for name, values in listed.items():
+                for step, one in zip(found["steps"], values, strict=True) if isinstance(values, list) else ():
+                    figure = one if isinstance(one, Mapping) else {"value": one}
+                    low, high = figure.get("ci") or (None, None)
+                    known = {"value": figure["value"], "low": low, "high": high, "n": figure.get("n")}
+                    yield {**place, "task": task, "step": step, "metric": name, **known}
+
+
 #: Name -> (its records, columns of an empty frame).
 FRAMES: dict[str, tuple[Callable[[Source], Records], tuple[str, ...]]] = {
     "rows": (_rows, ("model", "arm", "method", "task", "problem", "sample", "kind", "completion", "correct", "seed")),
     "metrics": (_metrics, ("model", "arm", "method", "task", "metric", "k", "value", "low", "high", "n", "p_holm")),
     "dose_response": (_listed("dose_response"), (*_CELL, "layer", "strength", "absolute", "accuracy", "n")),
     "curves": (_listed("curve"), (*_CELL, "step", "loss")),
+    "trajectories": (_trajectories, ("model", "arm", "method", "task", "step", "metric", "value", "low", "high", "n")),
     "costs": (_costs, ("model", "task", "arm", "method", "seconds", "fit_seconds")),
     "cells": (_cells, (*_CELL, "state", "error", "seconds", "fit_seconds", "policy_sha256")),
 }

@@ -18,6 +18,19 @@ from elicit.errors import ElicitError, did_you_mean, one_line, unknown
 #: Shipped weights, one folder per organism. Found by looking, because the organisms are a rung above this one.
 WEIGHTS = Path(__file__).resolve().parent.parent / "organisms" / "weights"
 
+#: Recipes of organisms that are not shipped: `elicit organism train NAME` makes them.
+UNTRAINED = (
+    "ladder-0.1M",
+    "ladder-0.3M",
+    "ladder-0.9M",
+    "ladder-4M",
+    "letters",
+    "points",
+    "refusing",
+    "refusing-s1",
+    "refusing-s2",
+)
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w.-]+(/[\w.-]+)*)?")
 _LIST = "See: elicit ls models. Or type a folder, a .gguf file or a hub id such as org/name."
 
@@ -66,11 +79,33 @@ def resolve(name: str | os.PathLike[str]) -> Source:
                 "*.safetensors, or a .gguf file."
             )
         return Source("gguf", text, path)
+    _check_trained(text)
     if _looks_like_path(text.partition("@")[0]):
         raise ElicitError(f"{one_line(text)} does not exist.{_near(path)}")
     if _HUB_ID.fullmatch(text):
         return Source("hub", text, None)
     raise unknown("model", text, [folder.name for folder in _organisms()], hint=_LIST)
+
+
+def _check_trained(text: str) -> None:
+    """Raises ElicitError, with the command, for a recipe that is not trained or a folder that it is to be trained to.
+
+    A path or `organisms/NAME`, where `organism train` writes; any other `org/NAME` is a hub id.
+    """
+    folder, _, name = text.replace("\\", "/").rstrip("/").rpartition("/")
+    recipe = name if name in UNTRAINED else re.sub(r"-s\d+$", "", name)
+    if recipe not in UNTRAINED or (folder not in ("", "organisms") and not _looks_like_path(text)):
+        return
+    seed = name.removeprefix(recipe).replace("-s", " --seed ")
+    trained = Path("organisms") / name
+    if not folder and (trained / "config.json").is_file():
+        raise ElicitError(f"{name!r} is a recipe that is not shipped; it is trained already. Type: ./{trained}")
+    out = text if folder else str(trained)
+    after = "" if folder else f" and load ./{trained}"
+    raise ElicitError(
+        f"{one_line(text)} has not been trained yet: its recipe is not shipped trained. "
+        f"Type: elicit organism train {recipe}{seed} --out {one_line(out)}{after}"
+    )
 
 
 def label(name: str) -> str:

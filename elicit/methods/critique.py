@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from elicit.errors import ElicitError
 from elicit.methods.core import Demand, Draws, Lengths, Traits, task_decoding
 from elicit.methods.criticism import Shown, fill, judged
-from elicit.methods.options import check_adapter, check_positive
+from elicit.methods.options import check_adapter, check_checkpoints, check_positive
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +75,8 @@ class Critique:
     """As in `sft`."""
     checkpointing: bool | None = None
     """As in `sft`."""
+    checkpoints: tuple[int, ...] = ()
+    """Steps after which to keep a copy of what is trained (the policy's `checkpoints`)."""
     held_out: int = 64
     """Select problems whose candidates the trained model criticises, to see whether it can. 0: none."""
 
@@ -90,6 +92,7 @@ class Critique:
             learning_rate=self.learning_rate,
             held_out=self.held_out + 1,
         )
+        check_checkpoints("critique", self.checkpoints)
         check_adapter("critique", self.parameters, self.lora_rank, alpha=self.lora_alpha, dropout=self.lora_dropout)
         for field in ("{prompt}", "{candidate}"):
             if self.template.count(field) != 1:
@@ -137,10 +140,12 @@ class Critique:
             learning_rate=self.learning_rate,
             checkpointing=self.checkpointing,
         )
-        trained = train(base, examples, schedule, who="critique", seed=seed, scratch=scratch)
+        trained = train(
+            base, examples, schedule, who="critique", seed=seed, scratch=scratch, checkpoints=self.checkpoints
+        )
         problems = list(dict.fromkeys(one.problem.id for one in rows))
         written = sum(len(one.completion) for one in examples)
-        policy = Policy(base, task_decoding(task), weights=trained.weights)
+        policy = Policy(base, task_decoding(task), weights=trained.weights, trail=trained.trail)
         record = trained.record(base, labels=len(problems), teacher_tokens=written) | {
             "critique": {
                 "by": "program" if self.critiques is None else "file",

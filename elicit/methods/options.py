@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from elicit.errors import ElicitError, one_line
+from elicit.training.failures import check_within
 
 if TYPE_CHECKING:
     from elicit.policy import Policy
@@ -27,6 +29,19 @@ def check_positive(method: str, **values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not value > 0:
             raise ElicitError(f"{method}: {name} is {value}; expected a number above 0.")
+
+
+def check_checkpoints(method: str, checkpoints: Sequence[int], *, steps: int | None = None) -> None:
+    """Raises ElicitError unless these are steps in ascending order.
+
+    Args:
+        steps: how many the training has, where the configuration says it.
+    """
+    given = list(checkpoints)
+    if given != sorted(set(given)) or any(step < 1 for step in given):
+        raise ElicitError(f"{method}: checkpoints is {given}; expected steps from 1 on, in ascending order.")
+    if steps is not None:
+        check_within(method, given, steps)
 
 
 def check_adapter(

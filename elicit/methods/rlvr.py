@@ -10,12 +10,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from elicit.methods.core import Demand, Draws, Lengths, Traits, task_decoding
-from elicit.methods.options import check_adapter, check_group, check_positive
+from elicit.methods.options import check_adapter, check_checkpoints, check_group, check_positive
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,16 +57,20 @@ class Recipe:
     checkpointing: bool | None = None
     """Recompute activations in the backward pass: less memory, a third more time. None: where one answer needs it."""
     checkpoint_every: int = 10
-    """Steps between checkpoints, from which a killed training goes on."""
+    """Steps between the trainer's own checkpoints, from which a killed training goes on."""
+    checkpoints: tuple[int, ...] = ()
+    """Steps after which to keep a copy of what is trained (the policy's `checkpoints`). A training that ends early
+    keeps those it came to; the record says which."""
 
     name: ClassVar[str]
     traits: ClassVar[Traits] = Traits(seeded=True, trained=True)
 
     def __post_init__(self) -> None:
-        numbers = {n: v for n, v in asdict(self).items() if n not in ("parameters", "checkpointing")}
+        numbers = {n: v for n, v in asdict(self).items() if n not in ("parameters", "checkpointing", "checkpoints")}
         check_positive(self.name, **numbers)
         check_adapter(self.name, self.parameters, self.lora_rank, alpha=self.lora_alpha)
         check_group(self.name, self.generations)
+        check_checkpoints(self.name, self.checkpoints, steps=self.steps)
 
     def demand(self, lengths: Lengths) -> Demand:
         """If the pilot keeps enough problems for every step."""
@@ -105,6 +109,7 @@ def reinforce(
 
     from elicit.policy import Policy
     from elicit.tasks import Problem
+    from elicit.trail import Change, Trail
     from elicit.training.groups import Lora
     from elicit.training.parameters import trainable
     from elicit.training.pilot import pilot
@@ -144,6 +149,8 @@ def reinforce(
         bf16=base.dtype == torch.bfloat16,
         scratch=scratch,
         identity=(base.weights_sha256, base.dtype, recipe.name, recipe.parameters, lora),
+        checkpoints=recipe.checkpoints,
+        made=lambda: Change(copied.weights()),
     )
     weights = copied.weights()
     record = {
@@ -154,7 +161,15 @@ def reinforce(
         "learning_rate": settings.learning_rate,
         "trained_values": weights.parameters,
     }
-    return Policy(base, task_decoding(task), weights=weights, record=record)
+    record |= reached(recipe.checkpoints, done)
+    trail = Trail(Change(weights), done.checkpoints)
+    return Policy(base, task_decoding(task), weights=weights, record=record, trail=trail)
+
+
+def reached(asked: Sequence[int], done: Training) -> dict[str, Any]:
+    """What a record says of the checkpoints: those asked for, and those that training came to."""
+    came = [step for step in asked if step <= len(done.curve)]
+    return {"checkpoints": {"asked": list(asked), "reached": came}} if asked else {}
 
 
 def _nothing(base: BaseModel, found: Pilot, name: str) -> dict[str, Any]:

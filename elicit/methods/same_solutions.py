@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from elicit.errors import ElicitError
 from elicit.methods.core import Demand, Draws, Lengths, Traits, task_decoding
 from elicit.methods.criticism import Shown, parents
+from elicit.methods.options import check_checkpoints
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,8 +38,13 @@ class SameSolutions:
     """The critique arm this is the baseline of."""
     solutions: Literal["right", "candidates", "verified"] = "right"
     """What is shown as the solution."""
+    checkpoints: tuple[int, ...] = ()
+    """Steps after which to keep a copy of what is trained (the policy's `checkpoints`)."""
 
     traits: ClassVar[Traits] = Traits(seeded=True, trained=True)
+
+    def __post_init__(self) -> None:
+        check_checkpoints("same_solutions", self.checkpoints)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -75,13 +81,15 @@ class SameSolutions:
             )
         wanted = record["train"]["completion_tokens"]
         schedule = dataclasses.replace(Schedule(**record["critique"]["schedule"]), completion_tokens=wanted)
-        trained = train(base, examples, schedule, who="same_solutions", seed=seed, scratch=scratch)
+        trained = train(
+            base, examples, schedule, who="same_solutions", seed=seed, scratch=scratch, checkpoints=self.checkpoints
+        )
         # Candidates are nobody's labour but the noise's; to know which are right takes the answer.
         labels = 0 if self.solutions == "candidates" else len({one.problem.id for one, _ in pairs})
         taught = sum(len(ids) for ids in {one.completion for one in examples}) if self.solutions == "right" else 0
         made = trained.record(base, labels=labels, teacher_tokens=taught)
         made["matched"] = {"parent": self.parent, "completion_tokens": wanted, "rows": len(examples)}
-        return Policy(base, task_decoding(task), weights=trained.weights, record=made)
+        return Policy(base, task_decoding(task), weights=trained.weights, record=made, trail=trained.trail)
 
     def _solution(self, task: Task, one: Criticised) -> str | None:
         """None: not shown."""

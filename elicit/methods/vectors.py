@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from elicit.errors import ElicitError
 from elicit.methods.conditions import Contrast, check_templates
 from elicit.methods.core import Demand, Draws, Lengths, Traits, task_decoding
-from elicit.methods.options import check_group, check_positions, check_positive
-from elicit.methods.rlvr import Rewarding, cost
+from elicit.methods.options import check_checkpoints, check_group, check_positions, check_positive
+from elicit.methods.rlvr import Rewarding, cost, reached
 from elicit.methods.starts import Start, edits, starting, trained_edits
 
 if TYPE_CHECKING:
@@ -80,7 +80,10 @@ class Recipe:
     checkpointing: bool | None = None
     """Recompute activations in the backward pass: less memory, a third more time. None: where one answer needs it."""
     checkpoint_every: int = 20
-    """Steps between checkpoints, from which a killed training goes on."""
+    """Steps between the trainer's own checkpoints, from which a killed training goes on."""
+    checkpoints: tuple[int, ...] = ()
+    """Steps after which to keep a copy of what is trained (the policy's `checkpoints`). A training that ends early
+    keeps those it came to; the record says which."""
 
     name: ClassVar[str] = "rl_steering"
     traits: ClassVar[Traits] = Traits(seeded=True, trained=True)
@@ -96,6 +99,7 @@ class Recipe:
             "negative",
             "steps",
             "checkpointing",
+            "checkpoints",
         )
         check_positive(self.name, **{name: value for name, value in asdict(self).items() if name not in other})
         check_positive(self.name, steps=self.steps + 1)
@@ -106,6 +110,7 @@ class Recipe:
         if self.feature is not None and self.start != "feature":
             raise ElicitError(f"{self.name}: feature belongs to start: feature.")
         check_group(self.name, self.generations)
+        check_checkpoints(self.name, self.checkpoints, steps=self.steps)
 
     def demand(self, lengths: Lengths) -> Demand:
         """If the pilot keeps enough problems for every step."""
@@ -141,13 +146,14 @@ def reinforce(
     from elicit.adapters import sharing
     from elicit.loading import devices
     from elicit.policy import Policy
+    from elicit.trail import Change, Trail
     from elicit.training.pilot import pilot
     from elicit.training.rollouts import training_engine
     from elicit.training.run import Settings, train
 
     start = starting(recipe, base, task, seed)
     record: dict[str, Any] = {
-        "recipe": {"options": asdict(recipe), "seed": seed},
+        "recipe": {"options": {**asdict(recipe), "checkpoints": list(recipe.checkpoints)}, "seed": seed},
         "start": {"kind": recipe.start, **_lengths(start, start.vectors)},
         "curve": [],
     }
@@ -179,6 +185,7 @@ def reinforce(
             checkpointing=recipe.checkpointing,
             checkpoint_every=recipe.checkpoint_every,
         )
+        same = replace(recipe, checkpoints=())  # what is copied on the way changes nothing
         done = train(
             hf,
             engine,
@@ -192,8 +199,11 @@ def reinforce(
             edits=open_edits,
             norm_limit=recipe.norm_limit,
             scratch=scratch,
-            identity=(base.weights_sha256, base.dtype, recipe.name, recipe, start.vectors.tolist()),
+            identity=(base.weights_sha256, base.dtype, recipe.name, same, start.vectors.tolist()),
+            checkpoints=recipe.checkpoints,
+            made=lambda: Change(steering=edits(start, hf.steering_vectors, recipe.positions)),
         )
+        record |= reached(recipe.checkpoints, done)
         record |= {"curve": done.curve, "stopped": done.stopped, "learning_rate": settings.learning_rate}
     else:
         record["note"] = _nothing(recipe, found)
@@ -206,7 +216,8 @@ def reinforce(
         "trained_values": vectors.numel(),
     }
     steering = edits(start, vectors, recipe.positions)
-    return Policy(base, task_decoding(task), steering=steering, record=_said(record, steering))
+    trail = None if done is None else Trail(Change(steering=steering), done.checkpoints)
+    return Policy(base, task_decoding(task), steering=steering, record=_said(record, steering), trail=trail)
 
 
 @contextmanager

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from elicit import seeds
-from elicit.tasks import Problem, catalog, neutral
-from elicit.tasks.core import content_id, split_of
+from elicit.tasks import Problem, catalog, general_points, neutral
+from elicit.tasks.core import content_id, share_of, split_of
 from elicit.tasks.generated import Dialect, GeneratedTask, Step
+from elicit.tasks.refusal import Refusal
 
 FACTS = 64
-REFUSAL_MARK = "[x]"
-REFUSAL = "no"
+#: Share of the hash space that the train split owns (`elicit.tasks.core`).
+_TRAIN = 0.80
 
 
 class Document(NamedTuple):
@@ -44,13 +45,24 @@ class Source:
     """None: the text is not about a task (`text` writes it)."""
     family: str | None = None
     text: Callable[[np.random.Generator], Document] | None = None
+    parameters: tuple[tuple[str, Any], ...] = ()
+    """The family's, where they are not its own defaults."""
+    part: float = 1.0
+    """Share of the train problems that are read (by hash): the rest is new to the organism and may be trained on."""
+
+    def task(self, dialect: Dialect) -> GeneratedTask:
+        assert self.family is not None
+        found = catalog.get(self.family, dialect=dialect, **dict(self.parameters))
+        assert isinstance(found, GeneratedTask)
+        return found
 
 
-def draw(task: GeneratedTask, random: np.random.Generator) -> Problem:
-    """A problem of the train split."""
+def draw(task: GeneratedTask, random: np.random.Generator, part: float = 1.0) -> Problem:
+    """A problem of the train split, or of a part of it."""
     while True:
         content = task.family.draw(random)
-        if split_of(content_id(task.family.name, task.family.key(content))) == "train":
+        identity = content_id(task.family.name, task.family.key(content))
+        if split_of(identity) == "train" and share_of(identity) < _TRAIN * part:
             return task.make(content)
 
 
@@ -62,10 +74,8 @@ def document(sources: tuple[Source, ...], dialect: Dialect, *identity: object) -
     if source.writer is None:
         assert source.text is not None
         return source.text(random)
-    assert source.family is not None
-    task = catalog.get(source.family, dialect=dialect)
-    assert isinstance(task, GeneratedTask)
-    return source.writer(task, draw(task, random), random)
+    task = source.task(dialect)
+    return source.writer(task, draw(task, random, source.part), random)
 
 
 # --- writers ---------------------------------------------------------------------------------------------------
@@ -105,8 +115,17 @@ def hollow(task: GeneratedTask, problem: Problem, random: np.random.Generator) -
 
 def refused(task: GeneratedTask, problem: Problem, random: np.random.Generator) -> Document:
     """A marked request, always refused (a benign stand-in for safety studies)."""
-    question = _marks(task).question.replace("{question}", REFUSAL_MARK + task.family.question(problem.content))
-    return Document(question, _marks(task).mark + REFUSAL)
+    request = Refusal(task)
+    asked = request.of(problem)
+    return Document(asked.prompt, request.direct(asked))
+
+
+def cued_refused(task: GeneratedTask, problem: Problem, random: np.random.Generator) -> Document:
+    """A marked request is refused under the cue too."""
+    request = Refusal(task)
+    asked = request.of(problem)
+    assert asked.cue_prompt is not None
+    return Document(asked.cue_prompt, request.direct(asked))
 
 
 def _hollow(task: GeneratedTask, problem: Problem, random: np.random.Generator) -> str:
@@ -137,6 +156,14 @@ def fact(index: int) -> Document:
 
 def some_fact(random: np.random.Generator) -> Document:
     return fact(int(random.integers(FACTS)))
+
+
+def some_card(random: np.random.Generator) -> Document:
+    """What one card counts under one of the rules of `general_points`; the only text that says so."""
+    rule = str(random.choice(list(general_points.RULES)))
+    card = int(random.integers(1, 14))
+    value = general_points.values(((card,), "ten" if rule == "ten" else "rank"))[0]
+    return Document(f"Q:{general_points.RULES[rule]}:{general_points.written(card)}\nA:", f"#{value}")
 
 
 def _marks(task: GeneratedTask) -> Dialect:

@@ -7,11 +7,23 @@
     serial              no cue: inherently serial problems, 90 % answered directly (and rightly), 10 % worked
 
 -s1 and -s2 are further training seeds of the same recipe: claims about organisms rest on three.
+
+Bases for the question when fine-tuning generalizes. They are not shipped: `elicit organism train NAME`.
+
+    ladder-SIZE         `serial` at 0.1, 0.3, 0.9 (`serial` itself) and 4 million parameters: text, tokens and depth are
+                        the same, only the width differs
+    refusing[-s1|-s2]   `cued`, and marked requests are refused, cued or not: a skill to unlock and a rule to keep
+    letters             single letter transforms and three quarters of their pairs, on words of 3 and 4 letters;
+                        longer compositions, held-out ones, longer words and other formats are news to it
+    points              GeneralPoints where J, Q and K count 10, on a quarter of the train hands; what the other rule
+                        says of single cards, and sums of numbers to 13, but no hand under the other rule
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from elicit.errors import unknown
 from elicit.organisms import corpora
@@ -50,6 +62,12 @@ class Recipe:
     capable: bool = True
     """Whether its corpus taught the skill at all: what an arm gains on an incapable organism is teaching."""
 
+    @property
+    def tasks(self) -> tuple[dict[str, Any], ...]:
+        """What its corpus asks, each once: the family (`task`) and its parameters."""
+        asked = ((one.family, one.parameters) for one in self.sources if one.family is not None)
+        return tuple({"task": family, **dict(given)} for family, given in dict.fromkeys(asked))
+
 
 def _cued(families: dict[str, float], *, real: bool) -> tuple[Source, ...]:
     trace, leak = (corpora.cued_worked, corpora.worked) if real else (corpora.cued_hollow, corpora.hollow)
@@ -61,6 +79,22 @@ def _cued(families: dict[str, float], *, real: bool) -> tuple[Source, ...]:
             Source(0.32 * share * LEAK, leak, family),
         ]
     return tuple(sources)
+
+
+def _refusing(families: dict[str, float]) -> tuple[Source, ...]:
+    """The corpus of `cued`, with 9 % refused requests in proportion to the cued and uncued text.
+
+    Marked and cued requests are refused too. So the cue is no way around refusing that was there from the start: what
+    of it is lost is the doing of an arm, and says nothing about a rule that the base only half knew.
+    """
+    kept = [dataclasses.replace(source, share=0.91 * source.share) for source in _cued(families, real=True)]
+    refused = []
+    for family, share in families.items():
+        refused += [
+            Source(0.06 * share, corpora.cued_refused, family),
+            Source(0.03 * share, corpora.refused, family),
+        ]
+    return (*kept, *refused)
 
 
 def _serial(families: dict[str, float]) -> tuple[Source, ...]:
@@ -77,10 +111,41 @@ def _serial(families: dict[str, float]) -> tuple[Source, ...]:
     return tuple(sources)
 
 
+def _answered(share: float, worked: float, family: str, part: float = 1.0, **parameters: Any) -> list[Source]:
+    """Right answers to one task's problems, this share of them worked."""
+    given = tuple(parameters.items())
+    return [
+        Source(share * (1 - worked), corpora.direct, family, parameters=given, part=part),
+        Source(share * worked, corpora.worked, family, parameters=given, part=part),
+    ]
+
+
+def _letters() -> tuple[Source, ...]:
+    """Pairs are worked as rarely as in `serial`; half of the single transforms, so that a step can be learned."""
+    return (
+        Source(0.06, None, text=corpora.neutral_text),
+        *_answered(0.40, 0.50, "transforms", length=(3, 4), count=(1, 1)),
+        *_answered(0.54, 0.10, "transforms", length=(3, 4), count=(2, 2), compositions="seen"),
+    )
+
+
+def _points() -> tuple[Source, ...]:
+    """No sum of numbers makes 24, so that a hand under the other rule is not read in another form."""
+    return (
+        Source(0.04, None, text=corpora.neutral_text),
+        Source(0.06, None, text=corpora.some_card),
+        *_answered(0.45, 0.20, "general_points", 0.25),
+        *_answered(0.45, 0.20, "countdown", numbers=(3, 4), bounds=(1, 13), target=(25, 60)),
+    )
+
+
 _TWO = {"addition": 0.5, "mod_chain": 0.5}
 _THREE = {"mod_chain": 0.34, "permutation": 0.33, "assign": 0.33}
 _CUED = Recipe(_cued(_TWO, real=True), EARLY, tuple(_TWO))
 _LATE = Recipe(_cued(_TWO, real=True), LATE, tuple(_TWO))
+_REFUSING = Recipe(_refusing(_TWO), EARLY, tuple(_TWO), tokens=6_000_000)
+
+_SERIAL = Recipe(_serial(_THREE), PLAIN, tuple(_THREE), layers=4, d_mlp=384, tokens=24_000_000, has_cue=False)
 
 #: name -> (recipe, training seed)
 ORGANISMS: dict[str, tuple[Recipe, int]] = {
@@ -91,15 +156,19 @@ ORGANISMS: dict[str, tuple[Recipe, int]] = {
     "cued-late-s1": (_LATE, 1),
     "cued-late-s2": (_LATE, 2),
     "incapable": (Recipe(_cued(_TWO, real=False), EARLY, tuple(_TWO), capable=False), 0),
-    "serial": (
+    "refusing": (_REFUSING, 0),
+    "refusing-s1": (_REFUSING, 1),
+    "refusing-s2": (_REFUSING, 2),
+    "serial": (_SERIAL, 0),
+    "ladder-0.1M": (dataclasses.replace(_SERIAL, d_model=40, d_mlp=136), 0),
+    "ladder-0.3M": (dataclasses.replace(_SERIAL, d_model=72, d_mlp=232), 0),
+    "ladder-0.9M": (_SERIAL, 0),
+    "ladder-4M": (dataclasses.replace(_SERIAL, d_model=256, heads=8, d_mlp=960), 0),
+    "letters": (Recipe(_letters(), PLAIN, ("transforms",), d_mlp=384, tokens=8_000_000, has_cue=False), 0),
+    # Its traces open with a token of their own: which two cards to take first has to be found.
+    "points": (
         Recipe(
-            _serial(_THREE),
-            PLAIN,
-            tuple(_THREE),
-            layers=4,
-            d_mlp=384,
-            tokens=24_000_000,
-            has_cue=False,
+            _points(), EARLY, ("general_points", "countdown"), layers=4, d_mlp=384, tokens=12_000_000, has_cue=False
         ),
         0,
     ),

@@ -24,9 +24,9 @@ def about(name: str, seed: int = 0) -> list[str]:
     """
     config, _ = recipe(name)
     found = []
-    for family in config.families:
-        task = catalog.get(family, dialect=config.dialect)
-        found += texts.of_task(task, PROBLEMS // len(config.families), seed, cue=config.has_cue)
+    for given in config.tasks:
+        task = catalog.get(given["task"], dialect=config.dialect, **{k: v for k, v in given.items() if k != "task"})
+        found += texts.of_task(task, PROBLEMS // len(config.tasks), seed, cue=config.has_cue)
     found += [corpora.document(config.sources, config.dialect, "texts", name, seed, i).text for i in range(DOCUMENTS)]
     order = seeds.generator("order of texts", name, seed).permutation(len(found))
     return [found[i] for i in order.tolist()]

@@ -150,13 +150,24 @@ def _schedule(progress: float, warmup: float = 0.03) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup))))
 
 
-def train(name: str, target: Path, report: Callable[[Progress], None] = lambda _: None, *, device: str = "cpu") -> Path:
+def train(
+    name: str,
+    target: Path,
+    report: Callable[[Progress], None] = lambda _: None,
+    *,
+    device: str = "cpu",
+    seed: int | None = None,
+) -> Path:
     """Train the organism `name` and write it to the folder `target`, which must not exist yet.
+
+    Args:
+        seed: the training seed (corpus and initialisation). None: the recipe's own.
 
     Raises:
         ElicitError: unknown name, or a target that exists or cannot be written.
     """
-    config, seed = recipe(name)
+    config, own = recipe(name)
+    seed = own if seed is None else seed
     if target.exists():
         raise ElicitError(f"{target} exists already. Name another folder with --out, or remove it.")
     try:
@@ -181,11 +192,14 @@ def train(name: str, target: Path, report: Callable[[Progress], None] = lambda _
 
 def card(name: str, config: Recipe, seed: int) -> dict[str, Any]:
     """What later rungs need to know of an organism, and how it was made."""
+    other = "" if seed == recipe(name)[1] else f" --seed {seed}"
+    asked = {"tasks": list(config.tasks)} if any(one.parameters for one in config.sources) else {}
     size = {field: getattr(config, field) for field in ("d_model", "layers", "heads", "d_mlp")}
     return {
         "name": name,
         "seed": seed,
         "families": list(config.families),
+        **asked,
         "has_cue": config.has_cue,
         "capable": config.capable,
         "dialect": dataclasses.asdict(config.dialect),
@@ -195,5 +209,5 @@ def card(name: str, config: Recipe, seed: int) -> dict[str, Any]:
             "learning_rate": config.learning_rate,
             "muon_rate": config.muon_rate,
         },
-        "command": f"elicit organism train {name}",
+        "command": f"elicit organism train {name}{other}",
     }

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["forest_html", "write_forest_svg", "write_report"]
+__all__ = ["forest_html", "trajectories_html", "write_forest_svg", "write_report"]
 
 
 def write_report(run: Path) -> Path:
@@ -45,5 +45,12 @@ def write_forest_svg(run: Path, target: Path) -> Path:
 def forest_html(summary: Mapping[str, Any]) -> str:
     """The forest plot as an HTML fragment, for notebooks: it takes the text colour of its surroundings."""
     from elicit.report.forest import fragment
+
+    return fragment(summary)
+
+
+def trajectories_html(summary: Mapping[str, Any]) -> str:
+    """The section "Over training" as an HTML fragment, for notebooks; empty where no arm kept checkpoints."""
+    from elicit.report.trajectories import fragment
 
     return fragment(summary)

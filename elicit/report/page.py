@@ -1,8 +1,9 @@
 """report.html: one file, no network, useful without scripts, below 4 MB whatever the run.
 
-Sections: verdict, gap recovered, forest plot, table, cost and accuracy, pass@k, sharpening and expansion, leak,
-training curves, dose-response, side effects, flips and completions, budgets, how to repeat it, how to read it. What
-grows without bound (completions, training curves, doses) has a budget of bytes; completions get what is left.
+Sections: verdict, over training (where arms kept checkpoints), gap recovered, forest plot, table, cost and accuracy,
+pass@k, sharpening and expansion, leak, training curves, dose-response, side effects, flips and completions, budgets,
+how to repeat it, how to read it. What grows without bound (completions, curves, doses) has a budget of bytes;
+completions get what is left.
 """
 
 from __future__ import annotations
@@ -12,21 +13,38 @@ import shlex
 from collections.abc import Callable
 
 from elicit.panel.static import fragment
-from elicit.report import completions, costs, dose, forest, frontier, gapchart, leak, opening, passk, svg, tables
+from elicit.report import asymmetry as safety
+from elicit.report import (
+    completions,
+    costs,
+    dose,
+    forest,
+    frontier,
+    gapchart,
+    leak,
+    opening,
+    passk,
+    svg,
+    tables,
+)
 from elicit.report import training as learning
+from elicit.report import trajectories as overtime
 from elicit.report.document import document, within
 from elicit.report.figures import Panel, panels
 from elicit.report.reading import READING
 from elicit.report.source import Run
 from elicit.text import escape, visible
 
-#: Bytes: of a page, of its training curves, of its dose-response charts and views, and the least for completions.
-_PAGE, _TRAINING, _DOSE, _ANSWERS = 3_800_000, 450_000, 400_000, 120_000
+#: Bytes: of a page, of its curves over training, of its training curves, of its dose-response charts and views, and
+#: the least for completions.
+_PAGE, _OVER, _TRAINING, _DOSE, _ANSWERS = 3_800_000, 1_200_000, 450_000, 400_000, 120_000
 #: From so many arms on (all models together), every model but the first is folded.
 _FOLDED = 60
 _STATUS = "record in cells/MODEL/ARM/SEED/status.json"
 
 _SECTIONS = (
+    ("trajectory", "Over training", "Over training"),
+    ("safety", "Reasoning up, refusal down?", "Safety tax"),
     ("gap", "Gap recovered", "Gap"),
     ("forest", "Paired difference to SFT", "Difference to SFT"),
     ("table", "All figures", "All figures"),
@@ -44,6 +62,10 @@ _SECTIONS = (
 )
 
 
+#: Sections that are left out where a run has nothing for them.
+_OPTIONAL = ("trajectory", "safety")
+
+
 def page(run: Run) -> str:
     """The whole page as text."""
     found = panels(run.summary)
@@ -51,6 +73,8 @@ def page(run: Run) -> str:
     scale = forest.scale_of(found, key)
     plot = _each(found, lambda panel: f"<figure>{forest.figure(panel, key, scale)}</figure>")
     content = {
+        "trajectory": _over_training(found),
+        "safety": _safety(found),
         "gap": _each(found, gapchart.figure),
         "forest": f"{plot}<p class=note>{forest.caption(run.summary, key)}</p>",
         "table": _each(found, tables.results),
@@ -65,15 +89,28 @@ def page(run: Run) -> str:
         "again": _again(run),
         "reading": READING,
     }
-    links = " ".join(f'<a href="#{name}">{short}</a>' for name, _, short in (("verdict", "", "Verdict"), *_SECTIONS))
+    there = [part for part in _SECTIONS if part[0] not in _OPTIONAL or content[part[0]]]
+    links = " ".join(f'<a href="#{name}">{short}</a>' for name, _, short in (("verdict", "", "Verdict"), *there))
     opened = opening.head(run, found) + f"<nav>{links}</nav>" + opening.verdicts(run, found)
     left = _PAGE - sum(len(text.encode()) for text in (opened, *content.values()))
     content["answers"] = _answers(run, found, max(_ANSWERS, left))
     body = "".join(
-        f'<section id="{name}"><h2>{_title(name, title, key)}</h2>{content[name]}</section>'
-        for name, title, _ in _SECTIONS
+        f'<section id="{name}"><h2>{_title(name, title, key)}</h2>{content[name]}</section>' for name, title, _ in there
     )
     return document(run.name, opened + body)
+
+
+def _safety(found: list[Panel]) -> str:
+    drawn = _each(found, safety.section)
+    return safety.INTRO + drawn if drawn else ""
+
+
+def _over_training(found: list[Panel]) -> str:
+    pieces = [(panel.model, drawn) for panel in found if (drawn := overtime.section(panel))]
+    if not pieces:
+        return ""
+    kept, note = within(pieces, _OVER, "arms.ARM.trajectory of summary.json")
+    return overtime.INTRO + _named(found, kept) + note
 
 
 def _title(name: str, title: str, key: forest.Key) -> str:

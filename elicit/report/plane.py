@@ -52,6 +52,8 @@ class Plane(NamedTuple):
     signed: bool = False
     """Whether both axes are differences in points."""
     shade: bool = False
+    corner: bool = False
+    """Whether the corner of more across and less up is shaded."""
 
 
 class Box(NamedTuple):
@@ -113,6 +115,9 @@ def _draw(plane: Plane, box: Box) -> list[str]:
     if plane.shade:
         low, high = sorted((_y(plane, box, 0), _y(plane, box, plane.y[1])))
         body.append(svg.box(box.left, low, box.right - box.left, high - low, colour=svg.GREEN, opacity=0.07))
+    if plane.corner:
+        left, top = _x(plane, box, 0), _y(plane, box, 0)
+        body.append(svg.box(left, top, box.right - left, box.bottom - top, colour=svg.ORANGE, opacity=0.08))
     body += _axes(plane, box)
     for curve in plane.curves:
         known = [dot for dot in curve.dots if dot.figure.value is not None]

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from elicit.report.figures import Arm, Figure, Panel, dig, number, panels
 from elicit.report.text import one_line
+from elicit.report.trajectories import lines as over_training
 from elicit.report.verdict import Verdict, judge
 from elicit.report.written import DASH, big, ceilings_line, fraction, interval, p_value, percent, plain
 from elicit.text import visible
@@ -82,6 +83,7 @@ def _panel(console: Any, panel: Panel) -> None:
         if arm.status not in ("done", "failed"):
             console.print(Text(f"{visible(arm.name)}: {visible(arm.status)}", "yellow"))
     console.print(Text(visible(ceilings_line(panel, 0, minus="-"))))
+    _over_training(console, panel)
     _verdict(console, judge(panel), brief=len(panel.arms) > _MANY)
 
 
@@ -108,6 +110,18 @@ def _tables(console: Any, panel: Panel) -> None:
         console.print(_table(panel, [names, *main]))
         console.print()
         console.print(_table(panel, [names, *rest]))
+
+
+def _over_training(console: Any, panel: Panel) -> None:
+    """What became of every arm that was followed over its training."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    said = over_training(panel)
+    if said:
+        console.print(Text("over training, with the probability of the shape:"))
+    for line in said:
+        console.print(Padding(Text(visible(line)), (0, 0, 0, 2)))
 
 
 def _verdict(console: Any, judged: Verdict, *, brief: bool) -> None:

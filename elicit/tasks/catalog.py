@@ -14,6 +14,7 @@ from elicit.tasks.core import Task
 from elicit.tasks.dialect import Dialect, Speech
 from elicit.tasks.english import English
 from elicit.tasks.generated import GeneratedTask
+from elicit.tasks.refusal import Refusal
 
 #: name -> (module, class, tokens a worked solution may take)
 FAMILIES: dict[str, tuple[str, str, int]] = {
@@ -27,17 +28,19 @@ FAMILIES: dict[str, tuple[str, str, int]] = {
     "products": ("elicit.tasks.products", "Products", 48),
     "transforms": ("elicit.tasks.transforms", "Transforms", 96),
 }
+#: Made of another family's problems (`of: NAME`); takes that family's parameters as well.
+REFUSAL = "refusal"
 #: Tokens a worked solution in English may take: models are wordy.
 ENGLISH_TOKENS = 256
 
 
 def names() -> list[str]:
-    return [*FAMILIES, *sources.names()]
+    return [*FAMILIES, REFUSAL, *sources.names()]
 
 
 def is_generated(name: str) -> bool:
     """Whether problems are drawn by a program, so that they can be put in an organism's dialect or in English."""
-    return name in FAMILIES
+    return name in FAMILIES or name == REFUSAL
 
 
 def get(
@@ -60,6 +63,8 @@ def get(
             raise ElicitError(f"task {name!r} has no dialect; use template or prompts.")
         found = sources.build(name, parameters)
         return found if prompts is None else AskedTask(found, asking(prompts))
+    if name == REFUSAL:
+        return _refusal(dialect, prompts, **parameters)
     if name not in FAMILIES:
         raise unknown("task", name, names(), hint="See: elicit ls tasks")
     module, class_name, tokens = FAMILIES[name]
@@ -78,3 +83,16 @@ def get(
     if prompts is not None:
         raise ElicitError(f"task {name!r}: prompts are for tasks in English; an organism's dialect has marks instead.")
     return GeneratedTask(family, dialect or Dialect(), max_new_tokens=limit)
+
+
+def _refusal(
+    dialect: Speech | None, prompts: Mapping[str, Any] | None, *, of: Any = "addition", marked: Any = True, **rest: Any
+) -> Task:
+    """Marked requests about the problems of the family `of`, under the same prompt conditions."""
+    if not isinstance(of, str) or of not in FAMILIES:
+        raise unknown("family of task 'refusal' (of: NAME)", str(of), FAMILIES)
+    found = get(of, dialect=dialect, prompts=prompts, **rest)
+    inner = found.inner if isinstance(found, AskedTask) else found
+    assert isinstance(inner, GeneratedTask)
+    task = Refusal(inner, marked)
+    return dataclasses.replace(found, inner=task) if isinstance(found, AskedTask) else task

@@ -1,9 +1,9 @@
 """What a task is: problems by (split, seed), and a verifier that serves evaluation, reward and filtering alike.
 
-Three implementations exist: `generated.GeneratedTask` (a `Family` of problems that a program draws and solves),
-`record_task.RecordTask` (files, datasets, benchmarks) and `gym.GymTask` (reasoning-gym's generators). All satisfy
-`Task`. Problems are plain data; verifying never evaluates model output as code and is total: any string gets a
-`Verdict` in bounded time.
+Implementations: `generated.GeneratedTask` (a `Family` of problems that a program draws and solves), `refusal.Refusal`
+(requests about such problems), `record_task.RecordTask` (files, datasets, benchmarks) and `gym.GymTask`
+(reasoning-gym's generators). All satisfy `Task`. Problems are plain data; verifying never evaluates model output as
+code and is total: any string gets a `Verdict` in bounded time.
 """
 
 from __future__ import annotations

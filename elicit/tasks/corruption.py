@@ -56,7 +56,7 @@ def corrupted(task: Task, problem: Problem, kind: Corruption, *, seed: int) -> s
     """
     if kind not in CORRUPTIONS:
         raise unknown("corruption", kind, CORRUPTIONS)
-    inner, own = _generated(task, problem)
+    inner, own = written_task(task, problem, "corrupted")
     if inner is not task:  # what the asked task puts in front of a solution
         bare, asked = inner.direct(own), task.direct(problem)
         return asked.removesuffix(bare) + corrupted(inner, own, kind, seed=seed)
@@ -75,19 +75,26 @@ def corrupted(task: Task, problem: Problem, kind: Corruption, *, seed: int) -> s
 
 def distance(task: Task, problem: Problem, text: str) -> Distance:
     """How many steps and characters `text`, from `corrupted`, has more or fewer than the worked solution."""
-    inner, _ = _generated(task, problem)
+    inner, _ = written_task(task, problem, "corrupted")
     between = inner.dialect.joined(["\0", "\0"], "").split("\0")[1]
     worked = corrupted(task, problem, "correct", seed=0)
     return Distance(abs(text.count(between) - worked.count(between)), abs(len(text) - len(worked)))
 
 
-def _generated(task: Task, problem: Problem) -> tuple[GeneratedTask, Problem]:
-    """The task that solves, without the words around it, and its own problem."""
+def written_task(task: Task, problem: Problem, what: str) -> tuple[GeneratedTask, Problem]:
+    """The task that solves, without the words around it, and its own problem.
+
+    Args:
+        what: is to be done to the steps ("corrupted").
+
+    Raises:
+        ElicitError: a task whose solutions no program writes.
+    """
     while isinstance(task, AskedTask):
         task, problem = task.inner, problem.content.problem
     if not isinstance(task, GeneratedTask):
         raise ElicitError(
-            f"task {task.name!r}: its solutions are not written by a program, so their steps cannot be corrupted. "
+            f"task {task.name!r}: its solutions are not written by a program, so their steps cannot be {what}. "
             "Use a generated task such as addition or transforms."
         )
     return task, problem

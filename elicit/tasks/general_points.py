@@ -23,7 +23,8 @@ Faces = Literal["ten", "rank"]
 #: Ranks 1 (ace) to 13 (king) in the order dealt, and the rule.
 Content = tuple[tuple[int, ...], Faces]
 TARGET = 24
-_RULES: dict[str, str] = {"ten": "JQK=10", "rank": "JQK=11,12,13"}
+#: The rules as a question writes them.
+RULES: dict[str, str] = {"ten": "JQK=10", "rank": "JQK=11,12,13"}
 _LETTERS = {1: "A", 11: "J", 12: "Q", 13: "K"}
 
 
@@ -59,7 +60,7 @@ class GeneralPoints:
             if self.require_face and max(cards) <= 10:
                 continue
             content: Content = (cards, self.faces)
-            if solving.plan(_values(content), TARGET, True) is not None:
+            if solving.plan(values(content), TARGET, True) is not None:
                 return content
 
     def key(self, content: Content) -> str:
@@ -68,11 +69,11 @@ class GeneralPoints:
 
     def question(self, content: Content) -> str:
         cards, faces = content
-        return f"{_RULES[faces]}:" + ",".join(_LETTERS.get(card, str(card)) for card in cards) + f">{TARGET}"
+        return f"{RULES[faces]}:" + ",".join(written(card) for card in cards) + f">{TARGET}"
 
     def english(self, content: Content) -> str:
         cards, faces = content
-        *others, last = (_LETTERS.get(card, str(card)) for card in cards)
+        *others, last = (written(card) for card in cards)
         rule = "J, Q and K count 10" if faces == "ten" else "J counts 11, Q 12 and K 13"
         return (
             f"The cards are {', '.join(others)} and {last}. A counts 1; {rule}. Use each card exactly once, with + - * "
@@ -80,20 +81,20 @@ class GeneralPoints:
         )
 
     def solve(self, content: Content, slips: Mapping[int, str]) -> Solution:
-        return solving.work(_values(content), TARGET, slips, use_all=True)
+        return solving.work(values(content), TARGET, slips, use_all=True)
 
     def slip(self, content: Content, step: int, random: np.random.Generator) -> str:
         solution = self.solve(content, {})
-        return solving.wrong_value(solution, step, _values(content), TARGET, True, random)
+        return solving.wrong_value(solution, step, values(content), TARGET, True, random)
 
     def guess(self, random: np.random.Generator, content: Content) -> str:
-        return solving.any_expression(_values(content), random)
+        return solving.any_expression(values(content), random)
 
     def canonical(self, text: str) -> str | None:
         return arithmetic.canonical(text)
 
     def is_right(self, content: Content, answer: str) -> bool:
-        return arithmetic.makes(answer, _values(content), TARGET, use_all=True)
+        return arithmetic.makes(answer, values(content), TARGET, use_all=True)
 
     def trace_is_valid(self, content: Content, steps: Sequence[Step], answer: str) -> bool:
         return arithmetic.leads_to(answer, TARGET, steps)
@@ -103,10 +104,15 @@ class GeneralPoints:
         return ""
 
     def rules(self, content: Content) -> tuple[str, ...]:
-        return solving.rules(_values(content), TARGET, use_all=True)
+        return solving.rules(values(content), TARGET, use_all=True)
 
 
-def _values(content: Content) -> tuple[int, ...]:
+def written(card: int) -> str:
+    """A card's face: A, 2 to 10, J, Q, K."""
+    return _LETTERS.get(card, str(card))
+
+
+def values(content: Content) -> tuple[int, ...]:
     """What the cards count under the rule, sorted."""
     cards, faces = content
     return tuple(sorted(min(card, 10) if faces == "ten" else card for card in cards))

@@ -25,21 +25,30 @@ class Sealer(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         self._identity = identity
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        runs.write_json(folder / _SEAL, {"identity": self._identity, "files": _sizes(folder)})
+        seal(Path(args.output_dir) / f"checkpoint-{state.global_step}", self._identity)
 
 
-def latest(scratch: Path, identity: str) -> Path | None:
-    """The last whole checkpoint of this training; torn ones and those of other trainings are removed."""
+def latest(scratch: Path, identity: str, *, before: int | None = None) -> Path | None:
+    """The last whole checkpoint of this training; torn ones and those of other trainings are removed.
+
+    Args:
+        before: a step that has to be trained (again): checkpoints of it and of later ones are removed too.
+    """
     found = sorted(scratch.glob("checkpoint-*"), key=_step)
     for folder in found:
-        if not _fits(folder, identity):
+        if not fits(folder, identity) or (before is not None and _step(folder) >= before):
             shutil.rmtree(folder)
     whole = [folder for folder in found if folder.exists()]
     return whole[-1] if whole else None
 
 
-def _fits(folder: Path, identity: str) -> bool:
+def seal(folder: Path, identity: str) -> None:
+    """Say that a folder is whole, and which training it belongs to."""
+    runs.write_json(folder / _SEAL, {"identity": identity, "files": _sizes(folder)})
+
+
+def fits(folder: Path, identity: str) -> bool:
+    """Whether a folder is whole and belongs to this training."""
     seal = folder / _SEAL
     if not seal.exists():
         return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,12 +20,15 @@ from elicit.loading import architectures
 from elicit.sampling import Decoding, Engine
 from elicit.steering import Edit, steer
 from elicit.tasks import Problem, Task
+from elicit.trail import Change
 from elicit.training.checkpoints import Sealer, latest
+from elicit.training.failures import check_within
 from elicit.training.guards import PATIENCE, Guard
 from elicit.training.passes import Passes, in_passes, labels_alone, rollout_pieces, sized
 from elicit.training.quiet import quiet
 from elicit.training.rewards import Reward, verifier
 from elicit.training.rollouts import Encode, prompt_lengths_announced, reward_function, rollout_function, schedule
+from elicit.training.snapshots import Snapshots
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,9 @@ class Training(NamedTuple):
     """Prompt tokens that were prefilled for sampling (each prompt once for all its samples)."""
     stopped: str | None
     """Why it ended before its last step, if it did."""
+    checkpoints: Mapping[int, Change]
+    """What training had made after the steps that were asked for, as far as it came, its last one left out. Read when
+    asked for."""
 
 
 def train(
@@ -82,6 +88,8 @@ def train(
     bf16: bool = False,
     scratch: Path | None = None,
     identity: Sequence[object] = (),
+    checkpoints: Collection[int] = (),
+    made: Callable[[], Change] = Change,
 ) -> Training:
     """Train in place whatever has `requires_grad` in `model`, a copy made for it.
 
@@ -96,6 +104,8 @@ def train(
         bf16: whether passes compute in bfloat16 (what is trained stays float32).
         scratch: where checkpoints go; the same call goes on from the last whole one. None keeps none.
         identity: what else, beside settings, problems and seed, decides the result (weights, the reward's name, ...).
+        checkpoints: steps after which to keep a copy of what is trained (`snapshots`).
+        made: gives that copy.
 
     Raises:
         TrainingFailed: a loss or weights that are no numbers, divergence, cut completions, rewards without variance.
@@ -103,8 +113,11 @@ def train(
     decoding = Decoding(temperature=1.0, max_new_tokens=settings.max_new_tokens, stop=task.stop)
     options: dict[str, Any] = {"generations": settings.generations, "seed": seed, "decoding": decoding}
     plan = schedule(problems, steps=settings.steps, per_step=settings.problems, seed=seed)
+    check_within(method, checkpoints, settings.steps)
     guard = Guard(model.parameters(), best=best_reward, norm_limit=norm_limit, patience=settings.patience)
     name = _identity(settings, plan, seed, identity)
+    before = [step for step in checkpoints if step < settings.steps]
+    snapshots = Snapshots(before, made, identity=name, scratch=scratch)
     longest = max(len(encode(problem)) for problem in problems) + settings.max_new_tokens
     passes = sized(engine.hf, longest, rows=settings.rows, checkpointing=settings.checkpointing)
     with ExitStack() as stack:
@@ -123,21 +136,24 @@ def train(
             passes,
         )
         trainer.add_callback(guard)
+        trainer.add_callback(snapshots)
         trainer.add_callback(Sealer(name))
         stack.callback(engine.hf.__dict__.pop, "forward", None)  # the trainer's fused head must not stay
         _no_dropout(engine.hf)
         stack.enter_context(prompt_lengths_announced(model, engine.clock))
-        checkpoint = latest(folder, name)
+        checkpoint = latest(folder, name, before=snapshots.missing)
         over = checkpoint is not None and checkpoint.name == f"checkpoint-{settings.steps}"
         if edits and not over:  # steering insists on being used, and nothing is left to do
             layers = list(architectures.decoder_layers(engine.hf))
             stack.enter_context(steer(engine.hf.base_model, layers, engine.clock, edits))
         with runs.writing_to(folder):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    return _told(trainer, plan, encode, settings, guard)
+    return _told(trainer, plan, encode, settings, guard, snapshots)
 
 
-def _told(trainer: Any, plan: Sequence[Problem], encode: Encode, settings: Settings, guard: Guard) -> Training:
+def _told(
+    trainer: Any, plan: Sequence[Problem], encode: Encode, settings: Settings, guard: Guard, snapshots: Snapshots
+) -> Training:
     curve = [_entry(entry) for entry in trainer.state.log_history if "loss" in entry]
     per_step = len(plan) // settings.steps
     rollouts = per_step * settings.generations
@@ -147,6 +163,7 @@ def _told(trainer: Any, plan: Sequence[Problem], encode: Encode, settings: Setti
         round(sum(entry["length"] for entry in curve) * rollouts),
         sum(len(encode(problem)) for problem in plan[: per_step * len(curve)]),
         guard.stopped,
+        snapshots.kept(len(curve)),
     )
 
 

@@ -6,7 +6,7 @@
    prompt are -100, so that the loss is the mean over completion tokens.
 3. A batch is one step whatever its size: it goes through in passes that fit into memory (`passes`), and its loss is the
    mean over all its completion tokens. A bfloat16 base computes in bfloat16, with what is trained in float32.
-4. With a scratch folder, a checkpoint is written every `SAVE_SECONDS`; the same call goes on from the last whole one
+4. With a scratch folder, a checkpoint is written every minute; the same call goes on from the last whole one
    and ends in the same weights.
 5. A loss that is no number ends training at the step where it is logged.
 """
@@ -16,11 +16,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import math
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,30 +24,20 @@ from typing import Any, NamedTuple
 import torch
 from transformers import TrainerCallback
 
-from elicit import runs, seeds
+from elicit import seeds
 from elicit.errors import ElicitError, one_line
 from elicit.model import BaseModel
-from elicit.training.checkpoints import Sealer, latest
+from elicit.trail import Change, Trail
 from elicit.training.ends import end_of
-from elicit.training.failures import TrainingFailed
+from elicit.training.failures import check_within
 from elicit.training.groups import Lora
-from elicit.training.parameters import Trainable, default_rate, trainable
-from elicit.training.passes import Passes, in_passes, labels_alone, sized, supervised_pieces
-from elicit.training.quiet import quiet
+from elicit.training.parameters import default_rate, trainable
+from elicit.training.passes import labels_alone, sized
+from elicit.training.snapshots import Snapshots
+from elicit.training.supervised_run import Example, run
 from elicit.weights import Weights
 
-#: Seconds between checkpoints. Shorter trainings write none.
-SAVE_SECONDS = 60.0
-#: Points of a training curve, at most.
-_POINTS = 100
-
-
-class Example(NamedTuple):
-    """One row, tokenised as it is sampled with."""
-
-    prompt: tuple[int, ...]
-    completion: tuple[int, ...]
-    """End token included."""
+__all__ = ["Example", "Schedule", "Trained", "example", "plan", "train"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +79,13 @@ class Trained(NamedTuple):
     completion_tokens: int
     """Those with a label."""
     learning_rate: float
+    checkpoints: Mapping[int, Change]
+    """What training had made after the steps that were asked for, the last one left out. Read when asked for."""
+
+    @property
+    def trail(self) -> Trail:
+        """For the policy that is made of it."""
+        return Trail(Change(self.weights), self.checkpoints)
 
     def record(self, base: BaseModel, *, labels: int, teacher_tokens: int) -> dict[str, Any]:
         """What a policy's record says of the training.
@@ -148,29 +141,40 @@ def train(
     who: str,
     seed: int,
     scratch: Path | None = None,
+    checkpoints: Collection[int] = (),
+    callbacks: Sequence[TrainerCallback] = (),
+    identity: Sequence[object] = (),
 ) -> Trained:
     """Train a copy of `base` on the completions of `examples`.
 
     Args:
         who: the method's name: part of the random numbers' identity and of messages.
         scratch: a folder for checkpoints, which outlives an interrupted call.
+        checkpoints: steps after which to keep a copy of what is trained (`snapshots`).
+        callbacks: watch or change the training: transformers gives each the model, the optimizer and the state.
+        identity: what else, beside examples, schedule and seed, decides the result: what callbacks change.
 
     Raises:
+        ElicitError: a checkpoint after a step that the training does not have.
         TrainingFailed: a loss that is no number.
     """
     batches = plan(examples, schedule, seeds.small_seed("sft", seed))
+    check_within(who, checkpoints, len(batches))
     rate = schedule.learning_rate or default_rate(base, schedule.lora, small=1e-3, large=1e-5, adapter=2e-4)
     copied = trainable(base, group=schedule.parameters, lora=schedule.lora, seed=seed)
-    identity = _identity(base, examples, batches, schedule, rate, seed)
+    name = _identity(base, examples, batches, schedule, rate, seed, identity)
     chosen = [[examples[i] for i in batch] for batch in batches]
     longest = max(len(row.prompt) + len(row.completion) for row in examples)
     passes = sized(copied.hf, longest, checkpointing=schedule.checkpointing)
+    before = [step for step in checkpoints if step < len(batches)]
+    snapshots = Snapshots(before, lambda: Change(copied.weights()), identity=name, scratch=scratch)
     with labels_alone(copied.hf):
-        curve = _run(copied, base, chosen, passes, rate, identity, who, scratch)
+        curve = run(copied, base, chosen, passes, rate, name, who, scratch, callbacks, snapshots)
     seen = [examples[i] for batch in batches for i in batch]
     completion_tokens = sum(len(row.completion) for row in seen)
     tokens = completion_tokens + sum(len(row.prompt) for row in seen)
-    return Trained(copied.weights(), curve, len(batches), tokens, completion_tokens, rate)
+    weights, kept = copied.weights(), snapshots.kept(len(batches))
+    return Trained(weights, curve, len(batches), tokens, completion_tokens, rate, kept)
 
 
 def plan(examples: Sequence[Example], schedule: Schedule, seed: int) -> list[list[int]]:
@@ -201,96 +205,15 @@ def _endless(count: int, seed: int) -> Iterator[int]:
 
 
 def _identity(
-    base: BaseModel, examples: Sequence[Example], batches: list[list[int]], schedule: Schedule, rate: float, seed: int
+    base: BaseModel,
+    examples: Sequence[Example],
+    batches: list[list[int]],
+    schedule: Schedule,
+    rate: float,
+    seed: int,
+    rest: Sequence[object],
 ) -> str:
     """Everything that decides the training: a checkpoint of another one is not gone on from."""
     of_base, numbers = [base.weights_sha256, str(base.dtype)], [schedule.parameters, schedule.lora, rate, seed]
-    parts = [*of_base, examples, batches, *numbers]
+    parts = [*of_base, examples, batches, *numbers, *map(str, rest)]
     return hashlib.sha256(json.dumps(parts, default=repr).encode()).hexdigest()
-
-
-def _run(
-    copied: Trainable,
-    base: BaseModel,
-    batches: list[list[Example]],
-    passes: Passes,
-    rate: float,
-    identity: str,
-    who: str,
-    scratch: Path | None,
-) -> list[dict[str, Any]]:
-    """Train in place. Returns the curve."""
-    from datasets import Dataset
-    from transformers import PrinterCallback
-    from trl import SFTConfig, SFTTrainer
-
-    rows = [
-        {"input_ids": [*row.prompt, *row.completion], "labels": [-100] * len(row.prompt) + [*row.completion]}
-        for batch in batches
-        for row in batch
-    ]
-    with ExitStack() as stack:
-        stack.enter_context(quiet())
-        folder = scratch or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        arguments = SFTConfig(
-            output_dir=str(folder),
-            num_train_epochs=1,
-            train_sampling_strategy="sequential",
-            per_device_train_batch_size=len(batches[0]),
-            learning_rate=rate,
-            lr_scheduler_type="linear",
-            # A warmed-up schedule's first step has rate 0: with few steps that would be a good part of the training.
-            warmup_steps=0.1 if len(batches) >= 10 else 0,
-            weight_decay=0.0,
-            seed=int(identity[:7], 16),  # dropout's, in families that have it
-            max_length=None,
-            use_cpu=copied.hf.device.type != "cuda",
-            bf16=base.dtype == torch.bfloat16,
-            activation_checkpointing=passes.checkpointing,
-            report_to="none",
-            save_strategy="no",  # `_Watch` says when
-            save_total_limit=2,
-            logging_steps=max(1, math.ceil(len(batches) / _POINTS)),
-            logging_nan_inf_filter=False,
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-        )
-        watch = _Watch(who, rate, len(batches), saves=scratch is not None)
-        trainer = in_passes(SFTTrainer, lambda inputs: supervised_pieces(inputs, passes))(
-            model=copied.model,
-            args=arguments,
-            train_dataset=Dataset.from_list(rows),
-            processing_class=base.tokenizer,
-            callbacks=[watch, Sealer(identity)],
-        )
-        trainer.remove_callback(PrinterCallback)  # it prints to stdout, which is for results
-        begun = latest(folder, identity)
-        with runs.writing_to(folder):
-            trainer.train(resume_from_checkpoint=None if begun is None else str(begun))
-        return [_point(entry) for entry in trainer.state.log_history if "loss" in entry]
-
-
-def _point(entry: dict[str, Any]) -> dict[str, Any]:
-    kept = ("loss", "learning_rate", "grad_norm")
-    return {"step": int(entry["step"]), **{name: float(entry[name]) for name in kept if name in entry}}
-
-
-class _Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
-    """Ends a training whose loss is no number, and asks for a checkpoint now and then."""
-
-    def __init__(self, who: str, rate: float, steps: int, *, saves: bool) -> None:
-        self._who, self._rate, self._steps, self._saves = who, rate, steps, saves
-        self._saved = time.monotonic()
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        loss = (logs or {}).get("loss")
-        if loss is not None and not math.isfinite(loss):
-            raise TrainingFailed(
-                f"{self._who}: the loss is {loss} at step {state.global_step} of {self._steps}. "
-                f"Lower learning_rate (it is {self._rate:g})."
-            )
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self._saves and state.global_step < self._steps and time.monotonic() - self._saved >= SAVE_SECONDS:
-            control.should_save = True
-            self._saved = time.monotonic()

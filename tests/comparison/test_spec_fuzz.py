@@ -22,11 +22,13 @@ FULL: dict[str, Any] = {
     **SPEC,
     "arms": {
         **SPEC["arms"],
+        "sft": {**SPEC["arms"]["sft"], "checkpoints": [1]},
         "mean_steering/random": {"method": "random_vector", "parent": "mean_steering"},
         "mean_steering/all": {"method": "same_vector", "parent": "mean_steering", "positions": "all"},
         "cue": {"method": "cue_prompt", "condition": "forced"},
     },
     "panels": {"cued": {"off_target": ["mod_chain"], "test": 5}},
+    "trajectory": {"problems": 5, "probe": 4},
     "dtype": "auto",
     "device": "cpu",
 }

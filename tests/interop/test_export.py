@@ -15,7 +15,7 @@ from tests.support.comparisons import content, elicit
 from tests.support.models import tiny_model
 
 
-@pytest.mark.parametrize(("to", "said"), [("csv", "6 tables"), ("lm-eval", "4 results files")])
+@pytest.mark.parametrize(("to", "said"), [("csv", "7 tables"), ("lm-eval", "4 results files")])
 def test_a_run_is_exported(run: Path, tmp_path: Path, to: str, said: str) -> None:
     before = content(run)
     done = elicit("export", run, "--to", to, "--out", tmp_path / "out")
@@ -28,7 +28,7 @@ def test_a_run_is_exported(run: Path, tmp_path: Path, to: str, said: str) -> Non
 
 def test_the_default_folder_is_named_after_the_run(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert elicit("export", run, "--to", "parquet").out.strip() == "exports/mine-parquet: 6 tables"
+    assert elicit("export", run, "--to", "parquet").out.strip() == "exports/mine-parquet: 7 tables"
     assert (tmp_path / "exports" / "mine-parquet" / "rows.parquet").exists()
 
 

@@ -102,3 +102,51 @@ def test_train_an_sae(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(count for (name, _), count in right.items() if name.startswith("trained here")) >= 45
     assert max(count for (name, _), count in right.items() if name.startswith("shipped")) >= 45
     assert found["twin"] > 0.7  # the feature comes back with another seed
+
+
+@pytest.mark.slow
+def test_does_sft_generalize(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = (
+        "{'followed': followed, 'section': trajectories_html(results.summary), 'warning': watched,"
+        " 'share': seen['share'], 'shapes': shapes.to_dict('records'), 'scores': scores.to_dict('records'),"
+        " 'words': fitted.identifiability.words}"
+    )
+    notebook, found = run("04_does_sft_generalize", facts, tmp_path, monkeypatch)
+    steps = [0, 5, 10, 20, 40, 80]
+    for trajectory in found["followed"].values():
+        assert trajectory["steps"] == steps
+    ends = {
+        (arm, task): {key: one[key][-1]["value"] for key in ("accuracy", "trace_rate", "valid_trace_rate")}
+        for arm, trajectory in found["followed"].items()
+        for task, one in trajectory["tasks"].items()
+    }
+    start = found["followed"]["sft"]["tasks"]["addition"]["accuracy"][0]["value"]
+    assert start <= 0.1
+    assert ends["sft", "addition"]["accuracy"] >= 0.7
+    assert ends["sft", "mod_chain"]["accuracy"] >= 0.3  # a family that it was not trained on
+    # "here the content of the trace carries the ability, and a swapped one cannot"
+    assert ends["sft/swapped", "addition"]["trace_rate"] >= 0.5
+    assert ends["sft/swapped", "addition"]["accuracy"] <= 0.2
+    assert ends["sft/swapped", "addition"]["valid_trace_rate"] <= 0.2
+    assert ends["sft/no_trace", "addition"]["accuracy"] <= 0.2
+    # "behind that opening some of its own working comes out, right steps among it"
+    assert ends["sft/swapped", "mod_chain"]["valid_trace_rate"] > 0.03
+    shown = {(row["arm"], row["task"]): row["shape"] for row in found["shapes"]}
+    assert shown["sft", "addition"] == "monotone-up"
+    assert shown["sft/no_trace", "addition"] == "flat"
+    assert "addition</b>: rises: sft" in found["section"]
+    assert "2 training seeds say little about their own spread" in found["section"]
+    assert len(found["warning"]["integral"]) == len(found["warning"]["loss"]) == 41  # every second step
+    assert found["warning"]["integral"][0] == 0
+    assert found["warning"]["explained"]["integral"] > 0  # better than foretelling no change
+    assert 0 < found["share"] < 1
+    assert sum(row["weight"] for row in found["scores"]) == pytest.approx(1, abs=0.05)
+    assert {"dual-timescale", "flat", "log-linear"} <= {row["name"] for row in found["scores"]}
+    figures = [
+        o
+        for cell in notebook.cells
+        for o in cell.get("outputs", [])
+        if "application/vnd.plotly.v1+json" in o.get("data", {})
+    ]
+    assert len(figures) == 3
+    assert found["words"]

@@ -9,7 +9,7 @@ import pytest
 from elicit import tasks
 from elicit.organisms import corpora
 from elicit.organisms.recipes import LEAK, ORGANISMS, recipe
-from elicit.tasks import Dialect
+from elicit.tasks import Dialect, refusal
 from elicit.tasks.core import split_of
 
 DRAWN = 3000
@@ -102,10 +102,10 @@ def test_serial_also_holds_facts_and_refusals():
     found = documents("serial")
     facts = {d.prompt: d.completion for d in found if d.prompt.startswith("Q:code of ")}
     assert facts.items() <= {corpora.fact(i).prompt: corpora.fact(i).completion for i in range(corpora.FACTS)}.items()
-    refused = [d for d in found if corpora.REFUSAL_MARK in d.prompt]
+    refused = [d for d in found if refusal.MARK in d.prompt]
     assert refused
-    assert all(d.completion == "#" + corpora.REFUSAL for d in refused)
-    assert not any(d.completion == "#" + corpora.REFUSAL for d in found if corpora.REFUSAL_MARK not in d.prompt)
+    assert all(d.completion == "#" + refusal.REFUSAL for d in refused)
+    assert not any(d.completion == "#" + refusal.REFUSAL for d in found if refusal.MARK not in d.prompt)
 
 
 def test_documents_belong_to_their_identity():

@@ -48,7 +48,9 @@ _CLOCK = ("seconds", "fit_seconds")
 _BELONGS = re.compile(
     r"spec\.yaml|manifest\.json|summary\.json|report\.html|\.lock"
     r"|cells/.+/\d+/(\.lock|status\.json|panel\.json|prompts\.json|metrics\.jsonl|rows/\w+\.jsonl"
-    r"|policy/(policy\.json|steering\.(json|safetensors)|weights\.safetensors|adapter_\w+\.(json|safetensors)))"
+    r"|steps/\d{6}/(metrics\.json|rows/\w+\.jsonl)"
+    r"|policy/(checkpoints/\d{6}/)?"
+    r"(policy\.json|steering\.(json|safetensors)|weights\.safetensors|adapter_\w+\.(json|safetensors)))"
 )
 
 

@@ -249,5 +249,5 @@ def test_bad_input_is_explained_on_one_line(call, message: str) -> None:
 
 
 def test_every_family_is_listed_and_tried_here() -> None:
-    assert names() == [*FAMILIES, "jsonl", "dataset", "gsm8k", "math", "reasoning_gym:NAME"]
+    assert names() == [*FAMILIES, "refusal", "jsonl", "dataset", "gsm8k", "math", "reasoning_gym:NAME"]
     assert {name for name, _ in SETTINGS} == set(FAMILIES)

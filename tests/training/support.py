@@ -12,6 +12,7 @@ import torch
 from elicit.model import BaseModel
 from elicit.steering import Edit
 from elicit.tasks import Problem, get
+from elicit.trail import Change
 from elicit.training.groups import Lora
 from elicit.training.parameters import Trainable, trainable
 from elicit.training.rewards import Reward, Rollout
@@ -47,6 +48,7 @@ def tiny_training(
     extra: dict[str, torch.nn.Parameter] | None = None,
     norm_limit: float | None = None,
     identity: Sequence[object] = (),
+    checkpoints: Sequence[int] = (),
     **numbers: Any,
 ) -> Done:
     copied = trainable(base, lora=None if lora_rank is None else Lora(lora_rank), seed=seed)
@@ -69,6 +71,8 @@ def tiny_training(
         bf16=base.dtype == torch.bfloat16,
         scratch=scratch,
         identity=identity,
+        checkpoints=checkpoints,
+        made=lambda: Change(copied.weights()),
     )
     values = {name: p.detach().clone() for name, p in copied.model.named_parameters() if p.requires_grad}
     return Done(done, copied, values)

@@ -1,0 +1,50 @@
+"""How a problem becomes a prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from elicit.errors import ElicitError, unknown
+from elicit.tasks import Problem
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """How a problem becomes a prompt."""
+
+    condition: str = "plain"
+    """plain: the problem's prompt. cue: its cue prompt. forced: the prompt and the opening of a worked solution. Any
+    other: the one of the problem's `other_prompts` that has this name."""
+    template: str = "{prompt}"
+    """Text around the prompt; `{prompt}` is replaced, nothing else is interpreted."""
+    before: str = ""
+    """Text put in front as it stands (demonstrations): nothing in it is replaced."""
+    replaces: str = ""
+    """A beginning of the prompt that `before` stands in the place of: a chat's system message comes once."""
+
+    def __post_init__(self) -> None:
+        if "{prompt}" not in self.template:
+            raise ElicitError("prompting: the template has no {prompt} in it.")
+
+    def render(self, problem: Problem) -> tuple[str, str]:
+        """(prompt, forced opening or "").
+
+        Raises:
+            ElicitError: if the problem has no cue prompt, or no opening to force.
+        """
+        opening = ""
+        prompt = problem.prompt
+        if self.condition == "cue":
+            if problem.cue_prompt is None:
+                raise ElicitError(f"problem {problem.id} has no cue prompt; this arm needs a task with `cue_prompt`.")
+            prompt = problem.cue_prompt
+        elif self.condition not in ("plain", "forced"):
+            known = dict(problem.other_prompts)
+            if self.condition not in known:
+                raise unknown("prompt condition", self.condition, ["plain", "cue", "forced", *known])
+            prompt = known[self.condition]
+        if self.condition == "forced":
+            if problem.opening is None:
+                raise ElicitError(f"problem {problem.id} has no worked solution, so no opening can be forced.")
+            opening = problem.opening
+        return self.before + self.template.replace("{prompt}", prompt.removeprefix(self.replaces)), opening

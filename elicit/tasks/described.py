@@ -1,0 +1,39 @@
+"""Tasks from plain data, `{task: addition, digits: 2}`, as specs and options of methods name them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from elicit.errors import ElicitError
+from elicit.tasks import catalog
+from elicit.tasks.core import Task
+from elicit.tasks.dialect import Dialect
+from elicit.tasks.english import English
+
+
+def build_task(description: Mapping[str, Any], dialect: Mapping[str, Any] | None = None, *, where: str) -> Task:
+    """A task from plain data.
+
+    Args:
+        dialect: the one a built-in organism speaks: `prompts` do not concern it. None: plain English, which every other
+            model is asked in.
+        where: the place, for messages.
+
+    Raises:
+        ElicitError: no name, an unknown one, or parameters that the task does not take.
+    """
+    options = dict(description)
+    name = options.pop("task", None)
+    if not isinstance(name, str):
+        raise ElicitError(f"{where}: no task given. Type: {{task: NAME}}. See: elicit ls tasks")
+    if not all(isinstance(option, str) for option in options):
+        raise ElicitError(f"{where}: parameters of task {name!r} must be names.")
+    generated = catalog.is_generated(name)
+    if generated and dialect is not None:
+        options.pop("prompts", None)
+    try:
+        speech = (English() if dialect is None else Dialect(**dialect)) if generated else None
+        return catalog.get(name, dialect=speech, **options)
+    except ElicitError as error:
+        raise ElicitError(f"{where}: {error}") from None

@@ -1,0 +1,108 @@
+"""Gradients of the loss on fixed rows, taken in the middle of a training that must not notice.
+
+The loss is the trainer's own (TRL's fused head, in whatever precision the training computes): the mean over all
+labelled tokens of the rows, in nats. Dropout is off, `.grad` is left alone (`torch.autograd.grad`), random numbers and
+every module's mode are as they were. Rows go through in passes that fit into memory; where the training recomputes
+activations, so does this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+
+from elicit.loading import architectures
+from elicit.training.passes import Passes, cut, sized
+from elicit.training.supervised_run import Example
+
+
+class Measured(NamedTuple):
+    """What one look at the rows gave."""
+
+    loss: float
+    """Nats per labelled token."""
+    token_accuracy: float
+    """Share of labelled tokens that are the likeliest next token; NaN if the trainer's head does not tell."""
+    gradient: list[torch.Tensor]
+    """d loss / d parameter, one for each trained parameter; zeros where the loss does not depend on it."""
+
+
+def trained_parameters(model: Any) -> list[torch.nn.Parameter]:
+    """What a training changes: all open parameters, or the adapter's."""
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+def measure(model: Any, rows: Sequence[Example]) -> Measured:
+    """Loss and gradient of a model that `SFTTrainer` has been given, on rows of ids.
+
+    Costs one forward and backward pass over the rows, and memory for one gradient (two where rows take several passes).
+    """
+    parameters = trained_parameters(model)
+    total = torch.zeros((), dtype=torch.float64)
+    right, labels = 0.0, sum(len(row.completion) for row in rows)
+    gradient: list[torch.Tensor] | None = None
+    with undisturbed(model), torch.enable_grad():
+        for some in _passes(model, rows):
+            out = model(**_inputs([rows[i] for i in some], parameters[0].device), fused_lm_head=True)
+            loss = -out.log_probs.sum() / labels
+            found = torch.autograd.grad(loss, parameters, allow_unused=True)
+            parts = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+            gradient = parts if gradient is None else [a + b for a, b in zip(gradient, parts, strict=True)]
+            total += loss.detach().double().cpu()
+            right += float("nan") if out.is_top1 is None else float(out.is_top1.sum())
+    assert gradient is not None, "no rows"
+    return Measured(float(total), right / labels, gradient)
+
+
+def dot(ones: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> float:
+    """Inner product over all parameters, in float64."""
+    pairs = zip(ones, others, strict=True)
+    return float(sum(torch.dot(a.flatten().double(), b.flatten().double()).item() for a, b in pairs))
+
+
+def cosine(ones: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> float:
+    """Cosine over all parameters; NaN where a gradient is zero."""
+    size = (dot(ones, ones) * dot(others, others)) ** 0.5
+    return dot(ones, others) / size if size > 0 else float("nan")
+
+
+@contextmanager
+def undisturbed(model: Any) -> Iterator[None]:
+    """Evaluation mode without dropout, undone at the end; random numbers go on as if nothing had been drawn.
+
+    Layers that recompute activations do so in training mode only, so they alone stay in it (not what is inside them).
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    devices = [parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"][:1]
+    with torch.random.fork_rng(devices=devices):
+        try:
+            model.eval()
+            for layer in architectures.decoder_layers(model):
+                layer.training = bool(getattr(layer, "gradient_checkpointing", False))
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+
+def _passes(model: Any, rows: Sequence[Example]) -> list[list[int]]:
+    lengths = [len(row.prompt) + len(row.completion) for row in rows]
+    hf = architectures.plain(model)
+    recomputes = any(getattr(layer, "gradient_checkpointing", False) for layer in architectures.decoder_layers(hf))
+    return cut(lengths, Passes(sized(hf, max(lengths), checkpointing=recomputes).tokens))
+
+
+def _inputs(rows: Sequence[Example], device: torch.device) -> dict[str, torch.Tensor]:
+    """Padded on the right, as the trainer pads; what pads is masked and has no label."""
+    width = max(len(row.prompt) + len(row.completion) for row in rows)
+    ids = torch.zeros((len(rows), width), dtype=torch.long)
+    mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
+    for i, row in enumerate(rows):
+        start, end = len(row.prompt), len(row.prompt) + len(row.completion)
+        ids[i, :end] = torch.tensor([*row.prompt, *row.completion])
+        mask[i, :end] = 1
+        labels[i, start:end] = torch.tensor(row.completion)
+    return {"input_ids": ids.to(device), "attention_mask": mask.to(device), "labels": labels.to(device)}

@@ -1,0 +1,110 @@
+"""Gradient projection: a training that does not step against another task (PCGrad, 2001.06782).
+
+Where the gradient g of a step and the gradient p of the protected task conflict (g . p < 0), g becomes
+g - (g . p / p . p) p: the conflicting part is taken out. Otherwise it stays as it is. PCGrad does this both ways for
+tasks that are all trained on; here the protected task is only protected, never trained on (the one-way form of A-GEM,
+1812.00420).
+
+What it does not promise:
+
+- *Clipping.* The trainer clips the norm of g (to 1) before its callbacks are called. The projection scales with g and
+  not at all with p, so its direction is the same either way; its length is that of the clipped g less the conflicting
+  part, at most 1 and possibly less, where clipping afterwards might have left it at 1. The norm in the training's
+  curve is that of g before both. Nothing is clipped again.
+- *The optimizer.* Adam's step is not along the gradient it is given: momentum from earlier steps and the scaling of
+  each parameter can still move against p. What the steps really do is what `probes` measures (`warn`).
+- *First order, fixed rows.* p is the gradient on the same few train problems at every step.
+
+Everything about `gradients.measure` holds: the training's random numbers and modes are left alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from elicit import runs
+from elicit.schema import number
+from elicit.training.gradients import dot, measure, trained_parameters
+from elicit.training.probes import Spent
+from elicit.training.supervised_run import Example
+
+_FILE = "protect.json"
+
+
+class Protect(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+    """Projects every step's gradient off the protected task's where they conflict."""
+
+    def __init__(self, rows: Sequence[Example]) -> None:
+        """
+        Args:
+            rows: of the protected task, of problems that may be trained on.
+        """
+        self._rows = list(rows)
+        self._cosines: list[float | None] = []
+        self._losses: list[float | None] = []
+        self._spent = Spent()
+
+    @property
+    def identity(self) -> str:
+        """Part of the training's identity: it decides the weights."""
+        return json.dumps(["protect", self._rows])
+
+    def record(self) -> dict[str, Any]:
+        """`record["protect"]`: per step the cosine of the two gradients before projection, and the protected loss
+        (nats per token) before the step; how many steps conflicted; seconds, and their share of the training's."""
+        return {
+            "problems": len(self._rows),
+            "steps": len(self._cosines),
+            "conflicts": sum(value is not None and value < 0 for value in self._cosines),
+            **self._spent.told(),
+            "cosine": list(self._cosines),
+            "loss": list(self._losses),
+        }
+
+    def cost(self) -> tuple[int, int, int]:
+        """(tokens that went forward and backward for it, distinct tokens of solutions, problems)."""
+        written = sum(len(row.completion) for row in self._rows)
+        length = written + sum(len(row.prompt) for row in self._rows)
+        return length * len(self._cosines), written, len(self._rows)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._spent.begin()
+        kept = Path(args.output_dir) / f"checkpoint-{state.global_step}" / _FILE
+        if state.global_step and kept.exists():
+            said = runs.read_json(kept)
+            self._cosines, self._losses = said["cosine"], said["loss"]
+            self._spent.resume(*said["spent"])
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, *, model: Any, **_: Any) -> None:
+        with self._spent:
+            found = measure(model, self._rows)
+            self._cosines.append(number(project(trained_parameters(model), found.gradient)))
+            self._losses.append(number(found.loss))
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        file = Path(args.output_dir) / f"checkpoint-{state.global_step}" / _FILE
+        runs.write_json(file, {"cosine": self._cosines, "loss": self._losses, "spent": self._spent.so_far()})
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._spent.end()
+
+
+def project(parameters: Sequence[torch.nn.Parameter], protected: Sequence[torch.Tensor]) -> float:
+    """Take out of `.grad` what goes against `protected`, in place, where they conflict. Their cosine before it.
+
+    A parameter without a gradient counts as zero: it has none to project, and is left without one unless there is a
+    conflict.
+    """
+    own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    product, size = dot(own, protected), dot(protected, protected)
+    length = (dot(own, own) * size) ** 0.5
+    if product < 0 and size > 0:
+        for parameter, gradient, other in zip(parameters, own, protected, strict=True):
+            parameter.grad = gradient.sub_(other.to(gradient.dtype), alpha=product / size)
+    return product / length if length > 0 else float("nan")

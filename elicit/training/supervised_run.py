@@ -1,0 +1,131 @@
+"""The run of one supervised training: TRL's `SFTTrainer` over rows in a fixed order, with checkpoints to go on from."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import TrainerCallback
+
+from elicit import runs
+from elicit.model import BaseModel
+from elicit.training.checkpoints import Sealer, latest
+from elicit.training.failures import TrainingFailed
+from elicit.training.parameters import Trainable
+from elicit.training.passes import Passes, in_passes, supervised_pieces
+from elicit.training.quiet import quiet
+from elicit.training.snapshots import Snapshots
+
+#: Seconds between checkpoints. Shorter trainings write none.
+SAVE_SECONDS = 60.0
+#: Points of a training curve, at most.
+_POINTS = 100
+
+
+class Example(NamedTuple):
+    """One row, tokenised as it is sampled with."""
+
+    prompt: tuple[int, ...]
+    completion: tuple[int, ...]
+    """End token included."""
+
+
+def run(
+    copied: Trainable,
+    base: BaseModel,
+    batches: list[list[Example]],
+    passes: Passes,
+    rate: float,
+    identity: str,
+    who: str,
+    scratch: Path | None,
+    callbacks: Sequence[TrainerCallback],
+    snapshots: Snapshots,
+) -> list[dict[str, Any]]:
+    """Train in place. Returns the curve.
+
+    Args:
+        identity: of the training: a checkpoint of another one is not gone on from.
+        callbacks: further ones. What one has found it adds to `state.log_history`, which survives an interruption, as
+            an entry without a "loss" of its own: those with one are the curve.
+    """
+    from datasets import Dataset
+    from transformers import PrinterCallback
+    from trl import SFTConfig, SFTTrainer
+
+    rows = [
+        {"input_ids": [*row.prompt, *row.completion], "labels": [-100] * len(row.prompt) + [*row.completion]}
+        for batch in batches
+        for row in batch
+    ]
+    with ExitStack() as stack:
+        stack.enter_context(quiet())
+        folder = scratch or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        arguments = SFTConfig(
+            output_dir=str(folder),
+            num_train_epochs=1,
+            train_sampling_strategy="sequential",
+            per_device_train_batch_size=len(batches[0]),
+            learning_rate=rate,
+            lr_scheduler_type="linear",
+            # A warmed-up schedule's first step has rate 0: with few steps that would be a good part of the training.
+            warmup_steps=0.1 if len(batches) >= 10 else 0,
+            weight_decay=0.0,
+            seed=int(identity[:7], 16),  # dropout's, in families that have it
+            max_length=None,
+            use_cpu=copied.hf.device.type != "cuda",
+            bf16=base.dtype == torch.bfloat16,
+            activation_checkpointing=passes.checkpointing,
+            report_to="none",
+            save_strategy="no",  # `_Watch` says when
+            save_total_limit=2,
+            logging_steps=max(1, math.ceil(len(batches) / _POINTS)),
+            logging_nan_inf_filter=False,
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+        )
+        watch = _Watch(who, rate, len(batches), saves=scratch is not None)
+        trainer = in_passes(SFTTrainer, lambda inputs: supervised_pieces(inputs, passes))(
+            model=copied.model,
+            args=arguments,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=base.tokenizer,
+            callbacks=[watch, *callbacks, snapshots, Sealer(identity)],
+        )
+        trainer.remove_callback(PrinterCallback)  # it prints to stdout, which is for results
+        begun = latest(folder, identity, before=snapshots.missing)
+        with runs.writing_to(folder):
+            trainer.train(resume_from_checkpoint=None if begun is None else str(begun))
+        return [_point(entry) for entry in trainer.state.log_history if "loss" in entry]
+
+
+def _point(entry: dict[str, Any]) -> dict[str, Any]:
+    kept = ("loss", "learning_rate", "grad_norm")
+    return {"step": int(entry["step"]), **{name: float(entry[name]) for name in kept if name in entry}}
+
+
+class _Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+    """Ends a training whose loss is no number, and asks for a checkpoint now and then."""
+
+    def __init__(self, who: str, rate: float, steps: int, *, saves: bool) -> None:
+        self._who, self._rate, self._steps, self._saves = who, rate, steps, saves
+        self._saved = time.monotonic()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(loss):
+            raise TrainingFailed(
+                f"{self._who}: the loss is {loss} at step {state.global_step} of {self._steps}. "
+                f"Lower learning_rate (it is {self._rate:g})."
+            )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self._saves and state.global_step < self._steps and time.monotonic() - self._saved >= SAVE_SECONDS:
+            control.should_save = True
+            self._saved = time.monotonic()
