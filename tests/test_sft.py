@@ -315,7 +315,11 @@ class _Killed(Exception):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"lora_rank": 2, "lora_dropout": 0.3}, pytest.param({"parameters": "embeddings"}, marks=pytest.mark.slow)],
+    [
+        {},
+        pytest.param({"lora_rank": 2, "lora_dropout": 0.3}, marks=pytest.mark.slow),
+        pytest.param({"parameters": "embeddings"}, marks=pytest.mark.slow),
+    ],
     ids=str,
 )
 def test_a_killed_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]) -> None:

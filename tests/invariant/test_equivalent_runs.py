@@ -58,6 +58,7 @@ def test_an_amended_run_equals_a_fresh_one_and_keeps_its_rows(tmp_path: Path) ->
     assert_same_run(run, whole)
 
 
+@pytest.mark.slow
 def test_samples_are_amended_cell_by_cell(tmp_path: Path) -> None:
     """More samples, more sampled problems and more sampled arms; cells that nobody asked more of stay as they are."""
     whole, run = reference(), tmp_path / "run"

@@ -170,6 +170,7 @@ def test_ablating_and_clamping_act_on_the_features_named(model, task, parent, ch
     assert natural.prompting.condition == "plain"
 
 
+@pytest.mark.slow
 def test_the_best_eight_are_enough_and_what_the_cue_changes_is_needed(model, task, parent):
     """The mode is written redundantly: taking one feature out changes nothing, uncued values for all of them do."""
     assert solved(fitted("clamp_feature", model, task, parent, top=8), task)[0] >= 0.9
@@ -225,6 +226,7 @@ def test_several_features_share_the_strength_and_decay_is_a_position(model, task
     assert fit.record["chosen"]["strength"] == 3.0
 
 
+@pytest.mark.slow
 def test_scorers_agree_on_the_organism(model, task):
     found = set()
     for scorer in ("contrast", "auroc", "attribution", "patching"):

@@ -74,6 +74,7 @@ def test_arms_that_wrote_the_same_share_a_card(tmp_path: Path) -> None:
     assert wrong == ["base · mean_steering/<wbr>all_positions · mean_steering/<wbr>random_vector"]
 
 
+@pytest.mark.slow
 def test_a_run_of_five_models_and_forty_arms_stays_below_four_megabytes(tmp_path: Path) -> None:
     make_big_run(tmp_path, test=8, seeds=1)
     path = write_report(tmp_path)

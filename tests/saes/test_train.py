@@ -102,6 +102,7 @@ def command(out: Path, seconds: float) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_killed_in_another_process_and_resumed_here(tmp_path: Path) -> None:
     """SIGKILL after some steps; what this process then makes of the folder equals what it makes without one."""
     out = tmp_path / "sae"

@@ -36,6 +36,7 @@ def test_programs_are_right(name: str, form: Any) -> None:
     assert {one.correct for one in rows} == {True, False}
 
 
+@pytest.mark.slow
 def test_many_candidates_of_one_problem() -> None:
     task = get("addition")
     rows = written(task, task.problems("train", 1), 100)
