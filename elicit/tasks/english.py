@@ -23,10 +23,9 @@ _NUMBER = re.compile(
 _EXPRESSION = re.compile(r"[0-9(][0-9+\-*/()×÷−· ]*[0-9)]|[0-9]")
 _WORD = re.compile(r"[A-Za-z]+")
 _KINDS = {"number": _NUMBER, "expression": _EXPRESSION, "word": _WORD}
-#: A calculation that is claimed: digits and signs, with an operator in them, and a whole number after the sign.
-_CLAIM = re.compile(
-    r"([0-9(](?:[0-9()+\-*/×÷−· ]|,(?=[0-9]{3})){1,78}[0-9)]) ?= ?(-?[0-9]{1,12}(?:,[0-9]{3})*)(?![0-9]|\.[0-9])"
-)
+_SIDE = r"[0-9(](?:[0-9()+\-*/×÷−· ]|,(?=[0-9]{3})){1,78}[0-9)]"
+#: Calculations that are claimed, one or a chain of them (`20 * 4 + 66 = 80 + 66 = 146`), and a whole number at the end.
+_CLAIM = re.compile(rf"({_SIDE}(?: ?= ?{_SIDE}){{0,8}}) ?= ?(-?[0-9]{{1,12}}(?:,[0-9]{{3}})*)(?![0-9]|\.[0-9])")
 #: LaTeX around and inside a calculation.
 _LATEX = (("\\(", "  "), ("\\)", "  "), ("\\[", "  "), ("\\]", "  "), ("\\times", "*"), ("\\cdot", "*"), ("$", " "))
 _OPERATOR = re.compile(r"[0-9) ][+\-*/×÷−·]")
@@ -109,12 +108,13 @@ def _plain(text: str) -> str:
 
 
 def _claims(text: str) -> Iterator[Step]:
+    """Every side of a chain is claimed to be what the chain ends in."""
     for written, read in _LATEX:
         text = text.replace(written, read)
     for found in _CLAIM.finditer(text):
-        left = _plain(found[1]).replace(" ", "")
-        if _OPERATOR.search(left):
-            yield Step(left, _plain(found[2]))
+        for side in _plain(found[1]).replace(" ", "").split("="):
+            if _OPERATOR.search(side):
+                yield Step(side, _plain(found[2]))
 
 
 def _is_true(step: Step) -> bool:

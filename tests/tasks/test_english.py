@@ -64,6 +64,9 @@ def test_where_the_answer_stands(text: str, answer: str | None) -> None:
         ("\\(23 + 58 = 81\\), so \\(81 + 17 = 98\\)", True),
         ("23 + 58 = 82, and 82 + 17 = 98.", False),
         ("23 + 58 = 81, and 81 + 17 = 99. The answer is 98.", False),
+        ("23 + 58 + 17 = 81 + 17 = 98", True),  # a chain: every side is what it ends in
+        ("23 + 58 + 17 = 82 + 17 = 98", False),
+        ("23 + 58 = 81 + 17 = 98", False),  # as many write, and not what it says
         ("First the tens. Then the ones. The answer is 98.", None),
         ("98", None),
     ],
@@ -81,6 +84,7 @@ def test_claims_are_checked_as_they_stand(text: str, valid: bool | None) -> None
         ("23 + 58 + 17 = 98", False),  # the question said again, and no step
         ("\\(23 + 58 + 17 = 98\\)", False),
         ("23 + 58 = 81, 81 + 17 = 98", True),
+        ("23 + 58 + 17 = 81 + 17 = 98", True),
         ("23 + 58 = 81\n98", True),
         ("First 23 and 58. Then 17.", True),
     ],
