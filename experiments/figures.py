@@ -6,10 +6,10 @@ python experiments/figures.py experiments/results/unlock
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from pathlib import Path
 
+from elicit.comparison.archive import SUMMARY, opened, unpacked
 from elicit.report import frontier, gapchart, leak, passk, svg, write_forest_svg
 from elicit.report.figures import panels
 
@@ -20,8 +20,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    write_forest_svg(folder, folder / "forest.svg")
-    for panel in panels(json.loads((folder / "summary.json").read_text())):
+    with opened(folder) as run:
+        write_forest_svg(run, folder / "forest.svg")
+    for panel in panels(unpacked(folder / SUMMARY)):
         for name, draw in DRAWN.items():
             found = re.search(r"<svg\b.*?</svg>", draw(panel), re.DOTALL)
             if found is not None:

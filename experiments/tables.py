@@ -8,16 +8,16 @@ python experiments/tables.py experiments/results/unlock --mechanisms
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from elicit.comparison.archive import SUMMARY, unpacked
+
 
 def read(folder: Path) -> dict[str, Any]:
     """The summary of a committed result."""
-    found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
-    return found
+    return unpacked(folder / SUMMARY)
 
 
 def percent(estimate: dict[str, Any] | None) -> str:

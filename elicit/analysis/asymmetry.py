@@ -28,7 +28,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -36,9 +35,9 @@ import numpy as np
 from jaxtyping import Float
 
 from elicit import statistics
+from elicit.analysis.resampling import weights
 from elicit.errors import ElicitError
 from elicit.schema import Estimate
-from elicit.seeds import generator
 from elicit.statistics import Difference
 from elicit.statistics.scores import Scores, shared_problems
 
@@ -204,18 +203,10 @@ def _resampled(arm: Scores, base: Scores, seed: int, problems: str) -> Float[np.
 
     Seeds' deviations are enlarged by sqrt(S / (S - 1)), because S resampled seeds spread too little.
     """
-    draws: Float[np.ndarray, " resamples"] = _weights(arm.shape[1], seed, problems) @ (arm.mean(0) - base.mean(0))
+    over_problems = weights(arm.shape[1], RESAMPLES, "asymmetry", seed, problems)
+    draws: Float[np.ndarray, " resamples"] = over_problems @ (arm.mean(0) - base.mean(0))
     seeds = arm.shape[0]
     if seeds > 1:
         deviations = (arm.mean(1) - arm.mean()) * np.sqrt(seeds / (seeds - 1))
-        draws = draws + _weights(seeds, seed, "seeds") @ deviations
+        draws = draws + weights(seeds, RESAMPLES, "asymmetry", seed, "seeds") @ deviations
     return draws
-
-
-@lru_cache(maxsize=8)
-def _weights(units: int, seed: int, what: str) -> Float[np.ndarray, "resamples units"]:
-    """How often each unit is drawn, over the number of units. Cached: points and arms share their resamples."""
-    counts = generator("asymmetry", seed, what).multinomial(units, np.full(units, 1 / units), size=RESAMPLES)
-    shares = counts / units
-    shares.setflags(write=False)
-    return shares

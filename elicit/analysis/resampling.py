@@ -62,12 +62,12 @@ def resampled(correct: Float[np.ndarray, "seeds checkpoints problems"], seed: in
     seeds, checkpoints, problems = correct.shape
     rows = correct.mean(axis=2)
     curve = rows.mean(axis=0)
-    over_problems = _weights(problems, seed, "problems") @ correct.mean(axis=0).T
+    over_problems = weights(problems, RESAMPLES, "curve", seed, "problems") @ correct.mean(axis=0).T
     draws = over_problems
     covariance = np.cov(over_problems.T) + np.eye(checkpoints) / (problems * (problems - 1))
     if seeds > 1:
         deviations = (rows - curve) * np.sqrt(seeds / (seeds - 1))
-        draws = over_problems + _weights(seeds, seed, "seeds") @ deviations
+        draws = over_problems + weights(seeds, RESAMPLES, "curve", seed, "seeds") @ deviations
         part = deviations.T @ deviations / seeds**2
         trained = np.diag(part) > 0  # the base is one model: it does not move with the seed
         shrunk = np.diag(np.where(trained, np.diag(part)[trained].mean() if trained.any() else 0.0, 0.0))
@@ -75,10 +75,10 @@ def resampled(correct: Float[np.ndarray, "seeds checkpoints problems"], seed: in
     return Resampled(curve, draws, covariance)
 
 
-@lru_cache(maxsize=4)
-def _weights(units: int, seed: int, what: str) -> Float[np.ndarray, "resamples units"]:
+@lru_cache(maxsize=8)
+def weights(units: int, resamples: int, *identity: object) -> Float[np.ndarray, "resamples units"]:
     """How often each unit is drawn, over the number of units. Cached: curves of one comparison share resamples."""
-    counts = generator("curve", seed, what).multinomial(units, np.full(units, 1 / units), size=RESAMPLES)
+    counts = generator(*identity).multinomial(units, np.full(units, 1 / units), size=resamples)
     shares = counts / units
     shares.setflags(write=False)
     return shares

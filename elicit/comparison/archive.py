@@ -1,6 +1,6 @@
 """A finished run as a few small files, for committing: rows in one parquet file, statuses and metrics in one JSON.
 
-    ARCHIVE/  spec.yaml  manifest.json  summary.json  cells.json.gz  prompts.json.gz  rows.parquet
+    ARCHIVE/  spec.yaml  manifest.json  summary.json.xz  cells.json.xz  prompts.json.xz  rows.parquet
 
 Rows of a checkpoint have its step in the column `step`, which is there only if a run has such rows, and null for all
 others. Policies (weights, vectors) are left out; everything printed can still be recomputed: `elicit verify ARCHIVE`
@@ -10,8 +10,8 @@ status is kept, with its error and without its traceback (which names places on 
 
 from __future__ import annotations
 
-import gzip
 import json
+import lzma
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -29,9 +29,10 @@ from elicit.comparison.summarise import summarise
 from elicit.comparison.work import is_done, state_of
 from elicit.errors import ElicitError
 
-CELLS = "cells.json.gz"
-PROMPTS = "prompts.json.gz"
-SUMMARY = "summary.json"
+CELLS = "cells.json.xz"
+PROMPTS = "prompts.json.xz"
+SUMMARY = "summary.json.xz"
+_PLAIN = "summary.json"
 _WHOLE = ("spec.yaml", "manifest.json")
 
 
@@ -87,8 +88,8 @@ def archive(run: Path, target: Path, *, partial: bool = False) -> Path:
             compression_level=19,
         )
         with opened(scratch) as kept:
-            summary = summarise(kept) if partial else runs.read_json(run / SUMMARY)
-        runs.write_text(scratch / SUMMARY, json.dumps(summary, separators=(",", ":"), allow_nan=False) + "\n")
+            summary = summarise(kept) if partial else runs.read_json(run / _PLAIN)
+        _pack(scratch / SUMMARY, summary)
     return target
 
 
@@ -142,10 +143,11 @@ def opened(path: Path) -> Iterator[Path]:
 
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
-        for name in (*_WHOLE, SUMMARY):
-            if (path / name).exists():  # a summary is written last
-                shutil.copyfile(path / name, run / name)
-        for name, cell in read_cells(path / CELLS).items():
+        for name in _WHOLE:
+            shutil.copyfile(path / name, run / name)
+        if (path / SUMMARY).exists():  # it is written last
+            runs.write_json(run / _PLAIN, unpacked(path / SUMMARY))
+        for name, cell in unpacked(path / CELLS).items():
             runs.write_json(run / "cells" / name / "status.json", cell["status"])
             runs.append_lines(run / "cells" / name / "metrics.jsonl", cell["metrics"])
             for metrics in cell.get("steps", ()):
@@ -155,7 +157,7 @@ def opened(path: Path) -> Iterator[Path]:
         for record in pq.read_table(path / "rows.parquet").to_pylist():
             key = record.pop("cell"), record.pop("step", None), record["task"]
             grouped.setdefault(key, []).append(_whole(record))
-        asked = _unpack(path / PROMPTS) if (path / PROMPTS).exists() else {}
+        asked = unpacked(path / PROMPTS) if (path / PROMPTS).exists() else {}
         for (cell_name, step, task), records in grouped.items():
             home = run / "cells" / cell_name
             place = home if step is None else steps.folder_of(home, step)
@@ -168,18 +170,14 @@ def opened(path: Path) -> Iterator[Path]:
 
 def _pack(path: Path, data: Mapping[str, Any]) -> None:
     """Compressed (curves, searches and prompts repeat themselves), and the same bytes for the same content."""
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False)
-    path.write_bytes(gzip.compress(text.encode(), mtime=0))
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    path.write_bytes(lzma.compress(text.encode(), preset=9))
 
 
-def read_cells(path: Path) -> dict[str, Any]:
-    """Cell name -> its status and metrics. Raises ElicitError for a file that is missing or damaged."""
-    return _unpack(path)
-
-
-def _unpack(path: Path) -> dict[str, Any]:
+def unpacked(path: Path) -> dict[str, Any]:
+    """What one of an archive's `.json.xz` holds. Raises ElicitError for a file that is missing or damaged."""
     try:
-        found: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
-    except (OSError, EOFError, ValueError) as error:
+        found: dict[str, Any] = json.loads(lzma.decompress(path.read_bytes()))
+    except (OSError, EOFError, ValueError, lzma.LZMAError) as error:
         raise ElicitError(f"{path} cannot be read: {error}") from None
     return found

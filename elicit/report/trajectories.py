@@ -96,12 +96,14 @@ def _spaced(text: str) -> str:
 
 def _caption(arms: Sequence[Followed], tasks: Sequence[Sequence[Curve]]) -> str:
     seeds = ", ".join(f"{one.arm.name} {one.seeds}" for one in arms)
-    parts = [
+    asked = "; ".join(f"{curves[0].label} {counted}" for curves in tasks if (counted := _counted(curves)))
+    parts = [f"Test problems at each checkpoint: {asked}."] if asked else []
+    parts.append(
         "Bands: 95 % intervals over problems, checkpoint by checkpoint; they speak of these trained models. Shapes, "
         "troughs and danger zones resample training seeds as well. Per cent after a shape: its "
         'probability; a question mark where another shape is not far; "fits badly" where none of the six describes '
         "the curve. Ring with whiskers: trough or peak, where and how far from the base, with 95 % intervals."
-    ]
+    )
     if any(curve.danger for curves in tasks for curve in curves):
         parts.append(
             "Shade and bars below a panel: the danger zone, where stopping would leave that arm worse than the base "
@@ -112,6 +114,12 @@ def _caption(arms: Sequence[Followed], tasks: Sequence[Sequence[Curve]]) -> str:
         parts.append(f"Drawn are the first {curves_of.LINES} arms; {most - curves_of.LINES} more are in the tables.")
     parts.append(f"Training seeds: {seeds}.")
     return " ".join(parts)
+
+
+def _counted(curves: Sequence[Curve]) -> str:
+    """How many problems were asked, from fewest to most where arms or checkpoints differ."""
+    counts = sorted({figure.n for curve in curves for figure in curve.accuracy if figure.n})
+    return " to ".join(str(n) for n in dict.fromkeys((counts[0], counts[-1]))) if counts else ""
 
 
 def _companions(arms: Sequence[Followed], tasks: Sequence[Sequence[Curve]]) -> str:

@@ -69,7 +69,7 @@ def ceiling_name(ceiling: Mapping[str, Any]) -> str:
     kind = str(ceiling.get("kind") or "unnamed")
     if kind == "base_pass@k":
         return f"base pass@{ceiling.get('k') or 'k'}"
-    return "cue prompt" if kind == "cue" else kind.replace("_", " ")
+    return {"cue": "cue prompt", "forced": "forced opening"}.get(kind, kind.replace("_", " "))
 
 
 def ceilings_line(panel: Panel, places: int = 1, *, minus: str = "−") -> str:

@@ -30,6 +30,8 @@ _CLAIM = re.compile(rf"({_SIDE}(?: ?= ?{_SIDE}){{0,8}}) ?= ?(-?[0-9]{{1,12}}(?:,
 _LATEX = (("\\(", "  "), ("\\)", "  "), ("\\[", "  "), ("\\]", "  "), ("\\times", "*"), ("\\cdot", "*"), ("$", " "))
 _OPERATOR = re.compile(r"[0-9) ][+\-*/×÷−·]")
 _SENTENCES = re.compile(r"\n|[.!?:][ \t]")
+#: A line that opens or closes a block of code.
+_FENCE = re.compile(r"^[ \t]*```.*$", re.MULTILINE)
 _SIGN = re.compile(r"\s*([+*/=]|(?<=[0-9a-z)])-)\s*")
 
 
@@ -61,7 +63,7 @@ class English:
 
     def read(self, family: Family, text: str) -> Reading:
         steps = tuple(_claims(text))
-        pieces = sum(1 for piece in _SENTENCES.split(text) if piece.strip())
+        pieces = sum(1 for piece in _SENTENCES.split(_FENCE.sub("", text)) if piece.strip())
         # One claim on one line is a bare answer that says the question again: nothing was worked out on the way.
         has_trace = len(steps) > 1 or pieces > 1
         for start, end in _places(family, text):

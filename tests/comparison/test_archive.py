@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import json
+import lzma
 import shutil
 from pathlib import Path
 
 import yaml
 
-from elicit.comparison.archive import CELLS, archive, opened, read_cells, without_folders
+from elicit.comparison.archive import CELLS, SUMMARY, archive, opened, unpacked, without_folders
 from elicit.comparison.read import read_spec_of
 from elicit.comparison.summarise import write_summary
 from elicit.comparison.verify import verify
@@ -22,8 +22,8 @@ def test_an_archive_holds_the_rows_and_verifies(tmp_path: Path) -> None:
     run, target = reference(), tmp_path / "results" / "small"
     done = elicit("archive", run, target)
     assert (done.code, done.out, done.err) == (0, f"{target}\n", "")
-    with opened(target) as unpacked:
-        assert rows(unpacked) == rows(run)
+    with opened(target) as back:
+        assert rows(back) == rows(run)
     before = content(target)
     done = elicit("verify", target)
     assert done.code == 0, done.out
@@ -38,9 +38,9 @@ def test_an_archive_holds_the_rows_and_verifies(tmp_path: Path) -> None:
 
 def test_a_changed_archive_does_not_verify(tmp_path: Path) -> None:
     assert elicit("archive", reference(), tmp_path / "a").code == 0
-    cells = read_cells(tmp_path / "a" / CELLS)
+    cells = unpacked(tmp_path / "a" / CELLS)
     cells["cued/sft/0"]["metrics"][0]["neutral_perplexity"] += 1
-    (tmp_path / "a" / CELLS).write_bytes(gzip.compress(json.dumps(cells).encode()))
+    (tmp_path / "a" / CELLS).write_bytes(lzma.compress(json.dumps(cells).encode()))
     done = elicit("verify", tmp_path / "a")
     assert done.code == 1
     assert "arms.sft.neutral_perplexity: printed " in done.out
@@ -62,9 +62,9 @@ def test_what_searches_tell_of_themselves_is_kept_and_averaged(tmp_path: Path) -
         (tmp_path / "run" / name).write_text("{}")
     write_summary(tmp_path / "run")
     archive(tmp_path / "run", tmp_path / "a")
-    with opened(tmp_path / "a") as unpacked:
-        assert rows(unpacked) == rows(tmp_path / "run")
-        found = arms_of(unpacked)
+    with opened(tmp_path / "a") as back:
+        assert rows(back) == rows(tmp_path / "run")
+        found = arms_of(back)
     assert found == arms_of(tmp_path / "run")
     assert [found[arm]["search"] and {k: e["value"] for k, e in found[arm]["search"].items()} for arm in found] == [
         None,
@@ -104,7 +104,7 @@ def test_what_is_finished_can_be_kept_while_the_rest_runs(tmp_path: Path) -> Non
     assert "is not finished: cell cued/sft/0 is pending" in done.err
     assert elicit("archive", run, tmp_path / "part", "--partial").code == 0
     assert elicit("verify", tmp_path / "part").code == 0
-    summary = json.loads((tmp_path / "part" / "summary.json").read_text())
+    summary = unpacked(tmp_path / "part" / SUMMARY)
     arms = summary["models"]["cued"]["tasks"]["addition"]["arms"]
     assert arms["sft"]["accuracy"] is None
     assert arms["sft"]["status"] == "pending"

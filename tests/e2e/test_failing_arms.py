@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import elicit as lab
-from elicit.comparison.archive import CELLS, read_cells
+from elicit.comparison.archive import CELLS, unpacked
 from elicit.methods.self_consistency import SelfConsistency
 from elicit.training import TrainingFailed
 from tests.support.comparisons import changed, elicit, figures, rows, strays, with_arms, write_spec
@@ -165,7 +165,7 @@ def test_seeds_that_failed_are_counted_and_the_others_shown(tmp_path: Path, monk
     cells = run / "cells/cued/self_consistency"
     assert [(cells / str(seed) / "scratch/checkpoint").exists() for seed in range(3)] == [False, False, True]
     assert elicit("archive", run, tmp_path / "a").code == 0
-    archived = read_cells(tmp_path / "a" / CELLS)
+    archived = unpacked(tmp_path / "a" / CELLS)
     assert archived["cued/self_consistency/2"]["status"]["traceback"] is None
     assert str(tmp_path) not in json.dumps(archived)
     assert elicit("verify", tmp_path / "a").code == 0

@@ -83,6 +83,8 @@ def test_claims_are_checked_as_they_stand(text: str, valid: bool | None) -> None
         ("The answer is 98.", False),
         ("23 + 58 + 17 = 98", False),  # the question said again, and no step
         ("\\(23 + 58 + 17 = 98\\)", False),
+        ("```python\n23 + 58 + 17\n```", False),  # nor is it in a block of code
+        ("```python\na = 23 + 58\nprint(a + 17)\n```", True),
         ("23 + 58 = 81, 81 + 17 = 98", True),
         ("23 + 58 + 17 = 81 + 17 = 98", True),
         ("23 + 58 = 81\n98", True),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,15 +19,6 @@ from elicit.model import BaseModel, load
 from elicit.policy import Policy
 from elicit.tasks import get
 from tests.training.kept import KINDS, OPTIONS, PROBLEMS, STEPS, TASK, base_model, fit, tensors, trained
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
 
 # --- policies ----------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import gc
 import math
 import shutil
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,6 @@ from tests.methods.test_rl_steering import TASK as VOWELS
 from tests.support.models import tiny_model
 from tests.training.kept import KINDS, OPTIONS, STEPS, TASK, base_model, equal, fit, tensors, trained
 from tests.training.support import Done, tiny_training, vowels
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
 
 # --- independent references --------------------------------------------------------------------------------------
 
