@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Organism:
-    """Train an organism from its recipe. The same name gives the same corpus and initialisation."""
+    """Train an organism from its recipe. The same name gives the same corpus and initialisation.
+
+    Kill it at any moment; the same command goes on.
+    """
 
     action: Positional[Literal["train"]]
     name: Positional[str]
@@ -44,21 +47,27 @@ def main(arguments: Sequence[str]) -> int:
         raise ElicitError(f"--seed is {options.seed}; expected a whole number from 0 to {2**31 - 1}.")
     suffix = "" if options.seed is None else f"-s{options.seed}"
     target = options.out or Path("organisms") / f"{options.name}{suffix}"
-    started, shown = time.monotonic(), [0.0]
+    print(train(options.name, target, _shown(options.name), device=options.device, seed=options.seed))
+    return 0
+
+
+def _shown(name: str) -> Callable[[Progress], None]:
+    """Prints every ten seconds where a training stands, and how long it will take at the rate since it was begun."""
+    started, first, shown = time.monotonic(), 0, 0.0
 
     def show(progress: Progress) -> None:
-        now = time.monotonic()
-        if now - shown[0] < 10 and progress.tokens < progress.total:
+        nonlocal first, shown
+        now, first = time.monotonic(), first or progress.tokens
+        if now - shown < 10 and progress.tokens < progress.total:
             return
-        shown[0] = now
-        done = progress.tokens / progress.total
-        left = (now - started) * (1 - done) / max(done, 1e-6)
+        shown = now
+        rate = (progress.tokens - first) / (now - started)
+        left = f", about {(progress.total - progress.tokens) / rate / 60:.1f} minutes left" if rate else ""
         print(
-            f"{options.name}: {progress.tokens:,} of {progress.total:,} tokens ({100 * done:.0f} %), "
-            f"loss {progress.loss:.3f}, about {left / 60:.1f} minutes left",
+            f"{name}: {progress.tokens:,} of {progress.total:,} tokens "
+            f"({100 * progress.tokens / progress.total:.0f} %), loss {progress.loss:.3f}{left}",
             file=sys.stderr,
             flush=True,
         )
 
-    print(train(options.name, target, show, device=options.device, seed=options.seed))
-    return 0
+    return show

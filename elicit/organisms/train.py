@@ -3,7 +3,8 @@
 1. Documents are drawn by identity (organism's corpus, training seed, position), a pool at a time, sorted by length and
    cut into batches of about equal token counts, so that little is padding.
 2. The loss is over every token; those of prompts count a tenth, because their digits are random and only add noise.
-3. Muon for the matrices, AdamW for the rest, warm-up and cosine decay; one intra-op thread, faster at this size.
+3. Muon for the matrices, AdamW for the rest, warm-up and cosine decay; one intra-op thread, faster at this size. Where
+   it stands is kept each minute beside the target: a training that was stopped goes on and ends at the same weights.
 4. The weights are rounded to bfloat16, so that what is measured is what is stored, and written with their tokenizer and
    a card (dialect, families, recipe) to a folder that appears only when complete.
 """
@@ -11,6 +12,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -27,6 +29,7 @@ from elicit import seeds
 from elicit.errors import ElicitError
 from elicit.organisms import corpora, tokenizer
 from elicit.organisms.recipes import Recipe, recipe
+from elicit.organisms.state import Keeper
 
 _POOL = 4096
 _PROMPT_WEIGHT = 0.1
@@ -45,6 +48,8 @@ class Batch(NamedTuple):
     weights: Float[torch.Tensor, "docs length"]
     """Weight of each token's loss: 0 at padding."""
     tokens: int
+    place: tuple[int, int]
+    """Its pool, and how many batches of that pool are done with it."""
 
 
 def build(config: Recipe, vocabulary: int, seed: int) -> Any:
@@ -67,10 +72,12 @@ def build(config: Recipe, vocabulary: int, seed: int) -> Any:
     return LlamaForCausalLM(llama)
 
 
-def batches(config: Recipe, seed: int, encode: Callable[[list[str]], list[list[int]]]) -> Iterator[Batch]:
-    """Endless batches by (seed, pool). Documents of a batch have similar lengths."""
-    pool = 0
-    while True:
+def batches(
+    config: Recipe, seed: int, encode: Callable[[list[str]], list[list[int]]], start: tuple[int, int] = (0, 0)
+) -> Iterator[Batch]:
+    """Endless batches by (seed, pool), from those after `start` on. Documents of a batch have similar lengths."""
+    first, done = start
+    for pool in itertools.count(first):
         documents = [corpora.document(config.sources, config.dialect, seed, pool * _POOL + i) for i in range(_POOL)]
         texts = encode([document.text for document in documents])
         prompts = encode([document.prompt for document in documents])
@@ -82,12 +89,12 @@ def batches(config: Recipe, seed: int, encode: Callable[[list[str]], list[list[i
             if cuts[-1] and (len(cuts[-1]) + 1) * len(row[0]) > config.batch_tokens:
                 cuts.append([])
             cuts[-1].append(row)
-        for index in seeds.generator("batch order", seed, pool).permutation(len(cuts)):
-            yield _padded(cuts[int(index)])
-        pool += 1
+        order = seeds.generator("batch order", seed, pool).permutation(len(cuts))
+        for i in range(done if pool == first else 0, len(cuts)):
+            yield _padded(cuts[int(order[i])], (pool, i + 1))
 
 
-def _padded(rows: list[tuple[list[int], int]]) -> Batch:
+def _padded(rows: list[tuple[list[int], int]], place: tuple[int, int]) -> Batch:
     """Rows of (ids, prompt length), padded on the right, where a causal model does not see it."""
     width = max(len(ids) for ids, _ in rows)
     batch = torch.zeros(len(rows), width, dtype=torch.long)
@@ -96,13 +103,21 @@ def _padded(rows: list[tuple[list[int], int]]) -> Batch:
         batch[i, : len(ids)] = torch.tensor(ids)
         weights[i, :prompt] = _PROMPT_WEIGHT
         weights[i, prompt : len(ids)] = 1.0
-    return Batch(batch, weights, sum(len(ids) for ids, _ in rows))
+    return Batch(batch, weights, sum(len(ids) for ids, _ in rows), place)
 
 
-def fit(config: Recipe, seed: int, report: Callable[[Progress], None], *, device: str = "cpu") -> tuple[Any, Any]:
-    """Train from scratch. Returns (model, tokenizer).
+def fit(
+    config: Recipe,
+    seed: int,
+    report: Callable[[Progress], None],
+    *,
+    device: str = "cpu",
+    keeper: Keeper | None = None,
+) -> tuple[Any, Any]:
+    """Train from scratch, or from where `keeper` says that it stood. Returns (model, tokenizer).
 
     Raises:
+        ElicitError: a kept state that is another training's or damaged.
         FloatingPointError: if the loss stops being finite.
     """
     tok = tokenizer.build()
@@ -112,8 +127,9 @@ def fit(config: Recipe, seed: int, report: Callable[[Progress], None], *, device
         return [[*ids, tok.eos_token_id] for ids in tok(texts)["input_ids"]]
 
     optimizers = _optimizers(model, config)
-    seen = 0
-    for batch in batches(config, seed, encode):
+    stateful = [optimizer for optimizer, _ in optimizers]
+    seen, *start = keeper.restore(model, stateful) if keeper else (0, 0, 0)
+    for batch in batches(config, seed, encode, (start[0], start[1])):
         ids, weights = batch.ids.to(device), batch.weights[:, 1:].to(device)
         logits = model(input_ids=ids).logits[:, :-1]
         losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
@@ -131,6 +147,8 @@ def fit(config: Recipe, seed: int, report: Callable[[Progress], None], *, device
         report(Progress(min(seen, config.tokens), config.tokens, loss.item()))
         if seen >= config.tokens:
             break
+        if keeper:
+            keeper.keep(model, stateful, (seen, *batch.place))
     return model.to("cpu", torch.bfloat16).eval(), tok
 
 
@@ -160,11 +178,13 @@ def train(
 ) -> Path:
     """Train the organism `name` and write it to the folder `target`, which must not exist yet.
 
+    One that was stopped goes on from its state, `.TARGET.state.pt` in the same folder, which is removed at the end.
+
     Args:
         seed: the training seed (corpus and initialisation). None: the recipe's own.
 
     Raises:
-        ElicitError: unknown name, or a target that exists or cannot be written.
+        ElicitError: unknown name, a target that exists or cannot be written, or another training's state beside it.
     """
     config, own = recipe(name)
     seed = own if seed is None else seed
@@ -175,15 +195,17 @@ def train(
         scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as error:
         raise ElicitError(f"cannot write to {target.parent}: {error.strerror}. Name another --out.") from None
+    keeper = Keeper(target.with_name(f".{target.name}.state.pt"), card(name, config, seed))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        model, tok = fit(config, seed, report, device=device)
+        model, tok = fit(config, seed, report, device=device, keeper=keeper)
         model.save_pretrained(scratch)
         tok.save_pretrained(scratch)
         (scratch / "card.json").write_text(json.dumps(card(name, config, seed), indent=1) + "\n")
         scratch.chmod(0o755)
         os.replace(scratch, target)
+        keeper.remove()
     finally:
         torch.set_num_threads(threads)
         shutil.rmtree(scratch, ignore_errors=True)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Train the bases that the specs in this folder need and that are not shipped, into organisms/. A second run skips those
-# that are there; one that was stopped begins again. Names as arguments train only those.
+# that are there; one that was stopped goes on. Names as arguments train only those.
 #   sh experiments/generalization/train_bases.sh            all of them
 #   sh experiments/generalization/train_bases.sh letters    one
 # Minutes on one core: letters 11, points 24, refusing 9, ladder-0.1M 15, ladder-0.3M 25, ladder-4M 190. ladder-0.9M is

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from elicit.errors import ElicitError
-from elicit.organisms import train
+from elicit.organisms import state, train
 from elicit.organisms.recipes import recipe
 
 SHORT = dataclasses.replace(recipe("cued")[0], tokens=12_000, d_model=32, layers=1, d_mlp=32)
@@ -52,6 +52,52 @@ def test_an_interrupted_training_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         train.train("cued", tmp_path / "mine", stop)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("after", [1, 5, 17])
+def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, after):
+    """Against the training that was not stopped; steps are few a pool, so that stops lie in several pools."""
+    small = dataclasses.replace(SHORT, batch_tokens=512)
+    monkeypatch.setattr(train, "recipe", lambda name: (small, 0))
+    monkeypatch.setattr(train, "_POOL", 48)
+    monkeypatch.setattr(state, "_SECONDS", 0.0)
+    whole = train.train("cued", tmp_path / "whole")
+    seen = []
+
+    def stop(progress):
+        seen.append(progress.tokens)
+        if len(seen) > after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train.train("cued", tmp_path / "mine", stop)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".mine.state.pt", "whole"]
+    later = []
+    mine = train.train("cued", tmp_path / "mine", lambda p: later.append(p.tokens))
+    assert later[0] == seen[-1]  # the step that was not kept is the first one taken again
+    assert (mine / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "whole"]
+
+
+def test_another_training_s_state_is_not_gone_on_from(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "recipe", lambda name: (SHORT, 0))
+    monkeypatch.setattr(state, "_SECONDS", 0.0)
+    seen = []
+
+    def stop(progress):
+        seen.append(progress)
+        if len(seen) > 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train.train("cued", tmp_path / "mine", stop)
+    with pytest.raises(ElicitError, match=r"is the state of another training: elicit organism train cued\. Type"):
+        train.train("cued", tmp_path / "mine", seed=1)
+    kept = tmp_path / ".mine.state.pt"
+    kept.write_bytes(kept.read_bytes()[:1000])
+    with pytest.raises(ElicitError, match=r"state\.pt cannot be read .*Remove it"):
+        train.train("cued", tmp_path / "mine")
+    assert [p.name for p in tmp_path.iterdir()] == [kept.name]
 
 
 def test_bad_targets():
