@@ -3,6 +3,7 @@
 python experiments/tables.py experiments/results/quickstart
 python experiments/tables.py experiments/results/organisms --ceilings
 python experiments/tables.py experiments/results/unlock --mechanisms
+python experiments/tables.py experiments/results/generalization/data_arms --trajectories
 """
 
 from __future__ import annotations
@@ -91,6 +92,38 @@ def mechanisms(summary: dict[str, Any]) -> Iterator[str]:
         yield f"| {arm} | " + " | ".join(found) + " |"
 
 
+def trajectories(summary: dict[str, Any]) -> Iterator[str]:
+    """One row per model, arm and task: where a curve begins, turns and ends, and its shape."""
+    yield "| model | arm | task | base | lowest | highest | end | end − base, points | shape | valid traces | tokens |"
+    yield "|---" * 11 + "|"
+    for model, entry in summary["models"].items():
+        for task in entry["tasks"].values():
+            for arm, figures in task["arms"].items():
+                for label, one in ((figures["trajectory"] or {}).get("tasks") or {}).items():
+                    yield (
+                        f"| `{model}` | {arm} | {label} | "
+                        + " | ".join(_curve(one, figures["trajectory"]["steps"]))
+                        + " |"
+                    )
+
+
+def _curve(one: dict[str, Any], steps: list[int]) -> list[str]:
+    values = [entry["value"] for entry in one["accuracy"]]
+    low, high = (values.index(pick(values)) for pick in (min, max))
+    shape, ended = one["curve"], one["curve"]["end_minus_start"]
+    probability = shape["probabilities"].get(shape["shape"])
+    ends = [(measure[0]["value"], measure[-1]["value"]) for measure in (one["valid_trace_rate"], one["tokens"])]
+    return [
+        f"{100 * values[0]:.0f} %",
+        *(f"{100 * values[i]:.0f} % at {steps[i]}" for i in (low, high)),
+        percent(one["accuracy"][-1]),
+        interval(ended["difference"], ended["ci"], 100, "+.0f"),
+        f"{shape['shape']} ({probability:.2f})" if probability is not None else "–",
+        "–" if ends[0][0] is None else f"{100 * ends[0][0]:.0f} to {100 * ends[0][1]:.0f} %",
+        f"{ends[1][0]:.0f} to {ends[1][1]:.0f}",
+    ]
+
+
 def interval(value: float | None, ci: list[float] | None, scale: float, form: str) -> str:
     """`0.99 [0.97, 1.00]`, or a dash for what is not known."""
     if value is None or ci is None:
@@ -103,6 +136,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--ceilings", action="store_true")
     parser.add_argument("--mechanisms", action="store_true")
+    parser.add_argument("--trajectories", action="store_true")
     options = parser.parse_args()
     summary = read(options.folder)
     lines = comparison(summary)
@@ -110,6 +144,8 @@ def main() -> None:
         lines = ceilings(summary, read(options.folder.parent / "base_samples"))
     if options.mechanisms:
         lines = mechanisms(summary)
+    if options.trajectories:
+        lines = trajectories(summary)
     print("\n".join(lines))
 
 

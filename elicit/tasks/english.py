@@ -63,9 +63,10 @@ class English:
 
     def read(self, family: Family, text: str) -> Reading:
         steps = tuple(_claims(text))
-        pieces = sum(1 for piece in _SENTENCES.split(_FENCE.sub("", text)) if piece.strip())
-        # One claim on one line is a bare answer that says the question again: nothing was worked out on the way.
-        has_trace = len(steps) > 1 or pieces > 1
+        telling = sum(_tells(family, piece) for piece in _SENTENCES.split(_FENCE.sub("", text)))
+        # One claim on one line is a bare answer that says the question again: nothing was worked out on the way. So is
+        # a bare answer in a wrapping of words: `Sure! It is 98.`
+        has_trace = len(steps) > 1 or telling > 1
         for start, end in _places(family, text):
             answer = family.canonical(_plain(text[start:end]))
             if answer is not None:
@@ -81,6 +82,11 @@ class English:
         if not reading.steps or own_rules:
             return None
         return all(_is_true(step) for step in reading.steps)
+
+
+def _tells(family: Family, sentence: str) -> bool:
+    """Whether a sentence can say a step or a result."""
+    return any(map(str.isalpha if family.kind == "word" else str.isdigit, sentence))
 
 
 def spaced(text: str) -> str:

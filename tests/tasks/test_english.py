@@ -85,6 +85,8 @@ def test_claims_are_checked_as_they_stand(text: str, valid: bool | None) -> None
         ("\\(23 + 58 + 17 = 98\\)", False),
         ("```python\n23 + 58 + 17\n```", False),  # nor is it in a block of code
         ("```python\na = 23 + 58\nprint(a + 17)\n```", True),
+        ("Sure! It is 98.", False),
+        ("98 is the final number. verdict: right", False),
         ("23 + 58 = 81, 81 + 17 = 98", True),
         ("23 + 58 + 17 = 81 + 17 = 98", True),
         ("23 + 58 = 81\n98", True),
