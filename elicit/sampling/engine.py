@@ -46,6 +46,7 @@ def generate(
         ElicitError: a request for first tokens of ranks that the vocabulary does not have.
     """
     results: dict[tuple[int, int], Completion] = {}
+    onednn = torch.backends.mkldnn.enabled
     stopper = Stopper(engine.tokenizer, decoding.stop)
     with torch.inference_mode():
         pending = list(_plan(engine, requests, decoding))[::-1]
@@ -59,6 +60,8 @@ def generate(
                 pending.extend(_halves(batch)[::-1])
             finally:
                 engine.clock.explicit = None
+                # torch switches oneDNN off for good where it cannot allocate; bfloat16 is then many times slower.
+                torch.backends.mkldnn.set_flags(onednn)
     return [[results[i, j] for j in range(len(request.keys))] for i, request in enumerate(requests)]
 
 

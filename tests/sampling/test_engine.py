@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elicit import seeds
+from elicit.loading import architectures
 from elicit.sampling import Decoding, Engine, Request, generate
 from elicit.sampling import engine as engine_module
 from tests.support.models import tiny_model
@@ -96,12 +97,26 @@ def test_a_batch_that_runs_out_of_memory_is_halved_and_gives_the_same(monkeypatc
         rows = sum(len(samples) for _, samples in batch)
         sizes.append(rows)
         if rows > 3:
+            torch.backends.mkldnn.set_flags(False)  # as torch does where oneDNN could not allocate
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(engine, asked, batch, *rest)
 
     monkeypatch.setattr(engine_module, "_run", short_of_memory)
     assert words(generate(model.engine, requests(model, 4), SAMPLED)) == words(expected)
     assert max(sizes) > 3 >= min(sizes)
+    assert torch.backends.mkldnn.enabled
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_the_head_is_given_states_in_one_piece(arch):
+    """A slice of them makes torch copy a frozen head's weight once a row: gigabytes where the vocabulary is large."""
+    model = tiny_model(arch)
+    given = []
+    hook = architectures.lm_head(model.hf).register_forward_pre_hook(lambda _, args: given.append(args[0]))
+    with hook:
+        model.sample(PROMPTS, decoding=Decoding(max_new_tokens=3))
+    assert [tuple(states.shape[:2]) for states in given][:2] == [(len(PROMPTS), 1)] * 2
+    assert all(states.is_contiguous() for states in given)
 
 
 def test_budgets_bound_the_batch():
