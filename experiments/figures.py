@@ -1,6 +1,7 @@
 """The report's figures of a committed result as SVG files beside it, for the README and for papers.
 
 python experiments/figures.py experiments/results/unlock
+python experiments/figures.py experiments/results/generalization/data_arms trajectories
 """
 
 from __future__ import annotations
@@ -10,21 +11,31 @@ import re
 from pathlib import Path
 
 from elicit.comparison.archive import SUMMARY, opened, unpacked
-from elicit.report import frontier, gapchart, leak, passk, svg, write_forest_svg
+from elicit.report import asymmetry, frontier, gapchart, leak, passk, svg, trajectories, write_forest_svg
 from elicit.report.figures import panels
 
-DRAWN = {"gap": gapchart.figure, "frontier": frontier.figure, "passk": passk.figure, "leak": leak.figure}
+DRAWN = {
+    "gap": gapchart.figure,
+    "frontier": frontier.figure,
+    "passk": passk.figure,
+    "leak": leak.figure,
+    "trajectories": trajectories.section,
+    "asymmetry": asymmetry.section,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
-    with opened(folder) as run:
-        write_forest_svg(run, folder / "forest.svg")
+    parser.add_argument("names", nargs="*", choices=[[], "forest", *DRAWN], help="default: all that the run has")
+    options = parser.parse_args()
+    folder, names = options.folder, options.names or ["forest", *DRAWN]
+    if "forest" in names:
+        with opened(folder) as run:
+            write_forest_svg(run, folder / "forest.svg")
     for panel in panels(unpacked(folder / SUMMARY)):
-        for name, draw in DRAWN.items():
-            found = re.search(r"<svg\b.*?</svg>", draw(panel), re.DOTALL)
+        for name in [name for name in names if name in DRAWN]:
+            found = re.search(r"<svg\b.*?</svg>", DRAWN[name](panel), re.DOTALL)
             if found is not None:
                 named = found[0].replace("<svg ", f'<svg font-family="{svg.FONT}" ', 1)
                 (folder / f"{name}-{panel.model}.svg").write_text(svg.standalone(named))
