@@ -69,8 +69,7 @@ def trajectory(
     followed = trainings(data, labels, run) if steps.asked(spec.arms[arm]) else []
     if not followed or base is None or not base.rows[spec.task_label]:
         return None
-    shared = set.intersection(*({step for step in one.found if 0 < step < one.last} for one in followed))
-    points = [0, *sorted(shared), max(one.last for one in followed)]
+    points = points_of(followed)
     starts = {label: base.rows[label][0] for label in labels}
     taught = _taught(followed, points)
     losses = _probe(followed, points, spec.task_label, "loss") if taught is None else taught["loss"]
@@ -98,6 +97,31 @@ def trainings(data: ArmData, labels: Sequence[str], run: Path) -> list[Seed]:
     return seeds
 
 
+def points_of(followed: Sequence[Seed]) -> list[int]:
+    """The base's step 0, the checkpoints that every training has, and where the longest ended."""
+    shared = set.intersection(*({step for step in one.found if 0 < step < one.last} for one in followed))
+    return [0, *sorted(shared), max(one.last for one in followed)]
+
+
+def correctness(
+    followed: Sequence[Seed], points: Sequence[int], label: str, start: Sequence[Row], among: int
+) -> tuple[list[str], Float[np.ndarray, "seeds steps problems"]]:
+    """(ids, right or wrong) of the problems of a task that were answered at every point by every seed.
+
+    Args:
+        start: the base's rows of that task.
+        among: how many of its problems, the first ones, are looked at.
+    """
+    order = tables.ids([start])[:among]
+    right = _table(_rows(followed, points, label, start), order, _RATES["accuracy"])
+    kept = ~np.isnan(right).any(axis=(0, 1))
+    return [problem for problem, keep in zip(order, kept, strict=True) if keep], right[:, :, kept]
+
+
+def _rows(followed: Sequence[Seed], points: Sequence[int], label: str, start: Sequence[Row]) -> list[list[list[Row]]]:
+    return [[list(start) if step == 0 else one.at(step, label) for step in points] for one in followed]
+
+
 def _task(
     followed: Sequence[Seed],
     points: Sequence[int],
@@ -106,18 +130,15 @@ def _task(
     among: int,
     losses: Sequence[float | None],
 ) -> dict[str, Any]:
-    order = tables.ids([start])[:among]
-    rows = [[list(start) if step == 0 else one.at(step, label) for step in points] for one in followed]
-    right = _table(rows, order, _RATES["accuracy"])
-    kept = ~np.isnan(right).any(axis=(0, 1))
-    order = [problem for problem, keep in zip(order, kept, strict=True) if keep]
+    order, right = correctness(followed, points, label, start, among)
+    rows = _rows(followed, points, label, start)
     found: dict[str, Any] = {"n": len(order)}
     for name, value in _RATES.items():
         found[name] = [tables.level(part) for part in _points(_table(rows, order, value))]
     found["tokens"] = [tables.mean(part) for part in _points(_table(rows, order, lambda row: float(row.tokens)))]
     for name in _PROBED:
         found[name] = _probe(followed, points, label, name)
-    return {**found, **_shape(right[:, :, kept], points, losses)}
+    return {**found, **_shape(right, points, losses)}
 
 
 def _table(

@@ -61,7 +61,7 @@ def generate(
             finally:
                 engine.clock.explicit = None
                 # torch switches oneDNN off for good where it cannot allocate; bfloat16 is then many times slower.
-                torch.backends.mkldnn.set_flags(onednn)
+                torch.backends.mkldnn.set_flags(onednn)  # type: ignore[no-untyped-call]
     return [[results[i, j] for j in range(len(request.keys))] for i, request in enumerate(requests)]
 
 

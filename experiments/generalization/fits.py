@@ -1,0 +1,67 @@
+"""The dual-timescale model against plainer shapes, on every curve of a run: a table in Markdown.
+
+python experiments/generalization/fits.py experiments/results/generalization/trajectories
+
+dAIC: of the model over the best of the other shapes; below -2 the model explains the curve better for the parameters it
+takes. Open: those of its four parameters that the checkpoints do not determine. Curves with fewer than six points have
+no fit: the model has five parameters.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from elicit.analysis.resampling import resampled
+from elicit.analysis.timescale_fit import Fit, fit
+from elicit.comparison import steps, trajectories
+from elicit.comparison.archive import opened
+from elicit.comparison.read import read_arms, read_spec_of
+from elicit.comparison.work import tested
+
+_MODEL = "dual-timescale"
+
+
+def rows(run: Path) -> Iterator[str]:
+    """One row per model, arm and task that was followed over enough checkpoints."""
+    yield "| model | arm | task | points | best shape (weight) | dAIC of the model | its regimes | misfit p | open |"
+    yield "|---" * 9 + "|"
+    whole, limit = read_spec_of(run)
+    for model in whole.models:
+        spec = whole.of(model)
+        arms, labels = read_arms(spec, run, model), [spec.task_label, *spec.off_target]
+        base = next(arms[arm] for arm, options in spec.arms.items() if options["method"] == "base")
+        for arm in [arm for arm in arms if steps.asked(spec.arms[arm])]:
+            followed = trajectories.trainings(arms[arm], labels, run)
+            points = trajectories.points_of(followed) if followed else []
+            for label in labels if len(points) > 5 else ():
+                among = spec.along.among(tested(spec, limit))
+                _, right = trajectories.correctness(followed, points, label, base.rows[label][0], among)
+                found = resampled(right, 0)
+                fitted = fit(points, found.curve.tolist(), right.shape[2], covariance=found.covariance, resamples=100)
+                yield f"| `{model}` | {arm} | {label} | {len(points)} | " + " | ".join(_cells(fitted)) + " |"
+
+
+def _cells(fitted: Fit) -> list[str]:
+    best, others = fitted.scores[0], [score.aic for score in fitted.scores if score.name != _MODEL]
+    mine = next(score.aic for score in fitted.scores if score.name == _MODEL)
+    regimes = sorted(fitted.regimes.items(), key=lambda item: -item[1])
+    return [
+        f"{best.name} ({best.weight:.2f})",
+        f"{mine - min(others):+.1f}",
+        ", ".join(f"{name} {share:.2f}" for name, share in regimes if share >= 0.05),
+        f"{fitted.misfit_p:.2f}",
+        ", ".join(fitted.identifiability.undetermined) or "none",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    with opened(parser.parse_args().folder) as run:
+        print("\n".join(rows(run)))
+
+
+if __name__ == "__main__":
+    main()

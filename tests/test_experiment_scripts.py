@@ -1,0 +1,69 @@
+"""The scripts under experiments/ that turn committed results into tables and figures, on those results."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import re
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from elicit.comparison.archive import SUMMARY, opened, unpacked
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+RESULTS = EXPERIMENTS / "results"
+FOLLOWED = RESULTS / "generalization" / "data_arms"
+
+
+def _script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(Path(name).stem, EXPERIMENTS / name)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(path.parent for path in RESULTS.glob("**/rows.parquet")), ids=lambda p: p.name
+)
+def test_every_result_has_its_table(folder: Path) -> None:
+    summary = unpacked(folder / SUMMARY)
+    head, rule, *rows = _script("tables.py").comparison(summary)
+    tasks = [task for model in summary["models"].values() for task in model["tasks"].values()]
+    assert len(rows) == sum(bool(arm["n"]) for task in tasks for arm in task["arms"].values())
+    assert {row.count("|") for row in (head, rule, *rows)} == {head.count("|")}
+
+
+def test_curves_have_a_row_each() -> None:
+    _, _, *rows = _script("tables.py").trajectories(unpacked(FOLLOWED / SUMMARY))
+    assert len(rows) == 24
+    assert rows[0] == (
+        "| `serial` | worked | mod_chain | 47 % | 47 % at 0 | 95 % at 20 | 95 % [91, 97] | +48 [+32, +63] | "
+        "monotone-up (1.00) | 0 to 94 % | 3 to 22 |"
+    )
+
+
+def test_figures_are_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(shutil.copytree(FOLLOWED, tmp_path / "result"))
+    for path in folder.glob("*.svg"):
+        path.unlink()
+    monkeypatch.setattr(sys, "argv", ["figures.py", str(folder), "trajectories"])
+    _script("figures.py").main()
+    (drawn,) = folder.glob("*.svg")
+    text = drawn.read_text()
+    assert "<svg" in text[:60]
+    assert {"permutation", "many_once", "danger zone"} <= set(re.findall(r">([^<>]+)<", text))
+
+
+def test_the_model_is_fitted_to_what_was_measured() -> None:
+    with opened(FOLLOWED) as run:
+        _, _, first, second = itertools.islice(_script("generalization/fits.py").rows(run), 4)
+    assert first.startswith("| `serial` | worked | mod_chain | 6 | dual-timescale (1.00) | -")
+    # A curve that does not move is flat, and two rates are not to be had from it.
+    assert second.startswith("| `serial` | worked | longer | 6 | flat (0.")
+    assert second.endswith("| w, rho, ks, k |")
