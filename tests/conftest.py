@@ -13,6 +13,9 @@ import torch
 from tests.support import shared
 
 torch.set_num_threads(1)
+# A forked copy must make torch's thread pool anew before the threads in which transformers loads weights race for it
+# ("Invalid thread pool!").
+os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 shared.prepare()
 
 
