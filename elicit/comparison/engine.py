@@ -28,7 +28,7 @@ from elicit.comparison.read import read_spec_of
 from elicit.comparison.spec import Spec, build_task
 from elicit.comparison.work import is_done, problems_of, state_of, work
 from elicit.errors import ElicitError
-from elicit.loading import catalog
+from elicit.loading import catalog, threads
 
 
 class Event(NamedTuple):
@@ -205,7 +205,7 @@ def _hands(count: int) -> Iterator[Submit]:
         yield _at_once
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_watch_parent, initargs=(os.getpid(),))
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(os.getpid(), count))
 
     def submit(function: Callable[..., Any], *args: Any) -> Future[dict[str, Any]]:
         # Ctrl-C goes to every process of a terminal. Only this one should hear it; workers inherit the deaf ear.
@@ -231,6 +231,12 @@ def _at_once(function: Callable[..., Any], *args: Any) -> Future[dict[str, Any]]
     except Exception as error:
         future.set_exception(error)
     return future
+
+
+def _begin(parent: int, workers: int) -> None:
+    """What a worker does first."""
+    threads.share(workers)
+    _watch_parent(parent)
 
 
 def _watch_parent(parent: int) -> None:

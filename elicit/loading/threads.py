@@ -14,7 +14,7 @@ def choose_threads(n_params: int, *, cores: int | None = None) -> int:
     Args:
         n_params: number of parameters.
         cores: cores this process may use. Default: what the operating system grants it, and no more than
-            OMP_NUM_THREADS where that is set (several workers on one machine share it out that way).
+            OMP_NUM_THREADS where that is set (see `share`).
     """
     if n_params < SMALL_MODEL:
         return 1
@@ -28,6 +28,14 @@ def apply(n_params: int) -> int:
     threads = choose_threads(n_params)
     torch.set_num_threads(threads)
     return threads
+
+
+def share(processes: int) -> None:
+    """Take this process's part of the cores, for models that are loaded from now on.
+
+    Several processes with a thread a core each wait for one another at every operation.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(max(1, _available() // processes))
 
 
 def _available() -> int:
