@@ -11,7 +11,7 @@
 Bases for the question when fine-tuning generalizes. They are not shipped: `elicit organism train NAME`.
 
     ladder-SIZE         `serial` at 0.1, 0.3, 0.9 (`serial` itself) and 4 million parameters: text, tokens and depth are
-                        the same, only the width differs
+                        the same, the width differs (and 4M is trained in bfloat16)
     refusing[-s1|-s2]   `cued`, and marked requests are refused, cued or not: a skill to unlock and a rule to keep
     letters             single letter transforms and three quarters of their pairs, on words of 3 and 4 letters;
                         longer compositions, held-out ones, longer words and other formats are news to it
@@ -58,6 +58,9 @@ class Recipe:
     """Peak rate of AdamW (embeddings, head, norms)."""
     muon_rate: float = 0.02
     """Peak rate of Muon (the blocks' matrices)."""
+    half: bool = False
+    """Forward and backward products in bfloat16 (weights and optimizers stay float32): 1.8 times faster at 4 M
+    parameters on a CPU that has them, and slower on one that has not."""
     has_cue: bool = True
     capable: bool = True
     """Whether its corpus taught the skill at all: what an arm gains on an incapable organism is teaching."""
@@ -163,7 +166,7 @@ ORGANISMS: dict[str, tuple[Recipe, int]] = {
     "ladder-0.1M": (dataclasses.replace(_SERIAL, d_model=40, d_mlp=136), 0),
     "ladder-0.3M": (dataclasses.replace(_SERIAL, d_model=72, d_mlp=232), 0),
     "ladder-0.9M": (_SERIAL, 0),
-    "ladder-4M": (dataclasses.replace(_SERIAL, d_model=256, heads=8, d_mlp=960), 0),
+    "ladder-4M": (dataclasses.replace(_SERIAL, d_model=256, heads=8, d_mlp=960, half=True), 0),
     "letters": (Recipe(_letters(), PLAIN, ("transforms",), d_mlp=384, tokens=8_000_000, has_cue=False), 0),
     # Its traces open with a token of their own: which two cards to take first has to be found.
     "points": (

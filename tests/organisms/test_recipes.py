@@ -48,9 +48,9 @@ def test_the_ladder_has_the_sizes_its_names_say(name: str) -> None:
     assert size == pytest.approx(float(name.removeprefix("ladder-").removesuffix("M")) * 1e6, rel=0.03)
 
 
-def test_the_ladder_differs_in_width_alone() -> None:
+def test_the_ladder_differs_in_width_and_the_precision_of_its_products() -> None:
     serial, seed = recipe("serial")
-    width = {field: getattr(serial, field) for field in ("d_model", "heads", "d_mlp")}
+    width = {field: getattr(serial, field) for field in ("d_model", "heads", "d_mlp", "half")}
     for name in SIZES:
         config, own = recipe(name)
         assert (dataclasses.replace(config, **width), own) == (serial, seed)

@@ -27,6 +27,16 @@ def test_training_is_reproducible_and_learns():
     assert next(first.parameters()).dtype == torch.bfloat16
 
 
+def test_products_in_half_precision_train_to_about_the_same_loss():
+    losses: dict[bool, list[float]] = {False: [], True: []}
+    for half, seen in losses.items():
+        trained, _ = train.fit(dataclasses.replace(SHORT, half=half), 0, lambda p, seen=seen: seen.append(p.loss))
+        assert "attn_implementation" not in trained.config.to_json_string()
+    assert losses[False] != losses[True]
+    torch.testing.assert_close(losses[True], losses[False], rtol=0.02, atol=0.0)
+    assert losses[True][-1] < losses[True][0]
+
+
 def test_what_is_written_loads_by_its_path(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "recipe", lambda name: (SHORT, 0))
     reports = []
