@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from elicit.comparison.archive import SUMMARY, unpacked
+from elicit.report.trajectories_words import named
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -111,14 +112,14 @@ def _curve(one: dict[str, Any], steps: list[int]) -> list[str]:
     values = [entry["value"] for entry in one["accuracy"]]
     low, high = (values.index(pick(values)) for pick in (min, max))
     shape, ended = one["curve"], one["curve"]["end_minus_start"]
-    probability = shape["probabilities"].get(shape["shape"])
+    probability = "" if shape["shape"] == "flat" else f" ({shape['probabilities'].get(shape['shape'], 0):.2f})"
     ends = [(measure[0]["value"], measure[-1]["value"]) for measure in (one["valid_trace_rate"], one["tokens"])]
     return [
         f"{100 * values[0]:.0f} %",
         *(f"{100 * values[i]:.0f} % at {steps[i]}" for i in (low, high)),
         percent(one["accuracy"][-1]),
         interval(ended["difference"], ended["ci"], 100, "+.0f"),
-        f"{shape['shape']} ({probability:.2f})" if probability is not None else "–",
+        f"{named(shape['shape'])}{probability}" if shape["shape"] else "–",
         "–" if ends[0][0] is None else f"{100 * ends[0][0]:.0f} to {100 * ends[0][1]:.0f} %",
         f"{ends[1][0]:.0f} to {ends[1][1]:.0f}",
     ]

@@ -7,8 +7,8 @@ Decision rule of `classify`, in order:
    percentile (`level`) when the curve is constant, simulated with the bootstrap covariance of the curve (a sup-t test):
    the choice of the most extreme window is in the null. Not exceeded: the shape is `flat`.
 2. *Which?* The most probable shape by `shapes.weigh`, where a movement from the base must exceed `margin` (0.02: two
-   points) and checkpoints may wobble by 0.005 around any smooth shape (real training does; it also keeps thousands of
-   problems from turning every kink into a finding).
+   points) and checkpoints may wobble around any smooth shape by 0.005 and 5 % of what the curve spans (real training
+   does; it keeps thousands of problems, or a rise of ninety points, from turning every kink into a finding).
 
 Step 1 keeps noise flat; step 2 can still answer `flat` for a movement below the margin. Sources of the shapes:
 2604.06628 (dip then recovery), 2509.12235 (peak then decline). All figures are shares in [0, 1]: 0.01 is one point.
@@ -17,14 +17,13 @@ Rates of right answers, simulated with 7 trained checkpoints and answers correla
 
 | movement, problems | rate of the shape, two forms each | flat |
 |---|---|---|
-| 12 points, 200 | 0.88-1.00 (each shape 0.94 or more over its forms) | 0.94-0.96; called a dip in 2-3 % |
+| 12 points, 200 | 0.90-1.00 (each shape 0.92 or more over its forms) | 0.95-0.97; called a dip in 1-3 % |
 
-Where it fails: ten points on 200 problems already leave ramps, and dips that recover a little, at about 0.8 (most of
-the others are called flat); eight points at 0.55-0.8 except for dips that recover; ten points on 100 problems at
-0.5-0.9. (Those three were measured with slightly different priors.) With three seeds
-that wander by 3 points between checkpoints, flat is called flat at 0.89 and a dip at 0.06: few seeds say little about
-their own spread. The forms confused most are a peak before a
-deep decline with the decline alone, and a ramp down with a dip that does not recover.
+Where it fails: ten points on 200 problems leave movements without a way back at 0.8-0.9 (most of the others are called
+flat); eight points at 0.5-0.9 except for dips that recover; ten points on 100 problems at 0.3-0.8. With three seeds
+that wander by 3 points between checkpoints, flat is called flat at 0.91 and a dip at 0.04: few seeds say little about
+their own spread. The forms confused most are a peak before a deep decline with the decline alone, and a ramp down with
+a dip that does not recover. A way back of a little less than half, after a peak, is a rise by the rule.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from elicit.schema import Estimate
 from elicit.seeds import generator
 from elicit.statistics import Difference, difference, mean
 
-MARGIN, WOBBLE, LEVEL = 0.02, 0.005, 0.9
+MARGIN, WOBBLE, GRAIN, LEVEL = 0.02, 0.005, 0.05, 0.9
 _NULL_DRAWS, _CURVE_DRAWS, _FOLDS = 2000, 1000, 10
 _LEVEL = 1e-9
 """Two checkpoints of a drawn curve this close are equally low or high."""
@@ -123,15 +122,15 @@ def classify(
         level: 1 - the rate at which a constant curve is called anything but flat.
 
     Raises:
-        ElicitError: for arrays or steps that do not fit (see `resampling.checked`), or a margin outside (0, 0.5).
+        ElicitError: for arrays or steps that do not fit (see `resampling.checked`), or a margin outside (0, 0.2).
     """
     times = np.asarray(steps, dtype=np.float64)
     scores = checked(np.asarray(correct), times)
-    if not 0 < margin < 0.5 or wobble < 0 or not 0 < level < 1:
-        raise ElicitError(f"curve: need 0 < margin < 0.5, wobble >= 0, 0 < level < 1; got {margin}, {wobble}, {level}")
-    seeds, checkpoints, problems = scores.shape
+    if not 0 < margin < 0.2 or wobble < 0 or not 0 < level < 1:
+        raise ElicitError(f"curve: need 0 < margin < 0.2, wobble >= 0, 0 < level < 1; got {margin}, {wobble}, {level}")
+    seeds, _, problems = scores.shape
     data = resampled(scores, seed)
-    covariance = data.covariance + wobble**2 * np.eye(checkpoints)
+    covariance = uncertainty(data, wobble)
     weighed = weigh(data.curve, covariance, margin)
     flat_p = movement_p(data.curve, covariance, seed)
     probable = max(weighed.probabilities, key=lambda name: weighed.probabilities[name])
@@ -151,6 +150,12 @@ def classify(
         danger=danger_zone(data, times),
         note="" if seeds > 1 else "One training seed: how much another training run would differ is not covered.",
     )
+
+
+def uncertainty(data: Resampled, wobble: float = WOBBLE) -> Float[np.ndarray, "checkpoints checkpoints"]:
+    """Bootstrap covariance of a curve, and how far its checkpoints may lie off a smooth shape."""
+    off = math.hypot(wobble, GRAIN * float(np.ptp(data.curve)))
+    return np.asarray(data.covariance + off**2 * np.eye(len(data.curve)))
 
 
 def movement_p(curve: Float[np.ndarray, " n"], covariance: Float[np.ndarray, "n n"], seed: int) -> float:
@@ -234,13 +239,14 @@ def _misfit(curve: np.ndarray, covariance: np.ndarray, weighed: Weighed, shape: 
     """p of chi-square for the best curve of the shape, K - 1 degrees of freedom (cautious: the shape was chosen)."""
     from scipy import stats
 
-    from elicit.analysis.shapes import LARGEST, SHAPES, bank
+    from elicit.analysis.shapes import SHAPES, bank, largest_size
 
     shapes = bank(len(curve))
     of_shape = shapes.labels == SHAPES.index(shape)
     fitted = np.zeros((1, len(curve)))
     if shape != "flat":
-        fitted = np.clip(weighed.best[of_shape], margin, LARGEST)[:, None] * shapes.curves[of_shape]
+        sizes = np.clip(weighed.best[of_shape], margin, largest_size(shapes)[of_shape])
+        fitted = sizes[:, None] * shapes.curves[of_shape]
     precision = np.linalg.inv(covariance)
     rest = curve - fitted
     rest = rest - (rest @ precision.sum(axis=0) / precision.sum())[:, None]

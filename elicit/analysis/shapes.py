@@ -2,9 +2,10 @@
 
 **Rule for a curve without noise**, c[0] being the base and m the margin, everything relative to c[0]:
 
-1. Nothing leaves the base by m: `flat`.
-2. The first excursion beyond m is upward, to a highest point A: `peak-decline` if the end has lost at least half of A
-   (2509.12235), else `monotone-up`.
+1. Nothing leaves the base by m: `flat`. Else only excursions of m or more count that are at least a third of the
+   largest: a slip of two points before a rise of eighty is a rise.
+2. The first excursion that counts is upward, to a highest point A: `peak-decline` if the end has lost at least half
+   of A (2509.12235), else `monotone-up`.
 3. It is downward, to a depth A: `dip-recover` if the end has regained at least half of A (2604.06628; the end may lie
    below or above the base); else `dip-only` if three quarters of the fall were over by the middle checkpoint (number
    K // 2 of 0..K-1: checkpoints are log-spaced, so this is the middle in log steps), and `monotone-down` if not.
@@ -15,8 +16,9 @@ decline in that it has stopped.
 **With noise** the rule is never applied to the measured points: their highest and lowest are selected by noise.
 Instead a bank of random curves of every shape is weighed by how well each agrees with the bootstrap distribution of
 the measured curve, taken as N(c, Sigma) (a bootstrap likelihood: Davison, Hinkley and Worton 1992; Efron 2012). The
-common level is free, the size A is integrated out (uniform on [m, 0.6], on [0, m] for flat), and a shape's probability
-is its prior times its mean weight. Many shapes that could fit share one prior, so freedom to fit noise is paid for.
+common level is free, the size A is integrated out (uniform from m to where the curve spans 1, on [0, m] for flat), and
+a shape's probability is its prior times its mean weight. Many shapes that could fit share one prior, so freedom to fit
+noise is paid for.
 """
 
 from __future__ import annotations
@@ -35,14 +37,14 @@ DIPS = ("dip-recover", "dip-only")
 #: rise is told from a rise alone, and the like, with about equal errors); little for flat, which the sup-t test guards.
 PRIOR = {
     "flat": 0.05,
-    "monotone-up": 0.15,
-    "monotone-down": 0.15,
-    "dip-recover": 0.25,
+    "monotone-up": 0.17,
+    "monotone-down": 0.20,
+    "dip-recover": 0.20,
     "dip-only": 0.15,
-    "peak-decline": 0.25,
+    "peak-decline": 0.23,
 }
-UNDONE, EARLY, LARGEST = 0.5, 0.75, 0.6
-_PER_SHAPE = 1000
+UNDONE, EARLY, COUNTS = 0.5, 0.75, 1 / 3
+_PER_SHAPE = 3000
 
 
 class Bank(NamedTuple):
@@ -67,9 +69,10 @@ class Weighed(NamedTuple):
 def shape_of(curve: Float[np.ndarray, " checkpoints"], margin: float) -> str:
     """The shape of a curve without noise, by the rule above."""
     moved = np.asarray(curve, dtype=np.float64) - curve[0]
-    beyond = np.flatnonzero(np.abs(moved) >= margin)
-    if not beyond.size:
+    largest = float(np.abs(moved).max())
+    if largest < margin:
         return "flat"
+    beyond = np.flatnonzero(np.abs(moved) >= max(margin, COUNTS * largest * (1 - 1e-9)))
     up = moved[beyond[0]] > 0
     size = float(moved.max() if up else -moved.min())
     undone = size - float(moved[-1] if up else -moved[-1])
@@ -86,36 +89,41 @@ def bank(checkpoints: int) -> Bank:
 
     The turn is at any checkpoint; a movement fills a window of its checkpoints with Dirichlet shares, of weight 0.4
     (few large steps) or 2 (ramps); the way back is 0 or uniform in (0, 1/2) of the way there where it does not count,
-    and log-uniform in [1/2, 3] where it does.
+    and log-uniform in [1/2, 4] where it does (further, and the way there would not count).
     """
     rng = generator("shapes", checkpoints)
     kept: dict[str, list[np.ndarray]] = {name: [] for name in SHAPES[1:]}
     while min(map(len, kept.values())) < _PER_SHAPE:
-        curve = _random_curve(rng, checkpoints)
-        found = kept[shape_of(curve, 1.0 - 1e-9)]
-        if len(found) < _PER_SHAPE:
-            found.append(curve)
+        for curve in _random_curves(rng, checkpoints, _PER_SHAPE):
+            found = kept[shape_of(curve, 1.0 - 1e-9)]
+            if len(found) < _PER_SHAPE:
+                found.append(curve)
     labels = np.repeat(np.arange(1, len(SHAPES)), _PER_SHAPE)
     return Bank(np.concatenate([np.array(kept[name]) for name in SHAPES[1:]]), labels)
 
 
-def _random_curve(rng: np.random.Generator, checkpoints: int) -> Float[np.ndarray, " checkpoints"]:
-    counts = rng.random() < 0.4
-    turn = int(rng.integers(1, checkpoints - 1 if counts else checkpoints))
-    back = np.exp(rng.uniform(np.log(UNDONE), np.log(3))) if counts else rng.choice([0.0, rng.uniform(0, UNDONE)])
-    steps = np.zeros(checkpoints)
-    steps[1 : turn + 1] = _shares(rng, turn)
-    if turn < checkpoints - 1:
-        steps[turn + 1 :] = -back * _shares(rng, checkpoints - 1 - turn)
-    return np.asarray(np.cumsum(steps) * rng.choice([-1, 1]))
+def _random_curves(rng: np.random.Generator, checkpoints: int, count: int) -> Float[np.ndarray, "count checkpoints"]:
+    counts = rng.random(count) < 0.4
+    turn = rng.integers(1, np.where(counts, checkpoints - 1, checkpoints))
+    most = np.exp(rng.uniform(np.log(UNDONE), np.log(1 + 1 / COUNTS), size=count))
+    back = np.where(counts, most, rng.uniform(0, UNDONE, size=count) * rng.integers(2, size=count))
+    there = _shares(rng, np.zeros(count, dtype=np.int64), turn, checkpoints - 1)
+    steps = there - back[:, None] * _shares(rng, turn, np.full(count, checkpoints - 1), checkpoints - 1)
+    curves = np.zeros((count, checkpoints))
+    curves[:, 1:] = np.cumsum(steps, axis=1) * rng.choice([-1, 1], size=(count, 1))
+    return curves
 
 
-def _shares(rng: np.random.Generator, parts: int) -> Float[np.ndarray, " parts"]:
-    first, last = np.sort(rng.integers(parts, size=2))
-    raw = np.zeros(parts)
+def _shares(
+    rng: np.random.Generator, start: Int[np.ndarray, " n"], stop: Int[np.ndarray, " n"], parts: int
+) -> Float[np.ndarray, "n parts"]:
+    """Random shares of one movement, on a random window of the parts from start to stop; 0 where there are none."""
+    ends = np.sort(start[:, None] + rng.integers(np.maximum(stop - start, 1)[:, None], size=(len(start), 2)), axis=1)
+    place = np.arange(parts)
+    inside = (place >= ends[:, :1]) & (place <= ends[:, 1:]) & (place < stop[:, None])
     # A gamma variate of weight 0.4 can underflow to 0, all of them at once too.
-    raw[first : last + 1] = rng.gamma(rng.choice([0.4, 2.0]), size=last + 1 - first) + 1e-12
-    return np.asarray(raw / raw.sum())
+    raw = np.where(inside, rng.gamma(rng.choice([0.4, 2.0], size=(len(start), 1)), size=inside.shape) + 1e-12, 0.0)
+    return np.asarray(raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-300))
 
 
 def weigh(
@@ -131,7 +139,8 @@ def weigh(
     spread = 1 / np.sqrt(information)
     fit = 0.5 * best**2 * information
     scale = fit + np.log(spread) + 0.5 * np.log(2 * np.pi)
-    moved = scale + log_between((margin - best) / spread, (LARGEST - best) / spread) - np.log(LARGEST - margin)
+    top = largest_size(shapes)
+    moved = scale + log_between((margin - best) / spread, (top - best) / spread) - np.log(top - margin)
     # The largest distance from the base is at the turn, or at the end when the way back is more than twice as long.
     most = margin / np.abs(shapes.curves).max(axis=1)
     still = scale + log_between(-best / spread, (most - best) / spread) - np.log(most)
@@ -142,6 +151,11 @@ def weigh(
     logs = np.array([evidence[name] + np.log(PRIOR[name]) for name in SHAPES])
     shares = np.exp(logs - special.logsumexp(logs))
     return Weighed(dict(zip(SHAPES, shares.tolist(), strict=True)), moved, best, spread)
+
+
+def largest_size(shapes: Bank) -> Float[np.ndarray, " curves"]:
+    """The size at which a curve of the bank goes from one end of [0, 1] to the other."""
+    return np.asarray(1.0 / np.ptp(shapes.curves, axis=1))
 
 
 def drawn_curves(
@@ -158,7 +172,7 @@ def drawn_curves(
     weights = np.exp(weighed.log_weights[of_shape] - special.logsumexp(weighed.log_weights[of_shape]))
     chosen = rng.choice(of_shape, size=count, p=weights / weights.sum())
     best, spread = weighed.best[chosen], weighed.spread[chosen]
-    low, high = (margin - best) / spread, (LARGEST - best) / spread
+    low, high = (margin - best) / spread, (largest_size(shapes)[chosen] - best) / spread
     sizes = best + spread * stats.truncnorm.rvs(low, high, random_state=rng)
     return np.asarray(sizes[:, None] * shapes.curves[chosen])
 

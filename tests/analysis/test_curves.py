@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from elicit.analysis.curves import LEVEL, MARGIN, WOBBLE, classify, movement_p, stopped_by_loss
+from elicit.analysis.curves import LEVEL, MARGIN, classify, movement_p, stopped_by_loss, uncertainty
 from elicit.analysis.resampling import resampled
 from elicit.analysis.shapes import SHAPES, log_between, shape_of, weigh
 from elicit.errors import ElicitError
@@ -18,7 +18,7 @@ DRAWS = 120
 def called(right: np.ndarray) -> str:
     """The shape of `classify` without its other quantities."""
     data = resampled(right, 0)
-    covariance = data.covariance + WOBBLE**2 * np.eye(len(data.curve))
+    covariance = uncertainty(data)
     if movement_p(data.curve, covariance, 0) >= 1 - LEVEL:
         return "flat"
     found = weigh(data.curve, covariance, MARGIN).probabilities
@@ -43,6 +43,31 @@ def test_shapes_of_twelve_points_are_called_right(shape: str) -> None:
     right = [rate[shape] for rate in found]
     assert np.mean(right) >= 0.9
     assert min(right) >= 0.85
+
+
+@pytest.mark.parametrize("shape", SHAPES[1:])
+def test_shapes_of_thirty_five_points_are_called_right(shape: str) -> None:
+    """Precise curves: no shape may lack the form or the size that fits them."""
+    for form in TRUTHS[shape]:
+        assert rates(form, 0.35, problems=600, draws=30)[shape] >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "shape"),
+    [
+        ([0.01, 0.0, 0.98, 0.86, 0.89, 0.94, 0.96, 0.99], "monotone-up"),  # from floor to ceiling, with a kink
+        ([0.14, 0.12, 0.11, 0.84, 0.96, 0.96, 0.96, 0.96], "monotone-up"),  # a slip before a large rise
+        ([0.98, 0.99, 0.98, 0.97, 0.80, 0.40, 0.10, 0.01], "monotone-down"),
+        ([0.14, 0.16, 0.79, 0.83, 0.54, 0.30, 0.20, 0.20], "peak-decline"),
+        ([0.95, 0.90, 0.20, 0.05, 0.30, 0.70, 0.94, 0.97], "dip-recover"),
+    ],
+)
+def test_movements_across_the_whole_range(accuracies: list[float], shape: str) -> None:
+    right = answers(np.random.default_rng(0), accuracies, 200, seeds=3, seed_sd=0.01)
+    found = classify(right, STEPS)
+    assert found.shape == shape
+    assert found.probabilities[shape] > 0.9
+    assert found.misfit_p > 0.01
 
 
 @pytest.mark.parametrize("base", [0.15, 0.5])
