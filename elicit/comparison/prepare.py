@@ -36,7 +36,7 @@ def prepare(spec: Spec, models: Iterable[str], *, workers: int, download: bool) 
 
 def _ready(name: str, spec: Spec, workers: int, download: bool) -> None:
     source = catalog.resolve(name)
-    if source.kind == "organism":
+    if source.path is not None and source.path.parent == catalog.WEIGHTS:
         return  # shipped, and tiny: no reason to import torch
     from elicit.loading.load import ready
 

@@ -103,10 +103,32 @@ def dialect_of(spec: Spec, run: Path, model: str) -> dict[str, Any] | None:
     Raises:
         ElicitError: nothing recorded, and no such model here.
     """
-    for cell in cells(spec):
-        ran_on = (state_of(cell, run).get("model") or {}) if cell.model == model else {}
-        if "dialect" in ran_on:
-            found: dict[str, Any] | None = ran_on["dialect"]
-            return found
+    ran_on = _ran_on(spec, run, model)
+    if "dialect" in ran_on:
+        found: dict[str, Any] | None = ran_on["dialect"]
+        return found
     catalog.resolve(spec.models[model])
     return catalog.dialect(spec.models[model])
+
+
+def capable_of(spec: Spec, run: Path, model: str) -> bool | None:
+    """Whether a model was taught the spec's task, as an organism's card says; None where that is not known.
+
+    As a cell recorded it, so that the model need not be here; by the model's name for runs that recorded nothing.
+    """
+    card = _ran_on(spec, run, model)
+    if "capable" not in card:
+        try:
+            source = catalog.resolve(spec.models[model])
+        except ElicitError:
+            return None
+        card = (catalog.read_card(source.path) if source.kind == "organism" and source.path else None) or {}
+    return card.get("capable") if spec.task_label in (card.get("families") or ()) else None
+
+
+def _ran_on(spec: Spec, run: Path, model: str) -> dict[str, Any]:
+    """What a cell recorded of its model; empty where none did."""
+    for cell in cells(spec):
+        if cell.model == model and (found := state_of(cell, run).get("model")):
+            return dict(found)
+    return {}

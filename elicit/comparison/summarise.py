@@ -26,7 +26,7 @@ from elicit.comparison import samples, tables
 from elicit.comparison.budgets import inherited
 from elicit.comparison.contrasts import adjust, against, against_parent, gap, leak
 from elicit.comparison.entries import entry
-from elicit.comparison.read import ArmData, read_arms, read_spec_of
+from elicit.comparison.read import ArmData, capable_of, read_arms, read_spec_of
 from elicit.comparison.rivals import rivals
 from elicit.comparison.safety import asymmetries
 from elicit.comparison.samples import Drawn
@@ -34,8 +34,6 @@ from elicit.comparison.spec import Spec, build_task
 from elicit.comparison.trajectories import trajectory
 from elicit.comparison.warnings import add_warnings
 from elicit.comparison.work import tested
-from elicit.errors import ElicitError
-from elicit.loading import catalog
 from elicit.methods.core import Method
 
 Scores = Mapping[str, np.ndarray | None]
@@ -55,8 +53,7 @@ def summarise(run: Path) -> dict[str, Any]:
         add_warnings(mine, task, arms, base, run)
         for arm, found in asymmetries(mine, mine.methods(), arms, _base(mine), run).items():
             task["arms"][arm]["asymmetry"] = found
-        capable = _capable(mine.models[model], mine.task_label)
-        models[model] = {"capable": capable, "tasks": {mine.task_label: task}}
+        models[model] = {"capable": capable_of(mine, run, model), "tasks": {mine.task_label: task}}
     for model in models:
         for label, task in models[model]["tasks"].items():
             for arm, figures in task["arms"].items():
@@ -68,18 +65,6 @@ def write_summary(run: Path) -> dict[str, Any]:
     summary = summarise(run)
     runs.write_json(run / "summary.json", summary)
     return summary
-
-
-def _capable(name: str, label: str) -> bool | None:
-    """Whether a model was taught the skill, as an organism's card says; None where that is not known."""
-    try:
-        source = catalog.resolve(name)
-        card = catalog.read_card(source.path) if source.path is not None and source.path.is_dir() else None
-    except ElicitError:  # the model's folder is gone; its rows are not
-        return None
-    if card is None or label not in card.get("families", ()):
-        return None
-    return card.get("capable")
 
 
 def _task_summary(

@@ -191,7 +191,7 @@ def _ran_on(model: BaseModel) -> dict[str, Any]:
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": torch.cuda.get_device_name(model.device) if on_gpu else str(model.device),
         "threads": torch.get_num_threads(),
-        "dialect": model.card.get("dialect"),
+        **{known: model.card.get(known) for known in ("dialect", "families", "capable")},
     }
 
 

@@ -40,6 +40,7 @@ class Source:
     """Where a model comes from."""
 
     kind: Literal["organism", "folder", "gguf", "hub"]
+    """An organism is built in, or a folder with a card, as `elicit organism train` writes it."""
     name: str
     """What was typed: the organism's name, the path, or the hub id."""
     path: Path | None
@@ -71,7 +72,7 @@ def resolve(name: str | os.PathLike[str]) -> Source:
     path = Path(text).expanduser()
     if text and path.is_dir():
         _check_folder(path, text)
-        return Source("folder", text, path)
+        return Source("organism" if (path / "card.json").is_file() else "folder", text, path)
     if text and path.is_file():
         if path.suffix.lower() != ".gguf":
             raise ElicitError(
@@ -138,7 +139,7 @@ def dialect(name: str) -> dict[str, Any] | None:
         source = resolve(name)
     except ElicitError:
         return None
-    card = read_card(source.path) if source.path is not None and source.path.is_dir() else None
+    card = read_card(source.path) if source.kind == "organism" and source.path is not None else None
     return None if card is None else card.get("dialect")
 
 

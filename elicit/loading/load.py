@@ -81,7 +81,7 @@ def load_transformers(
         source=source,
         weights_sha256=weights_hash(hf),
         tokenizer_sha256=tokenizer_hash(tokenizer),
-        card=catalog.read_card(folder) if source.kind in ("organism", "folder") else None,
+        card=catalog.read_card(folder) if source.kind == "organism" else None,
     )
 
 

@@ -330,6 +330,17 @@ def test_a_model_that_was_not_taught_the_task_at_hand_is_not_called_capable(tmp_
     assert summarise(tmp_path)["models"]["cued"]["capable"] is None
 
 
+def test_what_a_cell_recorded_counts_where_the_model_is_gone(tmp_path: Path) -> None:
+    from elicit import runs
+
+    make(tmp_path, {"models": {"mine": "./gone"}, "arms": ARMS, "test": 2}, {"mine/base/0": Told([wrong()] * 2)})
+    (path,) = tmp_path.glob("cells/mine/base/**/status.json")
+    state = runs.read_json(path)
+    for families, capable in ((["addition"], True), (["mod_chain"], None)):
+        runs.write_json(path, {**state, "model": {"dialect": None, "families": families, "capable": True}})
+        assert summarise(tmp_path)["models"]["mine"]["capable"] is capable
+
+
 _SAID = st.builds(
     lambda answer, valid: Said(answer, answer == "yes", 3, valid if answer == "yes" else None),
     st.sampled_from(["yes", "a", "b", None]),

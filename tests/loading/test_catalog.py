@@ -46,6 +46,8 @@ def test_the_order_of_meanings(shelf: Path) -> None:
     assert resolve("org/name") == Source("folder", "org/name", Path("org/name"))
     assert resolve(Path("a.GGUF")) == Source("gguf", "a.GGUF", Path("a.GGUF"))
     assert resolve("Qwen/Qwen2.5-0.5B").kind == "hub"
+    (shelf / "org" / "name" / "card.json").write_text("{}")  # as `elicit organism train` leaves it
+    assert resolve("org/name") == Source("organism", "org/name", Path("org/name"))
 
 
 def refusal(name: str) -> str:

@@ -46,6 +46,7 @@ def test_what_is_written_loads_by_its_path(tmp_path, monkeypatch):
 
     model = elicit.load(str(folder))
     assert model.card["dialect"]["opening"] == "<think>"
+    assert model.dtype == torch.float32  # as the shipped ones
     assert model.sample(["Q:1+2\nA:"])[0][0].tokens
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine"]
     assert json.loads((folder / "card.json").read_text())["command"] == "elicit organism train cued"
