@@ -23,7 +23,7 @@ Where it fails: ten points on 200 problems leave movements without a way back at
 flat); eight points at 0.5-0.9 except for dips that recover; ten points on 100 problems at 0.3-0.8. With three seeds
 that wander by 3 points between checkpoints, flat is called flat at 0.91 and a dip at 0.04: few seeds say little about
 their own spread. The forms confused most are a peak before a deep decline with the decline alone, and a ramp down with
-a dip that does not recover. A way back of a little less than half, after a peak, is a rise by the rule.
+a dip that does not recover.
 """
 
 from __future__ import annotations

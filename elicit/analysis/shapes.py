@@ -4,14 +4,14 @@
 
 1. Nothing leaves the base by m: `flat`. Else only excursions of m or more count that are at least a third of the
    largest: a slip of two points before a rise of eighty is a rise.
-2. The first excursion that counts is upward, to a highest point A: `peak-decline` if the end has lost at least half
-   of A (2509.12235), else `monotone-up`.
+2. The first excursion that counts is upward, to a highest point A: `peak-decline` if the end has lost at least a
+   third of A (2509.12235), else `monotone-up`.
 3. It is downward, to a depth A: `dip-recover` if the end has regained at least half of A (2604.06628; the end may lie
    below or above the base); else `dip-only` if three quarters of the fall were over by the middle checkpoint (number
    K // 2 of 0..K-1: checkpoints are log-spaced, so this is the middle in log steps), and `monotone-down` if not.
 
-So a movement that undoes less than half of the one before it does not count, and a dip without recovery differs from a
-decline in that it has stopped.
+So a movement that undoes little of the one before it does not count, and a dip without recovery differs from a decline
+in that it has stopped.
 
 **With noise** the rule is never applied to the measured points: their highest and lowest are selected by noise.
 Instead a bank of random curves of every shape is weighed by how well each agrees with the bootstrap distribution of
@@ -43,7 +43,7 @@ PRIOR = {
     "dip-only": 0.15,
     "peak-decline": 0.23,
 }
-UNDONE, EARLY, COUNTS = 0.5, 0.75, 1 / 3
+COUNTS, LOST, REGAINED, EARLY = 1 / 3, 1 / 3, 1 / 2, 0.75
 _PER_SHAPE = 3000
 
 
@@ -76,7 +76,7 @@ def shape_of(curve: Float[np.ndarray, " checkpoints"], margin: float) -> str:
     up = moved[beyond[0]] > 0
     size = float(moved.max() if up else -moved.min())
     undone = size - float(moved[-1] if up else -moved[-1])
-    if undone >= UNDONE * size:
+    if undone >= (LOST if up else REGAINED) * size * (1 - 1e-9):
         return "peak-decline" if up else "dip-recover"
     if up:
         return "monotone-up"
@@ -88,8 +88,8 @@ def bank(checkpoints: int) -> Bank:
     """Random curves of every shape but flat, equally many of each: one movement, and perhaps one back.
 
     The turn is at any checkpoint; a movement fills a window of its checkpoints with Dirichlet shares, of weight 0.4
-    (few large steps) or 2 (ramps); the way back is 0 or uniform in (0, 1/2) of the way there where it does not count,
-    and log-uniform in [1/2, 4] where it does (further, and the way there would not count).
+    (few large steps) or 2 (ramps); the way back is 0 or uniform up to 1/3 (after a dip 1/2) of the way there where it
+    does not count, and log-uniform from there to 4 where it does (further, and the way there would not count).
     """
     rng = generator("shapes", checkpoints)
     kept: dict[str, list[np.ndarray]] = {name: [] for name in SHAPES[1:]}
@@ -105,12 +105,14 @@ def bank(checkpoints: int) -> Bank:
 def _random_curves(rng: np.random.Generator, checkpoints: int, count: int) -> Float[np.ndarray, "count checkpoints"]:
     counts = rng.random(count) < 0.4
     turn = rng.integers(1, np.where(counts, checkpoints - 1, checkpoints))
-    most = np.exp(rng.uniform(np.log(UNDONE), np.log(1 + 1 / COUNTS), size=count))
-    back = np.where(counts, most, rng.uniform(0, UNDONE, size=count) * rng.integers(2, size=count))
+    up = rng.choice([-1, 1], size=count)
+    least = np.where(up > 0, LOST, REGAINED)
+    far, near = np.exp(rng.uniform(np.log(least), np.log(1 + 1 / COUNTS))), rng.uniform(0, least)
+    back = np.where(counts, far, near * rng.integers(2, size=count))
     there = _shares(rng, np.zeros(count, dtype=np.int64), turn, checkpoints - 1)
     steps = there - back[:, None] * _shares(rng, turn, np.full(count, checkpoints - 1), checkpoints - 1)
     curves = np.zeros((count, checkpoints))
-    curves[:, 1:] = np.cumsum(steps, axis=1) * rng.choice([-1, 1], size=(count, 1))
+    curves[:, 1:] = np.cumsum(steps, axis=1) * up[:, None]
     return curves
 
 

@@ -59,6 +59,7 @@ def test_shapes_of_thirty_five_points_are_called_right(shape: str) -> None:
         ([0.14, 0.12, 0.11, 0.84, 0.96, 0.96, 0.96, 0.96], "monotone-up"),  # a slip before a large rise
         ([0.98, 0.99, 0.98, 0.97, 0.80, 0.40, 0.10, 0.01], "monotone-down"),
         ([0.14, 0.16, 0.79, 0.83, 0.54, 0.30, 0.20, 0.20], "peak-decline"),
+        ([0.14, 0.16, 0.79, 0.83, 0.54, 0.50, 0.50, 0.50], "peak-decline"),  # two fifths of the rise are lost again
         ([0.95, 0.90, 0.20, 0.05, 0.30, 0.70, 0.94, 0.97], "dip-recover"),
     ],
 )
