@@ -63,7 +63,7 @@ def test_figures_are_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_model_is_fitted_to_what_was_measured() -> None:
     with opened(FOLLOWED) as run:
         _, _, first, second = itertools.islice(_script("generalization/fits.py").rows(run), 4)
-    assert first.startswith("| `serial` | worked | mod_chain | 6 | dual-timescale (1.00) | -")
+    assert first.startswith("| `serial` | worked | mod_chain | 6 | sigmoid (1.00) | +")  # a late rise, and no dip
     # A curve that does not move is flat, and two rates are not to be had from it.
     assert second.startswith("| `serial` | worked | longer | 6 | flat (0.")
     assert second.endswith("| w, rho, ks, k |")

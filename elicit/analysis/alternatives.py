@@ -1,6 +1,7 @@
-"""The plain shapes the dual-timescale curve has to beat: flat, one exponential, a line or a parabola in log t.
+"""The plain shapes the dual-timescale curve has to beat: flat, one exponential, a line, a parabola or a step in log t.
 
-All are linear given at most one rate, so each fit is exact up to the grid of rates.
+All are linear given at most two numbers, so each fit is exact up to the grid of those. The step (a sigmoid) matters:
+it alone among them begins late, as a mode that is switched does, and needs no dip to do so.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-_RATES = 400
+_RATES, _MIDDLES = 400, 60
+_SLOPES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 
 
 class Alternative(NamedTuple):
@@ -25,7 +27,9 @@ class Alternative(NamedTuple):
 def alternatives(
     accuracy: Float[np.ndarray, " n"], steps: Float[np.ndarray, " n"], whitener: Float[np.ndarray, "n n"]
 ) -> list[Alternative]:
-    """`flat`, `exponential-up`, `exponential-down`, `log-linear`, `log-quadratic`, in x = log(1 + t / first step)."""
+    """`flat`, `exponential-up`, `exponential-down`, `log-linear`, `log-quadratic`, in x = log(1 + t / first step);
+    `sigmoid`, t^h / (t^h + m^h) with 1 <= h <= 12: a step in log t, up or down.
+    """
     ones, x = np.ones_like(steps), np.log1p(steps / steps[1])
     found = [
         _linear("flat", [ones], accuracy, whitener, 1),
@@ -38,7 +42,12 @@ def alternatives(
         allowed = [fit for fit in fits if sign * (fit.fitted[-1] - fit.fitted[0]) >= 0]
         # No slope of the right sign: the best of its kind is the constant.
         found.append(min(allowed, key=lambda fit: fit.chi2, default=found[0]._replace(name=name, parameters=3)))
-    return found
+    steep = [
+        _linear("sigmoid", [ones, steps**slope / (steps**slope + middle**slope)], accuracy, whitener, 4)
+        for middle in np.geomspace(steps[1] / 2, 2 * steps[-1], _MIDDLES)
+        for slope in _SLOPES
+    ]
+    return [*found, min(steep, key=lambda fit: fit.chi2)]
 
 
 def _linear(

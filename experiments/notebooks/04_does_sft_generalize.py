@@ -245,8 +245,8 @@ figure
 # ### Does it describe what we measured?
 #
 # Five parameters on six checkpoints: it will fit almost anything, so fitting is no evidence. AIC asks whether it
-# explains the curve *better than plainer shapes* do for the parameters it takes, and the profile likelihood which of
-# its parameters these checkpoints determine at all.
+# explains the curve *better than plainer shapes* do for the parameters it takes (one of them, a sigmoid in log steps,
+# begins late without any dip), and the profile likelihood which of its parameters these checkpoints determine at all.
 
 # %%
 from elicit.analysis.timescale_fit import fit

@@ -107,6 +107,15 @@ def test_a_fit_on_an_informative_design() -> None:
     assert found.trough.value == pytest.approx(-turn.gain, abs=1e-3)
 
 
+def test_a_late_rise_without_a_dip_is_no_evidence_for_the_model() -> None:
+    steps = np.array([0.0, 10, 20, 40, 80, 160, 320])
+    found = fit(steps.tolist(), (0.1 + 0.85 * steps**5 / (steps**5 + 30.0**5)).tolist(), 300, resamples=20)
+    assert found.scores[0].name == "sigmoid"
+    scores = {score.name: score for score in found.scores}
+    assert scores["dual-timescale"].aic < scores["exponential-up"].aic  # what it would have beaten
+    assert scores["sigmoid"].aic < scores["dual-timescale"].aic - 2
+
+
 def test_a_flat_curve_determines_nothing() -> None:
     steps = [0, 10, 20, 40, 80, 160, 320, 640]
     found = fit(steps, [0.5, 0.49, 0.51, 0.5, 0.5, 0.49, 0.51, 0.5], 200, resamples=40)
