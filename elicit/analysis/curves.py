@@ -51,7 +51,11 @@ _LEVEL = 1e-9
 
 
 class Turn(NamedTuple):
-    """The trough of a dip or the peak of a peak-decline, given that the curve has this shape. n counts problems."""
+    """The trough of a dip or the peak of a peak-decline, given that the curve has this shape. n counts problems.
+
+    Nominal 95 % intervals of a dip of 20 points on 1000 problems covered its depth in 0.83 of 60 simulations and the
+    way back in 0.97.
+    """
 
     size: Estimate
     """Depth below (height above) the base, positive."""

@@ -2,7 +2,7 @@
 
 **Rule for a curve without noise**, c[0] being the base and m the margin, everything relative to c[0]:
 
-1. Nothing leaves the base by m: `flat`. Else only excursions of m or more count that are at least a third of the
+1. Nothing leaves the base by m: `flat`. Else only excursions of m or more count that are at least an eighth of the
    largest: a slip of two points before a rise of eighty is a rise.
 2. The first excursion that counts is upward, to a highest point A: `peak-decline` if the end has lost at least a
    third of A (2509.12235), else `monotone-up`.
@@ -43,7 +43,7 @@ PRIOR = {
     "dip-only": 0.15,
     "peak-decline": 0.23,
 }
-COUNTS, LOST, REGAINED, EARLY = 1 / 3, 1 / 3, 1 / 2, 0.75
+COUNTS, LOST, REGAINED, EARLY = 1 / 8, 1 / 3, 1 / 2, 0.75
 _PER_SHAPE = 3000
 
 
@@ -89,7 +89,7 @@ def bank(checkpoints: int) -> Bank:
 
     The turn is at any checkpoint; a movement fills a window of its checkpoints with Dirichlet shares, of weight 0.4
     (few large steps) or 2 (ramps); the way back is 0 or uniform up to 1/3 (after a dip 1/2) of the way there where it
-    does not count, and log-uniform from there to 4 where it does (further, and the way there would not count).
+    does not count, and log-uniform from there to 9 where it does (further, and the way there would not count).
     """
     rng = generator("shapes", checkpoints)
     kept: dict[str, list[np.ndarray]] = {name: [] for name in SHAPES[1:]}
