@@ -38,7 +38,9 @@ def main() -> None:
             found = re.search(r"<svg\b.*?</svg>", DRAWN[name](panel), re.DOTALL)
             if found is not None:
                 named = found[0].replace("<svg ", f'<svg font-family="{svg.FONT}" ', 1)
-                (folder / f"{name}-{panel.model}.svg").write_text(svg.standalone(named))
+                # What the report's tooltips read, and a file has no use for.
+                bare = re.sub(r' data-[a-z-]+="[^"]*"', "", named)
+                (folder / f"{name}-{panel.model}.svg").write_text(svg.standalone(bare))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def _script(name: str) -> ModuleType:
 
 
 @pytest.mark.parametrize(
-    "folder", sorted(path.parent for path in RESULTS.glob("**/rows.parquet")), ids=lambda p: p.name
+    "folder", sorted(path.parent for path in RESULTS.glob("**/rows.json.xz")), ids=lambda p: p.name
 )
 def test_every_result_has_its_table(folder: Path) -> None:
     summary = unpacked(folder / SUMMARY)

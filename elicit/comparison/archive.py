@@ -1,10 +1,11 @@
-"""A finished run as a few small files, for committing: rows in one parquet file, statuses and metrics in one JSON.
+"""A finished run as a few small files, for committing: all rows in one of them, statuses and metrics in another.
 
-    ARCHIVE/  spec.yaml  manifest.json  summary.json.xz  cells.json.xz  prompts.json.xz  rows.parquet
+    ARCHIVE/  spec.yaml  manifest.json  summary.json.xz  cells.json.xz  prompts.json.xz  rows.json.xz
 
-Rows of a checkpoint have its step in the column `step`, which is there only if a run has such rows, and null for all
-others. Policies (weights, vectors) are left out; everything printed can still be recomputed: `elicit verify ARCHIVE`
-and `elicit report ARCHIVE` unpack it into a temporary run directory. Cells that failed are part of the result: their
+Rows are one list a column, a fifth smaller than the tightest parquet (`elicit export` writes tables). Rows of a
+checkpoint have its step in the column `step`, which is there only if a run has such rows, and null for all others.
+Policies (weights, vectors) are left out; everything printed can still be recomputed: `elicit verify ARCHIVE` and
+`elicit report ARCHIVE` unpack it into a temporary run directory. Cells that failed are part of the result: their
 status is kept, with its error and without its traceback (which names places on the machine).
 """
 
@@ -31,6 +32,7 @@ from elicit.errors import ElicitError
 
 CELLS = "cells.json.xz"
 PROMPTS = "prompts.json.xz"
+ROWS = "rows.json.xz"
 SUMMARY = "summary.json.xz"
 _PLAIN = "summary.json"
 _WHOLE = ("spec.yaml", "manifest.json")
@@ -46,9 +48,6 @@ def archive(run: Path, target: Path, *, partial: bool = False) -> Path:
     Raises:
         ElicitError: a run with cells that are neither done nor failed, or a target that exists or cannot be written.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     spec, limit = read_spec_of(run)
     if target.exists():
         raise ElicitError(f"{target} exists already. Remove it, or name another folder.")
@@ -70,23 +69,18 @@ def archive(run: Path, target: Path, *, partial: bool = False) -> Path:
         labels = (mine.task_label, *mine.off_target)
         for label in labels:
             rows = runs.read_rows(folder / "rows" / f"{label}.jsonl")
-            found += [{"cell": cell.name, **_flat(row.to_json())} for row in rows]
+            found += [{"cell": cell.name, **row.to_json()} for row in rows]
         for step, one in steps.read(folder, labels).items():
             described[cell.name].setdefault("steps", []).append(one.metrics)
             rows = [row for label in labels for row in one.rows[label]]
-            found += [{"cell": cell.name, **_flat(row.to_json()), "step": step} for row in rows]
+            found += [{"cell": cell.name, **row.to_json(), "step": step} for row in rows]
     with runs.fresh_folder(target) as scratch:
         for name in _WHOLE:
             shutil.copyfile(run / name, scratch / name)
         without_folders(scratch / "spec.yaml")
         _pack(scratch / CELLS, described)
         _pack(scratch / PROMPTS, asked)
-        pq.write_table(
-            pa.Table.from_pylist(_same_columns(found)),
-            scratch / "rows.parquet",
-            compression="zstd",
-            compression_level=19,
-        )
+        _pack(scratch / ROWS, _columns(found))
         with opened(scratch) as kept:
             summary = summarise(kept) if partial else runs.read_json(run / _PLAIN)
         _pack(scratch / SUMMARY, summary)
@@ -112,20 +106,18 @@ def _name(text: str) -> str:
     return Path(text).name if Path(text).is_absolute() else text
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as a table can hold it: notes, whose names differ from arm to arm, as text."""
-    return {**row, "notes": json.dumps(row["notes"])} if "notes" in row else row
+def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Null where a row lacks a column."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
-def _same_columns(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The first row names a table's columns: it must name all of them."""
-    missing = {key: None for row in rows for key in row if key not in rows[0]}
-    return [{**rows[0], **missing}, *rows[1:]] if missing else rows
-
-
-def _whole(row: dict[str, Any]) -> dict[str, Any]:
-    notes = row.pop("notes", None)
-    return row if notes is None else {**row, "notes": json.loads(notes)}
+def _records(columns: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    for values in zip(*columns.values(), strict=True):
+        record = dict(zip(columns, values, strict=True))
+        if record.get("notes") is None:
+            record.pop("notes", None)
+        yield record
 
 
 def _stage(status: Mapping[str, Any]) -> str:
@@ -136,11 +128,9 @@ def _stage(status: Mapping[str, Any]) -> str:
 @contextmanager
 def opened(path: Path) -> Iterator[Path]:
     """The run directory at `path`; for an archive, a temporary one with the same content."""
-    if not (path / "rows.parquet").exists():
+    if not (path / ROWS).exists():
         yield path
         return
-    import pyarrow.parquet as pq
-
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
         for name in _WHOLE:
@@ -154,9 +144,9 @@ def opened(path: Path) -> Iterator[Path]:
                 home = steps.folder_of(run / "cells" / name, metrics["step"])
                 runs.write_json(home / steps.METRICS, metrics)
         grouped: dict[tuple[str, int | None, str], list[dict[str, Any]]] = {}
-        for record in pq.read_table(path / "rows.parquet").to_pylist():
+        for record in _records(unpacked(path / ROWS)):
             key = record.pop("cell"), record.pop("step", None), record["task"]
-            grouped.setdefault(key, []).append(_whole(record))
+            grouped.setdefault(key, []).append(record)
         asked = unpacked(path / PROMPTS) if (path / PROMPTS).exists() else {}
         for (cell_name, step, task), records in grouped.items():
             home = run / "cells" / cell_name

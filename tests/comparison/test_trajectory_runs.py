@@ -14,7 +14,7 @@ import yaml
 from elicit import model as models
 from elicit import runs
 from elicit.analysis.curves import classify
-from elicit.comparison.archive import archive, opened
+from elicit.comparison.archive import ROWS, archive, opened, unpacked
 from elicit.comparison.cells import cells
 from elicit.comparison.plan import plan
 from elicit.comparison.spec import check_spec, task_for
@@ -54,8 +54,6 @@ def test_verify_judges_checkpoints_too(tmp_path: Path) -> None:
 
 
 def test_an_archive_keeps_checkpoints(tmp_path: Path) -> None:
-    import pyarrow.parquet as pq
-
     target = tmp_path / "a"
     assert elicit("archive", whole(), target).code == 0
     with opened(target) as run:
@@ -71,14 +69,14 @@ def test_an_archive_keeps_checkpoints(tmp_path: Path) -> None:
         assert list(frame.loc[("chains", "accuracy", step), ["low", "high", "n"]]) == [low, high, PROBLEMS]
         assert frame.loc[("chains", "loss", step), "value"] == told["tasks"]["chains"]["loss"][k]
         assert frame.loc[("addition", "kl", step), "value"] == told["kl"][k]["value"]
-    steps = pq.read_table(target / "rows.parquet").column("step").to_pylist()
+    steps = unpacked(target / ROWS)["step"]
     assert [steps.count(step) for step in (None, *STEPS)] == [96, *[2 * 2 * PROBLEMS] * 3]
     assert len(steps) == 96 + 3 * 2 * 2 * PROBLEMS
     run = Path(shutil.copytree(whole(), tmp_path / "run"))
     for folder in run.glob("cells/cued/sft/*/steps"):
         shutil.rmtree(folder)
     archive(run, tmp_path / "b")
-    assert pq.read_table(tmp_path / "b" / "rows.parquet").column_names == ["cell", *list(Row.__annotations__)[:-1]]
+    assert list(unpacked(tmp_path / "b" / ROWS)) == ["cell", *list(Row.__annotations__)[:-1]]
 
 
 def test_a_run_can_ask_for_more(tmp_path: Path) -> None:
