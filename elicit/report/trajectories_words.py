@@ -26,6 +26,8 @@ SURE = 0.8
 """A shape less probable than this is named with its nearest rival."""
 _FEW = 4
 """Training seeds up to which their spread is hardly known."""
+_CUT = 0.1
+"""A fall of the share of finished answers that is said."""
 _POOR = 0.01
 """A chi-square p of the best curve of the shape below which no shape describes the curve."""
 
@@ -95,7 +97,20 @@ def told(curve: Curve) -> str:
     """A sentence without its subject, an arm: its task, its shape, its turn or else where it came from and got to."""
     detail = turned(curve) or moved(curve)
     words, _, rest = shape(curve).partition(": ")
-    return f"on {curve.label}: {words}{f' ({rest})' if rest else ''}; {detail}."
+    return f"on {curve.label}: {words}{f' ({rest})' if rest else ''}; {detail}.{cut(curve)}"
+
+
+def cut(curve: Curve) -> str:
+    """Said where the lowest accuracy comes with answers that were cut off: a loss that a longer limit might undo."""
+    finished = curve.measures["finished_rate"]
+    if curve.shape in ("", "flat", "monotone-up") or not curve.known or finished[0].value is None:
+        return ""
+    index, step, _ = min(curve.known, key=lambda one: one[2].value or 0.0)
+    share = finished[index].value
+    if share is None or finished[0].value - share < _CUT:
+        return ""
+    shares = f"{percent(share)} % of its answers are finished ({percent(finished[0].value)} % at the start)"
+    return f" At step {plain(step, 0)} only {shares}: a longer limit may undo the loss."
 
 
 def headline(curves: Sequence[Curve]) -> str:

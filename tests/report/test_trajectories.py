@@ -116,6 +116,20 @@ def test_a_shape_with_a_rival_is_not_stated_as_sure() -> None:
     assert "(93 %; no shape describes it well, p &lt;0.001)" in ill
 
 
+@pytest.mark.parametrize(("finished", "said"), [(0.25, True), (0.95, False)])
+def test_a_dip_where_answers_were_cut_is_said_to_be_one(finished: float, said: bool) -> None:
+    given = papers()
+    task = given["models"]["m"]["tasks"]["addition"]["arms"]["sft"]["trajectory"]["tasks"]["mod_chain"]
+    task["finished_rate"] = [{**one, "value": 1.0} for one in task["finished_rate"]]
+    rates = [one["value"] for one in task["accuracy"]]
+    trough = rates.index(min(rates))
+    task["finished_rate"][trough]["value"] = finished
+    text = " ".join(drawn(given).replace("\u00a0", " ").split())
+    step = made.STEPS[trough]
+    words = f"At step {step} only {100 * finished:.1f} % of its answers are finished (100.0 % at the start)"
+    assert (words in text) == said
+
+
 def test_what_early_stopping_would_have_lost() -> None:
     text = drawn(by_hand("dip-recover", 0.93)).replace("\u00a0", " ")
     assert "6.2 points [3.1, 9.4] below the base at step 40 [20, 80], and regains 10.1 points [5.0, 15.0]" in text
