@@ -72,10 +72,12 @@ def _panel(curves: Sequence[Curve], box: _Box) -> list[str]:
     low, high = range_of(_bounds(curves), least=0.2, within=(0.0, 1.0))
     up = Heights(box.y, box.y + _TALL, low, high)
     first = curves[0]
-    role = "the run's own task" if first.target else "another task"
+    role = "the run's own task, " if first.target else "another task, "
+    if 8 * len(first.label) + 5.7 * len(f"{role}accuracy %") + 8 > box.right - box.x:
+        role = ""  # a long name leaves no room
     body = [svg.text(box.x, box.y - 12, one_line(first.label, 36), weight=650, size=13, title=first.label)]
     body.append(
-        svg.text(box.right, box.y - 12, f"{role}, accuracy %", anchor="end", size=11, opacity=0.7),
+        svg.text(box.right, box.y - 12, f"{role}accuracy %", anchor="end", size=11, opacity=0.7),
     )
     body += _danger(curves, across, up, steps)
     body += _grid(curves, across, up)
