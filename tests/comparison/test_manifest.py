@@ -19,6 +19,8 @@ def test_the_manifest_names_weights_code_and_machine():
         "device": "cpu",
         "threads": 1,
         "dialect": model.card["dialect"],
+        "families": ["addition", "mod_chain"],
+        "capable": True,
     }
     assert found["packages"]["torch"] == importlib.metadata.version("torch")
     assert found["start"] <= found["end"]

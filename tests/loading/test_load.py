@@ -100,6 +100,8 @@ def test_an_organism_is_float32_and_has_its_card(tmp_path: Path, monkeypatch: py
     assert toy.card == {"name": "toy"}
     assert toy.weights_sha256 == weights_hash(hf)
     assert load_transformers("toy", dtype="bfloat16").hf.dtype == torch.bfloat16
+    assert load_transformers(folder).hf.dtype == torch.float32
+    (folder / "card.json").unlink()
     assert load_transformers(folder).hf.dtype == torch.bfloat16
 
 
