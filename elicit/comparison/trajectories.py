@@ -36,6 +36,7 @@ _RATES: dict[str, Callable[[Row], float]] = {
     "trace_rate": lambda row: float(row.has_trace),
     "valid_trace_rate": lambda row: float(bool(row.trace_valid)),
     "finished_rate": lambda row: float(row.finished),
+    "answered_rate": lambda row: float(row.answer is not None),
 }
 
 

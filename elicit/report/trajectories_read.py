@@ -96,7 +96,16 @@ class Followed(NamedTuple):
     seeds: int
 
 
-COMPANIONS = ("tokens", "finished_rate", "trace_rate", "valid_trace_rate", "loss", "token_accuracy", "entropy")
+COMPANIONS = (
+    "tokens",
+    "finished_rate",
+    "answered_rate",
+    "trace_rate",
+    "valid_trace_rate",
+    "loss",
+    "token_accuracy",
+    "entropy",
+)
 
 
 def followed(panel: Panel) -> list[Followed]:

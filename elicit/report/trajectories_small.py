@@ -27,6 +27,7 @@ class _Measure(NamedTuple):
 _MEASURES = {
     "tokens": _Measure("answer length, tokens", False),
     "finished_rate": _Measure("finished by itself, %", True),
+    "answered_rate": _Measure("with a readable answer, %", True),
     "trace_rate": _Measure("shows its work, %", True),
     "valid_trace_rate": _Measure("every step valid, %", True),
     "loss": _Measure("loss on solutions, nats", False),

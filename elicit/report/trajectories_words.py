@@ -26,8 +26,12 @@ SURE = 0.8
 """A shape less probable than this is named with its nearest rival."""
 _FEW = 4
 """Training seeds up to which their spread is hardly known."""
-_CUT = 0.1
-"""A fall of the share of finished answers that is said."""
+_LESS = 0.1
+"""A fall of the share of finished or readable answers that is said."""
+_FORM = (
+    ("finished_rate", "are finished", "a longer limit may undo the loss"),
+    ("answered_rate", "can be read", "the loss is in part one of form"),
+)
 _POOR = 0.01
 """A chi-square p of the best curve of the shape below which no shape describes the curve."""
 
@@ -97,20 +101,22 @@ def told(curve: Curve) -> str:
     """A sentence without its subject, an arm: its task, its shape, its turn or else where it came from and got to."""
     detail = turned(curve) or moved(curve)
     words, _, rest = shape(curve).partition(": ")
-    return f"on {curve.label}: {words}{f' ({rest})' if rest else ''}; {detail}.{cut(curve)}"
+    return f"on {curve.label}: {words}{f' ({rest})' if rest else ''}; {detail}.{form(curve)}"
 
 
-def cut(curve: Curve) -> str:
-    """Said where the lowest accuracy comes with answers that were cut off: a loss that a longer limit might undo."""
-    finished = curve.measures["finished_rate"]
-    if curve.shape in ("", "flat", "monotone-up") or not curve.known or finished[0].value is None:
+def form(curve: Curve) -> str:
+    """Said where the lowest accuracy comes with answers that were cut off or cannot be read: not all that is lost there
+    need be ability.
+    """
+    if curve.shape in ("", "flat", "monotone-up") or not curve.known:
         return ""
     index, step, _ = min(curve.known, key=lambda one: one[2].value or 0.0)
-    share = finished[index].value
-    if share is None or finished[0].value - share < _CUT:
-        return ""
-    shares = f"{percent(share)} % of its answers are finished ({percent(finished[0].value)} % at the start)"
-    return f" At step {plain(step, 0)} only {shares}: a longer limit may undo the loss."
+    for name, words, why in _FORM:
+        first, then = curve.measures[name][0].value, curve.measures[name][index].value
+        if first is not None and then is not None and first - then >= _LESS:
+            shares = f"{percent(then)} % of its answers {words} ({percent(first)} % at the start)"
+            return f" At step {plain(step, 0)} only {shares}: {why}."
+    return ""
 
 
 def headline(curves: Sequence[Curve]) -> str:

@@ -69,6 +69,7 @@ def followed(planted: str, *, label: str, seeds: int = 3, problems: int = 200, n
         "trace_rate": [estimate(min(1.0, 0.2 + 0.1 * i), None, problems) for i in range(len(STEPS))],
         "valid_trace_rate": [estimate(0.9 * rate, None, problems) for rate in rates],
         "finished_rate": [Estimate(1 - min(0.4, s / 100), problems, None).to_json() for s in surge],
+        "answered_rate": [Estimate(1 - min(0.3, s / 200), problems, None).to_json() for s in surge],
         "tokens": [estimate(s, (s - 1, s + 1), problems) for s in surge],
         "loss": [None, *LOSSES[1:]],
         "token_accuracy": [1 - loss / 3 * rates[0] for loss in LOSSES],

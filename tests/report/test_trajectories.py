@@ -45,7 +45,15 @@ def test_every_mark_and_cell_holds_the_summarys_own_number() -> None:
         (arm, f"trajectory.tasks.{task}.{name}.{i}")
         for arm in ("sft", "sft/shuffled", "grpo")
         for task in ("addition", "mod_chain", "copying")
-        for name in ("accuracy", "tokens", "finished_rate", "valid_trace_rate", "entropy", "token_accuracy")
+        for name in (
+            "accuracy",
+            "tokens",
+            "finished_rate",
+            "answered_rate",
+            "valid_trace_rate",
+            "entropy",
+            "token_accuracy",
+        )
         for i in steps
     }
     assert wanted <= marks
@@ -116,18 +124,22 @@ def test_a_shape_with_a_rival_is_not_stated_as_sure() -> None:
     assert "(93 %; no shape describes it well, p &lt;0.001)" in ill
 
 
-@pytest.mark.parametrize(("finished", "said"), [(0.25, True), (0.95, False)])
-def test_a_dip_where_answers_were_cut_is_said_to_be_one(finished: float, said: bool) -> None:
+@pytest.mark.parametrize(("share", "said"), [(0.25, True), (0.95, False)])
+@pytest.mark.parametrize(("name", "words"), [("finished_rate", "are finished"), ("answered_rate", "can be read")])
+def test_a_dip_where_answers_were_cut_or_cannot_be_read_is_said_to_be_one(
+    name: str, words: str, share: float, said: bool
+) -> None:
     given = papers()
     task = given["models"]["m"]["tasks"]["addition"]["arms"]["sft"]["trajectory"]["tasks"]["mod_chain"]
-    task["finished_rate"] = [{**one, "value": 1.0} for one in task["finished_rate"]]
     rates = [one["value"] for one in task["accuracy"]]
     trough = rates.index(min(rates))
-    task["finished_rate"][trough]["value"] = finished
+    for measure in ("finished_rate", "answered_rate"):
+        task[measure] = [estimate(1.0, None, 200) for _ in rates]
+    task[name][trough] = estimate(share, None, 200)
     text = " ".join(drawn(given).replace("\u00a0", " ").split())
     step = made.STEPS[trough]
-    words = f"At step {step} only {100 * finished:.1f} % of its answers are finished (100.0 % at the start)"
-    assert (words in text) == said
+    sentence = f"At step {step} only {100 * share:.1f} % of its answers {words} (100.0 % at the start)"
+    assert (sentence in text) == said
 
 
 def test_what_early_stopping_would_have_lost() -> None:
