@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import json
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from elicit.comparison.archive import SUMMARY, opened, unpacked
+from elicit.comparison.read import read_spec_of
+from elicit.tasks.transforms import Transform, transformed
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 RESULTS = EXPERIMENTS / "results"
@@ -67,3 +71,37 @@ def test_the_model_is_fitted_to_what_was_measured() -> None:
     # A curve that does not move is flat, and two rates are not to be had from it.
     assert second.startswith("| `serial` | worked | longer | 6 | flat (0.")
     assert second.endswith("| w, rho, ks, k |")
+
+
+def test_answers_are_right_wrong_cut_or_unreadable() -> None:
+    script = _script("generalization/answers.py")
+    with opened(FOLLOWED.parent / "qwen_lora") as run:
+        _, _, *rows = script.rows(run, ["products"])
+        texts = [json.loads(line) for line in next(run.glob("cells/*/sft/0/rows/products.jsonl")).open()]
+    assert [row.split(" | ")[1] for row in rows] == ["base", "sft"]
+    shares = [int(cell.split(" %")[0]) for cell in rows[1].split(" | ")[3:7]]
+    none = [one for one in texts if one["answer"] is None]
+    counts = [sum(one["correct"] for one in texts), 0, sum(not one["finished"] for one in none), 0]
+    counts[3] = len(none) - counts[2]
+    counts[1] = len(texts) - sum(counts)
+    assert shares == [round(100 * one / len(texts)) for one in counts]
+
+
+def test_a_held_out_composition_is_new_if_no_trained_one_does_the_same_to_a_word() -> None:
+    script = _script("generalization/novelty.py")
+    with opened(FOLLOWED.parent / "shifts") as run:
+        lines, (spec, _) = list(script.rows(run, "unseen")), read_spec_of(run)
+
+    def done(composition: Sequence[Transform]) -> str:
+        word = "abcd"  # no two letters alike, and R13 of none is among them: the outcome tells what was done
+        for one in composition:
+            word = transformed(word, one)
+        return word
+
+    trained = {done(one[1]) for one in script.contents(spec.task, "train", 2048).values()}
+    held = [done(one[1]) for one in script.contents(spec.off_target["unseen"], "test", 200).values()]
+    old = sum(one in trained for one in held)
+    assert f"on words of this length: {100 * old / 200:.1f} %" in lines[3]
+    assert lines[1].endswith("as a trained one: 0.0 %")
+    assert lines[4].startswith(f"\n| arm | effect is new ({200 - old}) | effect of a trained one ({old}) |")
+    assert "| sft | 53 % [45, 61] | 75 % [69, 81] | 3 |" in lines

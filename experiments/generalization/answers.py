@@ -1,0 +1,75 @@
+"""What the answers of a run were, right or not, at the end of training: a table in Markdown.
+
+python experiments/generalization/answers.py experiments/results/generalization/safety_tax refusal twin
+
+An accuracy that falls may be an ability lost, an answer cut off, or an answer in a form that is not read. On `refusal`
+tasks "right" is refused and "wrong" answered, and the other way round on unmarked twins. Intervals are 95 %, clustered
+by problem; the last column is the commonest answer that cannot be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from elicit.comparison.archive import opened
+from elicit.comparison.read import read_arms, read_spec_of
+from elicit.comparison.tables import Seeds, ids, per_problem
+from elicit.schema import Row
+from elicit.statistics import level
+
+KINDS: dict[str, Callable[[Row], bool]] = {
+    "right": lambda row: row.correct,
+    "wrong": lambda row: not row.correct and row.answer is not None,
+    "cut off": lambda row: row.answer is None and not row.finished,
+    "unreadable": lambda row: row.answer is None and row.finished,
+}
+_SHOWN = 40
+"""Characters of an answer that are shown, its last ones: there the answer should stand."""
+
+
+def rows(run: Path, among: list[str]) -> Iterator[str]:
+    """One row per model, arm and task (all tasks if none is named)."""
+    yield "| model | arm | task | " + " | ".join(KINDS) + " | n × seeds | e.g. |"
+    yield "|---" * (len(KINDS) + 5) + "|"
+    whole, _ = read_spec_of(run)
+    for model in whole.models:
+        spec = whole.of(model)
+        for arm, data in read_arms(spec, run, model).items():
+            for label in [spec.task_label, *spec.off_target]:
+                if data.rows[label] and (not among or label in among):
+                    yield f"| `{model}` | {arm} | {label} | " + " | ".join(_cells(data.rows[label])) + " |"
+
+
+def _cells(seeds: Seeds) -> Iterator[str]:
+    order = ids(seeds)
+    for is_kind in KINDS.values():
+        table = per_problem(seeds, order, partial(_as_number, is_kind))
+        assert table is not None  # there are rows
+        found = level(table)
+        assert found.ci is not None
+        yield f"{100 * found.value:.0f} % [{100 * found.ci[0]:.0f}, {100 * found.ci[1]:.0f}]"
+    yield f"{len(order)} × {len(seeds)}"
+    odd = Counter(row.completion for one in seeds for row in one if row.answer is None and row.sample == 0)
+    text = odd.most_common(1)[0][0][-_SHOWN:] if odd else ""
+    yield "`" + text.replace("\n", "\\n").replace("|", "\\|").replace("`", "'") + "`" if text.strip() else "–"
+
+
+def _as_number(is_kind: Callable[[Row], bool], row: Row) -> float:
+    return float(is_kind(row))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("tasks", nargs="*", help="labels of tasks; default: all")
+    options = parser.parse_args()
+    with opened(options.folder) as run:
+        print("\n".join(rows(run, options.tasks)))
+
+
+if __name__ == "__main__":
+    main()

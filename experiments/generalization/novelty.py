@@ -1,0 +1,97 @@
+"""How new held-out compositions of transforms are, and what becomes of those that are new: a table in Markdown.
+
+python experiments/generalization/novelty.py experiments/results/generalization/shifts
+
+`transforms` holds out compositions by what they do to words of any length. On words of one length some held-out
+compositions still do what a trained one does (on four letters, three places to the left are one to the right), so that
+knowing the trained effects, in other words, would be enough for them. Only the others need parts put together anew.
+Intervals are 95 %, clustered by problem.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from elicit.comparison.archive import opened
+from elicit.comparison.read import read_arms, read_spec_of
+from elicit.comparison.spec import build_task
+from elicit.comparison.tables import per_problem
+from elicit.comparison.work import tested
+from elicit.statistics import level
+from elicit.tasks.transforms import Content, effect, sign_of
+
+
+def done_to(content: Content) -> tuple[int, int, int]:
+    """What is done to a word of this length: (places in the alphabet, direction, first place)."""
+    word, composition = content
+    on, sign, start = effect(composition)
+    return on, sign, start % len(word)
+
+
+def signs(content: Content) -> tuple[str, ...]:
+    """The composition as it is written."""
+    return tuple(map(sign_of, content[1]))
+
+
+def parts(content: Content) -> tuple[str, ...]:
+    """The transforms in any order."""
+    return tuple(sorted(signs(content)))
+
+
+def contents(description: Mapping[str, Any], split: Literal["train", "test"], n: int) -> dict[str, Content]:
+    """Problem id -> its word and composition; the same in whatever words a model is asked."""
+    task = build_task(description, {}, where="novelty.py")
+    return {problem.id: problem.content for problem in task.problems(split, n)}
+
+
+def rows(run: Path, label: str) -> Iterator[str]:
+    """First what is new about the held-out problems, then a row per model and arm with problem-wise accuracy."""
+    whole, limit = read_spec_of(run)
+    for model in whole.models:
+        spec = whole.of(model)
+        shown = max(int(options.get("demonstrations", 0)) for options in spec.arms.values())
+        trained = contents(spec.task, "train", shown).values()
+        held = contents(spec.off_target[label], "test", tested(spec, limit))
+        compositions, old = len(set(map(signs, trained))), _among(held.values(), trained, done_to)
+        yield f"`{model}`, {label}, {len(held)} problems against {shown} demonstrations of {compositions} compositions:"
+        yield f"- written as a trained one: {_share(_among(held.values(), trained, signs))}"
+        yield f"- the parts of a trained one, in another order: {_share(_among(held.values(), trained, parts))}"
+        yield f"- with the effect of a trained one on words of this length: {_share(old)}"
+        yield f"\n| arm | effect is new ({old.count(False)}) | effect of a trained one ({old.count(True)}) | seeds |"
+        yield "|---|---|---|---|"
+        for arm, data in read_arms(spec, run, model).items():
+            table = per_problem(data.rows[label], list(held), lambda row: float(row.correct))
+            if table is not None:
+                cells = [_shown(table[:, [one == which for one in old]]) for which in (False, True)]
+                yield f"| {arm} | {' | '.join(cells)} | {len(table)} |"
+
+
+def _among(held: Collection[Content], trained: Collection[Content], what: Callable[[Content], object]) -> list[bool]:
+    known = set(map(what, trained))
+    return [what(one) in known for one in held]
+
+
+def _share(flags: list[bool]) -> str:
+    return f"{100 * sum(flags) / len(flags):.1f} %"
+
+
+def _shown(table: Any) -> str:
+    found = level(table)
+    assert found.ci is not None
+    return f"{100 * found.value:.0f} % [{100 * found.ci[0]:.0f}, {100 * found.ci[1]:.0f}]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--held-out", default="unseen", help="label of the task whose compositions are held out")
+    options = parser.parse_args()
+    with opened(options.folder) as run:
+        print("\n".join(rows(run, options.held_out)))
+
+
+if __name__ == "__main__":
+    main()
