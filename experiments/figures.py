@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from elicit.comparison.archive import SUMMARY, opened, unpacked
-from elicit.report import asymmetry, frontier, gapchart, leak, passk, svg, trajectories, write_forest_svg
+from elicit.report import asymmetry, frontier, gapchart, ladder, leak, passk, svg, trajectories, write_forest_svg
 from elicit.report.figures import panels
 
 DRAWN = {
@@ -27,20 +27,30 @@ DRAWN = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("names", nargs="*", choices=[[], "forest", *DRAWN], help="default: all that the run has")
+    parser.add_argument(
+        "names", nargs="*", choices=[[], "forest", "ladder", *DRAWN], help="default: all that the run has"
+    )
     options = parser.parse_args()
-    folder, names = options.folder, options.names or ["forest", *DRAWN]
+    folder, names = options.folder, options.names or ["forest", "ladder", *DRAWN]
     if "forest" in names:
         with opened(folder) as run:
             write_forest_svg(run, folder / "forest.svg")
-    for panel in panels(unpacked(folder / SUMMARY)):
-        for name in [name for name in names if name in DRAWN]:
-            found = re.search(r"<svg\b.*?</svg>", DRAWN[name](panel), re.DOTALL)
-            if found is not None:
-                named = found[0].replace("<svg ", f'<svg font-family="{svg.FONT}" ', 1)
-                # What the report's tooltips read, and a file has no use for.
-                bare = re.sub(r' data-[a-z-]+="[^"]*"', "", named)
-                (folder / f"{name}-{panel.model}.svg").write_text(svg.standalone(bare))
+    found = panels(unpacked(folder / SUMMARY))
+    for name in [name for name in names if name in DRAWN]:
+        for panel in found:
+            keep(folder / f"{name}-{panel.model}.svg", DRAWN[name](panel))
+    if "ladder" in names:
+        for arm, rungs in ladder.ladders(found).items():
+            keep(folder / f"ladder-{arm.replace('/', '-')}.svg", ladder.figure(arm, rungs))
+
+
+def keep(path: Path, drawn: str) -> None:
+    """The first picture in some markup as a file; none if there is none."""
+    found = re.search(r"<svg\b.*?</svg>", drawn, re.DOTALL)
+    if found is not None:
+        named = found[0].replace("<svg ", f'<svg font-family="{svg.FONT}" ', 1)
+        # What the report's tooltips read, and a file has no use for.
+        path.write_text(svg.standalone(re.sub(r' data-[a-z-]+="[^"]*"', "", named)))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """report.html: one file, no network, useful without scripts, below 4 MB whatever the run.
 
-Sections: verdict, over training (where arms kept checkpoints), gap recovered, forest plot, table, cost and accuracy,
-pass@k, sharpening and expansion, leak, training curves, dose-response, side effects, flips and completions, budgets,
-how to repeat it, how to read it. What grows without bound (completions, curves, doses) has a budget of bytes;
-completions get what is left.
+Sections: verdict, over training (where arms kept checkpoints; bases from weak to strong, where these are several; the
+safety tax, where refusing was asked), gap recovered, forest plot, table, cost and accuracy, pass@k, sharpening and
+expansion, leak, training curves, dose-response, side effects, flips and completions, budgets, how to repeat it, how to
+read it. What grows without bound (completions, curves, doses) has a budget of bytes; completions get what is left.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from elicit.report import (
     forest,
     frontier,
     gapchart,
+    ladder,
     leak,
     opening,
     passk,
@@ -44,6 +45,7 @@ _STATUS = "record in cells/MODEL/ARM/SEED/status.json"
 
 _SECTIONS = (
     ("trajectory", "Over training", "Over training"),
+    ("ladder", "Strong bases and weak ones", "Bases"),
     ("safety", "Reasoning up, refusal down?", "Safety tax"),
     ("gap", "Gap recovered", "Gap"),
     ("forest", "Paired difference to SFT", "Difference to SFT"),
@@ -63,7 +65,7 @@ _SECTIONS = (
 
 
 #: Sections that are left out where a run has nothing for them.
-_OPTIONAL = ("trajectory", "safety")
+_OPTIONAL = ("trajectory", "ladder", "safety")
 
 
 def page(run: Run) -> str:
@@ -74,6 +76,7 @@ def page(run: Run) -> str:
     plot = _each(found, lambda panel: f"<figure>{forest.figure(panel, key, scale)}</figure>")
     content = {
         "trajectory": _over_training(found),
+        "ladder": (drawn := ladder.section(found)) and ladder.INTRO + drawn,
         "safety": _safety(found),
         "gap": _each(found, gapchart.figure),
         "forest": f"{plot}<p class=note>{forest.caption(run.summary, key)}</p>",

@@ -142,7 +142,7 @@ def _axes(plane: Plane, box: Box) -> list[str]:
     for tick in ticks:
         x = _x(plane, box, tick)
         body.append(svg.line(x, box.bottom, x, box.bottom + 4, opacity=0.5))
-        name = _points(tick, True) if plane.signed else plain(tick, 0 if tick >= 1 else 1)
+        name = _points(tick, True) if plane.signed else plain(tick, 0 if float(tick).is_integer() else 1)
         if x - last > 6.5 * len(name) + 6:
             last = x
             body.append(svg.text(x, box.bottom + 16, name, anchor="middle", size=11, opacity=0.75))
