@@ -3,7 +3,8 @@
     ARCHIVE/  spec.yaml  manifest.json  summary.json.xz  cells.json.xz  prompts.json.xz  rows.json.xz
 
 Rows are one list a column, a fifth smaller than the tightest parquet (`elicit export` writes tables). Rows of a
-checkpoint have its step in the column `step`, which is there only if a run has such rows, and null for all others.
+checkpoint have its step in the column `step`, which is there only if a run has such rows, and null for all others. What
+was logged (losses, gradients, seconds) is kept to six significant digits, half the size; the summary is made of that.
 Policies (weights, vectors) are left out; everything printed can still be recomputed: `elicit verify ARCHIVE` and
 `elicit report ARCHIVE` unpack it into a temporary run directory. Cells that failed are part of the result: their
 status is kept, with its error and without its traceback (which names places on the machine).
@@ -78,11 +79,11 @@ def archive(run: Path, target: Path, *, partial: bool = False) -> Path:
         for name in _WHOLE:
             shutil.copyfile(run / name, scratch / name)
         without_folders(scratch / "spec.yaml")
-        _pack(scratch / CELLS, described)
+        _pack(scratch / CELLS, _to_six_digits(described))
         _pack(scratch / PROMPTS, asked)
         _pack(scratch / ROWS, _columns(found))
         with opened(scratch) as kept:
-            summary = summarise(kept) if partial else runs.read_json(run / _PLAIN)
+            summary = summarise(kept)
         _pack(scratch / SUMMARY, summary)
     return target
 
@@ -104,6 +105,14 @@ def without_folders(path: Path) -> None:
 
 def _name(text: str) -> str:
     return Path(text).name if Path(text).is_absolute() else text
+
+
+def _to_six_digits(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {key: _to_six_digits(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_to_six_digits(value) for value in data]
+    return float(f"{data:.6g}") if isinstance(data, float) else data
 
 
 def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:

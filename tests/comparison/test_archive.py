@@ -74,6 +74,17 @@ def test_what_searches_tell_of_themselves_is_kept_and_averaged(tmp_path: Path) -
     assert "notes" not in (tmp_path / "run/cells/cued/base/0/rows/addition.jsonl").read_text()
 
 
+def test_what_was_logged_is_kept_to_six_digits_and_the_summary_is_made_of_that(tmp_path: Path) -> None:
+    archive(reference(), tmp_path / "a")
+    cells = unpacked(tmp_path / "a" / CELLS)
+    for name, cell in cells.items():
+        whole = json.loads((reference() / "cells" / name / "status.json").read_text())
+        assert cell["status"]["seconds"] == float(f"{whole['seconds']:.5e}")
+    seconds = [cells[f"cued/sft/{seed}"]["status"]["seconds"] for seed in (0, 1)]
+    summary = unpacked(tmp_path / "a" / SUMMARY)
+    assert summary["models"]["cued"]["tasks"]["addition"]["arms"]["sft"]["seconds"] == sum(seconds)
+
+
 def test_what_cannot_be_archived(tmp_path: Path) -> None:
     run = Path(shutil.copytree(reference(), tmp_path / "run"))
     done = elicit("archive", run, run)
