@@ -61,7 +61,7 @@ def follow(
 
 
 def _rows(policy: Policy, tasks: Mapping[str, Task], spec: Spec, cell: Cell, place: Path, among: int) -> None:
-    from elicit.evaluation import evaluate
+    from elicit.evaluation import asked, evaluate
 
     for label, task in tasks.items():
         path = place / "rows" / f"{label}.jsonl"
@@ -73,7 +73,8 @@ def _rows(policy: Policy, tasks: Mapping[str, Task], spec: Spec, cell: Cell, pla
 
         kind: Any = "answer" if label == spec.task_label else "off_target"
         problems = task.problems("test", among)
-        evaluate(policy, task, problems, label=label, seed=cell.seed, sink=sink, done=done, kind=kind)
+        then = asked(policy, tasks[spec.task_label], task)
+        evaluate(then, task, problems, label=label, seed=cell.seed, sink=sink, done=done, kind=kind)
 
 
 def _aside(policy: Policy, tasks: Mapping[str, Task], count: int) -> dict[str, Any]:

@@ -137,7 +137,7 @@ def _scratch(cell: Cell, run: Path) -> Path:
 
 
 def _do(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
-    from elicit.evaluation import evaluate, sample, side_effects
+    from elicit.evaluation import asked, evaluate, sample, side_effects
 
     folder = cell.folder(run)
     model = _model(spec.models[cell.model], spec.dtype, spec.device, spec.cache_gib)
@@ -145,7 +145,7 @@ def _do(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
     task = task_for(model, spec.task, where="task")
     policy, fitting = _policy(cell, spec, run, model, task)
     metrics: list[dict[str, Any]] = []
-    asked: list[Problem] = []
+    problems_asked: list[Problem] = []
     tasks: dict[str, Task] = {}
 
     for label, description in {spec.task_label: spec.task, **spec.off_target}.items():
@@ -156,13 +156,14 @@ def _do(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
         runs.mend(path)
         done = frozenset((row.problem, row.sample) for row in runs.read_rows(path))
         problems = problems_of(this, spec, limit)
-        asked += problems
+        problems_asked += problems
 
         def sink(rows: list[Any], path: Path = path) -> None:
             runs.append_lines(path, [row.to_json() for row in rows])
 
         kind = "answer" if on_target else "off_target"
-        evaluate(policy, this, problems, label=label, seed=cell.seed, sink=sink, done=done, kind=kind)  # type: ignore[arg-type]
+        then = policy if on_target else asked(policy, task, this)
+        evaluate(then, this, problems, label=label, seed=cell.seed, sink=sink, done=done, kind=kind)  # type: ignore[arg-type]
         if on_target and (n := spec.samples.of(cell.arm)):
             sampled = problems[: spec.samples.among(len(problems))]
             sample(policy, this, sampled, label=label, seed=cell.seed, n=n, sink=sink, done=done)
@@ -170,7 +171,7 @@ def _do(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
             metrics.append(side_effects(policy, problems[: spec.kl_problems]))
     along.follow(policy, tasks, spec, cell, folder, tested(spec, limit), metrics[0])
     write_view(policy, task, folder)
-    write_prompts(policy, asked, folder)
+    write_prompts(policy, problems_asked, folder)
     runs.write_text(folder / "metrics.jsonl", "".join(_line(entry) for entry in metrics))
     return {
         "policy_sha256": policy.sha256,

@@ -53,6 +53,19 @@ def evaluate(
         sink(rows)
 
 
+def asked(policy: Policy, fitted_on: Task, task: Task) -> Policy:
+    """The policy as it is asked another task: with that task's stop strings and length.
+
+    What its decoding has beyond the task it was fitted on (room for longer answers, a prompt's stop strings) it keeps.
+    """
+    own = policy.decoding
+    room = own.max_new_tokens - fitted_on.max_new_tokens
+    stop = (*task.stop, *(one for one in own.stop if one not in fitted_on.stop))
+    return dataclasses.replace(
+        policy, decoding=own.replace(max_new_tokens=max(1, task.max_new_tokens + room), stop=stop)
+    )
+
+
 def sample(
     policy: Policy,
     task: Task,
@@ -68,7 +81,7 @@ def sample(
 
     Problems that have their first samples already get the missing ones only.
     """
-    decoding = Decoding(temperature=1.0, max_new_tokens=task.max_new_tokens, stop=task.stop)
+    decoding = Decoding(temperature=1.0, max_new_tokens=policy.decoding.max_new_tokens, stop=policy.decoding.stop)
     missing: dict[int, list[Problem]] = {}
     for problem in problems:
         first = next((i for i in range(1, n + 1) if (problem.id, i) not in done), None)
