@@ -64,6 +64,17 @@ def test_figures_are_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert {"permutation", "many_once", "danger zone"} <= set(re.findall(r">([^<>]+)<", text))
 
 
+def test_a_ladder_is_one_file_an_arm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(shutil.copytree(FOLLOWED.parent / "ladder", tmp_path / "result"))
+    before = {path.name: path.read_text() for path in folder.glob("*.svg")}
+    for path in folder.glob("*.svg"):
+        path.unlink()
+    monkeypatch.setattr(sys, "argv", ["figures.py", str(folder), "ladder"])
+    _script("figures.py").main()
+    assert {path.name: path.read_text() for path in folder.glob("*.svg")} == before
+    assert set(before) == {"ladder-sft.svg", "ladder-shortcut.svg"}
+
+
 def test_the_model_is_fitted_to_what_was_measured() -> None:
     with opened(FOLLOWED) as run:
         _, _, first, second = itertools.islice(_script("generalization/fits.py").rows(run), 4)

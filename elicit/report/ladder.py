@@ -7,8 +7,10 @@ arms that were followed over training on three models or more, asked the same ta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from statistics import fmean
 from typing import NamedTuple
 
 from elicit.report import plane, svg, tables
@@ -21,8 +23,8 @@ from elicit.text import escape
 
 INTRO = (
     "<p>Strong bases were seen to take over the reasoning in long traces, weak ones only their length (2604.06628). "
-    "Across: what each base could do before, on the task that is trained, asked as it answers best. A gain that rises "
-    "to the right is the claim; longer answers without valid steps are imitation.</p>"
+    "Across: what each base could do before, the mean over all tasks of the run, each asked as the base answers best. "
+    "A gain that rises to the right is the claim; longer answers without valid steps are imitation.</p>"
 )
 _LEAST = 3
 """Models. Between two there is no curve."""
@@ -42,7 +44,7 @@ class Rung(NamedTuple):
     arm: Arm
     label: str
     ability: Figure
-    """Of the base, on the task that is trained: the better of its default and its ceilings."""
+    """Of the base, mean over all tasks: on each the better of its default and its ceilings."""
     gain: Figure
     """Of right answers over the base, paired."""
     gain_key: str
@@ -78,12 +80,11 @@ def _ordered(rungs: Sequence[Rung]) -> list[Rung]:
 
 
 def _rungs(panel: Panel) -> list[Rung]:
-    asked = [arm.accuracy for arm in panel.arms if arm.role in ("base", "ceiling") and arm.accuracy.value is not None]
-    if not asked:
+    arms, found = followed(panel), []
+    ability = _ability(panel, {label: curve.target for one in arms for label, curve in one.curves.items()})
+    if ability.value is None:
         return []
-    ability = max(asked, key=lambda one: one.value or 0.0)
-    found = []
-    for one in followed(panel):
+    for one in arms:
         for label, curve in one.curves.items():
             keys = ("vs_base",) if curve.target else ("off_target_vs_base", label)
             before, after = (curve.measures["tokens"][i] for i in (0, -1))
@@ -103,6 +104,26 @@ def _rungs(panel: Panel) -> list[Rung]:
                 )
             )
     return found
+
+
+def _ability(panel: Panel, tasks: Mapping[str, bool]) -> Figure:
+    """Mean over tasks (label -> whether it is the run's own); unknown where one of them is."""
+    asked = [arm for arm in panel.arms if arm.role in ("base", "ceiling")]
+    best = []
+    for label, target in tasks.items():
+        figures = [arm.accuracy if target else arm.estimate("off_target", label) for arm in asked]
+        known = [one for one in figures if one.value is not None]
+        if not known:
+            return Figure(None)
+        best.append(max(known, key=lambda one: one.value or 0.0))
+    if not best:
+        return Figure(None)
+    mean = fmean(one.value or 0.0 for one in best)
+    # Tasks are asked different problems, so that their errors are independent.
+    low = math.hypot(*((one.value or 0.0) - (one.low or 0.0) for one in best)) / len(best)
+    high = math.hypot(*((one.high or 0.0) - (one.value or 0.0) for one in best)) / len(best)
+    bounded = all(one.low is not None and one.high is not None for one in best)
+    return Figure(mean, mean - low, mean + high, None, True) if bounded else Figure(mean)
 
 
 def _scaled(figure: Figure, by: float) -> Figure:
@@ -137,7 +158,7 @@ def _plane(title: str, rungs: Sequence[Rung], reach: tuple[float, float], which:
     room = 0.04 * (high - low)
     return Plane(
         title=title,
-        x_label="what the base could do before, %",
+        x_label="what the base could do, %",
         x=(0.0, 100.0),
         y=(low - room if low else 0.0, high + room),
         curves=curves,
@@ -170,17 +191,17 @@ def _sentence(rungs: Sequence[Rung]) -> str:
 def _caption(rungs: Sequence[Rung]) -> str:
     bases = {one.model: f"{one.model} {percent(one.ability.value, 0)} % {interval(one.ability, 0)}" for one in rungs}
     return (
-        f"From left to right: {', '.join(bases.values())}. Gains: paired with the model's own base, over problems and "
-        "training seeds. Length: mean tokens at the end of training over those at its start; its interval is that of "
-        "the end. Every step right: share of all answers that show work and whose every step is right. Thin uprights: "
-        "95 % intervals."
+        f"Bases from left to right: {', '.join(bases.values())}, mean over the tasks as asked best. Gains: paired with "
+        "the model's own base, over problems and training seeds. Length: mean tokens at the end of training over those "
+        "at its start; its interval is that of the end. Every step right: share of all answers that show work and "
+        "whose every step is right. Thin uprights: 95 % intervals."
     )
 
 
 _COLUMNS = [
     Column("model", "from the weakest base to the strongest"),
     Column("task", "what was asked"),
-    Column("base brings out, %", "the task that is trained, asked as the base answers best"),
+    Column("base, %", "right answers of the base, mean over the tasks, each asked as it answers best"),
     Column("gain, points", "right answers, arm minus base"),
     Column("tokens before", "an answer, at the start of training"),
     Column("tokens after", "an answer, at its end"),
