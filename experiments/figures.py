@@ -40,8 +40,8 @@ def main() -> None:
         for panel in found:
             keep(folder / f"{name}-{panel.model}.svg", DRAWN[name](panel))
     if "ladder" in names:
-        for arm, rungs in ladder.ladders(found).items():
-            keep(folder / f"ladder-{arm.replace('/', '-')}.svg", ladder.figure(arm, rungs))
+        for name, rungs in ladder.ladders(found).items():
+            keep(folder / f"ladder-{re.sub('[^A-Za-z0-9_.]+', '-', name)}.svg", ladder.figure(name, rungs))
 
 
 def keep(path: Path, drawn: str) -> None:

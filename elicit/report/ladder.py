@@ -41,6 +41,8 @@ class Rung(NamedTuple):
     """One arm on one model and one task."""
 
     model: str
+    run: str
+    """The run's own task on this model: only those that are asked the same one are set side by side."""
     arm: Arm
     label: str
     ability: Figure
@@ -61,17 +63,18 @@ class Rung(NamedTuple):
 
 def section(found: Sequence[Panel]) -> str:
     """A figure and a table an arm, empty where no arm was followed on three models or more."""
-    return "".join(figure(arm, rungs) + _table(arm, rungs) for arm, rungs in ladders(found).items())
+    return "".join(figure(name, rungs) + _table(name, rungs) for name, rungs in ladders(found).items())
 
 
 def ladders(found: Sequence[Panel]) -> Mapping[str, list[Rung]]:
-    """Arm -> its rungs, task by task, from the weakest base to the strongest."""
+    """Arm (and the run's own task, where there are several) -> its rungs, task by task, from the weakest base up."""
     rungs: dict[tuple[str, str], list[Rung]] = {}
     for panel in found:
         for one in _rungs(panel):
-            rungs.setdefault((panel.task, one.arm.name), []).append(one)
-    climbed = {arm: listed for (_, arm), listed in rungs.items() if len({one.model for one in listed}) >= _LEAST}
-    return {arm: _ordered(listed) for arm, listed in climbed.items()}
+            rungs.setdefault((one.run, one.arm.name), []).append(one)
+    climbed = {key: listed for key, listed in rungs.items() if len({one.model for one in listed}) >= _LEAST}
+    several = len({run for run, _ in climbed}) > 1
+    return {f"{arm}, {run}" if several else arm: _ordered(listed) for (run, arm), listed in climbed.items()}
 
 
 def _ordered(rungs: Sequence[Rung]) -> list[Rung]:
@@ -91,6 +94,7 @@ def _rungs(panel: Panel) -> list[Rung]:
             found.append(
                 Rung(
                     panel.model,
+                    panel.task,
                     one.arm,
                     label,
                     ability,
@@ -190,12 +194,21 @@ def _sentence(rungs: Sequence[Rung]) -> str:
 
 def _caption(rungs: Sequence[Rung]) -> str:
     bases = {one.model: f"{one.model} {percent(one.ability.value, 0)} % {interval(one.ability, 0)}" for one in rungs}
+    gains, ends = _counts(rungs)
     return (
         f"Bases from left to right: {', '.join(bases.values())}, mean over the tasks as asked best. Gains: paired with "
-        "the model's own base, over problems and training seeds. Length: mean tokens at the end of training over those "
-        "at its start; its interval is that of the end. Every step right: share of all answers that show work and "
-        "whose every step is right. Thin uprights: 95 % intervals."
+        f"the model's own base, over problems (n = {gains} a task) and training seeds ({rungs[0].arm.seeds}). Length: "
+        f"mean tokens at the end of training over those at its start (n = {ends}); its interval is that of the end. "
+        "Every step right: share of the same answers that show work and whose every step is right. Thin uprights: 95 % "
+        "intervals."
     )
+
+
+def _counts(rungs: Sequence[Rung]) -> tuple[str, str]:
+    """Problems behind gains, and behind lengths and valid work."""
+    counts = [one.gain.n for one in rungs if one.gain.n], [one.after.n for one in rungs if one.after.n]
+    gains, ends = (" to ".join(str(n) for n in sorted({min(ns), max(ns)})) if ns else DASH for ns in counts)
+    return gains, ends
 
 
 _COLUMNS = [

@@ -76,7 +76,7 @@ def page(run: Run) -> str:
     plot = _each(found, lambda panel: f"<figure>{forest.figure(panel, key, scale)}</figure>")
     content = {
         "trajectory": _over_training(found),
-        "ladder": (drawn := ladder.section(found)) and ladder.INTRO + drawn,
+        "ladder": _ladder(found),
         "safety": _safety(found),
         "gap": _each(found, gapchart.figure),
         "forest": f"{plot}<p class=note>{forest.caption(run.summary, key)}</p>",
@@ -106,6 +106,11 @@ def page(run: Run) -> str:
 def _safety(found: list[Panel]) -> str:
     drawn = _each(found, safety.section)
     return safety.INTRO + drawn if drawn else ""
+
+
+def _ladder(found: list[Panel]) -> str:
+    drawn = ladder.section(found)
+    return ladder.INTRO + drawn if drawn else ""
 
 
 def _over_training(found: list[Panel]) -> str:

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from elicit.comparison.archive import opened
 from elicit.comparison.read import read_arms, read_spec_of
-from elicit.comparison.tables import Seeds, ids, per_problem
+from elicit.comparison.tables import Seeds, ids, level, per_problem
+from elicit.report.figures import estimate
+from elicit.report.written import interval, percent
 from elicit.schema import Row
-from elicit.statistics import level
 
 KINDS: dict[str, Callable[[Row], bool]] = {
     "right": lambda row: row.correct,
@@ -47,11 +48,8 @@ def rows(run: Path, among: list[str]) -> Iterator[str]:
 def _cells(seeds: Seeds) -> Iterator[str]:
     order = ids(seeds)
     for is_kind in KINDS.values():
-        table = per_problem(seeds, order, partial(_as_number, is_kind))
-        assert table is not None  # there are rows
-        found = level(table)
-        assert found.ci is not None
-        yield f"{100 * found.value:.0f} % [{100 * found.ci[0]:.0f}, {100 * found.ci[1]:.0f}]"
+        share = estimate(level(per_problem(seeds, order, partial(_as_number, is_kind))))
+        yield f"{percent(share.value, 0)} % {interval(share, 0)}"
     yield f"{len(order)} × {len(seeds)}"
     odd = Counter(row.completion for one in seeds for row in one if row.answer is None and row.sample == 0)
     text = odd.most_common(1)[0][0][-_SHOWN:] if odd else ""

@@ -18,9 +18,10 @@ from typing import Any, Literal
 from elicit.comparison.archive import opened
 from elicit.comparison.read import read_arms, read_spec_of
 from elicit.comparison.spec import build_task
-from elicit.comparison.tables import per_problem
+from elicit.comparison.tables import level, per_problem
 from elicit.comparison.work import tested
-from elicit.statistics import level
+from elicit.report.figures import estimate
+from elicit.report.written import interval, percent
 from elicit.tasks.transforms import Content, effect, sign_of
 
 
@@ -79,9 +80,8 @@ def _share(flags: list[bool]) -> str:
 
 
 def _shown(table: Any) -> str:
-    found = level(table)
-    assert found.ci is not None
-    return f"{100 * found.value:.0f} % [{100 * found.ci[0]:.0f}, {100 * found.ci[1]:.0f}]"
+    share = estimate(level(table))
+    return f"{percent(share.value, 0)} % {interval(share, 0)}"
 
 
 def main() -> None:

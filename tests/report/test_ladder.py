@@ -27,8 +27,8 @@ def summary(models: dict[str, tuple[float, float]] = BASES) -> dict[str, Any]:
         sft = made.trained(
             0.6,
             trajectory=made.trajectory(addition="rises", mod_chain="dips"),
-            vs_base=versus(0.1 * i, 0.05),
-            off_target_vs_base={"mod_chain": versus(-0.02 * i, 0.1)},
+            vs_base={**versus(0.1 * i, 0.05), "n": 200},
+            off_target_vs_base={"mod_chain": {**versus(-0.02 * i, 0.1), "n": 200}},
         )
         for task in sft["trajectory"]["tasks"].values():
             task["tokens"][0], task["tokens"][-1] = estimate(4.0, (3.9, 4.1)), estimate(4.0 * (i + 1), (3.0, 20.0))
@@ -97,6 +97,25 @@ def test_two_bases_are_no_ladder_and_neither_are_three_tasks() -> None:
     for i, entry in enumerate(given["models"].values()):
         entry["tasks"] = {f"task{i}": entry["tasks"]["addition"]}
     assert ladder.section(panels(given)) == ""
+
+
+def test_two_ladders_on_different_tasks_stand_apart() -> None:
+    given = summary()
+    again = summary()["models"]
+    for model, entry in again.items():
+        entry["tasks"] = {"countdown": entry["tasks"]["addition"]}
+        given["models"][f"{model}-2"] = entry
+    found = ladder.ladders(panels(given))
+    assert {name: {one.model for one in rungs} for name, rungs in found.items()} == {
+        "sft, addition": set(BASES),
+        "sft, countdown": {f"{model}-2" for model in BASES},
+    }
+
+
+def test_the_caption_says_how_many_problems_and_seeds() -> None:
+    text = " ".join(ladder.section(panels(summary())).split())
+    assert "over problems (n = 200 a task) and training seeds (3)" in text
+    assert "over those at its start (n = 100)" in text
 
 
 def test_what_is_not_known_is_left_out() -> None:
