@@ -31,8 +31,14 @@ class Chosen(NamedTuple):
     logprobs: Float[torch.Tensor, " rows"]
     measured: Float[torch.Tensor, " rows"] | None = None
 
-    def cpu(self) -> Chosen:
-        return Chosen(*(None if part is None else part.cpu() for part in self))  # type: ignore[arg-type]
+    def on_host(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """(tokens, log-probabilities, measured) as numpy arrays, in one transfer.
+
+        Every transfer waits for the device. Doubles hold token ids (below 2^53) and float32 values exactly.
+        """
+        parts = [part.double() for part in self if part is not None]
+        tokens, *rest = torch.stack(parts).cpu().numpy()
+        return tokens.astype(int), rest[0], rest[1] if self.measured is not None else None
 
 
 class UniformStream:
@@ -191,7 +197,8 @@ class Stopper:
     def __init__(self, tokenizer: Any, stop: tuple[str, ...]) -> None:
         self._tokenizer = tokenizer
         self._stop = stop
-        self.candidates: Bool[torch.Tensor, " vocab"] | None = None
+        self.candidates: Bool[np.ndarray, " vocab"] | None = None
+        """Tokens that could complete a stop string; None without stop strings."""
         if stop:
             self.candidates = _candidates(tokenizer, len(tokenizer), stop)
 
@@ -214,8 +221,8 @@ def cut_before(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:
 
 
 @lru_cache(maxsize=16)
-def _candidates(tokenizer: Any, size: int, stop: tuple[str, ...]) -> torch.Tensor:
+def _candidates(tokenizer: Any, size: int, stop: tuple[str, ...]) -> np.ndarray:
     """Which tokens could complete a stop string. Kept, as searches call the sampler many times with the same ones."""
     last = {string[-1] for string in stop}
     pieces = tokenizer.batch_decode([[i] for i in range(size)])
-    return torch.tensor([any(c in piece for c in last) or "\ufffd" in piece for piece in pieces])
+    return np.array([any(c in piece for c in last) or "\ufffd" in piece for piece in pieces])

@@ -127,9 +127,8 @@ def _run(
     stream = UniformStream([requests[i].keys[j] for i, j in names]) if sampled else None
     chain = filters(decoding) if sampled else []
     device = logits.device
-    ends = torch.tensor(sorted(engine.end_ids), device=device)
+    ends = np.array(sorted(engine.end_ids), dtype=int)
     banned = torch.tensor(engine.banned_ids, device=device) if engine.banned_ids else None
-    candidates = None if stopper.candidates is None else stopper.candidates.to(device)
     logits, fixed, limits = _first(requests, batch, logits, banned, limits)
 
     drawn = _Drawn.empty(len(names), longest.max_new_tokens, measure is not None)
@@ -141,11 +140,11 @@ def _run(
     for position in range(longest.max_new_tokens):
         uniform = None if stream is None else stream.at(position, rows)
         chosen = choose(logits, chain, uniform, banned, measure, fixed if position == 0 else None)
-        drawn.note(chosen.cpu(), rows, position)
-        over = torch.isin(chosen.tokens, ends).cpu().numpy()
+        host_tokens = drawn.note(chosen, rows, position)  # the step's only wait for the device
+        over = np.isin(host_tokens, ends)
         by_token[rows[over]] = True
-        if candidates is not None:
-            for slot in candidates[chosen.tokens].nonzero()[:, 0].tolist():
+        if stopper.candidates is not None:
+            for slot in np.flatnonzero(stopper.candidates[host_tokens]):
                 before = _continued(requests[names[rows[slot]][0]])
                 if not over[slot] and stopper.hit(before + drawn.tokens[rows[slot], : position + 1].tolist()):
                     by_stop[rows[slot]] = over[slot] = True
@@ -212,11 +211,14 @@ class _Drawn(NamedTuple):
         shape = (rows, most)
         return cls(np.zeros(shape, dtype=int), np.zeros(shape), np.zeros(shape) if measured else None)
 
-    def note(self, chosen: Chosen, rows: np.ndarray, position: int) -> None:
-        self.tokens[rows, position] = chosen.tokens.numpy()
-        self.logprobs[rows, position] = chosen.logprobs.numpy()
-        if self.measured is not None and chosen.measured is not None:
-            self.measured[rows, position] = chosen.measured.numpy()
+    def note(self, chosen: Chosen, rows: np.ndarray, position: int) -> np.ndarray:
+        """Keep what was chosen for `rows`; returns their tokens."""
+        tokens, logprobs, measured = chosen.on_host()
+        self.tokens[rows, position] = tokens
+        self.logprobs[rows, position] = logprobs
+        if self.measured is not None and measured is not None:
+            self.measured[rows, position] = measured
+        return tokens
 
 
 def _collect(
