@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from elicit import documents
 from elicit.errors import ElicitError
 from elicit.schema import Row
 
@@ -92,13 +93,10 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file of a run. Raises ElicitError if it is missing or torn."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ElicitError(f"{path} is missing. Is {path.parent} a run directory? See: elicit ls runs") from None
-    except (OSError, ValueError) as error:
-        raise ElicitError(f"{path} cannot be read: {error}") from None
+    """Read a JSON file of a run. Raises ElicitError if it is missing, torn, or no document (`documents.parse_json`)."""
+    if not path.exists():
+        raise ElicitError(f"{path} is missing. Is {path.parent} a run directory? See: elicit ls runs")
+    return documents.read_json(path)
 
 
 def append_lines(path: Path, records: Iterable[Any]) -> None:
