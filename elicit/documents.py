@@ -113,9 +113,10 @@ def as_record(value: Any, record: type[T], where: object) -> T:
     """
     from pydantic import ValidationError
 
+    kind: Any = record
     try:
         # By way of text: an array is a tuple in JSON, and is none among Python values.
-        result: T = _adapter(record).validate_json(json.dumps(value), strict=True, extra="forbid")
+        result: T = _adapter(kind).validate_json(json.dumps(value), strict=True, extra="forbid")
         return result
     except ValidationError as error:
         raise ElicitError(f"{where}: {first_error(error)}.") from None
