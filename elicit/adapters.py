@@ -20,9 +20,11 @@ from typing import Any
 
 import torch
 
+from elicit import documents
 from elicit.errors import ElicitError, did_you_mean, one_line
 from elicit.loading import catalog
 from elicit.model import BaseModel
+from elicit.tensors import read_tensors
 
 #: Kinds that only put modules into the base: each is tested against plain peft.
 KINDS = ("LORA", "LOHA", "LOKR", "IA3")
@@ -105,8 +107,6 @@ def read(folder: Path) -> Adapter:
     Raises:
         ElicitError: no adapter there, a pickled or damaged one, or one of a kind that is not supported.
     """
-    from safetensors.torch import load_file
-
     path = folder / "adapter_config.json"
     if not path.is_file():
         inner = sorted(folder.glob("*/adapter_config.json"))
@@ -118,14 +118,12 @@ def read(folder: Path) -> Adapter:
         raise ElicitError(
             f"{folder} has no adapter_model.safetensors." + (" Pickles are not read: save it again with peft." * other)
         )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        tensors = load_file(weights)
-    except Exception as error:  # safetensors raises errors of its own
-        raise ElicitError(f"cannot read the adapter in {folder}: {one_line(error, 200)}") from error
-    if not isinstance(config, dict) or "peft_type" not in config:
+    config = documents.read_object(path)
+    if "peft_type" not in config:
         raise ElicitError(f"{path} is no PEFT configuration: it names no peft_type.")
+    tensors = read_tensors(weights)
     _check_kind(config, folder)
+    _check_ranks(config, tensors, path)
     stated = config.get("base_model_name_or_path")
     local = not isinstance(stated, str) or not _HUB_ID.fullmatch(stated) or Path(stated).exists()
     return Adapter(config | {"base_model_name_or_path": None if local else stated}, tensors)
@@ -146,6 +144,23 @@ def _check_kind(config: Mapping[str, Any], folder: Path) -> None:
             f"{folder}: its initial values ({one_line(start, 40)}) were taken out of the base's own weights, which are "
             "left alone here. Save it again with peft's path_initial_model_for_weight_conversion."
         )
+
+
+def _check_ranks(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """peft makes tensors of these ranks before it looks at those in the file, however large they are."""
+    if config["peft_type"] not in ("LORA", "LOHA"):  # the others' tensors need not have the rank for a side
+        return
+    stated = {"r": config.get("r")}
+    pattern = config.get("rank_pattern")
+    if isinstance(pattern, dict):
+        stated |= {f"rank_pattern.{name}": rank for name, rank in pattern.items()}
+    largest = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
+    for field, rank in stated.items():
+        if rank is not None and (type(rank) is not int or not 1 <= rank <= largest):
+            raise ElicitError(
+                f"{path}: {one_line(field, 60)} is {one_line(repr(rank), 40)}; expected a whole number from 1 to the "
+                f"longest side of its tensors, {largest}."
+            )
 
 
 def check_base(adapter: Adapter, model: BaseModel, where: str) -> None:
@@ -188,7 +203,7 @@ def injected(hf: Any, adapter: Adapter) -> Any:
         for name, parameter in whole.items():
             _replace(parameter, adapter.tensors[name], name)
         result = set_peft_model_state_dict(wrapped, {n: t for n, t in adapter.tensors.items() if n not in whole})
-    except (ElicitError, ValueError, RuntimeError, KeyError, TypeError) as error:
+    except Exception as error:  # peft fails in as many ways as a configuration of others can be wrong
         raise ElicitError(f"the adapter does not fit {_called(hf)}: {one_line(error, 220)}") from error
     lost = [name for name in result.missing_keys if ".default" in name]
     if lost or result.unexpected_keys:

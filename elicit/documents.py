@@ -12,6 +12,8 @@ import json
 import math
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -131,6 +133,15 @@ def read_record(path: Path, record: type[T]) -> T:
         ElicitError: as `read_json` and `as_record`.
     """
     return as_record(read_json(path), record, path)
+
+
+@contextmanager
+def named_place(where: object) -> Iterator[None]:
+    """Put `where` in front of what a record says of itself while it is made."""
+    try:
+        yield
+    except ElicitError as error:
+        raise ElicitError(f"{where}: {error}") from None
 
 
 def first_error(error: Any) -> str:

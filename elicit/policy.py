@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from elicit import adapters, readouts, search, steering, trail, weights
+from elicit import adapters, policy_document, readouts, search, steering, trail, weights
 from elicit.errors import ElicitError
 from elicit.model import BaseModel
+from elicit.policy_document import plain_fields
 from elicit.prompting import Prompting as Prompting
 from elicit.sampling import PLAIN, Completion, Decoding, Forward, Scored, logprobs
-from elicit.search import Ask, Search, catalog
+from elicit.search import Ask, Search
 from elicit.steering import Gated, Steering
 from elicit.tasks import Problem, Task
 from elicit.trail import Change, Trail
@@ -191,9 +192,9 @@ class Policy:
         """Everything but tensors, as plain data."""
         return {
             "base": {"name": self.model.name, "weights_sha256": self.model.weights_sha256},
-            "decoding": dataclasses.asdict(self.decoding),
-            "prompting": dataclasses.asdict(self.prompting),
-            "search": None if self.search is None else catalog.plain(self.search),
+            "decoding": plain_fields(self.decoding),
+            "prompting": plain_fields(self.prompting),
+            "search": None if self.search is None else {"kind": self.search.kind, **plain_fields(self.search)},
         }
 
     @property
@@ -219,9 +220,10 @@ class Policy:
             place = trail.folder_of(folder / _CHECKPOINTS, step)
             place.mkdir(parents=True, exist_ok=True)
             kept[str(step)] = policy.save(place)
-        document = {**self.meaning(), "sha256": self.sha256, "record": dict(self.record)}
+        document = {"format": policy_document.FORMAT, **self.meaning(), "sha256": self.sha256}
+        document["record"] = policy_document.without_nan(dict(self.record))
         document |= {_CHECKPOINTS: kept} if kept else {}
-        (folder / "policy.json").write_text(json.dumps(document, indent=1) + "\n")
+        (folder / policy_document.NAME).write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
         return str(document["sha256"])
 
     @classmethod
@@ -247,41 +249,37 @@ class Policy:
         """Read what `save` wrote, for the same base model. Checkpoints are found now and read when they are asked for.
 
         Raises:
-            ElicitError: no policy there, or one of another base model.
+            ElicitError: no policy there, a damaged one, or one of another base model.
         """
-        try:
-            document = json.loads((folder / "policy.json").read_text())
-        except FileNotFoundError:
-            raise ElicitError(f"{folder} holds no policy.json; expected a policy folder of a run.") from None
-        theirs = document["base"]
-        if theirs["weights_sha256"] != model.weights_sha256:
+        document = policy_document.read_document(folder)
+        theirs = document.base
+        if theirs.weights_sha256 != model.weights_sha256:
             raise ElicitError(
-                f"the policy in {folder} was made from {theirs['name']} (weights {theirs['weights_sha256'][:12]}), "
+                f"the policy in {folder} was made from {theirs.name} (weights {theirs.weights_sha256[:12]}), "
                 f"but the model given is {model.name} (weights {model.weights_sha256[:12]})."
             )
-        document["decoding"]["stop"] = tuple(document["decoding"]["stop"])
         policy = cls(
             model,
-            Decoding(**document["decoding"]),
-            Prompting(**document["prompting"]),
+            document.decoding,
+            document.prompting,
             steering.load(folder),
             weights.load(folder),
             readouts.load(folder),
-            None if document["search"] is None else search.load(document["search"]),
-            document["record"],
+            policy_document.read_search(document, folder),
+            document.record,
         )
-        if policy.sha256 != document["sha256"]:
+        if policy.sha256 != document.sha256:
             raise ElicitError(f"the policy in {folder} is damaged: its files do not have the hash it was saved with.")
-        hashes = {int(step): sha256 for step, sha256 in document.get(_CHECKPOINTS, {}).items()}
+        hashes = {int(step): sha256 for step, sha256 in document.checkpoints.items()}
         if not hashes:
             return policy
 
         def read(step: int) -> Change:
             place = trail.folder_of(folder / _CHECKPOINTS, step)
-            found = cls.load(place, model)
-            if json.loads((place / "policy.json").read_text())["sha256"] != hashes[step]:
+            kept = cls.load(place, model)
+            if policy_document.read_document(place).sha256 != hashes[step]:
                 raise ElicitError(f"{place} is not the checkpoint of step {step} that {folder} was saved with.")
-            return Change(found.weights, found.steering)
+            return Change(kept.weights, kept.steering)
 
         made = Change(policy.weights, policy.steering)
         return dataclasses.replace(policy, trail=Trail(made, trail.Lazy(tuple(sorted(hashes)), read)))

@@ -13,6 +13,7 @@ import torch
 from elicit import adapters
 from elicit.adapters import Adapter, hashed
 from elicit.errors import ElicitError
+from elicit.tensors import read_tensors
 
 __all__ = ["Adapter", "FullWeights", "Weights", "load"]
 
@@ -55,6 +56,12 @@ class FullWeights:
         missing = sorted(set(self.tensors) - set(own))
         if missing:
             raise ElicitError(f"these weights belong to another model: it has no parameter {missing[0]!r}.")
+        for name, tensor in self.tensors.items():
+            if tensor.shape != own[name].shape:
+                raise ElicitError(
+                    f"these weights belong to another model: {name} has shape {list(tensor.shape)} here and "
+                    f"{list(own[name].shape)} there."
+                )
         before = {name: own[name].data for name in self.tensors}
         try:
             for name, tensor in self.tensors.items():
@@ -73,11 +80,9 @@ class FullWeights:
 
 
 def load(folder: Path) -> Weights | None:
-    """The weights saved in a policy folder, or None if the policy uses the base's own."""
-    from safetensors.torch import load_file
-
+    """The weights saved in a policy folder, or None if the policy uses the base's own. Raises ElicitError."""
     if (folder / "adapter_config.json").exists():
         return adapters.read(folder)
     if (folder / "weights.safetensors").exists():
-        return FullWeights(load_file(folder / "weights.safetensors"))
+        return FullWeights(read_tensors(folder / "weights.safetensors"))
     return None

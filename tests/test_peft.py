@@ -168,7 +168,7 @@ def test_what_cannot_be_used_is_said(tmp_path: Path) -> None:
     assert "does not fit" in _fails(changed(target_modules=["q_proj", "v_proj"]))
     cut = changed()
     (cut / "adapter_model.safetensors").write_bytes(b"x" * 20)
-    assert "cannot read the adapter" in _fails(cut)
+    assert "cannot be read as safetensors" in _fails(cut)
     (cut / "adapter_model.safetensors").unlink()
     (cut / "adapter_model.bin").write_bytes(b"")
     assert "Pickles are not read" in _fails(cut)

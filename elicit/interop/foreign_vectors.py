@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elicit.errors import ElicitError, one_line, require_extra
+from elicit.tensors import read_tensors
 
 if TYPE_CHECKING:
     from elicit.steering import Steering
@@ -36,12 +37,7 @@ def read_foreign(path: str | Path, stem: Path, *, layer: int | None) -> tuple[St
 
 
 def _bare(place: Path, layer: int | None) -> Steering:
-    from safetensors.torch import load_file
-
-    try:
-        tensors = load_file(place)
-    except Exception as error:
-        raise ElicitError(f"{place} cannot be read: {one_line(error, 120)}.") from None
+    tensors = read_tensors(place)
     shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
     if len(tensors) != 1 or len(next(iter(shapes.values()))) != 1:
         raise ElicitError(

@@ -5,7 +5,7 @@ Committed archives keep neither: they hold rows and figures.
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,16 +24,18 @@ def write_vectors(run: str | Path, folder: Path, *, arms: Sequence[str] | None =
     """
     from elicit import steering
     from elicit.interop import vectors
+    from elicit.policy_document import read_document
 
     written = []
     for cell, policy in _policies(run, arms):
         edits = [edit for edit in steering.load(policy) if isinstance(edit, steering.Steering)]
         gated = len(edits) < len(steering.load(policy))
         if edits and not gated:
-            document = json.loads((policy / "policy.json").read_text(encoding="utf-8"))
-            facts = {**document["base"], "d_model": edits[0].d_model, **_shape(document["base"]["name"])}
-            origin = {"run": cell.source.name, "cell": cell.cell.name, "policy_sha256": document["sha256"]}
-            origin |= vectors.origin(document["record"])
+            document = read_document(policy)
+            base = dataclasses.asdict(document.base)
+            facts = {**base, "d_model": edits[0].d_model, **_shape(document.base.name)}
+            origin = {"run": cell.source.name, "cell": cell.cell.name, "policy_sha256": document.sha256}
+            origin |= vectors.origin(document.record)
             place = folder / cell.cell.model / Path(cell.cell.arm) / str(cell.cell.seed)
             written.append(vectors.write(edits, place, model=facts, provenance=origin))
     if not written:

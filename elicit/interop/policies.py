@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,13 +23,11 @@ def load_policy(folder: str | Path, *, dtype: str = "auto", device: str = "auto"
     """
     from elicit.model import load
     from elicit.policy import Policy
+    from elicit.policy_document import NAME, read_document
 
-    document = Path(folder) / "policy.json"
-    try:
-        name = json.loads(document.read_text(encoding="utf-8"))["base"]["name"]
-    except (OSError, ValueError, KeyError, TypeError):
+    if not (Path(folder) / NAME).is_file():
         raise ElicitError(
-            f"{folder} holds no policy that can be read; expected a folder with policy.json, such as "
-            "runs/NAME/cells/MODEL/ARM/SEED/policy."
-        ) from None
+            f"{folder} holds no policy: expected a folder with {NAME}, such as runs/NAME/cells/MODEL/ARM/SEED/policy."
+        )
+    name = read_document(Path(folder)).base.name
     return Policy.load(Path(folder), load(name, dtype=dtype, device=device, download=download))

@@ -27,15 +27,17 @@ An edit that reads an SAE's encoder (clamp, scale or ablate of a feature) names 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from elicit.errors import ElicitError, one_line
+from elicit import documents
+from elicit.errors import ElicitError
 from elicit.interop.foreign_vectors import read_foreign
 from elicit.runs import write_json, writing_to
+from elicit.tensors import known_tensor, read_tensors
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
@@ -43,6 +45,46 @@ if TYPE_CHECKING:
     from elicit.steering import Steering
 
 FORMAT, VERSION = "elicit-vectors", 1
+
+
+@dataclass(frozen=True)
+class VectorEntry:
+    """One vector in a file. `hook`, `absolute`, `offsets` and `decays` tell others what the rest means."""
+
+    tensor: str
+    layer: int
+    mode: Literal["add", "clamp", "scale", "ablate"]
+    strength: float
+    unit: float
+    positions: str
+    label: str
+    hook: dict[str, str | int | None] | None = None
+    absolute: float | None = None
+    offsets: tuple[int | None, int | None] | None = None
+    decays: bool | None = None
+    feature: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """The model that vectors were made for."""
+
+    name: str | None = None
+    weights_sha256: str | None = None
+    model_type: str | None = None
+    d_model: int | None = None
+    n_layers: int | None = None
+
+
+@dataclass(frozen=True)
+class Document:
+    """The content of a file of vectors."""
+
+    format: str
+    version: int
+    model: Made
+    vectors: tuple[VectorEntry, ...]
+    provenance: dict[str, Any] = field(default_factory=dict)
 
 
 def save(
@@ -172,46 +214,35 @@ def _entry(edit: Steering, tensor: str, layers: str | None) -> dict[str, Any]:
 
 
 def _own(described: Path, tensors: Path, model: BaseModel | None) -> tuple[Steering, ...]:
-    from safetensors.torch import load_file
-
     from elicit.steering import Steering
-    from elicit.steering.files import feature_of
+    from elicit.steering.files import FeatureEntry, feature_of
 
-    document = _document(described)
-    theirs = document["model"]
-    if model is not None and theirs.get("weights_sha256") not in (None, model.weights_sha256):
+    plain = documents.read_object(described)
+    if (plain.get("format"), plain.get("version")) != (FORMAT, VERSION):
         raise ElicitError(
-            f"{described}: its vectors were made for {theirs.get('name')} (weights {theirs['weights_sha256'][:12]}), "
+            f"{described} is not in the format {FORMAT!r}, version {VERSION}, which is what can be read here."
+        )
+    document = documents.as_record(plain, Document, described)
+    sha256 = document.model.weights_sha256
+    if model is not None and sha256 not in (None, model.weights_sha256):
+        raise ElicitError(
+            f"{described}: its vectors were made for {document.model.name} (weights {str(sha256)[:12]}), "
             f"but the model given is {model.name} (weights {model.weights_sha256[:12]})."
         )
-    try:
-        vectors = load_file(tensors)
-        names = ("layer", "strength", "mode", "positions", "unit", "label")
-        return tuple(
-            Steering(
-                vectors[entry["tensor"]],
-                **{name: entry[name] for name in names},
-                feature=feature_of(entry["feature"], described) if "feature" in entry else None,
-            )
-            for entry in document["vectors"]
-        )
-    except ElicitError:
-        raise
-    except Exception as error:
-        raise ElicitError(
-            f"{described} and {tensors.name} do not belong together or cannot be read: "
-            f"{one_line(f'{type(error).__name__}: {error}', 120)}."
-        ) from None
-
-
-def _document(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ElicitError(f"{path} cannot be read: {one_line(error, 120)}.") from None
-    if not isinstance(found, dict) or (found.get("format"), found.get("version")) != (FORMAT, VERSION):
-        raise ElicitError(f"{path} is not in the format {FORMAT!r}, version {VERSION}, which is what can be read here.")
-    return found
+    vectors = read_tensors(tensors)
+    edits = []
+    names = ("layer", "strength", "mode", "positions", "unit", "label")
+    for i, entry in enumerate(document.vectors):
+        where = f"{described}, vector {i}"
+        direction = known_tensor(vectors, entry.tensor, tensors)
+        feature = None
+        if entry.feature is not None:
+            feature = feature_of(documents.as_record(entry.feature, FeatureEntry, where), described)
+        # Numbers stay as they were written: 1 is not 1.0 in a hash.
+        fields = {name: plain["vectors"][i][name] for name in names}
+        with documents.named_place(where):
+            edits.append(Steering(direction, **fields, feature=feature))
+    return tuple(edits)
 
 
 def origin(record: Mapping[str, Any]) -> dict[str, Any]:

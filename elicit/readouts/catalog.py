@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from elicit import documents
 from elicit.errors import unknown
 from elicit.readouts.contrast import Contrast
 from elicit.readouts.core import Readout
@@ -35,8 +36,10 @@ def load(folder: Path) -> Readout | None:
     path = folder / "readout.json"
     if not path.exists():
         return None
-    fields = json.loads(path.read_text())
+    fields = documents.read_object(path)
+    documents.known_field(fields, "kind", path)
     kind = fields.pop("kind")
-    if kind not in READOUTS:
-        raise unknown("readout", kind, READOUTS)
-    return READOUTS[kind](fields, folder)
+    if not isinstance(kind, str) or kind not in READOUTS:
+        raise unknown("readout", kind, READOUTS, where=str(path))
+    with documents.named_place(path):
+        return READOUTS[kind](fields, folder)

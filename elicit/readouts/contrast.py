@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
+from elicit import documents
 from elicit.errors import ElicitError
 from elicit.model import BaseModel
 from elicit.readouts.second import Second
@@ -35,6 +36,18 @@ from elicit.sampling.forward import step
 from elicit.sampling.prefill import prefill
 
 Formula = Literal["original", "adjusted"]
+
+
+@dataclass(frozen=True)
+class ContrastEntry:
+    """A contrast in `readout.json`."""
+
+    second: dict[str, Any]
+    formula: Formula
+    alpha: float
+    beta: float
+    temperature: float
+    swapped: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +100,7 @@ class Contrast:
 
     @classmethod
     def read(cls, meaning: Mapping[str, Any], folder: Path) -> Contrast:
+        documents.as_record(meaning, ContrastEntry, cls.kind)
         fields = {name: value for name, value in meaning.items() if name != "second"}
         return cls(Second.read(meaning["second"], folder), **fields)
 

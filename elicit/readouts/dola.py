@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from elicit import documents
 from elicit.errors import ElicitError, unknown
 from elicit.loading import architectures
 from elicit.model import BaseModel
@@ -78,6 +79,7 @@ class DoLa:
 
     @classmethod
     def read(cls, meaning: Mapping[str, Any], folder: Path) -> DoLa:
+        documents.as_record(meaning, cls, cls.kind)
         return cls(**meaning)
 
     def contrasted(

@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import nn
 
-from elicit import seeds
+from elicit import documents, seeds
 from elicit.errors import ElicitError
 from elicit.model import BaseModel
 from elicit.readouts.contrast import without
@@ -38,8 +38,22 @@ from elicit.sampling.forward import State, step
 from elicit.sampling.prefill import prefill
 from elicit.steering import Gate
 from elicit.steering.gated import unit_rows
+from elicit.tensors import known_tensor, read_tensors
 
 _TENSORS = "hybrid.safetensors"
+
+
+@dataclass(frozen=True)
+class HybridEntry:
+    """A hybrid in `readout.json`, its tensors aside."""
+
+    gate_layer: int
+    layer: int
+    strength: float
+    unit: float
+    scatter: float | None
+    seed: int
+    second: dict[str, Any] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,14 +154,16 @@ class Hybrid:
 
     @classmethod
     def read(cls, meaning: Mapping[str, Any], folder: Path) -> Hybrid:
-        from safetensors.torch import load_file
-
-        tensors = load_file(folder / _TENSORS)
+        documents.as_record(meaning, HybridEntry, cls.kind)
+        path = folder / _TENSORS
+        tensors = read_tensors(path)
+        weight, bias, directions = (
+            known_tensor(tensors, name, path) for name in ("gate_weight", "gate_bias", "directions")
+        )
         options = dict(meaning)
         beside = options.pop("second")
         second = None if beside is None else Second.read(beside, folder)
-        gate = Gate(tensors["gate_weight"], tensors["gate_bias"])
-        return cls(second, gate, directions=tensors["directions"], **options)
+        return cls(second, Gate(weight, bias), directions=directions, **options)
 
 
 @dataclass

@@ -16,11 +16,19 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from elicit import documents
 from elicit.model import BaseModel
 from elicit.readouts.second import Second
 from elicit.sampling import Decoding, Engine, Request
 from elicit.sampling.forward import State, step
 from elicit.sampling.prefill import prefill
+
+
+@dataclass(frozen=True)
+class InsteadEntry:
+    """Another model's logits in `readout.json`."""
+
+    second: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +59,7 @@ class Instead:
 
     @classmethod
     def read(cls, meaning: Mapping[str, Any], folder: Path) -> Instead:
+        documents.as_record(meaning, InsteadEntry, cls.kind)
         return cls(Second.read(meaning["second"], folder))
 
 

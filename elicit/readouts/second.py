@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
 
-from elicit import steering, weights
+from elicit import documents, steering, weights
 from elicit.errors import ElicitError
 from elicit.loading import architectures
 from elicit.model import BaseModel, load
@@ -32,6 +32,14 @@ if TYPE_CHECKING:
     import torch
 
 _FOLDER = "second"
+
+
+@dataclass(frozen=True)
+class SecondEntry:
+    """A second model in `readout.json`: both null for the base itself."""
+
+    name: str | None
+    weights_sha256: str | None
 
 
 class Running(NamedTuple):
@@ -126,10 +134,11 @@ class Second:
 
     @classmethod
     def read(cls, meaning: Mapping[str, Any], folder: Path) -> Second:
-        """What `meaning` and `save` gave."""
+        """What `meaning` and `save` gave. Raises ElicitError for anything else."""
+        entry = documents.as_record(meaning, SecondEntry, "second")
         inner = folder / _FOLDER
         if not inner.exists():
-            return cls(meaning["name"], meaning["weights_sha256"])
+            return cls(entry.name, entry.weights_sha256)
         return cls(None, None, weights.load(inner), steering.load(inner))
 
 

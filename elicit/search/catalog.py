@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from elicit import documents
 from elicit.errors import unknown
 from elicit.search.best import Likeliest, Verified
 from elicit.search.budget import BudgetForcing
@@ -19,16 +19,17 @@ SEARCHES: dict[str, type] = {
 }
 
 
-def plain(search: Search) -> dict[str, Any]:
-    """A search as plain data."""
-    return {"kind": search.kind, **dataclasses.asdict(search)}  # type: ignore[call-overload]
+def load(data: Mapping[str, Any], *, where: str = "search") -> Search:
+    """A search from its fields, `kind` among them.
 
-
-def load(data: Mapping[str, Any]) -> Search:
-    """Read what `plain` wrote. Raises ElicitError for an unknown kind."""
+    Raises:
+        ElicitError: an unknown kind, or a field that is missing, unknown or of another type; it begins with `where`.
+    """
     fields = dict(data)
+    documents.known_field(fields, "kind", where)
     kind = fields.pop("kind")
-    if kind not in SEARCHES:
-        raise unknown("search", kind, SEARCHES)
-    search: Search = SEARCHES[kind](**fields)
+    if not isinstance(kind, str) or kind not in SEARCHES:
+        raise unknown("search", kind, SEARCHES, where=where)
+    documents.as_record(fields, SEARCHES[kind], where)
+    search: Search = SEARCHES[kind](**fields)  # numbers as they were written: 1 is not 1.0 in a hash
     return search

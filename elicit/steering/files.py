@@ -4,17 +4,58 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from elicit import documents
 from elicit.errors import ElicitError
 from elicit.steering.gated import Gated
-from elicit.steering.spec import Steering
+from elicit.steering.spec import Mode, Steering
+from elicit.tensors import known_tensor, read_tensors
 
 if TYPE_CHECKING:
     from saes.sae import Feature
+
+_MEANING, _TENSORS = "steering.json", "steering.safetensors"
+
+
+@dataclass(frozen=True)
+class FeatureEntry:
+    """The SAE feature that an edit reads."""
+
+    sae: str
+    sha256: str
+    index: int
+
+
+@dataclass(frozen=True)
+class EditEntry:
+    """An edit in `steering.json`, its direction aside."""
+
+    layer: int
+    strength: float
+    mode: Mode
+    positions: str
+    unit: float
+    label: str
+    absolute: float | None = None
+    feature: FeatureEntry | None = None
+
+
+@dataclass(frozen=True)
+class GatedEntry:
+    """An edit behind a gate in `steering.json`, its tensors aside."""
+
+    kind: Literal["gated"]
+    layer: int
+    strength: float
+    positions: str
+    unit: float
+    label: str
+    absolute: float | None = None
 
 
 def save(steering: Sequence[Steering | Gated], folder: Path) -> None:
@@ -30,8 +71,8 @@ def save(steering: Sequence[Steering | Gated], folder: Path) -> None:
             tensors |= {f"{i}.{name}": tensor for name, tensor in edit.tensors().items()}
         else:
             tensors[str(i)] = edit.direction
-    save_file(tensors, folder / "steering.safetensors")
-    (folder / "steering.json").write_text(json.dumps([_meaning(edit) for edit in steering], indent=1) + "\n")
+    save_file(tensors, folder / _TENSORS)
+    (folder / _MEANING).write_text(json.dumps([_meaning(edit) for edit in steering], indent=1) + "\n")
 
 
 def _meaning(edit: Steering | Gated) -> dict[str, Any]:
@@ -58,37 +99,46 @@ def load(folder: Path) -> tuple[Steering | Gated, ...]:
     Raises:
         ElicitError: if the two files do not belong together, or an SAE that an edit reads is not there any more.
     """
-    from safetensors.torch import load_file
-
-    meaning_file = folder / "steering.json"
-    if not meaning_file.exists():
+    path = folder / _MEANING
+    if not path.exists():
         return ()
-    meaning: list[dict[str, Any]] = json.loads(meaning_file.read_text())
-    vectors = load_file(folder / "steering.safetensors")
+    entries = documents.read_json(path)
+    if not isinstance(entries, list):
+        raise ElicitError(f"{path} holds {documents.kind_of(entries)}; expected a list of edits.")
+    vectors = read_tensors(folder / _TENSORS)
     held = len({name.partition(".")[0] for name in vectors})
-    if held != len(meaning):
-        raise ElicitError(f"{folder}: steering.json has {len(meaning)} edits, its vectors are {held}.")
-    edits: list[Steering | Gated] = []
-    for i, entry in enumerate(meaning):
-        if entry.get("kind") == "gated":
-            own = {name.removeprefix(f"{i}."): tensor for name, tensor in vectors.items() if name.startswith(f"{i}.")}
-            edits.append(Gated.read(entry, own))
-            continue
-        entry.pop("absolute", None)
-        wanted = entry.pop("feature", None)
-        feature = None if wanted is None else feature_of(wanted, folder)
-        edits.append(Steering(direction=vectors[str(i)], **entry, feature=feature))
-    return tuple(edits)
+    if held != len(entries):
+        raise ElicitError(f"{folder}: {_MEANING} has {len(entries)} edits, its vectors are {held}.")
+    return tuple(_edit(entry, i, vectors, folder) for i, entry in enumerate(entries))
 
 
-def feature_of(wanted: dict[str, Any], folder: Path) -> Feature:
+def _edit(entry: Any, i: int, vectors: dict[str, torch.Tensor], folder: Path) -> Steering | Gated:
+    where = f"{folder / _MEANING}, edit {i}"
+    plain, tensors = documents.as_object(entry, where), folder / _TENSORS
+    gated = "kind" in plain
+    documents.as_record(plain, GatedEntry if gated else EditEntry, where)
+    # Numbers stay as they were written: 1 is not 1.0 in a hash.
+    fields = {name: value for name, value in plain.items() if name not in ("kind", "absolute", "feature")}
+    if gated:
+        parts = {name: known_tensor(vectors, f"{i}.{name}", tensors) for name in Gated.TENSORS}
+        with documents.named_place(where):
+            return Gated.read(fields, parts)
+    feature = None
+    if plain.get("feature") is not None:
+        feature = feature_of(documents.as_record(plain["feature"], FeatureEntry, where), folder)
+    direction = known_tensor(vectors, str(i), tensors)
+    with documents.named_place(where):
+        return Steering(direction=direction, **fields, feature=feature)
+
+
+def feature_of(wanted: FeatureEntry, folder: Path) -> Feature:
     """The SAE feature that an edit reads. Raises ElicitError if the SAE of that name is another one by now."""
     import saes
 
-    sae = saes.load(wanted["sae"])
-    if sae.sha256 != wanted["sha256"]:
+    sae = saes.load(wanted.sae)
+    if sae.sha256 != wanted.sha256:
         raise ElicitError(
-            f"the policy in {folder} reads SAE {wanted['sae']!r} of hash {wanted['sha256'][:12]}, but the one of that "
+            f"the policy in {folder} reads SAE {wanted.sae!r} of hash {wanted.sha256[:12]}, but the one of that "
             f"name now has {sae.sha256[:12]}. Bring the old one back, or fit the policy again."
         )
-    return sae.feature(wanted["index"])
+    return sae.feature(wanted.index)

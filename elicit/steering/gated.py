@@ -81,6 +81,7 @@ class Gated:
     label: str = "categories"
 
     gated: ClassVar[bool] = True
+    TENSORS: ClassVar[tuple[str, ...]] = ("directions", "gate_weight", "gate_bias")
 
     def __post_init__(self) -> None:
         parse(self.positions)

@@ -1,0 +1,44 @@
+"""Tensors from safetensors files: whole, floating point and finite, or one line that names the file and the tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from elicit.errors import ElicitError, did_you_mean, one_line
+
+if TYPE_CHECKING:
+    import torch
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, on the CPU.
+
+    Raises:
+        ElicitError: no such file, a damaged one, or a tensor that is not floating point or holds NaN or infinity.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise ElicitError(f"{path} is missing.")
+    try:
+        tensors: dict[str, torch.Tensor] = load_file(path)
+    except Exception as error:  # safetensors' own kind, the file system's, and KeyError for a type torch lacks
+        raise ElicitError(f"{path} cannot be read as safetensors: {one_line(error, 160)}.") from error
+    usable = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+    for name, tensor in tensors.items():
+        if tensor.dtype not in usable:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise ElicitError(f"{path}: tensor {one_line(name, 100)} is of type {kind}; expected floating point.")
+        if not bool(torch.isfinite(tensor).all()):
+            raise ElicitError(f"{path}: tensor {one_line(name, 100)} holds NaN or infinity.")
+    return tensors
+
+
+def known_tensor(tensors: Mapping[str, torch.Tensor], name: str, path: Path) -> torch.Tensor:
+    """The tensor of that name in what was read from `path`. Raises ElicitError where there is none."""
+    if name not in tensors:
+        raise ElicitError(f"{path} has no tensor {name}.{did_you_mean(name, tensors)}")
+    return tensors[name]

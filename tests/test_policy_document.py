@@ -1,0 +1,132 @@
+"""policy.json: damage is one line; a field that Decoding, Prompting or a search gets later breaks no saved policy."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from elicit import policy_document
+from elicit.errors import ElicitError
+from elicit.model import BaseModel
+from elicit.policy import Policy
+from elicit.prompting import Prompting
+from elicit.sampling import Decoding
+from elicit.search import BudgetForcing, Majority, PowerSampling
+from elicit.search.catalog import SEARCHES
+from elicit.steering import Steering
+from tests.support.models import tiny_model
+
+
+@functools.cache
+def _base() -> BaseModel:
+    return tiny_model("llama")
+
+
+def _policy() -> Policy:
+    edit = Steering(torch.ones(_base().d_model), 1, 2, "add", "first", 3, "one")  # whole numbers keep their kind
+    warm = Decoding(temperature=1, top_p=0.5, max_new_tokens=9, stop=("\n",))
+    record = {"train": {"steps": 3}, "loss": float("nan")}
+    return Policy(_base(), warm, Prompting("cue"), (edit,), search=Majority(5), record=record)
+
+
+def _first_format(policy: Policy) -> str:
+    """The hash as it was before files had a format: every field of every part."""
+    assert policy.search is not None
+    parts: dict[str, Any] = {
+        "base": {"weights_sha256": policy.model.weights_sha256},
+        "decoding": dataclasses.asdict(policy.decoding),
+        "prompting": dataclasses.asdict(policy.prompting),
+        "search": {"kind": policy.search.kind, **dataclasses.asdict(policy.search)},
+    }
+    texts = [json.dumps(parts, sort_keys=True), *(edit.sha256 for edit in policy.steering), "base"]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def test_a_policy_of_before_files_had_a_format_is_read(tmp_path: Path) -> None:
+    policy = _policy()
+    policy.save(tmp_path)
+    path = tmp_path / "policy.json"
+    document = json.loads(path.read_text(), parse_constant=lambda text: pytest.fail(text))
+    assert document.pop("format") == policy_document.FORMAT
+    assert document["sha256"] == _first_format(policy)
+    path.write_text(json.dumps(document))
+    again = Policy.load(tmp_path, _base())
+    assert again.sha256 == policy.sha256
+    assert again.record["train"] == {"steps": 3}
+
+
+def test_a_new_field_leaves_saved_policies_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = _policy()
+    policy.save(tmp_path)
+    grown = {
+        kind: dataclasses.make_dataclass(kind.__name__, [("added", float, 0.5)], bases=(kind,), frozen=True)
+        for kind in (Decoding, Prompting, Majority)
+    }
+    monkeypatch.setattr(policy_document, "Decoding", grown[Decoding])
+    monkeypatch.setattr(policy_document, "Prompting", grown[Prompting])
+    monkeypatch.setitem(SEARCHES, "majority", grown[Majority])
+    again = Policy.load(tmp_path, _base())
+    assert again.decoding.added == again.search.added == 0.5  # type: ignore[attr-defined, union-attr]
+    assert again.sha256 == policy.sha256
+    # Used, the field is written, read and hashed.
+    other = dataclasses.replace(again, decoding=dataclasses.replace(again.decoding, added=0.25))  # type: ignore[call-arg]
+    assert other.sha256 != policy.sha256
+    (tmp_path / "other").mkdir()
+    other.save(tmp_path / "other")
+    assert json.loads((tmp_path / "other" / "policy.json").read_text())["decoding"]["added"] == 0.25
+    assert "added" not in json.loads((tmp_path / "other" / "policy.json").read_text())["prompting"]
+    monkeypatch.undo()
+    with pytest.raises(ElicitError, match=r"policy\.json: unknown field decoding\.added"):
+        Policy.load(tmp_path / "other", _base())
+
+
+def test_every_class_has_its_first_fields() -> None:
+    classes = {kind.__name__: kind for kind in (Decoding, Prompting, *SEARCHES.values())}
+    assert set(policy_document.FIRST_FIELDS) == set(classes)
+    for name, kind in classes.items():
+        assert set(policy_document.FIRST_FIELDS[name].split()) <= {field.name for field in dataclasses.fields(kind)}
+
+
+def test_fields_of_searches_are_written_as_ever() -> None:
+    for search in (PowerSampling(), BudgetForcing("a", "b", "c"), Majority(3)):
+        assert policy_document.plain_fields(search) == dataclasses.asdict(search)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("format", policy_document.FORMAT + 1, "update elicit"),
+        ("format", "1", "field format: "),
+        ("sha256", None, "field sha256: "),
+        ("base", {"name": "x"}, "the field base.weights_sha256 is missing"),
+        ("base", [], "field base: "),
+        ("decoding", {"temperature": "1"}, "field decoding.temperature: "),
+        ("decoding", {"temperature": -1}, "temperature is -1"),
+        ("decoding", {"stop": "\n"}, "field decoding.stop: "),
+        ("prompting", {"template": "x"}, "no {prompt} in it"),
+        ("search", {"n": 5}, "search: the field kind is missing"),
+        ("search", {"kind": ["majority"], "n": 5}, "unknown search"),
+        ("search", {"kind": "majority", "n": "5"}, "field n: "),
+        ("search", {"kind": "majority", "m": 5}, "the field n is missing"),
+        ("record", [], "field record: "),
+        ("record", {"train": 3}, "record.train"),
+        ("record", {"train": {"steps": "3"}}, "record.train: field steps: "),
+        ("checkpoints", {"../../x": "y"}, "expected a whole number"),
+        ("extra", 1, "unknown field extra"),
+    ],
+)
+def test_damage_names_the_file_and_the_field(tmp_path: Path, field: str, value: Any, said: str) -> None:
+    _policy().save(tmp_path)
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    with pytest.raises(ElicitError) as caught:
+        Policy.load(tmp_path, _base())
+    assert str(caught.value).startswith(str(path))
+    assert said in str(caught.value)
