@@ -6,7 +6,9 @@ use native forward hooks; `bridge` is a TransformerLens view on the same paramet
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import copy
+import datetime
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -15,19 +17,25 @@ import torch
 from jaxtyping import Float
 
 from elicit import seeds
-from elicit.errors import ElicitError, one_line
+from elicit.errors import ElicitError
 from elicit.loading import architectures, threads
 from elicit.loading.ends import encode
 from elicit.loading.load import Loaded, load_transformers
+from elicit.loading.templates import ChatTemplate, template_of, today
 from elicit.sampling import Completion, Decoding, Engine, Request, Scored, cache, generate, logprobs
 from elicit.steering import Clock, Edit, Firings, Gated, Mode, Steering, as_edit, steer
 from elicit.steering.residuals import Norms, residual_norms, residuals_at
 from elicit.tasks import AskedTask, Task
-from elicit.tasks.asking import Chat
 
 
 def load(
-    name: str, *, dtype: str = "auto", device: str = "auto", download: bool = False, cache_gib: float | None = None
+    name: str,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    download: bool = False,
+    cache_gib: float | None = None,
+    date: datetime.date | None = None,
 ) -> BaseModel:
     """Load a base model, and set torch's threads to what suits its size.
 
@@ -38,12 +46,13 @@ def load(
         download: whether a hub id that is not cached may be fetched. Nothing else touches the network.
         cache_gib: GiB of keys and values that a batch may take while sampling. None: 1 on a CPU, and on a GPU a third
             of what the weights leave, at most 8.
+        date: the day that a chat template is told which asks for it (Llama 3.2, SmolLM3). None: today.
 
     Raises:
         ElicitError: unknown name, architecture, dtype or device, or weights that cannot be read.
     """
     loaded = load_transformers(name, dtype=dtype, device=device, download=download)
-    model = BaseModel(loaded, cache_bytes=None if cache_gib is None else int(cache_gib * 2**30))
+    model = BaseModel(loaded, cache_bytes=None if cache_gib is None else int(cache_gib * 2**30), date=date)
     threads.apply(sum(p.numel() for p in model.hf.parameters()))
     return model
 
@@ -54,7 +63,7 @@ class BaseModel:
     Layer L means decoder block L; its output is what TransformerLens calls `blocks.L.hook_resid_post`.
     """
 
-    def __init__(self, loaded: Loaded, *, cache_bytes: int | None = None) -> None:
+    def __init__(self, loaded: Loaded, *, cache_bytes: int | None = None, date: datetime.date | None = None) -> None:
         self.hf: Any = loaded.hf
         self.tokenizer: Any = loaded.tokenizer
         self.name = loaded.name
@@ -62,6 +71,7 @@ class BaseModel:
         self.weights_sha256 = loaded.weights_sha256
         self.tokenizer_sha256 = loaded.tokenizer_sha256
         self.clock = Clock()
+        self.date = date or today()
         self.cache_bytes = cache.budget(self.hf) if cache_bytes is None else cache_bytes
         self.banned_ids = (int(loaded.tokenizer.pad_token_id),)  # an untrained row: its logit means nothing
 
@@ -113,31 +123,40 @@ class BaseModel:
         return bridge_view(self.hf, self.tokenizer)
 
     @cached_property
-    def chat(self) -> Chat | None:
+    def chat(self) -> ChatTemplate | None:
         """Messages to text by the tokenizer's chat template, up to where the answer begins; None without a template."""
-        if not self.tokenizer.chat_template:
-            return None
+        return template_of(self.tokenizer, self.name, self.date)
 
-        def rendered(messages: Sequence[Mapping[str, str]]) -> str:
-            try:
-                return str(
-                    self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-                )
-            except Exception as error:  # a template is a program of its own
-                raise ElicitError(
-                    f"the chat template of {self.name} cannot render these messages: {one_line(error, 200)} Leave out "
-                    "the system message, or type: prompts: {chat: false}"
-                ) from error
+    @property
+    def prompt_date(self) -> str | None:
+        """The day that prompts are told, as "2026-01-31"; None where no chat template asks for it."""
+        return self.date.isoformat() if self.chat is not None and self.chat.tells_date else None
 
-        return rendered
+    def on(self, date: datetime.date) -> BaseModel:
+        """This model, told another day by its chat template: the same weights, tokenizer and hooks."""
+        if date == self.date:
+            return self
+        other = copy.copy(self)
+        other.date = date
+        other.__dict__.pop("chat", None)
+        return other
 
     def bind(self, task: Task) -> Task:
         """The task as this model is asked it: through its chat template where the task goes through one.
 
         Raises:
-            ElicitError: a task that insists on a chat template, for a model without one.
+            ElicitError: a task that insists on a chat template, for a model without one; values that the template does
+                not read.
         """
-        return task.bind(self.chat, self.name) if isinstance(task, AskedTask) else task
+        if not isinstance(task, AskedTask):
+            return task
+        values = task.asking.chat_template_kwargs
+        if values and self.chat is None:
+            raise ElicitError(
+                f"prompts: chat_template_kwargs is given, but the tokenizer of {self.name} has no chat template. "
+                "Leave it out."
+            )
+        return task.bind(self.chat.with_values(values) if self.chat is not None else None, self.name)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of a prompt, with the tokenizer's own special tokens and never two BOS.

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from elicit import adapters, policy_document, readouts, search, steering, trail, weights
 from elicit.errors import ElicitError
+from elicit.loading.templates import day_of
 from elicit.model import BaseModel
 from elicit.policy_document import plain_fields
 from elicit.prompting import Prompting as Prompting
@@ -189,18 +190,22 @@ class Policy:
             return logprobs(self.model.engine, scored)
 
     def meaning(self) -> dict[str, Any]:
-        """Everything but tensors, as plain data."""
+        """Everything but tensors, as plain data. `date`, the day that prompts are told, only where they are."""
+        date = self.model.prompt_date
         return {
             "base": {"name": self.model.name, "weights_sha256": self.model.weights_sha256},
             "decoding": plain_fields(self.decoding),
             "prompting": plain_fields(self.prompting),
             "search": None if self.search is None else {"kind": self.search.kind, **plain_fields(self.search)},
+            **({} if date is None else {"date": date}),
         }
 
     @property
     def sha256(self) -> str:
         """Hash of everything that decides what the policy says."""
-        meaning = self.meaning()
+        return self._hash(self.meaning())
+
+    def _hash(self, meaning: dict[str, Any]) -> str:
         del meaning["base"]["name"]
         parts = [json.dumps(meaning, sort_keys=True), *(edit.sha256 for edit in self.steering)]
         parts.append(self.weights.sha256 if self.weights is not None else "base")
@@ -248,6 +253,9 @@ class Policy:
     def load(cls, folder: Path, model: BaseModel) -> Policy:
         """Read what `save` wrote, for the same base model. Checkpoints are found now and read when they are asked for.
 
+        Where its prompts were told a date by the chat template, the policy's model tells it again: bind tasks with
+        `policy.model.bind`.
+
         Raises:
             ElicitError: no policy there, a damaged one, or one of another base model.
         """
@@ -258,8 +266,9 @@ class Policy:
                 f"the policy in {folder} was made from {theirs.name} (weights {theirs.weights_sha256[:12]}), "
                 f"but the model given is {model.name} (weights {model.weights_sha256[:12]})."
             )
+        date = document.date
         policy = cls(
-            model,
+            model if date is None else model.on(day_of(date, f"{folder / policy_document.NAME}: date")),
             document.decoding,
             document.prompting,
             steering.load(folder),
@@ -268,7 +277,10 @@ class Policy:
             policy_document.read_search(document, folder),
             document.record,
         )
-        if policy.sha256 != document.sha256:
+        meaning = policy.meaning()
+        if date is None:  # saved before policies knew the day
+            meaning.pop("date", None)
+        if policy._hash(meaning) != document.sha256:
             raise ElicitError(f"the policy in {folder} is damaged: its files do not have the hash it was saved with.")
         hashes = {int(step): sha256 for step, sha256 in document.checkpoints.items()}
         if not hashes:

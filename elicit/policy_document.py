@@ -64,6 +64,8 @@ class Document:
     checkpoints: dict[str, str] = field(default_factory=dict)
     """Step -> hash of the policy saved for it."""
     format: int = 1
+    date: str | None = None
+    """The day that prompts are told; None where no chat template asks for it."""
 
 
 def read_document(folder: Path) -> Document:

@@ -63,7 +63,10 @@ def main(arguments: Sequence[str]) -> int:
     for model in spec.models.values():
         resolve(model)
     from elicit.cli import planned
+    from elicit.comparison.templates import check_templates
 
+    for line in check_templates(spec):
+        print(f"elicit run: {line}", file=sys.stderr)
     if options.plan:
         _check_releases(spec)
         planned.show(_planned(spec, options, run, arms, fresh=True))

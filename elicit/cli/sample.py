@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
@@ -38,6 +40,10 @@ class Sample:
     """Put the prompt through the model's chat template, as a user's message."""
     system: str | None = None
     """A system message before it."""
+    chat_template_kwargs: str | None = None
+    """Values that the chat template reads, such as enable_thinking=false; several with commas between."""
+    date: str | None = None
+    """The day that a chat template is told which asks for it, such as 2026-01-31. Default: today."""
     n: int = 1
     """Samples."""
     temperature: float = 0.0
@@ -55,14 +61,22 @@ def main(arguments: Sequence[str]) -> int:
         raise ElicitError(f"--n is {options.n}; expected at least 1.")
     if options.steer is None and (options.strength is not None or options.positions is not None):
         raise ElicitError("--strength and --positions need --steer.")
-    if options.system is not None and not options.chat:
-        raise ElicitError("--system needs --chat.")
+    for name, value in (
+        ("system", options.system),
+        ("chat-template-kwargs", options.chat_template_kwargs),
+        ("date", options.date),
+    ):
+        if value is not None and not options.chat:
+            raise ElicitError(f"--{name} needs --chat.")
+    values = _values(options.chat_template_kwargs)
+    from elicit.loading.templates import day_of
     from elicit.model import load
     from elicit.sampling import Decoding
 
     decoding = Decoding(temperature=options.temperature, max_new_tokens=options.max_new_tokens)
-    model = load(options.model, dtype=options.dtype, device=options.device, download=options.download)
-    prompt = _prompt(options, model)
+    date = None if options.date is None else day_of(options.date, "--date")
+    model = load(options.model, dtype=options.dtype, device=options.device, download=options.download, date=date)
+    prompt = _prompt(options, model, values)
     edits = _edits(options, model)
     print(f"{prompt!r}")
     for title, steered in (("base", ()), ("steered", edits)):
@@ -77,14 +91,50 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _prompt(options: Sample, model: BaseModel) -> str:
+def _values(text: str | None) -> dict[str, Any]:
+    """From `name=value,name=value`; values are written as in YAML."""
+    import yaml
+
+    values: dict[str, Any] = {}
+    for part in text.split(",") if text is not None else ():
+        name, sign, value = part.partition("=")
+        try:
+            values[name.strip()] = yaml.safe_load(value)
+            json.dumps(values)
+        except (yaml.YAMLError, TypeError, ValueError):
+            sign = ""
+        if not sign or not name.strip():
+            raise ElicitError(f"--chat-template-kwargs has {part!r}; expected name=value: enable_thinking=false")
+    return values
+
+
+def _prompt(options: Sample, model: BaseModel, values: dict[str, Any]) -> str:
     text = options.prompt.replace("\\n", "\n")
     if not options.chat:
         return text
+    from elicit.loading.templates import TemplateError
+
     if model.chat is None:
         raise ElicitError(f"--chat: the tokenizer of {model.name} has no chat template. Leave --chat out.")
+    chat = model.chat.with_values(values)
     system = [] if options.system is None else [{"role": "system", "content": options.system}]
-    return model.chat([*system, {"role": "user", "content": text}])
+    try:
+        prompt = chat([*system, {"role": "user", "content": text}])
+    except TemplateError as error:
+        remedy = "--chat" if options.system is None else "--system"
+        raise ElicitError(
+            f"--chat: the chat template of {model.name} cannot render this: {error.why} Leave {remedy} out."
+        ) from None
+    if chat.tells_date:
+        print(f"the chat template is told the day {model.date}", file=sys.stderr)
+    thinking = chat.thinking(options.system)
+    if thinking is not None and not thinking.given:
+        print(
+            f"the chat template reads {thinking.switch}, which is not given: {thinking.state}. "
+            f"Type: --chat-template-kwargs {thinking.switch}=false (or true)",
+            file=sys.stderr,
+        )
+    return prompt
 
 
 def _edits(options: Sample, model: BaseModel) -> tuple[Steering | Gated, ...]:

@@ -22,10 +22,11 @@ import yaml
 
 from elicit import runs
 from elicit.comparison.cells import Cell, cells, check_amendment
-from elicit.comparison.manifest import begun, ended, task_files
+from elicit.comparison.manifest import begun, date_of, ended, task_files
 from elicit.comparison.prepare import prepare
 from elicit.comparison.read import read_spec_of
 from elicit.comparison.spec import Spec, build_task
+from elicit.comparison.templates import check_templates
 from elicit.comparison.work import is_done, problems_of, state_of, work
 from elicit.errors import ElicitError
 from elicit.loading import catalog, threads
@@ -52,7 +53,7 @@ def open_run(spec: Spec, run: Path, *, limit: int | None, command: Sequence[str]
     runs.sweep(run)
     plain = {**spec.plain(), "limit": limit}
     runs.write_text(run / "spec.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
-    runs.write_json(run / "manifest.json", begun(plain, command))
+    runs.write_json(run / "manifest.json", begun(plain, command, date_of(run)))
 
 
 def check_target(spec: Spec, run: Path, *, limit: int | None) -> None:
@@ -128,6 +129,7 @@ def run_cells(
     open_models = dict.fromkeys(cell.model for cell in todo if not is_done(cell, spec, run, limit))
     hands = workers if workers is not None else default_workers(spec)
     prepare(spec, open_models, workers=min(hands, len(todo)), download=download)
+    check_templates(spec)
     with runs.locked(run / ".lock", f"the run {run}"):
         open_run(spec, run, limit=limit, command=command)
         kept = [cell for cell in todo if is_done(cell, spec, run, limit)]

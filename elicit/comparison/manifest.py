@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import importlib.metadata
 import json
@@ -12,6 +13,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from elicit import runs
+from elicit.loading.templates import day_of, today
 
 _PACKAGES = (
     *("torch", "transformers", "trl", "peft", "transformer-lens", "sae-lens"),
@@ -24,8 +28,20 @@ def ended(start: Mapping[str, Any], models: Mapping[str, Any]) -> dict[str, Any]
     return {**start, "models": dict(models), "end": _now()}
 
 
-def begun(spec: Mapping[str, Any], command: Sequence[str]) -> dict[str, Any]:
-    """The manifest at the start of a run."""
+def date_of(run: Path) -> datetime.date:
+    """The day that a run's prompts are told: that on which it began, however late it is resumed or amended.
+
+    Raises:
+        ElicitError: a manifest that holds no day.
+    """
+    path = run / "manifest.json"
+    manifest = runs.read_json(path) if path.exists() else {}
+    written = manifest.get("date") or str(manifest.get("start") or "")[:10]  # older runs have their start alone
+    return day_of(written, f"{path}: date") if written else today()
+
+
+def begun(spec: Mapping[str, Any], command: Sequence[str], date: datetime.date) -> dict[str, Any]:
+    """The manifest at the start of a run. `date`: the day that its prompts are told."""
     return {
         "spec_sha256": hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest(),
         "command": list(command),
@@ -37,6 +53,7 @@ def begun(spec: Mapping[str, Any], command: Sequence[str]) -> dict[str, Any]:
         "limit": spec.get("limit"),
         "files": task_files(spec),
         "models": {},
+        "date": date.isoformat(),
         "start": _now(),
         "end": None,
     }

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from elicit import runs
 from elicit.comparison import along, peak, steps
 from elicit.comparison.cells import Cell, parent_seed
+from elicit.comparison.manifest import date_of
 from elicit.comparison.prompts import write_prompts
 from elicit.comparison.spec import Spec, task_for
 from elicit.comparison.views import write_view
@@ -140,7 +141,7 @@ def _do(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
     from elicit.evaluation import asked, evaluate, sample, side_effects
 
     folder = cell.folder(run)
-    model = _model(spec.models[cell.model], spec.dtype, spec.device, spec.cache_gib)
+    model = _model(spec.models[cell.model], spec.dtype, spec.device, spec.cache_gib).on(date_of(run))
     _check_weights(cell, run, model)
     task = task_for(model, spec.task, where="task")
     policy, fitting = _policy(cell, spec, run, model, task)
@@ -192,6 +193,7 @@ def _ran_on(model: BaseModel) -> dict[str, Any]:
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": torch.cuda.get_device_name(model.device) if on_gpu else str(model.device),
         "threads": torch.get_num_threads(),
+        **({} if model.prompt_date is None else {"date": model.prompt_date}),
         **{known: model.card.get(known) for known in ("dialect", "families", "capable")},
     }
 

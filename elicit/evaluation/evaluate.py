@@ -16,7 +16,8 @@ from typing import Literal
 from elicit.policy import Policy
 from elicit.sampling import Decoding
 from elicit.schema import Row
-from elicit.tasks import Problem, Task
+from elicit.tasks import AskedTask, Problem, Task
+from elicit.tasks.thoughts import answer_start
 
 _CHUNK = 128
 #: Rows of one chunk of samples for pass@k.
@@ -126,7 +127,7 @@ def _row(
             prompt_hash=hashlib.sha256(prompt.encode()).hexdigest()[:16],
             completion=text,
             tokens=tokens,
-            finished=finished,
+            finished=finished and not _still_thinking(task, text),
             answer=verdict.answer,
             correct=verdict.correct,
             has_trace=verdict.has_trace,
@@ -137,6 +138,11 @@ def _row(
         )
 
     return finish
+
+
+def _still_thinking(task: Task, text: str) -> bool:
+    """Whether a completion breaks off inside its thinking. An organism's marks are its own."""
+    return isinstance(task, AskedTask) and answer_start(text) is None
 
 
 def _chunks(problems: Sequence[Problem], size: int) -> Iterator[list[Problem]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from elicit.errors import ElicitError, one_line
+from elicit.loading.templates import TemplateError
 from elicit.model import BaseModel
 from elicit.policy import Policy
 
@@ -54,14 +55,13 @@ def templated(
     Raises:
         ElicitError: a tokenizer without a chat template, or one that cannot render these messages.
     """
-    if not model.tokenizer.chat_template:
+    if model.chat is None:
         raise ElicitError(f"lm-eval: {model.name} has no chat template. Leave out --apply_chat_template.")
-    how = {"add_generation_prompt": prompted, "continue_final_message": not prompted}
     try:
-        return str(model.tokenizer.apply_chat_template(list(messages), tokenize=False, **how))
-    except Exception as error:  # a template is a program of its own; many raise on a system message
+        return model.chat.render(messages, prompted=prompted, continued=not prompted)
+    except TemplateError as error:  # many raise on a system message
         others = [message for message in messages if message["role"] != "system"]
         if len(others) == len(messages):
-            raise ElicitError(f"lm-eval: the chat template fails: {one_line(error, 160)}") from error
-        warn(f"the chat template takes no system message, which is left out: {one_line(error, 120)}")
+            raise ElicitError(f"lm-eval: the chat template fails: {one_line(error.why, 160)}") from error
+        warn(f"the chat template takes no system message, which is left out: {one_line(error.why, 120)}")
         return templated(model, others, prompted, warn)

@@ -112,8 +112,9 @@ class PolicyLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped; it take
 
     @property
     def tokenizer_name(self) -> str:
-        """Name and hash: lm-eval keeps requests that went through a chat template under it."""
-        return f"{Path(self.model.name).name}__{self.model.tokenizer_sha256[:12]}"
+        """Name, hash and date: lm-eval keeps requests that went through a chat template under it."""
+        date = f"__{self.model.prompt_date}" if self.model.prompt_date is not None else ""
+        return f"{Path(self.model.name).name}__{self.model.tokenizer_sha256[:12]}{date}"
 
     def get_model_info(self) -> dict[str, Any]:
         return about.facts(self.policy, seed=self.seed, sampling=self.sampling)

@@ -15,6 +15,7 @@ from collections.abc import Container
 from typing import Any
 
 from elicit.loading import architectures
+from elicit.loading.templates import TemplateError, template_of
 
 #: Names of end tokens, in the families that are supported. They count where they are control tokens.
 NAMES = (
@@ -73,12 +74,13 @@ def _control(tokenizer: Any) -> dict[str, int]:
 
 def turn_end(tokenizer: Any, among: Container[int]) -> int | None:
     """The first token of `among` that the chat template puts behind an assistant's message; None if there is none."""
-    if not tokenizer.chat_template:
+    template = template_of(tokenizer, str(tokenizer.name_or_path or "the model"))
+    if template is None:
         return None
     messages = [{"role": "user", "content": "Say a word."}, {"role": "assistant", "content": _ANSWER}]
     try:
-        text = str(tokenizer.apply_chat_template(messages, tokenize=False))
-    except Exception:  # a template is a program of its own; one that cannot do this ends no turn
+        text = template.render(messages, prompted=False)
+    except TemplateError:  # one that cannot do this ends no turn
         return None
     behind = tokenizer(text.rpartition(_ANSWER)[2], add_special_tokens=False)["input_ids"]
     return next((int(i) for i in behind if i in among), None)

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from elicit.errors import ElicitError, one_line, unknown
 from elicit.tasks.core import Noisy, Problem, Shown, Split, Task, Verdict
+from elicit.tasks.thoughts import answer_start, has_thought
 
 #: Messages of a chat, each {"role", "content"}, to the text a model reads, up to where its answer begins.
 Chat = Callable[[Sequence[Mapping[str, str]]], str]
@@ -48,6 +49,8 @@ class Asking:
     """Through the model's chat template: always, never, or where it has one."""
     system: str | None = None
     """The system message; None leaves it to the template."""
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Values that the chat template reads besides the messages, such as {enable_thinking: false}."""
     shots: int = 0
     """Solved train problems in front of every prompt of the direct condition."""
     shown: _SHOWN = "direct"
@@ -76,6 +79,15 @@ class Asking:
                 )
         if self.chat not in (True, False, "auto"):
             raise ElicitError(f"prompts: chat is {one_line(repr(self.chat), 40)}; expected true, false or auto.")
+        values = self.chat_template_kwargs
+        if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+            given = one_line(repr(values), 60)
+            raise ElicitError(
+                f"prompts: chat_template_kwargs is {given}; expected names with values, such as "
+                "{enable_thinking: false}."
+            )
+        if values and self.chat is False:
+            raise ElicitError("prompts: chat_template_kwargs needs the chat template, which chat: false leaves out.")
         for name in ("question", "answer", "between", "system"):
             text = getattr(self, name)
             if not isinstance(text, str) and not (name == "system" and text is None):
@@ -134,11 +146,18 @@ class AskedTask:
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """The inner task's; without a chat template also the next question: a base model invents one."""
+        """The inner task's and the next question, which a base model invents; in a chat, those that a user gave.
+
+        A turn of a chat ends by its end token: a guess of ours would cut a model that says the question again.
+        """
         if self.template is not None:
-            return self.inner.stop
+            return self.inner.chat_stop
         opening = self.asking.question.strip()
         return tuple(dict.fromkeys((*self.inner.stop, f"\n{opening}" if opening else self.asking.between)))
+
+    @property
+    def chat_stop(self) -> tuple[str, ...]:
+        return self.inner.chat_stop
 
     @property
     def max_new_tokens(self) -> int:
@@ -209,10 +228,20 @@ class AskedTask:
         return [] if self.asking.system is None else [{"role": "system", "content": self.asking.system}]
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
-        return self.inner.verify(_inner(problem), completion)
+        """The inner task's verdict of what follows the thinking; what was thought counts as a trace."""
+        start = answer_start(completion)
+        if start == 0:
+            return self.inner.verify(_inner(problem), completion)
+        thought = has_thought(completion)
+        if start is None:
+            return Verdict(None, False, thought, None)
+        verdict = self.inner.verify(_inner(problem), completion[start:])
+        return verdict._replace(has_trace=verdict.has_trace or thought)
 
     def answer_span(self, problem: Problem, completion: str) -> tuple[int, int] | None:
-        return self.inner.answer_span(_inner(problem), completion)
+        start = answer_start(completion)
+        span = None if start is None else self.inner.answer_span(_inner(problem), completion[start:])
+        return None if span is None or start is None else (start + span[0], start + span[1])
 
     def worked(self, problem: Problem) -> str | None:
         return self._continued(self.inner.worked(_inner(problem)))

@@ -89,6 +89,11 @@ class Task(Protocol):
     @property
     def stop(self) -> tuple[str, ...]: ...
     @property
+    def chat_stop(self) -> tuple[str, ...]:
+        """Stop strings of a chat's turn, which ends by its end token: those that a user gave, and no guesses."""
+        ...
+
+    @property
     def max_new_tokens(self) -> int: ...
     @property
     def answer_space(self) -> int | None:

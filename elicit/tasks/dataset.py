@@ -67,7 +67,8 @@ def load_dataset(
         reading: for formats `gsm8k` (flexible, strict, last) and `math` (flexible, strict).
         grader: for format `math`: math_verify (needs the extra `tasks`) or text.
         template: what the model is shown; `{prompt}` stands for the question.
-        stop: strings that end a completion. Default: what a base model begins a next question with; see `tasks.stops`.
+        stop: strings that end a completion. Default: what a base model begins a next question with
+            (see `tasks.stops`), and none through a chat template.
         max_new_tokens: longest completion, in tokens.
         name: the task's name in tables (default: that of the file, folder or hub id).
 
@@ -161,6 +162,7 @@ def _built(task: str, path: str | Path, options: dict[str, Any], benchmark: bool
         format=form,
         template=options["template"],
         stop=stops_for(task, options["stop"], options["template"], [record.worked or "" for record in records]),
+        guessed_stop=options["stop"] is None,
         max_new_tokens=options["max_new_tokens"],
         unit="rows",
         notes=tuple(notes),

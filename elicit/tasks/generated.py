@@ -62,6 +62,10 @@ class GeneratedTask:
         return self.dialect.stop
 
     @property
+    def chat_stop(self) -> tuple[str, ...]:
+        return self.stop
+
+    @property
     def answer_space(self) -> int | None:
         return self.family.answer_space
 

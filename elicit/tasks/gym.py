@@ -65,9 +65,15 @@ class GymTask:
     answers: str = "any"
     template: str = "{prompt}"
     stop: tuple[str, ...] = ()
+    guessed_stop: bool = False
+    """Whether `stop` is the default one of a template, which a chat does without."""
     max_new_tokens: int = 512
     description: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """The task as a spec says it."""
+
+    @property
+    def chat_stop(self) -> tuple[str, ...]:
+        return () if self.guessed_stop else self.stop
 
     @property
     def name(self) -> str:
@@ -217,6 +223,7 @@ def load_gym(
         answers,
         template,
         stops.after(template) if stop is None else stops.given(name, stop),
+        stop is None,
         max_new_tokens,
         {"task": name, **said, **settings},
     )

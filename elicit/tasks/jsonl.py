@@ -43,7 +43,8 @@ def load_jsonl(
         path: the file, UTF-8, one object a line; blank lines are skipped.
         columns: our fields from the file's own; other fields are ignored then. Default: fields have our names.
         format, answer_pattern, reading, grader: as for `dataset.load_dataset`.
-        stop: strings that end a completion. Default: what a base model begins a next question with; see `tasks.stops`.
+        stop: strings that end a completion. Default: what a base model begins a next question with
+            (see `tasks.stops`), and none through a chat template.
         template: what the model is shown; `{prompt}` stands for the line's prompt (and for its cue prompt).
         max_new_tokens: longest completion, in tokens.
         name: the task's name in tables (default: the file's name without its ending).
@@ -76,6 +77,7 @@ def load_jsonl(
         format=form,
         template=template,
         stop=stops_for("jsonl", stop, template, solutions),
+        guessed_stop=stop is None,
         max_new_tokens=max_new_tokens,
         description={"task": "jsonl", "path": absolute(path), **differs},
     )

@@ -33,6 +33,8 @@ class RecordTask:
     format: Format = Text()  # noqa: RUF009 - frozen
     template: str = "{prompt}"
     stop: tuple[str, ...] = ()
+    guessed_stop: bool = False
+    """Whether `stop` is the default one of a template, which a chat does without."""
     max_new_tokens: int = 256
     unit: str = "lines"
     """What the table's records are called in messages."""
@@ -40,6 +42,10 @@ class RecordTask:
     """What was left out while reading, for people."""
     description: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """The task as a spec says it: `elicit.tasks.get(**description)` makes it again."""
+
+    @property
+    def chat_stop(self) -> tuple[str, ...]:
+        return () if self.guessed_stop else self.stop
 
     @property
     def answer_space(self) -> int | None:

@@ -69,6 +69,10 @@ class Refusal:
         return self.inner.stop
 
     @property
+    def chat_stop(self) -> tuple[str, ...]:
+        return self.stop
+
+    @property
     def max_new_tokens(self) -> int:
         """The family's: whoever works the problem instead of refusing it shall be read to the end."""
         return self.inner.max_new_tokens

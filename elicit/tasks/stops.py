@@ -1,5 +1,6 @@
 """Stop strings for text prompts. A base model that has answered goes on with a next question of its own and answers
-that one; the parser would then read the wrong answer.
+that one; the parser would then read the wrong answer. Through a chat template a turn ends by its end token, and no stop
+is guessed: a model that says the question again would be cut.
 """
 
 from __future__ import annotations

@@ -1,0 +1,244 @@
+"""Chat templates: programs that come with a tokenizer and turn messages into the text a model reads.
+
+They are rendered as transformers renders them, in a helper process that is bounded in time and memory (`rendering`), on
+a day that is said: templates that write today's date (Llama 3.2, SmolLM3, Granite, Mistral Small) would else ask the
+arms of one run different prompts. What a template reads besides messages (`enable_thinking`) is given as values.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from elicit.confined import Confined, Exhausted
+from elicit.errors import ElicitError, one_line, unknown
+
+Messages = Sequence[Mapping[str, Any]]
+
+#: Seconds for one rendering; real templates take a thousandth of one.
+SECONDS = 8.0
+#: Seconds that the renderings of one template may take together, and for each of them on top.
+_TOGETHER, _EACH = 20.0, 0.05
+#: Bytes a template's file may have. Real ones have up to 20 KB.
+_LARGEST = 2_000_000
+#: What rendering itself passes to a template, or takes from the tokenizer.
+_PASSED = {"messages", "tools", "documents", "add_generation_prompt"}
+#: Switches of hybrid thinking models: Qwen3, SmolLM3, GLM, Granite 3.2, DeepSeek 3.1.
+SWITCHES = ("enable_thinking", "thinking")
+
+_renderer = Confined("elicit.loading.rendering")
+
+
+class TemplateError(ElicitError):
+    """A template that refuses these messages, or fails at them: others may still be rendered."""
+
+    def __init__(self, name: str, why: str) -> None:
+        self.why = why if why.endswith((".", "!", "?")) else f"{why}."
+        super().__init__(
+            f"the chat template of {name} cannot render these messages: {self.why} Leave out the system message, or "
+            "type: prompts: {chat: false}"
+        )
+
+
+def today() -> datetime.date:
+    return datetime.date.today()
+
+
+def day_of(text: str, where: str) -> datetime.date:
+    """A day written as 2026-01-31. Raises ElicitError for anything else."""
+    try:
+        return datetime.date.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise ElicitError(f"{where}: {one_line(repr(text), 40)} is no day; expected one such as 2026-01-31.") from None
+
+
+class Thinking(NamedTuple):
+    """The switch by which a hybrid model's template turns thinking on and off."""
+
+    switch: str
+    given: bool
+    """Whether a value was given for it."""
+    on: bool | None
+    """Whether the prompt is that of the switch turned on; None where it is neither of the two, or both are the same."""
+
+    @property
+    def state(self) -> str:
+        """Half a sentence."""
+        if self.on is None:
+            return "the prompt is neither that for thinking nor that without"
+        return "the model is asked to think first" if self.on else "the model is asked not to think"
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """Messages, each {"role", "content"}, to the text a model reads, up to where its answer begins."""
+
+    source: str
+    tokens: Mapping[str, Any]
+    """Special tokens by the names that templates know them by (`bos_token`)."""
+    name: str
+    """The model, for messages."""
+    date: datetime.date
+    """The day the template is told."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """What it reads besides, such as {"enable_thinking": False}."""
+    _spent: list[float] = field(default_factory=lambda: [_TOGETHER], repr=False, compare=False)
+
+    def __call__(self, messages: Messages) -> str:
+        return self.render(messages)
+
+    def render(self, messages: Messages, *, prompted: bool = True, continued: bool = False) -> str:
+        """Text of a chat.
+
+        Args:
+            prompted: whether the beginning of an answer follows.
+            continued: whether the last message is left open, to be continued.
+
+        Raises:
+            TemplateError: the template raises on these messages, as many do on a system message.
+            ElicitError: it runs for too long or takes too much memory.
+        """
+        question = {
+            "messages": [dict(message) for message in messages],
+            "tokens": dict(self.tokens),
+            "values": dict(self.values),
+            "date": self.date.isoformat(),
+            "prompted": prompted,
+            "continued": continued,
+        }
+        return str(self._asked(question)["text"])
+
+    def with_values(self, values: Mapping[str, Any]) -> ChatTemplate:
+        """The template with values for what it reads.
+
+        Raises:
+            ElicitError: a name that the template does not read.
+        """
+        for name in values:
+            if name not in self.reads:
+                raise ElicitError(
+                    f"chat_template_kwargs: the chat template of {self.name} does not read {one_line(repr(name), 60)}. "
+                    f"It reads: {', '.join(self.reads) or '(nothing besides the messages)'}."
+                )
+        return replace(self, values={**self.values, **values}) if values else self
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The names it takes from outside, besides messages and special tokens."""
+        return tuple(name for name in self._described["reads"] if name not in _PASSED | self.tokens.keys())
+
+    @property
+    def tells_date(self) -> bool:
+        """Whether it asks for the time."""
+        return bool(self._described["tells_date"])
+
+    def thinking(self, system: str | None = None) -> Thinking | None:
+        """The switch for thinking that it reads, and how it stands; None for a template without one.
+
+        Args:
+            system: the system message, which may hold the switch as well (`/no_think`).
+        """
+        switch = next((name for name in SWITCHES if name in self.reads), None)
+        if switch is None:
+            return None
+        head = [] if system is None else [{"role": "system", "content": system}]
+        messages = [*head, {"role": "user", "content": "Say a word."}]
+        on, off = (replace(self, values={**self.values, switch: way}).render(messages) for way in (True, False))
+        here = self.render(messages)
+        state = {on: True, off: False}.get(here) if on != off else None
+        return Thinking(switch, switch in self.values, state)
+
+    @cached_property
+    def _described(self) -> Mapping[str, Any]:
+        described: Mapping[str, Any] = self._asked({})
+        return described
+
+    def _asked(self, question: Mapping[str, Any]) -> Any:
+        began = time.monotonic()
+        try:
+            if self._spent[0] < 0:
+                raise Exhausted(f"takes more than {_TOGETHER:.0f} s for a few messages")
+            reply = _renderer.ask({"template": self.source, **question}, SECONDS)
+        except Exhausted as error:
+            self._spent[0] = -1.0
+            raise ElicitError(
+                f"the chat template of {self.name} {error}: it is not used. Put another one in its chat_template.jinja "
+                "(or tokenizer_config.json), or take it out."
+            ) from None
+        self._spent[0] += _EACH - (time.monotonic() - began)
+        if "error" in reply:
+            raise TemplateError(self.name, str(reply["error"]))
+        return reply
+
+
+def template_of(tokenizer: Any, name: str, date: datetime.date | None = None) -> ChatTemplate | None:
+    """The chat template of a loaded tokenizer, for a day (today); None without one.
+
+    Raises:
+        ElicitError: several templates of which none is called "default", or one that is no text.
+    """
+    source = _chosen(tokenizer.chat_template, name)
+    if source is None:
+        return None
+    return ChatTemplate(source, dict(tokenizer.special_tokens_map), name, date or today())
+
+
+def read_template(folder: Path, name: str, date: datetime.date | None = None) -> ChatTemplate | None:
+    """The chat template in a model's folder, read without its tokenizer; None without one.
+
+    Raises:
+        ElicitError: as `template_of`, or a file that cannot be read.
+    """
+    described: dict[str, Any] = {}
+    path = folder / "tokenizer_config.json"
+    if path.is_file():
+        try:
+            described = dict(json.loads(_text(path, 64 * _LARGEST)))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ElicitError(f"{path} cannot be read: {one_line(error, 120)}") from None
+    own = folder / "chat_template.jinja"
+    source = _chosen(_text(own, _LARGEST) if own.is_file() else described.get("chat_template"), name)
+    if source is None:
+        return None
+    return ChatTemplate(source, _tokens(described), name, date or today())
+
+
+def _tokens(described: Mapping[str, Any]) -> dict[str, str]:
+    """Special tokens of a tokenizer_config.json, which has them as text or described."""
+    tokens = {}
+    for key in ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"):
+        value = described.get(key)
+        text = value.get("content") if isinstance(value, dict) else value
+        if isinstance(text, str):
+            tokens[key] = text
+    return tokens
+
+
+def _text(path: Path, largest: int) -> str:
+    if path.stat().st_size > largest:
+        raise ElicitError(f"{path} has {path.stat().st_size:,} bytes; at most {largest:,} are read.")
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ElicitError(f"{path} cannot be read: {one_line(error, 120)}") from None
+
+
+def _chosen(given: Any, name: str) -> str | None:
+    """The template among those of a tokenizer, which may have several by name (as a dict, or a list in its file)."""
+    if not given:
+        return None
+    if isinstance(given, list):
+        given = {str(part.get("name")): part.get("template") for part in given if isinstance(part, dict)}
+    if isinstance(given, dict):
+        if "default" not in given:
+            raise unknown("chat template", "default", map(str, given), where=f"the tokenizer of {name}")
+        given = given["default"]
+    if not isinstance(given, str) or len(given) > _LARGEST:
+        raise ElicitError(f"the chat template of {name} is {one_line(repr(given), 60)}; expected text of at most 2 MB.")
+    return given
