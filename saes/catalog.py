@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from elicit import documents
 from elicit.errors import ElicitError
 from saes.manifest import Manifest, read_manifest
 
@@ -54,11 +54,10 @@ def _folders() -> dict[str, Path]:
 
 def _read(name: str, folder: Path) -> Shipped:
     manifest = read_manifest(folder)
-    try:
-        cfg: Any = json.loads((folder / "cfg.json").read_bytes())
-        d_sae = int(cfg["d_sae"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ElicitError(f"{folder}/cfg.json cannot be read: {error!r}. Install the lab again.") from None
+    path = folder / "cfg.json"
+    d_sae = documents.known_field(documents.read_object(path), "d_sae", path)
+    if type(d_sae) is not int:
+        raise ElicitError(f"{path}: d_sae is not a whole number. Install the lab again.")
     if manifest is None:
         raise ElicitError(f"{folder}/manifest.json is missing. Install the lab again.")
     return Shipped(name, folder, manifest, d_sae)

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from elicit import documents
 from elicit.errors import ElicitError, one_line
 
 MANIFEST = "manifest.json"
@@ -59,8 +60,8 @@ def read_manifest(folder: Path) -> Manifest | None:
     if not path.is_file():
         return None
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
-    except (OSError, ValueError) as error:  # pydantic's ValidationError is a ValueError
+        manifest = Manifest.model_validate(documents.read_object(path))
+    except ValidationError as error:
         raise ElicitError(f"{path} is no manifest of an SAE: {why(error)}. Remove it, or train again.") from None
     if layer_of(manifest.hook, where=str(path)) != manifest.layer:
         raise ElicitError(f"{path} says layer {manifest.layer}, but its hook is {one_line(manifest.hook, 60)!r}.")

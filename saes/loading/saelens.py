@@ -6,7 +6,6 @@ shape (`"apply_b_dec_to_input": 5` multiplies the bias by five) and says a missi
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from elicit import documents
 from elicit.errors import ElicitError, one_line, unknown
+from saes.loading import older
 from saes.loading.centred import Centred, centred
 from saes.loading.proof import Read
 from saes.manifest import why
@@ -58,11 +59,14 @@ def read(folder: Path, device: str) -> Read:
     path = folder / "cfg.json"
     config = read_config(path)
     _check_shapes(folder / WEIGHTS, config)
+    loader = older.disk_loader(read_object(path), folder / WEIGHTS)
     from sae_lens import SAE as SAELensSAE
 
     try:
         with warnings.catch_warnings(action="ignore", category=UserWarning):
-            coder = SAELensSAE.load_from_disk(folder, device=device, dtype="float32")
+            coder = SAELensSAE.load_from_disk(folder, device=device, dtype="float32", converter=loader)
+    except ElicitError:
+        raise
     except Exception as error:  # SAELens raises of many kinds; all mean that these files are no SAE
         raise ElicitError(f"{folder}: SAELens cannot read this SAE: {one_line(error, 200)}") from error
     return from_module(coder, str(path))
@@ -85,6 +89,7 @@ def read_config(path: Path) -> Config:
     if activation not in ("relu", "topk"):
         raise unknown("activation_fn", activation, ("relu", "topk"), where=str(path))
     fits(raw.get("architecture", "standard"), str(path))
+    older.check_fields(raw, str(path))
     try:
         config = Config.model_validate(handle_config_defaulting(raw))
     except Exception as error:  # defaulting of old versions' fields fails in as many ways as a file can be wrong
@@ -101,13 +106,7 @@ def read_object(path: Path) -> dict[str, Any]:
     Raises:
         ElicitError: if the file is something else.
     """
-    try:
-        raw = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ElicitError(f"{path} is not JSON: {one_line(error, 120)}.") from None
-    if not isinstance(raw, dict):
-        raise ElicitError(f"{path} holds a {type(raw).__name__}, expected a JSON object with d_in, d_sae, ...")
-    return raw
+    return documents.read_object(path)
 
 
 def fits(architecture: object, where: str, normalisation: str = "none", reshaping: str = "none") -> None:
@@ -173,6 +172,8 @@ def from_module(coder: Any, where: str) -> Read:
 def _check_shapes(path: Path, config: Config) -> None:
     d_in, d_sae, kind = config.d_in, config.d_sae, config.architecture
     vectors = _SHAPED_LIKE_B_ENC.get(kind, ("b_enc",))
+    if kind == "jumprelu" and "log_threshold" in tensor_shapes(path)[0]:
+        vectors = ("b_enc", "log_threshold")
     check_header(
         path,
         {"W_enc": [d_in, d_sae], "W_dec": [d_sae, d_in], "b_dec": [d_in], **{name: [d_sae] for name in vectors}},
@@ -186,15 +187,7 @@ def check_header(path: Path, expected: dict[str, list[int]], *, because: str) ->
     Raises:
         ElicitError: a damaged file, or a tensor that is missing, of another shape or of whole numbers.
     """
-    from safetensors import safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            shapes = {name: list(part.get_shape()) for name, part in found.items()}
-            dtypes = {name: str(part.get_dtype()) for name, part in found.items()}
-    except Exception as error:  # safetensors' own errors, the file system's, and broken headers'
-        raise ElicitError(f"{path} is damaged: {one_line(error, 120)}.") from None
+    shapes, dtypes = tensor_shapes(path)
     for name, shape in expected.items():
         if name not in shapes:
             there = one_line(", ".join(sorted(shapes)), 160)
@@ -204,6 +197,19 @@ def check_header(path: Path, expected: dict[str, list[int]], *, because: str) ->
         if not dtypes[name].startswith(("F", "BF")):
             raise ElicitError(f"{path}: {name} is of dtype {dtypes[name]}, expected floating point.")
     return dtypes
+
+
+def tensor_shapes(path: Path) -> tuple[dict[str, list[int]], dict[str, str]]:
+    """Shapes and dtypes of a safetensors file's tensors. Raises ElicitError for a damaged file."""
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            shapes = {name: list(part.get_shape()) for name, part in parts.items()}
+            return shapes, {name: str(part.get_dtype()) for name, part in parts.items()}
+    except Exception as error:  # safetensors' own errors, the file system's, and broken headers'
+        raise ElicitError(f"{path} is damaged: {one_line(error, 120)}.") from None
 
 
 def decoder_rows(coder: Any) -> torch.Tensor:

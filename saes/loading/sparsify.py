@@ -10,7 +10,6 @@ was not normalised. The folder's name is the hookpoint (`layers.10`), and config
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +30,7 @@ WEIGHTS = "sae.safetensors"
 class Config(BaseModel):
     """The fields of cfg.json that decide what a sparse coder computes. Defaults are Sparsify's."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, extra="forbid")
 
     d_in: int = Field(gt=0)
     activation: Literal["topk", "groupmax"] = "topk"
@@ -41,6 +40,9 @@ class Config(BaseModel):
     signed: bool = False
     skip_connection: bool = False
     transcode: bool = False
+    normalize_decoder: bool = True
+    """For training only, like the next."""
+    multi_topk: bool = False
 
     @property
     def d_sae(self) -> int:
@@ -98,6 +100,8 @@ def read(folder: Path, device: str) -> Read:
     tensors = {name: part.float() for name, part in load_file(folder / WEIGHTS, device=device).items()}
     if "W_skip" in tensors:
         raise _unfit(folder, "has a skip connection (W_skip)")
+    if more := sorted(set(tensors) - {"encoder.weight", "encoder.bias", "W_dec", "b_dec"}):
+        raise _unfit(folder, f"has a tensor of unknown meaning ({one_line(more[0], 60)})")
     coder = SparseCoder(
         W_enc=tensors["encoder.weight"],
         b_enc=tensors["encoder.bias"],
@@ -144,8 +148,8 @@ def _model(folder: Path) -> str:
     for parent in list(folder.resolve().parents)[:2]:
         if (parent / "config.json").is_file():
             try:
-                named = json.loads((parent / "config.json").read_bytes()).get("model")
-            except (OSError, ValueError, AttributeError):
+                named = read_object(parent / "config.json").get("model")
+            except ElicitError:  # somebody else's file
                 continue
             if isinstance(named, str):
                 return named

@@ -100,7 +100,7 @@ def test_cfg_json_that_is_no_json_object(ours, text):
         ({"architecture": "gated"}, "manifest.json says architecture 'gated', but cfg.json is of 'topk'"),
         ({"layer": "1"}, "layer: Input should be a valid integer, not '1'"),
         ({"colour": "red"}, "colour: Extra inputs are not permitted"),
-        ({"norm": float("nan")}, "manifest.json is no manifest of an SAE"),
+        ({"norm": float("nan")}, "manifest.json is not JSON: NaN is not a number"),
         ({"hook": "blocks.1.hook_mlp_out"}, "manifest.json reads 'blocks.1.hook_mlp_out'"),
     ],
 )
@@ -111,7 +111,7 @@ def test_a_manifest_that_is_wrong(ours, fields, message):
 
 def test_a_manifest_that_is_no_json(ours):
     (ours / "manifest.json").write_text('{"model": "cued"')
-    fails(ours, "manifest.json is no manifest of an SAE: the file: Invalid JSON")
+    fails(ours, "manifest.json is not JSON: Expecting")
 
 
 def test_files_that_are_missing(ours):
