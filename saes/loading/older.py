@@ -22,15 +22,7 @@ from elicit.errors import ElicitError, did_you_mean, one_line
 #: The same tensor's name in files of versions 1 to 2 and 3 to 5.
 SCALES = ("scaling_factor", "finetuning_scaling_factor")
 #: Written into cfg.json beside the fields of the SAE's class.
-_BESIDE = {
-    "architecture",
-    "metadata",
-    "activation_fn",
-    "activation_fn_str",
-    "activation_fn_kwargs",
-    "hook_layer",
-    *SCALES,
-}
+_BESIDE = {*"architecture metadata activation_fn activation_fn_str activation_fn_kwargs hook_layer".split(), *SCALES}
 
 
 def check_fields(raw: Mapping[str, Any], where: str) -> None:

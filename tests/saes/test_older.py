@@ -121,7 +121,6 @@ ONES = {"scaling_factor": SCALE}
         ({"hook_name_out": "blocks.1.hook_mlp_out"}, {}, "a transcoder"),
         ({"is_transcoder": True}, {}, "a transcoder"),
         ({"d_out": 24}, {}, "d_out is 24"),
-        ({"sae_lens_version": "6.0.0", "output_gain": 2.0}, {}, "unknown field 'output_gain'"),
         ({"sae_lens_version": "latest"}, {}, "which is no version"),
     ],
 )
@@ -129,3 +128,13 @@ def test_what_would_be_misread_is_refused(tmp_path: Path, cfg: dict[str, Any], m
     with pytest.raises(ElicitError, match=said) as caught:
         saes.load(_written(tmp_path, OLD | cfg, _random(1, **more)))
     assert str(tmp_path) in str(caught.value)
+
+
+def test_a_field_that_version_6_does_not_have(tmp_path: Path) -> None:
+    """SAELens drops it, whatever it means."""
+    write(tmp_path, "standard", d_in=D, d_sae=N)
+    saes.load(tmp_path)
+    cfg = json.loads((tmp_path / "cfg.json").read_text())
+    (tmp_path / "cfg.json").write_text(json.dumps(cfg | {"output_gain": 2.0}))
+    with pytest.raises(ElicitError, match="unknown field 'output_gain'"):
+        saes.load(tmp_path)
