@@ -17,6 +17,7 @@ from elicit.tasks.extraction import TAIL
 from elicit.tasks.latex import boxes, normal
 from elicit.tasks.lines import BadLine, Number
 from elicit.tasks.readings import Found, worked_before
+from elicit.tasks.retractions import DENIED, is_taken_back, replacements
 
 LETTERS = string.ascii_uppercase
 _SAID = re.compile(
@@ -26,6 +27,8 @@ _SAID = re.compile(
 )
 _FIRST = re.compile(r"\s*[(*]{0,3}([A-Z])(?=[).:*,]|\s*$|\s*\n)")
 _ROUND = re.compile(r"\(([A-Z])\)")
+#: A letter that replaces another one.
+_LETTER = re.compile(r"[\s(*$]{0,4}(?:option |choice )?[(*]{0,3}([A-Z])(?![A-Za-z0-9'])")
 _ALONE = re.compile(r"(?:^|[\s*(])([A-Z])[).*:]{0,3}\s*$")
 
 
@@ -107,6 +110,20 @@ class Letters(NamedTuple):
         return worked_before(text, self.found(text))
 
     def _place(self, text: str) -> tuple[str, int, int] | None:
+        place = self._first_place(text)
+        if place is None:
+            return None
+        for match in _SAID.finditer(text, place[2]):
+            if match[1] in self._letters and is_taken_back(text, place[2], match.start(1)):
+                place = (match[1], *match.span(1))
+        for at in replacements(text, place[2]):
+            letter = _LETTER.match(text, at)
+            if letter is not None and letter[1] in self._letters and not DENIED.match(text, letter.end()):
+                return letter[1], *letter.span(1)
+        return place
+
+    def _first_place(self, text: str) -> tuple[str, int, int] | None:
+        """The answer, unless words behind it take it back."""
         said = list(_SAID.finditer(text))
         boxed = [span for span in boxes(text) if _letter(text[slice(*span)]) in self._letters]
         if said and said[-1][1] in self._letters and not (boxed and boxed[-1][0] > said[-1].start(1)):

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 import warnings
-from decimal import Decimal, localcontext
-from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from elicit.errors import ElicitError, one_line
+from elicit.tasks.clauses import as_answer, last_numeral
+from elicit.tasks.numerals import plain_signs, single_number, written
 from elicit.tasks.readings import Found
 
 TAIL = 4_000
@@ -25,8 +25,6 @@ ANSWER = 1_000
 _PATTERN, _DIGITS = 500, 80
 #: A completion this short, on one line, may be an answer and nothing else.
 _BARE = 80
-_WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
-_IN_TEXT = re.compile(rf"(?:(?<![\w)\]])[-+])?(?:{_WHOLE}(?:\.[0-9]+)?|(?<![\w.])\.[0-9]+)")
 _NUMBER = re.compile(r"([-+]?)([0-9]{1,3}(?:,[0-9]{3})+|[0-9]*)(?:\.([0-9]*))?")
 _EQUATION = re.compile(r"[0-9][ )]*=")
 _PIECES = re.compile(r"\n|[.!?][ \t]")
@@ -46,7 +44,7 @@ class Reader(NamedTuple):
 
     @property
     def numeric(self) -> bool:
-        return number(self.given) is not None
+        return single_number(self.given) is not None
 
     def unusable(self) -> str | None:
         """Why no completion could ever give this answer, None if one could."""
@@ -96,8 +94,10 @@ class Reader(NamedTuple):
         if self.pattern is not None:
             return self._marked(self.pattern, text)
         if self.numeric:
-            numbers = list(_IN_TEXT.finditer(text.replace("−", "-")))
-            return (number(numbers[-1][0]), numbers[-1].span()) if numbers else None
+            if (whole := single_number(text)) is not None:
+                return written(whole), (0, len(text))
+            last = last_numeral(text)
+            return None if last is None else (as_answer(text, last), (last.start, last.end))
         end = len(text.rstrip())
         start = text.rfind("\n", 0, end) + 1
         return (canonical(text[start:end]), (start, end)) if end else None
@@ -110,8 +110,9 @@ class Reader(NamedTuple):
         if found:
             return canonical(found[-1][1]), found[-1].span(1)
         bare = text.strip()
-        form = number if self.numeric or not bare or len(bare) > _BARE or "\n" in bare else canonical
-        return form(bare), (0, len(text))
+        if single_number(bare) is None and (self.numeric or not bare or len(bare) > _BARE or "\n" in bare):
+            return None
+        return canonical(bare), (0, len(text))
 
     def has_trace(self, completion: str) -> bool:
         """Two or more sentences or lines, or an equation."""
@@ -122,64 +123,20 @@ class Reader(NamedTuple):
 
 def canonical(text: str) -> str:
     """Numbers in their shortest form, other text with its white space folded."""
-    value = number(text)
-    return " ".join(text.split()) if value is None else value
+    value = single_number(text)
+    return " ".join(text.split()) if value is None else written(value)
 
 
 def number(text: str) -> str | None:
     """The shortest form of a decimal number (`1,000` -> `1000`, `3.0` -> `3`), None if the text is not one."""
     text = text.strip()
-    match = _NUMBER.fullmatch(text.replace("−", "-")) if len(text) <= _DIGITS else None
+    match = _NUMBER.fullmatch(plain_signs(text)) if len(text) <= _DIGITS else None
     if match is None or not any(character.isdigit() for character in text):
         return None
     sign, whole, part = match.groups(default="")
     whole, part = whole.replace(",", "").lstrip("0") or "0", part.rstrip("0")
     value = f"{whole}.{part}" if part else whole
     return f"-{value}" if sign == "-" and value != "0" else value
-
-
-_GROUPED = r"(?:[0-9]{1,3}(?:(?:,|\{,\}|\\,|,?\\!)[0-9]{3})+(?![0-9])|[0-9]+)"
-_NUMBER_IN = re.compile(rf"(?:(?<![\w)\]}}])[-+−])?(?:\\?\$)?(?:{_GROUPED}(?:\.[0-9]+)?|(?<![\w.])\.[0-9]+)")
-_OVER = re.compile(r"/\s?([0-9]{1,15})(?![0-9.,]*[0-9/])")
-_FRACTION = re.compile(r"([-−]?)\s?\\[dt]?frac\s?\{([0-9]{1,15})\}\s?\{([0-9]{1,15})\}")
-
-
-def number_in(text: str, *, last: bool = False) -> tuple[str, int, int] | None:
-    """(canonical value, start, end) of the first (or last) number in a text, fractions included; None without one.
-
-    A currency sign between sign and digits belongs to it: `-$5` is -5.
-
-    >>> number_in("about $1,250.50 each"), number_in("3/4 of it"), number_in("5 apples, 12 pears", last=True)
-    (('1250.5', 6, 15), ('0.75', 0, 3), ('12', 10, 12))
-    """
-    found = list(_NUMBER_IN.finditer(text)) if last else [match] if (match := _NUMBER_IN.search(text)) else []
-    fraction = None if last else _FRACTION.search(text)
-    if fraction is not None and found and fraction.start() <= found[0].start():
-        value = _ratio(("-" if fraction[1] else "") + fraction[2], fraction[3])
-        return None if value is None else (value, *fraction.span())
-    if not found:
-        return None
-    match = found[-1]
-    plain = number(re.sub(r"[{}\\!$]", "", match[0]))
-    over = None if last else _OVER.match(text, match.end())
-    if plain is not None and over is not None and (value := _ratio(plain, over[1])) is not None:
-        return value, match.start(), over.end()
-    return None if plain is None else (plain, *match.span())
-
-
-def _ratio(over: str, under: str) -> str | None:
-    """A quotient of numbers: as a decimal where it ends, else as a reduced fraction; None for a division by zero."""
-    if not int(under):
-        return None
-    value = Fraction(Decimal(over)) / int(under)
-    rest = value.denominator
-    for prime in (2, 5):
-        while rest % prime == 0:
-            rest //= prime
-    if rest > 1:
-        return f"{value.numerator}/{value.denominator}"
-    with localcontext(prec=120):
-        return number(format(Decimal(value.numerator) / value.denominator, "f"))
 
 
 # --- patterns ----------------------------------------------------------------------------------------------------

@@ -5,36 +5,53 @@
 Completions are read in one of three ways:
 
 - `flexible` (default): the first `#### N`; else the last `\\boxed{N}`; else the last statement "the answer is N" (or a
-  line "Answer: N"); else the last number. A chain `48 + 24 = 72` counts as what follows its last `=`.
+  line "Answer: N"); else the last number. A chain `48 + 24 = 72` counts as what follows its last `=`, and what is taken
+  back (`retractions`) does not count. Numbers are read in full (`numerals`): `2 1/2` is 2.5, and `5 or 7` is neither.
 - `strict`: `#### N` alone, as lm-eval's `strict-match`.
-- `last`: the last number, as lm-eval's `flexible-extract`.
+- `last`: the last plain number, as lm-eval's `flexible-extract`.
 
-Numbers are compared as decimals: thousands separators, `$`, `%`, units, a full stop and trailing zeros make no
-difference (lm-eval compares strings, so there `18.00` is not `18`).
+Numbers are compared exactly: thousands separators, `$`, `%`, units, a full stop and trailing zeros make no difference
+(lm-eval compares strings, so there `18.00` is not `18`).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import chain, islice
 from typing import NamedTuple
 
-from elicit.tasks.extraction import ANSWER, TAIL, canonical, number, number_in
+from elicit.errors import one_line
+from elicit.tasks.clauses import as_answer, clause_numeral, last_numeral, whole_answer
+from elicit.tasks.extraction import ANSWER, TAIL, canonical, number
 from elicit.tasks.latex import boxes
+from elicit.tasks.numerals import numerals, plain_signs
 from elicit.tasks.readings import Found, worked_before
+from elicit.tasks.retractions import DENIED, is_taken_back, may_take_back, replacements
 
 MODES = ("flexible", "strict", "last")
 _CALCULATOR = re.compile(r"<<[^<>\n]{0,200}>>")
-_MARK = re.compile(r"####[ \t]*([^\n]{0,200})")
+_MARK = re.compile(r"####[ \t]*")
 _STRICT = re.compile(r"#### (-?[0-9.,]+)")
+#: The last plain number of a text, as lm-eval's `flexible-extract`.
+_PLAIN = re.compile(
+    r"(?:(?<![\w)\]}])[-+])?(?:\\?\$)?(?:[0-9]{1,3}(?:(?:,|\{,\}|\\,|,?\\!)[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
+    r"|(?<![\w.])\.[0-9]+"
+)
 _SAID = re.compile(
-    r"\banswers?\b(?:(?!\banswer)[^\n.:=#]){0,60}?(?:\b(?:is|are)\b:?|:|=)([\s*]{0,8}[^\n]{0,200})", re.IGNORECASE
+    r"\banswers?\b(?:(?!\banswer)[^\n.:=#]){0,60}?(?:\b(?:is|are)\b:?|:|=)(?=[\s*]{0,8}([^\n]{0,200}))", re.IGNORECASE
 )
 _SENTENCE = re.compile(r"[.!?](?=\s|$)")
 #: Between "the answer is" and the number nothing stands but signs and such words.
 _LEAD = re.compile(
     r"(?:[\s*_$(\[{:~≈]|\\[(\[]|\\text\w*\{|\b(?:about|approximately|exactly|equal to|only|just)\b)*", re.IGNORECASE
 )
-_UNITS = 40
+#: `18, not 20`
+_REJECTED = re.compile(r"[\s,;)$*-]{0,5}(?:(?:and|but)\s)?(?:not|rather than|instead of)\b", re.IGNORECASE)
+#: Statements of an answer that are looked at.
+_STATEMENTS = 50
+#: Characters of units behind an answer, of a clause, and words behind a corrected answer.
+_UNITS, _CLAUSE, _WORDS = 40, 200, 2
 
 
 def without_calculator(text: str) -> str:
@@ -63,12 +80,15 @@ class Worded(NamedTuple):
 
     @property
     def gold(self) -> str:
-        value = number_in(self.given)
-        return canonical(self.given) if value is None else value[0]
+        answer = whole_answer(self.given)
+        return canonical(self.given) if answer is None else answer
 
     def unusable(self) -> str | None:
-        if len(self.given) > ANSWER or number_in(self.given) is None:
+        if len(self.given) > ANSWER or not numerals(self.given):
             return "holds no number"
+        if whole_answer(self.given) is None:
+            shown = one_line(repr(self.given), 60)
+            return f"is {shown}, which is not a single number; for answers in words type format: text"
         return None
 
     def found(self, completion: str) -> Found | None:
@@ -89,16 +109,46 @@ class Worded(NamedTuple):
 
 
 def _flexible(text: str) -> Found | None:
-    for match in _MARK.finditer(text):
-        if (value := _of_clause(text, *match.span(1))) is not None:
-            return value
-    for start, end in reversed(boxes(text)):
-        if (value := _of_clause(text, start, end)) is not None:
-            return value
-    for match in reversed(list(_SAID.finditer(text))):
-        if (value := _said(text, match)) is not None:
-            return value
-    return _last(text)
+    marks = (_marked(text, match.end()) for match in islice(_MARK.finditer(text), _STATEMENTS))
+    boxed = (_of_clause(text, *span) for span in reversed(boxes(text)[-_STATEMENTS:]))
+    heads = list(_SAID.finditer(text))[-_STATEMENTS:]
+    said = (_said(text, match) for match in reversed(heads))
+    answer = next((found for found in chain(marks, boxed, said) if found is not None), None)
+    if answer is None:
+        return _last_in_full(text)
+    if not may_take_back(text, answer.end):
+        return answer
+    for later in sorted(_statements(text, answer.end), key=lambda found: found.start):
+        if is_taken_back(text, answer.end, later.start):
+            answer = later
+    corrections = (_corrected(text, place) for place in replacements(text, answer.end))
+    return next((found for found in corrections if found is not None), answer)
+
+
+def _statements(text: str, start: int) -> Iterator[Found]:
+    """All answers that are marked, boxed or said behind `start`."""
+    marks = [_marked(text, match.end()) for match in list(_MARK.finditer(text, start))[-_STATEMENTS:]]
+    boxed = [_of_clause(text, *span) for span in boxes(text)[-_STATEMENTS:] if span[0] >= start]
+    said = [_said(text, match) for match in list(_SAID.finditer(text, start))[-_STATEMENTS:]]
+    yield from (found for found in (*marks, *boxed, *said) if found is not None and found.start >= start)
+
+
+def _marked(text: str, start: int) -> Found | None:
+    """The number after a `####`, on its line and before another one."""
+    ends = [place for place in (text.find("\n", start), text.find("####", start)) if place >= 0]
+    return _of_clause(text, start, min([*ends, start + _CLAUSE, len(text)]))
+
+
+def _corrected(text: str, start: int) -> Found | None:
+    """The number that stands at `start`, with nothing but units behind it in its sentence."""
+    line = text.find("\n", start)
+    stop = _SENTENCE.search(text, start)
+    end = min([len(text), start + _CLAUSE, *([line] if line >= 0 else []), *([stop.start()] if stop else [])])
+    lead = _LEAD.match(text, start, end)
+    found = _of_clause(text, start, end)
+    if lead is None or found is None or found.start > lead.end() or DENIED.match(text, found.end):
+        return None
+    return found if len(text[found.end : end].split()) <= _WORDS else None
 
 
 def _strict(text: str) -> Found | None:
@@ -111,13 +161,20 @@ def _strict(text: str) -> Found | None:
 
 
 def _last(text: str) -> Found | None:
-    return _placed(number_in(text, last=True), 0)
+    """The last plain number: no fraction, no power, no word."""
+    matches = list(_PLAIN.finditer(plain_signs(text)))
+    value = number(re.sub(r"[{}\\!$]", "", matches[-1][0])) if matches else None
+    return None if value is None else Found(value, *matches[-1].span())
+
+
+def _last_in_full(text: str) -> Found | None:
+    numeral = last_numeral(text)
+    return None if numeral is None else Found(as_answer(text, numeral), numeral.start, numeral.end)
 
 
 def _of_clause(text: str, start: int, end: int) -> Found | None:
-    """The number that a clause comes to: the first one after its last equals sign."""
-    start += text[start:end].rfind("=") + 1
-    return _placed(number_in(text[start:end]), start)
+    numeral = clause_numeral(text, start, end)
+    return None if numeral is None else Found(as_answer(text, numeral), numeral.start, numeral.end)
 
 
 def _said(text: str, match: re.Match[str]) -> Found | None:
@@ -126,15 +183,13 @@ def _said(text: str, match: re.Match[str]) -> Found | None:
     stop = _SENTENCE.search(text, start, end)
     clause = text[start : stop.start() if stop else end]
     lead = _LEAD.match(clause)
-    assert lead is not None
-    first = number_in(clause)
-    if first is None or first[1] != lead.end():
-        return None
     value = _of_clause(text, start, start + len(clause))
-    colon = match[0][: start - match.start()].rstrip().endswith((":", "="))
-    rest = text[value.end : end if colon else start + len(clause)] if value else ""
+    opening = numerals(clause) if "=" in clause else [clause_numeral(clause, 0, len(clause))]
+    first = opening[0] if opening else None
+    if lead is None or value is None or first is None or first.start > lead.end():
+        return None
+    colon = match[0].rstrip().endswith((":", "="))
+    rest = text[value.end : end if colon else start + len(clause)]
+    if _REJECTED.match(rest) is not None:
+        return value
     return value if len(rest.strip(" .*$")) <= _UNITS and not any(sign.isdigit() for sign in rest) else None
-
-
-def _placed(value: tuple[str, int, int] | None, shift: int) -> Found | None:
-    return None if value is None else Found(value[0], value[1] + shift, value[2] + shift)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from elicit.tasks.extraction import TAIL, canonical, number, number_in
+from elicit.tasks.clauses import as_answer, last_numeral
+from elicit.tasks.extraction import TAIL, canonical, number
 from elicit.tasks.readings import Found, worked_before
 
 MODES = ("any", "tags")
@@ -54,8 +55,9 @@ class Tagged(NamedTuple):
         return worked_before(text, self.found(text))
 
     def _number(self, text: str, start: int, end: int) -> Found | None:
-        value = number_in(text[start:end], last=True)
-        return None if value is None else Found(value[0], value[1] + start, value[2] + start)
+        inner = text[start:end]
+        numeral = last_numeral(inner)
+        return None if numeral is None else Found(as_answer(inner, numeral), numeral.start + start, numeral.end + start)
 
     def _text(self, text: str, start: int, end: int, *, tagged: bool) -> Found | None:
         if not tagged:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from fractions import Fraction
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elicit.tasks import get
-from elicit.tasks.extraction import number_in
+from elicit.tasks.clauses import clause_numeral, last_numeral
 from elicit.tasks.gsm8k import MODES, Worded, parts
 from tests.tasks.written import GSM8K
 
@@ -161,7 +162,10 @@ def test_any_text_gets_a_verdict_and_its_span_reads_as_the_answer(text: str, mod
     if found is not None:
         said = text[found.start : found.end]
         assert said == said.strip() != ""
-        assert (number_in(said) or ("",))[0] == found.answer
+        numeral = last_numeral(said) if mode == "last" else clause_numeral(said, 0, len(said))
+        assert numeral is not None
+        if numeral.value is not None and mode != "last":
+            assert Fraction(found.answer) == numeral.value
 
 
 @pytest.mark.parametrize("piece", ["answer is ", "####", "\\boxed{", "1,", "answer: 1 ", "\\frac{1}{", "a", "\n", "("])

@@ -170,7 +170,7 @@ def test_too_few(tmp_path: Path) -> None:
         ("New  York", "New York", "New York"),
         ("Paris", "Paris.", "Paris."),
         ("Paris", " \n ", None),
-        ("3/4", "it is\n3/4", "3/4"),
+        ("3/4", "it is\n3/4", "0.75"),
     ],
 )
 def test_reading_without_a_pattern(gold: str, completion: str, answer: str | None) -> None:

@@ -1,0 +1,72 @@
+r"""Whether comparing an answer could cost more time or memory than an answer is worth, told from its text alone.
+
+Such an answer (a power of a power, the factorial of a large number, a hundred brackets within each other) is right only
+in the right answer's own form. What passes here is still stopped by the helper's clock.
+"""
+
+from __future__ import annotations
+
+import re
+
+#: Brackets within each other, digits of one number, exponent, number before `!`, and bound of a sum or product.
+DEPTH, DIGITS, EXPONENT, FACTORIAL, BOUND = 25, 120, 5_000, 500, 2_000
+#: Exponent of an expression with letters in it: its expansion has that many terms, or many more.
+SYMBOLIC = 20
+_NUMBER = re.compile(r"[0-9]+")
+_POWER = re.compile(r"(?:\^|\*\*)\s*(\{|\(|-?[0-9]|\\?[A-Za-z]*)")
+_FACTORIAL = re.compile(r"([0-9]+|[)}])\s*!(\s*!)?")
+_MANY = re.compile(r"\\(?:sum|prod|binom|dbinom|tbinom|gcd|lcm|bmod|pmod|mod|Gamma|zeta)(?![A-Za-z])")
+
+
+def is_costly(answer: str) -> bool:
+    """Whether an answer is too large to be worked out. Linear in its length."""
+    numbers = [match.group().lstrip("0") for match in _NUMBER.finditer(answer)]
+    if any(len(number) > DIGITS for number in numbers) or _deepest(answer) > DEPTH:
+        return True
+    for match in _FACTORIAL.finditer(answer):
+        if match[2] or match[1] in ")}" or len(match[1]) > 3 or int(match[1]) > FACTORIAL:
+            return True
+    if _MANY.search(answer) and (
+        "^" in answer or any(len(number) > 6 or int(number or 0) > BOUND for number in numbers)
+    ):
+        return True
+    return _has_large_power(answer)
+
+
+def _deepest(answer: str) -> int:
+    depth = deepest = 0
+    for sign in answer:
+        depth += (sign in "{([") - (sign in "})]")
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _has_large_power(answer: str) -> bool:
+    """An exponent that is large, or holds another; or a power of large powers."""
+    letters = re.search(r"(?<![\\A-Za-z])[A-Za-z]", answer) is not None
+    total = 1
+    for match in _POWER.finditer(answer):
+        if match[1] in ("{", "("):
+            exponent = answer[match.end() : _close(answer, match.end())]
+        else:
+            exponent = re.match(r"-?[0-9]*", answer[match.start(1) :])[0]  # type: ignore[index]
+        after = answer[match.start(1) + len(exponent) + 2 * (match[1] in ("{", "(")) :].lstrip()
+        if "^" in exponent or "**" in exponent or after.startswith(("^", "**")):
+            return True
+        sizes = [number.lstrip("0") for number in _NUMBER.findall(exponent)]
+        if any(len(size) > 4 or int(size or 0) > EXPONENT for size in sizes):
+            return True
+        largest = max([int(size or 0) for size in sizes], default=1)
+        if letters and largest > SYMBOLIC and re.search(r"[)}]\s*$", answer[: match.start()]):
+            return True
+        total *= max(1, largest) if re.search(r"[)}]\s*$", answer[: match.start()]) else 1
+    return total > EXPONENT
+
+
+def _close(answer: str, start: int) -> int:
+    depth = 1
+    for at in range(start, len(answer)):
+        depth += (answer[at] in "{(") - (answer[at] in "})")
+        if not depth:
+            return at
+    return len(answer)
