@@ -33,7 +33,7 @@ _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", 
 
 
 def boxes(text: str) -> list[tuple[int, int]]:
-    """[start, end) of what every `\\boxed{...}` (`\\fbox`, `\\boxed 5`) holds, by their starts; open ones are left out.
+    r"""[start, end) of what every `\boxed{...}` (`\fbox`, `\boxed 5`) holds, by their starts; open ones are left out.
 
     One pass, however deeply they are nested; what is longer than `LONGEST` is left out too.
     """
@@ -68,7 +68,7 @@ def bare(text: str) -> str:
 
 
 def normal(answer: str) -> str:
-    """The normal form of an answer. Total; idempotent on what it returns in all the cases that tests know.
+    r"""The normal form of an answer. Total; idempotent on what it returns in all the cases that tests know.
 
     >>> normal("x = \\dfrac12"), normal("1,000\\text{ km}"), normal("\\text{Evelyn}"), normal("3.50"), normal("2 x")
     ('\\frac{1}{2}', '1000', 'evelyn', '3.5', '2x')
