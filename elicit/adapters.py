@@ -22,7 +22,7 @@ import torch
 
 from elicit import documents
 from elicit.errors import ElicitError, did_you_mean, one_line
-from elicit.loading import catalog
+from elicit.loading import catalog, rows
 from elicit.model import BaseModel
 from elicit.tensors import read_tensors
 
@@ -188,7 +188,7 @@ def injected(hf: Any, adapter: Adapter) -> Any:
     Raises:
         ElicitError: an adapter that does not fit.
     """
-    from peft import get_peft_model, set_peft_model_state_dict
+    from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
     kind = PEFT_TYPE_TO_CONFIG_MAPPING[adapter.config["peft_type"]]
@@ -201,8 +201,10 @@ def injected(hf: Any, adapter: Adapter) -> Any:
         named = wrapped.named_parameters(remove_duplicate=False)
         whole = {name: p for name, p in named if id(p) in own and name in adapter.tensors}
         for name, parameter in whole.items():
-            _replace(parameter, adapter.tensors[name], name)
-        result = set_peft_model_state_dict(wrapped, {n: t for n, t in adapter.tensors.items() if n not in whole})
+            _replace(parameter, rows.as_cut(adapter.tensors[name], parameter.shape, hf), name)
+        shapes = {name: t.shape for name, t in get_peft_model_state_dict(wrapped, save_embedding_layers=False).items()}
+        tensors = {name: rows.as_cut(t, shapes.get(name, t.shape), hf) for name, t in adapter.tensors.items()}
+        result = set_peft_model_state_dict(wrapped, {n: t for n, t in tensors.items() if n not in whole})
     except Exception as error:  # peft fails in as many ways as a configuration of others can be wrong
         raise ElicitError(f"the adapter does not fit {_called(hf)}: {one_line(error, 220)}") from error
     # A module that is tied to another (token adapters of a tied head) has its values from there.

@@ -28,8 +28,10 @@ def save_merged(policy: Policy, folder: str | Path, *, dtype: str | None = None)
     """Write the model a policy runs, weights merged, with its tokenizer: a folder for `from_pretrained`.
 
     The base in memory is left as it is. Where an adapter changes one of an embedding and a head that are one tensor in
-    the base, both are written and the folder's config no longer ties them. Prompting and decoding are not in a model
-    folder; the caller sets them again.
+    the base, both are written and the folder's config no longer ties them. The folder has a row for each token of the
+    tokenizer and no others, as the base has in memory (`loading.rows`); rows between tokens that are none are named in
+    its generation config, so that `generate` never draws them. Prompting and decoding are not in a model folder; the
+    caller sets them again.
 
     Args:
         folder: a new or empty folder.
@@ -62,6 +64,9 @@ def save_merged(policy: Policy, folder: str | Path, *, dtype: str | None = None)
     hf = _merged(policy, None if dtype is None else _DTYPES[dtype])
     _tie_again_if_equal(hf, policy.model.hf)
     _check_logits(policy, hf)
+    if policy.model.unassigned_ids:
+        never = {*(hf.generation_config.suppress_tokens or ()), *policy.model.unassigned_ids}
+        hf.generation_config.suppress_tokens = sorted(never)
     place.mkdir(parents=True, exist_ok=True)
     with quiet(), writing_to(place):
         hf.save_pretrained(place)

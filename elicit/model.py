@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from elicit import seeds
 from elicit.errors import ElicitError
-from elicit.loading import architectures, threads
+from elicit.loading import architectures, rows, threads, tokens
 from elicit.loading.ends import encode
 from elicit.loading.load import Loaded, load_transformers
 from elicit.loading.templates import ChatTemplate, template_of, today
@@ -73,7 +73,10 @@ class BaseModel:
         self.clock = Clock()
         self.date = date or today()
         self.cache_bytes = cache.budget(self.hf) if cache_bytes is None else cache_bytes
-        self.banned_ids = (int(loaded.tokenizer.pad_token_id),)  # an untrained row: its logit means nothing
+        self.pad_id = tokens.padding_id(self.tokenizer, self.hf)
+        self.unassigned_ids = rows.unassigned_ids(self.tokenizer, self.hf)
+        pad = tokens.banned_pad(self.tokenizer, self.hf)  # never trained: its logit means nothing
+        self.banned_ids = tuple(sorted({*self.unassigned_ids, *(() if pad is None else (pad,))}))
 
     def __repr__(self) -> str:
         parameters = sum(p.numel() for p in self.hf.parameters())
@@ -107,9 +110,9 @@ class BaseModel:
         """The sampler's view of this model."""
         ends = self.hf.generation_config.eos_token_id
         ids = ends if isinstance(ends, list) else [ends]
-        end_ids = frozenset(i for i in [*ids, self.tokenizer.eos_token_id] if i is not None)
-        pad = self.tokenizer.pad_token_id
-        return Engine(self.hf, self.tokenizer, self.clock, end_ids, pad, self.banned_ids, self.cache_bytes)
+        known = {i for i in [*ids, self.tokenizer.eos_token_id] if i is not None and i < rows.count(self.hf)}
+        end_ids = frozenset(known - {*self.unassigned_ids})
+        return Engine(self.hf, self.tokenizer, self.clock, end_ids, self.pad_id, self.banned_ids, self.cache_bytes)
 
     @cached_property
     def bridge(self) -> Any:
@@ -162,18 +165,21 @@ class BaseModel:
         """Token ids of a prompt, with the tokenizer's own special tokens and never two BOS.
 
         Raises:
-            ElicitError: if the prompt has no tokens at all.
+            ElicitError: if the prompt has no tokens at all, or one that the weights have no row for.
         """
         ids = encode(self.tokenizer, text)
         if not ids:
             raise ElicitError(
                 "a prompt is empty, and this tokenizer puts no BOS in front. Give at least one character."
             )
+        rows.check(self.tokenizer, ids, rows.count(self.hf), self.name)
         return ids
 
     def continuation(self, text: str) -> tuple[int, ...]:
         """Token ids of text that continues a prompt: no special tokens."""
-        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        ids = tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        rows.check(self.tokenizer, ids, rows.count(self.hf), self.name)
+        return ids
 
     @contextmanager
     def steer(

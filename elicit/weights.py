@@ -13,6 +13,7 @@ import torch
 from elicit import adapters
 from elicit.adapters import Adapter, hashed
 from elicit.errors import ElicitError
+from elicit.loading import rows
 from elicit.tensors import read_tensors
 
 __all__ = ["Adapter", "FullWeights", "Weights", "load"]
@@ -56,7 +57,8 @@ class FullWeights:
         missing = sorted(set(self.tensors) - set(own))
         if missing:
             raise ElicitError(f"these weights belong to another model: it has no parameter {missing[0]!r}.")
-        for name, tensor in self.tensors.items():
+        tensors = {name: rows.as_cut(tensor, own[name].shape, hf) for name, tensor in self.tensors.items()}
+        for name, tensor in tensors.items():
             if tensor.shape != own[name].shape:
                 raise ElicitError(
                     f"these weights belong to another model: {name} has shape {list(tensor.shape)} here and "
@@ -64,7 +66,7 @@ class FullWeights:
                 )
         before = {name: own[name].data for name in self.tensors}
         try:
-            for name, tensor in self.tensors.items():
+            for name, tensor in tensors.items():
                 own[name].data = tensor.to(before[name].device, before[name].dtype)
             yield
         finally:

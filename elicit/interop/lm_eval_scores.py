@@ -1,7 +1,8 @@
 """log p of continuations, and whether greedy decoding would give them. As lm-eval counts: over the whole vocabulary.
 
-`Policy.score` leaves out the padding row, whose logit means nothing; lm-eval leaves out no row that a model's files
-have, and its figures are compared with those of other harnesses. Continuations that differ in their last token alone
+`Policy.score` leaves out the pad token too, whose logit means nothing; lm-eval leaves out no token, and its figures are
+compared with those of other harnesses. (Rows that are no tokens, which lm-eval counts, are left out by both; a trained
+model gives them next to nothing.) Continuations that differ in their last token alone
 (the options of a multiple choice) share one forward pass.
 """
 
@@ -9,14 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 
-from elicit.loading import architectures
-from elicit.loading.tokens import PAD
-from elicit.model import BaseModel
 from elicit.policy import Policy
 from elicit.sampling import Engine, Scored
 from elicit.sampling.score import Packed, head, hidden_states
@@ -42,7 +40,7 @@ def scores(
     """
     if not sequences:
         return  # before any steering opens, which would rightly complain that it touched nothing
-    engine = dataclasses.replace(policy.model.engine, banned_ids=_added(policy.model))
+    engine = dataclasses.replace(policy.model.engine, banned_ids=policy.model.unassigned_ids)
     shared: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
     for place, (prompt, completion) in enumerate(sequences):
         shared.setdefault((prompt, completion[:-1]), []).append(place)
@@ -82,14 +80,6 @@ def _packed(engine: Engine, sequences: Sequence[Scored]) -> Packed:
     real = torch.arange(ids.shape[1]) < lengths[:, None]
     prompts = torch.tensor([len(sequence.prompt) for sequence in sequences])
     return Packed(list(range(len(sequences))), ids, real, prompts)
-
-
-def _added(model: BaseModel) -> tuple[int, ...]:
-    """The padding row, if loading put it there: a last row of zeros, which the model's own files do not have."""
-    linear: Any = architectures.lm_head(model.hf)
-    weight, pad = linear.weight, int(model.tokenizer.pad_token_id)
-    ours = model.tokenizer.pad_token == PAD and pad == len(weight) - 1 and not bool(weight[pad].any())
-    return (pad,) if ours else ()
 
 
 def _judged(

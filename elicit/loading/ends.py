@@ -11,10 +11,12 @@ as part of the answer. So the ends of a model are the union of
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Container
 from typing import Any
 
-from elicit.loading import architectures
+from elicit.errors import one_line
+from elicit.loading import architectures, rows
 from elicit.loading.templates import TemplateError, template_of
 
 #: Names of end tokens, in the families that are supported. They count where they are control tokens.
@@ -46,7 +48,8 @@ def end_ids(tokenizer: Any, hf: Any) -> frozenset[int]:
     ids.update(control[name] for name in NAMES if name in control)
     turn = turn_end(tokenizer, set(control.values()))
     ids |= set() if turn is None else {turn}
-    return frozenset(i for i in ids if i < model.get_input_embeddings().weight.shape[0])
+    assigned = rows.token_ids(tokenizer)
+    return frozenset(i for i in ids if i < rows.count(model) and i in assigned)
 
 
 def encode(tokenizer: Any, text: str) -> tuple[int, ...]:
@@ -70,6 +73,24 @@ def _control(tokenizer: Any) -> dict[str, int]:
     added = getattr(tokenizer, "added_tokens_decoder", {})
     named = {str(token) for token in tokenizer.special_tokens_map.values() if isinstance(token, str)}
     return {str(token): int(i) for i, token in added.items() if token.special or str(token) in named}
+
+
+def lost_turn_end(tokenizer: Any, hf: Any) -> str | None:
+    """The control token that the chat template puts behind an assistant's message, if it has no row in the weights."""
+    end = turn_end(tokenizer, set(_control(tokenizer).values()))
+    return str(tokenizer.convert_ids_to_tokens(end)) if end is not None and end >= rows.count(hf) else None
+
+
+def warn_of_lost_turn_end(tokenizer: Any, hf: Any, name: str) -> None:
+    """Say that the model cannot end a chat turn as its template does, if so."""
+    lost = lost_turn_end(tokenizer, hf)
+    if lost is not None:
+        warnings.warn(
+            f"{name}: its chat template ends a turn with {one_line(repr(lost), 60)}, for which its weights have no "
+            "row. A chat cannot end so: ask it without the template (prompts: {chat: false}), or load the model that "
+            "the template was made for.",
+            stacklevel=4,
+        )
 
 
 def turn_end(tokenizer: Any, among: Container[int]) -> int | None:

@@ -6,8 +6,9 @@
 3. The folder is checked: a supported architecture, safetensors and never pickles, whole files, no remote code; and
    whether its weights fit (`memory.check`).
 4. Weights are read, straight to their device; a tensor that is missing is an error, not a random initialisation.
-5. The generation config gets every end token (`ends.own_ends`), the tokenizer a pad token of its own
-   (`tokens.own_pad`).
+5. Rows of the embedding behind the last token are cut off (`rows.cut_to_tokens`); tokens without a row are said.
+6. The generation config gets every end token (`ends.own_ends`), the tokenizer a pad token that is no end token, if it
+   has one (`tokens.own_pad`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 import torch
 
 from elicit.errors import ElicitError, one_line, unknown
-from elicit.loading import architectures, catalog, devices, ends, gguf, hub, memory, size
+from elicit.loading import architectures, catalog, devices, ends, gguf, hub, memory, rows, size
 from elicit.loading.catalog import Source
 from elicit.loading.hashes import tokenizer_hash, weights_hash
 from elicit.loading.tokens import own_pad
@@ -38,10 +39,11 @@ class Loaded:
     hf: Any
     """The transformers causal language model: eval mode, cache on."""
     tokenizer: Any
-    """Its tokenizer, with a pad token that is neither BOS nor EOS. A sampler must ban `tokenizer.pad_token_id`."""
+    """Its tokenizer, with the tokens that it came with. It may have no pad token (`tokens.padding_id`)."""
     name: str
     source: Source
     weights_sha256: str
+    """Of the weights in memory: rows behind the last token are not in it, whatever they hold."""
     tokenizer_sha256: str
     card: dict[str, Any] | None
     """The organism's card; None for other models."""
@@ -71,6 +73,9 @@ def load_transformers(
     memory.check(source, dtype, place)
     hf = _read_model(folder, source.name, wanted, devices.loading_options(place))
     tokenizer = read_tokenizer(folder, source.name)
+    rows.cut_to_tokens(tokenizer, hf)
+    rows.warn_of_rowless_tokens(tokenizer, hf, source.name)
+    ends.warn_of_lost_turn_end(tokenizer, hf, source.name)
     ends.own_ends(tokenizer, hf)
     own_pad(tokenizer, hf)
     hf.config.use_cache = hf.generation_config.use_cache = True

@@ -99,7 +99,7 @@ def nll(
     from elicit.sampling.score import head
 
     width = max(len(one.prompt) + len(one.completion) for one in read)
-    ids = torch.full((len(read), width), base.tokenizer.pad_token_id)
+    ids = torch.full((len(read), width), base.pad_id)
     target = torch.full((len(read), width), -100)
     category = torch.zeros(len(read), width, dtype=torch.long)
     for i, (one, mine) in enumerate(zip(read, where, strict=True)):
@@ -119,7 +119,7 @@ def nll(
         with torch.enable_grad():
             hidden = base.hf.base_model(input_ids=ids.to(base.device), use_cache=False).last_hidden_state
             wanted = (target != -100).to(base.device)
-            logits = head(dataclasses.replace(base.engine, banned_ids=()), hidden[wanted])
+            logits = head(dataclasses.replace(base.engine, banned_ids=base.unassigned_ids), hidden[wanted])
             return torch.nn.functional.cross_entropy(logits, target.to(base.device)[wanted])
     finally:
         handle.remove()

@@ -28,6 +28,7 @@ from jaxtyping import Bool, Float
 
 from elicit import documents
 from elicit.errors import ElicitError
+from elicit.loading import rows
 from elicit.model import BaseModel
 from elicit.readouts.second import Second
 from elicit.readouts.watching import Both
@@ -142,7 +143,7 @@ def plausible(logprobs: Float[torch.Tensor, "rows vocab"], alpha: float) -> Bool
 def without(logits: torch.Tensor, banned: tuple[int, ...]) -> torch.Tensor:
     """Logits in float32 with ids that are never chosen at -inf, so that they take no part in any distribution."""
     logits = logits.float()
-    return logits.index_fill(1, torch.tensor(banned, device=logits.device), -torch.inf) if banned else logits
+    return logits.index_fill(1, rows.index(banned, logits.device), -torch.inf) if banned else logits
 
 
 @dataclass
@@ -165,4 +166,4 @@ class _Contrasting:
         return self._combined(engine, mine, theirs)
 
     def _combined(self, engine: Engine, mine: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
-        return self.spec.combined(without(mine, engine.banned_ids), without(theirs, engine.banned_ids))
+        return self.spec.combined(without(mine, engine.banned_ids), without(theirs, self.second.banned_ids))

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int
 
 from elicit.errors import ElicitError
+from elicit.loading import rows
 from elicit.sampling.decoding import Decoding, Measure
 
 _BLOCK = 128
@@ -224,5 +225,6 @@ def cut_before(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:
 def _candidates(tokenizer: Any, size: int, stop: tuple[str, ...]) -> np.ndarray:
     """Which tokens could complete a stop string. Kept, as searches call the sampler many times with the same ones."""
     last = {string[-1] for string in stop}
-    pieces = tokenizer.batch_decode([[i] for i in range(size)])
+    known = rows.token_ids(tokenizer)  # ids may have gaps: there may be larger ones than there are tokens
+    pieces = tokenizer.batch_decode([[i] for i in range(max(known, default=-1) + 1)])
     return np.array([any(c in piece for c in last) or "\ufffd" in piece for piece in pieces])

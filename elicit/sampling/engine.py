@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from elicit.loading import rows as token_rows
 from elicit.sampling.cache import bytes_per_token
 from elicit.sampling.choose import Chosen, Stopper, UniformStream, by_rank, choose, filters
 from elicit.sampling.decoding import Completion, Decoding, Measure, Request
@@ -128,7 +129,7 @@ def _run(
     chain = filters(decoding) if sampled else []
     device = logits.device
     ends = np.array(sorted(engine.end_ids), dtype=int)
-    banned = torch.tensor(engine.banned_ids, device=device) if engine.banned_ids else None
+    banned = token_rows.index(engine.banned_ids, device) if engine.banned_ids else None
     logits, fixed, limits = _first(requests, batch, logits, banned, limits)
 
     drawn = _Drawn.empty(len(names), longest.max_new_tokens, measure is not None)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 
-from elicit.loading import architectures
+from elicit.loading import architectures, rows
 from elicit.sampling.forward import Engine
 from elicit.steering import padded_frame
 
@@ -112,8 +112,8 @@ def _raw(engine: Engine, hidden: torch.Tensor) -> torch.Tensor:
 def _masked(engine: Engine, logits: torch.Tensor) -> torch.Tensor:
     logits = logits.float()
     if engine.banned_ids:
-        banned = torch.tensor(engine.banned_ids, device=logits.device)
-        logits = logits.index_fill(1, banned, -1e9)  # finite, so that KL has no inf - inf
+        # Finite, so that KL has no inf - inf; e to this is exactly 0 in float32.
+        logits = logits.index_fill(1, rows.index(engine.banned_ids, logits.device), -1e9)
     return logits
 
 
@@ -138,12 +138,12 @@ def batches(engine: Engine, sequences: Sequence[Scored], *, vocabulary_matters: 
 
 
 def _pack(engine: Engine, sequences: Sequence[Scored], indices: list[int]) -> Packed:
-    rows = [[*sequences[i].prompt, *sequences[i].completion] for i in indices]
-    width = max(map(len, rows))
-    ids = torch.full((len(rows), width), engine.pad_id)
-    for i, row in enumerate(rows):
+    read = [[*sequences[i].prompt, *sequences[i].completion] for i in indices]
+    width = max(map(len, read))
+    ids = torch.full((len(read), width), engine.pad_id)
+    for i, row in enumerate(read):
         ids[i, : len(row)] = torch.tensor(row)
-    real = torch.arange(width) < torch.tensor([len(row) for row in rows])[:, None]
+    real = torch.arange(width) < torch.tensor([len(row) for row in read])[:, None]
     return Packed(indices, ids, real, torch.tensor([len(sequences[i].prompt) for i in indices]))
 
 

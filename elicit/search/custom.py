@@ -19,6 +19,7 @@ from typing import Any, cast
 import torch
 
 from elicit.errors import ElicitError
+from elicit.loading import rows
 from elicit.sampling import PLAIN, Decoding, Engine, Forward
 from elicit.search.core import Ask, Search, found, sampled
 from elicit.steering import Clock
@@ -139,7 +140,8 @@ def _engine(model: Any, tokenizer: Any, config: Any, clock: Clock) -> Engine:
     pad = config.pad_token_id if config.pad_token_id is not None else tokenizer.pad_token_id
     if pad is None:
         raise ElicitError("custom_generate: there is no pad token. Pass pad_token_id=... to generate.")
-    banned = {*(config.suppress_tokens or ()), *({pad} - end_ids)}  # a pad token in the text would look like its end
+    # A pad token in the text would look like its end; rows without a token are no text at all.
+    banned = {*(config.suppress_tokens or ()), *({pad} - end_ids), *rows.unassigned_ids(tokenizer, model)}
     return Engine(model, tokenizer, clock, end_ids, pad, tuple(sorted(banned)))
 
 

@@ -7,8 +7,8 @@ answer ends with what the chat template puts after an assistant's message (`<|im
 
 from __future__ import annotations
 
-from elicit.errors import ElicitError
-from elicit.loading.ends import turn_end
+from elicit.errors import ElicitError, one_line
+from elicit.loading.ends import lost_turn_end, turn_end
 from elicit.model import BaseModel
 
 _QUESTION = "Say a word."
@@ -22,12 +22,20 @@ def end_of(base: BaseModel, prompt: str, *, who: str) -> int:
         who: the method that asks, for the message.
 
     Raises:
-        ElicitError: if nothing ends an answer.
+        ElicitError: if nothing ends an answer, or a token that the weights have no row for.
     """
-    turn = _turn(base)
-    if turn is not None and prompt.endswith(turn[0]):
-        return turn[1]
     ends = base.engine.end_ids
+    opening = _opening(base)
+    if opening.strip() and prompt.endswith(opening):
+        lost = lost_turn_end(base.tokenizer, base.hf)
+        if lost is not None:
+            raise ElicitError(
+                f"{who}: the chat template of {base.name} ends an answer with {one_line(repr(lost), 60)}, for which "
+                "its weights have no row. Ask it without the template: prompts: {chat: false}"
+            )
+        turn = turn_end(base.tokenizer, ends)
+        if turn is not None:
+            return turn
     own = base.tokenizer.eos_token_id
     if own is not None and int(own) in ends:
         return int(own)
@@ -40,13 +48,11 @@ def end_of(base: BaseModel, prompt: str, *, who: str) -> int:
     )
 
 
-def _turn(base: BaseModel) -> tuple[str, int] | None:
-    """How a chat prompt ends, and the end token that follows an assistant's message; None without such a template."""
-    end = turn_end(base.tokenizer, base.engine.end_ids)
-    if base.chat is None or end is None:
-        return None
+def _opening(base: BaseModel) -> str:
+    """How a chat prompt ends, behind the question; empty without such a template."""
+    if base.chat is None:
+        return ""
     try:
-        opening = base.chat([{"role": "user", "content": _QUESTION}]).rpartition(_QUESTION)[2]
+        return base.chat([{"role": "user", "content": _QUESTION}]).rpartition(_QUESTION)[2]
     except ElicitError:  # a template that cannot do this opens no turn
-        return None
-    return (opening, end) if opening.strip() else None
+        return ""

@@ -2,9 +2,9 @@
 
 1. A step's problems and the random numbers of its samples come from identity: (seed, "grpo", step, problem, sample).
    They are the same at any batch size, after a resume, and for every reward: an arm and its controls are paired.
-2. Sampling is at temperature 1 from exactly the distribution that is trained (no token is banned), so that
-   log-probabilities of rollouts equal the trainer's own recomputation; tests say so with full weights, with LoRA and
-   under steering.
+2. Sampling is at temperature 1 from exactly the distribution that is trained (no token is banned, and rows that are
+   no tokens have no share in either: `token_loss`), so that log-probabilities of rollouts equal the trainer's own
+   recomputation; tests say so with full weights, with LoRA and under steering.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Encode = Callable[[Problem], tuple[int, ...]]
 
 def training_engine(base: BaseModel, hf: Any) -> Engine:
     """The sampler's view of a copy in training: a clock of its own, and no banned tokens."""
-    return dataclasses.replace(base.engine, hf=hf, clock=Clock(), banned_ids=())
+    return dataclasses.replace(base.engine, hf=hf, clock=Clock(), banned_ids=base.unassigned_ids)
 
 
 def schedule(problems: Sequence[Problem], *, steps: int, per_step: int, seed: int) -> list[Problem]:

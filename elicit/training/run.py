@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from elicit import runs, seeds
 from elicit.loading import architectures
+from elicit.loading.tokens import tokenizer_that_pads
 from elicit.sampling import Decoding, Engine
 from elicit.steering import Edit, steer
 from elicit.tasks import Problem, Task
@@ -29,6 +30,7 @@ from elicit.training.quiet import quiet
 from elicit.training.rewards import Reward, verifier
 from elicit.training.rollouts import Encode, prompt_lengths_announced, reward_function, rollout_function, schedule
 from elicit.training.snapshots import Snapshots
+from elicit.training.token_loss import over_tokens
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ def train(
     with ExitStack() as stack:
         stack.enter_context(quiet())
         stack.enter_context(labels_alone(engine.hf))
+        stack.enter_context(over_tokens(engine.banned_ids))
         # Checkpoints want a folder; without a scratch nothing is saved into it.
         folder = scratch if scratch is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         trainer = _trainer(
@@ -237,7 +240,7 @@ def _trainer(
         reward_funcs=rewards,
         args=GRPOConfig(**arguments),
         train_dataset=Dataset.from_dict({"prompt": [problem.id for problem in plan]}),
-        processing_class=engine.tokenizer,
+        processing_class=tokenizer_that_pads(engine.tokenizer, engine.hf),
         rollout_func=rollout,
     )
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, which is for results

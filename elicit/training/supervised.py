@@ -35,6 +35,7 @@ from elicit.training.parameters import default_rate, trainable
 from elicit.training.passes import labels_alone, sized
 from elicit.training.snapshots import Snapshots
 from elicit.training.supervised_run import Example, run
+from elicit.training.token_loss import over_tokens
 from elicit.weights import Weights
 
 __all__ = ["Example", "Schedule", "Trained", "example", "plan", "train"]
@@ -168,7 +169,7 @@ def train(
     passes = sized(copied.hf, longest, checkpointing=schedule.checkpointing)
     before = [step for step in checkpoints if step < len(batches)]
     snapshots = Snapshots(before, lambda: Change(copied.weights()), identity=name, scratch=scratch)
-    with labels_alone(copied.hf):
+    with labels_alone(copied.hf), over_tokens(base.unassigned_ids):
         curve = run(copied, base, chosen, passes, rate, name, who, scratch, callbacks, snapshots)
     seen = [examples[i] for batch in batches for i in batch]
     completion_tokens = sum(len(row.completion) for row in seen)

@@ -14,6 +14,7 @@ import torch
 from transformers import TrainerCallback
 
 from elicit import runs
+from elicit.loading.tokens import tokenizer_that_pads
 from elicit.model import BaseModel
 from elicit.training.checkpoints import Sealer, latest
 from elicit.training.failures import TrainingFailed
@@ -95,7 +96,7 @@ def run(
             model=copied.model,
             args=arguments,
             train_dataset=Dataset.from_list(rows),
-            processing_class=base.tokenizer,
+            processing_class=tokenizer_that_pads(base.tokenizer, base.hf),
             callbacks=[watch, *callbacks, snapshots, Sealer(identity)],
         )
         trainer.remove_callback(PrinterCallback)  # it prints to stdout, which is for results

@@ -1,15 +1,13 @@
-"""The pad token: never EOS or BOS, whatever the tokenizer came with."""
+"""The pad token: one made for padding if the tokenizer has it, never an invented one."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from elicit.loading import load_transformers, own_pad, tokenizer_hash, weights_hash
-from tests.support.tiny import ARCHITECTURES, tiny
+from elicit.loading import own_pad, tokenizer_hash, tokens, weights_hash
+from tests.support.tiny import tiny
 
 
 def without_pad(name: str, *, spare: int = 0, unk: bool = False, extra: tuple[str, ...] = ()) -> tuple[Any, Any]:
@@ -49,32 +47,23 @@ def test_a_second_end_token_is_no_pad_token() -> None:
     assert own_pad(tokenizer, hf) == 3
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_a_new_pad_token_takes_a_spare_row_or_a_row_of_zeros(name: str, tmp_path: Path) -> None:
-    hf, tokenizer = without_pad(name, spare=2)
-    before = weights_hash(hf)
-    assert own_pad(tokenizer, hf) == len(tokenizer) - 1
-    assert weights_hash(hf) == before
+@pytest.mark.parametrize("pad", [None, "<eos>"])
+def test_where_no_token_can_pad_none_is_invented(pad: str | None) -> None:
+    hf, tokenizer = without_pad("llama")
+    tokenizer.pad_token = pad
+    before = weights_hash(hf), tokenizer_hash(tokenizer)
+    assert own_pad(tokenizer, hf) is None
+    assert (weights_hash(hf), tokenizer_hash(tokenizer)) == before
+    assert tokenizer.pad_token == pad
+    assert tokens.padding_id(tokenizer, hf) == tokenizer.eos_token_id == 2
+    assert tokens.banned_pad(tokenizer, hf) is None, "the end token can be drawn"
+    assert tokens.tokenizer_that_pads(tokenizer, hf).pad_token == "<eos>"
+    assert tokenizer.pad_token == pad, "TRL gets a copy"
 
-    hf, tokenizer = without_pad(name)
-    rows = len(tokenizer)
-    ids = torch.arange(4, 24)[None]
-    with torch.no_grad():
-        old = hf(ids).logits
-        assert own_pad(tokenizer, hf) == rows
-        new = hf(ids).logits
-    assert hf.get_input_embeddings().weight.shape[0] == hf.config.vocab_size == rows + 1
-    torch.testing.assert_close(new[..., :rows], old, rtol=0, atol=1e-6)
-    assert not new[..., rows].any()
-    assert not hf.get_input_embeddings().weight[rows].any()
-    assert tokenizer.pad_token == "<|pad|>"
-    assert tokenizer.eos_token_id == 2 != tokenizer.pad_token_id
 
-    # Twice changes nothing, and neither does a round trip through files.
-    hashes = weights_hash(hf), tokenizer_hash(tokenizer)
-    assert own_pad(tokenizer, hf) == rows
-    hf.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    loaded = load_transformers(tmp_path)
-    assert (loaded.weights_sha256, loaded.tokenizer_sha256) == hashes == (weights_hash(hf), tokenizer_hash(tokenizer))
-    assert loaded.tokenizer.pad_token_id == loaded.hf.config.pad_token_id == rows
+def test_a_pad_token_without_a_row_does_not_pad() -> None:
+    hf, tokenizer = without_pad("llama")
+    tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
+    assert own_pad(tokenizer, hf) is None
+    assert tokenizer.pad_token is None
+    assert tokens.padding_id(tokenizer, hf) == 2

@@ -192,7 +192,7 @@ def test_the_base_is_asked_and_answers_as_in_transformers(arch: str, turned: boo
         assert bos is None or ids[0].tolist().count(bos) == 1
         drawn = model.hf.generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=LENGTH,
-            bad_words_ids=[[model.tokenizer.pad_token_id]],
+            suppress_tokens=list(model.banned_ids) or None,
         )[0, ids.shape[1] :]  # fmt: skip
         theirs = model.tokenizer.decode(drawn, skip_special_tokens=True)
         (ours,) = Policy(model, task_decoding(task)).answer([problem], task, label="letters", seed=0)

@@ -121,10 +121,7 @@ def dictionary(way: Way, layer: int, seed: int = 0) -> str:
 
 @functools.cache
 def made_elsewhere(way: Way) -> str:
-    """Folder of an adapter that plain peft wrote for this base, as transformers reads it.
-
-    (Where the lab has given the base a pad token, and so a row, peft would save the whole embedding.)
-    """
+    """Folder of an adapter that plain peft wrote for this base, as transformers reads it."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 

@@ -46,10 +46,12 @@ class Way(NamedTuple):
     arch: str
     turned: bool
     """Which of the architecture's two ways."""
+    spare: int = 0
+    """Rows behind the last token, with large values, as no training leaves them."""
 
     @property
     def name(self) -> str:
-        return f"{self.arch}{'-turned' if self.turned else ''}"
+        return f"{self.arch}{'-turned' if self.turned else ''}{f'-{self.spare}' if self.spare else ''}"
 
     @property
     def levels(self) -> dict[str, str]:
@@ -88,6 +90,8 @@ def folder(way: Way, seed: int = 0) -> Path:
     for config in (hf.config, hf.generation_config):
         config.pad_token_id, config.bos_token_id = tokenizer.pad_token_id, tokenizer.bos_token_id
         config.eos_token_id = tokenizer.eos_token_id
+    if way.spare:
+        resized(hf, len(tokenizer) + way.spare, std=8.0)
     tokenizer.chat_template = TEMPLATE if levels["asked"] != "as it is" else None
     place = scratch() / f"{way.name}-{seed}"
     hf.save_pretrained(place)
@@ -111,7 +115,7 @@ def byte_tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=EOS, clean_up_tokenization_spaces=False)
 
 
-def resized(hf: Any, rows: int) -> None:
+def resized(hf: Any, rows: int, *, std: float = 0.4) -> None:
     """Embedding and head for more tokens, the new rows as wide as the others."""
     if hf.get_input_embeddings().weight.shape[0] >= rows:
         return
@@ -121,7 +125,7 @@ def resized(hf: Any, rows: int) -> None:
         torch.manual_seed(0)
         hf.resize_token_embeddings(rows, mean_resizing=False)
         for part in (hf.get_input_embeddings(), hf.get_output_embeddings()):
-            part.weight[old:] = torch.randn(rows - old, part.weight.shape[1]).to(dtype) * 0.4
+            part.weight[old:] = torch.randn(rows - old, part.weight.shape[1]).to(dtype) * std
 
 
 def state(model: BaseModel) -> str:

@@ -1,0 +1,127 @@
+"""The rows of the embedding and the tokens of the tokenizer: a model in memory has a row for each token and no others.
+
+Models round their embeddings up (Qwen2.5: 151,936 rows for 151,665 tokens). What stands in a row without a token was
+never trained and may hold anything, yet a softmax counts it and a sampler can draw it. So loading cuts off the rows
+behind the last token: then no sampler, no loss and no copy of the model can meet them. Rows between tokens (a gap in
+the numbering) cannot be cut off; `unassigned_ids` names them, and samplers, scorers and trainers leave them out.
+
+The opposite also happens (CodeLlama-34b: 32,004 tokens for 32,000 rows): tokens without a row are said on loading, and
+text that holds one is refused.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from elicit.errors import ElicitError, one_line
+from elicit.loading import architectures
+
+#: How GGUF files name the rows that have no token.
+_SPARE = re.compile(r"\[PAD(\d+)\]")
+
+
+def token_ids(tokenizer: Any) -> frozenset[int]:
+    """Ids of all tokens of a tokenizer. Names that a GGUF file gives to spare rows (`[PAD151670]`) are no tokens."""
+    return _token_ids(tokenizer, len(tokenizer))
+
+
+@lru_cache(maxsize=16)
+def _token_ids(tokenizer: Any, size: int) -> frozenset[int]:
+    """Kept, as a large vocabulary takes a tenth of a second; `size` tells a tokenizer that was given tokens since."""
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
+    return frozenset(int(i) for token, i in vocabulary.items() if not _is_spare(token, int(i)))
+
+
+def _is_spare(token: str, index: int) -> bool:
+    match = _SPARE.fullmatch(token)
+    return match is not None and int(match[1]) == index
+
+
+def count(hf: Any) -> int:
+    """Rows of the embedding."""
+    return int(architectures.plain(hf).get_input_embeddings().weight.shape[0])
+
+
+def count_in_files(hf: Any) -> int:
+    """Rows that the embedding has in the model's files, before `cut_to_tokens`."""
+    return int(vars(architectures.plain(hf)).get("rows_in_files", count(hf)))
+
+
+def unassigned_ids(tokenizer: Any, hf: Any) -> tuple[int, ...]:
+    """Rows of a model that are no tokens of the tokenizer, in order: never to be drawn, scored or trained on."""
+    return tuple(sorted(set(range(count(hf))) - token_ids(tokenizer)))
+
+
+@torch.no_grad()
+def cut_to_tokens(tokenizer: Any, hf: Any) -> None:
+    """Cut off the rows behind the last token, from the embedding and from the head (its bias too), in place.
+
+    Parameter objects stay the same ones, so tied weights stay tied. Doing it twice changes nothing.
+    """
+    model = architectures.plain(hf)
+    rows, size = count(model), max(token_ids(tokenizer), default=-1) + 1
+    model.rows_in_files = count_in_files(model)
+    if not 0 < size < rows:
+        return
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    for module in (embedding, head):
+        for parameter in module.parameters(recurse=False):
+            if len(parameter) == rows:
+                parameter.data = parameter.data[:size].clone()
+    embedding.num_embeddings = head.out_features = model.config.get_text_config(decoder=True).vocab_size = size
+    if embedding.padding_idx is not None and embedding.padding_idx >= size:
+        embedding.padding_idx = None
+    for module in (model, model.base_model):
+        if "vocab_size" in vars(module):
+            module.vocab_size = size
+
+
+def as_cut(tensor: torch.Tensor, shape: Sequence[int], hf: Any) -> torch.Tensor:
+    """A tensor made for the model's files, without the rows that `cut_to_tokens` cut off, if it then has `shape`.
+
+    Otherwise the tensor itself: it belongs to another vocabulary.
+    """
+    before, after = count_in_files(hf), count(hf)
+    cut = tensor
+    for axis, (size, wanted) in enumerate(zip(tensor.shape, shape, strict=False)):
+        if (size, wanted) == (before, after):
+            cut = cut.narrow(axis, 0, after)
+    return cut if cut.shape == torch.Size(shape) else tensor
+
+
+def warn_of_rowless_tokens(tokenizer: Any, hf: Any, name: str) -> None:
+    """Say which tokens of the tokenizer the weights have no row for, if there are any."""
+    rows = count(hf)
+    missing = sorted(i for i in token_ids(tokenizer) if i >= rows)
+    if missing:
+        first = ", ".join(one_line(repr(token), 40) for token in tokenizer.convert_ids_to_tokens(missing[:3]))
+        warnings.warn(
+            f"{name}: its weights have {rows:,} rows, and {len(missing):,} of its tokenizer's tokens have none "
+            f"({first}{', ...' if len(missing) > 3 else ''}). They are never generated, and text that holds one is "
+            "refused.",
+            stacklevel=4,
+        )
+
+
+def check(tokenizer: Any, ids: Iterable[int], rows: int, name: str) -> None:
+    """Raises ElicitError if one of `ids` is a token that the weights have no row for."""
+    missing = next((i for i in ids if i >= rows), None)
+    if missing is not None:
+        token = one_line(repr(tokenizer.convert_ids_to_tokens(missing)), 60)
+        raise ElicitError(
+            f"the text holds the token {token} (id {missing}), for which the weights of {name} have no row (they have "
+            f"{rows:,}). Leave it out of prompts, answers and chat template, or load the model that it was made for."
+        )
+
+
+@lru_cache(maxsize=64)
+def index(ids: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    """Token ids as a tensor on a device, kept: decoding steps ask for the same ones again and again."""
+    with torch.inference_mode(False):  # one made in inference mode could not be used in training
+        return torch.tensor(ids, dtype=torch.long, device=device)
