@@ -49,7 +49,7 @@ class State:
     """Real prompt tokens of each row."""
     width: int
     """Length of the padded prompt."""
-    forced: torch.Tensor | None
+    forced: np.ndarray | None
     """Tokens of a forced opening in each row, which steering counts as generated; None where there are none."""
     ledger: np.ndarray
 
@@ -65,7 +65,7 @@ class State:
         if self.mask is not None:
             self.mask = self.mask[indices]
         if self.forced is not None:
-            self.forced = self.forced[indices]
+            self.forced = self.forced[order]
 
 
 class Forward(Protocol):

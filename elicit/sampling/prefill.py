@@ -78,7 +78,7 @@ def prefill(
         real = torch.ones(len(asked), width + decoding.max_new_tokens, dtype=torch.bool)
         real[:, head:width] = torch.arange(head, width) >= width - (lengths - head)[:, None]
         mask = real[order].to(device)
-    behind = forced[order].to(device) if bool(forced.any()) else None
+    behind = forced[order].numpy() if bool(forced.any()) else None
     return State(cache, mask, lengths[order].to(device), width, behind, ledger[order.numpy()]), logits
 
 

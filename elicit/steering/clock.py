@@ -73,10 +73,11 @@ def step_frame(offset: int, rows: np.ndarray, ledger: np.ndarray) -> Frame:
     return Frame((len(rows), 1), offset, offset, None, None, rows, ledger)
 
 
-def spread_frame(offsets: Int[torch.Tensor, " batch"], rows: np.ndarray, ledger: np.ndarray) -> Frame:
+def spread_frame(offsets: Int[np.ndarray, " batch"], rows: np.ndarray, ledger: np.ndarray) -> Frame:
     """The frame of one decoding step whose rows are at different offsets (forced openings of different lengths)."""
     shape = (len(rows), 1)
-    return Frame(shape, int(offsets.min()), int(offsets.max()), offsets[:, None], None, rows, ledger)
+    column = torch.from_numpy(offsets)[:, None]
+    return Frame(shape, int(offsets.min()), int(offsets.max()), column, None, rows, ledger)
 
 
 class Clock:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -48,12 +48,15 @@ class Gate:
 
     def decide(self, h: Float[torch.Tensor, "*batch d_model"]) -> Int[torch.Tensor, "*batch"]:
         """The class of every residual."""
-        scores = h.float() @ self.weight.to(h.device).T + self.bias.to(h.device)
-        return scores.argmax(dim=-1)
+        return _classify(h, self.weight.to(h.device), self.bias.to(h.device))
 
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.weight.numpy().tobytes() + self.bias.numpy().tobytes()).hexdigest()
+
+
+def _classify(h: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    return (h.float() @ weight.T + bias).argmax(dim=-1)
 
 
 def unit_rows(rows: Float[torch.Tensor, "category d_model"]) -> Float[torch.Tensor, "category d_model"]:
@@ -105,11 +108,15 @@ class Gated:
     def d_model(self) -> int:
         return self.directions.shape[1]
 
-    def delta(self, h: Float[torch.Tensor, "*batch d_model"]) -> Float[torch.Tensor, "*batch d_model"]:
-        """What the edit adds to `h`: zero where the gate says none."""
+    def delta_on(self, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+        """What the edit adds to residuals [*batch d_model] of a device: zero where the gate says none.
+
+        Gate and directions are moved there once.
+        """
         none = self.directions.new_zeros(1, self.d_model)
-        table = torch.cat([none, self.directions]).to(h.device) * self.absolute
-        return table[self.gate.decide(h)].to(h.dtype)
+        table = torch.cat([none, self.directions]).to(device) * self.absolute
+        weight, bias = self.gate.weight.to(device), self.gate.bias.to(device)
+        return lambda h: table[_classify(h, weight, bias)].to(h.dtype)
 
     @property
     def sha256(self) -> str:

@@ -7,6 +7,7 @@ its edits never touched a forward pass. Hooks see plain tensors and tuples alike
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,7 +43,10 @@ class Edit:
 def as_edit(steering: Steering | Gated) -> Edit:
     """The edit of a spec. What does not depend on the residual is computed once per device and dtype."""
     if isinstance(steering, Gated):
-        return Edit(steering.layer, parse(steering.positions), steering.delta, str(steering), reads=True, gates=True)
+        on_device = functools.cache(steering.delta_on)
+        return Edit(
+            steering.layer, parse(steering.positions), lambda h: on_device(h.device)(h), str(steering), True, True
+        )
     placed: dict[tuple[torch.device, torch.dtype], torch.Tensor] = {}
 
     def delta(h: torch.Tensor) -> torch.Tensor:

@@ -99,8 +99,9 @@ class Guard(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
 
 def _norm(tensors: Sequence[torch.Tensor]) -> float:
     """L2 norm of all values together, 0 for none. In double precision, where diverged values do not overflow."""
-    sizes = [float(size) for size in torch._foreach_norm([t.double() for t in tensors])] if tensors else []
-    return math.hypot(*sizes)
+    if not tensors:
+        return 0.0
+    return math.hypot(*torch.stack(torch._foreach_norm([t.double() for t in tensors])).tolist())
 
 
 def _every(entries: Sequence[dict[str, Any]], name: str, least: float) -> bool:
