@@ -141,9 +141,13 @@ def plausible(logprobs: Float[torch.Tensor, "rows vocab"], alpha: float) -> Bool
 
 
 def without(logits: torch.Tensor, banned: tuple[int, ...]) -> torch.Tensor:
-    """Logits in float32 with ids that are never chosen at -inf, so that they take no part in any distribution."""
+    """Logits in float32 with ids that are never chosen at -inf, so that they take no part in any distribution.
+
+    A second model may have fewer rows than the base: ids that it lacks are passed over.
+    """
     logits = logits.float()
-    return logits.index_fill(1, rows.index(banned, logits.device), -torch.inf) if banned else logits
+    there = tuple(i for i in banned if i < logits.shape[1])
+    return logits.index_fill(1, rows.index(there, logits.device), -torch.inf) if there else logits
 
 
 @dataclass
@@ -166,4 +170,4 @@ class _Contrasting:
         return self._combined(engine, mine, theirs)
 
     def _combined(self, engine: Engine, mine: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
-        return self.spec.combined(without(mine, engine.banned_ids), without(theirs, self.second.banned_ids))
+        return self.spec.combined(without(mine, engine.banned_ids), without(theirs, engine.banned_ids))

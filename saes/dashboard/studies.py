@@ -117,7 +117,7 @@ def study(
     )  # fmt: skip
     # A pad token of its own was never trained; one that is the end token was.
     pad = {tokenizer.pad_token_id} - {None, tokenizer.eos_token_id}
-    lens = logit_lens(model, sae, found.features, ignore=pad, size=words.size)
+    lens = logit_lens(model, sae, found.features, ignore=pad | words.gaps, size=words.size)
     sides = (
         contrast(model, sae, positive, negative, features=found.features, names=names, batch_tokens=batch_tokens)
         if positive or negative

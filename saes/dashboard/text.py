@@ -28,13 +28,18 @@ class Vocabulary(NamedTuple):
     """Ids that are not text (`<bos>`, `<think>`): drawn apart from text that spells the same."""
     size: int | None = None
     """Ids from here on are padding of the matrix and no tokens; None if not known."""
+    gaps: frozenset[int] = frozenset()
+    """Smaller ids that are no tokens either."""
 
 
 def vocabulary(tokenizer: Any) -> Vocabulary:
     """The vocabulary of a transformers tokenizer."""
     special = frozenset(int(i) for i in tokenizer.all_special_ids)
     added = frozenset(int(i) for i, token in tokenizer.added_tokens_decoder.items() if token.special)
-    return Vocabulary(functools.cache(lambda i: _decoded(tokenizer, i)), special | added, len(tokenizer))
+    ids = {int(i) for i in tokenizer.get_vocab().values()}
+    size = max(ids) + 1
+    text = functools.cache(lambda i: _decoded(tokenizer, i))
+    return Vocabulary(text, special | added, size, frozenset(range(size)) - ids)
 
 
 def _decoded(tokenizer: Any, index: int) -> str:
