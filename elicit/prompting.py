@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from elicit.errors import ElicitError, unknown
+from elicit.errors import ElicitError, one_line, unknown
 from elicit.tasks import Problem
 
 
@@ -30,7 +30,8 @@ class Prompting:
         """(prompt, forced opening or "").
 
         Raises:
-            ElicitError: if the problem has no cue prompt, or no opening to force.
+            ElicitError: if the problem has no cue prompt, or no opening to force; if it begins otherwise than what the
+                examples replace.
         """
         opening = ""
         prompt = problem.prompt
@@ -47,4 +48,10 @@ class Prompting:
             if problem.opening is None:
                 raise ElicitError(f"problem {problem.id} has no worked solution, so no opening can be forced.")
             opening = problem.opening
+        if not prompt.startswith(self.replaces):
+            raise ElicitError(
+                "the examples of this policy go in front of prompts that begin with "
+                f"{one_line(repr(self.replaces), 80)}, which that of problem {problem.id} does not: it was made for "
+                "another day, system message or model. Type: policy.model.bind(task)"
+            )
         return self.before + self.template.replace("{prompt}", prompt.removeprefix(self.replaces)), opening

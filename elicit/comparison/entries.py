@@ -16,6 +16,7 @@ from elicit.comparison.samples import Drawn
 from elicit.comparison.spec import Spec
 from elicit.methods.core import Method
 from elicit.schema import number
+from elicit.tasks.thoughts import answer_start, has_block
 
 
 def entry(
@@ -41,6 +42,7 @@ def entry(
         "trace_rate": tables.level(tables.per_problem(rows, order, lambda row: float(row.has_trace))),
         "valid_trace_rate": tables.level(tables.per_problem(rows, order, lambda row: float(bool(row.trace_valid)))),
         "finished_rate": tables.level(tables.per_problem(rows, order, lambda row: float(row.finished))),
+        "cut_in_thought": _cut_in_thought(data, rows, order),
         "tokens_per_problem": tokens,
         "search": _search(rows, order),
         "firings_per_problem": _mean([float(row.firings) for seed in rows for row in seed if row.sample == 0]),
@@ -81,6 +83,17 @@ def _accuracy(scores: np.ndarray | None) -> dict[str, Any]:
         "ci": None if found.ci is None else list(found.ci),
         "seed_accuracies": [number(float(row)) for row in np.nanmean(scores, axis=1)],
     }
+
+
+def _cut_in_thought(data: ArmData, rows: tables.Seeds, order: Sequence[str]) -> dict[str, Any] | None:
+    """Share of answers that break off inside a block of thinking; None where no answer has one.
+
+    An organism's marks are its own: only models that are known to be asked in English are looked at.
+    """
+    english = any((status.get("model") or {}).get("dialect", "unknown") is None for status in data.finished)
+    if not english or not any(has_block(row.completion) for seed in rows for row in seed if row.sample == 0):
+        return None
+    return tables.level(tables.per_problem(rows, order, lambda row: float(answer_start(row.completion) is None)))
 
 
 def _search(rows: tables.Seeds, order: Sequence[str]) -> dict[str, Any] | None:

@@ -9,7 +9,6 @@ that, the geometric mean is taken.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,7 +37,9 @@ def lengths(spec: Spec, description: Mapping[str, Any], source: Source, folder: 
         folder: the model's files, for its tokenizer; None where they are not here.
     """
     dialect = ((catalog.read_card(folder) if folder is not None else None) or {}).get("dialect")
-    task = _unbound(build_task(description, dialect, where="task"), source.name)
+    task = build_task(description, dialect, where="task")
+    # A chat template's tokens are added: rendering one takes the model's whole tokenizer.
+    task = task.unasked() if isinstance(task, AskedTask) else task
     count = _counter(folder)
     shape = size.shape(source)
     problems = task.problems("train", _PROBLEMS)
@@ -63,13 +64,6 @@ def files(source: Source) -> Path | None:
 
 def _mean(values: list[int]) -> float:
     return sum(values) / len(values) if values else 0.0
-
-
-def _unbound(task: Task, name: str) -> Task:
-    """Asked without a chat template, whose tokens are added: rendering one takes the model's whole tokenizer."""
-    if not isinstance(task, AskedTask):
-        return task
-    return dataclasses.replace(task, asking=dataclasses.replace(task.asking, chat=False)).bind(None, name)
 
 
 def _asks_for_working(task: Task) -> bool:

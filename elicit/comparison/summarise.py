@@ -83,9 +83,16 @@ def _task_summary(
         "n": len(order),
         "samples": _asked(spec, limit),
         "guesser": _guesser(spec),
+        "thinking": _thinking(arms),
         "ceilings": ceilings,
         "arms": entries,
     }
+
+
+def _thinking(arms: Mapping[str, ArmData]) -> dict[str, Any] | None:
+    """How the switch for thinking of the model's chat template stood; None without one."""
+    models = [status.get("model") or {} for data in arms.values() for status in data.finished]
+    return next((model["thinking"] for model in models if "thinking" in model), None)
 
 
 def _compare(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from elicit import runs
 from elicit.comparison import steps
+from elicit.comparison.asked import differing_prompts
 from elicit.comparison.cells import cells
 from elicit.comparison.read import dialect_of, read_spec_of
 from elicit.comparison.spec import build_task
@@ -25,7 +26,7 @@ class Verified(NamedTuple):
 
 
 def verify(run: Path) -> Verified:
-    """Compare `summary.json` with what the rows give, and each row's verdict with its completion's.
+    """Compare `summary.json` with what the rows give, each row's verdict with its completion's, and what was asked.
 
     Raises:
         ElicitError: if the directory is not a finished run.
@@ -40,6 +41,8 @@ def verify(run: Path) -> Verified:
         if not _same(left, right):
             differences.append(f"summary.json {place}: printed {left!r}, the rows give {right!r}")
     rows, wrong = _judge_again(run)
+    spec, limit = read_spec_of(run)
+    wrong += differing_prompts(spec, run, limit)
     return Verified(len(printed), rows, differences + wrong)
 
 

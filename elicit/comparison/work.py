@@ -24,6 +24,8 @@ from elicit.comparison.prompts import write_prompts
 from elicit.comparison.spec import Spec, task_for
 from elicit.comparison.views import write_view
 from elicit.errors import ElicitError, one_line
+from elicit.loading.templates import ChatTemplate
+from elicit.tasks import AskedTask
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
@@ -45,8 +47,12 @@ def tested(spec: Spec, limit: int | None) -> int:
 
 
 def problems_of(task: Task, spec: Spec, limit: int | None) -> list[Problem]:
-    """The test problems of a task: a seeded sequence, of which a limit takes the first ones."""
-    return task.problems("test", tested(spec, limit))
+    """The test problems of a task: a seeded sequence, of which a limit takes the first ones.
+
+    Prompts are those of a task that was bound to a model; else no model is asked, and they do not matter.
+    """
+    asked = task.unasked() if isinstance(task, AskedTask) and not task.bound else task
+    return asked.problems("test", tested(spec, limit))
 
 
 def state_of(cell: Cell, run: Path) -> dict[str, Any]:
@@ -178,7 +184,7 @@ def _do(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
         "policy_sha256": policy.sha256,
         "fit_seconds": fitting,
         "record": dict(policy.record),
-        "model": _ran_on(model),
+        "model": {**_ran_on(model), **_thinking(task)},
     }
 
 
@@ -196,6 +202,14 @@ def _ran_on(model: BaseModel) -> dict[str, Any]:
         **({} if model.prompt_date is None else {"date": model.prompt_date}),
         **{known: model.card.get(known) for known in ("dialect", "families", "capable")},
     }
+
+
+def _thinking(task: Task) -> dict[str, Any]:
+    """How the chat template's switch for thinking stands, where it has one."""
+    if not isinstance(task, AskedTask) or not isinstance(task.template, ChatTemplate):
+        return {}
+    thinking = task.template.thinking(task.asking.system)
+    return {} if thinking is None else {"thinking": thinking._asdict()}
 
 
 def _check_weights(cell: Cell, run: Path, model: BaseModel) -> None:

@@ -10,6 +10,8 @@ from elicit.report.written import interval, percent
 
 _ENDS = 0.5
 """Below this share of answers that end by themselves, an arm is said to break the text."""
+_CUT = 0.02
+"""Above this share of answers that break off inside a block of thinking, an arm is named."""
 _NAMED = 6
 """How many arms a caution names."""
 _FORM = 0.5
@@ -19,6 +21,7 @@ _FORM = 0.5
 def cautions(panel: Panel, leader: Arm | None, gaining: set[str]) -> Iterator[str]:
     """Sentences on what failed, what is not covered, and what the arms cost."""
     yield from _unfinished(panel)
+    yield from _thinking(panel)
     yield from _single_seeds(panel)
     if leader is not None:
         rivals = [
@@ -34,6 +37,28 @@ def cautions(panel: Panel, leader: Arm | None, gaining: set[str]) -> Iterator[st
     yield from _controls(panel, gaining)
     yield from _endless(panel)
     yield from _held_back(panel)
+
+
+def _thinking(panel: Panel) -> Iterator[str]:
+    """A hybrid model whose switch nobody set, and answers that break off inside their thinking."""
+    thinking = panel.data.get("thinking")
+    if isinstance(thinking, Mapping) and thinking.get("given") is False:
+        on = thinking.get("on")
+        state = "it is asked to think before every answer, the direct one too" if on else "it is asked not to think"
+        yield (
+            f"The chat template of {panel.model} reads {one_line(str(thinking.get('switch')))}, which the task does "
+            f"not set: {state if on is not None else 'the prompt is neither that for thinking nor that without'}."
+        )
+    cut = [
+        f"{arm.name} ({percent(rate)} %)"
+        for arm in panel.arms
+        if (rate := arm.estimate("cut_in_thought").value) is not None and rate > _CUT
+    ]
+    if cut:
+        yield (
+            f"Answers break off inside their thinking under {', '.join(cut)}: they count as unfinished and wrong, and "
+            "a longer limit, or no thinking, may be all that separates them from the rest."
+        )
 
 
 def _endless(panel: Panel) -> Iterator[str]:

@@ -81,11 +81,8 @@ class Asking:
             raise ElicitError(f"prompts: chat is {one_line(repr(self.chat), 40)}; expected true, false or auto.")
         values = self.chat_template_kwargs
         if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
-            given = one_line(repr(values), 60)
-            raise ElicitError(
-                f"prompts: chat_template_kwargs is {given}; expected names with values, such as "
-                "{enable_thinking: false}."
-            )
+            given = f"prompts: chat_template_kwargs is {one_line(repr(values), 60)}"
+            raise ElicitError(f"{given}; expected names with values, such as {{enable_thinking: false}}.")
         if values and self.chat is False:
             raise ElicitError("prompts: chat_template_kwargs needs the chat template, which chat: false leaves out.")
         for name in ("question", "answer", "between", "system"):
@@ -139,6 +136,11 @@ class AskedTask:
                 f"of {name} has none. Type: prompts: {{chat: false}}"
             )
         return dataclasses.replace(self, template=None if self.asking.chat is False else template, bound=True)
+
+    def unasked(self) -> AskedTask:
+        """The task for its problems and verdicts alone, without a model: prompts as they are without a template."""
+        asking = dataclasses.replace(self.asking, chat=False, chat_template_kwargs={})
+        return dataclasses.replace(self, asking=asking, template=None, bound=True)
 
     @property
     def name(self) -> str:

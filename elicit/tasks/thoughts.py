@@ -22,6 +22,11 @@ def answer_start(text: str) -> int | None:
     return start
 
 
+def has_block(text: str) -> bool:
+    """Whether a block is opened or closed anywhere."""
+    return any(mark in text for marks in MARKS for mark in marks)
+
+
 def has_thought(text: str) -> bool:
     """Whether a block holds anything, closed or not. An empty one is how templates say that nothing was thought."""
     for opening, closing in MARKS:
