@@ -61,13 +61,30 @@ def options(value: Any) -> Options:
     return Options(texts, tuple(str(label) for label in labels[: len(texts)]))
 
 
-def gold_letter(answer: Any, choices: Options) -> str:
-    """The letter of a right answer given as a letter, the row's own label, a place from 0, or the option's text."""
+def place_of(answer: Any, choices: Options) -> int | None:
+    """The place that a right answer gives (`2`, or `"2"`); None for a label, an option or a letter."""
     text = str(answer).strip()
-    if isinstance(answer, Number) and text not in choices.labels:
-        if text.isdigit() and int(text) < len(choices.texts):
-            return LETTERS[int(text)]
-    elif text in choices.labels:
+    if answer is None or text in choices.labels or not (text.isascii() and text.isdigit()) or len(text) > 3:
+        return None
+    return int(text) if isinstance(answer, Number) or text not in choices.texts else None
+
+
+def gold_letter(answer: Any, choices: Options, count_from: int | None = 0) -> str:
+    """The letter of a right answer given as a letter, the row's own label, a place, or the option's text.
+
+    Args:
+        count_from: the place of the first option; None: 0, and an option that is itself a number may not be one.
+    """
+    text = str(answer).strip()
+    place = place_of(answer, choices)
+    if place is not None:
+        at = place - (count_from or 0)
+        if count_from is None and text in choices.texts and (at != choices.texts.index(text)):
+            raise BadLine(f"'answer' is {text}, which is an option and may be the place of another; type count_from")
+        if 0 <= at < len(choices.texts):
+            return LETTERS[at]
+        raise BadLine(f"'answer' is {text}, which is no place among {len(choices.texts)} options")
+    if text in choices.labels:
         return LETTERS[choices.labels.index(text)]
     if len(text) == 1 and text.upper() in choices.letters:
         return text.upper()

@@ -10,11 +10,11 @@ A chat (a list of messages with `role` and `content`) as a prompt stands for its
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from elicit.errors import ElicitError, did_you_mean, one_line
-from elicit.tasks.lines import BadLine, Number, quoted
+from elicit.tasks.lines import BadLine, quoted
 
 _PLACE = re.compile(r"[^{}\[\].]+(?:\[-?[0-9]{1,6}\]|\.[^{}\[\].]+)*")
 _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
@@ -53,9 +53,16 @@ def places(source: str) -> list[str]:
     return [match[1] for match in _PART.finditer(source) if match[1] is not None] or [""]
 
 
-def tops(columns: Mapping[str, str]) -> list[str]:
-    """The table's own columns that a mapping reads, each once."""
-    return list(dict.fromkeys(re.split(r"[.\[]", place)[0] for source in columns.values() for place in places(source)))
+def tops(columns: Mapping[str, str], exist: Iterable[str]) -> list[str]:
+    """The table's own columns that a mapping reads, each once; a column may have dots in its name."""
+    known = set(exist)
+    return list(dict.fromkeys(_top(place, known) for source in columns.values() for place in places(source)))
+
+
+def _top(place: str, known: Container[str]) -> str:
+    """The longest beginning of a place that is a column, else what stands before its first dot or bracket."""
+    ends = [len(place), *(match.start() for match in reversed(list(re.finditer(r"[.\[]", place))))]
+    return next((place[:end] for end in ends if place[:end] in known), place[: ends[-1]])
 
 
 def check_table(where: str, columns: Mapping[str, str], exist: Iterable[str], *, plain: bool) -> None:
@@ -65,7 +72,7 @@ def check_table(where: str, columns: Mapping[str, str], exist: Iterable[str], *,
         plain: the user gave no mapping, so that the fields' own names are looked for.
     """
     known = list(exist)
-    for column in tops(columns):
+    for column in tops(columns, known):
         if column in known:
             continue
         listed = ", ".join(one_line(name, 40) for name in known[:20]) + (", …" if len(known) > 20 else "")
@@ -101,10 +108,12 @@ def _value(row: Mapping[str, Any], source: str) -> Any:
 
 
 def _at(row: Mapping[str, Any], place: str) -> Any:
+    top = _top(place, row)
+    steps: list[str | int] = [int(index) if index else key for index, key in _STEP.findall(place[len(top) :])]
     value: Any = row
-    for index, key in _STEP.findall(place):
+    for step in [top, *steps]:
         try:
-            value = value[int(index)] if index else value[key]
+            value = value[step]
         except (KeyError, IndexError, TypeError):
             raise BadLine(f"there is no {quoted(place)}") from None
         if value is None:
@@ -116,10 +125,6 @@ def plain(value: Any) -> Any:
     """A cell as the record reader takes it: numbers as they are written, a chat as its last user turn."""
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return value
-    if hasattr(value, "item") and not isinstance(value, list | dict):  # a numpy scalar
-        value = value.item()
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return Number(repr(value))
     if isinstance(value, list | tuple):
         return last_question(value) if value and all(_is_message(item) for item in value) else list(value)
     return value if isinstance(value, dict) else str(value)

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from elicit.errors import ElicitError, one_line, unknown
-from elicit.tasks import dividing, folders, formats, stops
+from elicit.tasks import dividing, folders, formats, places, stops
 from elicit.tasks.columns import check_columns, check_table, tops
 from elicit.tasks.core import Split
 from elicit.tasks.lines import absolute
 from elicit.tasks.parameters import whole_parameter
 from elicit.tasks.record_task import RecordTask
-from elicit.tasks.tables import KIND, Table
+from elicit.tasks.tables import KIND, Row, Table
 
 #: name of the task and of its format -> (hub id, config)
 BENCHMARKS: dict[str, tuple[str, str | None]] = {
@@ -46,6 +46,7 @@ def load_dataset(
     answer_pattern: str | None = None,
     reading: str | None = None,
     grader: str | None = None,
+    count_from: int | None = None,
     template: str = "{prompt}",
     stop: str | Sequence[str] | None = None,
     max_new_tokens: int = 256,
@@ -66,6 +67,8 @@ def load_dataset(
         answer_pattern: for format `text`: regular expression with one group that holds the answer; the last match.
         reading: for formats `gsm8k` (flexible, strict, last) and `math` (flexible, strict).
         grader: for format `math`: math_verify (needs the extra `tasks`) or text.
+        count_from: for format `choice`: the place of the first option, 0 or 1, where right answers are places. Default:
+            0 where the table has a 0, else an error.
         template: what the model is shown; `{prompt}` stands for the question.
         stop: strings that end a completion. Default: what a base model begins a next question with
             (see `tasks.stops`), and none through a chat template.
@@ -142,8 +145,11 @@ def _benchmark(task: str, path: str | Path | None, options: dict[str, Any]) -> R
 
 def _built(task: str, path: str | Path, options: dict[str, Any], benchmark: bool) -> RecordTask:
     check_options(task, options)
+    places.check_count_from(task, options.get("count_from"))
     form = formats.build(
-        task, options["format"], **{key: options[key] for key in ("reading", "grader", "answer_pattern")}
+        task,
+        options["format"],
+        **{key: options.get(key) for key in ("reading", "grader", "answer_pattern", "count_from")},
     )
     tables = folders.tables(path, config=options["config"], revision=options["revision"], download=options["download"])
     where = f"{KIND} {one_line(repr(str(path)), 200)}"
@@ -182,10 +188,16 @@ def _rows(
     drop = _drops(task, options["drop"])
     read: dict[Split | None, list[dividing.Placed]] = {}
     bad: list[dividing.Bad] = []
+    read_rows: list[tuple[Split | None, list[Row], dict[str, str]]] = []
     for ours, table in parts.items():
         columns = _columns(task, table, form, options["columns"])
+        rows = list(table.rows(tops(columns, table.columns)))
+        read_rows.append((ours, rows, columns))
+    if form.name == "choice" and options["count_from"] is None:
+        places.first_place(where, [(rows, columns) for _, rows, columns in read_rows])
+    for ours, rows, columns in read_rows:
         prefix = f"{ours} " if ours else ""
-        good, wrong = dividing.read(table.rows(tops(columns)), columns, form, prefix=prefix)
+        good, wrong = dividing.read(rows, columns, form, prefix=prefix)
         if ours is not None and "id" in columns:  # datasets count from 0 again in every split
             good = [one._replace(record=one.record._replace(id=f"{ours}/{one.record.id}")) for one in good]
         read[ours] = good
@@ -196,10 +208,10 @@ def _rows(
     if again and "duplicates" not in drop:
         tail = "Type drop: [duplicates] to keep one of each (the test split's)."
         raise dividing.told(where, again, unit="rows", tail=tail)
-    for what, rows in (("cannot be used", bad), ("repeat another row's prompt, id or group", again)):
-        if rows:
-            left = f"{len(rows)} of {len(placed) + len(bad) + len(again)} rows {what} and are left out"
-            notes.append(f"{where}: {left} (the first: {rows[0].place}: {rows[0].reason})")
+    for what, left_out in (("cannot be used", bad), ("repeat another row's prompt, id or group", again)):
+        if left_out:
+            left = f"{len(left_out)} of {len(placed) + len(bad) + len(again)} rows {what} and are left out"
+            notes.append(f"{where}: {left} (the first: {left_out[0].place}: {left_out[0].reason})")
             warnings.warn(notes[-1], stacklevel=5)
     return placed
 

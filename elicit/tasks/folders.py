@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from elicit.errors import ElicitError, did_you_mean, one_line
-from elicit.tasks.tables import KIND, Table, of_file, placed
+from elicit.tasks.tables import KIND, Row, Table, of_file
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _CONFIGS = re.compile(r"\[([^\]]*)\]")
@@ -107,13 +107,15 @@ def _tried(where: str, load: Callable[[], Any], hub: str | None = None) -> Any:
     """What `datasets` loads, its many errors as one line each."""
     import datasets
 
-    shown = datasets.are_progress_bars_disabled()
+    shown, level = datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # it logs what the line below says
     try:
         return load()
     except Exception as error:
         raise ElicitError(f"{where}{_reason(error, hub)}") from None
     finally:
+        datasets.logging.set_verbosity(level)
         if not shown:
             datasets.enable_progress_bars()
 
@@ -134,6 +136,8 @@ def _reason(error: Exception, hub: str | None) -> str:
         )
     if hub and ("RevisionNotFoundError" in kinds or "ConnectionError" in kinds or "Couldn't reach" in said):
         return f" cannot be reached: {one_line(error, 120)}. Check the network, or give a folder: path: FOLDER"
+    if type(error).__name__ == "DatasetGenerationError" and error.__cause__ is not None:
+        said = one_line(error.__cause__, 300)  # the error itself says no more than that there was one
     return f" cannot be read: {said}"
 
 
@@ -148,6 +152,25 @@ def _split(where: str, found: Any) -> dict[str, Table]:
 
     def table(name: str, rows: Any) -> Table:
         place = where if name == "all" else f"{where}, split {name!r}"
-        return Table(place, list(rows.column_names), lambda columns: placed(rows.select_columns(list(columns))))
+        return Table(place, list(rows.column_names), lambda columns: _rows(place, rows, columns))
 
     return {str(name): table(str(name), rows) for name, rows in splits.items()}
+
+
+def _rows(where: str, rows: Any, columns: Sequence[str]) -> Iterator[Row]:
+    from elicit.tasks.arrow import rows_of
+
+    chosen = rows.select_columns(list(columns)).with_format("arrow")
+    first = 1
+    for batch in _batches(where, chosen):
+        yield from rows_of(batch, first)
+        first += batch.num_rows
+
+
+def _batches(where: str, rows: Any) -> Iterator[Any]:
+    import pyarrow
+
+    try:
+        yield from rows.iter(batch_size=1_000)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise ElicitError(f"{where} cannot be read: {one_line(error, 160)}") from None

@@ -121,6 +121,9 @@ class Math:
 class Choice:
     """A letter; see `tasks.choice`."""
 
+    count_from: int | None = None
+    """The place of the first option where answers are places."""
+
     name: ClassVar[str] = "choice"
     fields: ClassVar[tuple[str, ...]] = (*FIELDS, "choices")
 
@@ -132,7 +135,7 @@ class Choice:
         given = choice.options(fields["choices"])
         if isinstance(rest["prompt"], str) and rest["prompt"].strip():
             rest["prompt"] = given.under(rest["prompt"])
-        return {**rest, "answer": choice.gold_letter(rest["answer"], given)}, given.texts
+        return {**rest, "answer": choice.gold_letter(rest["answer"], given, self.count_from)}, given.texts
 
     def reading(self, record: Record) -> Reading:
         return choice.Letters(record.answer, record.choices)
@@ -161,7 +164,9 @@ COLUMNS: Mapping[str, tuple[dict[str, str], ...]] = {
 }
 
 
-def build(task: str, name: object, *, reading: object, grader: object, answer_pattern: object) -> Format:
+def build(
+    task: str, name: object, *, reading: object, grader: object, answer_pattern: object, count_from: object = None
+) -> Format:
     """A format by name with its options. Raises ElicitError for an unknown name or an option it does not have."""
     if not isinstance(name, str) or name not in FORMATS:
         raise unknown(f"format of task {task!r}", name, FORMATS)
@@ -175,8 +180,10 @@ def build(task: str, name: object, *, reading: object, grader: object, answer_pa
         if name != "math":
             raise ElicitError(f"task {task!r}: grader is for format: math; leave it out.")
         raise unknown(f"grader of task {task!r}", grader, math_answers.GRADERS)
+    if count_from is not None and name != "choice":
+        raise ElicitError(f"task {task!r}: count_from is for format: choice; leave it out.")
     if name == "gsm8k":
         return Gsm8k(str(reading or "flexible"))
     if name == "math":
         return Math(str(reading or "flexible"), str(grader or "math_verify"))
-    return Choice() if name == "choice" else Text(answer_pattern)  # type: ignore[arg-type]
+    return Choice(count_from) if name == "choice" else Text(answer_pattern)  # type: ignore[arg-type]

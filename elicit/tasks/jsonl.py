@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from elicit.errors import ElicitError, one_line
-from elicit.tasks import dividing, formats, tables
+from elicit.tasks import dividing, formats, places, tables
 from elicit.tasks.columns import check_columns, check_table
 from elicit.tasks.dataset import check_options, stops_for
 from elicit.tasks.lines import absolute, existing
@@ -32,6 +32,7 @@ def load_jsonl(
     answer_pattern: str | None = None,
     reading: str | None = None,
     grader: str | None = None,
+    count_from: int | None = None,
     stop: str | Sequence[str] | None = None,
     template: str = "{prompt}",
     max_new_tokens: int = 256,
@@ -42,7 +43,7 @@ def load_jsonl(
     Args:
         path: the file, UTF-8, one object a line; blank lines are skipped.
         columns: our fields from the file's own; other fields are ignored then. Default: fields have our names.
-        format, answer_pattern, reading, grader: as for `dataset.load_dataset`.
+        format, answer_pattern, reading, grader, count_from: as for `dataset.load_dataset`.
         stop: strings that end a completion. Default: what a base model begins a next question with
             (see `tasks.stops`), and none through a chat template.
         template: what the model is shown; `{prompt}` stands for the line's prompt (and for its cue prompt).
@@ -55,12 +56,17 @@ def load_jsonl(
     given = {key: value for key, value in locals().items() if key != "path"}
     file = existing(path, _KIND, "task 'jsonl'")
     check_options("jsonl", given)
-    form = formats.build("jsonl", format, reading=reading, grader=grader, answer_pattern=answer_pattern)
+    places.check_count_from("jsonl", count_from)
+    form = formats.build(
+        "jsonl", format, reading=reading, grader=grader, answer_pattern=answer_pattern, count_from=count_from
+    )
     where = f"{_KIND} {one_line(repr(str(file)), 200)}"
     table = tables.of_lines(file, where, _KIND)
     mapping = None if columns is None else check_columns("jsonl", columns, form.fields)
     if mapping is not None and table.columns:
         check_table(where, mapping, table.columns, plain=False)
+    if form.name == "choice" and count_from is None:
+        places.first_place(where, [(table.rows(()), mapping)])
     read, bad = dividing.read(table.rows(()), mapping, form)
     placed, again = dividing.unique(read, unit="lines")
     if bad or again:

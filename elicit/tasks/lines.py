@@ -38,7 +38,7 @@ def fields_of(raw: bytes) -> dict[str, Any]:
             parse_int=Number,
             parse_float=Number,
             parse_constant=_no_constant,
-            object_pairs_hook=_no_repeats,
+            object_pairs_hook=no_repeats,
         )
     except BadLine:
         raise
@@ -55,7 +55,8 @@ def _no_constant(name: str) -> None:
     raise BadLine(f"{name} is not a number in JSON")
 
 
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The fields of an object. Raises BadLine if one is there twice."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
@@ -168,8 +169,9 @@ def content(file: Path, kind: str) -> bytes:
 
 
 def numbered(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(line number, line) of every line that is not blank."""
-    for line, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+    """(line number, line) of every line that is not blank; lines end in LF or CR LF, or all of them in CR."""
+    end = b"\n" if b"\n" in data else b"\r"
+    for line, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(end), start=1):
         if raw.strip():
             yield line, raw
 

@@ -223,8 +223,9 @@ def test_choices(tmp_path: Path) -> None:
     assert first.prompt == "Which do plants take in?\nA. oxygen\nB. carbon dioxide\nC. neon"
     assert task.answer_space == 3
     mmlu = [{"question": "Which?", "choices": ["x", "y"], "answer": 1}]
-    assert get("dataset", path=str(_written(tmp_path / "m.jsonl", mmlu)), format="choice").records[0].answer == "B"
+    path = str(_written(tmp_path / "m.jsonl", mmlu))
+    assert get("dataset", path=path, format="choice", count_from=0).records[0].answer == "B"
     wrong = [{"question": "Which?", "choices": ["x", "y"], "answer": 2}]
-    assert "'answer' is '2', which is none of the 2 options" in message(
-        path=str(_written(tmp_path / "w.jsonl", wrong)), format="choice"
+    assert "'answer' is 2, which is no place among 2 options" in message(
+        path=str(_written(tmp_path / "w.jsonl", wrong)), format="choice", count_from=0
     )
