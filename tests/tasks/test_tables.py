@@ -22,6 +22,7 @@ from elicit.errors import ElicitError
 from elicit.tasks import get
 from elicit.tasks.arrow import rows_of
 from elicit.tasks.lines import BadLine
+from elicit.tasks.records import FIELDS
 from tests.tasks.test_datasets import message
 
 ROWS = [{"prompt": f"What is number {i}?", "answer": str(i)} for i in range(4)]
@@ -217,3 +218,13 @@ def test_the_cause_that_datasets_gives_is_said(
     with caplog.at_level(logging.ERROR):
         assert "column names don't match" in message("gsm8k", path=str(tmp_path / "mixed"))
     assert "Failed to read" not in capfd.readouterr().err
+
+
+def test_the_documents_example_has_every_field(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    example = json.loads(text.split("### The fields of a problem")[1].split("```json")[1].split("```")[0])
+    assert set(example) == set(FIELDS)
+    path = _put(tmp_path / "example.jsonl", json.dumps(example).encode())
+    [record] = get("jsonl", path=path).records
+    assert record.critique == example["noisy"]["critique"]
+    assert all(f"| `{field}` |" in text for field in (*FIELDS, "choices"))
