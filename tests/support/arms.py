@@ -104,7 +104,9 @@ def task_for(way: Way) -> Task:
 
 @functools.cache
 def dictionary(way: Way, layer: int, seed: int = 0) -> str:
-    """Folder of an SAE trained on this base."""
+    """Folder of an SAE trained on this base, or on the copy of it that has no spare rows: it belongs to both."""
+    if way.spare:
+        return dictionary(way._replace(spare=0), layer, seed)
     model, task = base(way), task_for(way)
     texts = [
         text
