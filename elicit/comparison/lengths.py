@@ -17,6 +17,7 @@ from typing import Any
 from elicit.comparison.spec import Spec, build_task
 from elicit.loading import catalog, converted, hub, size
 from elicit.loading.catalog import Source
+from elicit.loading.tokenizer_bounds import check_tokenizer
 from elicit.methods.core import Lengths
 from elicit.tasks import Task
 from elicit.tasks.asking import AskedTask
@@ -82,6 +83,7 @@ def _counter(folder: Path | None) -> Callable[[str], int]:
         return lambda text: round(len(text) / _CHARACTERS)
     from tokenizers import Tokenizer
 
+    check_tokenizer(path, path.parent.name)
     tokenizer = Tokenizer.from_file(str(path))
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 

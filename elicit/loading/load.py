@@ -27,6 +27,7 @@ from elicit.errors import ElicitError, one_line, unknown
 from elicit.loading import architectures, catalog, devices, ends, gguf, hub, memory, rows, size
 from elicit.loading.catalog import Source
 from elicit.loading.hashes import tokenizer_hash, weights_hash
+from elicit.loading.tokenizer_bounds import check_tokenizer
 from elicit.loading.tokens import own_pad
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -199,7 +200,10 @@ def read_tokenizer(folder: Path, name: str = "") -> Any:
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else AutoTokenizer
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        check_tokenizer(path, name or "the model")
+    kind = PreTrainedTokenizerFast if path.is_file() else AutoTokenizer
     try:
         return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare Exception for damaged files
