@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import regex
+import regex  # type: ignore[import-untyped]
 
 from elicit.confined import Confined, Exhausted, refused, serve
 from elicit.errors import ElicitError
