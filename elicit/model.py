@@ -19,6 +19,7 @@ from jaxtyping import Float
 from elicit import seeds
 from elicit.errors import ElicitError
 from elicit.loading import architectures, rows, threads, tokens
+from elicit.loading.continuing import encode_after, encode_continuation
 from elicit.loading.ends import encode
 from elicit.loading.load import Loaded, load_transformers
 from elicit.loading.templates import ChatTemplate, template_of, today
@@ -175,11 +176,20 @@ class BaseModel:
         rows.check(self.tokenizer, ids, rows.count(self.hf), self.name)
         return ids
 
-    def continuation(self, text: str) -> tuple[int, ...]:
-        """Token ids of text that continues a prompt: no special tokens."""
-        ids = tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+    def continuation(self, text: str, prompt: str | None = None) -> tuple[int, ...]:
+        """Token ids of `text` as it continues `prompt` (`loading.continuing`); None: as it continues some text."""
+        ids = encode_continuation(self.tokenizer, text, prompt)
         rows.check(self.tokenizer, ids, rows.count(self.hf), self.name)
         return ids
+
+    def encode_pair(self, prompt: str, completion: str) -> Scored:
+        """A prompt's token ids, and those of the completion that follows it: what prompt + completion has, where no
+        token holds characters of both.
+        """
+        ids = self.encode(prompt)
+        more = encode_after(self.tokenizer, ids, prompt, completion)
+        rows.check(self.tokenizer, more, rows.count(self.hf), self.name)
+        return Scored(ids, more)
 
     @contextmanager
     def steer(
@@ -237,7 +247,7 @@ class BaseModel:
     def score(self, prompts: Sequence[str], completions: Sequence[str]) -> list[list[float]]:
         """log p (nats) of every token of each completion after its prompt, teacher-forced."""
         pairs = zip(prompts, completions, strict=True)
-        return logprobs(self.engine, [Scored(self.encode(prompt), self.continuation(text)) for prompt, text in pairs])
+        return logprobs(self.engine, [self.encode_pair(*pair) for pair in pairs])
 
     def residuals(self, prompts: Sequence[str]) -> Float[torch.Tensor, "layer prompt d_model"]:
         """The residual after every layer at each prompt's last token (offset 0)."""

@@ -21,7 +21,7 @@ from elicit.loading.templates import day_of
 from elicit.model import BaseModel
 from elicit.policy_document import plain_fields
 from elicit.prompting import Prompting as Prompting
-from elicit.sampling import PLAIN, Completion, Decoding, Forward, Scored, logprobs
+from elicit.sampling import PLAIN, Completion, Decoding, Forward, logprobs
 from elicit.search import Ask, Search
 from elicit.steering import Gated, Steering
 from elicit.tasks import Problem, Task
@@ -170,10 +170,9 @@ class Policy:
         prompts, asks = [], []
         for problem in problems:
             prompt, opening = self.prompting.render(problem)
-            forced = self.model.continuation(opening) if opening else ()
+            ids, forced = self.model.encode_pair(prompt, opening)
             prompts.append(prompt)
-            ids = self.model.encode(prompt) + forced
-            asks.append(Ask(problem, ids, len(forced), opening, (seed, label, problem.id)))
+            asks.append(Ask(problem, ids + forced, len(forced), opening, (seed, label, problem.id)))
         return prompts, asks
 
     def score(self, prompts: Sequence[str], completions: Sequence[str]) -> list[list[float]]:
@@ -184,8 +183,7 @@ class Policy:
         """
         if not self.has_distribution:
             raise ElicitError(f"{self!r} has no next-token distribution of its own to score with.")
-        pairs = zip(prompts, completions, strict=True)
-        scored = [Scored(self.model.encode(prompt), self.model.continuation(text)) for prompt, text in pairs]
+        scored = [self.model.encode_pair(*pair) for pair in zip(prompts, completions, strict=True)]
         with self.applied():
             return logprobs(self.model.engine, scored)
 

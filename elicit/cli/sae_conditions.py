@@ -65,6 +65,7 @@ def conditions(
 
 def _traces(model: BaseModel, task: Task, problems: Sequence[Problem]) -> Conditions:
     """Within worked solutions: the steps, and the answer (the worked solution's end that is the direct solution)."""
+    from elicit.loading.continuing import encode_after
     from saes import Span
 
     positive, negative = [], []
@@ -75,9 +76,9 @@ def _traces(model: BaseModel, task: Task, problems: Sequence[Problem]) -> Condit
                 f"--between trace: worked solutions of task {task.name!r} do not end with the direct one, so steps and "
                 "answer cannot be told apart. Use --between cue or correct."
             )
-        prompt = model.encode(problem.prompt)
-        steps, answer = model.continuation(worked[: -len(direct)]), model.continuation(direct)
-        ids = prompt + steps + answer
+        working = worked[: -len(direct)]
+        prompt, steps = model.encode_pair(problem.prompt, working)
+        ids = prompt + steps + encode_after(model.tokenizer, prompt + steps, problem.prompt + working, direct)
         end = len(prompt) + len(steps)
         positive.append(Span(ids, len(prompt), end, problem.id))
         negative.append(Span(ids, end, len(ids), problem.id))

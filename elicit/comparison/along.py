@@ -118,11 +118,10 @@ def _taught(model: BaseModel, task: Task, spec: Spec, cell: Cell) -> list[Scored
 
 def _tokens(model: BaseModel, prompt: str, text: str | None) -> Scored | None:
     """A solution as it is trained on; None where there is none, or none that the model can read."""
-    from elicit.sampling import Scored
-
     if text is None:
         return None
-    ids = Scored(model.encode(prompt), (*model.continuation(text), *_end(model, prompt)))
+    pair = model.encode_pair(prompt, text)
+    ids = pair._replace(completion=(*pair.completion, *_end(model, prompt)))
     unknown = model.tokenizer.unk_token_id
     return None if unknown is not None and unknown in (*ids.prompt, *ids.completion) else ids
 

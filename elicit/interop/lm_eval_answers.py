@@ -7,8 +7,10 @@ from typing import Any, cast
 
 from elicit import search
 from elicit.errors import ElicitError
+from elicit.loading.continuing import decode_continuation
 from elicit.policy import Policy
 from elicit.search import Ask
+from elicit.search.core import Found
 from elicit.tasks import Problem, Task
 
 
@@ -55,9 +57,18 @@ def answered(
     with policy.applied() as forward:
         if policy.search is not None:
             nobody = cast(Task, _Nobody(str(policy.search)))
-            return [found.text for found in policy.search.find(policy.model, asks, policy.decoding, nobody, forward)]
+            results = policy.search.find(policy.model, asks, policy.decoding, nobody, forward)
+            return [_decoded_alone(policy, ask, result) for ask, result in zip(asks, results, strict=True)]
         drawn = search.sampled(policy.model, asks, policy.decoding, forward, 1)
-    return [completions[0].text for completions in drawn]
+    results = [search.found(ask, completions, 0) for ask, completions in zip(asks, drawn, strict=True)]
+    return [_decoded_alone(policy, ask, result) for ask, result in zip(asks, results, strict=True)]
+
+
+def _decoded_alone(policy: Policy, ask: Ask, result: Found) -> str:
+    """The text as lm-eval's HFLM decodes it: by itself, which takes SentencePiece's space from its front."""
+    tokenizer = policy.model.tokenizer
+    alone = str(tokenizer.decode(list(result.ids), skip_special_tokens=True))
+    return result.text[1:] if decode_continuation(tokenizer, result.ids, ask.ids) == " " + alone else result.text
 
 
 class _Nobody:

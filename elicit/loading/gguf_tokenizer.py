@@ -4,7 +4,8 @@
    the others. SmolLM's, which sets every digit apart, is added here; for unknown names that is said.
 2. BOS: put in front of a text if and only if the file says so.
 3. Control tokens keep their ids and are found whole in a text.
-4. Where an answer ends: files may name an end of turn beside the end of text. Both end a generation.
+4. A space in front of every text, as SentencePiece puts it, unless the file says that there is none.
+5. Where an answer ends: files may name an end of turn beside the end of text. Both end a generation.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ def mend(hf: Any, tokenizer: Any, fields: Mapping[str, Any], name: str) -> None:
     if fields.get("tokenizer.ggml.model") == "gpt2":
         _split(tokenizer, str(fields.get("tokenizer.ggml.pre", "gpt-2")), name)
         _respell(tokenizer, fields)
+    elif fields.get("tokenizer.ggml.add_space_prefix") is False:
+        _without_space(tokenizer)
     _begin(tokenizer, fields)
     ends = [fields[key] for end in _ENDS if (key := f"tokenizer.ggml.{end}_token_id") in fields]
     if ends:
@@ -83,6 +86,20 @@ def _respell(tokenizer: Any, fields: Mapping[str, Any]) -> None:
         flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
         added.append({"id": i, "content": token, **flags})
     rules["added_tokens"] = sorted(added, key=lambda entry: int(entry["id"]))
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(rules))
+
+
+def _without_space(tokenizer: Any) -> None:
+    """Put no space in front of a text, and take none away from the front of what is decoded."""
+    from tokenizers import Tokenizer
+
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    for part, steps in (("normalizer", "normalizers"), ("pre_tokenizer", "pretokenizers"), ("decoder", "decoders")):
+        rule = rules[part]
+        every = [] if rule is None else rule[steps] if rule["type"] == "Sequence" else [rule]
+        kept = [step for step in every if step["type"] not in ("Prepend", "Strip")]
+        kept = [{**step, "prepend_scheme": "never"} if step["type"] == "Metaspace" else step for step in kept]
+        rules[part] = {"type": "Sequence", steps: kept} if kept else None
     tokenizer._tokenizer = Tokenizer.from_str(json.dumps(rules))
 
 

@@ -78,5 +78,5 @@ def _continued(base: BaseModel, task: Task, problems: Sequence[Problem], *, work
     texts = [write(problem) for problem in problems]
     if any(not text for text in texts):
         raise ElicitError(f"task {task.name!r} has no worked solutions to contrast.")
-    bodies = [base.continuation(text or "")[:1] for text in texts]
-    return [base.encode(problem.prompt) + body for problem, body in zip(problems, bodies, strict=True)]
+    pairs = [base.encode_pair(problem.prompt, text or "") for problem, text in zip(problems, texts, strict=True)]
+    return [pair.prompt + pair.completion[:1] for pair in pairs]

@@ -87,7 +87,7 @@ def judged(policy: Policy, rows: Sequence[Criticised], template: str) -> dict[st
     known = [one for one in rows if one.correct is not None and verdict(one.critique) is not None]
     if not known:
         return None
-    longest = max(len(policy.model.continuation(one.critique)) for one in known)
+    longest = max(len(policy.model.continuation(one.critique, fill(template, one))) for one in known)
     decoding = policy.decoding.replace(max_new_tokens=longest * 3 // 2 + 8, stop=())
     requests = [Request(policy.model.encode(fill(template, one)), (0,)) for one in known]
     with policy.applied():

@@ -81,10 +81,11 @@ def about(
         seen: rows trained on, repetitions included.
     """
 
-    def tokens(texts: Sequence[str]) -> float:
-        return round(sum(len(base.continuation(text)) for text in texts) / len(texts), 2)
+    def tokens(solutions: Sequence[Solved]) -> float:
+        lengths = [len(base.continuation(text, problem.prompt)) for problem, text in solutions]
+        return round(sum(lengths) / len(solutions), 2)
 
-    worked = [text for problem, _ in rows if (text := task.worked(problem)) is not None]
+    worked = [(problem, text) for problem, _ in rows if (text := task.worked(problem)) is not None]
     data: dict[str, Any] = {
         "task": task.name,
         "source": None if source is None else dict(source),
@@ -92,7 +93,7 @@ def about(
         "demonstrations": len(rows),
         "rows": seen,
         "repetitions": round(seen / len(rows), 3),
-        "solution_tokens": tokens([text for _, text in rows]),
+        "solution_tokens": tokens(rows),
         "worked_tokens": tokens(worked) if len(worked) == len(rows) else None,
     }
     if supervision in _RIGHT:

@@ -200,7 +200,9 @@ def logit_difference(base: BaseModel, task: Task) -> tuple[int, int]:
         texts = [write(problem) for problem in problems]
         if any(not text for text in texts):
             raise ElicitError(f"task {task.name!r} has no worked solutions: no first tokens to take a difference of.")
-        firsts.append(Counter(base.continuation(text or "")[0] for text in texts).most_common(1)[0][0])
+        continued = zip(texts, problems, strict=True)
+        first = Counter(base.continuation(text or "", problem.prompt)[0] for text, problem in continued)
+        firsts.append(first.most_common(1)[0][0])
     if firsts[0] == firsts[1]:
         raise ElicitError(
             f"worked and direct solutions of task {task.name!r} begin with the same token: there is no logit "

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elicit.errors import ElicitError
+from elicit.loading.continuing import token_text
 
 if TYPE_CHECKING:
     import torch
@@ -93,7 +94,7 @@ def _steps(base: BaseModel, tokens: Sequence[int], separators: Sequence[str]) ->
     found: list[tuple[int, str]] = []
     count, text = 0, ""
     for token in tokens:
-        piece = base.tokenizer.decode([token], skip_special_tokens=True)
+        piece = token_text(base.tokenizer, token)
         count, text = count + 1, text + piece
         if any(separator in piece for separator in separators):
             found.append((count, text))

@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 
 from elicit.errors import ElicitError
+from elicit.loading.continuing import token_text
 from elicit.model import BaseModel
 from elicit.panel import tokens
 from elicit.sampling import Completion, Decoding
@@ -152,8 +153,8 @@ def compare(
     pairs = []
     for text, problem, left, right in zip(texts, judges, unsteered, steered, strict=True):
         base_marks, steered_marks = tokens.changed(left.tokens, right.tokens)
-        base_side = _side(model, left, base_marks, task, problem)
-        steered_side = _side(model, right, steered_marks, task, problem)
+        base_side = _side(model, text, left, base_marks, task, problem)
+        steered_side = _side(model, text, right, steered_marks, task, problem)
         pairs.append(Pair(text, base_side, steered_side, tuple(shifts(model, edits, text, right.tokens))))
     judged = task is not None and all(problem is not None for problem in judges)
     return SideBySide(tuple(pairs), tuple(map(str, edits)), model.name, seed, chosen.temperature, judged)
@@ -180,7 +181,8 @@ def shifts(model: BaseModel, edits: Sequence[Steering], prompt: str, completion:
         rivals = base.argmax(-1)
         at = torch.arange(len(completion)), torch.tensor(completion, device=base.device)
         columns = (kl, steered[at].exp(), base[at].exp(), base[at[0], rivals].exp())
-    names = [str(model.tokenizer.decode([rival])) for rival in rivals.tolist()]
+    tokenizer = model.tokenizer
+    names = [token_text(tokenizer, rival) or str(tokenizer.decode([rival])) for rival in rivals.tolist()]
     return [
         Shift(k, p, b, name, r)
         for k, p, b, r, name in zip(*(column.tolist() for column in columns), names, strict=True)
@@ -206,10 +208,16 @@ def _distributions(
 
 
 def _side(
-    model: BaseModel, completion: Completion, marks: Sequence[bool], task: Task | None, problem: Problem | None
+    model: BaseModel,
+    prompt: str,
+    completion: Completion,
+    marks: Sequence[bool],
+    task: Task | None,
+    problem: Problem | None,
 ) -> Side:
     found, seen = [], 0
-    for piece, mark in zip(tokens.pieces(model.tokenizer, completion.tokens), marks, strict=True):
+    pieces = tokens.pieces(model.tokenizer, completion.tokens, model.encode(prompt))
+    for piece, mark in zip(pieces, marks, strict=True):
         beyond = completion.finish == "stop" and seen >= len(completion.text)
         found.append(Token(piece.text, piece.special, mark, beyond))
         seen += 0 if piece.special else len(piece.text)

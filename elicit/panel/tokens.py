@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
-#: What a decoder writes for bytes that are not a whole character yet.
-_UNFINISHED = "\ufffd"
+from elicit.loading.continuing import PARTIAL, decode_continuation, token_text
 
 
 class Piece(NamedTuple):
@@ -19,10 +18,13 @@ class Piece(NamedTuple):
     """A special token (an end mark): `text` is its name, which is not part of the completion."""
 
 
-def pieces(tokenizer: Any, ids: Sequence[int]) -> list[Piece]:
+def pieces(tokenizer: Any, ids: Sequence[int], prompt: Sequence[int] | None = None) -> list[Piece]:
     """The pieces of a completion. Those of its ordinary tokens, joined, are the decoded text.
 
     A token cannot be decoded alone: characters may be spread over several, and spaces depend on what stands before.
+
+    Args:
+        prompt: what the completion continues; None: some text.
     """
     special = set(tokenizer.all_special_ids)
     found: list[Piece] = []
@@ -33,12 +35,12 @@ def pieces(tokenizer: Any, ids: Sequence[int]) -> list[Piece]:
             found.append(Piece(str(tokenizer.convert_ids_to_tokens(int(token))), True))
             continue
         ordinary.append(token)
-        after = str(tokenizer.decode(ordinary, skip_special_tokens=True))
-        if after.endswith(_UNFINISHED) and not all(later in special for later in ids[place + 1 :]):
+        after = decode_continuation(tokenizer, ordinary, prompt)
+        if after.endswith(PARTIAL) and not all(later in special for later in ids[place + 1 :]):
             found.append(Piece("", False))
             continue
         shared = after.startswith(before)
-        found.append(Piece(after[len(before) :] if shared else str(tokenizer.decode([token])), False))
+        found.append(Piece(after[len(before) :] if shared else token_text(tokenizer, token), False))
         before = after
     return found
 

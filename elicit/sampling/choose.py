@@ -1,4 +1,4 @@
-"""From logits to tokens: filters, inverse-CDF sampling, log-probabilities, stop strings.
+"""From logits to tokens: filters, inverse-CDF sampling, log-probabilities.
 
 Random numbers come from identity (law of the lab): row r at step k uses position k of its own stream, whatever the
 batch it is in, and the token is the inverse of the cumulative distribution at that number.
@@ -7,12 +7,11 @@ batch it is in, and the token is the inverse of the cumulative distribution at t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Int
+from jaxtyping import Float, Float64, Int
 
 from elicit.errors import ElicitError
 from elicit.loading import rows
@@ -186,45 +185,3 @@ def _inverse_cdf(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
 def _searched(cdf: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     """The first place whose running sum is above a share of the total."""
     return torch.searchsorted(cdf, uniform * cdf[:, -1:] * _BELOW, right=True)
-
-
-class Stopper:
-    """Finds stop strings as tokens arrive, decoding text only when a token could complete one.
-
-    A stop string can only be completed by a token whose text holds the string's last character (or part of one, for
-    byte-level tokens), so most steps need no decoding at all.
-    """
-
-    def __init__(self, tokenizer: Any, stop: tuple[str, ...]) -> None:
-        self._tokenizer = tokenizer
-        self._stop = stop
-        self.candidates: Bool[np.ndarray, " vocab"] | None = None
-        """Tokens that could complete a stop string; None without stop strings."""
-        if stop:
-            self.candidates = _candidates(tokenizer, len(tokenizer), stop)
-
-    def hit(self, tokens: list[int]) -> bool:
-        """Whether the text of `tokens` holds a stop string."""
-        return self.cut(self.text(tokens))[1]
-
-    def text(self, tokens: list[int]) -> str:
-        return str(self._tokenizer.decode(tokens, skip_special_tokens=True))
-
-    def cut(self, text: str) -> tuple[str, bool]:
-        """(text before the earliest stop string, whether there was one)."""
-        return cut_before(text, self._stop)
-
-
-def cut_before(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:
-    """(text before the earliest of the stop strings, whether there was one)."""
-    places = [place for place in (text.find(string) for string in stop) if place >= 0]
-    return (text[: min(places)], True) if places else (text, False)
-
-
-@lru_cache(maxsize=16)
-def _candidates(tokenizer: Any, size: int, stop: tuple[str, ...]) -> np.ndarray:
-    """Which tokens could complete a stop string. Kept, as searches call the sampler many times with the same ones."""
-    last = {string[-1] for string in stop}
-    known = rows.token_ids(tokenizer)  # ids may have gaps: there may be larger ones than there are tokens
-    pieces = tokenizer.batch_decode([[i] for i in range(max(known, default=-1) + 1)])
-    return np.array([any(c in piece for c in last) or "\ufffd" in piece for piece in pieces])

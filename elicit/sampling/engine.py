@@ -20,10 +20,11 @@ import torch
 
 from elicit.loading import rows as token_rows
 from elicit.sampling.cache import bytes_per_token
-from elicit.sampling.choose import Chosen, Stopper, UniformStream, by_rank, choose, filters
+from elicit.sampling.choose import Chosen, UniformStream, by_rank, choose, filters
 from elicit.sampling.decoding import Completion, Decoding, Measure, Request
 from elicit.sampling.forward import Engine, Forward
 from elicit.sampling.prefill import PLAIN
+from elicit.sampling.stopping import Stopper
 from elicit.schema import Finish
 
 
@@ -146,8 +147,8 @@ def _run(
         by_token[rows[over]] = True
         if stopper.candidates is not None:
             for slot in np.flatnonzero(stopper.candidates[host_tokens]):
-                before = _continued(requests[names[rows[slot]][0]])
-                if not over[slot] and stopper.hit(before + drawn.tokens[rows[slot], : position + 1].tolist()):
+                prompt, before = _parted(requests[names[rows[slot]][0]])
+                if not over[slot] and stopper.hit(before + drawn.tokens[rows[slot], : position + 1].tolist(), prompt):
                     by_stop[rows[slot]] = over[slot] = True
         over |= limits[rows] == position + 1
         lengths[rows[over]] = position + 1
@@ -187,9 +188,10 @@ def _first(
     return logits, torch.tensor(fixed, device=logits.device) if any(token >= 0 for token in fixed) else None, limits
 
 
-def _continued(request: Request) -> list[int]:
-    """Tokens that the completion has already."""
-    return list(request.ids[len(request.ids) - request.continued :])
+def _parted(request: Request) -> tuple[tuple[int, ...], list[int]]:
+    """The prompt's tokens, and those that the completion has already."""
+    length = len(request.ids) - request.continued
+    return request.ids[:length], list(request.ids[length:])
 
 
 def _filled(over: np.ndarray) -> np.ndarray:
@@ -236,7 +238,8 @@ def _collect(
     for row, name in enumerate(names):
         length, request = int(lengths[row]), requests[name[0]]
         mine = drawn.tokens[row, :length].tolist()
-        text, _ = stopper.cut(stopper.text(_continued(request) + mine))
+        prompt, before = _parted(request)
+        text, _ = stopper.cut(stopper.text(before + mine, prompt))
         done[name] = Completion(
             tuple(mine),
             text,

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.errors import ElicitError
+from elicit.loading.continuing import decode_continuation
 from elicit.sampling import Request, cut_before, generate
 from elicit.search.core import Ask, Found
 from elicit.search.spans import places, token_at
@@ -133,11 +134,13 @@ class BudgetForcing:
             return
         cut = len(tokens) - 1
         if drawn.finish == "stop":  # the ending begins in the token that holds the first character after the text
-            cut = max(len(draft.tokens), min(cut, token_at(places(model.tokenizer, tokens), len(drawn.text))))
+            cut = max(
+                len(draft.tokens), min(cut, token_at(places(model.tokenizer, tokens, draft.ask.ids), len(drawn.text)))
+            )
         if cut < self.min_tokens and (self.max_waits is None or draft.waits < self.max_waits):
             self._suppress(model, decoding, draft, tokens, cut)
             return
-        whole = str(model.tokenizer.decode(tokens, skip_special_tokens=True))
+        whole = decode_continuation(model.tokenizer, tokens, draft.ask.ids)
         marked = drawn.finish == "stop" and whole[len(drawn.text) :].startswith(self.end)
         draft.tokens, draft.thought, draft.avoid = tokens, cut, set()
         draft.text, stopped = cut_before(whole, decoding.stop)
@@ -161,7 +164,7 @@ class BudgetForcing:
     def _limit(self, model: BaseModel, draft: _Draft, tokens: list[int]) -> None:
         """Thinking is at its limit: the answer is asked for, or (without a limit of its own) the completion is cut."""
         draft.tokens, draft.thought, draft.avoid = tokens, len(tokens), set()
-        draft.text = str(model.tokenizer.decode(tokens, skip_special_tokens=True))
+        draft.text = decode_continuation(model.tokenizer, tokens, draft.ask.ids)
         draft.stage = "done"
         if self.max_tokens is not None:
             asked = model.continuation(self.answer)

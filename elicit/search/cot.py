@@ -124,7 +124,7 @@ def scored(model: BaseModel, ask: Ask, completion: Completion, task: Task) -> Pa
     if answer is None or span is None:
         return Path(completion, None, None, ())
     start, end = (place - len(ask.opening) for place in span)
-    tokens = overlapping(places(model.tokenizer, completion.tokens), start, end)
+    tokens = overlapping(places(model.tokenizer, completion.tokens, ask.ids), start, end)
     if not tokens:  # the forced opening holds the whole answer: the model said nothing of it
         return Path(completion, answer, None, ())
     score = sum(completion.measured[token] for token in tokens) / len(tokens)

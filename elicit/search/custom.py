@@ -20,6 +20,7 @@ import torch
 
 from elicit.errors import ElicitError
 from elicit.loading import rows
+from elicit.loading.continuing import encode_continuation
 from elicit.sampling import PLAIN, Decoding, Engine, Forward
 from elicit.search.core import Ask, Search, found, sampled
 from elicit.steering import Clock
@@ -42,7 +43,7 @@ class _View:
     tokenizer: Any
 
     def continuation(self, text: str) -> tuple[int, ...]:
-        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return encode_continuation(self.tokenizer, text)
 
 
 @dataclass(frozen=True)

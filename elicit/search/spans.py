@@ -8,20 +8,22 @@ several byte-level tokens make together belongs to each of them; special tokens 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-#: What decoding gives for bytes that are no character yet.
-_PARTIAL = "\ufffd"
+from elicit.loading.continuing import PARTIAL, decode_continuation, token_text
 
 
-def places(tokenizer: Any, tokens: Sequence[int]) -> list[tuple[int, int]]:
-    """(start, end) of every token in the decoded text, in characters; an empty place for special tokens."""
+def places(tokenizer: Any, tokens: Sequence[int], prompt: Sequence[int] | None = None) -> list[tuple[int, int]]:
+    """(start, end) of every token in the decoded text, in characters; an empty place for special tokens.
+
+    Args:
+        prompt: what the tokens continue; None: some text.
+    """
     ids = list(tokens)
-    text = _decode(tokenizer, ids)
-    pieces = [_piece(tokenizer, token) for token in ids]
-    if _PARTIAL not in text and "".join(pieces) == text:
+    text = decode_continuation(tokenizer, ids, prompt)
+    pieces = [token_text(tokenizer, token) for token in ids]
+    if PARTIAL not in text and "".join(pieces) == text:
         ends = [0]
         for piece in pieces:
             ends.append(ends[-1] + len(piece))
@@ -29,7 +31,7 @@ def places(tokenizer: Any, tokens: Sequence[int]) -> list[tuple[int, int]]:
     special = set(tokenizer.all_special_ids)
     found, start = [], 0
     for i, token in enumerate(ids, start=1):
-        so_far = _decode(tokenizer, ids[:i])
+        so_far = decode_continuation(tokenizer, ids[:i], prompt)
         end = max(start, _common(so_far, text))
         unfinished = token not in special and len(so_far) > end
         found.append((start, end + unfinished))
@@ -52,12 +54,3 @@ def _common(left: str, right: str) -> int:
     if right.startswith(left):
         return len(left)
     return next(i for i, (a, b) in enumerate(zip(left + "\0", right + "\1", strict=False)) if a != b)
-
-
-def _decode(tokenizer: Any, ids: list[int]) -> str:
-    return str(tokenizer.decode(ids, skip_special_tokens=True))
-
-
-@lru_cache(maxsize=1 << 16)
-def _piece(tokenizer: Any, token: int) -> str:
-    return _decode(tokenizer, [token])

@@ -123,7 +123,7 @@ def example(base: BaseModel, prompt: str, completion: str, *, who: str) -> Examp
         ElicitError: text with characters that the tokenizer does not know: they would be trained on as "unknown"; a
             model without an end token.
     """
-    ids = base.encode(prompt), base.continuation(completion)
+    ids = base.encode_pair(prompt, completion)
     for text, some in zip((prompt, completion), ids, strict=True):
         if base.tokenizer.unk_token_id is not None and base.tokenizer.unk_token_id in some:
             strange = next((c for c in text if base.tokenizer.unk_token_id in base.continuation(c)), text)
@@ -131,7 +131,7 @@ def example(base: BaseModel, prompt: str, completion: str, *, who: str) -> Examp
                 f"{who}: the tokenizer of {base.name} has no token for {strange!r} in {one_line(repr(text), 80)}. "
                 "Write the text in characters that the model knows."
             )
-    return Example(ids[0], (*ids[1], end_of(base, prompt, who=who)))
+    return Example(ids.prompt, (*ids.completion, end_of(base, prompt, who=who)))
 
 
 def train(

@@ -1,0 +1,152 @@
+"""Text that continues a text: its token ids, and the text of token ids.
+
+A tokenizer is made for whole texts. SentencePiece puts a space in front of each (its dummy prefix), and takes it off
+when it decodes: a completion that is encoded alone gets a space too many, and one that is decoded alone loses one.
+
+1. A completion's ids are those of prompt and completion encoded together, less the prompt's (as lm-eval's pairs).
+2. Where tokens would merge across the boundary, the prompt's ids stay what they are, trailing spaces included, since a
+   model is sampled from these; the completion is encoded as text inside a text. Prompt and completion decode to the
+   text that they spell; a model that was trained on merged text may find such a boundary improbable.
+3. Ids are decoded behind a token that stands for what came before. Where the tokenizer puts its space behind a special
+   token, or in front of a whole text, the decoder's text has it and the text that was encoded had not: it is left out.
+
+Characters that a tokenizer rewrites (Unicode normal forms, double spaces, unknown ones) are rewritten here, too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from elicit.loading.ends import encode
+
+#: Texts to encode behind, until one does not merge with what follows.
+_BEFORE = ("\n", ".", "a", "0", "的")
+_BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
+#: What decoding gives for bytes that are no character yet.
+PARTIAL = "\ufffd"
+
+Ids = tuple[int, ...]
+
+
+def encode_continuation(tokenizer: Any, text: str, prompt: str | None = None) -> Ids:
+    """Token ids of `text` as it continues `prompt`, or, where that is None, as it continues some text.
+
+    " 7" after "3 + 4 =" is "▁", "7" for Llama-2, whose tokenizer gives "▁▁", "7" for " 7" alone.
+    """
+    if prompt is not None:
+        return encode_after(tokenizer, encode(tokenizer, prompt), prompt, text)
+    lead = _lead(tokenizer)
+    return _inside(tokenizer, () if lead is None else (lead.id,), text) if text else ()
+
+
+def encode_after(tokenizer: Any, ids: Ids, written: str, text: str) -> Ids:
+    """Token ids of `text` behind `ids`, which `written` is the text of: a prompt, or a prompt and a beginning."""
+    if not text:
+        return ()
+    whole = encode(tokenizer, written + text)
+    return whole[len(ids) :] if whole[: len(ids)] == ids else _inside(tokenizer, ids, text)
+
+
+def decode_continuation(tokenizer: Any, ids: Sequence[int], prompt: Sequence[int] | None = None) -> str:
+    """The text of ids that continue `prompt` (None: some text), without special tokens.
+
+    It is what the decoded text of prompt and ids has beyond that of the prompt.
+    """
+    lead = _lead(tokenizer)
+    if lead is None:
+        return _decode(tokenizer, ids)
+    text = _decode(tokenizer, [lead.id, *ids])[len(lead.text) :]
+    if prompt is None or not text.startswith(" ") or (prompt and prompt[-1] not in _special(tokenizer)):
+        return text
+    return text[1:] if _spaced(tokenizer, tuple(prompt[-1:]), len(prompt) < 2) else text
+
+
+@lru_cache(maxsize=1 << 18)
+def token_text(tokenizer: Any, token: int) -> str:
+    """The text of one token inside a text; empty for special ones."""
+    return decode_continuation(tokenizer, [token])
+
+
+def token_texts(tokenizer: Any, count: int) -> list[str]:
+    """The same of every id below `count`."""
+    lead = _lead(tokenizer)
+    before, start = ([], 0) if lead is None else ([lead.id], len(lead.text))
+    options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+    return [str(text)[start:] for text in tokenizer.batch_decode([[*before, i] for i in range(count)], **options)]
+
+
+def _inside(tokenizer: Any, ids: Ids, text: str) -> Ids:
+    """Token ids of `text` inside a text, behind `ids`: the first of several ways that spells it."""
+    behind = list(_behind(tokenizer, text))
+    alone = _plain(tokenizer, text)
+    wanted = _spelt(tokenizer, ids) + text
+    for candidate in (alone, *behind):
+        if _spelt(tokenizer, ids + candidate) == wanted:
+            return candidate
+    return behind[0] if behind else alone  # the tokenizer rewrites the text
+
+
+def _behind(tokenizer: Any, text: str) -> Iterator[Ids]:
+    """`text` as it is encoded behind short texts that it does not merge with."""
+    for before in _BEFORE:
+        ids = _plain(tokenizer, before)
+        whole = _plain(tokenizer, before + text)
+        if tokenizer.unk_token_id not in ids and whole[: len(ids)] == ids:
+            yield whole[len(ids) :]
+
+
+def _plain(tokenizer: Any, text: str) -> Ids:
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _spelt(tokenizer: Any, ids: Sequence[int]) -> str:
+    """Text with special tokens spelt out."""
+    return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
+    """Text as the tokens spell it: no clean-up, which takes spaces from before punctuation."""
+    return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+@lru_cache(maxsize=1 << 10)
+def _spaced(tokenizer: Any, behind: Ids, first: bool) -> bool:
+    """Whether text gets a space in front behind a special token (or none), `first` of all or further on."""
+    lead = _lead(tokenizer)
+    assert lead is not None
+    if first and encode(tokenizer, "") == behind:  # the tokenizer's own
+        ids = encode(tokenizer, lead.text)
+    else:
+        ids = _plain(tokenizer, _spelt(tokenizer, behind) + lead.text)
+    spaced = ids[: len(behind)] == behind
+    return spaced and decode_continuation(tokenizer, ids[len(behind) :]).startswith(" ")
+
+
+class _Lead(NamedTuple):
+    """A token to decode behind."""
+
+    id: int
+    text: str
+
+
+@lru_cache(maxsize=64)
+def _lead(tokenizer: Any) -> _Lead | None:
+    """An ordinary token with a text of its own, no byte: bytes in a row are decoded as one. None if there is none."""
+    added = {*tokenizer.added_tokens_decoder, *_special(tokenizer)}
+    for token in (*(ids[-1] for before in "a0A." if (ids := _plain(tokenizer, before))), *range(len(tokenizer))):
+        name = tokenizer.convert_ids_to_tokens(token)
+        if token in added or name is None or _BYTE.fullmatch(name):
+            continue
+        text = _decode(tokenizer, [token])
+        if text.strip() and PARTIAL not in text and _decode(tokenizer, [token, token]).startswith(text):
+            return _Lead(token, text)
+    return None
+
+
+@lru_cache(maxsize=64)
+def _special(tokenizer: Any) -> frozenset[int]:
+    added = {int(i) for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return frozenset(added | {int(i) for i in tokenizer.all_special_ids})

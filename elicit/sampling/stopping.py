@@ -1,0 +1,60 @@
+"""Stop strings: found as tokens arrive, in the text of the completion as it continues its prompt.
+
+A stop string may begin or end in a space or a newline. The name of a special token, which is no text, stops as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from elicit.loading import rows
+from elicit.loading.continuing import PARTIAL, decode_continuation, token_texts
+
+
+class Stopper:
+    """Finds stop strings, decoding text only when a token could complete one.
+
+    A stop string can only be completed by a token whose text holds the string's last character (or part of one, for
+    byte-level tokens), so most steps need no decoding at all.
+    """
+
+    def __init__(self, tokenizer: Any, stop: tuple[str, ...]) -> None:
+        self._tokenizer = tokenizer
+        self._stop = stop
+        self._special = frozenset(i for i, token in tokenizer.added_tokens_decoder.items() if str(token) in stop)
+        self.candidates: Bool[np.ndarray, " vocab"] | None = None
+        """Tokens that could complete a stop string; None without stop strings."""
+        if stop:
+            self.candidates = _candidates(tokenizer, len(tokenizer), stop).copy()
+            self.candidates[list(self._special)] = True
+
+    def hit(self, tokens: list[int], prompt: Sequence[int] | None = None) -> bool:
+        """Whether the text of `tokens`, which continue `prompt`, holds a stop string, or the last one is one."""
+        return tokens[-1] in self._special or self.cut(self.text(tokens, prompt))[1]
+
+    def text(self, tokens: list[int], prompt: Sequence[int] | None = None) -> str:
+        return decode_continuation(self._tokenizer, tokens, prompt)
+
+    def cut(self, text: str) -> tuple[str, bool]:
+        """(text before the earliest stop string, whether there was one)."""
+        return cut_before(text, self._stop)
+
+
+def cut_before(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:
+    """(text before the earliest of the stop strings, whether there was one)."""
+    places = [place for place in (text.find(string) for string in stop) if place >= 0]
+    return (text[: min(places)], True) if places else (text, False)
+
+
+@lru_cache(maxsize=16)
+def _candidates(tokenizer: Any, size: int, stop: tuple[str, ...]) -> np.ndarray:
+    """Which tokens could complete a stop string. Kept, as searches call the sampler many times with the same ones."""
+    last = {string[-1] for string in stop}
+    known = rows.token_ids(tokenizer)  # ids may have gaps: there may be larger ones than there are tokens
+    texts = token_texts(tokenizer, max(known, default=-1) + 1)
+    return np.array([any(c in text for c in last) or PARTIAL in text for text in texts])
