@@ -70,12 +70,14 @@ def token_text(tokenizer: Any, token: int) -> str:
     return decode_continuation(tokenizer, [token])
 
 
-def token_texts(tokenizer: Any, count: int) -> list[str]:
+@lru_cache(maxsize=8)
+def token_texts(tokenizer: Any, count: int) -> tuple[str, ...]:
     """The same of every id below `count`."""
     lead = _lead(tokenizer)
     before, start = ([], 0) if lead is None else ([lead.id], len(lead.text))
     options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
-    return [str(text)[start:] for text in tokenizer.batch_decode([[*before, i] for i in range(count)], **options)]
+    texts = tokenizer.batch_decode([[*before, i] for i in range(count)], **options)
+    return tuple(str(text)[start:] for text in texts)
 
 
 def _inside(tokenizer: Any, ids: Ids, text: str) -> Ids:
