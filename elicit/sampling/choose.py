@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float, Float64, Int
 
 from elicit.errors import ElicitError
-from elicit.loading import rows
 from elicit.sampling.decoding import Decoding, Measure
 
 _BLOCK = 128

@@ -153,3 +153,23 @@ def test_a_file_without_the_letters_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"GGUF" + (1).to_bytes(4, "little") + bytes(16))
     with pytest.raises(ElicitError, match="it is of version 1; versions 2 and 3 can be read"):
         load_transformers(path)
+
+
+@pytest.mark.parametrize("add_space", [True, False, None])
+def test_a_space_in_front_as_the_file_says(tmp_path: Path, add_space: bool | None) -> None:
+    """llama.cpp puts one in front of SentencePiece text unless `add_space_prefix` is false."""
+    singles = sorted({*"▁:.?+=", *"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"})
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *singles, "▁▁", "Th", "The", "▁The"]
+    vocabulary = Vocabulary(tokens, frozenset(tokens[:3]), [], 1, 2, sentencepiece=True, add_space=add_space)
+    tokenizer = load_transformers(
+        ggufs.write(tmp_path / "a.gguf", llama(vocab_size=len(tokens)), vocabulary=vocabulary)
+    ).tokenizer
+    front = "" if add_space is False else "▁"
+    for text in ("The 7", "x  = 7", "中 7"):
+        pieces = tokenizer.tokenize(text, add_special_tokens=False)
+        joined = "".join(piece for piece in pieces if not piece.startswith("<0x"))
+        assert joined == front + text.replace(" ", "▁").replace("中", "")
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert tokenizer.decode(ids) == text
+    if add_space is False:
+        assert tokenizer.decode(tokenizer(" 7", add_special_tokens=False)["input_ids"]) == " 7", "none is taken away"

@@ -42,7 +42,7 @@ NAMES = {
 
 
 class Vocabulary(NamedTuple):
-    """What a file says of its byte-level tokenizer."""
+    """What a file says of its tokenizer."""
 
     tokens: list[str] = TOKENS
     control: frozenset[str] = frozenset(TOKENS[-2:])
@@ -53,6 +53,9 @@ class Vocabulary(NamedTuple):
     add_bos: bool | None = None
     others: Mapping[str, int] = {}
     """More ids, by their key."""
+    sentencepiece: bool = False
+    """A SentencePiece model, not a byte-level one: pieces have scores, and merges follow from these."""
+    add_space: bool | None = None
 
 
 def llama(**options: Any) -> Any:
@@ -78,7 +81,7 @@ def write(
     extra: dict[str, Any] | None = None,
     vocabulary: Vocabulary = Vocabulary(),  # noqa: B008 - immutable
 ) -> Path:
-    """The model as llama.cpp's converter would write it, with a small byte-level tokenizer."""
+    """The model as llama.cpp's converter would write it, with a small tokenizer."""
     import gguf
 
     writer = gguf.GGUFWriter(path, arch)
@@ -92,11 +95,16 @@ def write(
     writer.add_rope_freq_base(hf.config.rope_parameters["rope_theta"])
     if arch == "llama":
         writer.add_rope_dimension_count(8)
-    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_model("llama" if vocabulary.sentencepiece else "gpt2")
     writer.add_tokenizer_pre(vocabulary.pre)
+    if vocabulary.sentencepiece:
+        writer.add_token_scores([-float(i) for i in range(len(vocabulary.tokens))])
+    if vocabulary.add_space is not None:
+        writer.add_add_space_prefix(vocabulary.add_space)
     writer.add_token_list(vocabulary.tokens)
     writer.add_token_types([3 if token in vocabulary.control else 1 for token in vocabulary.tokens])
-    writer.add_token_merges(vocabulary.merges)
+    if not vocabulary.sentencepiece:
+        writer.add_token_merges(vocabulary.merges)
     writer.add_bos_token_id(vocabulary.bos)
     writer.add_eos_token_id(vocabulary.eos)
     if vocabulary.add_bos is not None:

@@ -17,12 +17,16 @@ from tests.zoo.kinds import ZOO, tokenizer_of
 
 
 @functools.cache
-def folder_of(name: str) -> Path:
-    """A folder with a Llama of random weights and the tokenizer of the zoo."""
+def folder_of(name: str, more_rows: int) -> Path:
+    """A folder with a Llama of random weights and the tokenizer of the zoo, with rows beyond the tokens."""
     kind, tokenizer = ZOO[name], tokenizer_of(name)
     path = Path(tempfile.mkdtemp(prefix="zoo-"))
     atexit.register(shutil.rmtree, path, ignore_errors=True)
-    hf = random_llama(len(tokenizer) + kind.more_rows)
+    hf = random_llama(len(tokenizer))
+    if more_rows:  # as probable as a row can be: whoever looks at them notices
+        hf.resize_token_embeddings(len(tokenizer) + more_rows, mean_resizing=False)
+        with torch.no_grad():
+            hf.get_output_embeddings().weight[-more_rows:] = 100 * hf.get_output_embeddings().weight[:more_rows]
     hf.generation_config.eos_token_id = [
         tokenizer.eos_token_id,
         *(tokenizer.convert_tokens_to_ids(end) for end in kind.ends),
@@ -33,8 +37,9 @@ def folder_of(name: str) -> Path:
 
 
 @functools.cache
-def model_of(name: str) -> BaseModel:
-    return elicit.load(str(folder_of(name)))
+def model_of(name: str, *, padded: bool = True) -> BaseModel:
+    """The model of a kind; `padded` False: without the rows beyond its tokens that it has."""
+    return elicit.load(str(folder_of(name, ZOO[name].more_rows if padded else 0)))
 
 
 def random_llama(rows: int) -> Any:

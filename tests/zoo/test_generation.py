@@ -52,7 +52,7 @@ def test_loading_keeps_the_tokenizer(name: str) -> None:
             assert model.tokenizer(prompt)["input_ids"] == built(prompt)["input_ids"]
     ends = {model.tokenizer.eos_token, *ZOO[name].ends}
     assert model.engine.end_ids >= set(model.tokenizer.convert_tokens_to_ids(list(ends)))
-    assert model.tokenizer.pad_token_id not in model.engine.end_ids
+    assert not set(model.banned_ids) & set(model.engine.end_ids)
 
 
 @NAMES
@@ -64,6 +64,19 @@ def test_text_is_that_of_the_tokens_behind_the_prompt(name: str) -> None:
         ends = [0, *(end for _, end in spans)]
         assert ends[-1] == len(completion.text)
         assert all(a <= b for a, b in pairwise(ends))
+
+
+@pytest.mark.parametrize("name", [name for name, kind in ZOO.items() if kind.more_rows])
+def test_rows_that_are_no_tokens_change_nothing(name: str) -> None:
+    """Drawn, scored and trained on: the same as in a copy without them."""
+    model, copy = model_of(name), model_of(name, padded=False)
+    tokens = set(model.tokenizer.get_vocab().values())
+    drawn = sampled(model, FREE)
+    assert drawn == sampled(copy, FREE)
+    assert all(tokens.issuperset(completion.tokens) for _, completion in drawn)
+    assert model.score(PROMPTS, [" 7"] * 3) == copy.score(PROMPTS, [" 7"] * 3)
+    row = torch.tensor([model.encode(PROMPTS[0])])
+    assert model.hf(input_ids=row, labels=row).loss == copy.hf(input_ids=row, labels=row).loss
 
 
 @NAMES
