@@ -28,6 +28,8 @@ from pathlib import Path
 from elicit.errors import ElicitError, one_line
 
 ORIGIN = "converted_from.json"
+#: Counts what changed in conversion since: a folder of another number is made anew. 2: `add_space_prefix` is followed.
+CONVERTER = 2
 
 #: A file that changed less than this before it was hashed could change again without its times showing it.
 _SETTLED = 2.0
@@ -64,13 +66,16 @@ def make_once(path: Path, convert: Callable[[Path], None]) -> Path:
         if is_whole(target):  # another process has made it while we waited
             return target
         if target.exists():
-            say(f"{target} is damaged (a file is missing or has another size): converting {path.name} again")
+            say(
+                f"{target} is damaged (a file is missing or has another size), or was made by another version of this "
+                f"package: converting {path.name} again"
+            )
         _sweep(target.parent, mine=target)
         scratch = _scratch(target)
         try:
             convert(scratch)
             with _writing(target.parent):
-                _seal(scratch, {"file": path.name, "sha256": sha256})
+                _seal(scratch, {"file": path.name, "sha256": sha256, "converter": CONVERTER})
                 _put(scratch, target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -78,10 +83,15 @@ def make_once(path: Path, convert: Callable[[Path], None]) -> Path:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether every file that was written is there in its full length. Contents are not read."""
+    """Whether this converter's files are all there in their full length. Contents are not read."""
     try:
-        files = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))["files"]
-        return bool(files) and all((folder / name).stat().st_size == size for name, size in files.items())
+        origin = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
+        files = origin["files"]
+        return (
+            origin["converter"] == CONVERTER
+            and bool(files)
+            and all((folder / name).stat().st_size == size for name, size in files.items())
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 

@@ -74,6 +74,7 @@ def test_of_two_processes_one_converts_and_the_other_waits(source: Path) -> None
     assert folder.name == hashlib.sha256(b"some file").hexdigest()
     assert (folder / "model.bin").read_bytes() == b"the whole model"
     assert json.loads((folder / converted.ORIGIN).read_text()) == {
+        "converter": converted.CONVERTER,
         "file": "a.gguf",
         "sha256": folder.name,
         "files": {"model.bin": 15, "sub/more.txt": 4},
@@ -105,7 +106,7 @@ def test_a_killed_conversion_leaves_nothing_that_is_taken_for_finished(source: P
     assert list(cache.glob(".*-*")) == []
 
 
-@pytest.mark.parametrize("damage", ["cut", "missing", "no note", "torn note", "longer"])
+@pytest.mark.parametrize("damage", ["cut", "missing", "no note", "torn note", "longer", "older"])
 def test_a_damaged_folder_is_converted_again(source: Path, damage: str, capsys: pytest.CaptureFixture[str]) -> None:
     def convert(folder: Path) -> None:
         (folder / "model.bin").write_bytes(b"the whole model")
@@ -124,9 +125,15 @@ def test_a_damaged_folder_is_converted_again(source: Path, damage: str, capsys: 
             os.truncate(folder / converted.ORIGIN, 20)
         case "longer":
             (folder / "config.json").write_text("{}{}")
+        case "older":  # as it was written before conversions were counted
+            note = json.loads((folder / converted.ORIGIN).read_text())
+            del note["converter"]
+            (folder / converted.ORIGIN).write_text(json.dumps(note))
     assert converted.find(source) is None
     assert converted.make_once(source, convert) == folder
-    assert "is damaged (a file is missing or has another size): converting a.gguf again" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "is damaged (a file is missing or has another size)" in told
+    assert "converting a.gguf again" in told
     assert (folder / "model.bin").read_bytes() == b"the whole model"
     assert converted.find(source) == folder
     assert {path.name for path in folder.iterdir()} == {"model.bin", "config.json", converted.ORIGIN}
