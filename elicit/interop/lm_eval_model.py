@@ -27,6 +27,7 @@ from elicit.interop.lm_eval_answers import rendered
 from elicit.interop.lm_eval_requests import How, answers
 from elicit.interop.lm_eval_scores import Score, scores
 from elicit.interop.policies import load_policy
+from elicit.loading import rows
 from elicit.model import load
 from elicit.policy import Policy, Prompting
 from elicit.sampling import Decoding, Scored
@@ -148,7 +149,9 @@ class PolicyLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped; it take
         """Token ids as HFLM has them: the tokenizer's own special tokens, and none twice."""
         if add_special_tokens is None:
             add_special_tokens = not has_bos_prefix(string, self.tokenizer.decode(self.prefix_token_id))
-        return list(self.tokenizer.encode(string, add_special_tokens=add_special_tokens))
+        ids = list(self.tokenizer.encode(string, add_special_tokens=add_special_tokens))
+        rows.check(self.tokenizer, ids, rows.count(self.model.hf), self.model.name)
+        return ids
 
     # -- scores
 
