@@ -80,6 +80,30 @@ def parse_json(text: bytes | str, where: object) -> Any:
     return value
 
 
+def read_foreign_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of another tool: it may hold NaN, infinity, and a key twice (the last counts).
+
+    Raises:
+        ElicitError: as `read_bytes`; not UTF-8, not JSON, nested too deep, or another value than an object.
+    """
+    return as_object(parse_foreign(read_bytes(path), path), path)
+
+
+def parse_foreign(text: bytes, where: object) -> Any:
+    """The value of another tool's JSON text. Raises ElicitError for one that is not JSON or is nested too deep."""
+    try:
+        value = json.loads(text.decode())
+    except UnicodeDecodeError as error:
+        raise ElicitError(f"{where} is not UTF-8 text: byte {error.start:,} cannot be read.") from None
+    except RecursionError:
+        raise ElicitError(f"{where} is nested deeper than {MAX_DEPTH} levels.") from None
+    except ValueError as error:
+        raise ElicitError(f"{where} is not JSON: {one_line(error, 160)}.") from None
+    if _depth_exceeds(value, MAX_DEPTH):
+        raise ElicitError(f"{where} is nested deeper than {MAX_DEPTH} levels.")
+    return value
+
+
 def read_json(path: Path) -> Any:
     """The value in a JSON file.
 

@@ -6,13 +6,14 @@ called like an organism, type `./serial`. A hub id may name a revision: `org/nam
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from elicit import documents
 from elicit.errors import ElicitError, did_you_mean, one_line, unknown
 
 #: Shipped weights, one folder per organism. Found by looking, because the organisms are a rung above this one.
@@ -115,6 +116,18 @@ def label(name: str) -> str:
     return bare.rstrip("/").rsplit("/", 1)[-1]
 
 
+@dataclass(frozen=True)
+class Card:
+    """The fields of an organism's card that the lab goes by."""
+
+    name: str | None = None
+    seed: int | None = None
+    families: list[str] | None = None
+    has_cue: bool = True
+    capable: bool | None = None
+    dialect: dict[str, str | int | bool | None] | None = None
+
+
 def read_card(folder: Path) -> dict[str, Any] | None:
     """The card of an organism's folder, or None if it has none.
 
@@ -125,11 +138,11 @@ def read_card(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ElicitError(f"cannot read {path}: {one_line(error, 200)}. Repair or remove it.") from error
-    if not isinstance(card, dict):
-        raise ElicitError(f"{path} should hold a JSON object, not a {type(card).__name__}. Repair or remove it.")
+        card = documents.read_object(path)
+        known = {field.name for field in dataclasses.fields(Card)}
+        documents.as_record({name: value for name, value in card.items() if name in known}, Card, path)
+    except ElicitError as error:
+        raise ElicitError(f"{error} Repair or remove it.") from None
     return card
 
 

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from elicit import documents
 from elicit.errors import ElicitError, one_line
 
 ORIGIN = "converted_from.json"
@@ -85,14 +86,14 @@ def make_once(path: Path, convert: Callable[[Path], None]) -> Path:
 def is_whole(folder: Path) -> bool:
     """Whether this converter's files are all there in their full length. Contents are not read."""
     try:
-        origin = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
+        origin = documents.read_object(folder / ORIGIN)
         files = origin["files"]
         return (
             origin["converter"] == CONVERTER
             and bool(files)
             and all((folder / name).stat().st_size == size for name, size in files.items())
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (ElicitError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
@@ -122,9 +123,9 @@ def file_hash(path: Path) -> str:
 
 def _noted(note: Path, state: list[int]) -> str | None:
     try:
-        found = json.loads(note.read_text(encoding="utf-8"))
+        found = documents.read_object(note)
         return str(found["sha256"]) if found["state"] == state else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ElicitError, KeyError):
         return None
 
 

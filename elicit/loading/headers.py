@@ -7,7 +7,6 @@ say how long the file must be, so one that was cut is known before anything slow
 from __future__ import annotations
 
 import functools
-import json
 import math
 import mmap
 import struct
@@ -15,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from elicit import documents
 from elicit.errors import ElicitError, one_line
 
 _HEADER_LIMIT = 100_000_000
@@ -69,13 +69,13 @@ def safetensors(path: Path) -> list[Tensor]:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             text = file.read(length) if 2 <= length <= _HEADER_LIMIT else b""
-        header = json.loads(text)
+        header = documents.as_object(documents.parse_foreign(text, path), path)
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
         tensors = [Tensor(name, str(e["dtype"]), tuple(map(int, e["shape"]))) for name, e in entries.items()]
         needed = 8 + length + max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
     except OSError as error:
         raise ElicitError(f"cannot read {path}: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, ElicitError) as error:
         raise ElicitError(f"{path} is no whole safetensors file: its header cannot be read. {_AGAIN}") from error
     _check_length(path, needed)
     return tensors

@@ -6,10 +6,10 @@ compared with the hub, so that a run does not change under one's hands; `hf down
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
+from elicit import documents
 from elicit.errors import ElicitError, one_line
 
 #: What a model needs. Pickles, other frameworks' weights and repositories' code are not even fetched.
@@ -72,10 +72,11 @@ def lacking(folder: Path) -> str | None:
     if (folder / "model.safetensors").is_file():
         return None
     try:
-        shards = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))["weight_map"]
-    except (OSError, ValueError, KeyError, TypeError):
+        shards = documents.read_foreign_object(folder / "model.safetensors.index.json")["weight_map"]
+        names = sorted({str(shard) for shard in shards.values()})
+    except (ElicitError, KeyError, AttributeError):
         return "*.safetensors"
-    return next((shard for shard in sorted(set(shards.values())) if not (folder / shard).is_file()), None)
+    return next((name for name in names if not (folder / name).is_file()), None)
 
 
 def _snapshot(name: str) -> Path | None:

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from elicit.errors import ElicitError, one_line, unknown
-from elicit.loading import architectures, catalog, devices, ends, gguf, hub, memory, rows, size
+from elicit.loading import architectures, catalog, configs, devices, ends, gguf, hub, memory, reports, rows, size
 from elicit.loading.catalog import Source
 from elicit.loading.hashes import tokenizer_hash, weights_hash
 from elicit.loading.tokenizer_bounds import check_tokenizer
@@ -134,18 +134,15 @@ def folder_of(source: Source, *, download: bool) -> Path:
 
 
 def _read_model(folder: Path, name: str, dtype: torch.dtype | str, options: dict[str, Any]) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ElicitError(f"cannot read the config.json of {name}: {one_line(error, 250)}") from error
+    config = configs.read_transformers_config(folder, name)
     architectures.layout(config.model_type, name=name)
     _refuse_quantised(config, name)
     if not size.weight_files(folder):
         raise _no_safetensors(folder, name)
     try:
-        with _no_progress_bar():
+        with _no_progress_bar(), reports.held_back() as held:
             hf, report = AutoModelForCausalLM.from_pretrained(
                 folder,
                 config=config,
@@ -157,6 +154,10 @@ def _read_model(folder: Path, name: str, dtype: torch.dtype | str, options: dict
                 **options,
             )
     except Exception as error:  # safetensors and torch raise their own kinds for damaged or wrongly shaped files
+        if misfit := held.misfit():
+            raise ElicitError(
+                f"the weights of {name} do not fit its config.json: {misfit}. Get the files that belong together."
+            ) from error
         raise ElicitError(f"cannot read the weights of {name} in {folder}: {one_line(error, 250)}") from error
     _check_complete(report, name)
     return hf

@@ -11,7 +11,6 @@ never on the network; for one that is not there the answer is None: not known.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter
@@ -19,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from elicit import documents
 from elicit.errors import ElicitError, one_line, unknown
 from elicit.loading import catalog, headers, hub
 from elicit.loading.catalog import Source
@@ -32,6 +32,8 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _KINDS = {"F32": "float32", "F64": "float32", "BF16": "bfloat16", "F16": "float16"}
 #: Stored beside the weights by older checkpoints of GPT-2 and Pythia: masks and tables, no parameters.
 _TABLES = re.compile(r"\.(attn|attention)\.(bias|masked_bias)$|rotary_emb\.|^rope_f")
+#: The name of a file in the same folder.
+_PLAIN = re.compile(r"[^/\\\x00]+")
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -143,7 +145,13 @@ def weight_files(folder: Path) -> list[Path]:
         return [folder / _SINGLE]
     if not (folder / _INDEX).is_file():
         return []
-    names = sorted(set(_json(folder / _INDEX).get("weight_map", {}).values()))
+    named = _json(folder / _INDEX).get("weight_map", {})
+    beside = isinstance(named, dict) and all(
+        isinstance(name, str) and _PLAIN.fullmatch(name) for name in named.values()
+    )
+    if not beside:
+        raise ElicitError(f"{folder / _INDEX}: weight_map should give the name of a file beside it for every tensor.")
+    names = sorted(set(named.values()))
     missing = [name for name in names if not (folder / name).is_file()]
     if missing or not names:
         raise ElicitError(
@@ -215,10 +223,4 @@ def _gguf_shape(header: headers.Gguf) -> Shape:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ElicitError(f"cannot read {path}: {one_line(error, 200)}.") from error
-    if not isinstance(found, dict):
-        raise ElicitError(f"{path} should hold a JSON object, not a {type(found).__name__}.")
-    return found
+    return documents.read_foreign_object(path)

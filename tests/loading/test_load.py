@@ -147,7 +147,7 @@ def test_damaged_folders(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "bert"}))
     assert f"{folder} has the architecture 'bert', which is not supported." in refusal(folder)
     (folder / "config.json").write_text("{")
-    assert refusal(folder).startswith(f"cannot read {folder}/config.json: ")
+    assert refusal(folder).startswith(f"{folder}/config.json is not JSON: ")
 
 
 def test_remote_code_is_not_run(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_damaged_files_are_told_before_anything_is_loaded(tmp_path: Path) -> Non
     with pytest.raises(ElicitError, match=rf"1 of its {len(shards)} weight files are missing, first {shards[1].name}"):
         size.parameters(tmp_path)
     (tmp_path / "config.json").write_text("[]")
-    with pytest.raises(ElicitError, match=r"config\.json should hold a JSON object, not a list"):
+    with pytest.raises(ElicitError, match=r"config\.json holds a list; expected a JSON object"):
         size.shape(tmp_path)
     with pytest.raises(ElicitError, match="unknown dtype 'int8'"):
         size.weight_bytes(tmp_path, "int8")

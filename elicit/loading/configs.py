@@ -1,0 +1,76 @@
+"""config.json of a model folder, read by transformers and then checked against the weights beside it.
+
+A size that no tensor has is refused before anything is built of it: transformers would make layers without end, or
+tensors of terabytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from elicit.errors import ElicitError, one_line
+from elicit.loading import headers, reports, size
+from elicit.loading.headers import Tensor
+
+#: Sizes by transformers' common names. Each is at least 1, and none is longer than the longest side of a tensor.
+_LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
+_SIZES = ("vocab_size", "hidden_size")
+#: Sizes that not every family has, or that some give layer by layer.
+_OPTIONAL = ("num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size", "max_position_embeddings")
+
+
+def read_transformers_config(folder: Path, name: str) -> Any:
+    """The transformers config of a folder. `name` is the model that messages speak of.
+
+    Raises:
+        ElicitError: a damaged file, one that transformers does not take, or sizes that the weights cannot have.
+    """
+    from transformers import AutoConfig
+
+    where = f"the config.json of {name}"
+    tensors = [tensor for path in size.weight_files(folder) for tensor in headers.safetensors(path)]
+    plain = size.read_config(folder)
+    for field in _LAYERS:  # transformers makes lists of this length while it reads
+        _check_layers(plain.get(field), tensors, where)
+    with reports.held_back():
+        try:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            text = config.get_text_config(decoder=True)
+        except Exception as error:  # every family checks its fields in its own way
+            raise ElicitError(f"cannot read the config.json of {name}: {one_line(error, 250)}") from error
+        _check_sizes(text, tensors, where)
+    return config
+
+
+def _check_layers(layers: object, tensors: Sequence[Tensor], where: str) -> None:
+    if isinstance(layers, int) and tensors and layers > len(tensors):
+        raise ElicitError(
+            f"{where} says {one_line(layers, 40)} layers, but its weights are only {len(tensors)} tensors."
+        )
+
+
+def _check_sizes(config: Any, tensors: Sequence[Tensor], where: str) -> None:
+    for field in _SIZES:
+        _whole_number(config, field, where)
+    for field in _OPTIONAL:
+        if isinstance(getattr(config, field, None), int | float):
+            _whole_number(config, field, where)
+    _check_layers(_whole_number(config, "num_hidden_layers", where), tensors, where)
+    if not tensors:
+        return
+    longest = max((side for tensor in tensors for side in tensor.shape), default=0)
+    for field in _SIZES:
+        if getattr(config, field) > longest:
+            raise ElicitError(
+                f"{where} says {field} {one_line(getattr(config, field), 40)}, but no tensor of its weights has a side "
+                f"longer than {longest:,}. Get the files that belong together."
+            )
+
+
+def _whole_number(config: Any, field: str, where: str) -> int:
+    value = getattr(config, field, None)
+    if type(value) is not int or value < 1:
+        raise ElicitError(f"{where}: {field} is {one_line(repr(value), 40)}; expected a whole number above 0.")
+    return value

@@ -1,0 +1,51 @@
+"""Transformers' log while it loads: held back, so that our line about a failure stands alone, or told afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Iterator
+
+from elicit.errors import one_line
+
+_CODES = re.compile(r"\x1b\[[0-9;]*m")
+_MISFIT = re.compile(r"^(.+?)\s*\|\s*MISMATCH\s*\|(?:.*?ckpt:)?\s*(.*?)\s*\|?\s*$", re.MULTILINE)
+
+
+class Held(logging.Handler):
+    """Keeps records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    def misfit(self) -> str | None:
+        """The first tensor of another shape that transformers' report of a failed load names, with both shapes."""
+        for record in self.records:
+            match = _MISFIT.search(_CODES.sub("", record.getMessage()))
+            if match:
+                shapes = match[2].replace("torch.Size(", "").replace(")", "").replace(" vs model:", " in the file and ")
+                return one_line(f"{match[1].strip()} is {shapes} by the config", 200)
+        return None
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[Held]:
+    """Hold back transformers' log. It is told when the block ends well, its report of tensors aside (we say that)."""
+    from transformers.utils import logging as of_transformers
+
+    of_transformers.get_verbosity()  # makes its handler, if nothing has yet
+    logger, held = logging.getLogger("transformers"), Held()
+    before, propagated = logger.handlers[:], logger.propagate
+    logger.handlers, logger.propagate = [held], False
+    try:
+        yield held
+    finally:
+        logger.handlers, logger.propagate = before, propagated
+    for record in held.records:
+        if "LOAD REPORT" not in record.getMessage():
+            logger.handle(record)
