@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import json
 import os
 import re
@@ -20,11 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from elicit import documents
-from elicit.errors import ElicitError
+from elicit.errors import ElicitError, one_line
 from elicit.schema import Row
 
 #: How the names of files end that are not in their place yet. They begin with a dot.
 _SCRATCH = ".tmp"
+#: Bytes of the largest file of rows that is read.
+LARGEST = 8 << 30
 #: A file size limit (EFBIG) is met and cured like a full disk.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: ENOENT is what some file systems say of a folder that cannot be made, and of one that was removed meanwhile.
@@ -93,7 +96,11 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file of a run. Raises ElicitError if it is missing, torn, or no document (`documents.parse_json`)."""
+    """The value in a JSON file of a run.
+
+    Raises:
+        ElicitError: missing, or no JSON within the bounds of `elicit.documents`.
+    """
     if not path.exists():
         raise ElicitError(f"{path} is missing. Is {path.parent} a run directory? See: elicit ls runs")
     return documents.read_json(path)
@@ -116,20 +123,19 @@ def append_lines(path: Path, records: Iterable[Any]) -> None:
 
 
 def read_lines(path: Path) -> list[Any]:
-    """Read JSON lines; a torn last line (a process was killed while writing it) is left out."""
+    """Read JSON lines; a torn last line (a process was killed while writing it) is left out.
+
+    Raises:
+        ElicitError: a line that is not JSON, with its number.
+    """
+    return [documents.parse_json(line, at) for at, line in _placed(path, _whole_lines(path))]
+
+
+def _whole_lines(path: Path) -> list[bytes]:
     if not path.exists():
         return []
-    text = path.read_bytes()
-    whole = text[: text.rfind(b"\n") + 1]
-    records = []
-    for number, line in enumerate(whole.splitlines(), start=1):
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            raise ElicitError(
-                f"{path}, line {number}: not JSON. Remove the line and run the same command again."
-            ) from None
-    return records
+    text = documents.read_bytes(path, limit=LARGEST)
+    return text[: text.rfind(b"\n") + 1].split(b"\n")[:-1]
 
 
 def mend(path: Path) -> None:
@@ -144,11 +150,44 @@ def mend(path: Path) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of one cell and task. Raises ElicitError for a line that is not a row."""
+    """The rows of one cell and task; a torn last line is left out.
+
+    Raises:
+        ElicitError: a line that is not a row of the task that the file is named after, with its number and the field.
+    """
+    lines = _whole_lines(path)
     try:
-        return [Row.from_json(record) for record in read_lines(path)]
-    except TypeError as error:
-        raise ElicitError(f"{path} holds a line that is not a row: {error}") from None
+        rows: list[Row] = _adapter(list[Row]).validate_json(b"[" + b",".join(lines) + b"]", strict=True, extra="forbid")
+    except ValueError:
+        rows = []
+    if len(rows) != len(lines):  # one by one, to name the line
+        rows = [_row(line, at) for at, line in _placed(path, lines)]
+    for number, row in enumerate(rows, start=1):
+        if row.task != path.stem:
+            task = one_line(repr(row.task), 60)
+            raise ElicitError(f"{path}, line {number}: field task is {task}; expected {path.stem!r}, the file's name.")
+    return rows
+
+
+def _row(line: bytes, at: str) -> Row:
+    try:
+        return documents.as_record(documents.parse_json(line, at), Row, at)
+    except ElicitError as error:
+        raise ElicitError(f"{error} Remove the line, and the same `elicit run` makes it again.") from None
+
+
+def _placed(path: Path, lines: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
+    """(where it stands, line)."""
+    for number, line in enumerate(lines, start=1):
+        yield f"{path}, line {number}", line
+
+
+@functools.lru_cache(maxsize=2)
+def _adapter(kind: Any) -> Any:
+    """Imported late: what only writes, or lists folders, should start fast."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def is_ours(path: Path) -> bool:

@@ -6,8 +6,12 @@ import dataclasses
 import math
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge, Lt
+
+#: A whole number from 0 that every reader of JSON holds exactly.
+Count = Annotated[int, Ge(0), Lt(2**53)]
 Finish = Literal["eos", "stop", "length"]
 
 
@@ -59,13 +63,13 @@ class Row:
     task: str
     problem: str
     """Problem id: a stable hash of the problem's content."""
-    sample: int
+    sample: Count
     """0 is the policy's own answer; higher numbers are further samples at temperature 1."""
     kind: Literal["answer", "sample", "off_target"]
     """`answer`: the policy as it would be used. `sample`: a draw at T=1 for pass@k. `off_target`: another task."""
     prompt_hash: str
     completion: str
-    tokens: int
+    tokens: Count
     """Tokens generated for this row, rejected and outvoted ones included."""
     finished: bool
     """Ended by itself (end token or stop string) rather than cut at the limit."""
@@ -74,19 +78,14 @@ class Row:
     has_trace: bool
     trace_valid: bool | None
     """Whether every step of the trace is right; None where the task cannot check it."""
-    seed: int
-    firings: int
+    seed: Count
+    firings: Count
     """How many (position, edit) pairs the intervention touched."""
-    prompt_tokens: int
-    notes: Mapping[str, float] = field(default_factory=dict, hash=False)
+    prompt_tokens: Count
+    notes: Mapping[str, int | float] = field(default_factory=dict, hash=False)
     """What a search tells of itself, such as its acceptance rate; empty for all others."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; without `notes` where there are none."""
         plain = dataclasses.asdict(self)
         return plain if self.notes else {key: value for key, value in plain.items() if key != "notes"}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Row:
-        """Raises TypeError on missing or foreign fields."""
-        return cls(**data)

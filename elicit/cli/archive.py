@@ -13,7 +13,7 @@ from elicit.cli.arguments import parse
 
 @dataclass(frozen=True)
 class Archive:
-    """Pack a finished run: spec, manifest, summary, rows (parquet) and statuses. `elicit verify` reads it."""
+    """Pack a finished run: spec, manifest, and as compressed JSON its summary, rows, problems and statuses."""
 
     run: Positional[Path]
     """Run directory."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Literal
 from tyro.conf import Positional
 
 from elicit.cli.arguments import parse
+from elicit.errors import EXIT_BAD_INPUT, ElicitError
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,8 @@ class Ls:
 def main(arguments: Sequence[str]) -> int:
     options = parse(Ls, "ls", arguments)
     if options.kind == "runs":
-        _runs(options.folder)
-    else:
-        {"models": _models, "saes": _saes, "tasks": _tasks, "methods": _methods}[options.kind]()
+        return _runs(options.folder)
+    {"models": _models, "saes": _saes, "tasks": _tasks, "methods": _methods}[options.kind]()
     return 0
 
 
@@ -104,13 +105,43 @@ def _methods() -> None:
             print(f"    {field.name}: {field.type} = {field.default!r}")
 
 
-def _runs(folder: Path) -> None:
-    from elicit import runs
+def _runs(folder: Path) -> int:
+    """2 where a run's files are damaged: it is named on stderr, and the others are listed."""
+    from elicit.comparison.files import read_manifest
 
     found = sorted(path.parent for path in folder.glob("*/spec.yaml")) if folder.is_dir() else []
+    code = 0
     for run in found:
-        manifest = runs.read_json(run / "manifest.json") if (run / "manifest.json").exists() else {}
-        state = "finished" if manifest.get("end") else "unfinished: run the same command again"
-        print(f"{run}  started {manifest.get('start', '?')}  {state}")
+        try:
+            started, state = read_manifest(run).get("start", "?"), _state(run)
+        except ElicitError as error:
+            print(f"elicit ls: {error}", file=sys.stderr)
+            code = EXIT_BAD_INPUT
+        else:
+            print(f"{run}  started {started}  {state}")
     if not found:
         print(f"no runs in {folder}. Start one: elicit run experiments/quickstart.yaml --out {folder}/quickstart")
+    return code
+
+
+def _state(run: Path) -> str:
+    """How far a run's cells are."""
+    from elicit.comparison.cells import cells
+    from elicit.comparison.read import read_spec_of
+    from elicit.comparison.unpack import read_cells
+    from elicit.comparison.work import is_done, state_of
+
+    spec, limit = read_spec_of(run)
+    every = cells(spec)
+    packed = read_cells(run)
+    if packed is None:
+        failed = sum(state_of(cell, run)["state"] == "failed" for cell in every)
+        done = sum(is_done(cell, spec, run, limit) for cell in every)
+    else:
+        states = [cell["status"]["state"] for cell in packed.values()]
+        failed, done = states.count("failed"), states.count("done")
+    said = [f"{done} of {len(every)} cells finished"] if done < len(every) else ["finished"]
+    said += [f"{failed} failed"] if failed else []
+    open_cells = len(every) - done - failed
+    said += [f"{open_cells} to do: run the same command again"] if open_cells else []
+    return ", ".join(said)

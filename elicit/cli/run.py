@@ -32,6 +32,10 @@ class Run:
     """Run directory (default: runs/NAME of the spec's file)."""
     arms: str | None = None
     """Only these arms (comma-separated) and those they need."""
+    replace: str | None = None
+    """Make these arms (comma-separated) again, as the spec now has them, with all that need them; other rows stay."""
+    drop: str | None = None
+    """Take these arms (comma-separated) out of the run; other rows stay."""
     limit: int | None = None
     """At most this many test problems of each task: a seeded subset. The report says LIMITED."""
     workers: int | None = None
@@ -49,11 +53,14 @@ class Run:
 
 def main(arguments: Sequence[str]) -> int:
     options = parse(Run, "run", arguments)
+    from elicit.comparison.corrections import Corrections, replaced_arms, without_arms
     from elicit.comparison.spec import read_spec
 
-    spec = read_spec(options.spec)
+    given = read_spec(options.spec)
+    corrections = Corrections(_names(options.replace), _names(options.drop))
+    spec = without_arms(given, corrections.drop, where=str(options.spec))
     run = options.out or Path("runs") / options.spec.stem
-    arms = None if options.arms is None else [arm.strip() for arm in options.arms.split(",") if arm.strip()]
+    arms = None if options.arms is None else list(_names(options.arms))
     for name, value in (("limit", options.limit), ("workers", options.workers)):
         if value is not None and value < 1:
             raise ElicitError(f"--{name} is {value}; expected at least 1.")
@@ -63,13 +70,17 @@ def main(arguments: Sequence[str]) -> int:
     for model in spec.models.values():
         resolve(model)
     from elicit.cli import planned
+    from elicit.comparison.target import check_target
     from elicit.comparison.templates import check_templates
 
     for line in check_templates(spec):
         print(f"elicit run: {line}", file=sys.stderr)
+
+    target = check_target(spec, run, limit=options.limit, corrections=corrections, given=given)
+    again = {cell.name for cell in target.empty}
     if options.plan:
         _check_releases(spec)
-        planned.show(_planned(spec, options, run, arms, fresh=True))
+        planned.show(_planned(spec, options, run, arms, again, fresh=True))
         return 0
 
     from elicit.cli.progress import Lines
@@ -77,17 +88,22 @@ def main(arguments: Sequence[str]) -> int:
     from elicit.comparison.summarise import write_summary
     from elicit.report import terminal, write_report
 
-    expected = _planned(spec, options, run, arms)
+    expected = _planned(spec, options, run, arms, again)
+    if corrections.replace:
+        also = [arm for arm in replaced_arms(spec, corrections.replace) if arm not in corrections.replace]
+        needed = f", and what needs them: {', '.join(also)}" if also else ""
+        print(f"made again: {', '.join(corrections.replace)}{needed}", file=sys.stderr)
     started, began = time.monotonic(), time.time()
     with Lines(moving=options.color == "auto" and sys.stderr.isatty()) as lines:
         report = lines.show if not trackers else _tracked(lines, run, trackers)
         failed = run_cells(
-            spec,
+            given,
             run,
             arms=arms,
             limit=options.limit,
             workers=options.workers,
             download=options.download,
+            corrections=corrections,
             command=["elicit", "run", *map(str, arguments)],
             report=report,
         )
@@ -99,6 +115,10 @@ def main(arguments: Sequence[str]) -> int:
     for cell in failed:
         print(f"elicit run: {cell.name} failed; see {cell.folder(run) / 'status.json'}", file=sys.stderr)
     return EXIT_SOME_ARMS_FAILED if failed else 0
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
 def _trackers(names: str) -> list[str]:
@@ -133,10 +153,12 @@ def _check_releases(spec: Spec) -> None:
             check(name)
 
 
-def _planned(spec: Spec, options: Run, run: Path, arms: list[str] | None, *, fresh: bool = False) -> Plan:
+def _planned(
+    spec: Spec, options: Run, run: Path, arms: list[str] | None, again: set[str], *, fresh: bool = False
+) -> Plan:
     from elicit.comparison.engine import default_workers
     from elicit.comparison.plan import plan
 
     workers = options.workers if options.workers is not None else default_workers(spec)
     place = run if os.path.exists(run) else None  # also for a name that no folder can have
-    return plan(spec, place, arms=arms, limit=options.limit, workers=workers, fresh=fresh)
+    return plan(spec, place, arms=arms, limit=options.limit, workers=workers, fresh=fresh, again=again)

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elicit import runs
-from elicit.comparison import steps
+from elicit.comparison import files, steps
 from elicit.comparison.cells import Cell
+from elicit.comparison.filetypes import StepMetrics
 from elicit.comparison.spec import Spec, task_for
 from elicit.errors import ElicitError
 
@@ -52,7 +53,7 @@ def follow(
         if 0 < step < end:
             _rows(then, tasks, spec, cell, place, spec.along.among(tested))
         path = place / steps.METRICS
-        if path.exists() and runs.read_json(path)["goal"] == goal:
+        if path.exists() and files.read_file(path, StepMetrics).get("goal") == goal:
             continue
         aside = at_end if step == end else _aside(then, tasks, beside)
         found = {label: probe(then, *probed[label]) for label in tasks}

@@ -1,10 +1,11 @@
 """A finished run as a few small files, for committing: all rows in one of them, statuses and metrics in another.
 
-    ARCHIVE/  spec.yaml  manifest.json  summary.json.xz  cells.json.xz  prompts.json.xz  rows.json.xz
+    ARCHIVE/  spec.yaml  manifest.json  summary.json.xz  cells.json.xz  prompts.json.xz  problems.json.xz  rows.json.xz
 
 Rows are one list a column, a fifth smaller than the tightest parquet (`elicit export` writes tables). Rows of a
 checkpoint have its step in the column `step`, which is there only if a run has such rows, and null for all others. What
 was logged (losses, gradients, seconds) is kept to six significant digits, half the size; the summary is made of that.
+Problems are those of tasks that read files, so that nothing but the archive is needed; the manifest has their hash.
 Policies (weights, vectors) are left out; everything printed can still be recomputed: `elicit verify ARCHIVE` and
 `elicit report ARCHIVE` unpack it into a temporary run directory. Cells that failed are part of the result: their
 status is kept, with its error and without its traceback (which names places on the machine).
@@ -26,17 +27,19 @@ import yaml
 from elicit import runs
 from elicit.comparison import prompts, steps
 from elicit.comparison.cells import cells
+from elicit.comparison.files import read_manifest, read_metrics
+from elicit.comparison.problems import FOLDER, check_file, gather_problems, hash_of, read_problems
 from elicit.comparison.read import read_spec_of
+from elicit.comparison.spec import Spec
 from elicit.comparison.summarise import summarise
+from elicit.comparison.unpack import CELLS, PROBLEMS, PROMPTS, ROWS, SUMMARY, unpack
+from elicit.comparison.unpack import unpacked as unpacked
 from elicit.comparison.work import is_done, state_of
 from elicit.errors import ElicitError
+from elicit.tasks.kept import KeptProblems
 
-CELLS = "cells.json.xz"
-PROMPTS = "prompts.json.xz"
-ROWS = "rows.json.xz"
-SUMMARY = "summary.json.xz"
-_PLAIN = "summary.json"
-_WHOLE = ("spec.yaml", "manifest.json")
+#: Options of tasks and arms that may name files.
+_PATHS = ("path", "model", "amateur", "sae", "saes", "other")
 
 
 def archive(run: Path, target: Path, *, partial: bool = False) -> Path:
@@ -64,7 +67,7 @@ def archive(run: Path, target: Path, *, partial: bool = False) -> Path:
             if partial:
                 continue
             raise ElicitError(f"{run} is not finished: cell {cell.name} is {_stage(status)}. Run it to its end first.")
-        described[cell.name] = {"status": status, "metrics": runs.read_lines(folder / "metrics.jsonl")}
+        described[cell.name] = {"status": status, "metrics": read_metrics(folder)}
         asked |= prompts.read(folder)
         mine = spec.of(cell.model)
         labels = (mine.task_label, *mine.off_target)
@@ -75,17 +78,33 @@ def archive(run: Path, target: Path, *, partial: bool = False) -> Path:
             described[cell.name].setdefault("steps", []).append(one.metrics)
             rows = [row for label in labels for row in one.rows[label]]
             found += [{"cell": cell.name, **row.to_json(), "step": step} for row in rows]
+    manifest = read_manifest(run)
+    kept = _problems(spec, limit, run, manifest)
     with runs.fresh_folder(target) as scratch:
-        for name in _WHOLE:
-            shutil.copyfile(run / name, scratch / name)
+        shutil.copyfile(run / "spec.yaml", scratch / "spec.yaml")
         without_folders(scratch / "spec.yaml")
+        named = {name: hash_of(problems) for name, problems in kept.items()}
+        runs.write_json(scratch / "manifest.json", {**manifest, "problems": named} if named else manifest)
+        if kept:
+            _pack(scratch / PROBLEMS, {hash_of(problems): problems for problems in kept.values()})
         _pack(scratch / CELLS, _to_six_digits(described))
         _pack(scratch / PROMPTS, asked)
         _pack(scratch / ROWS, _columns(found))
-        with opened(scratch) as kept:
-            summary = summarise(kept)
+        with opened(scratch) as back:
+            summary = summarise(back)
         _pack(scratch / SUMMARY, summary)
     return target
+
+
+def _problems(spec: Spec, limit: int | None, run: Path, manifest: Mapping[str, Any]) -> dict[str, KeptProblems]:
+    """The problems of file tasks: those that the run kept, or, for a run from before it did, those of the files."""
+    if "problems" in manifest:
+        return {name: read_problems(run / FOLDER / f"{mark}.json") for name, mark in manifest["problems"].items()}
+    for model in spec.models:
+        mine = spec.of(model)
+        for label in (mine.task_label, *mine.off_target):
+            check_file(spec, model, label, manifest.get("files", {}))
+    return gather_problems(spec, limit)
 
 
 def without_folders(path: Path) -> None:
@@ -96,11 +115,24 @@ def without_folders(path: Path) -> None:
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
     data["models"] = {label: _name(name) for label, name in data["models"].items()}
     panels = (data.get("panels") or {}).values()
+    arms = (data.get("arms") or {}).values()
     for place in (data, *panels):
         for task in (place.get("task"), *(place.get("off_target") or {}).values()):
-            if task and isinstance(task.get("path"), str):
-                task["path"] = _name(task["path"])
+            _strip(task)
+    for options in arms:
+        _strip(options)
     runs.write_text(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+
+
+def _strip(options: Any) -> None:
+    """Names in the place of paths, in the options of a task or an arm and in those inside them."""
+    for key, value in options.items() if isinstance(options, dict) else ():
+        if isinstance(value, dict):
+            _strip(value)
+        elif key in _PATHS and isinstance(value, str):
+            options[key] = _name(value)
+        elif key in _PATHS and isinstance(value, list):
+            options[key] = [_name(one) if isinstance(one, str) else one for one in value]
 
 
 def _name(text: str) -> str:
@@ -121,14 +153,6 @@ def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def _records(columns: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
-    for values in zip(*columns.values(), strict=True):
-        record = dict(zip(columns, values, strict=True))
-        if record.get("notes") is None:
-            record.pop("notes", None)
-        yield record
-
-
 def _stage(status: Mapping[str, Any]) -> str:
     """A cell that is done, but not with all that the spec asks for by now."""
     return "to be amended" if status["state"] == "done" else str(status["state"])
@@ -136,47 +160,20 @@ def _stage(status: Mapping[str, Any]) -> str:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Path]:
-    """The run directory at `path`; for an archive, a temporary one with the same content."""
+    """The run directory at `path`; for an archive, a temporary one with the same content.
+
+    Raises:
+        ElicitError: an archive with a file that is missing or damaged.
+    """
     if not (path / ROWS).exists():
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder)
-        for name in _WHOLE:
-            shutil.copyfile(path / name, run / name)
-        if (path / SUMMARY).exists():  # it is written last
-            runs.write_json(run / _PLAIN, unpacked(path / SUMMARY))
-        for name, cell in unpacked(path / CELLS).items():
-            runs.write_json(run / "cells" / name / "status.json", cell["status"])
-            runs.append_lines(run / "cells" / name / "metrics.jsonl", cell["metrics"])
-            for metrics in cell.get("steps", ()):
-                home = steps.folder_of(run / "cells" / name, metrics["step"])
-                runs.write_json(home / steps.METRICS, metrics)
-        grouped: dict[tuple[str, int | None, str], list[dict[str, Any]]] = {}
-        for record in _records(unpacked(path / ROWS)):
-            key = record.pop("cell"), record.pop("step", None), record["task"]
-            grouped.setdefault(key, []).append(record)
-        asked = unpacked(path / PROMPTS) if (path / PROMPTS).exists() else {}
-        for (cell_name, step, task), records in grouped.items():
-            home = run / "cells" / cell_name
-            place = home if step is None else steps.folder_of(home, step)
-            runs.append_lines(place / "rows" / f"{task}.jsonl", records)
-            mine = {mark: asked[mark] for record in records if (mark := record["prompt_hash"]) in asked}
-            if mine:
-                prompts.write(home, {**prompts.read(home), **mine})
-        yield run
+        unpack(path, Path(folder))
+        yield Path(folder)
 
 
 def _pack(path: Path, data: Mapping[str, Any]) -> None:
     """Compressed (curves, searches and prompts repeat themselves), and the same bytes for the same content."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     path.write_bytes(lzma.compress(text.encode(), preset=9))
-
-
-def unpacked(path: Path) -> dict[str, Any]:
-    """What one of an archive's `.json.xz` holds. Raises ElicitError for a file that is missing or damaged."""
-    try:
-        found: dict[str, Any] = json.loads(lzma.decompress(path.read_bytes()))
-    except (OSError, EOFError, ValueError, lzma.LZMAError) as error:
-        raise ElicitError(f"{path} cannot be read: {error}") from None
-    return found

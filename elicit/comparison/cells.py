@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elicit.comparison import demand, steps
 from elicit.comparison.needs import check_needs
 from elicit.comparison.spec import Spec
-from elicit.errors import ElicitError, unknown
+from elicit.errors import unknown
 from elicit.methods.core import Method
 
 
@@ -86,54 +85,3 @@ def fingerprint(spec: Spec, model: str, arm: str, methods: Mapping[str, Method])
 
     decisive = [spec.models[model], spec.task, spec.dtype, chain(arm)]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def check_amendment(old: Mapping[str, Any], new: Mapping[str, Any], run: Path) -> None:
-    """More arms, models, off-target tasks, seeds, problems (tested, or at checkpoints) or samples amend a run.
-
-    Anything else is another spec.
-
-    Raises:
-        ElicitError: showing the first difference.
-    """
-
-    def refuse(field: str, before: Any, after: Any) -> ElicitError:
-        def show(value: Any) -> str:
-            return json.dumps(value, ensure_ascii=False)[:120]
-
-        return ElicitError(
-            f"{run} holds a run of another spec: {field} was {show(before)}, now {show(after)}. "
-            "Name another folder with --out, or go back to the old value (adding arms, tasks, seeds, samples is fine)."
-        )
-
-    for field in ("task", "dtype", "device", "kl_problems"):
-        if old.get(field) != new.get(field):
-            raise refuse(field, old.get(field), new.get(field))
-    for field in ("models", "arms", "off_target"):
-        for name, value in old.get(field, {}).items():
-            if name not in new[field]:
-                raise refuse(f"{field}.{name}", value, None)
-            if new[field][name] != value:
-                raise refuse(f"{field}.{name}", value, new[field][name])
-    for model, before in old.get("panels", {}).items():
-        _check_panel(before, new["panels"].get(model), f"panels.{model}", refuse)
-    for field in ("seeds", "test"):
-        if new[field] < old[field]:
-            raise refuse(field, old[field], new[field])
-    if demand.shrunk(old["samples"], new["samples"]):
-        raise refuse("samples", old["samples"], new["samples"])
-    if steps.shrunk(old.get("trajectory"), new.get("trajectory")):
-        raise refuse("trajectory", old.get("trajectory"), new.get("trajectory"))
-
-
-def _check_panel(
-    old: Mapping[str, Any], new: Mapping[str, Any] | None, where: str, refuse: Callable[[str, Any, Any], ElicitError]
-) -> None:
-    """A model's own part of the spec may gain arms, seeds and test problems, and lose nothing."""
-    if new is None or (old["task"], old["off_target"]) != (new["task"], new["off_target"]):
-        raise refuse(where, old, new)
-    if new["arms"] is not None and (old["arms"] is None or not set(old["arms"]) <= set(new["arms"])):
-        raise refuse(f"{where}.arms", old["arms"], new["arms"])
-    for field in ("seeds", "test"):
-        if (old[field] is None) != (new[field] is None) or (old[field] or 0) > (new[field] or 0):
-            raise refuse(f"{where}.{field}", old[field], new[field])

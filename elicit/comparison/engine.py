@@ -18,16 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from elicit import runs
-from elicit.comparison.cells import Cell, cells, check_amendment
-from elicit.comparison.manifest import begun, date_of, ended, task_files
+from elicit.comparison.cells import Cell, cells
+from elicit.comparison.corrections import NONE, Corrections, without_arms
 from elicit.comparison.prepare import prepare
-from elicit.comparison.read import read_spec_of
 from elicit.comparison.spec import Spec, build_task
+from elicit.comparison.target import check_target, end_run, open_run
 from elicit.comparison.templates import check_templates
-from elicit.comparison.work import is_done, problems_of, state_of, work
+from elicit.comparison.work import is_done, problems_of, work
 from elicit.errors import ElicitError
 from elicit.loading import catalog, threads
 
@@ -43,59 +41,6 @@ class Event(NamedTuple):
     message: str
 
 
-def open_run(spec: Spec, run: Path, *, limit: int | None, command: Sequence[str]) -> None:
-    """Create the run directory, or check that the spec amends the one that is there.
-
-    Raises:
-        ElicitError: the directory holds another spec's run, something else, or cannot be written.
-    """
-    check_target(spec, run, limit=limit)
-    runs.sweep(run)
-    plain = {**spec.plain(), "limit": limit}
-    runs.write_text(run / "spec.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
-    runs.write_json(run / "manifest.json", begun(plain, command, date_of(run)))
-
-
-def check_target(spec: Spec, run: Path, *, limit: int | None) -> None:
-    """Whether `run` is new, or holds a run that the spec amends. Changes nothing.
-
-    Raises:
-        ElicitError: as for `open_run`.
-    """
-    with runs.writing_to(run):
-        if run.exists() and not run.is_dir():
-            raise ElicitError(f"{run} is a file. Name another folder with --out.")
-        if not (run / "spec.yaml").exists():
-            if run.is_dir() and not all(map(runs.is_ours, run.iterdir())):
-                raise ElicitError(f"{run} is not a run directory and not empty. Name another folder with --out.")
-            return
-    old, before = read_spec_of(run)
-    check_amendment(old.plain(), spec.plain(), run)
-    had, wanted = _problems_wanted(old, before), _problems_wanted(spec, limit)
-    if wanted < had:
-        raise ElicitError(
-            f"{run} holds a run with {had} test problems; --limit {limit} would shrink it. "
-            "Name another folder with --out, or leave --limit out."
-        )
-    _check_files(spec, run)
-
-
-def _problems_wanted(spec: Spec, limit: int | None) -> int:
-    return spec.test if limit is None else min(limit, spec.test)
-
-
-def _check_files(spec: Spec, run: Path) -> None:
-    """Rows of an edited task file must not be mixed with those of the old one."""
-    path = run / "manifest.json"
-    before = runs.read_json(path).get("files", {}) if path.exists() else {}
-    for label, sha256 in task_files(spec.plain()).items():
-        if before.get(label, sha256) != sha256:
-            raise ElicitError(
-                f"the file of task {label!r} has changed since the run in {run} began. "
-                "Name another folder with --out, or bring the old file back."
-            )
-
-
 def run_cells(
     spec: Spec,
     run: Path,
@@ -104,6 +49,7 @@ def run_cells(
     limit: int | None = None,
     workers: int | None = None,
     download: bool = False,
+    corrections: Corrections = NONE,
     command: Sequence[str] = (),
     report: Callable[[Event], None] = lambda _: None,
 ) -> list[Cell]:
@@ -114,24 +60,27 @@ def run_cells(
         limit: at most this many test problems of each task.
         workers: processes; None chooses 2 (1 on one core, or on a GPU), 1 works in this process.
         download: whether hub ids that are not on this machine may be fetched, before the first cell.
+        corrections: arms of the run in `run` that are made again, or taken out.
         report: called when a cell starts or ends.
 
     Raises:
         ElicitError: bad input, or a target that cannot be written.
     """
+    given, spec = spec, without_arms(spec, corrections.drop, where="spec")
     todo = cells(spec, arms)
     if workers is not None and workers < 1:
         raise ElicitError(f"workers is {workers}; expected at least 1.")
     for model in spec.models.values():
         catalog.resolve(model)
-    check_target(spec, run, limit=limit)
+    target = check_target(spec, run, limit=limit, corrections=corrections, given=given)
     _check_problems(spec, limit)
-    open_models = dict.fromkeys(cell.model for cell in todo if not is_done(cell, spec, run, limit))
+    again = {cell.name for cell in target.empty}
+    open_models = dict.fromkeys(c.model for c in todo if c.name in again or not is_done(c, spec, run, limit))
     hands = workers if workers is not None else default_workers(spec)
     prepare(spec, open_models, workers=min(hands, len(todo)), download=download)
     check_templates(spec)
     with runs.locked(run / ".lock", f"the run {run}"):
-        open_run(spec, run, limit=limit, command=command)
+        open_run(spec, run, limit=limit, command=command, corrections=corrections, given=given)
         kept = [cell for cell in todo if is_done(cell, spec, run, limit)]
         finished = {cell.name for cell in kept}
         for i, cell in enumerate(kept):
@@ -141,8 +90,7 @@ def run_cells(
         failed: list[Cell] = []
         with _hands(count) as submit:
             _drain(spec, run, limit, pending, finished, count, submit, failed, report, len(todo))
-    models = {cell.model: state_of(cell, run).get("model") for cell in todo if is_done(cell, spec, run, limit)}
-    runs.write_json(run / "manifest.json", ended(runs.read_json(run / "manifest.json"), models))
+        end_run(spec, run)
     return failed
 
 

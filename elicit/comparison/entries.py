@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from elicit.comparison.budgets import budget
 from elicit.comparison.read import ArmData
 from elicit.comparison.samples import Drawn
 from elicit.comparison.spec import Spec
+from elicit.comparison.traces import Seen
 from elicit.methods.core import Method
-from elicit.schema import number
+from elicit.schema import Row, number
 from elicit.tasks.thoughts import answer_start, has_block
 
 
@@ -27,10 +28,15 @@ def entry(
     scores: np.ndarray | None,
     order: Sequence[str],
     drawn: Drawn | None,
+    seen: Seen,
 ) -> dict[str, Any]:
     """Everything about an arm that needs no other arm. Figures are those of its finished seeds."""
     rows = data.rows[spec.task_label]
     record = data.record
+
+    def rate(value: Callable[[Row], float]) -> dict[str, Any] | None:
+        return tables.level(tables.per_problem(rows, order, value))
+
     tokens = tables.mean(tables.per_problem(rows, order, lambda row: float(row.tokens)))
     seconds = [status["seconds"] for status in data.finished if status.get("seconds")]
     return {
@@ -39,8 +45,8 @@ def entry(
         **_state(data),
         **_accuracy(scores),
         "seeds": len(rows),
-        "trace_rate": tables.level(tables.per_problem(rows, order, lambda row: float(row.has_trace))),
-        "valid_trace_rate": tables.level(tables.per_problem(rows, order, lambda row: float(bool(row.trace_valid)))),
+        "trace_rate": rate(lambda row: float(row.has_trace)) if seen.form else None,
+        "valid_trace_rate": rate(lambda row: float(bool(row.trace_valid))) if seen.steps else None,
         "finished_rate": tables.level(tables.per_problem(rows, order, lambda row: float(row.finished))),
         "cut_in_thought": _cut_in_thought(data, rows, order),
         "tokens_per_problem": tokens,
@@ -59,6 +65,7 @@ def entry(
         "train": record.get("train"),
         "tuning": record.get("tuning"),
         "budget": budget(data, None if tokens is None else tokens["value"]),
+        "edges": record.get("edges") or None,
         "steering": record.get("steering"),
         "features": record.get("features"),
         "seconds": sum(seconds) if seconds else None,

@@ -14,18 +14,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from elicit import runs
+from elicit.comparison.files import read_manifest
 from elicit.loading.templates import day_of, today
 
 _PACKAGES = (
     *("torch", "transformers", "trl", "peft", "transformer-lens", "sae-lens"),
     *("numpy", "scipy", "datasets", "accelerate"),
 )
+#: Fields of a spec that say where and how fast cells are worked on, not what comes out: no part of a run's identity.
+MACHINE = ("device", "cache_gib")
 
 
-def ended(start: Mapping[str, Any], models: Mapping[str, Any]) -> dict[str, Any]:
-    """A manifest with its end, and for each model its hashes, dtype, device and threads."""
-    return {**start, "models": dict(models), "end": _now()}
+def ended(start: Mapping[str, Any], models: Mapping[str, Any], devices: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """A manifest with its end; for each model its hashes, dtype, device and threads; for each device its cells."""
+    return {**start, "models": dict(models), "devices": dict(devices), "end": _now()}
 
 
 def date_of(run: Path) -> datetime.date:
@@ -35,38 +37,46 @@ def date_of(run: Path) -> datetime.date:
         ElicitError: a manifest that holds no day.
     """
     path = run / "manifest.json"
-    manifest = runs.read_json(path) if path.exists() else {}
+    manifest = read_manifest(run)
     written = manifest.get("date") or str(manifest.get("start") or "")[:10]  # older runs have their start alone
     return day_of(written, f"{path}: date") if written else today()
 
 
-def begun(spec: Mapping[str, Any], command: Sequence[str], date: datetime.date) -> dict[str, Any]:
-    """The manifest at the start of a run. `date`: the day that its prompts are told."""
+def begun(
+    spec: Mapping[str, Any],
+    limit: int | None,
+    command: Sequence[str],
+    *,
+    files: Mapping[str, str],
+    problems: Mapping[str, str],
+    date: datetime.date,
+) -> dict[str, Any]:
+    """The manifest at the start of a run.
+
+    Args:
+        spec: as plain data.
+        files: task label -> hash of its file; see `sources`.
+        problems: model and task -> hash of the problems that the run keeps; see `problems`.
+        date: the day that its prompts are told.
+    """
+    identity = {**{name: value for name, value in spec.items() if name not in MACHINE}, "limit": limit}
     return {
-        "spec_sha256": hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest(),
+        "spec_sha256": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
         "command": list(command),
         "git": _git(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "machine": {"system": platform.system(), "cpu": _cpu(), "cores": os.cpu_count()},
         "seeds": list(range(spec["seeds"])),
-        "limit": spec.get("limit"),
-        "files": task_files(spec),
+        "limit": limit,
+        "files": dict(files),
+        "problems": dict(problems),
         "models": {},
         "date": date.isoformat(),
+        "devices": {},
         "start": _now(),
         "end": None,
     }
-
-
-def task_files(spec: Mapping[str, Any]) -> dict[str, str]:
-    """Task label -> sha256 of the file its problems come from, for tasks that have one."""
-    tasks: dict[str, Any] = {}
-    for part in (*spec.get("panels", {}).values(), spec):  # the spec's own last: its labels win
-        own = {} if part["task"] is None else {part["task"]["task"]: part["task"]}
-        tasks |= {**own, **(part["off_target"] or {})}
-    paths = {label: task["path"] for label, task in tasks.items() if task["task"] == "jsonl"}
-    return {label: hashlib.sha256(Path(path).read_bytes()).hexdigest() for label, path in paths.items()}
 
 
 def _now() -> str:

@@ -11,7 +11,7 @@ thinks; the plan states the length it took.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -108,18 +108,20 @@ def plan(
     limit: int | None = None,
     workers: int = 1,
     fresh: bool = True,
+    again: Collection[str] = (),
 ) -> Plan:
     """Estimate a comparison.
 
     Args:
         workers: processes that share the machine.
         fresh: time the machine now, even if its speed is known from an earlier plan.
+        again: cells that are made again although they are finished.
 
     Raises:
         ElicitError: a model that does not exist, or files that cannot be read.
     """
     todo = cells(spec, arms)
-    finished = {cell.name for cell in todo if run is not None and is_done(cell, spec, run, limit)}
+    finished = {cell.name for cell in todo if run is not None and is_done(cell, spec, run, limit)} - set(again)
     pending = [cell for cell in todo if cell.name not in finished]
     hands = max(1, min(workers, len(pending)))
     models, totals, samples, most = [], [0.0, 0.0, 0.0], 0, 0.0

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elicit import runs
+from elicit.comparison import files, filetypes
 
 if TYPE_CHECKING:
     from elicit.policy import Policy
@@ -43,5 +44,5 @@ def write(folder: Path, prompts: Prompts) -> None:
 def read(folder: Path) -> Prompts:
     """What was written; empty for a cell of an older run."""
     path = folder / FILE
-    found: Prompts = runs.read_json(path) if path.exists() else {}
+    found: Prompts = files.read_file(path, filetypes.Prompts) if path.exists() else {}
     return found

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from elicit import runs
 from elicit.comparison.cells import Cell, cells
-from elicit.comparison.spec import Spec, check_spec
+from elicit.comparison.files import read_metrics
+from elicit.comparison.plain import parse, read_text
+from elicit.comparison.spec import Spec, check_form
 from elicit.comparison.work import state_of
-from elicit.errors import ElicitError
+from elicit.errors import ElicitError, one_line
 from elicit.loading import catalog
 from elicit.schema import Row
 
@@ -60,18 +60,19 @@ class ArmData:
 
 
 def read_spec_of(run: Path) -> tuple[Spec, int | None]:
-    """(spec, limit) of a run directory. Raises ElicitError if there is none."""
+    """(spec, limit) of a run directory. Files that its tasks name are not looked at: they may be gone.
+
+    Raises:
+        ElicitError: no spec, or a damaged one.
+    """
     path = run / "spec.yaml"
-    try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ElicitError(f"{run} holds no spec.yaml: not a run directory. See: elicit ls runs") from None
-    except (OSError, yaml.YAMLError) as error:
-        raise ElicitError(f"{path} cannot be read: {error}") from None
-    if not isinstance(plain, dict):
-        raise ElicitError(f"{path} is not a spec.")
+    if not path.exists():
+        raise ElicitError(f"{run} holds no spec.yaml: not a run directory. See: elicit ls runs")
+    plain = parse(read_text(path), str(path))
     limit = plain.pop("limit", None)
-    return check_spec(plain, where=str(path)), limit
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise ElicitError(f"{path}: field limit is {one_line(repr(limit), 60)}; expected a number from 1, or null.")
+    return check_form(plain, where=str(path)), limit
 
 
 def read_arms(spec: Spec, run: Path, model: str) -> dict[str, ArmData]:
@@ -91,7 +92,7 @@ def _read_arm(spec: Spec, run: Path, mine: Sequence[Cell]) -> ArmData:
     rows = {
         label: [runs.read_rows(cell.folder(run) / "rows" / f"{label}.jsonl") for cell in finished] for label in labels
     }
-    metrics = [entry for cell in finished for entry in runs.read_lines(cell.folder(run) / "metrics.jsonl")]
+    metrics = [entry for cell in finished for entry in read_metrics(cell.folder(run))]
     return ArmData(tuple(mine), tuple(statuses), rows, tuple(metrics))
 
 

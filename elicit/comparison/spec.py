@@ -149,7 +149,20 @@ def parse_spec(text: str, *, where: str = "spec", folder: Path | None = None) ->
 
 
 def check_spec(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | None = None) -> Spec:
-    """Check plain data as a spec, its arms and tasks included."""
+    """Check plain data as a spec, its arms, its tasks and their files included."""
+    spec = check_form(data, where=where, folder=folder)
+    try:
+        for mine in (spec, *map(spec.of, spec.models)):  # panels may put other tasks in the place of the spec's own
+            build_task(mine.task, where="task")
+            for label, description in mine.off_target.items():
+                build_task(description, where=f"off_target {label!r}")
+    except ElicitError as error:
+        raise error if str(error).startswith(where) else ElicitError(f"{where}: {error}") from None
+    return spec
+
+
+def check_form(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | None = None) -> Spec:
+    """Check plain data as a spec, and its arms. Tasks are not made, so that their files need not be there."""
     for field, value in data.items():
         if field not in Spec.model_fields:
             raise unknown("field", field, Spec.model_fields, where=where)
@@ -168,10 +181,6 @@ def check_spec(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | N
         spec.methods()
         steps.check(spec.trajectory, spec.arms, spec.test, where)
         _check_panels(spec)
-        for mine in (spec, *map(spec.of, spec.models)):  # panels may put other tasks in the place of the spec's own
-            build_task(mine.task, where="task")
-            for label, description in mine.off_target.items():
-                build_task(description, where=f"off_target {label!r}")
         for mine in map(spec.of, spec.models):
             check_needs(mine.methods())
             check_controls(mine.methods())

@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from elicit import runs
+from elicit.comparison.files import read_file
+from elicit.comparison.filetypes import StepMetrics
 from elicit.errors import ElicitError, unknown
 from elicit.schema import Row
 
@@ -68,7 +70,7 @@ def read(cell: Path, labels: Sequence[str]) -> dict[int, Step]:
     """The finished steps of a cell: those with metrics, which are written last."""
     return {
         step: Step(
-            runs.read_json(path / METRICS),
+            read_file(path / METRICS, StepMetrics),
             {label: runs.read_rows(path / "rows" / f"{label}.jsonl") for label in labels},
         )
         for step, path in folders(cell).items()

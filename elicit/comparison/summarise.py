@@ -26,11 +26,13 @@ from elicit.comparison import samples, tables
 from elicit.comparison.budgets import inherited
 from elicit.comparison.contrasts import adjust, against, against_parent, gap, leak
 from elicit.comparison.entries import entry
+from elicit.comparison.problems import run_task
 from elicit.comparison.read import ArmData, capable_of, read_arms, read_spec_of
 from elicit.comparison.rivals import rivals
 from elicit.comparison.safety import asymmetries
 from elicit.comparison.samples import Drawn
-from elicit.comparison.spec import Spec, build_task
+from elicit.comparison.spec import Spec
+from elicit.comparison.traces import seen
 from elicit.comparison.trajectories import trajectory
 from elicit.comparison.warnings import add_warnings
 from elicit.comparison.work import tested
@@ -46,10 +48,11 @@ def summarise(run: Path) -> dict[str, Any]:
     for model in spec.models:
         mine = spec.of(model)
         arms = read_arms(mine, run, model)
-        task = _task_summary(mine, limit, mine.methods(), arms)
+        task = _task_summary(mine, limit, mine.methods(), arms, guesser=_guesser(spec, run, model))
         base = arms.get(_base(mine) or "")
+        traces = {label: seen(str(one["task"]), label, arms) for label, one in _tasks(mine).items()}
         for arm, figures in task["arms"].items():
-            figures["trajectory"] = trajectory(mine, arm, arms[arm], base, run, tested(mine, limit))
+            figures["trajectory"] = trajectory(mine, arm, arms[arm], base, run, tested(mine, limit), traces)
         add_warnings(mine, task, arms, base, run)
         for arm, found in asymmetries(mine, mine.methods(), arms, _base(mine), run).items():
             task["arms"][arm]["asymmetry"] = found
@@ -68,21 +71,27 @@ def write_summary(run: Path) -> dict[str, Any]:
 
 
 def _task_summary(
-    spec: Spec, limit: int | None, methods: Mapping[str, Method], arms: Mapping[str, ArmData]
+    spec: Spec,
+    limit: int | None,
+    methods: Mapping[str, Method],
+    arms: Mapping[str, ArmData],
+    *,
+    guesser: Mapping[str, float] | None,
 ) -> dict[str, Any]:
     label = spec.task_label
     order = tables.problem_order(arms, label)
     scores = {arm: tables.scores(data.rows[label], order) for arm, data in arms.items()}
     drawn = {arm: samples.drawn(data.rows[label]) for arm, data in arms.items()}
     ceilings = _ceilings(spec, methods, arms, scores, drawn)
-    entries = {arm: entry(spec, arm, methods[arm], arms[arm], scores[arm], order, drawn[arm]) for arm in arms}
+    traces = seen(str(spec.task["task"]), label, arms)
+    entries = {arm: entry(spec, arm, methods[arm], arms[arm], scores[arm], order, drawn[arm], traces) for arm in arms}
     _compare(spec, methods, entries, scores, ceilings)
     _compare_samples(spec, methods, entries, scores, drawn, order, checkable=samples.checkable(arms, label))
     _compare_off_target(spec, methods, entries, arms)
     return {
         "n": len(order),
         "samples": _asked(spec, limit),
-        "guesser": _guesser(spec),
+        "guesser": guesser,
         "thinking": _thinking(arms),
         "ceilings": ceilings,
         "arms": entries,
@@ -158,6 +167,11 @@ def _compare_off_target(
         adjust([figures["off_target_vs_base"][task] for figures in entries.values()])
 
 
+def _tasks(spec: Spec) -> dict[str, Mapping[str, Any]]:
+    """Label -> description; the target task's last."""
+    return {**spec.off_target, spec.task_label: spec.task}
+
+
 def _base(spec: Spec) -> str | None:
     """The first arm that is the untouched base."""
     return next((arm for arm in spec.arms if _is_base(spec, arm)), None)
@@ -172,12 +186,13 @@ def _asked(spec: Spec, limit: int | None) -> dict[str, int] | None:
     return {"n": spec.samples.n, "problems": spec.samples.among(tested(spec, limit))} if spec.samples.n else None
 
 
-def _guesser(spec: Spec) -> dict[str, float] | None:
+def _guesser(spec: Spec, run: Path, model: str) -> dict[str, float] | None:
     """pass@k of a uniform guesser over the answer space, for the same k."""
-    space = build_task(spec.task, where="task").answer_space
+    mine = spec.of(model)
+    space = run_task(spec, run, model, mine.task_label, None).answer_space
     if space is None:
         return None
-    return {str(k): statistics.guesser(space, k) for k in samples.KS if k <= max(1, spec.samples.n)}
+    return {str(k): statistics.guesser(space, k) for k in samples.KS if k <= max(1, mine.samples.n)}
 
 
 def _ceilings(

@@ -28,6 +28,7 @@ from elicit.comparison.entries import mean_kl
 from elicit.comparison.read import ArmData
 from elicit.comparison.spec import Spec
 from elicit.comparison.steps import Step
+from elicit.comparison.traces import Seen
 from elicit.schema import Row, number
 
 _PROBED = ("loss", "token_accuracy", "entropy")
@@ -58,13 +59,14 @@ class Seed(NamedTuple):
 
 
 def trajectory(
-    spec: Spec, arm: str, data: ArmData, base: ArmData | None, run: Path, tested: int
+    spec: Spec, arm: str, data: ArmData, base: ArmData | None, run: Path, tested: int, traces: Mapping[str, Seen]
 ) -> dict[str, Any] | None:
     """The figures of one arm; None for an arm that was not followed, or without a finished base.
 
     Args:
         base: of the arm that is step 0.
         tested: test problems of every task.
+        traces: what is seen of every task's traces.
     """
     labels = [spec.task_label, *spec.off_target]
     followed = trainings(data, labels, run) if steps.asked(spec.arms[arm]) else []
@@ -79,7 +81,10 @@ def trajectory(
         "ends": [one.last for one in followed],
         "seeds": len(followed),
         "tasks": {
-            label: _task(followed, points, label, starts[label], spec.along.among(tested), losses) for label in labels
+            label: _hidden(
+                _task(followed, points, label, starts[label], spec.along.among(tested), losses), traces[label]
+            )
+            for label in labels
         },
         "taught": taught,
         **_aside(followed, points),
@@ -140,6 +145,13 @@ def _task(
     for name in _PROBED:
         found[name] = _probe(followed, points, label, name)
     return {**found, **_shape(right, points, losses)}
+
+
+def _hidden(figures: dict[str, Any], traces: Seen) -> dict[str, Any]:
+    """Null in the place of rates that nothing could raise above 0."""
+    for name, known in (("trace_rate", traces.form), ("valid_trace_rate", traces.steps)):
+        figures[name] = figures[name] if known else [None] * len(figures[name])
+    return figures
 
 
 def _table(

@@ -11,8 +11,9 @@ from elicit import runs
 from elicit.comparison import steps
 from elicit.comparison.asked import differing_prompts
 from elicit.comparison.cells import cells
+from elicit.comparison.files import read_summary
+from elicit.comparison.problems import run_task
 from elicit.comparison.read import dialect_of, read_spec_of
-from elicit.comparison.spec import build_task
 from elicit.comparison.summarise import summarise
 from elicit.comparison.work import problems_of, state_of
 from elicit.schema import Row
@@ -31,7 +32,7 @@ def verify(run: Path) -> Verified:
     Raises:
         ElicitError: if the directory is not a finished run.
     """
-    printed = dict(_leaves(runs.read_json(run / "summary.json")))
+    printed = dict(_leaves(read_summary(run)))
     computed = dict(_leaves(summarise(run)))
     differences = []
     for place in sorted(printed.keys() | computed.keys()):
@@ -80,8 +81,8 @@ def _judge_again(run: Path) -> tuple[int, list[str]]:
         mine = spec.of(cell.model)
         if cell.model not in dialects:
             dialects[cell.model] = dialect_of(spec, run, cell.model)
-        for label, description in {mine.task_label: mine.task, **mine.off_target}.items():
-            task = build_task(description, dialects[cell.model], where=label)
+        for label in (mine.task_label, *mine.off_target):
+            task = run_task(spec, run, cell.model, label, dialects[cell.model], where=label)
             problems = {problem.id: problem for problem in problems_of(task, mine, limit)}
             judged: dict[tuple[str, str], Verdict] = {}  # many samples of a problem are the same text
             homes = [cell.folder(run), *steps.folders(cell.folder(run)).values()]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elicit import runs
-from elicit.comparison import along, peak, steps
+from elicit.comparison import along, files, peak, steps
 from elicit.comparison.cells import Cell, parent_seed
 from elicit.comparison.manifest import date_of
 from elicit.comparison.prompts import write_prompts
@@ -57,8 +57,7 @@ def problems_of(task: Task, spec: Spec, limit: int | None) -> list[Problem]:
 
 def state_of(cell: Cell, run: Path) -> dict[str, Any]:
     """The cell's status, `{"state": "pending"}` before it ran."""
-    path = cell.folder(run) / "status.json"
-    return dict(runs.read_json(path)) if path.exists() else {"state": "pending"}
+    return files.read_status(cell.folder(run))
 
 
 def goal_of(cell: Cell, spec: Spec, limit: int | None) -> dict[str, Any]:
@@ -133,6 +132,7 @@ def _failed(cell: Cell, run: Path, seconds: float, message: str, trace: str | No
         "goal": {"fingerprint": cell.fingerprint},
         "seconds": seconds,
         "fit_seconds": state_of(cell, run).get("fit_seconds"),
+        "devices": state_of(cell, run).get("devices", []),
     }
     runs.write_json(cell.folder(run) / "status.json", status)
     return status
@@ -148,6 +148,7 @@ def _do(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
 
     folder = cell.folder(run)
     model = _model(spec.models[cell.model], spec.dtype, spec.device, spec.cache_gib).on(date_of(run))
+    devices = _on_device(cell, run, _ran_on(model)["device"])
     _check_weights(cell, run, model)
     task = task_for(model, spec.task, where="task")
     policy, fitting = _policy(cell, spec, run, model, task)
@@ -185,6 +186,7 @@ def _do(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
         "fit_seconds": fitting,
         "record": dict(policy.record),
         "model": {**_ran_on(model), **_thinking(task)},
+        "devices": devices,
     }
 
 
@@ -212,10 +214,19 @@ def _thinking(task: Task) -> dict[str, Any]:
     return {} if thinking is None else {"thinking": thinking._asdict()}
 
 
+def _on_device(cell: Cell, run: Path, device: str) -> list[str]:
+    """Devices that the cell was worked on, this one last: noted before anything is made on it."""
+    earlier = state_of(cell, run)
+    devices = list(dict.fromkeys([*earlier.get("devices", ()), device]))
+    if devices != earlier.get("devices"):
+        runs.write_json(cell.folder(run) / "status.json", {**earlier, "devices": devices})
+    return devices
+
+
 def _check_weights(cell: Cell, run: Path, model: BaseModel) -> None:
     """A model trained anew under the same name must not share a run with rows of the old one."""
     for path in (run / "cells" / cell.model).rglob("status.json"):
-        before = (runs.read_json(path).get("model") or {}).get("weights_sha256", model.weights_sha256)
+        before = (files.read_status(path.parent).get("model") or {}).get("weights_sha256", model.weights_sha256)
         if before != model.weights_sha256:
             raise ElicitError(
                 f"the weights of {cell.model} ({model.weights_sha256[:12]}) are not those that this run began with "
@@ -254,6 +265,7 @@ def _policy(cell: Cell, spec: Spec, run: Path, model: BaseModel, task: Task) -> 
         policy = Policy.load(place, model)
     seconds = time.monotonic() - started
     # Evaluation may be interrupted: the next attempt finds the policy, and must know what it took.
-    runs.write_json(cell.folder(run) / "status.json", {"state": "pending", "fit_seconds": seconds})
+    status = {"state": "pending", "fit_seconds": seconds, "devices": state_of(cell, run).get("devices", [])}
+    runs.write_json(cell.folder(run) / "status.json", status)
     shutil.rmtree(scratch, ignore_errors=True)
     return policy, seconds

@@ -14,9 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from elicit import runs
 from elicit.comparison import archive, prompts
 from elicit.comparison.cells import Cell, cells
+from elicit.comparison.files import read_manifest, read_summary
 from elicit.comparison.read import read_arms, read_spec_of
 from elicit.comparison.spec import Spec
 from elicit.comparison.work import state_of
@@ -51,9 +51,7 @@ class Source:
     def problems(self, model: str, label: str) -> Mapping[str, Problem]:
         """The test problems of one task as the model was given them; empty where they cannot be rebuilt."""
         if (model, label) not in self._problems:
-            mine = self.spec.of(model)
-            description = {**mine.off_target, mine.task_label: mine.task}[label]
-            found = rebuilt(mine.model_copy(update={"task": description}), self.limit, self.run, model)
+            found = rebuilt(self.spec, self.limit, self.run, model, label)
             self._problems[model, label] = {} if isinstance(found, str) else found
         return self._problems[model, label]
 
@@ -158,10 +156,8 @@ def opened(path: str | Path) -> Iterator[Source]:
         raise ElicitError(f"{place} is no folder. Name a run directory or an archive. See: elicit ls runs")
     with archive.opened(place) as run:
         spec, limit = read_spec_of(run)
-        manifest, summary = (
-            runs.read_json(file) if (file := run / name).exists() else {} for name in ("manifest.json", "summary.json")
-        )
-        yield Source(run, place.resolve().name, spec, limit, manifest, summary)
+        summary = read_summary(run) if (run / "summary.json").exists() else {}
+        yield Source(run, place.resolve().name, spec, limit, read_manifest(run), summary)
 
 
 def answers(rows: Sequence[Row]) -> list[Row]:

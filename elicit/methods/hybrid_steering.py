@@ -115,6 +115,7 @@ class HybridSteering:
         from elicit.methods import steps
         from elicit.methods.trials import Candidate, tried
         from elicit.methods.tuned import beside
+        from elicit.methods.tuning import edges, of_steering
         from elicit.policy import Policy
 
         tuned = needs[self.tuned]
@@ -143,6 +144,7 @@ class HybridSteering:
             **_about(tokens, found),
             **_costs(base, read, sum(fit.tokens for fit in fits.values())),
             **_choice(trials, best, ends, self.select_problems, self.tuned),
+            "edges": edges([one.entry for one in trials], best, of_steering(base)),
         }
         if curve := fits[grid[best].notes["layer"]].curve:
             record["curve"] = curve

@@ -88,7 +88,7 @@ class MeanSteering:
     ) -> Policy:
         """Raises ElicitError for a layer the model does not have, or a task without the two conditions."""
         from elicit.loading import architectures
-        from elicit.methods.tuning import Trial, best, cost, dose_response
+        from elicit.methods.tuning import Trial, best, cost, dose_response, edges, of_steering
         from elicit.policy import Policy
         from elicit.steering import Steering
 
@@ -120,6 +120,7 @@ class MeanSteering:
             "chosen": curve[chosen],
             "chosen_on": {"split": "select", "n": self.select_problems, "by": "accuracy"},
             "tuning": cost(curve),
+            "edges": edges(curve, chosen, of_steering(base)),
             "dose_response": curve,
             "difference_norms": [float(row.norm()) for row in difference],
             "residual_norms": {

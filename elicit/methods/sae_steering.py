@@ -120,7 +120,7 @@ class SaeSteering:
         """Raises ElicitError for SAEs that are missing or belong to other weights, or a task without two conditions."""
         from elicit.methods.conditions import sides
         from elicit.methods.dictionaries import at_layers, dictionaries
-        from elicit.methods.tuning import best, cost, dose_response
+        from elicit.methods.tuning import best, cost, dose_response, edges, of_steering
         from elicit.policy import Policy
         from elicit.steering.residuals import residuals_at
 
@@ -168,6 +168,7 @@ class SaeSteering:
             "candidates": {sae.name: listed(sae, _rising(tables[sae.name])) for sae in found},
             "opposed": {sae.name: listed(sae, _falling(tables[sae.name])) for sae in found},
             "tuning": cost(curve, by=self.by),
+            "edges": edges(curve, chosen, of_steering(base)),
             "dose_response": curve,
             "residual_norms": {
                 "medians": list(norms.medians),

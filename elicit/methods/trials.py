@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from elicit.policy import Policy
     from elicit.tasks import Problem, Task
 
+#: What second models are weighed with, and where these values end by themselves.
+_BOUNDS = {"alpha": (0.0, 1.0), "beta": (0.0, None), "temperature": (0.0, None)}
+
 
 class Candidate(NamedTuple):
     """A policy, and what to say of it."""
@@ -58,7 +61,7 @@ def chosen(candidates: Sequence[Candidate], task: Task, n: int) -> tuple[Policy,
 
     A single candidate is taken without trying it.
     """
-    from elicit.methods.tuning import cost
+    from elicit.methods.tuning import cost, edges
 
     if len(candidates) == 1:
         return candidates[0].policy, {"chosen": dict(candidates[0].notes)}
@@ -70,5 +73,6 @@ def chosen(candidates: Sequence[Candidate], task: Task, n: int) -> tuple[Policy,
         "chosen_on": {"split": "select", "n": n, "by": "accuracy"},
         "trials": trials,
         "tuning": cost(trials),
+        "edges": edges(trials, best, _BOUNDS),
     }
     return candidates[best].policy, record

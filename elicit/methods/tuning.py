@@ -61,6 +61,39 @@ def best(curve: Sequence[Mapping[str, Any]], by: str = "accuracy") -> int:
     return min(range(len(curve)), key=lambda i: (-curve[i][by], curve[i]["strength"], curve[i]["layer"], i))
 
 
+def edges(
+    trials: Sequence[Mapping[str, Any]], chosen: int, bounds: Mapping[str, tuple[float | None, float | None]]
+) -> list[str]:
+    """Chosen values at the end of those that were tried, where a wider grid might have done better, in words.
+
+    Trials of the chosen one's mode and number of features are looked at: strengths of others have other units.
+
+    Args:
+        bounds: field -> (lowest, highest value there could be), None for no bound. A value at its bound is no edge.
+    """
+
+    def kind(trial: Mapping[str, Any]) -> tuple[Any, int]:
+        return trial.get("mode"), len(trial.get("features") or ())
+
+    like = [trial for trial in trials if kind(trial) == kind(trials[chosen])]
+    found = []
+    for field, (lowest, highest) in bounds.items():
+        values = sorted({float(trial[field]) for trial in like if trial.get(field) is not None})
+        if len(values) < 2:
+            continue
+        value, spread = float(trials[chosen][field]), f"{values[0]:g} to {values[-1]:g}"
+        if value == values[-1] and value != highest:
+            found.append(f"{field} {value:g} is the largest of those tried ({spread})")
+        elif value == values[0] and value != lowest:
+            found.append(f"{field} {value:g} is the smallest of those tried ({spread})")
+    return found
+
+
+def of_steering(base: BaseModel) -> dict[str, tuple[float | None, float | None]]:
+    """Bounds of what edits are tuned over. The last block is left out: an edit behind it is read by no other block."""
+    return {"strength": (0.0, None), "layer": (0.0, float(max(0, base.n_layers - 2)))}
+
+
 def cost(curve: Sequence[Mapping[str, Any]], *, by: str = "accuracy") -> dict[str, Any]:
     """What the choice took, for `record["tuning"]`: every trial answers the same problems of the select split.
 

@@ -35,10 +35,11 @@ def write_forest_svg(run: Path, target: Path) -> Path:
     Raises:
         ElicitError: no `summary.json` in `run`, or a target that cannot be written.
     """
+    from elicit.comparison.files import read_summary
     from elicit.report.forest import standalone_svg
-    from elicit.runs import read_json, write_text
+    from elicit.runs import write_text
 
-    write_text(target, standalone_svg(read_json(run / "summary.json")))
+    write_text(target, standalone_svg(read_summary(run)))
     return target
 
 

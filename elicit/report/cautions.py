@@ -37,6 +37,7 @@ def cautions(panel: Panel, leader: Arm | None, gaining: set[str]) -> Iterator[st
     yield from _controls(panel, gaining)
     yield from _endless(panel)
     yield from _held_back(panel)
+    yield from _edges(panel)
 
 
 def _thinking(panel: Panel) -> Iterator[str]:
@@ -70,6 +71,15 @@ def _endless(panel: Panel) -> Iterator[str]:
     ]
     if cut:
         yield f"Few answers end by themselves under {', '.join(cut)}: a low accuracy there is that of broken text."
+
+
+def _edges(panel: Panel) -> Iterator[str]:
+    """Choices at the end of what was tried."""
+    for arm in panel.arms:
+        edges = arm.data.get("edges")
+        if isinstance(edges, list) and edges:
+            named = "; ".join(map(str, edges))
+            yield f"{arm.name} was chosen at the edge of its grid, and more may lie beyond: {named}."
 
 
 def _held_back(panel: Panel) -> Iterator[str]:

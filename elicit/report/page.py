@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 
 from elicit.panel.static import fragment
 from elicit.report import asymmetry as safety
@@ -202,13 +203,27 @@ def _answers(run: Run, found: list[Panel], budget: int) -> str:
     return rule + _each(found, lambda panel: completions.section(run, panel, places[panel.model], share))
 
 
+def _place(words: list[str]) -> str | None:
+    """The folder that a command `elicit run SPEC --out FOLDER` writes to; None for another command."""
+    if words[:2] != ["elicit", "run"]:
+        return None
+    for i, word in enumerate(words):
+        if word == "--out" and i + 1 < len(words):
+            return words[i + 1]
+        if word.startswith("--out="):
+            return word.removeprefix("--out=")
+    specs = [word for word in words[2:] if word.endswith((".yaml", ".yml"))]
+    return f"runs/{Path(specs[0]).stem}" if specs else None
+
+
 def _again(run: Run) -> str:
     given = run.manifest.get("command")
     words = [str(word) for word in given] if isinstance(given, list) else []
     typed = f"{shlex.join(words)}\n" if words else ""
+    place = _place(words) or run.place
     if words[:2] != ["elicit", "run"]:
-        typed += f"elicit run {shlex.quote(run.name)}/spec.yaml --out runs/again\n"
-    typed += f"elicit verify {shlex.quote(run.name)}"
+        typed += f"elicit run {shlex.quote(place)}/spec.yaml --out runs/again\n"
+    typed += f"elicit verify {shlex.quote(place)}"
     shown = json.dumps(run.manifest, indent=1, ensure_ascii=False)
     if len(shown) > 60_000:
         shown = f"{shown[:60_000]}\n… cut here; the whole is in manifest.json"

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from elicit import runs
 from elicit.comparison import prompts
 from elicit.comparison.cells import cells
+from elicit.comparison.files import read_file, read_manifest, read_summary
+from elicit.comparison.filetypes import PanelView
+from elicit.comparison.problems import run_task
 from elicit.comparison.read import ArmData, dialect_of, read_arms, read_spec_of
-from elicit.comparison.spec import Spec, build_task
+from elicit.comparison.spec import Spec
 from elicit.comparison.views import FILE
 from elicit.comparison.work import problems_of
 from elicit.errors import ElicitError
@@ -24,6 +26,8 @@ class Run(NamedTuple):
     """Everything the report shows."""
 
     name: str
+    place: str
+    """The folder, as it was named."""
     spec: Spec
     spec_text: str
     limit: int | None
@@ -44,19 +48,20 @@ def read_run(run: Path) -> Run:
         ElicitError: no run directory, or no summary in it.
     """
     spec, limit = read_spec_of(run)
-    manifest = run / "manifest.json"
+    manifest = read_manifest(run)
     views = {cell.name: cell.folder(run) / FILE for cell in cells(spec)}
     arms = {model: read_arms(spec, run, model) for model in spec.models}
     return Run(
-        name=_name(run, runs.read_json(manifest) if manifest.exists() else {}),
+        name=_name(run, manifest),
+        place=str(run),
         spec=spec,
         spec_text=(run / "spec.yaml").read_text(encoding="utf-8"),
         limit=limit,
-        summary=runs.read_json(run / "summary.json"),
-        manifest=runs.read_json(manifest) if manifest.exists() else {},
+        summary=read_summary(run),
+        manifest=manifest,
         arms=arms,
         problems={model: _problems(spec, limit, run, model, arms[model]) for model in spec.models},
-        views={name: runs.read_json(path) for name, path in views.items() if path.exists()},
+        views={name: read_file(path, PanelView) for name, path in views.items() if path.exists()},
     )
 
 
@@ -73,7 +78,7 @@ def _problems(
 ) -> dict[str, Problem] | str:
     """Problems with the prompts that the arms were really given: a chat's markup is not in the spec."""
     mine = spec.of(model)
-    found = rebuilt(mine, limit, run, model)
+    found = rebuilt(spec, limit, run, model)
     if isinstance(found, str):
         return found
     texts: dict[str, str] = {}
@@ -94,13 +99,18 @@ def _asked(problem: Problem, arm: str, text: str, *, plain: bool) -> Problem:
     return dataclasses.replace(problem, other_prompts=(*problem.other_prompts, (arm, text)))
 
 
-def rebuilt(spec: Spec, limit: int | None, run: Path, model: str) -> dict[str, Problem] | str:
-    """The test problems a model was given, as its dialect writes them; a reason where the model or its file is gone."""
+def rebuilt(spec: Spec, limit: int | None, run: Path, model: str, label: str | None = None) -> dict[str, Problem] | str:
+    """The test problems a model was given, as its dialect writes them; a reason where the model or its file is gone.
+
+    Args:
+        label: the task; None for the target task.
+    """
+    mine = spec.of(model)
     try:
-        task = build_task(spec.task, dialect_of(spec, run, model), where="task")
-        return {problem.id: problem for problem in problems_of(task, spec, limit)}
-    except (ElicitError, OSError, KeyError, TypeError) as error:
-        return f"{type(error).__name__}: {error}"
+        task = run_task(spec, run, model, label or mine.task_label, dialect_of(spec, run, model))
+        return {problem.id: problem for problem in problems_of(task, mine, limit)}
+    except ElicitError as error:
+        return str(error)
 
 
 def answers(data: ArmData, label: str) -> dict[str, Row]:

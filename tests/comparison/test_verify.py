@@ -97,7 +97,7 @@ def test_a_damaged_line_is_named(run: Path) -> None:
     path.write_text("".join([*lines[:3], "{not json\n", *lines[4:]]))
     done = elicit("verify", run)
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert f"{_ROWS}, line 4: not JSON" in done.err
+    assert f"{_ROWS}, line 4 is not JSON" in done.err
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ SPEC: dict[str, Any] = {
 #: Figures that are clock readings.
 _CLOCK = ("seconds", "fit_seconds")
 _BELONGS = re.compile(
-    r"spec\.yaml|manifest\.json|summary\.json|report\.html|\.lock"
+    r"spec\.yaml|manifest\.json|summary\.json|report\.html|\.lock|problems/[0-9a-f]{64}\.json"
     r"|cells/.+/\d+/(\.lock|status\.json|panel\.json|prompts\.json|metrics\.jsonl|rows/\w+\.jsonl"
     r"|steps/\d{6}/(metrics\.json|rows/\w+\.jsonl)"
     r"|policy/(checkpoints/\d{6}/)?"
