@@ -96,13 +96,17 @@ def judge(panel: Panel) -> Verdict:
 
 
 def _members(panel: Panel) -> dict[str, list[Arm]]:
-    """Arms that are nobody's control, by family; without families of which nothing was run to its end."""
+    """Arms that are nobody's control, by family; without families of which nothing was run."""
     found: dict[str, list[Arm]] = {}
     for arm in panel.arms:
         if arm.role in ("arm", "reference"):
             found.setdefault(arm.family.key, []).append(arm)
     whole = {key: [arm for arm in arms if arm.parent is None] or arms for key, arms in found.items()}
-    return {key: arms for key, arms in whole.items() if any(arm.accuracy.value is not None for arm in arms)}
+    return {key: arms for key, arms in whole.items() if _measured(arms) or any(arm.failures for arm in arms)}
+
+
+def _measured(arms: list[Arm]) -> bool:
+    return any(arm.accuracy.value is not None for arm in arms)
 
 
 def _best(panel: Panel, arms: list[Arm], gaining: set[str]) -> Arm | None:
@@ -136,6 +140,7 @@ def _lead(panel: Panel, members: Mapping[str, list[Arm]], best: Mapping[str, Arm
     where = f"On {panel.model}, where {known} of {panel.n} problems right"
     if panel.capable is False:
         where += ", and which never had the ability"
+    members = {key: arms for key, arms in members.items() if _measured(arms)}
     if not members:
         return f"{where}, no other arm was {'compared' if len(panel.arms) < 2 else 'run to its end'}."
     ranked = sorted(best.items(), key=lambda item: -(item[1].accuracy.value or 0.0))

@@ -198,3 +198,18 @@ def test_mechanisms_without_a_gain_are_said_together() -> None:
     (said,) = incapable.families
     assert said.family.startswith("Supervised fine-tuning; critique fine-tuning; reinforcement learning;")
     assert said.sentences[0].startswith("No arm gains more than 10 points over the base: the largest difference is")
+
+
+def test_only_what_was_run_is_said_not_to_be_shown() -> None:
+    waiting = {"method": "grpo", "status": "pending", "accuracy": None, "n": 0}
+    whole = " ".join(judged(summary(grpo=waiting)).sentences)
+    assert "of 1 mechanisms" in whole
+    assert "not shown for" not in whole
+    assert "einforcement" not in whole
+    assert "Not finished: grpo." in judged(summary(grpo=waiting)).cautions
+
+
+def test_a_choice_at_the_edge_of_its_grid_is_said() -> None:
+    said = "strength 2 is the largest of those tried (0.5 to 2)"
+    cautions = judged(summary(grpo=grpo(edges=[said]))).cautions
+    assert f"grpo was chosen at the edge of its grid, and more may lie beyond: {said}." in cautions
