@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow
 import pyarrow.types as kinds
 
+from elicit.errors import one_line
 from elicit.tasks.lines import BadLine, Number, quoted
 from elicit.tasks.tables import Row
 
@@ -34,12 +35,23 @@ def rows_of(table: pyarrow.Table, first: int = 1) -> Iterator[Row]:
 
 def _column(name: str, array: pyarrow.Array) -> list[Any]:
     """The cells of a column, with a `BadLine` for each that cannot be read."""
+    try:
+        _check_offsets(array)
+    except pyarrow.ArrowException as error:
+        return [BadLine(f"column {quoted(name)} is damaged ({one_line(error, 80)})")] * len(array)
     if kinds.is_string(array.type) or kinds.is_integer(array.type):
         try:
             return [Number(cell) if isinstance(cell, int) else cell for cell in array.to_pylist()]
         except (ValueError, pyarrow.ArrowException):
             pass  # one by one, to find out which
     return [_cell(name, scalar) for scalar in array]
+
+
+def _check_offsets(array: pyarrow.Array) -> None:
+    """Raises ArrowInvalid for offsets beyond the data: pyarrow would read whatever lies there in memory."""
+    if kinds.is_string(array.type) or kinds.is_large_string(array.type):  # text that is not UTF-8 has a row to name
+        array = array.view(pyarrow.binary() if kinds.is_string(array.type) else pyarrow.large_binary())
+    array.validate(full=True)
 
 
 def _cell(name: str, scalar: pyarrow.Scalar) -> Any:
