@@ -15,6 +15,8 @@ from typing import Any
 from elicit.tasks import arithmetic
 from elicit.tasks.dialect import Reading
 from elicit.tasks.family import Family, Step
+from elicit.tasks.numerals import numerals, plain_signs
+from elicit.tasks.retractions import DENIED, replacements
 
 _MARK = re.compile(r"\\boxed\{|####|\b(?:final )?answer(?: is|:)\s*:?", re.IGNORECASE)
 _NUMBER = re.compile(
@@ -62,6 +64,7 @@ class English:
         return "\n".join([*parts, f"The answer is {answer}."])
 
     def read(self, family: Family, text: str) -> Reading:
+        text = plain_signs(text)
         steps = tuple(_claims(text))
         telling = sum(_tells(family, piece) for piece in _SENTENCES.split(_FENCE.sub("", text)))
         # One claim on one line is a bare answer that says the question again: nothing was worked out on the way. So is
@@ -69,6 +72,8 @@ class English:
         has_trace = len(steps) > 1 or telling > 1
         for start, end in _places(family, text):
             answer = family.canonical(_plain(text[start:end]))
+            if family.kind == "number" and not _in_full(text, (start, end)):
+                continue
             if answer is not None:
                 return Reading(answer, (start, end), steps, has_trace)
         return Reading(None, (len(text), len(text)), steps, has_trace)
@@ -101,6 +106,7 @@ def _places(family: Family, text: str) -> Iterator[tuple[int, int]]:
         line = text.find("\n", mark.end())
         after = pattern.search(text, mark.end(), len(text) if line < 0 else line)
         if after is not None:
+            yield from _replaced(family, text, after.end())
             yield after.span()
     if family.kind == "number":
         yield from (found.span() for found in list(pattern.finditer(text))[-1:])
@@ -108,6 +114,27 @@ def _places(family: Family, text: str) -> Iterator[tuple[int, int]]:
     end = len(text.rstrip())
     start = text.rfind("\n", 0, end) + 1
     yield from (found.span() for found in reversed(list(pattern.finditer(text, start, end))))
+
+
+def _replaced(family: Family, text: str, end: int) -> Iterator[tuple[int, int]]:
+    """A number that takes the place of an answer which ends at `end`: `The answer is 20. No, it is 18.`"""
+    if family.kind != "number":
+        return
+    for place in replacements(text, end):
+        number = _KINDS["number"].match(text, place)
+        if number is not None and not DENIED.match(text, number.end()):
+            yield number.span()
+
+
+def _in_full(text: str, span: tuple[int, int]) -> bool:
+    """Whether a whole number is not part of one that says more, such as `2 1/2`, `1.5 million` or `9:30`."""
+    near = max(0, span[0] - 40)
+    around = (numeral for numeral in numerals(text[near : span[1] + 40]) if numeral.end + near >= span[1])
+    numeral = next(around, None)
+    if numeral is None or numeral.value is None:
+        return numeral is None
+    before = text[numeral.start + near : span[0]]
+    return numeral.end + near == span[1] and numeral.value.denominator == 1 and not any(map(str.isdigit, before))
 
 
 def _plain(text: str) -> str:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from elicit.tasks import English, GeneratedTask
 from elicit.tasks.catalog import FAMILIES, get
 from elicit.tasks.english import spaced
+from elicit.tasks.numerals import plain_signs
 from elicit.tasks.sums import Sums
 
 SUMS = GeneratedTask(Sums(), English())
@@ -111,7 +112,7 @@ def test_reading_is_total(text: str) -> None:
     assert (verdict.answer is None) == (span is None)
     if span is not None:
         assert 0 <= span[0] < span[1] <= len(text)
-        assert text[slice(*span)].replace(",", "").replace("−", "-").lstrip("-").lstrip("0") in (
+        assert plain_signs(text[slice(*span)]).replace(",", "").replace("−", "-").lstrip("-").lstrip("0") in (
             verdict.answer.lstrip("-"),
             "" if int(verdict.answer) == 0 else verdict.answer.lstrip("-"),
         )
@@ -134,3 +135,24 @@ def test_true_claims_are_valid_whatever_the_numbers(numbers: list[int]) -> None:
 def test_spacing() -> None:
     assert spaced("23+58*2-1=138") == "23 + 58 * 2 - 1 = 138"
     assert spaced("5--3=8") == "5 - -3 = 8"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("The answer is –98.", "-98"),
+        ("\\boxed{－98}", "-98"),
+        ("The answer is ９８.", "98"),
+        ("The answer is 98 1/2.", None),
+        ("The answer is 98\\frac{1}{2}.", None),
+        ("The answer is 98/4.", None),
+        ("The answer is 98 million.", None),
+        ("The answer is 98:30.", None),
+        ("The answer is 20. Wait, that is wrong. The answer is 98.", "98"),
+        ("The answer is 20? No, it's 98.", "98"),
+        ("#### 98\nActually, 20 is wrong.", "98"),
+    ],
+)
+def test_numbers_are_read_in_full_or_not_at_all(text: str, answer: str | None) -> None:
+    verdict = SUMS.verify(SUMS.make((40, (("+", 58),))), text)
+    assert (verdict.answer, verdict.correct) == (answer, answer == "98")
