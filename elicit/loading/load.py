@@ -206,12 +206,18 @@ def read_tokenizer(folder: Path, name: str = "") -> Any:
         check_tokenizer(path, name or "the model")
     kind = PreTrainedTokenizerFast if path.is_file() else AutoTokenizer
     try:
-        return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare Exception for damaged files
         raise ElicitError(
             f"cannot read a tokenizer for {name or 'the model'} in {folder}: {one_line(error, 250)} "
             "Put its tokenizer.json and tokenizer_config.json there."
         ) from error
+    if not isinstance(tokenizer.model_max_length, int | float):
+        raise ElicitError(
+            f"cannot read a tokenizer for {name or 'the model'} in {folder}: model_max_length is "
+            f"{one_line(repr(tokenizer.model_max_length), 40)}; expected a number."
+        )
+    return tokenizer
 
 
 def _no_safetensors(folder: Path, name: str) -> ElicitError:
