@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from elicit.api import compare as compare
     from elicit.api import load_policy as load_policy
     from elicit.errors import ElicitError as ElicitError
+    from elicit.inmemory import wrap as wrap
     from elicit.merging import save_merged as save_merged
     from elicit.model import BaseModel as BaseModel
     from elicit.model import load as load
@@ -37,6 +38,7 @@ _WHERE = {
     "load": "elicit.model",
     "load_policy": "elicit.api",
     "save_merged": "elicit.merging",
+    "wrap": "elicit.inmemory",
 }
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "load_policy",
     "save_merged",
     "tasks",
+    "wrap",
 ]
 
 

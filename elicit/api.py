@@ -21,7 +21,7 @@ from elicit.comparison.engine import run_cells
 from elicit.comparison.read import read_arms, read_spec_of
 from elicit.comparison.spec import check_spec
 from elicit.comparison.summarise import write_summary
-from elicit.errors import ElicitError, unknown
+from elicit.errors import ElicitError, one_line, unknown
 from elicit.interop.policies import load_policy as load_policy
 from elicit.loading import catalog
 from elicit.runs import writing_to
@@ -188,6 +188,12 @@ def compare(
     Raises:
         ElicitError: bad input, as for a spec file.
     """
+    if not isinstance(model, str) and model.in_memory:
+        raise ElicitError(
+            f"compare: {one_line(model.name, 80)} is a model in memory, and a run loads its models by name, so that it "
+            "can be resumed. Save it first: model.hf.save_pretrained(FOLDER); model.tokenizer.save_pretrained(FOLDER), "
+            "and type compare('FOLDER', ...)"
+        )
     name = model if isinstance(model, str) else str(model.name)
     label = catalog.label(name)
     spec = check_spec(

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 
-from elicit import seeds
+from elicit import seeds, selftest
 from elicit.errors import ElicitError
 from elicit.loading import architectures, rows, threads, tokens
 from elicit.loading.continuing import encode_after, encode_continuation
@@ -50,11 +50,13 @@ def load(
         date: the day that a chat template is told which asks for it (Llama 3.2, SmolLM3). None: today.
 
     Raises:
-        ElicitError: unknown name, architecture, dtype or device, or weights that cannot be read.
+        ElicitError: unknown name, dtype or device, weights that cannot be read, or a model that does not pass its
+            self-test (`elicit.selftest`).
     """
     loaded = load_transformers(name, dtype=dtype, device=device, download=download)
     model = BaseModel(loaded, cache_bytes=None if cache_gib is None else int(cache_gib * 2**30), date=date)
     threads.apply(sum(p.numel() for p in model.hf.parameters()))
+    selftest.prove(model.engine, loaded)
     return model
 
 
@@ -68,6 +70,7 @@ class BaseModel:
         self.hf: Any = loaded.hf
         self.tokenizer: Any = loaded.tokenizer
         self.name = loaded.name
+        self.in_memory = loaded.source.kind == "memory"
         self.card: dict[str, Any] = loaded.card or {}
         self.weights_sha256 = loaded.weights_sha256
         self.tokenizer_sha256 = loaded.tokenizer_sha256
@@ -227,7 +230,9 @@ class BaseModel:
                     f"steer: {one.label!r} has {one.d_model} entries, but d_model of {self.name} is {self.d_model}."
                 )
         plain = [one if isinstance(one, Edit) else as_edit(one) for one in edits]
-        with steer(self.hf.base_model, self.layers, self.clock, plain, prompt_lengths=prompt_lengths) as firings:
+        with steer(
+            architectures.decoder(self.hf), self.layers, self.clock, plain, prompt_lengths=prompt_lengths
+        ) as firings:
             yield firings
 
     def sample(

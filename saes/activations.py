@@ -15,6 +15,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from elicit.errors import ElicitError
+from elicit.rotary import Scaling, length_scaling, shared_pass
 
 #: Sequences that are sorted by length among each other before batching, so that little padding is computed.
 _WINDOW = 2048
@@ -47,11 +48,15 @@ def blocks(model: Any) -> nn.ModuleList:
         ElicitError: if they cannot be told.
     """
     hf = decoder(model)
-    depth = hf.config.get_text_config().num_hidden_layers
-    found = [m for m in hf.base_model.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
+    depth = hf.config.get_text_config(decoder=True).num_hidden_layers
+    found = [
+        (path.count("."), module)
+        for path, module in hf.base_model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == depth
+    ]
     if not found:
         raise ElicitError(f"saes: the decoder layers of {type(hf).__name__} were not found ({depth} expected).")
-    return found[0]
+    return min(found, key=lambda entry: entry[0])[1]
 
 
 def stream(
@@ -77,7 +82,7 @@ def stream(
     if not 0 <= layer < len(layers):
         raise ElicitError(f"saes: layer {layer} does not exist. Layers are 0 to {len(layers) - 1}.")
     hf = decoder(model)
-    for numbers, ids, real in batches(sequences, batch_tokens=batch_tokens):
+    for numbers, ids, real in batches(sequences, batch_tokens=batch_tokens, model=model):
         h = residual(hf, layers[layer], ids, real)
         keep = real.clone()
         keep[:, :skip] = False
@@ -109,25 +114,32 @@ def residual(
 
 
 def batches(
-    sequences: Iterable[Sequence[int]], *, batch_tokens: int
+    sequences: Iterable[Sequence[int]], *, batch_tokens: int, model: Any
 ) -> Iterator[tuple[list[int], Int[torch.Tensor, "batch pos"], torch.Tensor]]:
-    """(sequence numbers, right-padded ids, real-token mask), long sequences first within each window."""
+    """(sequence numbers, right-padded ids, real-token mask), long sequences first within each window.
+
+    Args:
+        model: what reads them: with rotary scaling by length, only some sequences may share a pass (`elicit.rotary`).
+    """
+    scaling = length_scaling(decoder(model).config)
     window: list[tuple[int, Sequence[int]]] = []
     for number, sequence in enumerate(sequences):
         window.append((number, sequence))
         if len(window) == _WINDOW:
-            yield from _padded(window, batch_tokens)
+            yield from _padded(window, batch_tokens, scaling)
             window = []
-    yield from _padded(window, batch_tokens)
+    yield from _padded(window, batch_tokens, scaling)
 
 
 def _padded(
-    window: list[tuple[int, Sequence[int]]], batch_tokens: int
+    window: list[tuple[int, Sequence[int]]], batch_tokens: int, scaling: Scaling | None
 ) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
     order = sorted(window, key=lambda entry: (-len(entry[1]), entry[0]))
     while order:
         width = max(1, len(order[0][1]))
-        count = max(1, batch_tokens // width)
+        group = shared_pass(scaling, width)
+        alike = sum(shared_pass(scaling, len(sequence)) == group for _, sequence in order) if scaling else len(order)
+        count = min(max(1, alike), max(1, batch_tokens // width))
         chosen, order = order[:count], order[count:]
         ids = torch.zeros(len(chosen), width, dtype=torch.long)
         lengths = torch.tensor([len(sequence) for _, sequence in chosen])

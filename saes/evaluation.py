@@ -137,7 +137,7 @@ def _losses(
         return mean.expand_as(h)
 
     vocabulary = hf.get_output_embeddings().weight.shape[0]
-    for numbers, ids, real in batches(sequences, batch_tokens=min(8192, max(1, _LOGITS // vocabulary))):
+    for numbers, ids, real in batches(sequences, batch_tokens=min(8192, max(1, _LOGITS // vocabulary)), model=hf):
         predicted = real[:, 1:].clone()
         predicted[:, :skip] = False
         losses = []

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 
 from elicit.policy import Policy
+from elicit.rotary import Scaling, length_scaling, shared_pass
 from elicit.sampling import Engine, Scored
 from elicit.sampling.score import Packed, head, hidden_states
 
@@ -46,7 +47,8 @@ def scores(
         shared.setdefault((prompt, completion[:-1]), []).append(place)
     groups = sorted(shared.values(), key=lambda places: -_read(sequences[places[0]]))
     with policy.applied(), torch.inference_mode():
-        for some in _batches([_read(sequences[places[0]]) for places in groups], rows):
+        lengths = [_read(sequences[places[0]]) for places in groups]
+        for some in _batches(lengths, rows, length_scaling(engine.hf.config)):
             batch = groups[some]
             hidden = hidden_states(engine, _packed(engine, [sequences[places[0]] for places in batch]))
             for row, places in enumerate(batch):
@@ -62,11 +64,13 @@ def _read(sequence: Scored) -> int:
     return len(sequence.prompt) + len(sequence.completion) - 1
 
 
-def _batches(lengths: Sequence[int], rows: int | None) -> Iterator[slice]:
+def _batches(lengths: Sequence[int], rows: int | None, scaling: Scaling | None) -> Iterator[slice]:
     """Which of the sequences, the longest first, go through the model together."""
     start = 0
     while start < len(lengths):
-        size = max(1, min(rows or len(lengths), _TOKENS // lengths[start]))
+        group = shared_pass(scaling, lengths[start])
+        alike = next((i for i in range(start, len(lengths)) if shared_pass(scaling, lengths[i]) != group), len(lengths))
+        size = max(1, min(rows or len(lengths), _TOKENS // lengths[start], alike - start))
         yield slice(start, start + size)
         start += size
 

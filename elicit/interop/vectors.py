@@ -133,12 +133,12 @@ def write(
     """
     from safetensors.torch import save_file
 
-    from elicit.loading.architectures import layout
+    from elicit.loading.architectures import layers_path
 
     if not edits:
         raise ElicitError("vectors.save: there is no vector to save: this policy does not steer.")
     stem = _stem(path)
-    layers = None if model["model_type"] is None else layout(model["model_type"], name=model["name"]).layers
+    layers = None if model["model_type"] is None else layers_path(model["model_type"])
     entries = [_entry(edit, str(i), layers) for i, edit in enumerate(edits)]
     with writing_to(stem):
         stem.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,11 @@
-"""Where the parts of a decoder sit, by architecture: one line in a table each.
+"""Where the parts of a decoder-only language model sit, found by structure: no table of architectures.
+
+1. The decoder is what transformers calls so (`get_decoder`), or else another part of the model that holds a stack of
+   layers; embedding and head are transformers' own answers too.
+2. The layers are the outermost `ModuleList` below it that has `num_hidden_layers` entries.
+3. What stands beside the list and is a norm (or OPT's `project_out`) is what the last residual goes through.
+
+What was found is a guess until it is proved: `elicit.selftest` runs the model and compares.
 
 Every function takes a transformers causal language model, or a `PeftModel` around one, and answers for the plain
 transformers model inside.
@@ -6,63 +13,145 @@ transformers model inside.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+import functools
+import inspect
+import re
+import weakref
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from torch import nn
 from transformers import PreTrainedModel
 
-from elicit.errors import ElicitError, did_you_mean, one_line
+from elicit.errors import ElicitError, one_line
 
 
 class Layout(NamedTuple):
     """Attribute paths from the causal language model, and how it treats positions."""
 
+    decoder: str
     layers: str
     embedding: str
-    norm: str
-    sliding: Literal["never", "layer_types", "window"] = "never"
-    """Where a sliding window is declared: nowhere, per layer in `config.layer_types`, or for all layers at once in
-    `config.sliding_window`."""
-    absolute: bool = False
-    """Learned absolute positions: padding on the left shifts them."""
-    head: str = "lm_head"
+    norm: tuple[str, ...]
+    """What the last residual goes through before the head, in order; empty where there is nothing."""
+    head: str
+    absolute: bool
+    """Learned or sinusoidal absolute positions: padding on the left shifts them."""
+    positions: bool
+    """Whether its forward pass takes `position_ids`."""
 
 
-_LLAMA = Layout("model.layers", "model.embed_tokens", "model.norm")
-_PER_LAYER = _LLAMA._replace(sliding="layer_types")
+#: config.model_type of models whose SDPA attention takes a 4D boolean mask as it is (tested for each of them). The
+#: others get the 2D mask, from which they build their own: slower by a mask a step, and right for every kind.
+READY_MASKS = frozenset({
+    *("llama", "mistral", "smollm3", "olmo", "olmo2", "olmo3", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text"),
+    *("phi3", "gpt_neox", "gpt2"),
+})  # fmt: skip
 
-#: config.model_type -> layout. A new architecture is one line here and one builder in tests/support/tiny.py.
-LAYOUTS: dict[str, Layout] = {
-    "llama": _LLAMA,
-    "mistral": _LLAMA._replace(sliding="window"),
-    "smollm3": _PER_LAYER,
-    "olmo": _LLAMA,
-    "olmo2": _LLAMA,
-    "olmo3": _PER_LAYER,
-    "qwen2": _PER_LAYER,
-    "qwen3": _PER_LAYER,
-    "gemma": _LLAMA,
-    "gemma2": _PER_LAYER,
-    "gemma3_text": _PER_LAYER,
-    "phi3": _LLAMA._replace(sliding="window"),
-    "gpt_neox": Layout("gpt_neox.layers", "gpt_neox.embed_in", "gpt_neox.final_layer_norm"),
-    "gpt2": Layout("transformer.h", "transformer.wte", "transformer.ln_f", absolute=True),
-}
+_POSITIONS = re.compile(r"wpe|pos(ition(s|al)?)?[_.]|pos(ition)?s?_?embed|Position", re.ASCII)
+_ROTARY = re.compile("rotary", re.IGNORECASE)
+
+_LAYOUTS: weakref.WeakKeyDictionary[PreTrainedModel, Layout] = weakref.WeakKeyDictionary()
 
 
-def layout(model_type: str, *, name: str = "") -> Layout:
-    """The layout of a `config.model_type`.
+def layout(hf: Any, *, name: str = "") -> Layout:
+    """The layout of a model. It is found once for every model object.
 
     Raises:
-        ElicitError: if the architecture is not in the table. `name` is the model the message speaks of.
+        ElicitError: if a part is not found. `name` is the model the message speaks of.
     """
-    if model_type not in LAYOUTS:
+    model = plain(hf)
+    if model not in _LAYOUTS:
+        _LAYOUTS[model] = _find_layout(model, name)
+    return _LAYOUTS[model]
+
+
+def _find_layout(model: Any, name: str) -> Layout:
+    refuse_encoder_decoder(model.config, name)
+    depth = int(model.config.get_text_config(decoder=True).num_hidden_layers)
+    decoder, lists = _find_decoder(model, depth)
+    paths = {id(module): path for path, module in reversed(list(model.named_modules()))}
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    missing = [
+        part
+        for part, there in [
+            ("token embedding", isinstance(embedding, nn.Module)),
+            ("language-model head", isinstance(head, nn.Module)),
+            (f"list of {depth} layers", bool(lists)),
+        ]
+        if not there
+    ]
+    if missing:
         raise ElicitError(
-            f"{one_line(name) or 'this model'} has the architecture {one_line(repr(model_type), 60)}, which is not "
-            f"supported.{did_you_mean(model_type, LAYOUTS)} Supported: {', '.join(sorted(LAYOUTS))}. "
-            "If its decoder is an ordinary stack of layers, add a line to LAYOUTS in elicit/loading/architectures.py."
+            f"{subject(model.config, name)} is not a decoder-only language model that can be used: no {missing[0]} was "
+            f"found in {type(model).__name__}. Take a causal language model."
         )
-    return LAYOUTS[model_type]
+    inner = min(lists, key=lambda path: path.count("."))
+    where = paths[id(decoder)]
+    parent = decoder.get_submodule(inner.rpartition(".")[0])
+    return Layout(
+        decoder=where,
+        layers=f"{where}.{inner}",
+        embedding=paths[id(embedding)],
+        norm=tuple(f"{paths[id(parent)]}.{part}" for part in _after_layers(parent, inner.rpartition(".")[2])),
+        head=paths[id(head)],
+        absolute=_has_absolute_positions(decoder, parent, inner),
+        positions=_takes_positions(type(model).forward),
+    )
+
+
+def _find_decoder(model: Any, depth: int) -> tuple[Any, list[str]]:
+    """The stack below the head, and the lists in it that may be its layers: of `depth` entries; failing that, of the
+    classes that transformers keeps on one device (`_no_split_modules`)."""
+    units = set(model._no_split_modules or ())
+    candidates = [part for part in (model.get_decoder(), model.base_model, *model.children()) if part is not model]
+    modules = [(part, path, inner) for part in candidates for path, inner in part.named_modules() if path]
+    stacks = [entry for entry in modules if isinstance(entry[2], nn.ModuleList) and len(entry[2]) > 0]
+    of_depth = [entry for entry in stacks if len(entry[2]) == depth]
+    of_kind = [entry for entry in stacks if {type(layer).__name__ for layer in entry[2]} <= units]
+    chosen = of_depth or of_kind
+    return (chosen[0][0], [path for part, path, _ in chosen if part is chosen[0][0]]) if chosen else (model, [])
+
+
+def _after_layers(parent: nn.Module, layers: str) -> list[str]:
+    """Names of what stands beside the list of layers and follows it: the norm, then OPT's projection."""
+    names = [name for name, part in parent.named_children() if part is not None]
+    behind = names[names.index(layers) + 1 :]
+    norms = [name for name in behind if _is_norm(parent, name)]
+    norms = norms or [name for name in names if _is_norm(parent, name) and "final" in name]
+    return [*norms[:1], *(name for name in names if name == "project_out")]
+
+
+def _is_norm(parent: nn.Module, name: str) -> bool:
+    return "norm" in type(parent.get_submodule(name)).__name__.lower()
+
+
+def _has_absolute_positions(decoder: nn.Module, parent: nn.Module, layers: str) -> bool:
+    """A table of positions outside the layers, as a module or (CTRL) as a tensor."""
+    outside = [
+        f"{name} {type(part).__name__}"
+        for name, part in decoder.named_modules()
+        if not f"{name}.".startswith(f"{layers}.")
+    ]
+    return any(_POSITIONS.search(name) and not _ROTARY.search(name) for name in [*outside, *vars(parent)])
+
+
+@functools.cache
+def _takes_positions(forward: Callable[..., Any]) -> bool:
+    return "position_ids" in inspect.signature(forward).parameters
+
+
+def refuse_encoder_decoder(config: Any, name: str) -> None:
+    """Raises ElicitError for a config of a model that reads with one stack and writes with another."""
+    if config.is_encoder_decoder:
+        raise ElicitError(
+            f"{subject(config, name)} is an encoder-decoder. Only decoder-only (causal) language models are supported."
+        )
+
+
+def subject(config: Any, name: str) -> str:
+    """How a message begins: the model's name and its architecture."""
+    return f"{one_line(name) or 'this model'} (architecture {one_line(config.model_type, 60)})"
 
 
 def plain(hf: Any) -> Any:
@@ -82,45 +171,59 @@ def plain(hf: Any) -> Any:
     )
 
 
+def decoder(hf: Any) -> nn.Module:
+    """The stack below the head: what is called with the tokens and returns the last hidden states."""
+    return _submodule(hf, layout(hf).decoder)
+
+
 def decoder_layers(hf: Any) -> nn.ModuleList:
     """The decoder layers, in order. Each returns the residual stream after it (a tensor, or a tuple led by it)."""
-    layers = _part(hf, "layers")
+    layers = _submodule(hf, layout(hf).layers)
     assert isinstance(layers, nn.ModuleList)
     return layers
 
 
 def embedding(hf: Any) -> nn.Module:
     """The token embedding."""
-    return _part(hf, "embedding")
+    return _submodule(hf, layout(hf).embedding)
 
 
 def final_norm(hf: Any) -> nn.Module:
-    """The norm between the last layer and the head."""
-    return _part(hf, "norm")
+    """What the last residual goes through on its way to the head: a norm; for some OPT a projection, or nothing."""
+    parts = [_submodule(hf, path) for path in layout(hf).norm]
+    return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
 
 
 def lm_head(hf: Any) -> nn.Module:
-    """The unembedding. Gemma 2 caps its logits after it."""
-    return _part(hf, "head")
+    """The unembedding. Some families scale or cap its logits: see `logits.logits_of`."""
+    return _submodule(hf, layout(hf).head)
 
 
 def d_model(hf: Any) -> int:
     """Width of the residual stream."""
-    return int(plain(hf).config.hidden_size)
+    return int(plain(hf).config.get_text_config(decoder=True).hidden_size)
 
 
 def is_sliding(hf: Any) -> bool:
-    """Whether any layer attends through a sliding window, so that a cache or mask has to know about it."""
-    config = plain(hf).config
-    declared = layout(config.model_type).sliding
-    if declared == "never" or config.sliding_window is None:
-        return False
-    return declared == "window" or "sliding_attention" in config.layer_types
+    """Whether any layer attends through a window (or in chunks), so that a mask has to know about it."""
+    config = plain(hf).config.get_text_config(decoder=True)
+    kinds = getattr(config, "layer_types", None)
+    if kinds:
+        windowed = {kind for kind in kinds if kind != "full_attention"}
+        return bool(windowed - {"sliding_attention"}) or (
+            bool(windowed) and getattr(config, "sliding_window", None) is not None
+        )
+    return getattr(config, "sliding_window", None) is not None
 
 
 def absolute_positions(hf: Any) -> bool:
     """Whether positions are absolute embeddings (GPT-2), which left padding shifts unless `position_ids` are given."""
-    return layout(plain(hf).config.model_type).absolute
+    return layout(hf).absolute
+
+
+def takes_positions(hf: Any) -> bool:
+    """Whether the model's forward pass takes `position_ids` (Bloom and MPT do not: they read them off the mask)."""
+    return layout(hf).positions
 
 
 def check_layer(hf: Any, layer: int) -> int:
@@ -138,9 +241,22 @@ def check_layer(hf: Any, layer: int) -> int:
     return layer
 
 
-def _part(hf: Any, part: Literal["layers", "embedding", "norm", "head"]) -> nn.Module:
-    model = plain(hf)
-    where: str = getattr(layout(model.config.model_type), part)
-    found = model.get_submodule(where)
-    assert isinstance(found, nn.Module)
-    return found
+@functools.cache
+def layers_path(model_type: str) -> str | None:
+    """Where transformers keeps the decoder layers of a `config.model_type`; None for one that it does not know.
+
+    The model is built without weights (on torch's meta device) from the type's default config.
+    """
+    import torch
+    from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
+
+    if model_type not in CONFIG_MAPPING or CONFIG_MAPPING[model_type] not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return None
+    with torch.device("meta"):
+        return layout(AutoModelForCausalLM.from_config(CONFIG_MAPPING[model_type]())).layers
+
+
+def _submodule(hf: Any, path: str) -> nn.Module:
+    module = plain(hf).get_submodule(path)
+    assert isinstance(module, nn.Module)
+    return module

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
-from elicit.errors import ElicitError
+from elicit.errors import ElicitError, one_line
 from elicit.loading import architectures
+from elicit.loading.offline import nothing_installed
 
 #: TransformerLens 3.9 reads the fused projections of these by their `weight`, past any adapter layer on them.
 _FUSED = ("gpt2", "gpt_neox", "phi3")
@@ -24,34 +25,63 @@ def bridge_view(hf: Any, tokenizer: Any) -> Any:
 
     Build it after the model is on its device, and again whenever Parameter objects are replaced rather than updated
     (an adapter added or merged, embeddings resized, another device). Its attention is the eager one, so float32 logits
-    agree with a model that runs SDPA to rounding, not bit for bit.
+    agree with a model that runs SDPA to rounding, not bit for bit. Nothing is installed or downloaded.
 
     Args:
         hf: a transformers model, or a PeftModel, of which the model inside is viewed with its adapter layers.
         tokenizer: its tokenizer. The bridge gets a copy.
 
     Raises:
-        ElicitError: for an adapter on an architecture whose bridge would pass it by in silence.
+        ElicitError: for an architecture that TransformerLens cannot bridge, and for an adapter on one whose bridge
+            would pass it by in silence.
     """
     from transformer_lens.model_bridge import TransformerBridge
 
     model = architectures.plain(hf)
-    architectures.layout(model.config.model_type)
     _refuse_unseen_adapter(model)
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
     clone = copy.deepcopy(model, shared)
     # Models built in memory do not say this, and TransformerLens finds some architectures by nothing else.
     clone.config.architectures = [type(clone).__name__]
-    bridge = TransformerBridge.boot_transformers(
-        model.config.model_type,  # only a label: nothing is looked up when a model is given
-        hf_model=clone,
-        tokenizer=_own_tokenizer(tokenizer),
-        device=model.device,
-        dtype=model.dtype,
-    )
-    if model.config.model_type == "gpt_neox":
-        _follow_fused_weights(bridge)
+    family = model.config.model_type
+    try:
+        with nothing_installed():
+            bridge = TransformerBridge.boot_transformers(
+                family,  # only a label: nothing is looked up when a model is given
+                hf_model=clone,
+                tokenizer=_own_tokenizer(tokenizer),
+                device=model.device,
+                dtype=model.dtype,
+            )
+        if family == "gpt_neox":
+            _follow_fused_weights(bridge)
+        distance = None if family in architectures.READY_MASKS else _distance(model, bridge)
+    except Exception as error:  # what TransformerLens does not know it meets in its own ways
+        raise ElicitError(
+            f"TransformerLens has no working bridge for the architecture {one_line(family, 60)} "
+            f"({type(error).__name__}: {one_line(error, 150)}). Sampling, steering, scoring and training work without."
+        ) from error
+    if distance is not None and not distance < 0.05:
+        raise ElicitError(
+            f"the bridge that TransformerLens builds for the architecture {one_line(family, 60)} is another model: its "
+            f"logits are {distance:.2g} away, relative to their size. Sampling, steering, scoring and training work "
+            "without."
+        )
     return bridge
+
+
+def _distance(model: Any, bridge: Any) -> float:
+    """How far the logits of a bridge are from those of its model on a few tokens; for families that are not tested."""
+    training = model.training
+    rows = model.get_input_embeddings().weight.shape[0]
+    ids = torch.arange(6, device=model.device)[None] * (rows // 6)
+    try:
+        with torch.no_grad():
+            mine, theirs = bridge.eval()(ids).float(), model.eval()(ids).logits.float()
+    finally:
+        model.train(training)
+        bridge.train(training)
+    return float((mine - theirs).norm() / theirs.norm().clamp(min=1e-30))
 
 
 def _refuse_unseen_adapter(model: Any) -> None:

@@ -40,12 +40,13 @@ _LIST = "See: elicit ls models. Or type a folder, a .gguf file or a hub id such 
 class Source:
     """Where a model comes from."""
 
-    kind: Literal["organism", "folder", "gguf", "hub"]
-    """An organism is built in, or a folder with a card, as `elicit organism train` writes it."""
+    kind: Literal["organism", "folder", "gguf", "hub", "memory"]
+    """An organism is built in, or a folder with a card, as `elicit organism train` writes it. A model in memory was
+    given by the caller (`elicit.wrap`): it cannot be found by its name."""
     name: str
     """What was typed: the organism's name, the path, or the hub id."""
     path: Path | None
-    """The folder or file; None for a hub id."""
+    """The folder or file; None for a hub id and for a model in memory."""
 
 
 class Entry(NamedTuple):

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from elicit.errors import ElicitError, one_line, require_extra
-from elicit.loading import architectures, converted, gguf_tokenizer, headers, memory, size
+from elicit.loading import converted, gguf_tokenizer, headers, memory, size
 from elicit.loading.rope import restore_rope_scaling
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -56,12 +56,10 @@ def _convert(path: Path, header: headers.Gguf, scratch: Path) -> None:
 
 def _read(path: Path, header: headers.Gguf, dtype: torch.dtype) -> tuple[Any, Any]:
     """De-quantise. Anything can go wrong in a damaged file, and every parser fails in its own way."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     try:
         place = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
-        config = AutoConfig.from_pretrained(path.parent, **place)
-        architectures.layout(config.model_type, name=path.name)
         hf, report = AutoModelForCausalLM.from_pretrained(
             path.parent,
             dtype=dtype,

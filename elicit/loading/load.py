@@ -26,7 +26,9 @@ import torch
 from elicit.errors import ElicitError, one_line, unknown
 from elicit.loading import architectures, catalog, configs, devices, ends, gguf, hub, memory, reports, rows, size
 from elicit.loading.catalog import Source
+from elicit.loading.frequencies import forget_lengths
 from elicit.loading.hashes import tokenizer_hash, weights_hash
+from elicit.loading.textpart import text_part, text_weights
 from elicit.loading.tokenizer_bounds import check_tokenizer
 from elicit.loading.tokens import own_pad
 
@@ -137,8 +139,8 @@ def _read_model(folder: Path, name: str, dtype: torch.dtype | str, options: dict
     from transformers import AutoModelForCausalLM
 
     config = configs.read_transformers_config(folder, name)
-    architectures.layout(config.model_type, name=name)
     _refuse_quantised(config, name)
+    config, options = text_part(config, name), {**options, **text_weights(config)}
     if not size.weight_files(folder):
         raise _no_safetensors(folder, name)
     try:
@@ -160,6 +162,8 @@ def _read_model(folder: Path, name: str, dtype: torch.dtype | str, options: dict
             ) from error
         raise ElicitError(f"cannot read the weights of {name} in {folder}: {one_line(error, 250)}") from error
     _check_complete(report, name)
+    architectures.layout(hf, name=name)
+    forget_lengths(hf)
     return hf
 
 
@@ -182,8 +186,8 @@ def _check_complete(report: dict[str, Any], name: str) -> None:
             f"the weights of {name} do not fit its config.json: {len(missing)} tensors are missing or of another "
             f"shape, first {one_line(missing[0], 100)}. Get the files that belong together."
         )
-    if report["unexpected_keys"]:
-        extra = sorted(report["unexpected_keys"])
+    extra = sorted(key for key in report["unexpected_keys"] if not size.is_other_part(key))
+    if extra:
         warnings.warn(
             f"{name}: {len(extra)} tensors of its files are not used by the model, first {one_line(extra[0], 100)}",
             stacklevel=4,

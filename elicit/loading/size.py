@@ -124,7 +124,7 @@ def shape(name: Named) -> Shape | None:
             assert source.path is not None
             return _gguf_shape(headers.gguf(source.path))
         return None if folder is None else _config_shape(read_config(folder))
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, StopIteration) as error:
         raise ElicitError(f"{source.name}: its config does not tell layers, heads and width ({one_line(error, 80)}).") \
             from error  # fmt: skip
 
@@ -182,6 +182,15 @@ def _folder(source: Source) -> Path | None:
     return source.path if source.path is not None else hub.find(source.name)
 
 
+#: How the parts of a multimodal file begin that are not its language model.
+_OTHER_PARTS = ("vision", "visual", "audio", "multi_modal_projector", "embed_vision", "embed_audio", "mm_projector")
+
+
+def is_other_part(tensor: str) -> bool:
+    """Whether a tensor of a multimodal file belongs to what sees or hears, which is not loaded."""
+    return any(piece.startswith(_OTHER_PARTS) for piece in tensor.split("."))
+
+
 def _tensors(source: Source) -> list[Tensor] | None:
     """Every tensor that becomes weights."""
     if source.kind == "gguf":
@@ -191,7 +200,10 @@ def _tensors(source: Source) -> list[Tensor] | None:
     if folder is None:
         return None
     found = [tensor for path in weight_files(folder) for tensor in headers.safetensors(path)]
-    tied = read_config(folder).get("tie_word_embeddings") is True
+    config = read_config(folder)
+    tied = config.get("tie_word_embeddings") is True
+    if "text_config" in config:
+        found = [tensor for tensor in found if not is_other_part(tensor.name)]
     return [
         tensor
         for tensor in found
@@ -199,15 +211,25 @@ def _tensors(source: Source) -> list[Tensor] | None:
     ]
 
 
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_WIDTH = ("hidden_size", "n_embd", "d_model")
+_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads")
+
+
+def _first(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
+    """The first of several names that a config has."""
+    return int(next(config[name] for name in names if config.get(name)))
+
+
 def _config_shape(config: Mapping[str, Any]) -> Shape:
-    """From a config.json; GPT-2 has names of its own."""
-    layers = int(config.get("num_hidden_layers") or config["n_layer"])
-    width = int(config.get("hidden_size") or config["n_embd"])
-    heads = int(config.get("num_attention_heads") or config["n_head"])
-    kv_heads = int(config.get("num_key_value_heads") or heads)
-    head_dim = int(config.get("head_dim") or width // heads)
+    """From a config.json; older families have names of their own."""
+    layers, width, heads = (_first(config, names) for names in (_LAYERS, _WIDTH, _HEADS))
     vocabulary = int(config["vocab_size"])
-    kv = 2 * layers * kv_heads * head_dim
+    if config.get("qk_nope_head_dim"):  # DeepSeek's latent attention: keys and values are kept whole, for every head
+        kv = heads * sum(int(config[part]) for part in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")) * layers
+    else:
+        kv_heads = int(config.get("num_key_value_heads") or config.get("num_kv_heads") or heads)
+        kv = 2 * layers * kv_heads * int(config.get("head_dim") or width // heads)
     return Shape(layers, width, vocabulary, kv, vocabulary * width, str(config["model_type"]))
 
 

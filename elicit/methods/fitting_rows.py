@@ -96,6 +96,7 @@ def nll(
     """
     import torch
 
+    from elicit.loading import architectures
     from elicit.sampling.score import head
 
     width = max(len(one.prompt) + len(one.completion) for one in read)
@@ -117,7 +118,7 @@ def nll(
     handle = base.layers[layer].register_forward_hook(hook)
     try:
         with torch.enable_grad():
-            hidden = base.hf.base_model(input_ids=ids.to(base.device), use_cache=False).last_hidden_state
+            hidden = architectures.decoder(base.hf)(input_ids=ids.to(base.device), use_cache=False).last_hidden_state
             wanted = (target != -100).to(base.device)
             logits = head(dataclasses.replace(base.engine, banned_ids=base.unassigned_ids), hidden[wanted])
             return torch.nn.functional.cross_entropy(logits, target.to(base.device)[wanted])

@@ -226,7 +226,7 @@ def _steered(engine: Engine, opened: Sequence[Edit]) -> Iterator[None]:
     from elicit.steering import steer
 
     layers = architectures.decoder_layers(engine.hf)
-    with steer(engine.hf.base_model, layers, engine.clock, opened):  # type: ignore[arg-type]
+    with steer(architectures.decoder(engine.hf), layers, engine.clock, opened):  # type: ignore[arg-type]
         yield
 
 

@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 
 from elicit.errors import ElicitError
+from elicit.loading import architectures
 from elicit.loading.continuing import token_text
 from elicit.model import BaseModel
 from elicit.panel import tokens
@@ -201,7 +202,7 @@ def _distributions(
     ids = torch.tensor([[*prompt, *completion]])
     engine.clock.explicit = padded_frame(torch.ones_like(ids, dtype=torch.bool), torch.tensor([len(prompt)]))
     try:
-        hidden = model.hf.base_model(input_ids=ids.to(model.device), use_cache=False).last_hidden_state[0]
+        hidden = architectures.decoder(model.hf)(input_ids=ids.to(model.device), use_cache=False).last_hidden_state[0]
     finally:
         engine.clock.explicit = None
     return head(engine, hidden[len(prompt) - 1 : -1]).log_softmax(-1)

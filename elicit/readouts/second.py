@@ -23,6 +23,7 @@ from torch import nn
 from elicit import documents, steering, weights
 from elicit.errors import ElicitError
 from elicit.loading import architectures
+from elicit.loading.frequencies import forget_lengths
 from elicit.model import BaseModel, load
 from elicit.sampling import Engine
 from elicit.steering import Clock, Gated, Steering, as_edit, steer
@@ -115,7 +116,7 @@ class Second:
             layers = list(architectures.decoder_layers(hf))
             if self.steering:
                 edits = [as_edit(edit) for edit in self.steering]
-                stack.enter_context(steer(hf.base_model, layers, engine.clock, edits))
+                stack.enter_context(steer(architectures.decoder(hf), layers, engine.clock, edits))
             yield Running(engine, layers)
 
     def meaning(self) -> dict[str, Any]:
@@ -156,4 +157,5 @@ def _twin(hf: Any, changed: Weights | None) -> Any:
     for module in twin.modules():  # edits that are open on the base are no part of the second model
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             hooks.clear()
+    forget_lengths(twin)  # the one hook that belongs to a model
     return twin

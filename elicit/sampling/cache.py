@@ -13,7 +13,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicLayer, get_layer_types_and_kwargs
+
+from elicit.errors import ElicitError, one_line
+from elicit.sampling.recurrent import NoLayer, RecurrentLayer
 
 
 class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
@@ -132,18 +135,64 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is 
         self.keys, self.values = (whole[:, :, : self.length] for whole in self._store)
 
 
+class HybridLayer(RecurrentLayer, PreallocatedLayer):
+    """A layer with attention and recurrent states side by side (Falcon-H1, Zamba)."""
+
+    def __init__(self, capacity: int, **options: Any) -> None:
+        PreallocatedLayer.__init__(self, capacity)
+        RecurrentLayer.__init__(self, **options)
+
+    def lazy_initialization(self, *args: Any, **kwargs: Any) -> None:
+        """Of keys and values, which come as two arguments, or of states, which come by name."""
+        (PreallocatedLayer if args else RecurrentLayer).lazy_initialization(self, *args, **kwargs)
+
+    def place(
+        self, piece: Any, order: Int[torch.Tensor, " rows"], first: int, total: int, width: int, head: int
+    ) -> None:
+        RecurrentLayer.place(self, piece, order, first, total, width, head)
+        PreallocatedLayer.place(self, piece, order, first, total, width, head)
+
+    def drop_rows(self, holes: Int[torch.Tensor, " moved"], movers: Int[torch.Tensor, " moved"], rows: int) -> None:
+        RecurrentLayer.drop_rows(self, holes, movers, rows)
+        PreallocatedLayer.drop_rows(self, holes, movers, rows)
+
+
 def preallocated(hf: Any, capacity: int) -> Cache:
     """A cache for `hf` (a causal LM) with room for `capacity` positions per layer at first."""
-    text_config = hf.config.get_text_config(decoder=True)
-    return Cache(layers=[PreallocatedLayer(capacity) for _ in range(text_config.num_hidden_layers)])
+    kinds, options = get_layer_types_and_kwargs(hf.config.get_text_config(decoder=True))
+    return Cache(layers=[_cache_layer(kind, capacity, more) for kind, more in zip(kinds, options, strict=True)])
+
+
+#: Kinds of layers, as transformers names them, that keep keys and values of every position (or could).
+_ATTENTION = ("full_attention", "sliding_attention", "chunked_attention")
+_RECURRENT = ("conv", "linear_attention")
+_HYBRID = ("hybrid", "hybrid_sliding")
+
+
+def _cache_layer(kind: str, capacity: int, options: dict[str, Any]) -> Any:
+    if kind in _ATTENTION:
+        return PreallocatedLayer(capacity)
+    if kind in _RECURRENT:
+        return RecurrentLayer(**options)
+    if kind in _HYBRID:
+        return HybridLayer(capacity, number_of_states=options.get("number_of_states", 1))
+    if kind == "dummy":
+        return NoLayer()
+    raise ElicitError(f"a layer of kind {one_line(kind, 60)} keeps a cache that the sampler does not have.")
 
 
 def bytes_per_token(hf: Any) -> int:
     """Bytes of keys and values that one token of one row takes, in the model's dtype."""
-    config = hf.config.get_text_config(decoder=True)
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * width * hf.dtype.itemsize)
+    layers = hf.config.get_text_config(decoder=True).per_layer_config  # heads may differ from layer to layer (Gemma 4)
+    return int(sum(map(_cached_values, layers)) * hf.dtype.itemsize)
+
+
+def _cached_values(layer: Any) -> int:
+    """Values that one token adds to the cache of a layer of this config."""
+    if getattr(layer, "qk_nope_head_dim", None):  # latent attention: keys and values are kept whole, for every head
+        return int(layer.num_attention_heads * (layer.qk_nope_head_dim + layer.qk_rope_head_dim + layer.v_head_dim))
+    heads = getattr(layer, "num_key_value_heads", None) or layer.num_attention_heads
+    return int(2 * heads * (getattr(layer, "head_dim", None) or layer.hidden_size // layer.num_attention_heads))
 
 
 #: Bytes of keys and values in one batch if nobody says otherwise: on a CPU, and the most on a GPU.

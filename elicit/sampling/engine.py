@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from elicit.loading import rows as token_rows
+from elicit.rotary import length_scaling, shared_pass
 from elicit.sampling.cache import bytes_per_token
 from elicit.sampling.choose import Chosen, UniformStream, by_rank, choose, filters
 from elicit.sampling.decoding import Completion, Decoding, Measure, Request
@@ -72,13 +73,19 @@ Batch = list[tuple[int, list[int]]]
 
 
 def _plan(engine: Engine, requests: Sequence[Request], decoding: Decoding) -> Iterator[Batch]:
-    """Batches of requests of similar length, each within the budgets."""
+    """Batches of requests of similar length, each within the budgets; see `rotary` for what must not share one."""
     vocabulary = engine.hf.config.get_text_config(decoder=True).vocab_size
     per_token = bytes_per_token(engine.hf)
     batch: Batch = []
     rows = 0
+    scaling = length_scaling(engine.hf.config)
+    group = 0
     for index in sorted(range(len(requests)), key=lambda i: len(requests[i].ids)):
         length = len(requests[index].ids) + _room(requests[index], decoding)
+        before, group = group, shared_pass(scaling, len(requests[index].ids), length)
+        if batch and group != before:
+            yield batch
+            batch, rows = [], 0
         limit = max(1, min(engine.cache_budget // (per_token * length), engine.logit_budget // vocabulary))
         samples = list(range(len(requests[index].keys)))
         while samples:

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from elicit.loading import architectures
-from elicit.sampling.cache import ON_CPU
+from elicit.rotary import length_scaling
+from elicit.sampling.cache import ON_CPU, preallocated
 from elicit.sampling.decoding import Decoding, Request
-from elicit.steering import Clock, spread_frame, step_frame
+from elicit.steering import Clock, padded_frame, spread_frame, step_frame
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ class State:
     forced: np.ndarray | None
     """Tokens of a forced opening in each row, which steering counts as generated; None where there are none."""
     ledger: np.ndarray
+    tokens: torch.Tensor | None = None
+    """[rows, tokens so far], where the cache has to be computed again at some length (`rotary.Scaling.recomputed`);
+    such rows have prompts of equal lengths."""
 
     def keep(self, order: np.ndarray) -> None:
         """Shrink to the slots in `order`, which is the identity but for slots that were filled from behind."""
@@ -66,6 +70,8 @@ class State:
             self.mask = self.mask[indices]
         if self.forced is not None:
             self.forced = self.forced[order]
+        if self.tokens is not None:
+            self.tokens = self.tokens[indices]
 
 
 class Forward(Protocol):
@@ -87,13 +93,39 @@ def step(engine: Engine, state: State, tokens: torch.Tensor, rows: np.ndarray, o
     frame = step_frame(offset, rows, state.ledger)
     if state.forced is not None:
         frame = spread_frame(offset + state.forced, rows, state.ledger)
-    engine.clock.explicit = frame
     length = state.width + offset
+    if state.tokens is not None:
+        state.tokens = torch.cat([state.tokens, tokens[:, None]], dim=1)
+        scaling = length_scaling(engine.hf.config)
+        if scaling is not None and length == scaling.limit + 1:
+            return _computed_again(engine, state, state.tokens)
+    engine.clock.explicit = frame
     mask = None if state.mask is None else attention_mask(engine, state.mask[:, :length], 1)
     out = engine.hf(
         input_ids=tokens[:, None],
         attention_mask=mask,
-        position_ids=(state.lengths + offset - 1)[:, None],
+        **position_arguments(engine.hf, (state.lengths + offset - 1)[:, None]),
+        past_key_values=state.cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return out.logits[:, -1]  # type: ignore[no-any-return]
+
+
+def _computed_again(engine: Engine, state: State, tokens: torch.Tensor) -> torch.Tensor:
+    """The same step with a new cache, in one pass over everything so far (rows of equal lengths, without padding).
+
+    Steering touches the positions that it touched before; they are not counted a second time.
+    """
+    prompts = state.lengths
+    if state.forced is not None:
+        prompts = prompts - torch.from_numpy(state.forced).to(prompts.device)
+    engine.clock.explicit = padded_frame(torch.ones_like(tokens, dtype=torch.bool), prompts)
+    state.cache = preallocated(engine.hf, state.cache.layers[0].capacity)
+    positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+    out = engine.hf(
+        input_ids=tokens,
+        **position_arguments(engine.hf, positions),
         past_key_values=state.cache,
         use_cache=True,
         logits_to_keep=1,
@@ -120,6 +152,13 @@ def attention_mask(engine: Engine, real: torch.Tensor, queries: int) -> torch.Te
 
 
 def takes_ready_masks(engine: Engine) -> bool:
-    """Whether the model's attention takes a 4D boolean mask as it is: SDPA without sliding windows."""
-    config = engine.hf.config.get_text_config(decoder=True)
-    return bool(config._attn_implementation == "sdpa" and not architectures.is_sliding(engine.hf))
+    """Whether the model's attention takes a 4D boolean mask as it is: SDPA without windows, in a family that is
+    tested for it."""
+    config = architectures.plain(engine.hf).config.get_text_config(decoder=True)
+    known = config.model_type in architectures.READY_MASKS
+    return bool(known and config._attn_implementation == "sdpa" and not architectures.is_sliding(engine.hf))
+
+
+def position_arguments(hf: Any, positions: torch.Tensor) -> dict[str, torch.Tensor]:
+    """`position_ids` for a forward pass, where it takes them."""
+    return {"position_ids": positions} if architectures.takes_positions(hf) else {}

@@ -17,9 +17,12 @@ import numpy as np
 import torch
 from transformers.cache_utils import Cache
 
+from elicit.errors import ElicitError
+from elicit.loading import architectures
+from elicit.rotary import length_scaling, shared_pass
 from elicit.sampling.cache import PreallocatedLayer, preallocated
 from elicit.sampling.decoding import Decoding, Request
-from elicit.sampling.forward import Engine, State, attention_mask, step, takes_ready_masks
+from elicit.sampling.forward import Engine, State, attention_mask, position_arguments, step, takes_ready_masks
 from elicit.steering import padded_frame
 
 #: A prefix is shared if it spares this many tokens of forward passes.
@@ -52,7 +55,7 @@ def prefill(
     device = engine.hf.device
     lengths = torch.tensor([len(request.ids) for request in asked])
     forced = torch.tensor([request.forced for request in asked])
-    head = 0 if whole else _shared(engine, asked)
+    head = 0 if whole else _shared(engine, asked, decoding)
     width = int(lengths.max())
     ledger = np.zeros(len(asked), dtype=int)
     capacity = width + decoding.max_new_tokens
@@ -79,13 +82,42 @@ def prefill(
         real[:, head:width] = torch.arange(head, width) >= width - (lengths - head)[:, None]
         mask = real[order].to(device)
     behind = forced[order].numpy() if bool(forced.any()) else None
-    return State(cache, mask, lengths[order].to(device), width, behind, ledger[order.numpy()]), logits
+    tokens = None
+    if _recomputed(engine, asked, decoding):
+        tokens = torch.tensor([request.ids for request in asked])[order].to(device)
+    return State(cache, mask, lengths[order].to(device), width, behind, ledger[order.numpy()], tokens), logits
 
 
-def _shared(engine: Engine, asked: Sequence[Request]) -> int:
+def _recomputed(engine: Engine, asked: Sequence[Request], decoding: Decoding) -> bool:
+    """Whether rows can pass the length at which their cache is computed again.
+
+    Raises:
+        ElicitError: prompts of different lengths, which the sampler keeps apart for the model that it runs: this one
+            runs beside it.
+    """
+    scaling = length_scaling(engine.hf.config)
+    lengths = {len(request.ids) for request in asked}
+    if (
+        scaling is None
+        or not scaling.recomputed
+        or not min(lengths) <= scaling.limit < max(lengths) + decoding.max_new_tokens
+    ):
+        return False
+    if len(lengths) > 1:
+        raise ElicitError(
+            f"prompts of {min(lengths)} to {max(lengths)} tokens beside a second model whose rotary scaling changes at "
+            f"{scaling.limit} tokens. Use prompts of equal length, or fewer new tokens."
+        )
+    return True
+
+
+def _shared(engine: Engine, asked: Sequence[Request], decoding: Decoding) -> int:
     """How many first tokens to run once for all prompts; 0 for none."""
     if len(asked) < 2 or not takes_ready_masks(engine):
         return 0
+    scaling, room = length_scaling(engine.hf.config), decoding.max_new_tokens
+    if any(shared_pass(scaling, len(request.ids), len(request.ids) + room) for request in asked):
+        return 0  # the first tokens alone would have the frequencies of a short text
     least, most = min(request.ids for request in asked), max(request.ids for request in asked)
     same = next((i for i, (a, b) in enumerate(zip(least, most, strict=False)) if a != b), min(len(least), len(most)))
     same = min(same, *(len(request.ids) - request.forced - 1 for request in asked))
@@ -111,7 +143,7 @@ def _prefix(engine: Engine, asked: Sequence[Request], head: int, ledger: np.ndar
     engine.clock.explicit = padded_frame(real, torch.tensor([shortest]), rows=np.arange(len(asked)), ledger=ledger)
     ids = torch.tensor([asked[0].ids[:head]], device=engine.hf.device)
     positions = torch.arange(head, device=engine.hf.device)[None]
-    engine.hf.base_model(input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True)
+    architectures.decoder(engine.hf)(input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True)
     return list(cache.layers)
 
 
@@ -146,7 +178,7 @@ def _run(
     out = engine.hf(
         input_ids=ids.to(device),
         attention_mask=attention_mask(engine, seen, width) if masked else None,
-        position_ids=(real.long().cumsum(1) - 1 + head).clamp(min=0).to(device),
+        **position_arguments(engine.hf, (real.long().cumsum(1) - 1 + head).clamp(min=0).to(device)),
         past_key_values=cache,
         use_cache=True,
         # An index and not a count: a slice is not contiguous, and where the head is frozen torch then copies its weight

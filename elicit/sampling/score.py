@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float, Int
 
 from elicit.loading import architectures, rows
+from elicit.loading.logits import logits_of
+from elicit.rotary import length_scaling, shared_pass
 from elicit.sampling.forward import Engine
 from elicit.steering import padded_frame
 
@@ -104,9 +106,7 @@ def head(engine: Engine, hidden: Float[torch.Tensor, "pos d_model"]) -> Float[to
 
 def _raw(engine: Engine, hidden: torch.Tensor) -> torch.Tensor:
     """The same in the model's dtype, with what is banned still in them."""
-    logits: torch.Tensor = architectures.lm_head(engine.hf)(hidden)
-    cap = getattr(engine.hf.config.get_text_config(decoder=True), "final_logit_softcapping", None)
-    return logits if cap is None else torch.tanh(logits / cap) * cap
+    return logits_of(engine.hf, hidden)
 
 
 def _masked(engine: Engine, logits: torch.Tensor) -> torch.Tensor:
@@ -126,10 +126,13 @@ def batches(engine: Engine, sequences: Sequence[Scored], *, vocabulary_matters: 
     budget = engine.pass_tokens
     if vocabulary_matters:
         budget = min(budget, max(1, 2 * _PIECE // vocabulary))
+    scaling = length_scaling(engine.hf.config)
+    group = 0
     batch: list[int] = []
     for index in order:
         width = len(sequences[index].prompt) + len(sequences[index].completion)
-        if batch and (len(batch) + 1) * width > budget:
+        before, group = group, shared_pass(scaling, width)
+        if batch and (group != before or (len(batch) + 1) * width > budget):
             yield _pack(engine, sequences, batch)
             batch = []
         batch.append(index)
@@ -151,7 +154,7 @@ def hidden_states(engine: Engine, packed: Packed) -> Float[torch.Tensor, "batch 
     """Final hidden states (after the last norm)."""
     engine.clock.explicit = padded_frame(packed.real, packed.prompt_lengths)
     try:
-        out = engine.hf.base_model(input_ids=packed.ids.to(engine.hf.device), use_cache=False)
+        out = architectures.decoder(engine.hf)(input_ids=packed.ids.to(engine.hf.device), use_cache=False)
     finally:
         engine.clock.explicit = None
     return out.last_hidden_state  # type: ignore[no-any-return]

@@ -11,6 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
+from elicit.loading import architectures
+from elicit.rotary import length_scaling, shared_pass
+
 _TOKENS = 1 << 13
 
 
@@ -59,10 +62,12 @@ def _passes(
 ) -> Iterator[tuple[list[int], Float[torch.Tensor, "layer batch pos d_model"], torch.Tensor]]:
     """(sequence indices, residuals after every layer, real-token mask) of right-padded batches."""
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
-    per_token = len(layers)
+    per_token, scaling = len(layers), length_scaling(hf.config)
     while order:
         width = len(sequences[order[-1]])
-        count = max(1, _TOKENS // (width * per_token) * 4)
+        group = shared_pass(scaling, width)
+        alike = sum(shared_pass(scaling, len(sequences[i])) == group for i in order)
+        count = min(alike, max(1, _TOKENS // (width * per_token) * 4))
         indices, order = order[-count:], order[:-count]
         ids = torch.zeros(len(indices), width, dtype=torch.long)
         real = torch.zeros(len(indices), width, dtype=torch.bool)
@@ -70,7 +75,7 @@ def _passes(
             ids[row, : len(sequences[index])] = torch.tensor(list(sequences[index]))
             real[row, : len(sequences[index])] = True
         with torch.inference_mode(), _caught(layers) as caught:
-            hf.base_model(input_ids=ids.to(hf.device), use_cache=False)
+            architectures.decoder(hf)(input_ids=ids.to(hf.device), use_cache=False)
         place = caught[0].device  # layers may be on several
         yield indices, torch.stack([caught[i].to(place) for i in range(len(layers))]), real
 

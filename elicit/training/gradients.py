@@ -92,7 +92,8 @@ def _passes(model: Any, rows: Sequence[Example]) -> list[list[int]]:
     lengths = [len(row.prompt) + len(row.completion) for row in rows]
     hf = architectures.plain(model)
     recomputes = any(getattr(layer, "gradient_checkpointing", False) for layer in architectures.decoder_layers(hf))
-    return cut(lengths, Passes(sized(hf, max(lengths), checkpointing=recomputes).tokens))
+    passes = sized(hf, max(lengths), checkpointing=recomputes)
+    return cut(lengths, Passes(passes.tokens, scaling=passes.scaling))
 
 
 def _inputs(rows: Sequence[Example], device: torch.device) -> dict[str, torch.Tensor]:

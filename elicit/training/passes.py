@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from elicit.rotary import Scaling, length_scaling, shared_pass
 from elicit.training.parameters import is_small
 
 #: Bytes of activations in one pass on a CPU.
@@ -40,6 +41,8 @@ class Passes(NamedTuple):
     """Most rows, if that is limited too."""
     checkpointing: bool = False
     """Whether activations are recomputed."""
+    scaling: Scaling | None = None
+    """Rotary scaling that depends on the length of a pass: only some rows may then share one."""
 
 
 def sized(hf: Any, longest: int, *, rows: int | None = None, checkpointing: bool | None = None) -> Passes:
@@ -53,7 +56,7 @@ def sized(hf: Any, longest: int, *, rows: int | None = None, checkpointing: bool
     recompute = longest * kept > budget if checkpointing is None else checkpointing
     inputs = len_layers(hf) * hf.config.get_text_config(decoder=True).hidden_size * hf.dtype.itemsize
     per_token = inputs + block if recompute else kept
-    return Passes(max(longest, budget // per_token), rows, recompute)
+    return Passes(max(longest, budget // per_token), rows, recompute, length_scaling(hf.config))
 
 
 def bytes_per_token(hf: Any, *, layers: int | None = None) -> int:
@@ -79,7 +82,7 @@ def cut(lengths: Sequence[int], passes: Passes, together: Sequence[int] | None =
     Args:
         together: only rows of equal values share a pass.
     """
-    groups = list(together) if together is not None else [0] * len(lengths)
+    groups = list(zip(together or [0] * len(lengths), (shared_pass(passes.scaling, n) for n in lengths), strict=True))
     most = passes.rows or len(lengths)
     if len(lengths) <= most and len(lengths) * max(lengths) <= passes.tokens and len(set(groups)) == 1:
         return [list(range(len(lengths)))]
@@ -123,14 +126,16 @@ def rollout_pieces(inputs: dict[str, Any], passes: Passes, *, by_prompt: bool) -
     """Pieces of a step of rollouts: prompts padded on the left, completions on the right.
 
     Args:
-        by_prompt: only prompts of equal length share a pass, so that none is padded (absolute positions).
+        by_prompt: only prompts of equal length share a pass, so that none is padded (absolute positions, or rotary
+            scaling by length, which counts the padding).
     """
     prompts, completions = (inputs[f"{part}_mask"].sum(1).tolist() for part in ("prompt", "completion"))
     lengths = [p + c for p, c in zip(prompts, completions, strict=True)]
     count = len(lengths)
     # What TRL padded for the whole step is the width of a single pass.
     whole = inputs["prompt_ids"].shape[1] + inputs["completion_ids"].shape[1]
-    if len(cut([whole] * count, passes, prompts if by_prompt else None)) == 1:
+    scaled = {shared_pass(passes.scaling, n) for n in (*lengths, whole)}
+    if len(scaled) == 1 and len(cut([whole] * count, passes, prompts if by_prompt else None)) == 1:
         return [Piece(inputs, 1.0, sum(completions), sum(lengths))]
     live = [i for i, advantage in enumerate(inputs["advantages"].tolist()) if advantage != 0]
     live = live or [min(range(count), key=lambda i: lengths[i])]

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from elicit import seeds
+from elicit.loading import architectures
 from elicit.model import BaseModel
 from elicit.sampling import Completion, Decoding, Engine, Request, generate
 from elicit.steering import Clock
@@ -85,8 +86,8 @@ def _check_finite(engine: Engine, ids: tuple[int, ...], step: int) -> None:
     """
     engine.clock.explicit = None
     with torch.inference_mode():
-        logits = engine.hf.base_model(input_ids=torch.tensor([ids], device=engine.hf.device)).last_hidden_state
-    if not bool(torch.isfinite(logits).all()):
+        out = architectures.decoder(engine.hf)(input_ids=torch.tensor([ids], device=engine.hf.device))
+    if not bool(torch.isfinite(out.last_hidden_state).all()):
         raise TrainingFailed(
             f"step {step}: the model's activations are no finite numbers any more. Lower learning_rate."
         )

@@ -148,7 +148,7 @@ def train(
         over = checkpoint is not None and checkpoint.name == f"checkpoint-{settings.steps}"
         if edits and not over:  # steering insists on being used, and nothing is left to do
             layers = list(architectures.decoder_layers(engine.hf))
-            stack.enter_context(steer(engine.hf.base_model, layers, engine.clock, edits))
+            stack.enter_context(steer(architectures.decoder(engine.hf), layers, engine.clock, edits))
         with runs.writing_to(folder):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return _told(trainer, plan, encode, settings, guard, snapshots)
@@ -234,7 +234,8 @@ def _trainer(
     from trl import GRPOConfig, GRPOTrainer
 
     # The trainer pads prompts on the left and passes no positions: absolute ones would be shifted (0.3 nat per token).
-    by_prompt = architectures.absolute_positions(engine.hf)
+    # (Rotary scaling by the longest position of a pass would count the padding too.)
+    by_prompt = architectures.absolute_positions(engine.hf) or passes.scaling is not None
     trainer = in_passes(GRPOTrainer, lambda inputs: rollout_pieces(inputs, passes, by_prompt=by_prompt))(
         model=model,
         reward_funcs=rewards,

@@ -90,7 +90,7 @@ def trace(
     block, norm = activations.blocks(model)[layer], final_norm(model)
     prompts = [span.ids[: span.stop] for span in spans]
     pairs = torch.tensor([tokens_of(difference, span, hf.get_output_embeddings().weight.shape[0]) for span in spans])
-    for numbers, ids, real in activations.batches(prompts, batch_tokens=batch_tokens):
+    for numbers, ids, real in activations.batches(prompts, batch_tokens=batch_tokens, model=hf):
         last = (real.sum(1) - 1).to(hf.device)
         yield _trace(hf, block, norm, ids.to(hf.device), last, pairs[numbers].to(hf.device))
 

@@ -100,7 +100,7 @@ def encoded(model: Any, sae: SAE, spans: Iterable[Span], *, where: str, batch_to
             held[number] = span
             yield span.ids[: span.stop]
 
-    for numbers, ids, real in activations.batches(sequences(), batch_tokens=batch_tokens):
+    for numbers, ids, real in activations.batches(sequences(), batch_tokens=batch_tokens, model=hf):
         chosen = [held.pop(number) for number in numbers]
         h = activations.residual(hf, block, ids, real)
         for first, last in _groups(chosen):

@@ -111,18 +111,21 @@ def test_layers_are_found_inside_peft(name: str) -> None:
     assert seen == [1]
 
 
-def test_an_unknown_architecture_is_named_with_the_place_to_add_it() -> None:
+def test_a_model_without_layers_or_head_is_named() -> None:
+    hf, _ = tiny("llama")
     with pytest.raises(ElicitError) as caught:
-        arch.layout("gpt_neo", name="org/model")
-    text = str(caught.value)
-    assert text.startswith("org/model has the architecture 'gpt_neo', which is not supported. Did you mean 'gpt_neox'?")
-    assert (
-        "Supported: gemma, gemma2, gemma3_text, gpt2, gpt_neox, llama, mistral, olmo, olmo2, olmo3, phi3, qwen2, "
-        "qwen3, smollm3."
-    ) in text
-    assert text.endswith("add a line to LAYOUTS in elicit/loading/architectures.py.")
+        arch.layout(hf.model, name="org/model")
+    assert str(caught.value).startswith("org/model (architecture llama) is not a decoder-only language model")
+    assert "no language-model head was found in LlamaModel" in str(caught.value)
     with pytest.raises(ElicitError, match="expected a transformers model or a PeftModel, got SimpleNamespace"):
         arch.decoder_layers(SimpleNamespace())
+
+
+def test_where_the_layers_of_a_kind_are_is_known_without_weights() -> None:
+    assert arch.layers_path("gpt2") == "transformer.h"
+    assert arch.layers_path("opt") == "model.decoder.layers"
+    assert arch.layers_path("gemma3_text") == "model.layers"
+    assert arch.layers_path("nobodys") is None
 
 
 @pytest.mark.parametrize("layer", [-1, 3, True, "2", 1.0])

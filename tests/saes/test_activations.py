@@ -48,7 +48,7 @@ def test_a_bridge_and_its_model_give_the_same() -> None:
 def test_batches_hold_every_sequence_once_and_no_more_padding_than_asked(lengths: list[int], batch_tokens: int) -> None:
     sequences = [[number] * length for number, length in enumerate(lengths)]
     seen = []
-    for numbers, ids, real in activations.batches(sequences, batch_tokens=batch_tokens):
+    for numbers, ids, real in activations.batches(sequences, batch_tokens=batch_tokens, model=LLAMA.hf):
         assert ids.numel() <= max(batch_tokens, ids.shape[1])
         for number, row, mask in zip(numbers, ids, real, strict=True):
             assert row[mask].tolist() == sequences[number]

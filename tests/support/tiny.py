@@ -48,7 +48,7 @@ def tiny(
         model = _BUILDERS[arch](4 + len(vocab), {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2})
         for name, parameter in sorted(model.named_parameters()):
             wide = std if parameter.ndim > 1 else std / 4
-            torch.nn.init.normal_(parameter, mean=_mean(name, arch), std=wide)
+            torch.nn.init.normal_(parameter, mean=norm_mean(name, arch), std=wide)
     return model.to(dtype).eval(), char_tokenizer(vocab)
 
 
@@ -77,7 +77,7 @@ def _tokenizer_folder(vocab: str) -> str:
     return folder
 
 
-def _mean(name: str, arch: str) -> float:
+def norm_mean(name: str, arch: str) -> float:
     """Norm weights are multipliers around 1, which Gemma stores less 1.
 
     Gemma also scales its (tied) embeddings up by sqrt(d): without larger norms after each block an untrained model

@@ -1,0 +1,64 @@
+"""Logits of final hidden states, by the model's own forward pass.
+
+Between the head and the logits families differ: Gemma caps them, Cohere multiplies, Granite divides, others do neither.
+Whatever a family does stands in the `forward` of its causal language model; it is run with a decoder that returns the
+given states at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import nn
+from transformers.modeling_outputs import MoeModelOutputWithPast
+
+from elicit.loading import architectures
+
+
+@dataclass
+class _Decoded(MoeModelOutputWithPast):  # type: ignore[misc]  # transformers is untyped
+    """What the decoders of any family return."""
+
+    cross_attentions: Any = None
+    cache_params: Any = None
+    shared_kv_states: Any = None
+
+
+class _GivenStates(nn.Module):
+    """A decoder that has run already."""
+
+    def __init__(self, states: torch.Tensor) -> None:
+        super().__init__()
+        self.states = states
+
+    def forward(self, *args: Any, **kwargs: Any) -> _Decoded:
+        return _Decoded(last_hidden_state=self.states)
+
+
+def logits_of(hf: Any, hidden: Float[torch.Tensor, "pos d_model"]) -> Float[torch.Tensor, "pos vocab"]:
+    """The logits that `hf` (a causal LM, or a PeftModel around one) gives where its decoder ends in `hidden`.
+
+    In the model's dtype, with its own scales and caps; gradients flow. No hook on the decoder or on a layer runs.
+    """
+    model = architectures.plain(hf)
+    ids = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
+    with _in_place_of_decoder(model, _GivenStates(hidden[None])):
+        # The class's own forward: trainers put theirs over the instance's.
+        return type(model).forward(model, input_ids=ids, use_cache=False).logits[0]  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _in_place_of_decoder(model: Any, given: nn.Module) -> Iterator[None]:
+    where, _, name = architectures.layout(model).decoder.rpartition(".")
+    parent = model.get_submodule(where)
+    decoder = parent._modules[name]
+    parent._modules[name] = given
+    try:
+        yield
+    finally:
+        parent._modules[name] = decoder

@@ -1,0 +1,72 @@
+"""Cache layers that are not keys and values: states of convolutions and linear attention, and layers without a cache.
+
+Their size does not grow with the text. Rows come and go as in `cache.PreallocatedLayer`; going back a position is not
+possible, because a state has forgotten what it was.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from transformers.cache_utils import DummyLayer, LinearAttentionLayer
+
+from elicit.errors import ElicitError
+
+
+class RecurrentLayer(LinearAttentionLayer):  # type: ignore[misc]  # transformers is untyped
+    """One layer's convolution and recurrent states, a row each."""
+
+    def begin(self, prefix: Any, rows: int) -> None:
+        """Start each of `rows` rows from the states of a layer with one row."""
+        self._take(prefix, torch.zeros(rows, dtype=torch.long), 0, rows)
+
+    def place(
+        self, piece: Any, order: Int[torch.Tensor, " rows"], first: int, total: int, width: int, head: int
+    ) -> None:
+        """Take rows of another layer in, from row `first` on. `width` and `head` are for layers with positions."""
+        self._take(piece, order, first, total)
+
+    def _take(self, piece: Any, order: torch.Tensor, first: int, total: int) -> None:
+        self.dtype, self.device = piece.dtype, piece.device
+        self.has_previous_state = dict(piece.has_previous_state)
+        self.conv_kernel_size = dict(piece.conv_kernel_size)
+        self.is_conv_states_initialized = dict(piece.is_conv_states_initialized)
+        self.is_recurrent_states_initialized = dict(piece.is_recurrent_states_initialized)
+        for mine, theirs in ((self.conv_states, piece.conv_states), (self.recurrent_states, piece.recurrent_states)):
+            for index, state in theirs.items():
+                if state is None:
+                    continue
+                if mine[index] is None:
+                    mine[index] = state.new_zeros(total, *state.shape[1:])
+                mine[index][first : first + len(order)] = state.index_select(0, order.to(state.device))
+
+    def drop_rows(self, holes: Int[torch.Tensor, " moved"], movers: Int[torch.Tensor, " moved"], rows: int) -> None:
+        """Shrink to `rows` rows in place: rows `movers` (behind the new end) take the places `holes` (before it)."""
+        for states in (self.conv_states, self.recurrent_states):
+            for index, state in states.items():
+                if state is None:
+                    continue
+                if len(holes):
+                    state[holes.to(state.device)] = state[movers.to(state.device)]
+                states[index] = state[:rows]
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Refused."""
+        raise ElicitError(
+            "this model keeps recurrent states, which cannot go back a token: hybrid decoding cannot be used with it."
+        )
+
+
+class NoLayer(DummyLayer):  # type: ignore[misc]
+    """A layer that keeps nothing (it has no attention, or reads another layer's)."""
+
+    def begin(self, prefix: Any, rows: int) -> None:
+        """Nothing to begin with."""
+
+    def place(self, piece: Any, order: torch.Tensor, first: int, total: int, width: int, head: int) -> None:
+        """Nothing to take."""
+
+    def drop_rows(self, holes: torch.Tensor, movers: torch.Tensor, rows: int) -> None:
+        """Nothing to drop."""

@@ -1,0 +1,262 @@
+"""The self-test of a model: what the lab relies on, shown on a few tokens before anything rests on it.
+
+    checks = self_test(model.engine)         # a tuple of Check(name, passed, detail)
+    require(checks, model.name)              # raises ElicitError with the first that failed
+
+1. finite: logits are numbers.
+2. hidden states: what a hook on layer L sees is transformers' own `hidden_states[L + 1]`.
+3. norm: the last residual through what stands behind the layers is the decoder's output.
+4. head: logits worked out from the decoder's output (as scoring does) are the model's logits.
+5. causal: a token's residual depends on nothing behind it, right padding included, and not on the batch.
+6. cache: a token that the sampler draws has the log-probability that a pass over the whole text gives it.
+7. left padding: the same for a row that is padded because another prompt of its batch is longer.
+8. generate: transformers' own `generate` sees the same distribution, token by token.
+9. steering: adding nothing at the middle layer changes nothing, and adding something changes the output.
+
+About twelve forward passes over at most nine tokens. What a few tokens cannot show (windows of a thousand tokens, the
+end of the context) the test suite shows on small models of each family. Float32 is compared closely; in half precision
+two ways of computing the same thing differ, and only what is far off is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from elicit.errors import ElicitError, one_line
+from elicit.loading import architectures, rows
+from elicit.loading.catalog import WEIGHTS
+from elicit.loading.load import Loaded
+from elicit.loading.logits import logits_of
+from elicit.sampling import Decoding, Engine, Request, Scored, generate, logprobs
+from elicit.sampling.score import Packed, hidden_states
+from elicit.steering import Clock, Edit, steer
+from elicit.steering.positions import parse
+
+_LONG, _SHORT, _NEW = 6, 3, 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One thing that was tried."""
+
+    name: str
+    passed: bool
+    detail: str
+    """What was compared, with the number; for a failure, what went wrong."""
+
+
+class _Failed(Exception):
+    """A check that did not hold; its text is the detail."""
+
+
+def require(checks: Sequence[Check], name: str) -> None:
+    """Raises ElicitError with the first check that failed. `name` is the model the message speaks of."""
+    failed = next((check for check in checks if not check.passed), None)
+    if failed is not None:
+        raise ElicitError(
+            f"{one_line(name)} did not pass the self-test, so nothing is run on it. Failed: {failed.name} "
+            f"({one_line(failed.detail, 250)})."
+        )
+
+
+#: Results of this process, by weights, config, dtype and device.
+_PROVED: dict[tuple[str, ...], tuple[Check, ...]] = {}
+
+
+def prove(engine: Engine, loaded: Loaded) -> tuple[Check, ...]:
+    """The self-test of a loaded model, once for the same weights, config, dtype and device in a process.
+
+    Built-in models are not tried: the test suite does that. Their answer is empty.
+
+    Raises:
+        ElicitError: naming the check that failed.
+    """
+    path = loaded.source.path
+    if path is not None and path.parent == WEIGHTS:
+        return ()
+    hf = loaded.hf
+    identity = (loaded.weights_sha256, hf.config.to_json_string(), str(hf.dtype), str(hf.device))
+    if identity not in _PROVED:
+        _PROVED[identity] = self_test(engine)
+    require(_PROVED[identity], loaded.name)
+    return _PROVED[identity]
+
+
+def self_test(engine: Engine) -> tuple[Check, ...]:
+    """Run the checks in their order, up to the first that fails. The model and its clock are left as they were."""
+    checks: list[Check] = []
+    run = _Run(dataclasses.replace(engine, clock=Clock(), end_ids=frozenset()))
+    with torch.inference_mode():
+        for name, details in run.checks():
+            try:
+                for detail in details:
+                    last = detail
+                checks.append(Check(name, True, last))
+            except _Failed as failure:
+                checks.append(Check(name, False, str(failure)))
+                break
+            except Exception as error:  # a model's own code may fail in any way when it is called as others are
+                checks.append(Check(name, False, f"{type(error).__name__}: {one_line(error, 200)}"))
+                break
+    return tuple(checks)
+
+
+class _Run:
+    """The passes of one self-test, and what they are compared with."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.layers = list(architectures.decoder_layers(engine.hf))
+        self.tolerance = 1e-3 if engine.hf.dtype in (torch.float32, torch.float64) else 0.25
+        self.ids = _ordinary_tokens(engine, _LONG)
+        self.residuals: list[torch.Tensor] = []
+
+    def checks(self) -> Iterator[tuple[str, Iterator[str]]]:
+        yield "finite", self.finite()
+        yield "hidden states", self.hidden()
+        yield "norm", self.norm()
+        yield "head", self.head()
+        yield "causal", self.causal()
+        yield "cache", self.cached(0)
+        yield "left padding", self.cached(1)
+        yield "generate", self.generated()
+        yield "steering", self.steered()
+
+    def finite(self) -> Iterator[str]:
+        ids = torch.tensor([self.ids], device=self.engine.hf.device)
+        with _watched(self.layers) as residuals, _watched([architectures.decoder(self.engine.hf)]) as decoded:
+            self.out = self.engine.hf(input_ids=ids, output_hidden_states=True, use_cache=False)
+        if len(residuals) != len(self.layers) or not decoded:
+            raise _Failed(f"{len(residuals)} of {len(self.layers)} layers were called by a forward pass")
+        self.residuals = [residuals[i] for i in range(len(self.layers))]
+        self.final = decoded[0]
+        if not bool(torch.isfinite(self.out.logits).all()):
+            raise _Failed(f"logits are no finite numbers in {str(self.engine.hf.dtype).removeprefix('torch.')}")
+        yield f"{self.out.logits.numel()} logits"
+
+    def hidden(self) -> Iterator[str]:
+        states = self.out.hidden_states
+        if states is None or len(states) != len(self.layers) + 1:
+            raise _Failed(f"{0 if states is None else len(states)} hidden states of {len(self.layers)} layers")
+        for i, (mine, theirs) in enumerate(zip(self.residuals[:-1], states[1:-1], strict=True)):
+            yield self.equal(mine, theirs, f"after layer {i}")
+        if _distance(self.residuals[-1], states[-1]) > 0:  # transformers mostly reports the last one after the norm
+            yield self.equal(self.final, states[-1], "after the norm")
+        yield f"{len(self.layers)} layers"
+
+    def norm(self) -> Iterator[str]:
+        last = architectures.final_norm(self.engine.hf)(self.residuals[-1])
+        yield self.equal(last, self.final, "the decoder's output")
+
+    def head(self) -> Iterator[str]:
+        yield self.equal(logits_of(self.engine.hf, self.final[0]), self.out.logits[0], "logits")
+
+    def causal(self) -> Iterator[str]:
+        """The long row alone was run before; here it stands beside its own beginning, padded on the right."""
+        ids = torch.tensor([self.ids, [*self.ids[:_SHORT], *[self.engine.pad_id] * (len(self.ids) - _SHORT)]])
+        real = torch.tensor([[True] * len(self.ids), [i < _SHORT for i in range(len(self.ids))]])
+        packed = Packed([0, 1], ids, real, torch.tensor([1, 1]))
+        both = hidden_states(self.engine, packed)
+        yield self.equal(both[1, :_SHORT], self.final[0, :_SHORT], "a prompt and its continuation")
+        yield self.equal(both[0], self.final[0], "a row alone and in a batch")
+
+    def cached(self, row: int) -> Iterator[str]:
+        if row == 0:
+            requests = [Request(tuple(self.ids), (0,)), Request(tuple(self.ids[:_SHORT]), (0,))]
+            self.drawn = [samples[0] for samples in generate(self.engine, requests, Decoding(max_new_tokens=_NEW))]
+        prompt, completion = tuple(self.ids[: (_LONG, _SHORT)[row]]), self.drawn[row]
+        again = logprobs(self.engine, [Scored(prompt, completion.tokens)])[0]
+        yield self.near(completion.logprobs, again, "log p of drawn tokens, with a cache and without")
+
+    def generated(self) -> Iterator[str]:
+        hf = architectures.plain(self.engine.hf)
+        ids = torch.tensor([self.ids], device=hf.device)
+        out = hf.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=_NEW,
+            do_sample=False,
+            num_beams=1,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+        theirs, mine = [], []
+        for position, logits in enumerate(out.logits):
+            token = self.drawn[0].tokens[position]
+            theirs.append(float(_masked(self.engine, logits[0]).log_softmax(-1)[token]))
+            mine.append(self.drawn[0].logprobs[position])
+            if int(out.sequences[0, len(self.ids) + position]) != token:
+                break  # a tie, an end or the pad token: what follows is another text
+        yield self.near(mine, theirs, "log p of drawn tokens, by the sampler and in generate")
+
+    def steered(self) -> Iterator[str]:
+        layer, plain = len(self.layers) // 2, self.final
+        for size, same in ((0.0, True), (1.0, False)):
+            direction = size * self.residuals[layer][0, -1].clone()
+            edit = Edit(layer, parse("all"), direction.to, "self-test")
+            ids = torch.tensor([self.ids])
+            real = torch.ones_like(ids, dtype=torch.bool)
+            with steer(architectures.decoder(self.engine.hf), self.layers, self.engine.clock, [edit]):
+                states = hidden_states(self.engine, Packed([0], ids, real, torch.tensor([1])))
+            if same:
+                yield self.equal(states, plain, "adding 0")
+            elif _distance(states, plain) == 0:
+                raise _Failed(f"adding a vector after layer {layer} does not change the output")
+        yield f"layer {layer}"
+
+    def equal(self, mine: torch.Tensor, theirs: torch.Tensor, what: str) -> str:
+        distance = _distance(mine, theirs)
+        if not distance <= self.tolerance:
+            raise _Failed(f"{what}: {distance:.2g} apart, relative to their size; at most {self.tolerance:g}")
+        return f"{what}: {distance:.1g} apart"
+
+    def near(self, mine: Sequence[float], theirs: Sequence[float], what: str) -> str:
+        distance = max(abs(a - b) for a, b in zip(mine, theirs, strict=True))
+        limit = 4 * self.tolerance
+        if not distance <= limit:
+            raise _Failed(f"{what}: {distance:.2g} nats apart; at most {limit:g}")
+        return f"{what}: {distance:.1g} nats apart"
+
+
+def _distance(mine: torch.Tensor, theirs: torch.Tensor) -> float:
+    """Root mean square difference over the root mean square of the second; infinite for other shapes."""
+    if mine.shape != theirs.shape:
+        return float("inf")
+    a, b = mine.float(), theirs.to(mine.device).float()
+    return float((a - b).norm() / b.norm().clamp(min=1e-30))
+
+
+def _masked(engine: Engine, logits: torch.Tensor) -> torch.Tensor:
+    return logits.float().index_fill(0, rows.index(engine.banned_ids, logits.device), -torch.inf)
+
+
+def _ordinary_tokens(engine: Engine, count: int) -> list[int]:
+    """Different tokens from all over the vocabulary, none of them special."""
+    special = {*engine.tokenizer.all_special_ids, *engine.banned_ids, *engine.end_ids, engine.pad_id}
+    usable = [i for i in sorted(rows.token_ids(engine.tokenizer)) if i < rows.count(engine.hf) and i not in special]
+    return [usable[(k * len(usable)) // count] for k in range(count)]
+
+
+@contextmanager
+def _watched(modules: Sequence[nn.Module]) -> Iterator[dict[int, torch.Tensor]]:
+    """What each module puts out, by its number: the tensor, or the first of several."""
+    seen: dict[int, torch.Tensor] = {}
+
+    def keep(number: int) -> Any:
+        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+            seen[number] = output if isinstance(output, torch.Tensor) else output[0]
+
+        return hook
+
+    handles = [module.register_forward_hook(keep(i)) for i, module in enumerate(modules)]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
