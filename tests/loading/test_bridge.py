@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,13 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+import elicit
 from elicit.errors import ElicitError
 from elicit.loading import bridge_view, weights_hash
-from tests.support.tiny import ARCHITECTURES, RELATED, tiny
+from elicit.loading.offline import NotAllowed, nothing_installed
+from tests.loading.test_text_part import gemma3
+from tests.support.families import family
+from tests.support.tiny import ARCHITECTURES, RELATED, char_tokenizer, tiny
 
 TEXT = "Q: 3+4*5 mod 7, and so on\nA:"
 
@@ -80,3 +87,36 @@ def test_the_bridge_has_its_own_tokenizer() -> None:
     assert bridge.tokenizer("3+4<new>").input_ids == tokenizer("3+4<new>").input_ids
     assert bridge.cfg.tokenizer_prepends_bos
     assert (tokenizer.padding_side, tokenizer.pad_token, tokenizer.eos_token) == (side, "<pad>", "<eos>")
+
+
+def test_building_a_bridge_starts_no_program(tmp_path: Path) -> None:
+    """TransformerLens would install torchvision for a multimodal model; programs that it may find note their calls."""
+    for name in ("pip", "uv"):
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\necho "$0 $@" >> {tmp_path}/calls\n')
+        program.chmod(0o755)
+    before = {name: os.environ.get(name) for name in ("PATH", "PIP_NO_INDEX", "HF_HUB_OFFLINE")}
+    os.environ["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
+    try:
+        subprocess.run(["uv", "pip", "install", "probe"], check=True)
+        assert (tmp_path / "calls").read_text().endswith("uv pip install probe\n")
+        with nothing_installed():
+            assert os.environ["PIP_NO_INDEX"] == os.environ["HF_HUB_OFFLINE"] == "1"
+            for command in (["uv", "pip", "install", "torchvision"], [sys.executable, "-m", "pip", "--version"]):
+                with pytest.raises(NotAllowed, match="not started"):
+                    subprocess.check_call(command)
+        tokenizer = char_tokenizer()
+        bridge_view(gemma3(len(tokenizer)), tokenizer)  # it asks for a processor, and then for pip
+        assert (tmp_path / "calls").read_text().count("\n") == 1
+    finally:
+        os.environ["PATH"] = str(before["PATH"])
+    assert {name: os.environ.get(name) for name in before} == before
+    subprocess.run(["true"], check=True)
+
+
+def test_an_architecture_without_a_bridge_is_said_in_one_line() -> None:
+    hf, tokenizer = family("solar_open")
+    model = elicit.wrap(hf, tokenizer, name="mine")
+    with pytest.raises(ElicitError, match="TransformerLens has no working bridge for the architecture solar_open"):
+        _ = model.bridge
+    assert len(model.sample(["3+4="])) == 1
