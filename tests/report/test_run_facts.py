@@ -1,0 +1,62 @@
+"""Small facts about runs: traces that a task cannot see, how to run it again, how far runs are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from elicit.report.page import _place
+from tests.support.comparisons import elicit
+from tests.support.rundirs import Told, arms_of, make, right, wrong
+
+
+def _sums(folder: Path) -> dict[str, object]:
+    lines = [json.dumps({"id": f"p{i}", "prompt": f"{i}+1", "answer": str(i + 1)}) for i in range(400)]
+    (folder / "sums.jsonl").write_text("\n".join(lines))
+    return {"task": "jsonl", "path": str(folder / "sums.jsonl")}
+
+
+def test_traces_that_a_task_cannot_see_are_null(tmp_path: Path) -> None:
+    arms = {"base": {"method": "base"}, "votes": {"method": "self_consistency"}}
+    task = _sums(tmp_path)
+    plain = {"cued/base/0": Told([right(), wrong()]), "cued/votes/0": Told([right(), right()])}
+    make(tmp_path / "a", {"task": task, "arms": arms, "test": 2}, plain)
+    for figures in arms_of(tmp_path / "a", label="jsonl").values():
+        assert (figures["trace_rate"], figures["valid_trace_rate"]) == (None, None)
+    make(tmp_path / "b", {"arms": arms, "test": 2}, plain)  # a program reads every step: none is a finding
+    assert arms_of(tmp_path / "b")["base"]["trace_rate"]["value"] == 0.0
+    shown = {**plain, "cued/votes/0": Told([right(valid=False), right()])}
+    make(tmp_path / "c", {"task": task, "arms": arms, "test": 2}, shown)
+    found = arms_of(tmp_path / "c", label="jsonl")
+    assert [found[arm]["trace_rate"]["value"] for arm in arms] == [0.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        (["elicit", "run", "experiments/quickstart.yaml"], "runs/quickstart"),
+        (["elicit", "run", "spec.yaml", "--out", "runs/mine", "--limit", "5"], "runs/mine"),
+        (["elicit", "run", "--out=elsewhere", "spec.yaml"], "elsewhere"),
+        (["elicit.compare"], None),
+    ],
+)
+def test_a_run_is_verified_where_its_command_put_it(command: list[str], place: str | None) -> None:
+    assert _place(command) == place
+
+
+def test_a_list_of_runs_says_how_far_they_are(tmp_path: Path) -> None:
+    arms = {"base": {"method": "base"}, "votes": {"method": "self_consistency"}, "cue": {"method": "cue_prompt"}}
+    done = Told([right(), right()])
+    make(tmp_path / "a", {"arms": arms, "test": 2}, {"cued/base/0": done, "cued/votes/0": Told(error="no")})
+    make(tmp_path / "b", {"arms": {"base": arms["base"]}, "test": 2}, {"cued/base/0": done})
+    listed = elicit("ls", "runs", "--folder", tmp_path)
+    assert listed.code == 0
+    first, second = listed.out.splitlines()
+    assert first.endswith("1 of 3 cells finished, 1 failed, 1 to do: run the same command again")
+    assert second.endswith("  finished")
+    (tmp_path / "a/cells/cued/base/0/status.json").write_text('{"state": "done", "seconds": "many"}')
+    listed = elicit("ls", "runs", "--folder", tmp_path)
+    assert (listed.code, listed.err.count("\n"), listed.out.count("\n")) == (2, 1, 1)
+    assert "status.json: field seconds: " in listed.err
