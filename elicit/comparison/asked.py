@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from elicit import runs
+from elicit import documents, runs
 from elicit.comparison.cells import Cell, cells
 from elicit.comparison.lengths import files
 from elicit.comparison.manifest import date_of
+from elicit.comparison.problems import run_task
 from elicit.comparison.prompts import hash_of
 from elicit.comparison.read import dialect_of
-from elicit.comparison.spec import Spec, build_task
+from elicit.comparison.spec import Spec
 from elicit.comparison.work import problems_of, state_of
 from elicit.errors import ElicitError
 from elicit.loading import catalog
@@ -40,17 +41,17 @@ def differing_prompts(spec: Spec, run: Path, limit: int | None) -> list[str]:
             said.append(f"{cell.folder(run)}: its prompts were told the day {told}, the run's is {day}")
         if (cell.folder(run) / "policy" / "policy.json").exists():
             if cell.model not in problems:
-                problems[cell.model] = _problems(spec.of(cell.model), run, cell.model, limit)
+                problems[cell.model] = _problems(spec, run, cell.model, limit)
             said += _of_cell(cell, run, problems[cell.model])
     return said
 
 
 def _problems(spec: Spec, run: Path, model: str, limit: int | None) -> dict[str, list[Problem]]:
     """Task label -> problems as the model is asked them; a task that cannot be rendered here is left out."""
-    dialect = dialect_of(spec, run, model)
+    mine, dialect = spec.of(model), dialect_of(spec, run, model)
     asked = {}
-    for label, description in {spec.task_label: spec.task, **spec.off_target}.items():
-        task = build_task(description, dialect, where=label)
+    for label in (mine.task_label, *mine.off_target):
+        task = run_task(spec, run, model, label, dialect, where=label)
         if isinstance(task, AskedTask):
             try:
                 template = _template(spec, run, model)
@@ -59,7 +60,7 @@ def _problems(spec: Spec, run: Path, model: str, limit: int | None) -> dict[str,
             if template is not None and task.asking.chat is not False:
                 template = template.with_values(task.asking.chat_template_kwargs)
             task = task.bind(template, model)
-        asked[label] = problems_of(task, spec, limit)
+        asked[label] = problems_of(task, mine, limit)
     return asked
 
 
@@ -74,7 +75,10 @@ def _template(spec: Spec, run: Path, model: str) -> ChatTemplate | None:
 
 def _of_cell(cell: Cell, run: Path, problems: Mapping[str, list[Problem]]) -> Iterator[str]:
     folder = cell.folder(run)
-    prompting = Prompting(**runs.read_json(folder / "policy" / "policy.json")["prompting"])
+    document = folder / "policy" / "policy.json"
+    prompting = documents.as_record(
+        documents.known_field(documents.read_object(document), "prompting", document), Prompting, document
+    )
     for label, asked in problems.items():
         path = folder / "rows" / f"{label}.jsonl"
         wanted = {problem.id: _hash(prompting, problem) for problem in asked}
