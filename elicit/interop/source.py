@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 from elicit.comparison import archive, prompts
 from elicit.comparison.cells import Cell, cells
-from elicit.comparison.files import read_manifest, read_summary
+from elicit.comparison.files import read_manifest
 from elicit.comparison.read import read_arms, read_spec_of
 from elicit.comparison.spec import Spec
+from elicit.comparison.summarise import summarise
 from elicit.comparison.work import state_of
 from elicit.errors import ElicitError, unknown
 from elicit.report.source import rebuilt
@@ -45,8 +46,12 @@ class Source:
     spec: Spec
     limit: int | None
     manifest: Mapping[str, Any]
-    summary: Mapping[str, Any]
     _problems: dict[tuple[str, str], Mapping[str, Problem]] = field(default_factory=dict)
+
+    @cached_property
+    def summary(self) -> Mapping[str, Any]:
+        """The run's figures, from its rows: `summary.json` may be of an earlier moment, or damaged."""
+        return summarise(self.run)
 
     def problems(self, model: str, label: str) -> Mapping[str, Problem]:
         """The test problems of one task as the model was given them; empty where they cannot be rebuilt."""
@@ -156,8 +161,7 @@ def opened(path: str | Path) -> Iterator[Source]:
         raise ElicitError(f"{place} is no folder. Name a run directory or an archive. See: elicit ls runs")
     with archive.opened(place) as run:
         spec, limit = read_spec_of(run)
-        summary = read_summary(run) if (run / "summary.json").exists() else {}
-        yield Source(run, place.resolve().name, spec, limit, read_manifest(run), summary)
+        yield Source(run, place.resolve().name, spec, limit, read_manifest(run))
 
 
 def answers(rows: Sequence[Row]) -> list[Row]:
