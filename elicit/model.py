@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 
 from elicit import seeds, selftest
+from elicit.context import context_length
 from elicit.errors import ElicitError
 from elicit.loading import architectures, rows, threads, tokens
 from elicit.loading.continuing import encode_after, encode_continuation
@@ -100,6 +101,11 @@ class BaseModel:
     @property
     def d_model(self) -> int:
         return architectures.d_model(self.hf)
+
+    @property
+    def context_length(self) -> int | None:
+        """The most tokens of prompt and completion together, by its config; None where nothing limits them."""
+        return context_length(vars(self.hf.config.get_text_config(decoder=True)))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -241,6 +247,9 @@ class BaseModel:
         """`n` completions of each prompt.
 
         Random numbers belong to (seed, prompt text, sample index), so a prompt's samples do not depend on its batch.
+
+        Raises:
+            ElicitError: a prompt that with `decoding.max_new_tokens` goes beyond the model's positions.
         """
         chosen = decoding or Decoding()
         requests = [

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import nn
 from transformers import PreTrainedModel
 
+from elicit.context import check_text, context_length
 from elicit.errors import ElicitError
 from elicit.rotary import Scaling, length_scaling, shared_pass
 
@@ -76,13 +77,15 @@ def stream(
         batch_tokens: padded tokens per forward pass.
 
     Raises:
-        ElicitError: a layer that does not exist.
+        ElicitError: a layer that does not exist, or a sequence beyond the model's positions.
     """
     layers = blocks(model)
     if not 0 <= layer < len(layers):
         raise ElicitError(f"saes: layer {layer} does not exist. Layers are 0 to {len(layers) - 1}.")
     hf = decoder(model)
+    context = context_length(vars(hf.config.get_text_config()))
     for numbers, ids, real in batches(sequences, batch_tokens=batch_tokens, model=model):
+        check_text(ids.shape[1], context)
         h = residual(hf, layers[layer], ids, real)
         keep = real.clone()
         keep[:, :skip] = False

@@ -54,8 +54,8 @@ class SaeTrain:
     """Train on a file: .txt (documents divided by blank lines) or .jsonl (a field `text` a line)."""
     dataset: Path | None = None
     """Train on the column `text` of a dataset stored with datasets' save_to_disk."""
-    context: int = 256
-    """Longer documents are cut into pieces of this many tokens."""
+    context: int | None = None
+    """Longer documents are cut into pieces of this many tokens. Default: 256, or the model's positions if fewer."""
     seed: int = 0
     lr: float = 1e-3
     """Highest learning rate."""
@@ -86,14 +86,15 @@ def main(arguments: Sequence[str]) -> int:
         "architecture": options.architecture, "lr": options.lr, "batch": options.batch, "stored_as": options.store,
     }  # fmt: skip
     Plan(**fields)  # what makes no sense is said before torch is loaded
-    if options.context < 2:
+    if options.context is not None and options.context < 2:
         raise ElicitError(f"--context is {options.context}; expected at least 2 tokens.")
     from elicit.model import load
     from saes.training import train
 
     model = load(options.model, dtype=options.dtype, device=options.device, download=options.download)
+    context = min(256, model.context_length or 256) if options.context is None else options.context
     source, texts = documents(options, model)
-    sequences = encoded(model, texts, context=options.context, tokens=tokens)
+    sequences = encoded(model, texts, context=context, tokens=tokens)
     held = sum(map(len, sequences))
     if options.epochs > 1 and held * model.d_model * 4 <= _WHOLE:
         fields["buffer"] = max(held, options.batch)
@@ -154,18 +155,26 @@ def documents(options: SaeTrain, model: BaseModel) -> tuple[str, Iterator[str]]:
 
 
 def encoded(model: BaseModel, texts: Iterator[str], *, context: int, tokens: int) -> list[Any]:
-    """Token ids (int32) of as many documents as training will read, cut to the context, each piece with its own BOS."""
+    """Token ids (int32) of as many documents as training will read, cut to the context, each piece with its own BOS.
+
+    Raises:
+        ElicitError: no text, or a context beyond the model's positions.
+    """
     import numpy as np
 
     bos = model.tokenizer.bos_token_id
-    longest = min(context, model.hf.config.get_text_config().max_position_embeddings)
+    if model.context_length is not None and context > model.context_length:
+        raise ElicitError(
+            f"--context is {context:,}, but {model.name} has {model.context_length:,} positions. "
+            f"Type at most --context {model.context_length}."
+        )
     pieces: list[Any] = []
     held = 0
     for text in texts:
         ids = list(model.encode(text))
         head = ids[:1] if ids[0] == bos else []
         body = ids[len(head) :]
-        room = longest - len(head)
+        room = context - len(head)
         for start in range(0, len(body), room):
             piece = head + body[start : start + room]
             pieces.append(np.asarray(piece, dtype=np.int32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from elicit.context import check_room
 from elicit.errors import ElicitError, one_line
 
 if TYPE_CHECKING:
@@ -29,10 +30,5 @@ def check_prompts(method: str, base: BaseModel, task: Task, prompting: Prompting
             "holds. Type a text of its vocabulary."
         )
     longest = max(len(base.encode("".join(prompting.render(problem)))) for problem in problems)
-    room = getattr(base.hf.config.get_text_config(decoder=True), "max_position_embeddings", None)
-    if room is not None and longest + task.max_new_tokens > room:
-        raise ElicitError(
-            f"{method}: its prompts have up to {longest} tokens, and answers up to {task.max_new_tokens}: more than "
-            f"the {room} positions of {base.name}. Put less text around the prompt."
-        )
+    check_room(longest, task.max_new_tokens, base.context_length, model=base.name, who=method)
     return longest

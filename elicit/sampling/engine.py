@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from elicit.context import check_room
 from elicit.loading import rows as token_rows
 from elicit.rotary import length_scaling, shared_pass
 from elicit.sampling.cache import bytes_per_token
@@ -46,8 +47,12 @@ def generate(
         measure: what the completions' `measured` shall hold.
 
     Raises:
-        ElicitError: a request for first tokens of ranks that the vocabulary does not have.
+        ElicitError: a request for first tokens of ranks that the vocabulary does not have; a prompt that with its new
+            tokens goes beyond the model's positions.
     """
+    context = engine.context
+    for request in requests:
+        check_room(len(request.ids), _room(request, decoding), context)
     results: dict[tuple[int, int], Completion] = {}
     onednn = torch.backends.mkldnn.enabled
     stopper = Stopper(engine.tokenizer, decoding.stop)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from elicit.context import context_length
 from elicit.loading import architectures
 from elicit.rotary import length_scaling
 from elicit.sampling.cache import ON_CPU, preallocated
@@ -31,6 +32,11 @@ class Engine:
     """Bytes of keys and values in one batch."""
     logit_budget: int = 1 << 26
     """Logits (rows x vocabulary) in one step, in the model's dtype. What is computed from them takes few at a time."""
+
+    @property
+    def context(self) -> int | None:
+        """The most tokens that the model can read; None where nothing limits them."""
+        return context_length(vars(self.hf.config.get_text_config(decoder=True)))
 
     @property
     def pass_tokens(self) -> int:

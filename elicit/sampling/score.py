@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 
+from elicit.context import check_text
 from elicit.loading import architectures, rows
 from elicit.loading.logits import logits_of
 from elicit.rotary import length_scaling, shared_pass
@@ -118,9 +119,11 @@ def _masked(engine: Engine, logits: torch.Tensor) -> torch.Tensor:
 
 
 def batches(engine: Engine, sequences: Sequence[Scored], *, vocabulary_matters: bool = False) -> Iterator[Packed]:
+    context = engine.context
     for i, sequence in enumerate(sequences):
         if not sequence.prompt or not sequence.completion:
             raise ValueError(f"sequence {i} has an empty prompt or completion; scoring needs a token on both sides")
+        check_text(len(sequence.prompt) + len(sequence.completion), context)
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i].prompt) + len(sequences[i].completion))
     vocabulary = engine.hf.config.get_text_config(decoder=True).vocab_size
     budget = engine.pass_tokens

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
+from elicit.context import check_text, context_length
 from elicit.loading import architectures
 from elicit.rotary import length_scaling, shared_pass
 
@@ -62,6 +63,7 @@ def _passes(
 ) -> Iterator[tuple[list[int], Float[torch.Tensor, "layer batch pos d_model"], torch.Tensor]]:
     """(sequence indices, residuals after every layer, real-token mask) of right-padded batches."""
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
+    check_text(max(map(len, sequences), default=0), context_length(vars(hf.config.get_text_config(decoder=True))))
     per_token, scaling = len(layers), length_scaling(hf.config)
     while order:
         width = len(sequences[order[-1]])

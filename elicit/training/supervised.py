@@ -25,6 +25,7 @@ import torch
 from transformers import TrainerCallback
 
 from elicit import seeds
+from elicit.context import check_text
 from elicit.errors import ElicitError, one_line
 from elicit.model import BaseModel
 from elicit.trail import Change, Trail
@@ -121,7 +122,7 @@ def example(base: BaseModel, prompt: str, completion: str, *, who: str) -> Examp
 
     Raises:
         ElicitError: text with characters that the tokenizer does not know: they would be trained on as "unknown"; a
-            model without an end token.
+            model without an end token; a row beyond its positions.
     """
     ids = base.encode_pair(prompt, completion)
     for text, some in zip((prompt, completion), ids, strict=True):
@@ -131,7 +132,9 @@ def example(base: BaseModel, prompt: str, completion: str, *, who: str) -> Examp
                 f"{who}: the tokenizer of {base.name} has no token for {strange!r} in {one_line(repr(text), 80)}. "
                 "Write the text in characters that the model knows."
             )
-    return Example(ids.prompt, (*ids.completion, end_of(base, prompt, who=who)))
+    row = Example(ids.prompt, (*ids.completion, end_of(base, prompt, who=who)))
+    check_text(len(row.prompt) + len(row.completion), base.context_length, model=base.name, who=who)
+    return row
 
 
 def train(

@@ -147,7 +147,7 @@ def test_options_that_make_no_sense_are_refused(method, options, message):
 def test_what_the_model_cannot_read_is_said(tmp_path):
     with pytest.raises(ElicitError, match=r"think_prompt: cued has no token for 'é', which the text around the prompt"):
         fitted("think_prompt", {"template": "{prompt} réfléchis"})
-    with pytest.raises(ElicitError, match=r"few_shot: its prompts have up to \d+ tokens, .* the 256 positions"):
+    with pytest.raises(ElicitError, match=r"few_shot: a prompt of \d+ tokens .* the 256 positions"):
         fitted("few_shot", {"demonstrations": 16})
     with pytest.raises(ElicitError, match=r"exits after|early exit after 7 blocks does not exist"):
         fitted("dola", {"exits": (7,)})

@@ -1,0 +1,73 @@
+"""Prompt and completion within a model's positions: the last token that fits, and one more."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from elicit.context import context_length
+from elicit.errors import ElicitError
+from elicit.sampling import Decoding
+from elicit.training.supervised import example
+from saes.activations import stream
+from tests.support.models import tiny_model
+
+POSITIONS = 256
+"""Of every tiny model."""
+
+
+@pytest.mark.parametrize("arch", ["gpt2", "llama"])
+def test_the_last_position_is_used_and_the_next_refused_before_any_forward(arch) -> None:
+    model = tiny_model(arch)
+    prompt = "x" * 246
+    length = len(model.encode(prompt))
+    room = POSITIONS - length
+    full = Decoding(max_new_tokens=room)
+    done = model.sample([prompt], decoding=full)[0][0]
+    ids = torch.tensor([model.encode(prompt)])
+    expected = model.hf.generate(
+        ids, max_new_tokens=room, do_sample=False, eos_token_id=2, suppress_tokens=[0], use_cache=True
+    )[0, length:]
+    assert list(done.tokens) == expected.tolist()[: len(done.tokens)]
+
+    calls: list[int] = []
+    handle = model.hf.register_forward_pre_hook(lambda *_: calls.append(1))
+    with pytest.raises(ElicitError, match=rf"{length} tokens .* {room + 1} new .* {POSITIONS} positions .* {room}\b"):
+        model.sample(["x", prompt], decoding=Decoding(max_new_tokens=room + 1))
+    with pytest.raises(ElicitError, match=f"{POSITIONS} positions"):
+        model.score([prompt], ["y" * (room + 1)])
+    with pytest.raises(ElicitError, match=f"{POSITIONS} positions"):
+        model.residuals(["x" * POSITIONS])
+    with pytest.raises(ElicitError, match=f"{POSITIONS} positions"):
+        list(stream(model.hf, 0, [list(range(POSITIONS + 1))]))
+    handle.remove()
+    assert not calls
+    assert len(model.score([prompt], ["y" * room])[0]) == room
+
+
+def test_a_training_row_has_room_for_its_end_token() -> None:
+    model = tiny_model("gpt2")
+    prompt = "x" * 200
+    fits = POSITIONS - len(model.encode(prompt)) - 1
+    assert sum(map(len, example(model, prompt, "y" * fits, who="sft")[:2])) == POSITIONS
+    with pytest.raises(ElicitError, match=f"^sft: .*{POSITIONS + 1} tokens"):
+        example(model, prompt, "y" * (fits + 1), who="sft")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "positions"),
+    [
+        ("gpt2", {"n_positions": 77}, 77),
+        ("mpt", {"max_seq_len": 99}, 99),
+        ("falcon", {"alibi": True}, None),
+        ("falcon", {"max_position_embeddings": 88}, 88),
+        ("bloom", {}, None),
+        ("mamba", {}, None),
+    ],
+)
+def test_positions_of_configs_in_memory_and_in_files(kind, options, positions) -> None:
+    from transformers import AutoConfig
+
+    config = AutoConfig.for_model(kind, **options)
+    assert context_length(vars(config)) == positions
+    assert context_length(config.to_dict()) == positions
