@@ -10,7 +10,7 @@ import copy
 import datetime
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -61,6 +61,11 @@ def load(
     return model
 
 
+@lru_cache(maxsize=2)
+def _another(name: str, dtype: str, device: str) -> BaseModel:
+    return load(name, dtype=dtype, device=device)
+
+
 class BaseModel:
     """One causal LM, its tokenizer, and the ways to look at it, steer it and sample from it.
 
@@ -73,7 +78,7 @@ class BaseModel:
         self.name = loaded.name
         self.in_memory = loaded.source.kind == "memory"
         self.card: dict[str, Any] = loaded.card or {}
-        self.weights_sha256 = loaded.weights_sha256
+        self._weights_sha256 = loaded.weights_sha256
         self.tokenizer_sha256 = loaded.tokenizer_sha256
         self.clock = Clock()
         self.date = date or today()
@@ -89,6 +94,22 @@ class BaseModel:
             f"BaseModel({self.name}: {self.hf.config.model_type}, {parameters / 1e6:.2f} M parameters, "
             f"{self.n_layers} layers, d_model {self.d_model}, {str(self.dtype).removeprefix('torch.')}, {self.device})"
         )
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hash of the names, shapes and values of its weights."""
+        return self._weights_sha256
+
+    def require_weights(self) -> None:
+        """Announces that its weights are about to be copied or trained: an outline (`elicit.outline`) has none."""
+
+    def another(self, name: str) -> BaseModel:
+        """Another model, in this one's dtype and on its device. The last two stay loaded.
+
+        Raises:
+            ElicitError: as `load`.
+        """
+        return _another(name, str(self.dtype).removeprefix("torch."), str(self.device))
 
     @property
     def layers(self) -> Sequence[torch.nn.Module]:

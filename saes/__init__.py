@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from saes.match import Match as Match
     from saes.match import check as check
     from saes.match import explained_variance as explained_variance
+    from saes.match import fits as fits
     from saes.match import verify_live as verify_live
     from saes.sae import SAE as SAE
     from saes.sae import Feature as Feature
@@ -59,7 +60,7 @@ _MODULES = {
     "saes.evaluation": ["evaluate"],
     "saes.loading": ["load"],
     "saes.manifest": ["Manifest"],
-    "saes.match": ["Match", "check", "explained_variance", "verify_live"],
+    "saes.match": ["Match", "check", "explained_variance", "fits", "verify_live"],
     "saes.sae": ["SAE", "Feature"],
     "saes.training": ["train"],
 }

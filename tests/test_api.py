@@ -70,7 +70,7 @@ def test_a_second_call_goes_on_in_the_same_folder(results: Results) -> None:
 
 def test_a_task_of_a_file_is_given_by_its_path(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text("".join(f'{{"prompt": "Q:{i}+1", "answer": "{i + 1}"}}\n' for i in range(40)))
-    task = elicit.tasks.get("jsonl", path=tmp_path / "mine.jsonl")
+    task = elicit.tasks.get("jsonl", path=tmp_path / "mine.jsonl", max_new_tokens=16)
     by_task = elicit.compare("cued", task, arms=["base"], test=2)
     assert list(by_task.to_df()["n"]) == [2]
     described = {"task": "jsonl", "path": str(tmp_path / "mine.jsonl"), "stop": ["\n"], "max_new_tokens": 4}

@@ -11,8 +11,12 @@ if TYPE_CHECKING:
     from elicit.comparison.spec import Spec
 
 
-def show(plan: Plan) -> None:
-    """Print a plan to stdout."""
+def show(plan: Plan, unseen: Sequence[str]) -> None:
+    """Print a plan to stdout.
+
+    Args:
+        unseen: models whose arms could not be checked.
+    """
     effect = plan.minimum_detectable_effect
     unknown = f"; {', '.join(plan.unknown)}: unknown until downloaded" if plan.unknown else ""
     workers = f"{plan.workers} worker{'s' if plan.workers > 1 else ''}"
@@ -36,6 +40,16 @@ def show(plan: Plan) -> None:
         lines.append(("memory", f"about {plan.memory_gib:.1f} GiB for {workers}{unknown}"))
     else:
         lines += [(name, unknown.removeprefix("; ")) for name in ("time", "memory")]
+    for model in plan.models:
+        if model.basis not in (None, "files"):
+            source = "as the spec says (assume)" if model.basis == "assumed" else "by its config"
+            lines.append(
+                ("assumed size", f"{model.label}: {(model.parameters or 0) / 1e6:,.0f} M parameters, {source}")
+            )
+    for name in dict.fromkeys(unseen):
+        lines.append(
+            ("not checked", f"{name}: its files are not on this machine, so its prompts and arms were not read")
+        )
     seen = f"{100 * effect:.0f} points" if effect is not None else "none: too few problems"
     lines.append(("minimum detectable effect", f"{seen} (80 % power, single runs, if 30 % of problems change)"))
     for name, text in lines:

@@ -79,8 +79,12 @@ def main(arguments: Sequence[str]) -> int:
     target = check_target(spec, run, limit=options.limit, corrections=corrections, given=given)
     again = {cell.name for cell in target.empty}
     if options.plan:
+        from elicit.comparison.cells import cells
+        from elicit.comparison.preflight import check_cells
+
         _check_releases(spec)
-        planned.show(_planned(spec, options, run, arms, again, fresh=True))
+        unseen = check_cells(spec, run, cells(spec, arms), limit=options.limit, again=again)
+        planned.show(_planned(spec, options, run, arms, again, fresh=True), unseen)
         return 0
 
     from elicit.cli.progress import Lines
@@ -88,7 +92,7 @@ def main(arguments: Sequence[str]) -> int:
     from elicit.comparison.summarise import write_summary
     from elicit.report import terminal, write_report
 
-    expected = _planned(spec, options, run, arms, again)
+    expected: list[Plan] = []
     if corrections.replace:
         also = [arm for arm in replaced_arms(spec, corrections.replace) if arm not in corrections.replace]
         needed = f", and what needs them: {', '.join(also)}" if also else ""
@@ -106,12 +110,13 @@ def main(arguments: Sequence[str]) -> int:
             corrections=corrections,
             command=["elicit", "run", *map(str, arguments)],
             report=report,
+            checked=lambda: expected.append(_planned(spec, options, run, arms, again)),
         )
     summary = write_summary(run)
     page = write_report(run)
     terminal.show(summary)
     print(f"report: {page}")
-    print(planned.compared(expected, spec, run, arms, began, time.monotonic() - started), file=sys.stderr)
+    print(planned.compared(expected[0], spec, run, arms, began, time.monotonic() - started), file=sys.stderr)
     for cell in failed:
         print(f"elicit run: {cell.name} failed; see {cell.folder(run) / 'status.json'}", file=sys.stderr)
     return EXIT_SOME_ARMS_FAILED if failed else 0

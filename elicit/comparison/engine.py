@@ -21,11 +21,12 @@ from typing import Any, NamedTuple
 from elicit import runs
 from elicit.comparison.cells import Cell, cells
 from elicit.comparison.corrections import NONE, Corrections, without_arms
+from elicit.comparison.preflight import check_cells
 from elicit.comparison.prepare import prepare
-from elicit.comparison.spec import Spec, build_task
+from elicit.comparison.spec import Spec
 from elicit.comparison.target import check_target, end_run, open_run
 from elicit.comparison.templates import check_templates
-from elicit.comparison.work import is_done, problems_of, work
+from elicit.comparison.work import forget_models, is_done, work
 from elicit.errors import ElicitError
 from elicit.loading import catalog, threads
 
@@ -52,6 +53,7 @@ def run_cells(
     corrections: Corrections = NONE,
     command: Sequence[str] = (),
     report: Callable[[Event], None] = lambda _: None,
+    checked: Callable[[], None] = lambda: None,
 ) -> list[Cell]:
     """Work through a comparison. Returns the cells that failed.
 
@@ -62,6 +64,7 @@ def run_cells(
         download: whether hub ids that are not on this machine may be fetched, before the first cell.
         corrections: arms of the run in `run` that are made again, or taken out.
         report: called when a cell starts or ends.
+        checked: called once everything was checked, before anything is written.
 
     Raises:
         ElicitError: bad input, or a target that cannot be written.
@@ -73,12 +76,15 @@ def run_cells(
     for model in spec.models.values():
         catalog.resolve(model)
     target = check_target(spec, run, limit=limit, corrections=corrections, given=given)
-    _check_problems(spec, limit)
     again = {cell.name for cell in target.empty}
     open_models = dict.fromkeys(c.model for c in todo if c.name in again or not is_done(c, spec, run, limit))
     hands = workers if workers is not None else default_workers(spec)
     prepare(spec, open_models, workers=min(hands, len(todo)), download=download)
     check_templates(spec)
+    check_cells(spec, run, todo, limit=limit, again=again)
+    if hands > 1:
+        forget_models()  # the workers have their own
+    checked()
     with runs.locked(run / ".lock", f"the run {run}"):
         open_run(spec, run, limit=limit, command=command, corrections=corrections, given=given)
         kept = [cell for cell in todo if is_done(cell, spec, run, limit)]
@@ -92,14 +98,6 @@ def run_cells(
             _drain(spec, run, limit, pending, finished, count, submit, failed, report, len(todo))
         end_run(spec, run)
     return failed
-
-
-def _check_problems(spec: Spec, limit: int | None) -> None:
-    """Too few problems is bad input: say so before anything is trained."""
-    for mine in map(spec.of, spec.models):
-        for label, description in {mine.task_label: mine.task, **mine.off_target}.items():
-            if not problems_of(build_task(description, where=f"task {label!r}"), mine, limit):
-                raise ElicitError(f"task {label!r} has no test problems.")
 
 
 def default_workers(spec: Spec) -> int:

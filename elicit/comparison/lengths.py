@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from elicit.comparison.spec import Spec, build_task
+from elicit.errors import ElicitError
 from elicit.loading import catalog, converted, hub, size
 from elicit.loading.catalog import Source
 from elicit.loading.tokenizer_bounds import check_tokenizer
 from elicit.methods.core import Lengths
-from elicit.tasks import Task
+from elicit.tasks import Problem, Split, Task
 from elicit.tasks.asking import AskedTask
 
 #: A model's own words, in task's words.
@@ -43,7 +44,7 @@ def lengths(spec: Spec, description: Mapping[str, Any], source: Source, folder: 
     task = task.unasked() if isinstance(task, AskedTask) else task
     count = _counter(folder)
     shape = size.shape(source)
-    problems = task.problems("train", _PROBLEMS)
+    problems = _some(task)
     chat = _CHAT if isinstance(task, AskedTask) and folder is not None and _has_template(folder) else 0
     limit = task.max_new_tokens
     bare = _mean([count(problem.prompt) for problem in problems]) + chat
@@ -56,10 +57,26 @@ def lengths(spec: Spec, description: Mapping[str, Any], source: Source, folder: 
     return Lengths(bare, cue, plain, min(worked, limit), thought, limit, shape.layers if shape else 24)
 
 
+def _some(task: Task) -> list[Problem]:
+    """A few problems, of whatever split has them: a small file may have none in some."""
+    asked: tuple[tuple[Split, int | None], ...] = (
+        ("train", _PROBLEMS),
+        ("train", None),
+        ("select", None),
+        ("test", None),
+    )
+    for split, n in asked:
+        try:
+            return task.problems(split, n)[:_PROBLEMS]
+        except ElicitError:
+            continue
+    return []
+
+
 def files(source: Source) -> Path | None:
     """The folder of a model's config and tokenizer: of a .gguf file, once it was converted. None: not here."""
     if source.path is None:
-        return hub.find(source.name)
+        return hub.config_folder(source.name)
     return converted.find(source.path) if source.kind == "gguf" else source.path
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+from elicit.comparison import assume
 from elicit.comparison.spec import Spec
 from elicit.loading import size
 from elicit.loading.catalog import Source
@@ -21,9 +22,14 @@ _ROWS, _LOGITS = 256, 1 << 26
 _KEPT, _WIDTHS, _INNER = 2 << 30, 32, 10
 
 
-class Known(NamedTuple):
-    """What memory and time depend on, of a model whose files are here."""
+Basis = Literal["files", "config", "assumed"]
+"""What the size of a model is known from."""
 
+
+class Known(NamedTuple):
+    """What memory and time of a model depend on."""
+
+    basis: Basis
     values: int
     embedding: int
     vocabulary: int
@@ -59,12 +65,27 @@ class Known(NamedTuple):
 
 
 def known(source: Source, spec: Spec) -> Known | None:
-    """None for a hub id that is not in the local cache."""
+    """What is known of a model: from its files; else from its config, if that is here; else from the size that the spec
+    states (`assume`). None where there is none of them.
+
+    Args:
+        spec: of this model alone.
+    """
     values, shape, dtype = size.parameters(source), size.shape(source), size.held_dtype(source, spec.dtype)
-    if values is None or shape is None or dtype is None:
+    basis: Basis = "files"
+    if values is None or dtype is None:
+        stated = next(iter(spec.assume.values()), None)
+        dtype = spec.dtype if spec.dtype != "auto" else "bfloat16"
+        if shape is not None:
+            basis, values = "config", _counted(source)
+        elif stated is not None:
+            basis, values = "assumed", assume.values(stated)
+            shape = assume.shape(values)
+    if values is None or shape is None:
         return None
     item = size.BYTES[dtype]
     return Known(
+        basis,
         values,
         shape.embedding,
         shape.vocabulary,
@@ -77,6 +98,15 @@ def known(source: Source, spec: Spec) -> Known | None:
         choose_threads(values),
         _CACHE if spec.cache_gib is None else spec.cache_gib * 2**30,
     )
+
+
+def _counted(source: Source) -> int:
+    """Parameters of the model that a config describes, tied ones once."""
+    from elicit.loading.outline import folder_of, hollow
+
+    folder = folder_of(source)
+    assert folder is not None
+    return sum(parameter.numel() for parameter in hollow(folder, source.name).parameters())
 
 
 def _device(device: str) -> str:

@@ -11,7 +11,7 @@ thinks; the plan states the length it took.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -20,11 +20,13 @@ from elicit import statistics
 from elicit.comparison import memory, steps
 from elicit.comparison.cells import Cell, cells
 from elicit.comparison.lengths import files, lengths
+from elicit.comparison.memory import Basis
+from elicit.comparison.prices import Price, priced
 from elicit.comparison.spec import Spec
 from elicit.comparison.speed import Machine, machine
 from elicit.comparison.work import is_done, tested
 from elicit.loading import catalog, size
-from elicit.methods.core import Demand, Draws, Lengths, demand
+from elicit.methods.core import Lengths, demand
 
 #: A worker's imports and loading: seconds, and seconds per GiB of weights (reading and hashing them).
 _START, _LOAD = 6.0, 8.0
@@ -42,10 +44,12 @@ class ModelPlan(NamedTuple):
     label: str
     name: str
     parameters: int | None
-    """None for a hub id whose files are not here."""
+    """None where nothing tells its size."""
+    basis: Basis | None
+    """What its size is known from."""
     lengths: Lengths
     seconds: float | None
-    """Of its unfinished cells, one after the other; None where the model is not here."""
+    """Of its unfinished cells, one after the other; None where nothing tells its size."""
     gib: float | None
     """Memory of a worker with its largest cell."""
 
@@ -80,24 +84,8 @@ class Plan:
 
     @property
     def unknown(self) -> list[str]:
-        """Models whose files are not here."""
+        """Models of which nothing tells the size."""
         return [model.name for model in self.models if model.parameters is None]
-
-
-class _Price(NamedTuple):
-    """Work of one kind, with what it takes."""
-
-    draws: tuple[Draws, ...]
-    read: float
-    trained: float
-
-    @property
-    def generated(self) -> float:
-        return sum(one.completions * one.length for one in self.draws)
-
-    @property
-    def prompted(self) -> float:
-        return self.read + sum(one.prompts * one.prompt for one in self.draws)
 
 
 def plan(
@@ -162,78 +150,33 @@ def _model(
     expected = lengths(spec, spec.task, source, folder)
     others = [lengths(spec, description, source, folder) for description in spec.off_target.values()]
     methods, n = spec.methods(), tested(spec, limit)
-    prices, samples, most, gib, seconds = [], 0, 0.0, 0.0, 0.0
-    values, known = size.parameters(source), memory.known(source, spec)
+    prices: list[Price] = []
+    samples, most, gib, seconds = 0, 0.0, 0.0, 0.0
+    known = memory.known(source, spec)
+    if known is not None:
+        expected = expected._replace(layers=known.layers)
     threads = 1 if known is None else max(1, known.threads // hands)
     for cell in mine:
         wanted = demand(methods[cell.arm], expected)
-        drawn = spec.samples.of(cell.arm) * spec.samples.among(n)
-        work = list(_work(wanted, cell, spec, n, drawn, expected, [demand(methods[cell.arm], o) for o in others]))
-        kept, along = len(steps.asked(spec.arms[cell.arm])), spec.along.among(n)
-        answers = (n + kept * along) * wanted.answer.completions
-        most += answers * (expected.limit + sum(o.limit for o in others)) + drawn * expected.limit
-        if kept:
-            work += _along(kept, spec, n, [(demand(methods[cell.arm], one), one) for one in (expected, *others)])
-        prices += work
-        samples += drawn
+        price = priced(methods[cell.arm], cell, spec, n, expected, others)
+        prices += price.work
+        samples += price.samples
+        most += price.most
         if known is not None:
             timed = machine(known.width, known.values, known.dtype, known.device, threads, fresh=fresh)
             seconds += _CELL + (_TRAINER if wanted.trained else 0.0)
-            seconds += sum(_seconds(price, known, expected.layers, timed) for price in work)
+            seconds += sum(_seconds(one, known, expected.layers, timed) for one in price.work)
             gib = max(gib, memory.gib(known, wanted, expected, n))
     if known is not None:
         seconds += _LOAD * known.weights / 2**30 * hands
         seconds += _TRL * hands if any(price.trained for price in prices) else 0.0
-    found = ModelPlan(label, source.name, values, expected, None if known is None else seconds, gib or None)
+    values, basis = (None, None) if known is None else (known.values, known.basis)
+    found = ModelPlan(label, source.name, values, basis, expected, None if known is None else seconds, gib or None)
     generated = sum(price.generated for price in prices)
     return found, (generated, sum(p.prompted for p in prices), sum(p.trained for p in prices)), samples, most
 
 
-def _work(
-    wanted: Demand, cell: Cell, spec: Spec, n: int, samples: int, expected: Lengths, others: Sequence[Demand]
-) -> Iterator[_Price]:
-    """Fitting, answers on every task, samples, and KL."""
-    yield _Price(wanted.fitting, wanted.read, wanted.trained)
-    for one in (wanted.answer, *(other.answer for other in others)):
-        yield _Price((_times(one, n),), 0.0, 0.0)
-    if samples:
-        length = wanted.answer.length
-        yield _Price((Draws(samples, length, samples / spec.samples.of(cell.arm), expected.prompt, 256),), 0.0, 0.0)
-    kl = min(spec.kl_problems, n)
-    if kl and wanted.answer.completions == 1 and wanted.answer.prompt == expected.prompt:
-        yield _kl(kl, expected, wanted.answer.length)
-
-
-def _along(kept: int, spec: Spec, n: int, tasks: Sequence[tuple[Demand, Lengths]]) -> Iterator[_Price]:
-    """What checkpoints take, taken to answer as the finished policy does; the target task first.
-
-    Each answers every task; each, step 0 and the last step are probed: their own answers and worked solutions read. KL
-    is measured at all of them but the last.
-    """
-    probe, looks = spec.along.probe, kept + 2
-    for wanted, long in tasks:
-        for problems, times in ((spec.along.among(n), kept), (probe, looks)):
-            one = _times(wanted.answer, problems)
-            yield _Price((one._replace(completions=one.completions * times, prompts=one.prompts * times),), 0.0, 0.0)
-        yield _Price((), probe * looks * (wanted.answer.length + long.worked + 2 * long.prompt), 0.0)
-    wanted, long = tasks[0]
-    yield from [_kl(min(spec.kl_problems, n), long, wanted.answer.length)] * (kept + 1)
-
-
-def _kl(problems: int, expected: Lengths, length: float) -> _Price:
-    """Answers of the base and of the arm, both read under both."""
-    both = (expected.plain, length)
-    draws = tuple(Draws(problems, one, problems, expected.prompt, problems) for one in both)
-    return _Price(draws, problems * (2 * sum(both) + 4 * expected.prompt + 60), 0.0)
-
-
-def _times(one: Draws, problems: int) -> Draws:
-    """One problem's draws for many."""
-    rows = min(128, problems) * (one.completions if one.prompts == 1 else 1)
-    return one._replace(completions=one.completions * problems, prompts=one.prompts * problems, rows=min(rows, 256))
-
-
-def _seconds(price: _Price, known: memory.Known, layers: int, timed: Machine) -> float:
+def _seconds(price: Price, known: memory.Known, layers: int, timed: Machine) -> float:
     """Seconds of one worker, which shares the machine with the others."""
     seconds = timed.forward(1024, known.inner, layers) * price.prompted / 1024 if price.prompted else 0.0
     for one in price.draws:

@@ -1,6 +1,6 @@
 """The spec of a comparison: YAML in, checked plain data out. Imports no torch.
 
-models: [cued, incapable]              # or {label: name-or-path}
+models: [cued, incapable]              # or {label: name-or-path}, {label: {name: org/name, assume: 1.7B}}
 task: {task: addition, digits: 2}      # or just: addition
 off_target: {chains: {task: mod_chain}}
 arms:
@@ -21,9 +21,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
-from elicit.comparison import demand, steps
+from elicit.comparison import assume, demand, steps
+from elicit.comparison.assume import Assumed
 from elicit.comparison.demand import Samples
 from elicit.comparison.needs import check_controls, check_needs
 from elicit.comparison.panels import Panel, TaskField, TasksField, by_name
@@ -48,6 +49,8 @@ class Spec(BaseModel):
 
     models: dict[str, str]
     """Label -> what `elicit.load` takes."""
+    assume: dict[str, Assumed] = Field(default_factory=dict)
+    """Label -> the size a model is taken to have in a plan, while its files are not here: 135M, 1.7B."""
     task: TaskField
     """The target task: methods are fitted on its train and select splits and compared on its test split."""
     arms: dict[str, dict[str, Any]]
@@ -69,6 +72,11 @@ class Spec(BaseModel):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|balanced|cuda(:[0-9]{1,3})?)$")
     cache_gib: float | None = Field(default=None, gt=0, le=4096, strict=False)
     """GiB of keys and values a batch may take while sampling; null: 1 on a CPU, up to 8 on a GPU."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stated_sizes(cls, value: Any) -> Any:
+        return assume.apart(value)
 
     @field_validator("models", mode="before")
     @classmethod
@@ -102,7 +110,9 @@ class Spec(BaseModel):
         given = self.panels.get(model, Panel()).model_dump(exclude_none=True)
         kept = given.pop("arms", None)
         arms = {arm: options for arm, options in self.arms.items() if kept is None or arm in kept}
-        return self.model_copy(update={"models": {model: self.models[model]}, "panels": {}, "arms": arms, **given})
+        sizes = {label: size for label, size in self.assume.items() if label == model}
+        own = {"models": {model: self.models[model]}, "assume": sizes, "panels": {}, "arms": arms}
+        return self.model_copy(update={**own, **given})
 
     @property
     def task_label(self) -> str:
@@ -126,7 +136,10 @@ class Spec(BaseModel):
 
     def plain(self) -> dict[str, Any]:
         """The resolved spec as plain data, as it is written to the run directory."""
-        return self.model_dump(mode="json")
+        found = self.model_dump(mode="json")
+        if not found["assume"]:
+            del found["assume"]
+        return found
 
 
 def task_for(model: Asked, description: Mapping[str, Any], *, where: str) -> Task:
@@ -226,6 +239,9 @@ def _check_names(spec: Spec, where: str) -> None:
                     "Use letters, digits and . _ + # -, starting with a letter"
                     + (" (/ separates a control from its parent)." if kind == "arm" else ".")
                 )
+    for label in spec.assume:
+        if label not in spec.models:
+            raise unknown("model", label, spec.models, where=f"{where}: assume")
     if not spec.models or not spec.arms:
         raise ElicitError(f"{where}: a comparison needs at least one model and one arm.")
 

@@ -41,6 +41,31 @@ def _model(name: str, dtype: str, device: str, cache_gib: float | None) -> BaseM
     return load(name, dtype=dtype, device=device, cache_gib=cache_gib)
 
 
+def forget_models() -> None:
+    """Give up the models that this process holds."""
+    _model.cache_clear()
+
+
+@lru_cache(maxsize=8)
+def _hash_of(name: str, dtype: str, device: str, cache_gib: float | None) -> str:
+    return _model(name, dtype, device, cache_gib).weights_sha256
+
+
+def weights_sha256(name: str, spec: Spec) -> str:
+    """The hash of a model's weights, which are loaded for it as the cells load them; on the CPU without its device.
+
+    Raises:
+        ElicitError: as `elicit.load`.
+    """
+    from elicit.loading import devices
+
+    try:
+        devices.choose(spec.device)
+    except ElicitError:
+        return _hash_of(name, spec.dtype, "cpu", spec.cache_gib)
+    return _hash_of(name, spec.dtype, spec.device, spec.cache_gib)
+
+
 def tested(spec: Spec, limit: int | None) -> int:
     """Test problems of every task."""
     return spec.test if limit is None else min(limit, spec.test)

@@ -41,6 +41,12 @@ def find(name: str) -> Path | None:
     return folder if folder is not None and not lacking(folder) else None
 
 
+def config_folder(name: str) -> Path | None:
+    """The folder of the hub id `name` in the local cache, if its config is there; the weights may be missing."""
+    folder = _snapshot(name)
+    return folder if folder is not None and (folder / "config.json").is_file() else None
+
+
 def cached_folder(name: str, *, download: bool) -> Path:
     """The folder of the hub id `name` in the local cache, fetched first if it is not there and `download`.
 

@@ -135,11 +135,22 @@ def folder_of(source: Source, *, download: bool) -> Path:
     return source.path
 
 
-def _read_model(folder: Path, name: str, dtype: torch.dtype | str, options: dict[str, Any]) -> Any:
-    from transformers import AutoModelForCausalLM
+def read_config(folder: Path, name: str) -> Any:
+    """The transformers config of a folder.
+
+    Raises:
+        ElicitError: one that cannot be read, or of an architecture or a kind of storage that is not supported.
+    """
 
     config = configs.read_transformers_config(folder, name)
     _refuse_quantised(config, name)
+    return config
+
+
+def _read_model(folder: Path, name: str, dtype: torch.dtype | str, options: dict[str, Any]) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    config = read_config(folder, name)
     config, options = text_part(config, name), {**options, **text_weights(config)}
     if not size.weight_files(folder):
         raise _no_safetensors(folder, name)

@@ -123,6 +123,8 @@ def shape(name: Named) -> Shape | None:
         if source.kind == "gguf":
             assert source.path is not None
             return _gguf_shape(headers.gguf(source.path))
+        if folder is None:  # of a hub id whose weights are not here, the config alone
+            folder = hub.config_folder(source.name)
         return None if folder is None else _config_shape(read_config(folder))
     except (KeyError, TypeError, ValueError, ZeroDivisionError, StopIteration) as error:
         raise ElicitError(f"{source.name}: its config does not tell layers, heads and width ({one_line(error, 80)}).") \

@@ -71,6 +71,7 @@ class BudgetForcing:
         end, wait = self._marks(task)
         answer = end if self.answer is None else self.answer
         forcing = search.BudgetForcing(end, wait, answer, self.min_tokens, self.max_tokens, self.max_waits)
+        forcing.check(base, task_decoding(task))
         return Policy(base, task_decoding(task), search=forcing)
 
     def _marks(self, task: Task) -> tuple[str, str]:

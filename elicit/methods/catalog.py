@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import math
 from collections.abc import Mapping
@@ -12,6 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from elicit.errors import ElicitError, one_line, unknown
 from elicit.methods.core import Method
+
+#: The largest whole number of a config: of problems, steps, samples, tokens. No run of them would end.
+MOST = 1_000_000
 
 #: name -> (module, class)
 METHODS: dict[str, tuple[str, str]] = {
@@ -66,6 +70,11 @@ def config_class(name: str, *, where: str = "") -> type:
     return found
 
 
+@functools.cache
+def _adapter(chosen: type) -> TypeAdapter[Any]:
+    return TypeAdapter(chosen)
+
+
 def configure(name: str, options: Mapping[str, Any], *, where: str = "") -> Method:
     """A method's config from plain data (YAML), checked.
 
@@ -79,7 +88,7 @@ def configure(name: str, options: Mapping[str, Any], *, where: str = "") -> Meth
             raise unknown(f"field of method {name!r}", option, fields, where=where)
     prefix = f"{where}: " if where else ""
     try:
-        method: Method = TypeAdapter(chosen).validate_python(dict(options))
+        method: Method = _adapter(chosen).validate_python(dict(options))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or name
@@ -89,6 +98,12 @@ def configure(name: str, options: Mapping[str, Any], *, where: str = "") -> Meth
         raise ElicitError(f"{prefix}{error}") from None
     for field in fields:
         value = getattr(method, field)
+        for number in value if isinstance(value, tuple) else [value]:
+            if isinstance(number, int) and abs(number) > MOST:
+                raise ElicitError(
+                    f"{prefix}method {name!r}, field {field!r}: {number} is more than {MOST:,}, which is taken for a "
+                    "mistake. Type a smaller number."
+                )
         if any(isinstance(n, float) and not math.isfinite(n) for n in (value if isinstance(value, tuple) else [value])):
             raise ElicitError(f"{prefix}method {name!r}, field {field!r}: {value} is not a number to work with.")
     return method

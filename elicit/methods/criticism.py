@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from elicit import seeds
+from elicit.context import check_room
 from elicit.errors import ElicitError
 from elicit.tasks import critiques as source
 from elicit.tasks.critiques import Criticised, Form
 
 if TYPE_CHECKING:
+    from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.tasks import Task
 
@@ -74,6 +76,23 @@ def verdict(text: str) -> bool | None:
     return found[-1] == "right" if found else None
 
 
+def _judgeable(rows: Sequence[Criticised]) -> list[Criticised]:
+    return [one for one in rows if one.correct is not None and verdict(one.critique) is not None]
+
+
+def _room(base: BaseModel, rows: Sequence[Criticised], template: str) -> int:
+    """New tokens for a critique of any of these."""
+    return max(len(base.continuation(one.critique, fill(template, one))) for one in rows) * 3 // 2 + 8
+
+
+def check_judged(base: BaseModel, rows: Sequence[Criticised], template: str) -> None:
+    """Raises ElicitError for critiques that `judged` would have no room for. Runs nothing."""
+    known = _judgeable(rows)
+    for one in known:
+        prompt = len(base.encode(fill(template, one)))
+        check_room(prompt, _room(base, known), base.context_length, model=base.name, who="critique: held_out")
+
+
 def judged(policy: Policy, rows: Sequence[Criticised], template: str) -> dict[str, Any] | None:
     """How well a policy criticises candidates it was not trained on, greedily; None without rows that can be judged.
 
@@ -84,11 +103,10 @@ def judged(policy: Policy, rows: Sequence[Criticised], template: str) -> dict[st
     """
     from elicit.sampling import Request, generate
 
-    known = [one for one in rows if one.correct is not None and verdict(one.critique) is not None]
+    known = _judgeable(rows)
     if not known:
         return None
-    longest = max(len(policy.model.continuation(one.critique, fill(template, one))) for one in known)
-    decoding = policy.decoding.replace(max_new_tokens=longest * 3 // 2 + 8, stop=())
+    decoding = policy.decoding.replace(max_new_tokens=_room(policy.model, known, template), stop=())
     requests = [Request(policy.model.encode(fill(template, one)), (0,)) for one in known]
     with policy.applied():
         texts = [done[0].text.strip() for done in generate(policy.model.engine, requests, decoding)]

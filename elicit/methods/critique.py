@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.errors import ElicitError
 from elicit.methods.core import Demand, Draws, Lengths, Traits, task_decoding
-from elicit.methods.criticism import Shown, fill, judged
+from elicit.methods.criticism import Shown, check_judged, fill, judged
 from elicit.methods.options import check_adapter, check_checkpoints, check_positive
 
 if TYPE_CHECKING:
@@ -128,7 +128,8 @@ class Critique:
         from elicit.training.supervised import Schedule, example, train
 
         shown = Shown(self.problems, self.candidates, self.critiques, self.form, seed)
-        rows = shown.rows(task)
+        rows, held_out = shown.rows(task), shown.held_out(task, self.held_out)
+        check_judged(base, held_out, self.template)
         examples = [example(base, fill(self.template, one), one.critique, who="critique") for one in rows]
         schedule = Schedule(
             self.parameters,
@@ -154,7 +155,7 @@ class Critique:
                 "wrong_candidates": sum(one.correct is False for one in rows),
                 "shown": dataclasses.asdict(shown),
                 "schedule": dataclasses.asdict(schedule),
-                "held_out": judged(policy, shown.held_out(task, self.held_out), self.template),
+                "held_out": judged(policy, held_out, self.template),
             }
         }
         return dataclasses.replace(policy, record=record)

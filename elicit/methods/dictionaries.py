@@ -17,17 +17,14 @@ if TYPE_CHECKING:
     from saes import SAE, Feature, Match
 
 
-def dictionaries(
-    base: BaseModel, names: Sequence[str], texts: Sequence[str], *, transfer: bool
-) -> tuple[list[SAE], dict[str, Match]]:
-    """The SAEs of a model by layer, each checked against it, and how each was found to belong.
+def opened(base: BaseModel, names: Sequence[str]) -> list[SAE]:
+    """The SAEs of a model by layer, as their files have them.
 
     Args:
         names: SAEs by name; empty for those shipped for these weights.
-        texts: what an SAE of unknown origin is checked on, by its explained variance.
 
     Raises:
-        ElicitError: no SAE for the model, two for one layer, or one of other weights.
+        ElicitError: no SAE for the model, two for one layer, or one of another width or depth.
     """
     import saes
 
@@ -36,7 +33,24 @@ def dictionaries(
     for one, other in itertools.pairwise(found):
         if one.layer == other.layer:
             raise ElicitError(f"{one.name} and {other.name} both read layer {one.layer}. Name one SAE for each layer.")
-    return found, {sae.name: check(base, sae, texts, transfer=transfer) for sae in found}
+    for sae in found:
+        saes.fits(sae, base.hf, model_name=base.name)
+    return found
+
+
+def dictionaries(
+    base: BaseModel, found: Sequence[SAE], texts: Sequence[str], *, transfer: bool
+) -> tuple[list[SAE], dict[str, Match]]:
+    """SAEs of a model, each checked against its weights, and how each was found to belong.
+
+    Args:
+        found: what `opened` gave.
+        texts: what an SAE of unknown origin is checked on, by its explained variance.
+
+    Raises:
+        ElicitError: an SAE of other weights.
+    """
+    return list(found), {sae.name: check(base, sae, texts, transfer=transfer) for sae in found}
 
 
 def at_layers(base: BaseModel, found: Sequence[SAE], layers: Sequence[int] | None) -> list[SAE]:

@@ -55,9 +55,9 @@ class ErrorVector:
         from elicit.methods.dictionaries import parent_features
         from elicit.steering.residuals import residuals_at
 
+        pair = sides(self.contrast, base, task, task.problems("train", self.problems), self.positive, self.negative)
         parent = needs[self.parent]
         sae = parent_features("error_vector", self.parent, parent)[0].sae
-        pair = sides(self.contrast, base, task, task.problems("train", self.problems), self.positive, self.negative)
         positive, negative = (
             residuals_at(base.hf, base.layers, ids, [len(one) - 1 for one in ids])[sae.layer] for ids in pair
         )

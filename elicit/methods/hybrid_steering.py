@@ -118,16 +118,17 @@ class HybridSteering:
         from elicit.methods.tuning import edges, of_steering
         from elicit.policy import Policy
 
+        layers, middle = self._layers(base)
+        problems = task.problems("select", self.select_problems)
+        task.problems("train", self.train_problems, seed=seed + 1)  # too few are refused before the arm it needs
         tuned = needs[self.tuned]
         second = beside("hybrid_steering", self.tuned, tuned)
-        layers, middle = self._layers(base)
         decoding = task_decoding(task, temperature=self.temperature)
         read = steps.traces(tuned, task, problems=self.train_problems, decoding=decoding, seed=seed)
         tokens = steps.read(base, tuned, read, [*layers, middle], steps.separators(base, self.separators))
         found = steps.categories(tokens, middle, width=self.categories, k=self.active, least=5, seed=seed)
         norms = base.residual_norms_of([p.prompt + (task.worked(p) or "") for p in task.problems("train", 64)])
 
-        problems = task.problems("select", self.select_problems)
         ends = [tried(Candidate(p, {}), task, problems) for p in (Policy(base, task_decoding(task)), tuned)]
         fits = {
             layer: self._directions(base, read, tokens, found, layer, norms.medians[layer], seed) for layer in layers

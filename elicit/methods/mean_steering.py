@@ -95,7 +95,7 @@ class MeanSteering:
         layers = self.layers if self.layers is not None else tuple(range(max(1, base.n_layers - 1)))
         for layer in layers:
             architectures.check_layer(base.hf, layer)
-        train = task.problems("train", self.train_problems)
+        train, select = task.problems("train", self.train_problems), task.problems("select", self.select_problems)
         difference = self._difference(base, task, train)
         contrast = resolved(self.contrast, base)
         norms = base.residual_norms_of([problem.prompt + (task.worked(problem) or "") for problem in train])
@@ -113,7 +113,7 @@ class MeanSteering:
             for strength in self.strengths
         ]
         trials = [Trial((edit,), {}) for edit in grid]
-        curve = dose_response(base, task, trials, task.problems("select", self.select_problems))
+        curve = dose_response(base, task, trials, select)
         chosen = best(curve)
         record: dict[str, Any] = {
             "steering": [str(grid[chosen])],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from elicit.context import check_room
 from elicit.errors import ElicitError, one_line
+from elicit.loading.vocabulary import lacking
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
@@ -20,14 +21,12 @@ def check_prompts(method: str, base: BaseModel, task: Task, prompting: Prompting
     Raises:
         ElicitError: text that the tokenizer does not know, or prompts that leave no room for an answer.
     """
-    unknown = base.tokenizer.unk_token_id
-    around = base.continuation(prompting.before + prompting.template.replace("{prompt}", ""))
-    if unknown is not None and unknown in around:
-        text = prompting.before + prompting.template.replace("{prompt}", "")
-        strange = next((c for c in text if unknown in base.continuation(c)), text)
+    around = prompting.before + prompting.template.replace("{prompt}", "")
+    (strange,) = lacking(base.tokenizer, [around])
+    if strange:
         raise ElicitError(
-            f"{method}: {base.name} has no token for {one_line(repr(strange), 40)}, which the text around the prompt "
-            "holds. Type a text of its vocabulary."
+            f"{method}: {base.name} has no token for {one_line(repr(strange[0]), 40)}, which the text around the "
+            "prompt holds. Type a text of its vocabulary."
         )
     longest = max(len(base.encode("".join(prompting.render(problem)))) for problem in problems)
     check_room(longest, task.max_new_tokens, base.context_length, model=base.name, who=method)

@@ -119,18 +119,21 @@ class SaeSteering:
     ) -> Policy:
         """Raises ElicitError for SAEs that are missing or belong to other weights, or a task without two conditions."""
         from elicit.methods.conditions import sides
-        from elicit.methods.dictionaries import at_layers, dictionaries
+        from elicit.methods.dictionaries import at_layers, dictionaries, logit_difference, opened
         from elicit.methods.tuning import best, cost, dose_response, edges, of_steering
         from elicit.policy import Policy
         from elicit.steering.residuals import residuals_at
 
-        train = task.problems("train", self.train_problems)
+        train, select = task.problems("train", self.train_problems), task.problems("select", self.select_problems)
         texts = [problem.prompt + (task.worked(problem) or "") for problem in train]
-        norms = base.residual_norms_of(texts)
-        found, matches = dictionaries(base, self.saes, texts, transfer=self.transfer)
-        tried = at_layers(base, found, self.layers)
         pair = sides(self.contrast, base, task, train, self.positive, self.negative)
-        tables = {sae.name: self._scores(base, sae, pair, task) for sae in found}
+        difference = logit_difference(base, task) if self.scorer in ("attribution", "patching", "dla") else None
+        loaded = opened(base, self.saes)
+        at_layers(base, loaded, self.layers)
+        found, matches = dictionaries(base, loaded, texts, transfer=self.transfer)
+        tried = at_layers(base, found, self.layers)
+        norms = base.residual_norms_of(texts)
+        tables = {sae.name: self._scores(base, sae, pair, difference) for sae in found}
         cued = residuals_at(base.hf, base.layers, pair.positive, [len(ids) - 1 for ids in pair.positive])
         trials = [
             trial
@@ -142,7 +145,7 @@ class SaeSteering:
                 f"sae_steering: no feature of {', '.join(sae.name for sae in tried)} is more active in the positive "
                 "condition than in the negative one. Train an SAE on text of both conditions (elicit sae train)."
             )
-        curve = dose_response(base, task, trials, task.problems("select", self.select_problems))
+        curve = dose_response(base, task, trials, select)
         chosen = best(curve, self.by)
         edits = trials[chosen].edits
 
@@ -178,10 +181,9 @@ class SaeSteering:
         }
         return Policy(base, task_decoding(task), steering=edits, record=record)
 
-    def _scores(self, base: BaseModel, sae: SAE, pair: Sides, task: Task) -> pd.DataFrame:
+    def _scores(self, base: BaseModel, sae: SAE, pair: Sides, difference: tuple[int, int] | None) -> pd.DataFrame:
         """Features by descending score."""
         import saes
-        from elicit.methods.dictionaries import logit_difference
 
         conditions = ([saes.Span.last(ids) for ids in side] for side in pair)
         table = saes.discover(
@@ -189,9 +191,7 @@ class SaeSteering:
             sae,
             *conditions,
             scorers=tuple(dict.fromkeys(("contrast", self.scorer))),
-            logit_difference=logit_difference(base, task)
-            if self.scorer in ("attribution", "patching", "dla")
-            else None,
+            logit_difference=difference,
         )
         return table.sort_values(self.scorer, ascending=False, kind="stable")
 

@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from elicit.context import check_room
 from elicit.methods.core import Demand, Draws, Lengths, Traits, task_decoding
 from elicit.methods.demonstrations import about, solved
 from elicit.methods.options import check_adapter, check_checkpoints, check_positive
@@ -154,6 +155,12 @@ class SFT:
             taught_task, self.supervision, "train", self.demonstrations, pick=seed + 1, seed=seed, who="sft"
         )
         examples = [example(base, problem.prompt, solution, who="sft") for problem, solution in solutions]
+        decoding = task_decoding(task)
+        if self.supervision == "theorem":
+            longest = max(len(one.completion) for one in examples)
+            decoding = decoding.replace(max_new_tokens=max(decoding.max_new_tokens, longest * 3 // 2))
+            for one in examples:
+                check_room(len(one.prompt), decoding.max_new_tokens, base.context_length, model=base.name, who="sft")
         schedule = Schedule(
             self.parameters,
             self.lora_rank,
@@ -192,10 +199,7 @@ class SFT:
             record["warning"] = watched.record()
         if protected is not None:
             record |= {"protect": protected.record(), "train": charged(record["train"], protected)}
-        decoding = task_decoding(task)
         if self.supervision == "theorem":
-            longest = max(len(one.completion) for one in examples)
-            decoding = decoding.replace(max_new_tokens=max(decoding.max_new_tokens, longest * 3 // 2))
             record["max_new_tokens"] = decoding.max_new_tokens
         seen = max(1, round(self.demonstrations * self._passes))
         record |= about(base, taught_task, solutions, self.supervision, self.source, seen=seen)

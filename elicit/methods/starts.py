@@ -45,15 +45,18 @@ def starting(recipe: Recipe, base: BaseModel, task: Task, seed: int) -> Start:
     import torch
 
     from elicit.loading import architectures
+    from elicit.methods.conditions import sides
 
     train = task.problems("train", recipe.train_problems)
-    norms = base.residual_norms_of([problem.prompt + (task.worked(problem) or "") for problem in train]).medians
+    texts = [problem.prompt + (task.worked(problem) or "") for problem in train]
     layers = recipe.layers if recipe.layers is not None else tuple(range(max(1, base.n_layers - 1)))
     if recipe.start == "feature":
         layers, raw, labels = _feature(recipe, base, task, train)
     else:
         for layer in layers:
             architectures.check_layer(base.hf, layer)
+        if recipe.start == "mean":  # a task without both conditions is refused before anything is run
+            sides(recipe.contrast, base, task, train, recipe.positive, recipe.negative)
         if recipe.start == "mean":
             raw = _difference(recipe, base, task, train)[list(layers)]
             labels = [f"mean({recipe.contrast})"] * len(layers)
@@ -61,6 +64,7 @@ def starting(recipe: Recipe, base: BaseModel, task: Task, seed: int) -> Start:
             drawn = [seeds.generator("steering noise", seed, layer).standard_normal(base.d_model) for layer in layers]
             raw = torch.stack([torch.from_numpy(one) for one in drawn]).float()
             labels = [f"noise#{seed}"] * len(layers)
+    norms = base.residual_norms_of(texts).medians
     strength = recipe.strength if recipe.strength is not None else STRENGTHS[recipe.start]
     vectors = strength * raw / raw.norm(dim=1, keepdim=True)
     return Start(layers, vectors, tuple(norms[layer] for layer in layers), tuple(labels))
@@ -82,12 +86,12 @@ def _feature(
     """(its SAE's layer, its direction [1, d_model], its name)."""
     import saes
     from elicit.methods.conditions import sides
-    from elicit.methods.dictionaries import at_layers, check, dictionaries
+    from elicit.methods.dictionaries import at_layers, check, dictionaries, opened
 
     texts = [problem.prompt + (task.worked(problem) or "") for problem in train]
     if recipe.feature is None:
         wanted = recipe.layers if recipe.layers is not None else (max(0, base.n_layers - 2),)
-        sae = at_layers(base, dictionaries(base, (), texts, transfer=False)[0], wanted)[0]
+        sae = at_layers(base, dictionaries(base, opened(base, ()), texts, transfer=False)[0], wanted)[0]
         pair = sides(recipe.contrast, base, task, train, recipe.positive, recipe.negative)
         spans = ([saes.Span.last(ids) for ids in side] for side in pair)
         table = saes.discover(base.hf, sae, *spans, scorers=("contrast",))

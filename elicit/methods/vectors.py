@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from elicit.context import check_room
 from elicit.errors import ElicitError
 from elicit.methods.conditions import Contrast, check_templates
 from elicit.methods.core import Demand, Draws, Lengths, Traits, task_decoding
@@ -151,6 +152,10 @@ def reinforce(
     from elicit.training.rollouts import training_engine
     from elicit.training.run import Settings, train
 
+    length = recipe.max_completion_length or task.max_new_tokens
+    drawn = task.problems("train", recipe.pilot_problems, seed=seed + 1) if recipe.steps else []
+    for problem in drawn:  # before the starting vectors are measured
+        check_room(len(base.encode(problem.prompt)), length, base.context_length, model=base.name, who=recipe.name)
     start = starting(recipe, base, task, seed)
     record: dict[str, Any] = {
         "recipe": {"options": {**asdict(recipe), "checkpoints": list(recipe.checkpoints)}, "seed": seed},
@@ -169,8 +174,6 @@ def reinforce(
     hf.steering_vectors = torch.nn.Parameter(start.vectors.clone().to(base.device))
     engine = training_engine(base, hf)
     open_edits = trained_edits(start, hf.steering_vectors, recipe.positions)
-    length = recipe.max_completion_length or task.max_new_tokens
-    drawn = task.problems("train", recipe.pilot_problems, seed=seed + 1)
     with _steered(engine, open_edits):
         found = pilot(engine, task, drawn, encode, samples=recipe.pilot_samples, seed=seed, max_new_tokens=length)
     done = None

@@ -9,7 +9,6 @@ would reach both. What is tuned goes into the second model.
 from __future__ import annotations
 
 import copy
-import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from elicit import documents, steering, weights
 from elicit.errors import ElicitError
 from elicit.loading import architectures
 from elicit.loading.frequencies import forget_lengths
-from elicit.model import BaseModel, load
+from elicit.model import BaseModel
 from elicit.sampling import Engine
 from elicit.steering import Clock, Gated, Steering, as_edit, steer
 from elicit.weights import FullWeights, Weights
@@ -69,7 +68,7 @@ class Second:
         Raises:
             ElicitError: an unknown model, or one of another tokenizer.
         """
-        other = _loaded(name, str(base.dtype).removeprefix("torch."), str(base.device))
+        other = base.another(name)
         if other.tokenizer_sha256 != base.tokenizer_sha256:
             raise ElicitError(
                 f"{name} and {base.name} have different tokenizers ({other.tokenizer_sha256[:12]} and "
@@ -99,7 +98,7 @@ class Second:
             ElicitError: a named model that is not the one it was when the policy was made.
         """
         if self.name is not None:
-            other = _loaded(self.name, str(base.dtype).removeprefix("torch."), str(base.device))
+            other = base.another(self.name)
             if other.weights_sha256 != self.weights_sha256:
                 raise ElicitError(
                     f"the policy was made with {self.name} (weights {str(self.weights_sha256)[:12]}), but the model of "
@@ -141,11 +140,6 @@ class Second:
         if not inner.exists():
             return cls(entry.name, entry.weights_sha256)
         return cls(None, None, weights.load(inner), steering.load(inner))
-
-
-@functools.lru_cache(maxsize=2)
-def _loaded(name: str, dtype: str, device: str) -> BaseModel:
-    return load(name, dtype=dtype, device=device)
 
 
 def _twin(hf: Any, changed: Weights | None) -> Any:

@@ -102,7 +102,7 @@ class BudgetForcing:
         self, model: BaseModel, asks: Sequence[Ask], decoding: Decoding, task: Task, forward: Forward
     ) -> list[Found]:
         """Raises ElicitError where the decoding has no room for the answer, or would stop at a mark or forced text."""
-        self._check(model, decoding)
+        self.check(model, decoding)
         drafts = [_Draft(ask) for ask in asks]
         most = decoding.max_new_tokens if self.max_tokens is None else self.max_tokens
         thinking = decoding.replace(stop=(self.end, *decoding.stop))
@@ -115,7 +115,8 @@ class BudgetForcing:
             draft.text, draft.finished = drawn.text, drawn.finished
         return [draft.found() for draft in drafts]
 
-    def _check(self, model: BaseModel, decoding: Decoding) -> None:
+    def check(self, model: BaseModel, decoding: Decoding) -> None:
+        """Raises ElicitError where the decoding has no room for the answer, or would stop at a mark or forced text."""
         for name, text in (("end", self.end), ("wait", self.wait), ("answer", self.answer)):
             if any(stop in text for stop in decoding.stop):
                 raise ElicitError(f"budget_forcing: {name} {text!r} holds one of the stop strings {decoding.stop!r}.")

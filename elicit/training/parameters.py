@@ -73,6 +73,7 @@ def trainable(base: BaseModel, *, group: str = "all", lora: Lora | None = None, 
         raise ElicitError(
             f"a LoRA adapter cannot be put on {group}. Use parameters: all, mlp or attn, or no lora_rank."
         )
+    base.require_weights()
     devices.one_device(base.hf, "training")
     if lora is None:
         model = copy.deepcopy(base.hf).float()

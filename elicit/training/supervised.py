@@ -27,6 +27,7 @@ from transformers import TrainerCallback
 from elicit import seeds
 from elicit.context import check_text
 from elicit.errors import ElicitError, one_line
+from elicit.loading.vocabulary import lacking
 from elicit.model import BaseModel
 from elicit.trail import Change, Trail
 from elicit.training.ends import end_of
@@ -125,11 +126,10 @@ def example(base: BaseModel, prompt: str, completion: str, *, who: str) -> Examp
             model without an end token; a row beyond its positions.
     """
     ids = base.encode_pair(prompt, completion)
-    for text, some in zip((prompt, completion), ids, strict=True):
-        if base.tokenizer.unk_token_id is not None and base.tokenizer.unk_token_id in some:
-            strange = next((c for c in text if base.tokenizer.unk_token_id in base.continuation(c)), text)
+    for text in (prompt, completion):
+        if strange := lacking(base.tokenizer, [text])[0]:
             raise ElicitError(
-                f"{who}: the tokenizer of {base.name} has no token for {strange!r} in {one_line(repr(text), 80)}. "
+                f"{who}: the tokenizer of {base.name} has no token for {strange[0]!r} in {one_line(repr(text), 80)}. "
                 "Write the text in characters that the model knows."
             )
     row = Example(ids.prompt, (*ids.completion, end_of(base, prompt, who=who)))

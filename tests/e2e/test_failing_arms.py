@@ -30,47 +30,50 @@ def _status(run: Path, arm: str) -> dict[str, Any]:
     return status
 
 
-def test_arms_that_the_task_cannot_serve(tmp_path: Path, problems: Path) -> None:
-    data = changed(
-        task={"task": "jsonl", "path": problems.name, "stop": ["\n"], "max_new_tokens": 16},
-        off_target={},
-        arms={
-            "base": {"method": "base"},
-            "cue_prompt": {"method": "cue_prompt"},
-            "sft": {"method": "sft", "demonstrations": 4},
-            "high": {"method": "mean_steering", "layers": [9], "contrast": "templates", "positive": "{prompt}"},
-            "high/random": {"method": "random_vector", "parent": "high"},
-        },
-        seeds=1,
-        test=10,
-    )
-    run = tmp_path / "run"
-    done = elicit("run", write_spec(tmp_path, data), "--out", run, "--workers", 1)
-    assert done.code == 1
-    errors = {
-        "cue_prompt": "has no cue prompt; this arm needs a task with `cue_prompt`.",
-        "sft": "Use supervision: direct, or add `worked` to the task's file.",
-        "high": "layer 9 does not exist: this llama model has 3 layers. Type a layer from 0 to 2.",
-        "high/random": "arm 'high/random' needs 'high', which failed on cued.",
+def test_arms_that_the_task_cannot_serve_are_refused_before_any_runs(tmp_path: Path, problems: Path) -> None:
+    task = {"task": "jsonl", "path": problems.name, "stop": ["\n"], "max_new_tokens": 16}
+    refused = {
+        "has no cue prompt; this arm needs a task with `cue_prompt`.": {"method": "cue_prompt"},
+        "Use supervision: direct, or add `worked` to the task's file.": {"method": "sft", "demonstrations": 4},
     }
+    for said, arm in refused.items():
+        data = changed(task=task, off_target={}, arms={"base": {"method": "base"}, "a": arm}, seeds=1, test=10)
+        done = elicit("run", write_spec(tmp_path, data), "--out", tmp_path / "run", "--workers", 1)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert said in done.err
+        assert not (tmp_path / "run").exists()
+
+
+def test_an_arm_that_needs_a_failed_one_fails_and_the_others_are_shown(tmp_path: Path) -> None:
+    arms = {
+        "base": {"method": "base"},
+        "sft": {"method": "sft", "demonstrations": 8, "learning_rate": 1e30},
+        "less": {"method": "contrastive_decoding", "expert_arm": "sft"},
+    }
+    run = tmp_path / "run"
+    spec = write_spec(tmp_path, changed(off_target={}, arms=arms, seeds=1, samples=0, test=10))
+    done = elicit("run", spec, "--out", run, "--workers", 1)
+    assert done.code == 1
+    errors = {"sft": "the loss is nan", "less": "arm 'less' needs 'sft', which failed on cued."}
     for arm, said in errors.items():
         status = _status(run, arm)
         assert status["state"] == "failed"
         assert said in status["error"]
         assert status["traceback"] is None
         assert f"elicit run: cued/{arm}/0 failed; see {run}/cells/cued/{arm}/0/status.json\n" in done.err
-        assert f"cued/{arm}/0 failed" in done.err
-    arms = figures(run)["models"]["cued"]["tasks"]["jsonl"]["arms"]
-    assert {arm: entry["status"] for arm, entry in arms.items()} == {"base": "done", **dict.fromkeys(errors, "failed")}
-    assert arms["base"]["n"] == 10
-    assert 0 <= arms["base"]["accuracy"] <= 1
-    assert arms["sft"]["accuracy"] is None
+    entries = figures(run)["models"]["cued"]["tasks"]["addition"]["arms"]
+    assert {arm: one["status"] for arm, one in entries.items()} == {"base": "done", **dict.fromkeys(errors, "failed")}
+    assert (entries["base"]["n"], entries["sft"]["accuracy"]) == (10, None)
     assert elicit("verify", run).code == 0
 
 
 def test_an_edited_file_of_problems_is_another_task(tmp_path: Path, problems: Path) -> None:
     data = changed(
-        task={"task": "jsonl", "path": problems.name}, off_target={}, arms=with_arms("base"), seeds=1, test=4
+        task={"task": "jsonl", "path": problems.name, "max_new_tokens": 16},
+        off_target={},
+        arms=with_arms("base"),
+        seeds=1,
+        test=4,
     )
     spec, run = write_spec(tmp_path, data), tmp_path / "run"
     assert elicit("run", spec, "--out", run, "--workers", 1).code == 0
@@ -216,7 +219,10 @@ def test_what_cannot_be_written_as_json_fails_its_arm_only(tmp_path: Path, monke
 
 def test_from_python_every_arm_failing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(lab.ElicitError, match=r"every arm failed; see the status\.json files in "):
-        lab.compare("cued", "addition", arms={"m": {"method": "mean_steering", "layers": [9]}}, test=4, out=tmp_path)
+        arms = {"s": {"method": "sft", "demonstrations": 8, "learning_rate": 1e30}}
+        lab.compare("cued", "addition", arms=arms, test=4, out=tmp_path / "run")
+    with pytest.raises(lab.ElicitError, match=r"arm 'm' on cued: layer 9 does not exist"):
+        lab.compare("cued", "addition", arms={"m": {"method": "mean_steering", "layers": [9]}}, test=4)
     with pytest.raises(lab.ElicitError, match=r"unknown model 'cude'\. Did you mean 'cued'\?"):
         lab.compare("cude", "addition", arms=["base"])
     with pytest.raises(lab.ElicitError, match=r"workers is 0; expected at least 1\."):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from elicit.loading.catalog import Source
 from elicit.loading.load import Loaded
 from elicit.model import BaseModel
@@ -12,3 +14,11 @@ def tiny_model(arch: str = "llama", seed: int = 0) -> BaseModel:
     hf, tokenizer = tiny(arch, seed=seed)
     loaded = Loaded(hf, tokenizer, f"tiny-{arch}", Source("folder", f"tiny-{arch}", None), "w", "t", None)
     return BaseModel(loaded)
+
+
+def save_tiny(arch: str, folder: Path, seed: int = 0) -> Path:
+    """The folder, with such a model's files in it."""
+    hf, tokenizer = tiny(arch, seed=seed)
+    hf.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -1,0 +1,88 @@
+"""The size that a model is taken to have in a plan while its files are not here, as a spec states it. No torch.
+
+models: {big: {name: org/name, assume: 1.7B}}     # the same as: models: {big: org/name}, assume: {big: 1.7B}
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator
+
+from elicit.loading.size import Shape
+
+_SIZE = re.compile(r"([0-9]{1,14}(?:\.[0-9]{1,3})?) ?([KMBT]?)", re.IGNORECASE)
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+#: Vocabulary, and width over depth, of what people run: Qwen 2.5 and 3, Llama 3, Gemma, SmolLM2 from 135 M to 70 B.
+_VOCABULARY, _ASPECT = 128_000, 90
+#: Keys and values are shared by so many query heads.
+_SHARED = 4
+
+
+def values(text: str) -> int:
+    """A stated size in parameters.
+
+    >>> values("1.7B"), values("135M")
+    (1700000000, 135000000)
+
+    Raises:
+        ValueError: for anything but a number, mostly with K, M, B or T.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    count = 0 if found is None else round(float(found[1]) * _UNITS[found[2].upper()])
+    if not 10**3 <= count <= 10**13:
+        raise ValueError(f"expected a number of parameters such as 135M or 1.7B (up to 10T), not {text[:40]!r}")
+    return count
+
+
+def shape(parameters: int) -> Shape:
+    """The layers and width that a model of so many parameters commonly has."""
+    vocabulary = min(_VOCABULARY, max(64, parameters // 1000))
+
+    def size(width: float) -> float:
+        return 12 * (width / _ASPECT) * width**2 + vocabulary * width
+
+    low, high = 1.0, 1e6
+    for _ in range(60):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if size(middle) < parameters else (low, middle)
+    width = max(8, round(low))
+    layers = max(1, round(width / _ASPECT))
+    return Shape(layers, width, vocabulary, 2 * layers * max(1, width // _SHARED), vocabulary * width, "assumed")
+
+
+def apart(spec: Any) -> Any:
+    """A spec's fields with the sizes that stand beside its models' names in a field of their own.
+
+    Raises:
+        ValueError: a model that is neither a name nor {name, assume}.
+    """
+    models = spec.get("models") if isinstance(spec, Mapping) else None
+    if not isinstance(models, Mapping) or not any(isinstance(entry, Mapping) for entry in models.values()):
+        return spec
+    names, sizes = dict(models), dict(spec.get("assume") or {})
+    for label, entry in models.items():
+        if not isinstance(entry, Mapping):
+            continue
+        if "name" not in entry or not set(entry) <= {"name", "assume"}:
+            raise ValueError(f"model {str(label)[:40]!r} has {sorted(map(str, entry))}; expected name, and assume")
+        names[label] = entry["name"]
+        if "assume" in entry:
+            sizes[label] = entry["assume"]
+    return {**spec, "models": names, "assume": sizes}
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _check(value: str) -> str:
+    values(value)
+    return value
+
+
+Assumed = Annotated[str, BeforeValidator(_text), AfterValidator(_check)]
+"""`1.7B`, as a spec says it."""

@@ -1,0 +1,70 @@
+"""A model without its weights: config, tokenizer and modules, from a few small files. What is only shape costs nothing.
+
+The modules stand on torch's meta device: they have names, shapes and hooks, and no numbers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from elicit.errors import ElicitError
+from elicit.loading import architectures, catalog, converted, ends, hub, size
+from elicit.loading.catalog import Source
+from elicit.loading.hashes import tokenizer_hash
+from elicit.loading.load import DTYPES, Loaded, read_config, read_tokenizer
+from elicit.loading.textpart import text_part
+from elicit.loading.tokens import own_pad
+
+
+def outlined(name: str, *, dtype: str = "auto") -> Loaded | None:
+    """Everything that `load_transformers` gives but weights and their hash. Touches no network and converts nothing.
+
+    None where there is too little to go by: a hub id of which the local cache has no config and tokenizer, a .gguf file
+    that was not converted yet.
+
+    Raises:
+        ElicitError: as `load_transformers`, as far as the files besides the weights show it.
+    """
+    source = catalog.resolve(name)
+    folder = folder_of(source)
+    if folder is None:
+        return None
+    hf = hollow(folder, source.name, dtype=size.held_dtype(source, dtype) or "float32")
+    try:
+        tokenizer = read_tokenizer(folder, source.name)
+    except ElicitError:
+        if source.kind == "hub" and hub.find(source.name) is None:
+            return None  # nothing but its config is here
+        raise
+    ends.own_ends(tokenizer, hf)
+    own_pad(tokenizer, hf)
+    card = catalog.read_card(folder) if source.kind == "organism" else None
+    return Loaded(hf.eval(), tokenizer, source.name, source, "", tokenizer_hash(tokenizer), card)
+
+
+def folder_of(source: Source) -> Path | None:
+    """The folder of a model's config; None where it is not here. Weights may be missing there."""
+    if source.kind == "gguf":
+        assert source.path is not None
+        return converted.find(source.path)
+    return source.path if source.path is not None else hub.config_folder(source.name)
+
+
+def hollow(folder: Path, name: str, *, dtype: str = "float32") -> Any:
+    """The transformers model of a folder's config, on the meta device.
+
+    Raises:
+        ElicitError: a config that cannot be read or is not supported.
+    """
+    from transformers import AutoModelForCausalLM, GenerationConfig
+
+    config = text_part(read_config(folder, name), name)
+    with torch.device("meta"):
+        hf = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype])
+    architectures.layout(hf, name=name)
+    if (folder / "generation_config.json").is_file():
+        hf.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
+    return hf
