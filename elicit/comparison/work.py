@@ -46,11 +46,6 @@ def forget_models() -> None:
     _model.cache_clear()
 
 
-@lru_cache(maxsize=8)
-def _hash_of(name: str, dtype: str, device: str, cache_gib: float | None) -> str:
-    return _model(name, dtype, device, cache_gib).weights_sha256
-
-
 def weights_sha256(name: str, spec: Spec) -> str:
     """The hash of a model's weights, which are loaded for it as the cells load them; on the CPU without its device.
 
@@ -59,11 +54,12 @@ def weights_sha256(name: str, spec: Spec) -> str:
     """
     from elicit.loading import devices
 
+    device = spec.device
     try:
-        devices.choose(spec.device)
+        devices.choose(device)
     except ElicitError:
-        return _hash_of(name, spec.dtype, "cpu", spec.cache_gib)
-    return _hash_of(name, spec.dtype, spec.device, spec.cache_gib)
+        device = "cpu"
+    return _model(name, spec.dtype, device, spec.cache_gib).weights_sha256
 
 
 def tested(spec: Spec, limit: int | None) -> int:

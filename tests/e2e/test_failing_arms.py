@@ -218,8 +218,8 @@ def test_what_cannot_be_written_as_json_fails_its_arm_only(tmp_path: Path, monke
 
 
 def test_from_python_every_arm_failing_is_an_error(tmp_path: Path) -> None:
+    arms = {"s": {"method": "sft", "demonstrations": 8, "learning_rate": 1e30}}
     with pytest.raises(lab.ElicitError, match=r"every arm failed; see the status\.json files in "):
-        arms = {"s": {"method": "sft", "demonstrations": 8, "learning_rate": 1e30}}
         lab.compare("cued", "addition", arms=arms, test=4, out=tmp_path / "run")
     with pytest.raises(lab.ElicitError, match=r"arm 'm' on cued: layer 9 does not exist"):
         lab.compare("cued", "addition", arms={"m": {"method": "mean_steering", "layers": [9]}}, test=4)
