@@ -88,9 +88,10 @@ def _room(base: BaseModel, rows: Sequence[Criticised], template: str) -> int:
 def check_judged(base: BaseModel, rows: Sequence[Criticised], template: str) -> None:
     """Raises ElicitError for critiques that `judged` would have no room for. Runs nothing."""
     known = _judgeable(rows)
+    room = _room(base, known) if known else 0
     for one in known:
         prompt = len(base.encode(fill(template, one)))
-        check_room(prompt, _room(base, known), base.context_length, model=base.name, who="critique: held_out")
+        check_room(prompt, room, base.context_length, model=base.name, who="critique: held_out")
 
 
 def judged(policy: Policy, rows: Sequence[Criticised], template: str) -> dict[str, Any] | None:
