@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from elicit.errors import ElicitError
-from elicit.loading import architectures, catalog, converted, ends, hub, size
+from elicit.loading import architectures, catalog, converted, ends, hub, rows, size
 from elicit.loading.catalog import Source
 from elicit.loading.hashes import tokenizer_hash
 from elicit.loading.load import DTYPES, Loaded, read_config, read_tokenizer
@@ -39,6 +39,7 @@ def outlined(name: str, *, dtype: str = "auto") -> Loaded | None:
         if source.kind == "hub" and hub.find(source.name) is None:
             return None  # nothing but its config is here
         raise
+    rows.cut_to_tokens(tokenizer, hf)
     ends.own_ends(tokenizer, hf)
     own_pad(tokenizer, hf)
     card = catalog.read_card(folder) if source.kind == "organism" else None
