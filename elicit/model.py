@@ -28,6 +28,7 @@ from elicit.sampling import Completion, Decoding, Engine, Request, Scored, cache
 from elicit.steering import Clock, Edit, Firings, Gated, Mode, Steering, as_edit, steer
 from elicit.steering.residuals import Norms, residual_norms, residuals_at
 from elicit.tasks import AskedTask, Task
+from elicit.tasks.described import in_dialect
 
 
 def load(
@@ -176,14 +177,15 @@ class BaseModel:
         return other
 
     def bind(self, task: Task) -> Task:
-        """The task as this model is asked it: through its chat template where the task goes through one.
+        """The task as this model is asked it: through its chat template where the task goes through one, and an
+        organism's task in the organism's own dialect.
 
         Raises:
             ElicitError: a task that insists on a chat template, for a model without one; values that the template does
                 not read.
         """
         if not isinstance(task, AskedTask):
-            return task
+            return in_dialect(task, self.card.get("dialect"))
         values = task.asking.chat_template_kwargs
         if values and self.chat is None:
             raise ElicitError(

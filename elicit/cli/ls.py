@@ -85,7 +85,7 @@ def _tasks() -> None:
     for name in catalog.FAMILIES:
         module, class_name, _ = catalog.FAMILIES[name]
         family = getattr(__import__(module, fromlist=[class_name]), class_name)
-        fields = ", ".join(f"{field.name}={field.default!r}" for field in dataclasses.fields(family))
+        fields = ", ".join(field.name + _default(field).replace(" = ", "=") for field in dataclasses.fields(family))
         first = (inspect.getdoc(inspect.getmodule(family)) or "").splitlines()[0]
         print(f"{first}\n    parameters: {fields}")
     first = (inspect.getdoc(refusal) or "").splitlines()[0]
@@ -102,7 +102,14 @@ def _methods() -> None:
         module = inspect.getmodule(config)
         print((inspect.getdoc(module) or name).splitlines()[0])
         for field in dataclasses.fields(config):
-            print(f"    {field.name}: {field.type} = {field.default!r}")
+            print(f"    {field.name}: {field.type}{_default(field)}")
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    """What a field is without being given: nothing for one that has to be."""
+    if field.default is not dataclasses.MISSING:
+        return f" = {field.default!r}"
+    return " (required)" if field.default_factory is dataclasses.MISSING else f" = {field.default_factory()!r}"
 
 
 def _runs(folder: Path) -> int:

@@ -52,9 +52,15 @@ def conditions(
     if between == "policy":
         assert policy is not None
         return _policies(policy, model, problems)
-    from elicit.methods.conditions import sides
+    from elicit.methods.conditions import resolved, sides
+    from elicit.methods.core import elicited
     from saes import Span
 
+    between = resolved(between, model)
+    if between == "cue" and elicited(model) != "cue":
+        raise ElicitError(
+            f"--between cue: {model.name} never learned a cue (its card says so). Type: --between continuations"
+        )
     pair = sides("cue" if between == "cue" else "continuations", model, task, problems, None, "{prompt}")
     positive, negative = (
         [Span.last(ids, problem.id) for ids, problem in zip(side, problems, strict=True)] for side in pair

@@ -19,6 +19,7 @@ from elicit.cli.sae_arms import Job, jobs_of, slug
 from elicit.errors import ElicitError, one_line
 
 if TYPE_CHECKING:
+    from elicit.methods.conditions import Sides
     from elicit.model import BaseModel
     from elicit.tasks import Task
     from saes import SAE
@@ -97,7 +98,7 @@ def _write(job: Job, options: Dashboard, features: list[int] | None) -> Path:
     probe = [problem.prompt + (tasks[0].worked(problem) or "") for problem in tasks[0].problems("train", 32)]
     check(base, sae, probe, transfer=options.transfer)
     _check_writable(job.out)
-    positive, negative = _conditions(base, tasks[0])
+    names, (positive, negative) = _conditions(base, tasks[0])
     if options.top is not None:
         with _said(f"{sae.name}: ranking {sae.d_sae:,} features"):
             ranked = _ranked(base, sae, tasks[0], positive, negative)
@@ -111,6 +112,7 @@ def _write(job: Job, options: Dashboard, features: list[int] | None) -> Path:
             features=features,
             positive=positive,
             negative=negative,
+            names=names,
             doses=job.doses,
             used={i: ", ".join(arms) for i, arms in job.used.items() if features is None or i in features},
             text=f"{', '.join(task.name for task in tasks)} (train problems of {base.name})",
@@ -156,14 +158,17 @@ def _text(base: BaseModel, task: Task, tokens: int) -> Iterator[tuple[int, ...]]
     return iter(few)
 
 
-def _conditions(base: BaseModel, task: Task) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
-    """Prompts with and without the cue; empty for a task without cues."""
-    problems = task.problems("train", _PROBLEMS)
-    cued = [problem.cue_prompt for problem in problems if problem.cue_prompt is not None]
-    if len(cued) < len(problems):
-        print(f"task {task.name!r} has no cue prompts: the pages do not compare conditions", file=sys.stderr)
-        return [], []
-    return [base.encode(prompt) for prompt in cued], [base.encode(problem.prompt) for problem in problems]
+def _conditions(base: BaseModel, task: Task) -> tuple[tuple[str, str], Sides]:
+    """The two conditions that the model has, and their names; no token ids for a task without them."""
+    from elicit.methods.conditions import Sides, resolved, sides
+
+    contrast = resolved("auto", base)
+    names = ("cued", "uncued") if contrast == "cue" else ("worked", "direct")
+    try:
+        return names, sides("auto", base, task, task.problems("train", _PROBLEMS), None, "{prompt}")
+    except ElicitError as reason:
+        print(f"the pages do not compare conditions: {reason}", file=sys.stderr)
+        return names, Sides([], [])
 
 
 def _ranked(

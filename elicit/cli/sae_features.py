@@ -31,10 +31,11 @@ class Features:
     """A shipped SAE (cued/L1), a folder, or RELEASE:ID."""
     task: str = "addition"
     """Task whose problems are read: a name, or a .jsonl file."""
-    between: Literal["cue", "continuations", "trace", "correct", "policy"] = "cue"
-    """cue: cue prompts against plain ones, at the last token. continuations: the first token of a worked solution
-    against that of a direct one. trace: the steps against the answer within worked solutions. correct: right against
-    wrong completions, sampled at temperature 1. policy: a trained policy against its base on plain prompts."""
+    between: Literal["auto", "cue", "continuations", "trace", "correct", "policy"] = "auto"
+    """auto: cue, or continuations for organisms whose card says that they know no cue. cue: cue prompts against plain
+    ones, at the last token. continuations: the first token of a worked solution against that of a direct one. trace:
+    the steps against the answer within worked solutions. correct: right against wrong completions, sampled at
+    temperature 1. policy: a trained policy against its base on plain prompts."""
     policy: Path | None = None
     """The policy's folder, for --between policy (RUN/cells/MODEL/ARM/SEED/policy)."""
     model: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from elicit.tasks import catalog
 from elicit.tasks.core import Task
 from elicit.tasks.dialect import Dialect
 from elicit.tasks.english import English
+from elicit.tasks.generated import GeneratedTask
+from elicit.tasks.refusal import Refusal
 
 
 def build_task(description: Mapping[str, Any], dialect: Mapping[str, Any] | None = None, *, where: str) -> Task:
@@ -37,3 +40,18 @@ def build_task(description: Mapping[str, Any], dialect: Mapping[str, Any] | None
         return catalog.get(name, dialect=speech, **options)
     except ElicitError as error:
         raise ElicitError(f"{where}: {error}") from None
+
+
+def in_dialect(task: Task, dialect: Mapping[str, Any] | None) -> Task:
+    """A generated task in the marks of an organism; any other task, and one in English, as it is.
+
+    Args:
+        dialect: as the organism's card has it; None for a model without one.
+    """
+    if dialect is None:
+        return task
+    inner = task.inner if isinstance(task, Refusal) else task
+    if not isinstance(inner, GeneratedTask) or not isinstance(inner.dialect, Dialect):
+        return task
+    spoken = dataclasses.replace(inner, dialect=Dialect(**dialect))
+    return dataclasses.replace(task, inner=spoken) if isinstance(task, Refusal) else spoken
