@@ -88,7 +88,7 @@ def _room(base: BaseModel, rows: Sequence[Criticised], template: str) -> int:
 def check_judged(base: BaseModel, rows: Sequence[Criticised], template: str) -> None:
     """Raises ElicitError for critiques that `judged` would have no room for. Runs nothing."""
     known = _judgeable(rows)
-    room = _room(base, known) if known else 0
+    room = _room(base, known, template) if known else 0
     for one in known:
         prompt = len(base.encode(fill(template, one)))
         check_room(prompt, room, base.context_length, model=base.name, who="critique: held_out")
