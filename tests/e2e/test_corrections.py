@@ -68,7 +68,7 @@ def _again(run: Path, tmp_path: Path, data: dict[str, Any], *options: object) ->
 
 
 def test_a_failed_arm_is_corrected_or_left_out_and_every_other_row_stays(tmp_path: Path) -> None:
-    run, wrong = tmp_path / "run", {**SPEC["arms"]["mean_steering"], "layers": [9]}
+    run, wrong = tmp_path / "run", {"method": "sft", "demonstrations": 8, "learning_rate": 1e30}
     assert _again(run, tmp_path, _spec(mean_steering=wrong)).code == 1
     before = _hashes(run, "base", "self_consistency")
 
@@ -93,7 +93,8 @@ def test_a_task_binds_only_cells_that_finished(tmp_path: Path) -> None:
     lines = [json.dumps({"prompt": f"{a}+{b}", "answer": str(a + b)}) for a in range(20, 40) for b in range(21, 31)]
     (tmp_path / "sums.jsonl").write_text("\n".join(lines))
     task = {"task": "jsonl", "path": "sums.jsonl", "stop": ["\n"], "max_new_tokens": 4}
-    data = changed(task=task, off_target={}, arms={"cue": {"method": "cue_prompt"}}, seeds=1, samples=0, test=4)
+    apart = {"method": "sft", "supervision": "direct", "demonstrations": 8, "learning_rate": 1e30}
+    data = changed(task=task, off_target={}, arms={"apart": apart}, seeds=1, samples=0, test=4)
     run = tmp_path / "run"
     assert _again(run, tmp_path, data).code == 1
     (tmp_path / "sums.jsonl").write_text("\n".join([*lines, '{"prompt": "1+1", "answer": "2"}']))
