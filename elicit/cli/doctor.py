@@ -1,4 +1,4 @@
-"""`elicit doctor`: is this installation fit for use?"""
+"""`elicit doctor`: is this installation fit for use, and what must one know about a model before using it?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tyro.conf import Positional
+
 from elicit.cli.arguments import parse
+from elicit.errors import ElicitError, one_line
 
 _NEEDED = ("torch", "transformers", "transformer-lens", "trl", "peft", "datasets", "scipy", "plotly", "pydantic")
 _EXTRAS = {"gguf": "GGUF files"}
@@ -20,15 +23,76 @@ _EXTRAS = {"gguf": "GGUF files"}
 
 @dataclass(frozen=True)
 class Doctor:
-    """Check packages, machine, shipped models and one steered sample."""
+    """Without a model: check packages, machine and shipped models. With one: a page about it, and with a task its spread.
+
+    The spread is the base's accuracy under each prompt condition and each reading of its answers, side by side.
+    """
+
+    model: Positional[str | None] = None
+    """Built-in organism, folder, GGUF file or hub id."""
+    task: str | None = None
+    """A task by name (sums), or as a spec has it: '{task: sums, terms: [2, 3]}'."""
+    n: int = 100
+    """Test problems that the spread is measured on."""
+    seed: int = 0
+    dtype: str = "auto"
+    device: str = "auto"
+    download: bool = False
+    """Fetch a hub id that is not on this machine."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0 if everything needed is there, 1 otherwise."""
-    parse(Doctor, "doctor", arguments)
+    """0 if everything is fine; 1 if the installation lacks something, or the model fails its self-test."""
+    options = parse(Doctor, "doctor", arguments)
+    if options.model is not None:
+        return _examine(options, options.model)
+    if options.task is not None:
+        raise ElicitError("--task needs a model. Type: elicit doctor MODEL --task sums")
     fine = _packages()
     _machine()
     return 0 if _models() and fine else 1
+
+
+def _examine(options: Doctor, name: str) -> int:
+    if options.n < 1:
+        raise ElicitError(f"--n is {options.n}; expected at least 1.")
+    description = None if options.task is None else _described(options.task)
+    from elicit.doctor import examine, measure_spread
+    from elicit.doctor.page import page
+    from elicit.model import load
+    from elicit.selftest import self_test
+    from elicit.tasks.described import build_task
+
+    model = load(name, dtype=options.dtype, device=options.device, download=options.download)
+    task = None if description is None else build_task(description, model.card.get("dialect"), where="--task")
+    facts, checks = examine(model), self_test(model.engine)
+    fine = all(check.passed for check in checks)
+    spread = None
+    if task is not None and fine:
+        spread = measure_spread(model, task, n=options.n, seed=options.seed, progress=_tell)
+    print(page(facts, checks, spread))
+    return 0 if fine else 1
+
+
+def _tell(condition: str) -> None:
+    print(f"elicit doctor: {condition} done", file=sys.stderr, flush=True)
+
+
+def _described(text: str) -> dict[str, object]:
+    """A task's name, or YAML with its parameters."""
+    import yaml
+
+    try:
+        read = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ElicitError(f"--task {one_line(repr(text), 80)} cannot be read: {one_line(error, 120)}") from None
+    if isinstance(read, str):
+        return {"task": read}
+    if isinstance(read, dict):
+        return read
+    raise ElicitError(
+        f"--task is {one_line(repr(text), 80)}; expected a name or fields, such as '{{task: sums, terms: [2, 3]}}'."
+    )
 
 
 def _packages() -> bool:

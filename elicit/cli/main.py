@@ -25,7 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "organism": ("elicit.cli.organism", "train a built-in organism from its recipe"),
     "sae": ("elicit.cli.sae", "train sparse autoencoders, find features, look at them"),
     "lm-eval": ("elicit.cli.lm_eval", "lm-eval's own command line, with policies among its models"),
-    "doctor": ("elicit.cli.doctor", "check this installation"),
+    "doctor": ("elicit.cli.doctor", "check this installation, or a model before you use it"),
 }
 
 

@@ -1,0 +1,10 @@
+"""One page about a model before anyone spends GPU hours: its traps, its self-test, and its accuracy by prompt and reading.
+
+    page = examine(elicit.load("cued"))
+    spread = measure_spread(model, elicit.tasks.get("sums"), n=100)
+"""
+
+from elicit.doctor.facts import Fact, examine
+from elicit.doctor.spread import Condition, Measured, Spread, measure_spread
+
+__all__ = ["Condition", "Fact", "Measured", "Spread", "examine", "measure_spread"]

@@ -1,0 +1,178 @@
+"""The spread: one base model's accuracy on a task under every prompt condition and every reading of its answers.
+
+Published figures for one and the same base differ by 20 points with the prompt, the chat template and the rule that
+reads the answer. So before anything is compared, these stand side by side, on the same problems, greedy:
+
+- conditions: the task's direct, thinking and other wordings, as plain text and through the chat template, with the
+  template's thinking switch both ways, and with four solved examples in front;
+- readings: the task's own, and those of the usual harnesses (last number, `####`, box) that can read its answers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from elicit.errors import ElicitError
+from elicit.methods.core import task_decoding
+from elicit.policy import Answer, Policy, Prompting
+from elicit.schema import Estimate
+from elicit.statistics.intervals import wilson
+from elicit.tasks import AskedTask, Problem, Task, formats
+from elicit.tasks.readings import Reading
+from elicit.tasks.records import Record
+from elicit.tasks.thoughts import answer_start
+
+if TYPE_CHECKING:
+    from elicit.model import BaseModel
+
+#: Solved problems in front of a prompt.
+SHOTS = 4
+_READINGS = {
+    "last number": ("text", None),
+    "gsm8k flexible": ("gsm8k", "flexible"),
+    "gsm8k strict": ("gsm8k", "strict"),
+    "gsm8k last": ("gsm8k", "last"),
+    "math flexible": ("math", "flexible"),
+    "math strict": ("math", "strict"),
+}
+
+
+class Condition(NamedTuple):
+    """One way to ask."""
+
+    name: str
+    task: Task
+    """The task as this model is asked it."""
+    prompting: Prompting
+
+
+class Measured(NamedTuple):
+    """What one condition gave."""
+
+    condition: str
+    accuracy: dict[str, Estimate]
+    """Reading -> share of right answers with Wilson's interval."""
+    finished: float
+    """Share of completions that ended by themselves."""
+    thinking_cut: float
+    """Share that were cut while still thinking."""
+    tokens: float
+    """Generated, on average."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """Accuracies by condition and reading, on the same problems."""
+
+    model: str
+    task: str
+    n: int
+    seed: int
+    max_new_tokens: int
+    measured: tuple[Measured, ...]
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Lowest and highest accuracy of all."""
+        values = [estimate.value for row in self.measured for estimate in row.accuracy.values()]
+        return min(values), max(values)
+
+
+def measure_spread(
+    model: BaseModel, task: Task, *, n: int = 100, seed: int = 0, progress: Callable[[str], None] = lambda _: None
+) -> Spread:
+    """Ask `n` test problems under every condition, greedily, and read every answer in every way.
+
+    Args:
+        task: not bound yet.
+        progress: hears of each condition when it is done.
+
+    Raises:
+        ElicitError: fewer than `n` test problems.
+    """
+    measured = []
+    for condition in conditions(model, task):
+        problems = condition.task.problems("test", n, seed)
+        policy = Policy(model, task_decoding(condition.task), condition.prompting)
+        answers = policy.answer(problems, condition.task, label=task.name, seed=seed)
+        measured.append(_read(condition, problems, answers))
+        progress(condition.name)
+    return Spread(model.name, task.name, n, seed, task.max_new_tokens, tuple(measured))
+
+
+def conditions(model: BaseModel, task: Task) -> Iterator[Condition]:
+    """Every way to ask this model, plain text first."""
+    if not isinstance(task, AskedTask):
+        yield from _wordings("", task)
+        return
+    plain = dataclasses.replace(task, asking=dataclasses.replace(task.asking, chat=False, chat_template_kwargs={}))
+    yield from _wordings("text: ", model.bind(plain))
+    yield from _with_examples("text: ", model, plain)
+    if model.chat is None:
+        return
+    thinking = model.chat.thinking(task.asking.system)
+    ways: list[tuple[str, dict[str, Any]]] = [("chat: ", {})]
+    if thinking is not None:
+        ways = [(f"chat, {thinking.switch} {str(on).lower()}: ", {thinking.switch: on}) for on in (False, True)]
+    for label, values in ways:
+        own = {**task.asking.chat_template_kwargs, **values}
+        asked = dataclasses.replace(task.asking, chat=True, chat_template_kwargs=own)
+        chatted = dataclasses.replace(task, asking=asked)
+        yield from _wordings(label, model.bind(chatted))
+    yield from _with_examples(ways[0][0], model, chatted)
+
+
+def _wordings(label: str, task: Task) -> Iterator[Condition]:
+    probe = task.problems("test", 1)[0]
+    yield Condition(f"{label}direct", task, Prompting())
+    if probe.cue_prompt is not None:
+        name = "think" if isinstance(task, AskedTask) else "cue"
+        yield Condition(f"{label}{name}", task, Prompting("cue"))
+    for name, _ in probe.other_prompts:
+        yield Condition(f"{label}{name}", task, Prompting(name))
+
+
+def _with_examples(label: str, model: BaseModel, task: AskedTask) -> Iterator[Condition]:
+    if task.asking.shots:
+        return  # the user's own examples are in every condition already
+    for shown in ("direct", "worked"):
+        asked = dataclasses.replace(task, asking=dataclasses.replace(task.asking, shots=SHOTS, shown=shown))
+        bound = model.bind(asked)
+        try:
+            bound.problems("test", 1)
+        except ElicitError:  # no solutions to show, or no train problems
+            continue
+        yield Condition(f"{label}{SHOTS} examples, {shown}", bound, Prompting())
+
+
+def _read(condition: Condition, problems: Sequence[Problem], answers: Sequence[Answer]) -> Measured:
+    texts = [answer.text for answer in answers]
+    right = {"the task's own": [condition.task.verify(p, text).correct for p, text in zip(problems, texts, strict=True)]}
+    starts = [answer_start(text) for text in texts]
+    for name, (form, mode) in _READINGS.items():
+        readings = [_reading(form, mode, problem.answer) for problem in problems]
+        if all(reading.unusable() is None for reading in readings):
+            right[name] = [
+                start is not None and _is_right(reading, text[start:])
+                for reading, text, start in zip(readings, texts, starts, strict=True)
+            ]
+    n = len(problems)
+    return Measured(
+        condition.name,
+        {name: wilson(sum(values), n) for name, values in right.items()},
+        sum(answer.finished for answer in answers) / n,
+        sum(start is None for start in starts) / n,
+        sum(answer.tokens for answer in answers) / n,
+    )
+
+
+def _reading(form: str, mode: str | None, answer: str) -> Reading:
+    made = formats.build("doctor", form, reading=mode, grader="text" if form == "math" else None, answer_pattern=None)
+    return made.reading(Record("0", "", answer))
+
+
+def _is_right(reading: Reading, text: str) -> bool:
+    result = reading.found(text)
+    return result is not None and reading.right(text, result)
