@@ -23,7 +23,7 @@ _EXTRAS = {"gguf": "GGUF files"}
 
 @dataclass(frozen=True)
 class Doctor:
-    """Without a model: check packages, machine and shipped models. With one: a page about it, and with a task its spread.
+    """Check packages, machine and shipped models. With a model: a page about it, and with a task its spread.
 
     The spread is the base's accuracy under each prompt condition and each reading of its answers, side by side.
     """

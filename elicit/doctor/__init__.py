@@ -1,7 +1,7 @@
-"""One page about a model before anyone spends GPU hours: its traps, its self-test, and its accuracy by prompt and reading.
+"""One page about a model before anyone spends GPU hours: traps, self-test, and accuracy by prompt and reading.
 
-    page = examine(elicit.load("cued"))
-    spread = measure_spread(model, elicit.tasks.get("sums"), n=100)
+page = examine(elicit.load("cued"))
+spread = measure_spread(model, elicit.tasks.get("sums"), n=100)
 """
 
 from elicit.doctor.facts import Fact, examine

@@ -77,7 +77,9 @@ def _context(model: BaseModel) -> Iterator[Fact]:
         window = getattr(config, "sliding_window", None)
         yield Fact("context", "sliding window", f"{window} tokens on some or all layers")
     if architectures.absolute_positions(model.hf):
-        yield Fact("context", "positions", "a learned table", "a position beyond the table is an error, not a bad answer")
+        yield Fact(
+            "context", "positions", "a learned table", "a position beyond the table is an error, not a bad answer"
+        )
 
 
 def _tokenizer(model: BaseModel) -> Iterator[Fact]:
@@ -137,7 +139,9 @@ def _ends(model: BaseModel) -> Iterator[Fact]:
     if bos is not None and first == bos:
         yield Fact("tokenizer", "BOS", f"{name(bos)!r} in front of every text")
     elif bos is not None:
-        yield Fact("tokenizer", "BOS", f"{name(bos)!r} exists and is put in front of nothing", "as the tokenizer has it")
+        yield Fact(
+            "tokenizer", "BOS", f"{name(bos)!r} exists and is put in front of nothing", "as the tokenizer has it"
+        )
     else:
         yield Fact("tokenizer", "BOS", "none")
     ends = [name(i) for i in sorted(model.engine.end_ids)]

@@ -48,7 +48,7 @@ def _spread(spread: Spread) -> Iterator[str]:
         f"spread: {spread.model} on {spread.task}, n = {spread.n} test problems (seed {spread.seed}), greedy, at most "
         f"{spread.max_new_tokens} new tokens"
     )
-    yield f"  accuracy in %, Wilson's 95 % interval; from {100 * low:.0f} to {100 * high:.0f} by how it is asked and read"
+    yield f"  accuracy in % [Wilson's 95 % interval]: {100 * low:.0f} to {100 * high:.0f} by how it is asked and read"
     readings = list(dict.fromkeys(name for row in spread.measured for name in row.accuracy))
     first = max(len("condition"), *(len(row.condition) for row in spread.measured))
     cells = [max(len(name), 12) for name in readings]

@@ -149,7 +149,9 @@ def _with_examples(label: str, model: BaseModel, task: AskedTask) -> Iterator[Co
 
 def _read(condition: Condition, problems: Sequence[Problem], answers: Sequence[Answer]) -> Measured:
     texts = [answer.text for answer in answers]
-    right = {"the task's own": [condition.task.verify(p, text).correct for p, text in zip(problems, texts, strict=True)]}
+    right = {
+        "the task's own": [condition.task.verify(p, text).correct for p, text in zip(problems, texts, strict=True)]
+    }
     starts = [answer_start(text) for text in texts]
     for name, (form, mode) in _READINGS.items():
         readings = [_reading(form, mode, problem.answer) for problem in problems]
