@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -63,8 +64,8 @@ def _context(model: BaseModel) -> Iterator[Fact]:
     from elicit.loading import architectures
 
     limit = model.context_length
-    value = "no limit in its config" if limit is None else f"{limit:,} tokens"
-    yield Fact("context", "length", value, "" if limit is None else "prompt and answer together; beyond it is refused")
+    known = "no limit in its config" if limit is None else f"{limit:,} tokens, prompt and answer together"
+    yield Fact("context", "length", known)
     config = model.hf.config.get_text_config(decoder=True)
     rope = getattr(config, "rope_parameters", None) or {}
     kinds = {str(part.get("rope_type", "default")) for part in (rope, *rope.values()) if isinstance(part, dict)}
@@ -77,9 +78,7 @@ def _context(model: BaseModel) -> Iterator[Fact]:
         window = getattr(config, "sliding_window", None)
         yield Fact("context", "sliding window", f"{window} tokens on some or all layers")
     if architectures.absolute_positions(model.hf):
-        yield Fact(
-            "context", "positions", "a learned table", "a position beyond the table is an error, not a bad answer"
-        )
+        yield Fact("context", "positions", "a learned table: there is nothing beyond its end")
 
 
 def _tokenizer(model: BaseModel) -> Iterator[Fact]:
@@ -116,14 +115,11 @@ def kind_of(tokenizer: Any) -> str:
     inner = getattr(tokenizer, "backend_tokenizer", None)
     if inner is None:
         return type(tokenizer).__name__
-    import json
-
     described = json.loads(inner.to_str())
     model = described["model"]["type"]
-    text = json.dumps([described["normalizer"], described["pre_tokenizer"], described["decoder"]])
-    byte_level, metaspace = '"ByteLevel"' in text, "\u2581" in text or '"Metaspace"' in text
-    if '"\\u2581"' in text:
-        metaspace = True
+    parts = [described["normalizer"], described["pre_tokenizer"], described["decoder"]]
+    text = json.dumps(parts, ensure_ascii=False)
+    byte_level, metaspace = '"ByteLevel"' in text, '"Metaspace"' in text or "\u2581" in text
     style = "byte-level " if byte_level else "SentencePiece-like " if metaspace else ""
     fallback = " with byte fallback" if described["model"].get("byte_fallback") else ""
     return f"{style}{model}{fallback}"
@@ -160,7 +156,7 @@ def _ends(model: BaseModel) -> Iterator[Fact]:
 def _template(model: BaseModel) -> Iterator[Fact]:
     chat = model.chat
     if chat is None:
-        yield Fact("chat template", "template", "none", "asked as plain text")
+        yield Fact("chat template", "template", "none: asked as plain text")
         return
     from elicit.loading.templates import TemplateError
 

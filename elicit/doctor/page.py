@@ -60,6 +60,8 @@ def _spread(spread: Spread) -> Iterator[str]:
     for row in spread.measured:
         if row.thinking_cut > 0:
             yield f"  ! {row.condition}: {100 * row.thinking_cut:.0f} % were cut while still thinking"
+    for name, why in spread.left_out:
+        yield _wrapped(f"  ! {name}: left out. {why}", 4)
 
 
 def _cell(row: Measured, reading: str) -> str:

@@ -72,6 +72,8 @@ class Spread:
     seed: int
     max_new_tokens: int
     measured: tuple[Measured, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
+    """(condition, why it could not be asked), such as examples that do not fit the context."""
 
     @property
     def range(self) -> tuple[float, float]:
@@ -92,14 +94,21 @@ def measure_spread(
     Raises:
         ElicitError: fewer than `n` test problems.
     """
-    measured = []
+    measured: list[Measured] = []
+    left_out: list[tuple[str, str]] = []
     for condition in conditions(model, task):
         problems = condition.task.problems("test", n, seed)
         policy = Policy(model, task_decoding(condition.task), condition.prompting)
-        answers = policy.answer(problems, condition.task, label=task.name, seed=seed)
+        try:
+            answers = policy.answer(problems, condition.task, label=task.name, seed=seed)
+        except ElicitError as error:
+            if not measured:  # the plainest way to ask: then it is the task that cannot be asked
+                raise
+            left_out.append((condition.name, str(error)))
+            continue
         measured.append(_read(condition, problems, answers))
         progress(condition.name)
-    return Spread(model.name, task.name, n, seed, task.max_new_tokens, tuple(measured))
+    return Spread(model.name, task.name, n, seed, task.max_new_tokens, tuple(measured), tuple(left_out))
 
 
 def conditions(model: BaseModel, task: Task) -> Iterator[Condition]:
@@ -152,7 +161,8 @@ def _read(condition: Condition, problems: Sequence[Problem], answers: Sequence[A
     right = {
         "the task's own": [condition.task.verify(p, text).correct for p, text in zip(problems, texts, strict=True)]
     }
-    starts = [answer_start(text) for text in texts]
+    # An organism's marks of working are part of its answer; elsewhere the answer follows the thinking.
+    starts = [answer_start(text) if isinstance(condition.task, AskedTask) else 0 for text in texts]
     for name, (form, mode) in _READINGS.items():
         readings = [_reading(form, mode, problem.answer) for problem in problems]
         if all(reading.unusable() is None for reading in readings):

@@ -47,19 +47,19 @@ def test_the_traps_of_a_padded_model_with_a_thinking_template(tmp_path: Path) ->
     assert "enable_thinking" in named(facts, "thinking").value
     assert named(facts, "thinking").caution
     assert named(facts, "date").caution
-    assert named(facts, "length").value == "256 tokens"
+    assert named(facts, "length").value.startswith("256 tokens")
     assert "<bos>" in named(facts, "BOS").value.replace("'", "") or "template" in named(facts, "BOS").value
 
 
 def test_an_ordinary_model_has_few_cautions(tmp_path: Path) -> None:
     facts = examine(saved(tmp_path, "llama"))
-    assert {fact.name for fact in facts if fact.caution} <= {"length", "pad", "template"}
+    assert {fact.name for fact in facts if fact.caution} <= {"pad"}
     assert "rows without a token" not in {fact.name for fact in facts}
-    assert named(facts, "template").value == "none"
+    assert named(facts, "template").value.startswith("none")
 
 
 def test_positions_in_a_table_are_said(tmp_path: Path) -> None:
-    assert named(examine(saved(tmp_path, "gpt2")), "positions").caution
+    assert "table" in named(examine(saved(tmp_path, "gpt2")), "positions").value
 
 
 def test_a_template_that_refuses_a_system_message(tmp_path: Path) -> None:
