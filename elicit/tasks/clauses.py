@@ -15,7 +15,10 @@ _JOIN = re.compile(
 )
 _SEPARATOR = re.compile(r"[\s,;&]*(?:\b(?:or|and)\b)?[\s,;&$]*")
 #: `2 x`, `2 + x`, `2^x`; letters that are units, and the words a and I, are no variables.
-_VARIABLE = re.compile(rf"\s?(?:(?:{_OPERATOR})\s?)?(?![aAI]\b|[mgshlLdFCKN]\b)[A-Za-z](?![A-Za-z'’])")
+_VARIABLE = re.compile(
+    rf"\s?(?:(?:{_OPERATOR})\s?)?(?:(?![aAI]\b|[mgshlLdFCKNJWV]\b)[A-Za-z](?![A-Za-z'’])"
+    r"|\\(?:pi|sqrt|theta|alpha|beta|lambda|mu|sigma|phi|infty|log|ln|sin|cos|tan)(?![A-Za-z])|[π√∞])"
+)
 #: `3 apples and 4 pears`, at the end of a clause.
 _COUNTED = re.compile(r"\s?[A-Za-z]{2,20}\s?(?:,|,?\s?\b(?:and|or)\b|,\s?&)?\s{0,2}")
 _TAIL = re.compile(r"\s?[A-Za-z]{0,20}[\s.*$)}]*")

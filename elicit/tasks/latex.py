@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from elicit.tasks.notation import with_commands
 from elicit.tasks.numerals import plain_signs, single_number, written
 from elicit.tasks.units import time_of_day, without_unit
 
@@ -16,7 +17,7 @@ from elicit.tasks.units import time_of_day, without_unit
 _BRACES = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])[ \t]*(?:(\{)|([^\s${}\\]+))|\\(?!\\(?:boxed|fbox))[\s\S]|([{}])")
 #: Longest answer that is looked at.
 LONGEST = 500
-_SPACING = re.compile(r"\\[,;:> ]|\\(?:q?quad|displaystyle|left|right|[bB]igg?[lr]?)(?![A-Za-z])|~")
+_SPACING = re.compile(r"(?<!\\)\\[,;:> ]|\\(?:q?quad|displaystyle|left|right|[bB]igg?[lr]?)(?![A-Za-z])|~")
 _WRAPPED = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|operatorname)\s*\{([^{}]*)\}")
 _SHORT = re.compile(r"\\([dt]?)frac\s*(?:([0-9])\s*([0-9])|([0-9])\s*(\{[^{}]*\})|(\{[^{}]*\})\s*([0-9]))")
 #: A thousand as `5k`: in mathematics k is a variable.
@@ -28,6 +29,12 @@ _AS_FRACTION = re.compile(r"/|frac|[¼-¾⅐-⅞]")
 _SLASH = re.compile(r"(-?)([0-9]+)/([0-9]+)")
 _ROOT = re.compile(r"\\sqrt\s*([0-9A-Za-z])")
 _ASSIGNED = re.compile(r"[A-Za-z](?:\([A-Za-z]\))?\s*=\s*(?!.*=)")
+_DEGREES = re.compile(r"\^\s*(?:\\circ|\{\s*\\circ\s*\})|°|\\(?:text)?degree(?![A-Za-z])")
+_ABOUT = re.compile(r"^(?:[≈~]|\\approx(?![A-Za-z])|(?:about|approximately|exactly)(?=[ ~]))\s*", re.IGNORECASE)
+#: Names of currencies around a number: `US$18`, `EUR 18`, `18 €`.
+_CURRENCY = re.compile(
+    r"^(?:US(?=\\?\$)|(?:USD|EUR|GBP|CHF|INR|Rs\.?)(?=[ ~]*[-.0-9]))[ ~]*|(?<=[0-9])[ ~]*(?:[€£¥₹₩₽]|EUR|GBP|CHF|INR)$"
+)
 _AROUND = re.compile(r"^(?:\s|~|\\[,;:! ])+|(?:\s|~|\\[,;:! ](?![A-Za-z]))+$")
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"))
 
@@ -95,17 +102,19 @@ def value_of(answer: str) -> Fraction | None:
 
 def parts_numbers(answer: str) -> bool:
     """Whether white space alone stands between two numbers: nothing that a reader of formulas may multiply or join."""
-    return re.search(r"[0-9.] [0-9.]", normal(answer)) is not None
+    return re.search(r"(?<![_0-9.])[0-9]*[0-9.] [0-9.]", normal(answer)) is not None
 
 
 def _cleaned(answer: str) -> str:
     text = bare(plain_signs(answer[:LONGEST]))
+    text = _ABOUT.sub("", text)
+    text = _CURRENCY.sub("", text)
     text = _ASSIGNED.sub("", text, count=1) if _ASSIGNED.match(text) else text
     text = text.replace("\\$", "").replace("$", "").replace("\\%", "").replace("%", "").replace("\\!", "")
     if (hour := time_of_day(text)) is not None:
         return hour
-    text = re.sub(r"\^\s*(?:\\circ|\{\s*\\circ\s*\})|°", "", text.replace("{,}", ","))
-    return _SPACING.sub(" ", text).strip()
+    text = _DEGREES.sub("", text.replace("{,}", ","))
+    return with_commands(_SPACING.sub(" ", text)).strip()
 
 
 def _normal_text(text: str) -> str:

@@ -25,6 +25,7 @@ from elicit.tasks.clauses import last_numeral
 from elicit.tasks.costs import is_costly
 from elicit.tasks.extraction import TAIL
 from elicit.tasks.latex import LONGEST, bare, boxes, normal, parts_numbers, plain_answer, unit_of, value_of
+from elicit.tasks.notation import bases_differ, brackets_differ
 from elicit.tasks.numerals import numerals
 from elicit.tasks.readings import Found, worked_before
 from elicit.tasks.retractions import DENIED, first_retraction, is_taken_back, replacements
@@ -39,7 +40,9 @@ _SENTENCE = re.compile(r"[.?](?=\s|\*|$)")
 _REJECTED = re.compile(r"\s?[,;-]?\s?(?:(?:and|but)\s)?\b(?:not|rather than|instead of)\b", re.IGNORECASE)
 #: A time of day, which math-verify would divide.
 _CLOCK = re.compile(r"[0-9]:[0-9]{2}(?![0-9])")
-_FORMULA = re.compile(r"\$\$?([^$\n]{1,300})\$|\\\(([^\n]{1,300}?)\\\)|\\\[\s?([^\n]{1,300}?)\s?\\\]")
+_FORMULA = re.compile(
+    r"(?<!\\)\$\$?((?:\\[^\n]|[^$\n\\]){1,300})\$|\\\(([^\n]{1,300}?)\\\)|\\\[\s?([^\n]{1,300}?)\s?\\\]"
+)
 _WORD = re.compile(r"(?<![\\{A-Za-z])[A-Za-z]{2,}")
 #: Statements of an answer that are looked at.
 _STATEMENTS = 50
@@ -76,7 +79,7 @@ class Boxed(NamedTuple):
     def right(self, completion: str, found: Found) -> bool:
         said = completion[found.start : found.end]
         units = {unit for unit in (unit_of(self.given), unit_of(said)) if unit is not None}
-        if len(units) > 1:
+        if len(units) > 1 or bases_differ(self.given, said) or brackets_differ(self.given, said):
             return False
         if found.answer == self.gold:
             return True

@@ -12,6 +12,8 @@ import unicodedata
 from fractions import Fraction
 from typing import NamedTuple
 
+from elicit.tasks.digits import is_part_of_a_name, points_end, repeating
+
 #: Digits that a number may have, written out.
 LONGEST = 300
 _DASHES = "−‐‑‒–—―﹘﹣－➖"
@@ -42,9 +44,8 @@ _VULGAR = {
 _RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-", strict=True))
 
 _CURRENCY = r"(?:\\?\$|[€£¥₹₩₽]|US\$|\\(?:pounds|euro)\s?)"
-_GROUPED = (
-    r"(?:[0-9]{1,3}(?:(?:,|\{,\}|,?\\!|\\,|\\ )[0-9]{3})+(?![0-9])|[1-9][0-9]{0,2}(?: [0-9]{3})+(?![0-9/]| ?/)|[0-9]+)"
-)
+_PARTED = r"(?:,|\{,\}|,?\\!|\\,|\\ |['’_])"
+_GROUPED = rf"(?:[0-9]{{1,3}}(?:{_PARTED}[0-9]{{3}})+(?![0-9])|[1-9][0-9]{{0,2}}(?: [0-9]{{3}})+(?![0-9/]| ?/)|[0-9]+)"
 _AMOUNT = rf"(?:{_GROUPED}(?:\.[0-9]+)?|(?<![\w.])\.[0-9]+)"
 _TERM = r"(?:\{\s{0,3}(-?[0-9][0-9,]{0,20}(?:\.[0-9]{1,15})?)\s{0,3}\}|([0-9]))"
 _FRAC = rf"\\[dtc]?frac\s{{0,3}}{_TERM}\s{{0,3}}{_TERM}"
@@ -66,7 +67,7 @@ _HALVES = {"half": Fraction(1, 2), "quarter": Fraction(1, 4), "third": Fraction(
 _EXPONENT = r"(?:\{\s?([-+]?[0-9]{1,9})\s?\}|\(\s?([-+]?[0-9]{1,9})\s?\)|([-+]?[0-9]{1,9}))"
 _RAISE = r"\s{0,2}(?:\^|\*\*)\s{0,2}"
 _SHORT = re.compile(r"e([-+]?[0-9]{1,9})(?!\w|\.[0-9])", re.IGNORECASE)
-_POWER = re.compile(rf"(?:{_RAISE}{_EXPONENT}|([⁻]?[⁰¹²³⁴-⁹]{{1,9}}))(?!\s?(?:\^|\*\*))")
+_POWER = re.compile(rf"(?:{_RAISE}{_EXPONENT}|([⁻]?[⁰¹²³⁴-⁹]{{1,9}}))(?!\s?(?:\^|\*\*\s?[-+{{(0-9]))")
 _TIMES_TEN = re.compile(
     rf"\s{{0,3}}(?:[x×*·⋅]|\\times|\\cdot)\s{{0,3}}10(?:{_RAISE}{_EXPONENT}|([⁻]?[⁰¹²³⁴-⁹]{{1,9}}))", re.IGNORECASE
 )
@@ -120,6 +121,9 @@ def numerals(text: str) -> list[Numeral]:
     result: list[Numeral] = []
     at = 0
     while (match := _START.search(text, at)) is not None:
+        if match["amount"] and not match["unit"] and is_part_of_a_name(text, match.start("amount")):
+            at = match.end()
+            continue
         numeral = _extended(text, match)
         at = max(numeral.end, match.start() + 1)
         if result and _is_one_measure(text, result[-1], numeral):
@@ -198,6 +202,10 @@ def _magnitude(text: str, match: re.Match[str]) -> tuple[Fraction | None, int]:
     if len(digits) > LONGEST:
         return None, end
     value = Fraction(digits)
+    if (points := points_end(digits, text, end)) is not None:
+        return None, points
+    if (forever := repeating(digits, text, end)) is not None:
+        return forever
     if "." not in digits and (mixed := _mixed_part(text, end)) is not None:
         part, end = mixed
         return (value + part if part is not None and 0 <= part < 1 else None), end

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 _BACK = re.compile(
     r"\b(?:wait|no|nope|oops|sorry|actually|correction|corrected|hold on|scratch that|strike that|i mean|rather|hmm+|"
     r"wrong|incorrect|mistakes?|mistaken|not (?:quite )?(?:right|correct|true)|on second thought|never ?mind|apologies|"
-    r"let me (?:re\w*|check|correct|fix|try|do)|should (?:have )?be(?:en)?|i made an? \w+|instead)\b",
+    r"let me (?:re\w*|check|correct|fix|try|do)|should (?:have )?be(?:en)?|i made an? \w+|instead|my bad|"
+    r"(?:edit|update)(?=:)|(?:scratch|strike|forget|ignore|disregard) (?:that|this))\b",
     re.IGNORECASE,
 )
 _NEXT = re.compile(r"\n\W{0,6}(?:question|problem|exercise|example|user|human|q)\b[^\n]{0,12}:", re.IGNORECASE)
@@ -23,6 +24,7 @@ _IS = r"(?:\s?['’]s|\s(?:is|are|was|equals|comes\sto|should\s(?:have\s)?be(?:e
 #: What stands directly in front of the answer that replaces another.
 _HEAD = re.compile(
     rf"\b(?:{_THING}{_IS}|(?:should|must)\s(?:have\s)?be(?:en)?|make\s(?:that|it)|i\smean|correction|no|nope|actually|sorry|rather|wait|"
+    r"(?:scratch|strike|forget|ignore|disregard)\s(?:that|this)|my\s(?:bad|mistake)|apologies|(?:edit|update)(?=:)|"
     r"instead|equals)\b[\s,:;.…-]{0,4}(?:(?:it['’]s|it\sis|that['’]s|i\smean|actually|really|in\sfact|to\sbe)[\s,:]{1,2})?",
     re.IGNORECASE,
 )

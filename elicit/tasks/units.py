@@ -85,8 +85,10 @@ _ALWAYS = frozenset(_COUNTED.split())
 #: Letters that are units where they are set upright: `5\text{ m}`.
 _UPRIGHT = frozenset("m g s h l L J N W V A C F K".split())
 _POWER = r"(?:\s?\^\s?\{?\s?[0-9]\s?\}?|[²³])?"
+#: A letter that stands for a value: `12\\pi`.
+_SYMBOL = re.compile(r"\\(?:pi|theta|alpha|beta|infty)$|π$")
 _SMALL = frozenset("square sq cubic cu per of a each in the".split())
-_TEXT = re.compile(rf"\s*\\(?:text|textrm|textbf|textit|mathrm|mbox|rm)\s*\{{([^{{}}]*)\}}{_POWER}\s*$")
+_TEXT = re.compile(rf"\s*\\(?:text|textrm|textbf|textit|mathrm|mbox|rm)\s*\{{([^{{}}]*)\}}({_POWER})\s*$")
 _NAME = rf"[A-Za-z]+(?:/[A-Za-z]+)?{_POWER}"
 _WORD = re.compile(_NAME)
 _TAIL = re.compile(rf"(?<![A-Za-z\\]){_NAME}(?:[ .]{{1,3}}{_NAME})*[ .]{{0,3}}$")
@@ -125,7 +127,7 @@ def without_unit(text: str) -> Measured:
         words = set_upright[1].strip()
         letter = len(words) == 1 and words not in _UPRIGHT
         if not letter and not _MEANS_MORE.search(words):
-            return Measured(text[: set_upright.start()].rstrip(), _unit(words))
+            return Measured(text[: set_upright.start()].rstrip(), _unit(words + set_upright[2]))
         return Measured(text, None)
     match = _TAIL.search(text)
     if match is None or not _follows_a_value(text, match.start()):
@@ -137,9 +139,9 @@ def without_unit(text: str) -> Measured:
 
 
 def _follows_a_value(text: str, at: int) -> bool:
-    """A digit, or a bracket that closes, stands before."""
+    """A digit, a bracket that closes, or a symbol such as `\\pi` stands before."""
     before = text[:at].rstrip(" ~")
-    return before[-1:].isdigit() or before[-1:] in tuple("})")
+    return before[-1:].isdigit() or before[-1:] in tuple("})") or _SYMBOL.search(before) is not None
 
 
 def _is_known(words: str) -> bool:
@@ -148,7 +150,7 @@ def _is_known(words: str) -> bool:
         return False
     plain = [re.sub(r"[\s^{}0-9²³]+$", "", name) for name in names]
     main = [name for name in plain if name not in _SMALL]
-    return bool(main or plain == ["square"]) and all(
+    return bool(main or plain in (["square"], ["in"])) and all(
         name in _CANONICAL or name.lower() in _CANONICAL or name in _ALWAYS or _is_plural(name) for name in main
     )
 
