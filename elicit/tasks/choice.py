@@ -1,4 +1,4 @@
-"""Multiple choice: the options are written under the question, and a completion is read for a letter.
+"""Multiple choice: the options are written under the question, and a completion is read for a letter (`letters`).
 
 Which gas do plants take in?
 A. oxygen
@@ -8,28 +8,13 @@ C. nitrogen
 
 from __future__ import annotations
 
-import re
 import string
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from elicit.tasks.extraction import TAIL
-from elicit.tasks.latex import boxes, normal
 from elicit.tasks.lines import BadLine, Number
-from elicit.tasks.readings import Found, worked_before
-from elicit.tasks.retractions import DENIED, is_taken_back, replacements
 
 LETTERS = string.ascii_uppercase
-_SAID = re.compile(
-    r"\b(?:[Aa]nswer|[Oo]ption|[Cc]hoice)s?\b[^\n.:]{0,60}?(?:\bis\b:?|:)[\s*]{0,8}(?:option |choice )?"
-    r"[($*\\{ ]{0,4}([A-Z])(?![A-Za-z0-9'])"
-    r"(?!(?<=A) (?!because|since|as |and |so )[a-z])"  # "the answer is A plant"
-)
-_FIRST = re.compile(r"\s*[(*]{0,3}([A-Z])(?=[).:*,]|\s*$|\s*\n)")
-_ROUND = re.compile(r"\(([A-Z])\)")
-#: A letter that replaces another one.
-_LETTER = re.compile(r"[\s(*$]{0,4}(?:option |choice )?[(*]{0,3}([A-Z])(?![A-Za-z0-9'])")
-_ALONE = re.compile(r"(?:^|[\s*(])([A-Z])[).*:]{0,3}\s*$")
 
 
 class Options(NamedTuple):
@@ -91,76 +76,3 @@ def gold_letter(answer: Any, choices: Options, count_from: int | None = 0) -> st
     if choices.texts.count(" ".join(text.split())) == 1:
         return LETTERS[choices.texts.index(" ".join(text.split()))]
     raise BadLine(f"'answer' is {text[:40]!r}, which is none of the {len(choices.texts)} options")
-
-
-class Letters(NamedTuple):
-    """Reads completions for one right letter.
-
-    The last "the answer is (B)" or `\\boxed{B}` counts; else a letter that the completion opens with ("B.", "(B) carbon
-    dioxide"); else the last "(B)"; else a letter that it ends in; else the one option it consists of.
-    """
-
-    given: str
-    texts: tuple[str, ...]
-
-    @property
-    def gold(self) -> str:
-        return self.given
-
-    def unusable(self) -> str | None:
-        return None if self.given in LETTERS[: len(self.texts)] else "is none of the options"
-
-    def found(self, completion: str) -> Found | None:
-        text = completion[-TAIL:]
-        place = self._place(text)
-        if place is None:
-            return None
-        letter, start, end = place
-        shift = len(completion) - len(text)
-        return Found(letter, start + shift, end + shift)
-
-    def right(self, completion: str, found: Found) -> bool:
-        return found.answer == self.given
-
-    def has_trace(self, completion: str) -> bool:
-        text = completion[-TAIL:]
-        return worked_before(text, self.found(text))
-
-    def _place(self, text: str) -> tuple[str, int, int] | None:
-        place = self._first_place(text)
-        if place is None:
-            return None
-        for match in _SAID.finditer(text, place[2]):
-            if match[1] in self._letters and is_taken_back(text, place[2], match.start(1)):
-                place = (match[1], *match.span(1))
-        for at in replacements(text, place[2]):
-            letter = _LETTER.match(text, at)
-            if letter is not None and letter[1] in self._letters and not DENIED.match(text, letter.end()):
-                return letter[1], *letter.span(1)
-        return place
-
-    def _first_place(self, text: str) -> tuple[str, int, int] | None:
-        """The answer, unless words behind it take it back."""
-        said = list(_SAID.finditer(text))
-        boxed = [span for span in boxes(text) if _letter(text[slice(*span)]) in self._letters]
-        if said and said[-1][1] in self._letters and not (boxed and boxed[-1][0] > said[-1].start(1)):
-            return said[-1][1], *said[-1].span(1)
-        if boxed:
-            start, end = boxed[-1]
-            return _letter(text[start:end]), start, end
-        for match in (_FIRST.match(text), *reversed(list(_ROUND.finditer(text))), _ALONE.search(text)):
-            if match is not None and match[1] in self._letters:
-                return match[1], *match.span(1)
-        whole = " ".join(text.split()).removesuffix(".").lower()
-        named = [place for place, option in enumerate(self.texts) if option.lower().removesuffix(".") == whole]
-        stripped = text.strip()
-        start = text.find(stripped)
-        return (LETTERS[named[0]], start, start + len(stripped)) if len(named) == 1 and stripped else None
-
-    @property
-    def _letters(self) -> list[str]:
-        return list(LETTERS[: len(self.texts)])
-
-
-def _letter(boxed: str) -> str:
-    return normal(boxed).strip("()").upper()

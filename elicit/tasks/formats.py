@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Protocol
 from elicit.errors import ElicitError, require_extra, unknown
 from elicit.tasks import choice, gsm8k, latex, math_answers
 from elicit.tasks.extraction import Reader, check_pattern
+from elicit.tasks.letters import Letters
 from elicit.tasks.lines import BadLine
 from elicit.tasks.readings import Reading
 from elicit.tasks.records import FIELDS, Record
@@ -138,7 +139,7 @@ class Choice:
         return {**rest, "answer": choice.gold_letter(rest["answer"], given, self.count_from)}, given.texts
 
     def reading(self, record: Record) -> Reading:
-        return choice.Letters(record.answer, record.choices)
+        return Letters(record.answer, record.choices)
 
     def marked(self, answer: str) -> str:
         return f"The answer is {answer}."

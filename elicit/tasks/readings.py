@@ -1,7 +1,7 @@
 """How a completion is read for one right answer; one implementation for each format of answers.
 
 `extraction.Reader` (last number, last line, or a pattern of the user's), `gsm8k.Worded`, `latex.Boxed` and
-`choice.Letters`. All are total: any string is read in bounded time.
+`letters.Letters`. All are total: any string is read in bounded time.
 """
 
 from __future__ import annotations

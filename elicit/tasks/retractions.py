@@ -40,6 +40,12 @@ def first_retraction(text: str, start: int, end: int) -> int | None:
     return None if back is None else start + len(text[start : back.start()].rstrip(" ,;:.-–—"))
 
 
+def next_question(text: str) -> int | None:
+    """Where a text goes on with another question."""
+    match = _NEXT.search(text)
+    return None if match is None else match.start()
+
+
 def may_take_back(text: str, start: int) -> bool:
     """Whether words that take an answer back stand anywhere behind `start`."""
     return _BACK.search(text, start) is not None

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elicit.tasks import get, stops
-from elicit.tasks.choice import Letters
+from elicit.tasks.letters import Letters
 
 TEXTS = ("oxygen", "carbon dioxide", "neon", "a noble gas")
 

@@ -6,9 +6,9 @@ from fractions import Fraction
 
 import pytest
 
-from elicit.tasks.choice import Letters
 from elicit.tasks.extraction import Reader
 from elicit.tasks.gsm8k import Worded
+from elicit.tasks.letters import Letters
 from elicit.tasks.math_answers import Boxed
 from elicit.tasks.numerals import numerals
 
@@ -116,3 +116,37 @@ def test_ways_to_take_back(words: str) -> None:
     found = letters.found(f"The answer is A. {words} B.")
     assert found is not None
     assert found.answer == "B"
+
+
+#: (completion, the letter it gives; None: no single one)
+LETTERS: list[tuple[str, str | None]] = [
+    ("b", "B"),
+    ("answer: b", "B"),
+    ("The answer is (b).", "B"),
+    ("\\boxed{\\text{B. air}}", "B"),
+    ("\\boxed{air}", "B"),
+    ("A is a metal. B is correct", "B"),
+    ("The answer is air.", "B"),
+    ("So the answer is **gold**, not iron", "D"),
+    ("The answer is `B`", "B"),
+    ("The answer is “B”", "B"),
+    ("<answer>B</answer>", "B"),
+    ("（Ｂ）", "B"),
+    ("Answer: B\n\nQuestion: Which?\nA. x\nB. y\nAnswer: A", "B"),
+    ("The answer is B, not A.", "B"),
+    ("The answer is B, and A is wrong.", "B"),
+    ("The answer is A or B", None),
+    ("The answer is A and B.", None),
+    ("A, B", None),
+    ("B or C", None),
+    ("The answer is not A", None),
+    ("The answer is a metal", None),
+    ("A car", None),
+    ("D'accord", None),
+]
+
+
+@pytest.mark.parametrize(("completion", "letter"), LETTERS)
+def test_letters_of_completions(completion: str, letter: str | None) -> None:
+    found = Letters("B", ("iron", "air", "neon", "gold")).found(completion)
+    assert (found and found.answer) == letter

@@ -7,10 +7,10 @@ from fractions import Fraction
 
 import pytest
 
-from elicit.tasks.choice import Letters
 from elicit.tasks.extraction import Reader
 from elicit.tasks.gsm8k import Worded
 from elicit.tasks.latex import boxes, normal
+from elicit.tasks.letters import Letters
 from elicit.tasks.math_answers import Boxed
 from elicit.tasks.tagged import Tagged
 
