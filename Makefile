@@ -14,12 +14,13 @@ BROWSER := $(VENV)/.installed-browser
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,gguf,notebook]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat \
+	  -c constraints.txt -e ".[dev,gguf,notebook]"
 	touch $@
 
 # The tools that tests compare with: lm-eval, Inspect, reasoning-gym, math-verify.
 $(EXTRAS): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[lm-eval,inspect,tasks]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -c constraints.txt -e ".[lm-eval,inspect,tasks]"
 	touch $@
 
 quickstart: $(INSTALLED)
@@ -45,7 +46,7 @@ test-browser: $(BROWSER) chromium
 	$(BIN)/python -m pytest -m browser
 
 $(BROWSER): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[browser]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -c constraints.txt -e ".[browser]"
 	touch $@
 
 # Debian's own packages, where they are missing and may be installed; else one line that says what to install.

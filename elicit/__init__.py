@@ -11,6 +11,9 @@ Everything here is imported on first use, so that `import elicit` stays quick.
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -54,6 +57,25 @@ __all__ = [
     "tasks",
     "wrap",
 ]
+
+
+def _find_own_saes() -> None:
+    """Make `import saes` find the package that comes with this one, where a folder of that name hides it.
+
+    A folder `saes/` in the working directory is a namespace package, and an editable install is looked at after those.
+    """
+    spec = importlib.util.find_spec("saes") if "saes" not in sys.modules else sys.modules["saes"].__spec__
+    init = Path(__file__).parent.parent / "saes" / "__init__.py"
+    if spec is None or spec.origin is not None or not init.is_file():
+        return
+    own = importlib.util.spec_from_file_location("saes", init, submodule_search_locations=[str(init.parent)])
+    assert own is not None
+    assert own.loader is not None
+    sys.modules["saes"] = importlib.util.module_from_spec(own)
+    own.loader.exec_module(sys.modules["saes"])
+
+
+_find_own_saes()
 
 
 def __getattr__(name: str) -> Any:

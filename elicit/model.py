@@ -265,16 +265,23 @@ class BaseModel:
             yield firings
 
     def sample(
-        self, prompts: Sequence[str], *, n: int = 1, seed: int = 0, decoding: Decoding | None = None
+        self, prompts: Sequence[str], *, n: int = 1, seed: int = 0, decoding: Decoding | None = None, **fields: object
     ) -> list[list[Completion]]:
         """`n` completions of each prompt.
 
         Random numbers belong to (seed, prompt text, sample index), so a prompt's samples do not depend on its batch.
 
+        Args:
+            decoding: how to decode; greedy, 64 new tokens, by default.
+            **fields: fields of `Decoding` by themselves, such as `temperature=1.0, max_new_tokens=200`.
+
         Raises:
-            ElicitError: a prompt that with `decoding.max_new_tokens` goes beyond the model's positions.
+            ElicitError: one prompt instead of a list, a name that `Decoding` does not have, or a prompt that with
+                `max_new_tokens` goes beyond the model's positions.
         """
-        chosen = decoding or Decoding()
+        if isinstance(prompts, str):
+            raise ElicitError("sample takes a list of prompts. Type: model.sample([prompt])")
+        chosen = (decoding or Decoding()).replace(**fields)
         requests = [
             Request(self.encode(prompt), tuple(seeds.key(seed, "prompt", prompt, i) for i in range(n)))
             for prompt in prompts

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from multiprocessing.synchronize import Event as Began
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,6 +70,9 @@ def run_cells(
     Raises:
         ElicitError: bad input, or a target that cannot be written.
     """
+    hands = workers if workers is not None else default_workers(spec)
+    if hands > 1:
+        _check_main_guard()
     given, spec = spec, without_arms(spec, corrections.drop, where="spec")
     todo = cells(spec, arms)
     if workers is not None and workers < 1:
@@ -78,7 +82,6 @@ def run_cells(
     target = check_target(spec, run, limit=limit, corrections=corrections, given=given)
     again = {cell.name for cell in target.empty}
     open_models = dict.fromkeys(c.model for c in todo if c.name in again or not is_done(c, spec, run, limit))
-    hands = workers if workers is not None else default_workers(spec)
     prepare(spec, open_models, workers=min(hands, len(todo)), download=download)
     check_templates(spec)
     check_cells(spec, run, todo, limit=limit, again=again)
@@ -103,6 +106,10 @@ def run_cells(
 def default_workers(spec: Spec) -> int:
     """Two processes hide each other's imports and waiting; a GPU is left to one."""
     return 1 if spec.device.startswith(("cuda", "balanced")) or (os.cpu_count() or 1) < 2 else 2
+
+
+class _WorkerDiedError(ElicitError):
+    """A worker process is gone, whatever the reason."""
 
 
 Submit = Callable[..., "Future[dict[str, Any]]"]
@@ -136,7 +143,7 @@ def _drain(
             try:
                 status = future.result()
             except BrokenExecutor:
-                raise ElicitError(
+                raise _WorkerDiedError(
                     f"a worker process died while {cell.name} was under way: killed, or out of memory. The same "
                     "command goes on where it stopped; --workers 1 needs less memory."
                 ) from None
@@ -146,6 +153,23 @@ def _drain(
             report(Event(cell, status["state"], len(finished), total, status.get("error", "")))
 
 
+def _check_main_guard() -> None:
+    """End a worker that is running its parent's script once more, because nothing in it says that it should not.
+
+    Raises:
+        SystemExit: in such a worker.
+    """
+    # Set by multiprocessing while a spawned process imports the main module, and absent otherwise.
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise SystemExit(f"elicit: {_GUARD}")
+
+
+_GUARD = (
+    'worker processes read the script that starts them once more. Put the call under: if __name__ == "__main__": '
+    "(or type workers=1)"
+)
+
+
 @contextmanager
 def _hands(count: int) -> Iterator[Submit]:
     """Where work is done: this process for one worker, else a pool of spawned ones."""
@@ -153,7 +177,8 @@ def _hands(count: int) -> Iterator[Submit]:
         yield _at_once
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(os.getpid(), count))
+    began = context.Event()
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(os.getpid(), count, began))
 
     def submit(function: Callable[..., Any], *args: Any) -> Future[dict[str, Any]]:
         # Ctrl-C goes to every process of a terminal. Only this one should hear it; workers inherit the deaf ear.
@@ -165,6 +190,10 @@ def _hands(count: int) -> Iterator[Submit]:
 
     try:
         yield submit
+    except _WorkerDiedError:
+        if not began.is_set():
+            raise ElicitError(f"no worker process could begin: {_GUARD}") from None
+        raise
     finally:
         # On an interrupt, do not wait for cells in progress: they resume.
         for process in list((pool._processes or {}).values()) if sys.exc_info()[0] is not None else []:
@@ -181,8 +210,9 @@ def _at_once(function: Callable[..., Any], *args: Any) -> Future[dict[str, Any]]
     return future
 
 
-def _begin(parent: int, workers: int) -> None:
+def _begin(parent: int, workers: int, began: Began) -> None:
     """What a worker does first."""
+    began.set()
     threads.share(workers)
     _watch_parent(parent)
 

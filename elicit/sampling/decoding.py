@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from elicit.errors import ElicitError
+from elicit.errors import ElicitError, unknown
 from elicit.schema import Finish
 
 
@@ -27,7 +27,8 @@ class Decoding:
     """Strings that end a completion; they are not part of its text."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stop", tuple(self.stop))
+        stop: object = self.stop  # one string is what people type first
+        object.__setattr__(self, "stop", (stop,) if isinstance(stop, str) else tuple(self.stop))
         problems = [
             (self.temperature >= 0, f"temperature is {self.temperature}; expected 0 (greedy) or more"),
             (self.top_k is None or self.top_k >= 1, f"top_k is {self.top_k}; expected at least 1"),
@@ -45,6 +46,11 @@ class Decoding:
                 raise ElicitError(f"decoding: {message}.")
 
     def replace(self, **changes: object) -> Decoding:
+        """The same decoding with other values. Raises ElicitError for a name that it does not have."""
+        names = [field.name for field in dataclasses.fields(self)]
+        for name in changes:
+            if name not in names:
+                raise unknown("field of decoding", name, names)
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 
 
