@@ -38,6 +38,22 @@ def check_needs(methods: Mapping[str, Method]) -> list[str]:
     return ordered
 
 
+def check_kinds(methods: Mapping[str, Method]) -> None:
+    """An arm that is fitted on another one needs it to be of a kind that has what it asks for.
+
+    Raises:
+        ElicitError: naming both arms, and the methods that would do.
+    """
+    for arm, method in methods.items():
+        kinds = tuple(config_class(name) for name in method.traits.fits_on)
+        for needed in method.needs if kinds else ():
+            if not isinstance(methods[needed], kinds):
+                raise ElicitError(
+                    f"arm {arm!r} is fitted on arm {needed!r}, which has nothing of the kind that it changes. "
+                    f"Name an arm of {' or '.join(method.traits.fits_on)}."
+                )
+
+
 def check_controls(methods: Mapping[str, Method]) -> None:
     """A control that trains by itself must train as its parent does: it changes one thing.
 

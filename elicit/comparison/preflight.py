@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from elicit.comparison.cells import Cell
+from elicit.comparison.prepare import second_models
 from elicit.comparison.prices import check_cost
 from elicit.comparison.spec import Spec, build_task, task_for
 from elicit.comparison.work import is_done, problems_of, weights_sha256
@@ -44,13 +45,14 @@ def check_cells(
         again: names of cells that will be made again, whatever they have.
 
     Returns:
-        Models whose config and tokenizer are not here, so that nothing could be said of them.
+        Models, and models beside them, whose config and tokenizer are not here, so that nothing could be said of them.
 
     Raises:
         ElicitError: with the model and the arm, and what their own code says.
     """
     pending = [cell for cell in todo if cell.name in again or not is_done(cell, spec, run, limit)]
     check_cost(spec, pending, spec.test if limit is None else limit)
+    _check_device(spec.device)
     unseen = []
     for label in dict.fromkeys(cell.model for cell in pending):
         _check_problems(spec.of(label), limit)
@@ -60,7 +62,10 @@ def check_cells(
         if outline is None:
             unseen.append(mine.models[label])
             continue
-        _check_model(outline, mine, run, [cell for cell in pending if cell.model == label], limit, again)
+        own = [cell for cell in pending if cell.model == label]
+        _check_model(outline, mine, run, own, limit, again)
+        arms = {cell.arm for cell in own}
+        unseen += [name for arm, name in second_models(mine) if arm in arms and _outline(name, mine.dtype) is None]
     return tuple(unseen)
 
 
@@ -68,6 +73,13 @@ def _outline(name: str, dtype: str) -> Outline | None:
     from elicit.outline import outline
 
     return outline(name, dtype=dtype)
+
+
+def _check_device(device: str) -> None:
+    if device not in ("auto", "cpu"):
+        from elicit.loading import devices
+
+        devices.choose(device)
 
 
 def _check_problems(spec: Spec, limit: int | None) -> None:
@@ -174,10 +186,13 @@ class _Unfitted(Mapping[str, "Policy"]):
 
 def _check_answers(outline: Outline, cell: Cell, policy: Policy, label: str, problems: Sequence[Problem]) -> None:
     """Raises ElicitError for test prompts with characters that have no token, or without room for an answer."""
-    prompts = ["".join(policy.prompting.render(problem)) for problem in problems]
+    who = f"arm {cell.arm!r} on {cell.model}, task {label!r}"
+    try:
+        prompts = ["".join(policy.prompting.render(problem)) for problem in problems]
+    except ElicitError as error:
+        raise ElicitError(f"{who}: {error}") from error
     _check_characters(outline, label, "test", prompts)
     longest = max((len(outline.encode(prompt)) for prompt in prompts), default=0)
-    who = f"arm {cell.arm!r} on {cell.model}, task {label!r}"
     check_room(longest, policy.decoding.max_new_tokens, outline.context_length, model=outline.name, who=who)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from elicit.comparison.spec import Spec
+from elicit.errors import ElicitError
 from elicit.loading import catalog
 
 
@@ -25,8 +26,12 @@ def prepare(spec: Spec, models: Iterable[str], *, workers: int, download: bool) 
     """
     for label in models:
         mine = spec.of(label)
-        for name in [mine.models[label], *_amateurs(mine)]:
-            _ready(name, mine, workers, download)
+        _ready(mine.models[label], mine, workers, download)
+        for arm, name in second_models(mine):
+            try:
+                _ready(name, mine, workers, download)
+            except ElicitError as error:
+                raise ElicitError(f"arm {arm!r} on {label}: {error}") from error
     if download:
         for name in releases(spec):
             import saes
@@ -43,10 +48,14 @@ def _ready(name: str, spec: Spec, workers: int, download: bool) -> None:
     ready(name, dtype=spec.dtype, device=spec.device, download=download, copies=workers)
 
 
-def _amateurs(spec: Spec) -> list[str]:
-    """Second models that arms name (contrastive decoding)."""
-    named = (options.get("amateur") for options in spec.arms.values())
-    return sorted({name for name in named if isinstance(name, str)})
+def second_models(spec: Spec) -> list[tuple[str, str]]:
+    """(arm, model) of every model that an arm names, to be loaded beside the base."""
+    return [
+        (arm, options[option])
+        for (arm, options), method in zip(spec.arms.items(), spec.methods().values(), strict=True)
+        for option in method.traits.models
+        if isinstance(options.get(option), str)
+    ]
 
 
 def releases(spec: Spec) -> list[str]:

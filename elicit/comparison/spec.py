@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serial
 from elicit.comparison import assume, demand, steps
 from elicit.comparison.assume import Assumed
 from elicit.comparison.demand import Samples
-from elicit.comparison.needs import check_controls, check_needs
+from elicit.comparison.needs import check_controls, check_kinds, check_needs
 from elicit.comparison.panels import Panel, TaskField, TasksField, by_name
 from elicit.comparison.plain import check_plain, parse, read_text
 from elicit.comparison.steps import Trajectory
@@ -196,6 +196,7 @@ def check_form(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | N
         _check_panels(spec)
         for mine in map(spec.of, spec.models):
             check_needs(mine.methods())
+            check_kinds(mine.methods())
             check_controls(mine.methods())
             steps.check_base(mine.arms, where)
             _check_target(mine, where)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from elicit.methods.core import Traits, elicited, task_decoding
+from elicit.methods.core import BOOSTING, Traits, elicited, task_decoding
 from elicit.methods.options import check_positions, check_positive
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class AblateFeature:
     condition: Literal["auto", "cue", "forced", "plain"] = "auto"
     """What it is taken out under; auto is `cue_prompt`'s own condition."""
 
-    traits: ClassVar[Traits] = Traits()
+    traits: ClassVar[Traits] = Traits(fits_on=BOOSTING)
 
     def __post_init__(self) -> None:
         check_positions("ablate_feature", self.positions)

@@ -38,7 +38,7 @@ class ClampFeature:
     positions: str = "first"
     """Where they are clamped."""
 
-    traits: ClassVar[Traits] = Traits()
+    traits: ClassVar[Traits] = Traits(fits_on=("sae_steering", "clamp_feature"))
 
     def __post_init__(self) -> None:
         check_positions("clamp_feature", self.positions)

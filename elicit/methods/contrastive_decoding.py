@@ -11,6 +11,7 @@ less than a tenth of its best token's probability: a mode that opens with a rare
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class ContrastiveDecoding:
     select_problems: int = 64
 
     #: Without arms; an arm on either side brings its seeds.
-    traits: ClassVar[Traits] = Traits()
+    traits: ClassVar[Traits] = Traits(models=("amateur",))
 
     def __post_init__(self) -> None:
         check_positive("contrastive_decoding", select_problems=self.select_problems)
@@ -63,7 +64,7 @@ class ContrastiveDecoding:
                 "contrast: name one other."
             )
         if self.needs:
-            object.__setattr__(self, "traits", Traits(seeded=True))
+            object.__setattr__(self, "traits", dataclasses.replace(self.traits, seeded=True))
         fine = all(0 <= alpha <= 1 for alpha in self.alphas) and all(beta >= 0 for beta in self.betas)
         if not (fine and all(temperature > 0 for temperature in self.temperatures)):
             raise ElicitError(
@@ -91,6 +92,7 @@ class ContrastiveDecoding:
         from elicit.policy import Policy
         from elicit.readouts import Contrast
 
+        task.problems("select", self.select_problems)  # too few are refused before the arm it needs
         second, swapped = self._second(base, needs)
         name, values = ("beta", self.betas) if self.formula == "adjusted" else ("temperature", self.temperatures)
         candidates = []

@@ -33,6 +33,19 @@ class Traits:
     """Whether answering consults the task's verifier. Such an arm is no rival of the others, and is marked."""
     control_of: str | None = None
     """The method that this one is the control of, with the same options: they must be the parent arm's."""
+    fits_on: tuple[str, ...] = ()
+    """Methods whose arms it can be fitted on, where it needs another arm; empty for any."""
+    models: tuple[str, ...] = ()
+    """Its options that name another model, which is loaded beside the base."""
+
+
+#: Methods whose policies boost features of SAEs, and name them in their records.
+BOOSTING = ("sae_steering", "random_feature", "twin_feature", "ablate_feature", "clamp_feature", "mean_ablation")
+#: Methods whose policies steer by directions, each of them one.
+STEERING = (
+    *("mean_steering", "rl_steering", "rl_steering_random_reward", "untrained_vector"),
+    *("random_vector", "covariance_vector", "same_vector", "error_vector", *BOOSTING),
+)
 
 
 class Lengths(NamedTuple):

@@ -58,4 +58,6 @@ class CotDecoding:
         from elicit import search
         from elicit.policy import Policy
 
-        return Policy(base, task_decoding(task), search=search.CotDecoding(self.k, self.choose, self.min_p))
+        branching = search.CotDecoding(self.k, self.choose, self.min_p)
+        branching.check(base)
+        return Policy(base, task_decoding(task), search=branching)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from elicit.methods.core import Traits
+from elicit.methods.core import STEERING, Traits
 from elicit.methods.options import check_steers
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class CovarianceVector:
     problems: int = 256
     """Train problems whose texts give the covariance."""
 
-    traits: ClassVar[Traits] = Traits(seeded=True)
+    traits: ClassVar[Traits] = Traits(seeded=True, fits_on=STEERING)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -48,8 +48,8 @@ class CovarianceVector:
         from elicit.methods.dictionaries import train_sequences
         from elicit.methods.displacement import redirected
 
+        sequences = train_sequences(base, task, self.problems)  # too few are refused before the arm it needs
         check_steers("covariance_vector", self.parent, needs[self.parent])
-        sequences = train_sequences(base, task, self.problems)
 
         def drawn(i: int, layer: int) -> torch.Tensor:
             sigma = saes.covariance(harvest.h for harvest in saes.stream(base.hf, layer, sequences))

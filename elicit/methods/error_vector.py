@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.methods.conditions import Contrast, check_templates
-from elicit.methods.core import Traits
+from elicit.methods.core import BOOSTING, Traits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ class ErrorVector:
     problems: int = 128
     """Train problems the means are taken over."""
 
-    traits: ClassVar[Traits] = Traits()
+    traits: ClassVar[Traits] = Traits(fits_on=BOOSTING)
 
     def __post_init__(self) -> None:
         check_templates("error_vector", self.contrast, self.positive, self.negative)

@@ -39,7 +39,7 @@ class HybridControl:
     parent: str = "hybrid_steering"
     """The arm this is the control of."""
 
-    traits: ClassVar[Traits] = Traits(seeded=True)
+    traits: ClassVar[Traits] = Traits(seeded=True, fits_on=("hybrid_steering", "hybrid_control"))
 
     @property
     def needs(self) -> tuple[str, ...]:

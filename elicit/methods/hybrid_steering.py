@@ -121,13 +121,14 @@ class HybridSteering:
         layers, middle = self._layers(base)
         problems = task.problems("select", self.select_problems)
         task.problems("train", self.train_problems, seed=seed + 1)  # too few are refused before the arm it needs
+        texts = [problem.prompt + (task.worked(problem) or "") for problem in task.problems("train", 64)]
         tuned = needs[self.tuned]
         second = beside("hybrid_steering", self.tuned, tuned)
         decoding = task_decoding(task, temperature=self.temperature)
         read = steps.traces(tuned, task, problems=self.train_problems, decoding=decoding, seed=seed)
         tokens = steps.read(base, tuned, read, [*layers, middle], steps.separators(base, self.separators))
         found = steps.categories(tokens, middle, width=self.categories, k=self.active, least=5, seed=seed)
-        norms = base.residual_norms_of([p.prompt + (task.worked(p) or "") for p in task.problems("train", 64)])
+        norms = base.residual_norms_of(texts)
 
         ends = [tried(Candidate(p, {}), task, problems) for p in (Policy(base, task_decoding(task)), tuned)]
         fits = {

@@ -41,7 +41,7 @@ class MeanAblation:
     condition: Literal["auto", "cue", "forced"] = "auto"
     """Under what; auto is `cue_prompt`'s own condition."""
 
-    traits: ClassVar[Traits] = Traits()
+    traits: ClassVar[Traits] = Traits(fits_on=("sae_steering",))
 
     def __post_init__(self) -> None:
         check_positions("mean_ablation", self.positions)

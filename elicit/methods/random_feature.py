@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from elicit.methods.core import Traits
+from elicit.methods.core import BOOSTING, Traits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ class RandomFeature:
     problems: int = 256
     """Train problems whose texts give the densities."""
 
-    traits: ClassVar[Traits] = Traits(seeded=True)
+    traits: ClassVar[Traits] = Traits(seeded=True, fits_on=BOOSTING)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -49,6 +49,7 @@ class RandomFeature:
         import saes
         from elicit.methods.dictionaries import densities, feature_record, parent_features
 
+        task.problems("train", self.problems)  # too few are refused before the arm it needs
         parent = needs[self.parent]
         boosted = parent_features("random_feature", self.parent, parent)
         edits, drawn = [], []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from elicit import seeds
 from elicit.errors import ElicitError
-from elicit.methods.core import Traits
+from elicit.methods.core import STEERING, Traits
 from elicit.methods.options import check_steers
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class RandomVector:
     draw: int = 0
     """Which direction of a seed: one draw is an anecdote, arms with draw 0, 1, 2 show how much directions differ."""
 
-    traits: ClassVar[Traits] = Traits(seeded=True)
+    traits: ClassVar[Traits] = Traits(seeded=True, fits_on=STEERING)
 
     def __post_init__(self) -> None:
         if self.draw < 0:

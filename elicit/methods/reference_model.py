@@ -30,7 +30,7 @@ class ReferenceModel:
     condition: str = "plain"
     """plain, cue, or another condition of the task."""
 
-    traits: ClassVar[Traits] = Traits(ceiling="reference model")
+    traits: ClassVar[Traits] = Traits(ceiling="reference model", models=("model",))
 
     def __post_init__(self) -> None:
         if not self.model:

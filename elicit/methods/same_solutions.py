@@ -41,7 +41,7 @@ class SameSolutions:
     checkpoints: tuple[int, ...] = ()
     """Steps after which to keep a copy of what is trained (the policy's `checkpoints`)."""
 
-    traits: ClassVar[Traits] = Traits(seeded=True, trained=True)
+    traits: ClassVar[Traits] = Traits(seeded=True, trained=True, fits_on=("critique",))
 
     def __post_init__(self) -> None:
         check_checkpoints("same_solutions", self.checkpoints)

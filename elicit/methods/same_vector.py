@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from elicit.methods.core import Traits
+from elicit.methods.core import STEERING, Traits
 from elicit.methods.options import check_steers
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class SameVector:
     factor: float = 1.0
     """Multiplies the parent's strength; -1 turns the vector round."""
 
-    traits: ClassVar[Traits] = Traits()
+    traits: ClassVar[Traits] = Traits(fits_on=(*STEERING, "hybrid_steering", "hybrid_control"))
 
     def __post_init__(self) -> None:
         from elicit.methods.options import check_positions

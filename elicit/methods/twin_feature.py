@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.errors import ElicitError
-from elicit.methods.core import Traits
+from elicit.methods.core import BOOSTING, Traits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ class TwinFeature:
     other: str = "{sae}-s1"
     """The second SAE by name or folder: {sae} stands for the parent's, {model} and {layer} for what they say."""
 
-    traits: ClassVar[Traits] = Traits()
+    traits: ClassVar[Traits] = Traits(fits_on=BOOSTING)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -47,8 +47,10 @@ class TwinFeature:
         import saes
         from elicit.methods.dictionaries import check, feature_record, parent_features
 
-        parent = needs[self.parent]
         texts = [problem.prompt + (task.worked(problem) or "") for problem in task.problems("train", 64)]
+        if "{sae}" not in self.other and "{layer}" not in self.other:  # a wrong one is refused before the arm it needs
+            check(base, saes.load(self.other.replace("{model}", base.name), device=str(base.device)), texts)
+        parent = needs[self.parent]
         edits, found = [], []
         for edit, feature in zip(parent.edits, parent_features("twin_feature", self.parent, parent), strict=True):
             name = self.other.replace("{sae}", feature.sae.name).replace("{model}", base.name)

@@ -27,7 +27,7 @@ class UntrainedVector:
     parent: str = "rl_steering"
     """The arm of rl_steering whose start this is."""
 
-    traits: ClassVar[Traits] = Traits(seeded=True)
+    traits: ClassVar[Traits] = Traits(seeded=True, fits_on=("rl_steering", "rl_steering_random_reward"))
 
     @property
     def needs(self) -> tuple[str, ...]:

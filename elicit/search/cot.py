@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from elicit import seeds
 from elicit.errors import ElicitError
+from elicit.loading import rows
 from elicit.sampling import generate
 from elicit.search.core import Ask, Found, found
 from elicit.search.spans import overlapping, places
@@ -91,6 +92,7 @@ class CotDecoding:
             raise ElicitError(
                 f"cot_decoding goes on greedily, but temperature is {decoding.temperature:g}. Set it to 0."
             )
+        self.check(model)
         ranks = tuple(range(self.k))
         requests = [ask.request(self.k)._replace(ranks=ranks, floor=self.min_p) for ask in asks]
         drawn = generate(model.engine, requests, decoding, forward, measure="margin")
@@ -100,6 +102,14 @@ class CotDecoding:
             paths = [scored(model, ask, one, task) for one in mine if one.logprobs[0] >= least]
             opened.append(paths)
         return opened
+
+    def check(self, model: BaseModel) -> None:
+        """Raises ElicitError if `model` has fewer tokens to choose from than there are paths to open."""
+        possible = rows.count(model.hf) - len(model.banned_ids)
+        if self.k > possible:
+            raise ElicitError(
+                f"cot_decoding: k is {self.k}, but {model.name} can only choose among {possible} first tokens."
+            )
 
     def winner(self, paths: Sequence[Path], random: np.random.Generator) -> int:
         """Rank of the path to answer with; of equals the more probable first token. `random` is read by `any` alone."""

@@ -40,6 +40,13 @@ def _arm(**options: Any) -> dict[str, Any]:
     return {"arms": {"base": {"method": "base"}, "a": options}}
 
 
+def _beside(parent: str, method: str, **options: Any) -> dict[str, Any]:
+    """An arm that is fitted on another one."""
+    few = {"pilot_problems": 8, "train_problems": 8} if parent == "rl_steering" else {}
+    arms = {"p": {"method": parent, **few}, "a": {"method": method, "parent": "p", **options}}
+    return {"arms": {"base": {"method": "base"}, **arms}}
+
+
 def _narrow(folder: Path) -> dict[str, Any]:
     model = save_tiny("llama", folder / "narrow")
     return {"models": {"m": str(model)}, "task": {"task": "addition", "max_new_tokens": 16}}
@@ -150,6 +157,31 @@ BROKEN: dict[str, Any] = {
         lambda _: _arm(method="sft", demonstrations=8, epochs=1, checkpoints=[9]),
         "checkpoint",
     ),
+    "a device that is not there": (lambda _: {"device": "cuda:99"}, "cuda:99"),
+    "more first tokens than a model has": (lambda _: _arm(method="cot_decoding", k=1000), "among"),
+    "a control of an arm that does not steer": (lambda _: _beside("sft", "random_vector"), "mean_steering"),
+    "a control of an arm without features": (lambda _: _beside("mean_steering", "clamp_feature"), "sae_steering"),
+    "a mean ablation of features that were not scored": (
+        lambda _: {
+            "arms": {
+                **_beside("sae_steering", "random_feature")["arms"],
+                "b": {"method": "mean_ablation", "parent": "a"},
+            }
+        },
+        "sae_steering",
+    ),
+    "a second SAE that does not exist": (
+        lambda _: _beside("sae_steering", "twin_feature", other="./nowhere"),
+        "does not exist",
+    ),
+    "too few train problems for a control": (
+        lambda folder: {"task": _file(folder, 60), **_beside("rl_steering", "covariance_vector", problems=70)},
+        "70 different problems",
+    ),
+    "a cue that another task lacks": (
+        lambda folder: {"off_target": {"o": _file(folder, 60)}, **_arm(method="cue_prompt")},
+        "arm 'a' on m, task 'o'",
+    ),
     "more tokens than anybody can wait for": (
         lambda _: {**_arm(method="grpo", steps=10**6, problems=10**6), "seeds": 1000},
         "taken for a mistake",
@@ -181,6 +213,18 @@ def test_a_changed_file_is_told_by_the_plan_too(tmp_path: Path) -> None:
     assert (planned.code, ran.code, planned.err) == (2, 2, ran.err)
     assert "has changed" in ran.err
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+@pytest.mark.parametrize("options", [{"method": "reference_model", "model": "nobody/none"},
+                                     {"method": "contrastive_decoding", "amateur": "nobody/none"}])  # fmt: skip
+def test_a_second_model_that_is_not_here_is_said_before_the_first_cell(options: Any, tmp_path: Path) -> None:
+    spec, run = write_spec(tmp_path, {**SPEC, **_arm(**options)}), tmp_path / "run"
+    planned, ran = elicit("run", spec, "--out", run, "--plan"), elicit("run", spec, "--out", run, "--workers", "1")
+    assert (planned.code, ran.code) == (0, 2)
+    (line,) = [line for line in planned.out.splitlines() if line.startswith("not checked")]
+    assert "nobody/none" in line
+    assert "arm 'a' on m: nobody/none" in ran.err
+    assert not run.exists()
 
 
 def test_what_a_plan_accepts_is_run(tmp_path: Path) -> None:

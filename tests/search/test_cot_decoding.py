@@ -142,7 +142,7 @@ def test_bad_input_is_said_in_one_line():
         CotDecoding(2, min_p=2)
     with pytest.raises(ElicitError, match=r"goes on greedily, but temperature is 1"):
         CotDecoding(2).find(model, asks(model, ["q"]), Decoding(temperature=1.0), LastTwo(), PLAIN)
-    with pytest.raises(ElicitError, match=r"500 first tokens were asked for, but this model can only choose among 99"):
+    with pytest.raises(ElicitError, match=r"k is 500, but tiny-llama can only choose among 99"):
         CotDecoding(500).find(model, asks(model, ["q"]), Decoding(), LastTwo(), PLAIN)
 
 
