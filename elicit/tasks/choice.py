@@ -23,6 +23,8 @@ class Options(NamedTuple):
     texts: tuple[str, ...]
     labels: tuple[str, ...]
     """What the row calls them; a completion is read for A, B, C, ... whatever they are."""
+    named: bool = False
+    """Whether the labels stand in the row."""
 
     @property
     def letters(self) -> str:
@@ -36,14 +38,23 @@ class Options(NamedTuple):
 def options(value: Any) -> Options:
     """Options from a list of texts, or from `{"text": [...], "label": [...]}`. Raises BadLine."""
     labels: Sequence[Any] = LETTERS
+    named = isinstance(value, Mapping) and "label" in value
     if isinstance(value, Mapping):
         labels, value = value.get("label", LETTERS), value.get("text")
     if not isinstance(value, list | tuple) or not 2 <= len(value) <= len(LETTERS):
         raise BadLine(f"'choices' is no list of 2 to {len(LETTERS)} options")
+    for text in value:
+        if text is None or isinstance(text, Mapping | list | tuple):
+            kind = "nothing (null)" if text is None else "an object" if isinstance(text, Mapping) else "a list"
+            raise BadLine(f"'choices' has {kind} as an option; expected a text")
+    if not isinstance(labels, list | tuple | str) or len(labels) < len(value) or (named and len(labels) > len(value)):
+        raise BadLine(f"'choices' has not one label for each of its {len(value)} options")
+    if len(set(map(str, labels[: len(value)]))) < len(value):
+        raise BadLine("'choices' has the same label twice")
     texts = tuple(" ".join(str(text).split()) for text in value)
     if not all(texts):
         raise BadLine("'choices' has an empty option")
-    return Options(texts, tuple(str(label) for label in labels[: len(texts)]))
+    return Options(texts, tuple(str(label) for label in labels[: len(texts)]), named)
 
 
 def place_of(answer: Any, choices: Options) -> int | None:
@@ -69,6 +80,13 @@ def gold_letter(answer: Any, choices: Options, count_from: int | None = 0) -> st
         if 0 <= at < len(choices.texts):
             return LETTERS[at]
         raise BadLine(f"'answer' is {text}, which is no place among {len(choices.texts)} options")
+    if (
+        not choices.named
+        and text in choices.labels
+        and text in choices.texts
+        and choices.texts.index(text) != LETTERS.index(text)
+    ):
+        raise BadLine(f"'answer' is {text[:40]!r}, which is one option and the letter of another")
     if text in choices.labels:
         return LETTERS[choices.labels.index(text)]
     if len(text) == 1 and text.upper() in choices.letters:

@@ -72,6 +72,8 @@ def check_table(where: str, columns: Mapping[str, str], exist: Iterable[str], *,
         plain: the user gave no mapping, so that the fields' own names are looked for.
     """
     known = list(exist)
+    if not known:
+        raise ElicitError(f"{where} is empty; expected one problem a row.")
     for column in tops(columns, known):
         if column in known:
             continue

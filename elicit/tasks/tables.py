@@ -42,7 +42,7 @@ def of_file(file: Path) -> Table:
     reader = READERS.get(file.suffix.lower())
     if reader is None:
         known = ", ".join(sorted(READERS))
-        raise ElicitError(f"{where}: files that end in {file.suffix or 'nothing'!r} are not read. Known: {known}.")
+        raise ElicitError(f"{where}: {unreadable.unknown_ending(file.suffix)}. Known: {known}.")
     return reader(file, where)
 
 

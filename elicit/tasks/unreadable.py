@@ -18,6 +18,7 @@ _MAGIC = (
     (b"version https://git-lfs", "is a pointer of Git LFS, not the data; type: git lfs pull"),
     (b"\xd0\xcf\x11\xe0", "is a spreadsheet; save the sheet as .csv"),
 )
+_PACKED = {".gz": "gunzip", ".zst": "unzstd", ".bz2": "bunzip2", ".xz": "unxz", ".zip": "unzip"}
 _PAGE = re.compile(rb"\s*<(?:!doctype|html)", re.IGNORECASE)
 
 
@@ -31,6 +32,15 @@ def wrong_kind(data: bytes) -> str | None:
     if _PAGE.match(data[:200]):
         return "is a web page, not data; download the raw file"
     return None
+
+
+def unknown_ending(ending: str) -> str:
+    """Why a file with such an ending is not read."""
+    if ending.lower() in _PACKED:
+        return f"files that end in {ending!r} are compressed; unpack it first: {_PACKED[ending.lower()]} FILE"
+    if ending.lower() in (".feather", ".ipc"):
+        return f"files that end in {ending!r} are not read under this name; call it .arrow"
+    return f"files that end in {ending or 'nothing'!r} are not read"
 
 
 def no_lines(data: bytes, reasons: list[tuple[str, BadLine]]) -> str:

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elicit.tasks import get, stops
+from elicit.tasks.choice import gold_letter, options
 from elicit.tasks.letters import Letters
+from elicit.tasks.lines import BadLine
 
 TEXTS = ("oxygen", "carbon dioxide", "neon", "a noble gas")
 
@@ -117,3 +119,27 @@ def test_an_invented_next_question_is_cut_off_and_a_solution_never_is(tmp_path: 
     reading = task.format.reading(task.records[0])
     assert reading.answer(invented) == "10"
     assert reading.answer(invented[:cut]) == "4"
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        ["w", None],
+        [{"text": "w"}, {"text": "x"}],
+        [["w"], ["x"]],
+        {"text": ["w", "x", "y"], "label": ["A", "B"]},
+        {"text": ["w", "x"], "label": ["A", "A"]},
+    ],
+)
+def test_options_that_are_no_texts_and_labels_that_do_not_fit(choices: object) -> None:
+    with pytest.raises(BadLine):
+        options(choices)
+
+
+def test_a_letter_that_is_another_option_is_no_right_answer() -> None:
+    """Blood types: the answer `A` may be the first option or the one called A; labels in the row settle it."""
+    with pytest.raises(BadLine):
+        gold_letter("A", options(["B", "A", "AB", "0"]))
+    labelled = options({"text": ["B", "A", "AB", "0"], "label": ["A", "B", "C", "D"]})
+    assert gold_letter("A", labelled) == "A"
+    assert gold_letter("B", options(["A", "B"])) == "B"

@@ -10,6 +10,7 @@ from elicit.comparison.cells import Cell
 from elicit.comparison.entries import entry
 from elicit.comparison.read import ArmData
 from elicit.comparison.spec import check_spec
+from elicit.comparison.traces import Seen
 from elicit.report.cautions import cautions
 from elicit.report.figures import panels
 from elicit.schema import Row
@@ -61,7 +62,9 @@ def test_answers_cut_in_their_thinking_are_counted_and_said() -> None:
 
     def figures(rows: list[Row], dialect: object) -> dict:
         data = ArmData((cell,), ({"state": "done", "model": {"dialect": dialect}},), {"sums": [rows]}, ())
-        return entry(spec, "base", spec.methods()["base"], data, None, [r.problem for r in rows], None)
+        return entry(
+            spec, "base", spec.methods()["base"], data, None, [r.problem for r in rows], None, Seen(True, False)
+        )
 
     cut = figures(rows, None)["cut_in_thought"]
     assert (cut["value"], cut["n"]) == (0.3, 10)
