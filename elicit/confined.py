@@ -80,7 +80,7 @@ class Confined:
             start_new_session=True,  # Ctrl-C is for us; the helper ends when its input does
         )
         atexit.register(process.kill)
-        hello, _ = _reply(process, START)
+        hello, _ = reply_within(process, START)
         if hello != b'"ready"\n':
             process.kill()
             raise ElicitError(f"the helper process {self.module} cannot start. See: elicit doctor")
@@ -95,10 +95,11 @@ def _exchange(process: subprocess.Popen[bytes], question: bytes, seconds: float)
         process.stdin.flush()
     except OSError:
         return b"", True
-    return _reply(process, seconds)
+    return reply_within(process, seconds)
 
 
-def _reply(process: subprocess.Popen[bytes], seconds: float) -> tuple[bytes, bool]:
+def reply_within(process: subprocess.Popen[bytes], seconds: float) -> tuple[bytes, bool]:
+    """(the next line a process writes, empty without one; whether the time sufficed). A late process is killed."""
     assert process.stdout is not None
     late = threading.Event()
 

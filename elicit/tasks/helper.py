@@ -27,6 +27,7 @@ import time
 import warnings
 from typing import Any, BinaryIO, NamedTuple
 
+from elicit.confined import reply_within
 from elicit.errors import ElicitError, one_line
 
 #: Seconds the helper has to import what a kind of question needs (cold disks are slow).
@@ -106,7 +107,7 @@ def _start(kind: str) -> subprocess.Popen[bytes]:
         start_new_session=True,  # Ctrl-C is for us; the helper ends when its input does
     )
     atexit.register(process.kill)
-    hello, _ = _reply(process, START)
+    hello, _ = reply_within(process, START)
     if hello != b'"ready"\n':
         process.kill()
         why = one_line(hello.decode("utf-8", "replace"), 200)
@@ -124,25 +125,7 @@ def _exchange(process: subprocess.Popen[bytes], question: bytes, seconds: float)
         process.stdin.flush()
     except OSError:
         return b"", True
-    return _reply(process, seconds)
-
-
-def _reply(process: subprocess.Popen[bytes], seconds: float) -> tuple[bytes, bool]:
-    assert process.stdout is not None
-    late = threading.Event()
-
-    def stop() -> None:
-        late.set()
-        process.kill()
-
-    timer = threading.Timer(seconds, stop)
-    timer.daemon = True
-    timer.start()
-    try:
-        line: bytes = process.stdout.readline()
-    finally:
-        timer.cancel()
-    return (line if line.endswith(b"\n") else b""), not late.is_set()
+    return reply_within(process, seconds)
 
 
 # --- in the helper -----------------------------------------------------------------------------------------------
