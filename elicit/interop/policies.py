@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from elicit.errors import ElicitError
+from elicit.errors import ElicitError, one_line
 
 if TYPE_CHECKING:
     from elicit.policy import Policy
@@ -25,9 +26,10 @@ def load_policy(folder: str | Path, *, dtype: str = "auto", device: str = "auto"
     from elicit.policy import Policy
     from elicit.policy_document import NAME, read_document
 
-    if not (Path(folder) / NAME).is_file():
+    if not os.path.isfile(Path(folder) / NAME):  # False too for what no file system takes
         raise ElicitError(
-            f"{folder} holds no policy: expected a folder with {NAME}, such as runs/NAME/cells/MODEL/ARM/SEED/policy."
+            f"{one_line(str(folder), 200)} holds no policy: expected a folder with {NAME}, such as "
+            "runs/NAME/cells/MODEL/ARM/SEED/policy."
         )
     name = read_document(Path(folder)).base.name
     return Policy.load(Path(folder), load(name, dtype=dtype, device=device, download=download))

@@ -71,7 +71,7 @@ def resolve(name: str | os.PathLike[str]) -> Source:
     for folder in _organisms():
         if folder.name == text:
             return Source("organism", text, folder)
-    path = Path(text).expanduser()
+    path = _path(text)
     if text and path.is_dir():
         _check_folder(path, text)
         return Source("organism" if (path / "card.json").is_file() else "folder", text, path)
@@ -88,6 +88,17 @@ def resolve(name: str | os.PathLike[str]) -> Source:
     if _HUB_ID.fullmatch(text):
         return Source("hub", text, None)
     raise unknown("model", text, [folder.name for folder in _organisms()], hint=_LIST)
+
+
+def _path(text: str) -> Path:
+    """What was typed as a path, `~` filled in. Raises ElicitError for one that no file system takes."""
+    try:
+        path = Path(text).expanduser()
+        path.is_dir()
+    except (OSError, RuntimeError) as error:  # too long; ~nobody
+        why = getattr(error, "strerror", None) or error
+        raise ElicitError(f"{one_line(text, 100)} cannot be a model: {one_line(why)}.") from None
+    return path
 
 
 def _check_trained(text: str) -> None:

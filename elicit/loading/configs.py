@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from elicit import documents
 from elicit.errors import ElicitError, one_line
 from elicit.loading import headers, reports, size
 from elicit.loading.headers import Tensor
@@ -19,6 +20,8 @@ _LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
 _SIZES = ("vocab_size", "hidden_size")
 #: Sizes that not every family has, or that some give layer by layer.
 _OPTIONAL = ("num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size", "max_position_embeddings")
+#: Tokens that begin and end texts, and pad.
+_SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def read_transformers_config(folder: Path, name: str) -> Any:
@@ -41,6 +44,7 @@ def read_transformers_config(folder: Path, name: str) -> Any:
         except Exception as error:  # every family checks its fields in its own way
             raise ElicitError(f"cannot read the config.json of {name}: {one_line(error, 250)}") from error
         _check_sizes(text, tensors, where)
+    _check_special_ids(folder, config, name)
     return config
 
 
@@ -74,3 +78,18 @@ def _whole_number(config: Any, field: str, where: str) -> int:
     if type(value) is not int or value < 1:
         raise ElicitError(f"{where}: {field} is {one_line(repr(value), 40)}; expected a whole number above 0.")
     return value
+
+
+def _check_special_ids(folder: Path, config: Any, name: str) -> None:
+    """Begin, end and pad are token numbers (of the end several), wherever a folder names them."""
+    places = [("config.json", {field: getattr(config, field, None) for field in _SPECIAL})]
+    own = folder / "generation_config.json"
+    if own.is_file():
+        places.append((own.name, documents.read_object(own)))
+    for file, fields in places:
+        for field in _SPECIAL:
+            value = fields.get(field)
+            several = value if field == "eos_token_id" and isinstance(value, list) else [value]
+            if any(type(one) is not int for one in several if value is not None):
+                expected = "a token's number" + (", or a list of them" if field == "eos_token_id" else "")
+                raise ElicitError(f"the {file} of {name}: {field} is {one_line(repr(value), 60)}; expected {expected}.")

@@ -17,7 +17,7 @@ from typing import Any
 import regex  # type: ignore[import-untyped]
 
 from elicit.confined import Confined, Exhausted, refused, serve
-from elicit.errors import ElicitError
+from elicit.errors import ElicitError, one_line
 
 #: Characters that one character of a text may become.
 _GROWTH = 256.0
@@ -26,6 +26,9 @@ _STEPS = 5_000
 _SECONDS = 15.0
 _MEMORY = 3 << 30
 
+#: Fields under which a sequence holds its rules.
+_SEQUENCES = ("normalizers", "pretokenizers", "decoders", "processors")
+
 _reader = Confined("elicit.loading.tokenizer_bounds")
 
 
@@ -33,7 +36,8 @@ def check_tokenizer(path: Path, name: str) -> None:
     """Refuse a tokenizer.json whose rules have no reasonable bound. A file that is no JSON is left to its reader.
 
     Raises:
-        ElicitError: too large, growing texts too much, or searching for too long.
+        ElicitError: too large, growing texts too much, or searching for too long; a template that puts special tokens
+            around texts which it does not describe.
     """
     size = path.stat().st_size
     if size > _LARGEST:
@@ -56,6 +60,22 @@ def check_tokenizer(path: Path, name: str) -> None:
         risky = [text for step in steps if (text := _regex(step)) is not None and repeats_in_repeats(text)]
         if risky:
             _try(path, name, risky)
+    for step in _steps(parts.get("post_processor")):
+        _check_template(step, path, name)
+
+
+def _check_template(step: dict[str, Any], path: Path, name: str) -> None:
+    """What `TemplateProcessing` puts around a text must be in its own table: the library aborts where it is not."""
+    known = step.get("special_tokens")
+    pieces = [piece for part in ("single", "pair") if isinstance(step.get(part), list) for piece in step[part]]
+    inner = [piece.get("SpecialToken") for piece in pieces if isinstance(piece, dict)]
+    tokens = [token.get("id") for token in inner if isinstance(token, dict)]
+    lacking = [token for token in tokens if isinstance(known, dict) and isinstance(token, str) and token not in known]
+    if lacking and step.get("type") == "TemplateProcessing":
+        raise ElicitError(
+            f"the tokenizer of {name} cannot read texts: the post_processor in {path} puts "
+            f"{one_line(repr(lacking[0]), 60)} around them, which is not among its special_tokens."
+        )
 
 
 def _steps(part: Any) -> Iterator[dict[str, Any]]:
@@ -65,7 +85,7 @@ def _steps(part: Any) -> Iterator[dict[str, Any]]:
         step = waiting.pop()
         if not isinstance(step, dict):
             continue
-        inner = [step[key] for key in ("normalizers", "pretokenizers", "decoders") if isinstance(step.get(key), list)]
+        inner = [step[key] for key in _SEQUENCES if isinstance(step.get(key), list)]
         if inner:
             waiting += reversed(inner[0])
         else:

@@ -37,7 +37,10 @@ def tables(
         raise ElicitError(
             f"{KIND}: path is {one_line(repr(text), 60)}; expected a file, a folder or a hub id (org/name)."
         )
-    place = Path(text).expanduser()
+    try:
+        place = Path(text).expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise ElicitError(f"{KIND} {one_line(repr(text), 200)} does not exist: {one_line(error)}") from None
     with _reachable(text):
         if place.is_file():
             _only_for_hub(text, config, revision)

