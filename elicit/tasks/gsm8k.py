@@ -48,6 +48,8 @@ _LEAD = re.compile(
 )
 #: `18, not 20`
 _REJECTED = re.compile(r"[\s,;)$*-]{0,5}(?:(?:and|but)\s)?(?:not|rather than|instead of)\b", re.IGNORECASE)
+#: `18 (90%)`, `18 out of 20`
+_ASIDE = re.compile(r"[\s)}$*]{0,4}(?:[A-Za-z]{1,15}\s)?(?:\(|out\sof\b)")
 #: Statements of an answer that are looked at.
 _STATEMENTS = 50
 #: Characters of units behind an answer, of a clause, and words behind a corrected answer.
@@ -190,6 +192,6 @@ def _said(text: str, match: re.Match[str]) -> Found | None:
         return None
     colon = match[0].rstrip().endswith((":", "="))
     rest = text[value.end : end if colon else start + len(clause)]
-    if _REJECTED.match(rest) is not None:
+    if _REJECTED.match(rest) is not None or _ASIDE.match(rest) is not None:
         return value
     return value if len(rest.strip(" .*$")) <= _UNITS and not any(sign.isdigit() for sign in rest) else None

@@ -96,6 +96,15 @@ def test_a_multiple_is_not_its_factor(said: str) -> None:
         assert found is None or not Worded("3").right(completion, found)
 
 
+@pytest.mark.parametrize(
+    "said", ["18 (90%)", "18 out of 20", "**18** (not 20)", "18 apples (9 each)", "$18 out of $20"]
+)
+def test_what_stands_beside_an_answer_is_not_the_answer(said: str) -> None:
+    found = Worded("18").found(f"She has 20. The answer is {said}.")
+    assert found is not None
+    assert found.answer == "18"
+
+
 @pytest.mark.parametrize("unit", ["m^2", "cm²", "in^3", "km2", "J/kg"])
 def test_the_power_of_a_unit_is_not_the_answer(unit: str) -> None:
     for completion in (f"The answer is 18 {unit}.", f"So it is **18 {unit}**."):
