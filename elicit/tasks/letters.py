@@ -40,7 +40,7 @@ _ANOTHER = re.compile(
     rf"{_CLOSES}\s?(?:,|/|&|;|,?\s?\b(?:or|and)\b)\s?(?:option |choice )?[($*\\{{\[\"'`]{{0,4}}([A-Z])(?![A-Za-z0-9'])"
 )
 _NOT = re.compile(
-    r"(?:\b(?:not|nor|never|than|neither|or|and)|n['’]t)\s(?:option |choice )?[(*\[]{0,3}$", re.IGNORECASE
+    r"(?:\b(?:not|nor|never|than|neither|or|and)|n['’]t|\b[A-Z],)\s(?:option |choice )?[(*\[]{0,3}$", re.IGNORECASE
 )
 _ENDS = re.compile(r"[\s*\"'`’”]*(?:[.,;:!?]|$|\b(?:because|since)\b)")
 _NEAR = 24
@@ -107,6 +107,8 @@ class Letters(NamedTuple):
     def _first_place(self, text: str) -> _Place | None:
         said = list(_SAID.finditer(text))[-_STATEMENTS:]
         last = self._of(said[-1]) if said else None
+        if last is not None and self._is_one_of_several(text, last):
+            last = None
         boxed = [place for span in boxes(text) if (place := self._boxed(text, *span)) is not None]
         if last is not None and not (boxed and boxed[-1].start > last.start):
             return last
@@ -118,7 +120,9 @@ class Letters(NamedTuple):
             matches = [pattern.match(text)] if pattern is _FIRST else list(pattern.finditer(text))[::-1]
             for match in islice((match for match in matches if match is not None), _STATEMENTS):
                 place = self._of(match)
-                if place is not None and not _NOT.search(text[max(0, place.start - _NEAR) : place.start]):
+                if place is None or self._is_one_of_several(text, place):
+                    continue
+                if not _NOT.search(text[max(0, place.start - _NEAR) : place.start]):
                     return place
         stripped = text.strip()
         letter = self._option(stripped)

@@ -147,6 +147,8 @@ LETTERS: list[tuple[str, str | None]] = [
     ("The answer is A or B", None),
     ("The answer is A and B.", None),
     ("A, B", None),
+    ("The choices: A, B, C. I pick B.", "B"),
+    ("The answer is both A and B. So it is C", "C"),
     ("B or C", None),
     ("The answer is not A", None),
     ("The answer is a metal", None),
