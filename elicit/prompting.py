@@ -46,7 +46,7 @@ class Prompting:
             prompt = known[self.condition]
         if self.condition == "forced":
             if problem.opening is None:
-                raise ElicitError(f"problem {problem.id} has no worked solution, so no opening can be forced.")
+                raise ElicitError(f"problem {problem.id} names no opening of a worked solution that could be forced.")
             opening = problem.opening
         if not prompt.startswith(self.replaces):
             raise ElicitError(

@@ -92,7 +92,8 @@ class ContrastiveDecoding:
         from elicit.policy import Policy
         from elicit.readouts import Contrast
 
-        task.problems("select", self.select_problems)  # too few are refused before the arm it needs
+        if self.needs:  # too few are refused before the arm it needs
+            task.problems("select", self.select_problems)
         second, swapped = self._second(base, needs)
         name, values = ("beta", self.betas) if self.formula == "adjusted" else ("temperature", self.temperatures)
         candidates = []
