@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tyro.conf import Positional
 
 from elicit.cli.arguments import parse
-from elicit.errors import ElicitError
+from elicit.errors import ElicitError, one_line
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
@@ -70,6 +70,7 @@ def main(arguments: Sequence[str]) -> int:
             raise ElicitError(f"--{name} needs --chat.")
     values = _values(options.chat_template_kwargs)
     from elicit.loading.templates import day_of
+    from elicit.loading.vocabulary import lacking
     from elicit.model import load
     from elicit.sampling import Decoding
 
@@ -77,6 +78,12 @@ def main(arguments: Sequence[str]) -> int:
     date = None if options.date is None else day_of(options.date, "--date")
     model = load(options.model, dtype=options.dtype, device=options.device, download=options.download, date=date)
     prompt = _prompt(options, model, values)
+    strange = lacking(model.tokenizer, [prompt])[0]
+    if strange:
+        raise ElicitError(
+            f"the prompt has characters that the tokenizer of {model.name} has no token for: "
+            f"{one_line(repr(strange), 60)}. Leave them out."
+        )
     edits = _edits(options, model)
     print(f"{prompt!r}")
     for title, steered in (("base", ()), ("steered", edits)):

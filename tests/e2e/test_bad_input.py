@@ -270,6 +270,7 @@ def test_other_verbs(tmp_path: Path) -> None:
     assert "is not in the local cache (nothing is downloaded unless" in _refused("sample", "org/name", "Q")
     assert "--strength and --positions need --steer." in _refused("sample", "cued", "Q", "--strength", 1)
     assert "expected feature:SAE/NUMBER" in _refused("sample", "cued", "Q", "--steer", "feature:x")
+    assert "no token for: '¿'" in _refused("sample", "cued", "Q:¿\nA:")
     assert "the tokenizer of cued has no chat template." in _refused("sample", "cued", "Q", "--chat")
     assert "--system needs --chat." in _refused("sample", "cued", "Q", "--system", "Be kind.")
     assert "Type a layer from 0 to 2." in _refused("sample", "cued", "Q", "--steer", "random:L9")
