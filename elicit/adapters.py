@@ -205,6 +205,8 @@ def injected(hf: Any, adapter: Adapter) -> Any:
         shapes = {name: t.shape for name, t in get_peft_model_state_dict(wrapped, save_embedding_layers=False).items()}
         tensors = {name: rows.as_cut(t, shapes.get(name, t.shape), hf) for name, t in adapter.tensors.items()}
         result = set_peft_model_state_dict(wrapped, {n: t for n, t in tensors.items() if n not in whole})
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # peft fails in as many ways as a configuration of others can be wrong
         raise ElicitError(f"the adapter does not fit {_called(hf)}: {one_line(error, 220)}") from error
     # A module that is tied to another (token adapters of a tied head) has its values from there.

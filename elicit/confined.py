@@ -9,6 +9,7 @@ one gets a new process.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import subprocess
@@ -62,9 +63,16 @@ class Confined:
                     break
         raise Exhausted("needed more memory than it may have, or ended its process")
 
+    def start(self) -> None:
+        """Start the process if it is not there: what that takes is not the time of a question."""
+        with self._lock:
+            self._running()
+
     def _running(self) -> subprocess.Popen[bytes]:
         process = self._processes.get(os.getpid())
         if process is None or process.poll() is not None:
+            if process is not None:
+                _discard(process)
             process = self._processes[os.getpid()] = self._start()
         return process
 
@@ -85,6 +93,15 @@ class Confined:
             process.kill()
             raise ElicitError(f"the helper process {self.module} cannot start. See: elicit doctor")
         return process
+
+
+def _discard(process: subprocess.Popen[bytes]) -> None:
+    """Let go of an ended process and its pipes."""
+    atexit.unregister(process.kill)
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):  # what was still to be written cannot be
+                pipe.close()
 
 
 def _exchange(process: subprocess.Popen[bytes], question: bytes, seconds: float) -> tuple[bytes, bool]:

@@ -13,6 +13,9 @@ from elicit.errors import ElicitError
 
 #: What configs of decoder-only models call their number of positions.
 _NAMES = ("n_positions", "max_position_embeddings", "max_seq_len", "max_sequence_length", "model_max_length")
+#: Rotary scalings that stretch the positions a model was trained on. By transformers' convention a config keeps the
+#: number from before in `original_max_position_embeddings`, or else in `max_position_embeddings` itself.
+_STRETCHING = ("linear", "yarn", "llama3", "longrope")
 
 
 def context_length(config: Mapping[str, Any]) -> int | None:
@@ -20,13 +23,22 @@ def context_length(config: Mapping[str, Any]) -> int | None:
 
     Args:
         config: the fields of its config.json, or `vars` of a transformers config; of the language model where a model
-            has several parts. ALiBi (Falcon, BLOOM; not MPT, whose table has `max_seq_len` entries) and recurrences
-            have no limit.
+            has several parts. ALiBi (Falcon, BLOOM; not MPT, whose table has `max_seq_len` entries), dynamic rotary
+            scaling and recurrences have no limit.
     """
     if config.get("alibi") is True:
         return None
-    sizes = [config[name] for name in _NAMES if isinstance(config.get(name), int) and config[name] > 0]
-    return min(sizes, default=None)
+    sizes: list[int] = [config[name] for name in _NAMES if isinstance(config.get(name), int) and config[name] > 0]
+    scaling = config.get("rope_parameters") or config.get("rope_scaling")
+    if not sizes or not isinstance(scaling, Mapping):
+        return min(sizes, default=None)
+    kind, factor = scaling.get("rope_type", scaling.get("type")), scaling.get("factor")
+    if kind == "dynamic":
+        return None  # its frequencies follow the length of the text
+    if kind not in _STRETCHING or not isinstance(factor, int | float) or factor <= 0:
+        return min(sizes)
+    before = scaling.get("original_max_position_embeddings") or config.get("max_position_embeddings") or min(sizes)
+    return max(*sizes, int(before * factor)) if isinstance(before, int) else max(sizes)
 
 
 def check_room(prompt: int, new: int, most: int | None, *, model: str = "this model", who: str = "") -> None:

@@ -16,7 +16,7 @@ from elicit.loading.tokens import own_pad
 from elicit.model import BaseModel
 
 
-def wrap(hf_model: Any, tokenizer: Any, *, name: str, cache_gib: float | None = None) -> BaseModel:
+def wrap(hf_model: Any, tokenizer: Any, *, name: str | None = None, cache_gib: float | None = None) -> BaseModel:
     """A `BaseModel` around a transformers causal language model, prepared as `elicit.load` prepares one.
 
     The model is used as it is, not copied: its weights stay yours, and training them changes what the wrapper samples.
@@ -32,7 +32,8 @@ def wrap(hf_model: Any, tokenizer: Any, *, name: str, cache_gib: float | None = 
     Args:
         hf_model: with a language-model head, unquantised.
         tokenizer: its tokenizer.
-        name: what reports and messages call it. Not looked up anywhere.
+        name: what reports and messages call it. Not looked up anywhere. None: what its config says it was loaded from,
+            or its class.
         cache_gib: as in `elicit.load`.
 
     Raises:
@@ -48,6 +49,7 @@ def wrap(hf_model: Any, tokenizer: Any, *, name: str, cache_gib: float | None = 
         )
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise ElicitError(f"wrap: expected a transformers tokenizer, got {type(tokenizer).__name__}.")
+    name = str(hf_model.config.name_or_path or type(hf_model).__name__) if name is None else name
     if not name.strip():
         raise ElicitError("wrap: the name is empty. Type: elicit.wrap(hf_model, tokenizer, name='my model')")
     if getattr(hf_model, "hf_quantizer", None) is not None:

@@ -56,9 +56,15 @@ def load(
             self-test (`elicit.selftest`).
     """
     loaded = load_transformers(name, dtype=dtype, device=device, download=download)
-    model = BaseModel(loaded, cache_bytes=None if cache_gib is None else int(cache_gib * 2**30), date=date)
-    threads.apply(sum(p.numel() for p in model.hf.parameters()))
+    model = of_loaded(loaded, cache_bytes=None if cache_gib is None else int(cache_gib * 2**30), date=date)
     selftest.prove(model.engine, loaded)
+    return model
+
+
+def of_loaded(loaded: Loaded, *, cache_bytes: int | None = None, date: datetime.date | None = None) -> BaseModel:
+    """The model of weights and tokenizer that were read, with torch's threads set, not self-tested yet."""
+    model = BaseModel(loaded, cache_bytes=cache_bytes, date=date)
+    threads.apply(sum(p.numel() for p in model.hf.parameters()))
     return model
 
 

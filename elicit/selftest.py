@@ -65,7 +65,7 @@ def require(checks: Sequence[Check], name: str) -> None:
         )
 
 
-#: Results of this process, by weights, config, dtype and device.
+#: What passed in this process, by weights, config, dtype and device.
 _PROVED: dict[tuple[str, ...], tuple[Check, ...]] = {}
 
 
@@ -82,10 +82,10 @@ def prove(engine: Engine, loaded: Loaded) -> tuple[Check, ...]:
         return ()
     hf = loaded.hf
     identity = (loaded.weights_sha256, hf.config.to_json_string(), str(hf.dtype), str(hf.device))
-    if identity not in _PROVED:
-        _PROVED[identity] = self_test(engine)
-    require(_PROVED[identity], loaded.name)
-    return _PROVED[identity]
+    checks = _PROVED.get(identity) or self_test(engine)
+    require(checks, loaded.name)
+    _PROVED[identity] = checks
+    return checks
 
 
 def self_test(engine: Engine) -> tuple[Check, ...]:
@@ -101,6 +101,8 @@ def self_test(engine: Engine) -> tuple[Check, ...]:
             except _Failed as failure:
                 checks.append(Check(name, False, str(failure)))
                 break
+            except torch.OutOfMemoryError:  # says nothing of the model
+                raise
             except Exception as error:  # a model's own code may fail in any way when it is called as others are
                 checks.append(Check(name, False, f"{type(error).__name__}: {one_line(error, 200)}"))
                 break

@@ -59,11 +59,12 @@ def _examine(options: Doctor, name: str) -> int:
     description = None if options.task is None else _described(options.task)
     from elicit.doctor import examine, measure_spread
     from elicit.doctor.page import page
-    from elicit.model import load
+    from elicit.loading.load import load_transformers
+    from elicit.model import of_loaded
     from elicit.selftest import self_test
     from elicit.tasks.described import build_task
 
-    model = load(name, dtype=options.dtype, device=options.device, download=options.download)
+    model = of_loaded(load_transformers(name, dtype=options.dtype, device=options.device, download=options.download))
     task = None if description is None else build_task(description, model.card.get("dialect"), where="--task")
     facts, checks = examine(model), self_test(model.engine)
     fine = all(check.passed for check in checks)

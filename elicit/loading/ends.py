@@ -11,13 +11,15 @@ as part of the answer. So the ends of a model are the union of
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Container
+from functools import lru_cache
 from typing import Any
 
 from elicit.errors import one_line
 from elicit.loading import architectures, rows
-from elicit.loading.templates import TemplateError, template_of
+from elicit.loading.templates import ChatTemplate, TemplateError, template_of, today
 
 #: Names of end tokens, in the families that are supported. They count where they are control tokens.
 NAMES = (
@@ -98,10 +100,17 @@ def turn_end(tokenizer: Any, among: Container[int]) -> int | None:
     template = template_of(tokenizer, str(tokenizer.name_or_path or "the model"))
     if template is None:
         return None
+    text = _behind_answer(template.source, json.dumps(dict(template.tokens), sort_keys=True), template.name)
+    behind = tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
+    return next((int(i) for i in behind if i in among), None)
+
+
+@lru_cache(maxsize=16)
+def _behind_answer(source: str, special_tokens: str, name: str) -> str:
+    """What a template writes behind an assistant's message; loading a model asks several times."""
     messages = [{"role": "user", "content": "Say a word."}, {"role": "assistant", "content": _ANSWER}]
     try:
-        text = template.render(messages, prompted=False)
+        text = ChatTemplate(source, json.loads(special_tokens), name, today()).render(messages, prompted=False)
     except TemplateError:  # one that cannot do this ends no turn
-        return None
-    behind = tokenizer(text.rpartition(_ANSWER)[2], add_special_tokens=False)["input_ids"]
-    return next((int(i) for i in behind if i in among), None)
+        return ""
+    return text.rpartition(_ANSWER)[2]

@@ -160,6 +160,7 @@ class ChatTemplate:
         return described
 
     def _asked(self, question: Mapping[str, Any]) -> Any:
+        _renderer.start()
         began = time.monotonic()
         try:
             if self._spent[0] < 0:

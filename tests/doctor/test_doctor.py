@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -133,16 +132,14 @@ def test_bad_input_is_one_line(arguments: list[str], message: str, capsys: pytes
     assert "\n" not in error
 
 
-def test_a_model_that_fails_its_self_test_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    from elicit.doctor.page import page
-    from elicit.selftest import self_test
-
-    model = elicit.load("cued")
-    engine = dataclasses.replace(model.engine)
-    handle = model.hf.model.layers[1].register_forward_hook(lambda _, __, out: out * float("nan"))
-    try:
-        checks = self_test(engine)
-    finally:
-        handle.remove()
-    assert not checks[-1].passed
-    assert "BAD" in page(examine(model), checks, None)
+def test_a_model_that_fails_its_self_test_has_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hf, tokenizer = tiny("llama")
+    with torch.no_grad():
+        hf.model.layers[1].mlp.down_proj.weight[0, 0] = float("nan")
+    hf.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    assert run(["doctor", str(tmp_path), "--task", "sums"]) == 1
+    page = capsys.readouterr().out
+    assert "BAD finite" in page
+    assert "spread" not in page
+    assert run(["sample", str(tmp_path), "Q"]) == 2

@@ -71,3 +71,40 @@ def test_positions_of_configs_in_memory_and_in_files(kind, options, positions) -
     config = AutoConfig.for_model(kind, **options)
     assert context_length(vars(config)) == positions
     assert context_length(config.to_dict()) == positions
+
+
+@pytest.mark.parametrize(
+    ("fields", "positions"),
+    [
+        ({"max_position_embeddings": 32768, "rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, 131072),
+        ({"max_position_embeddings": 4096, "rope_scaling": {"type": "linear", "factor": 4.0}}, 16384),
+        (
+            {
+                "max_position_embeddings": 4096, "max_sequence_length": 16384,
+                "rope_scaling": {"type": "linear", "factor": 4},
+            },
+            16384,
+        ),
+        (
+            {
+                "max_position_embeddings": 131072,
+                "rope_parameters": {
+                    "rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192,
+                },
+            },
+            131072,
+        ),
+        (
+            {
+                "max_position_embeddings": 131072,
+                "rope_parameters": {"rope_type": "longrope", "original_max_position_embeddings": 4096},
+            },
+            131072,
+        ),
+        ({"max_position_embeddings": 4096, "rope_parameters": {"rope_type": "dynamic", "factor": 2.0}}, None),
+        ({"max_position_embeddings": 2048, "rope_parameters": {"rope_type": "default"}}, 2048),
+    ],
+)  # fmt: skip
+def test_stretched_rotary_positions(fields, positions) -> None:
+    """Qwen2.5 with YaRN, LongChat and Vicuna-16k, Llama 3.1, Phi-3 with 128k, dynamic NTK, none."""
+    assert context_length(fields) == positions
