@@ -105,7 +105,7 @@ class CotDecoding:
 
     def check(self, model: BaseModel) -> None:
         """Raises ElicitError if `model` has fewer tokens to choose from than there are paths to open."""
-        possible = rows.count(model.hf) - len(model.banned_ids)
+        possible = rows.count(model.engine.hf) - len(model.engine.banned_ids)
         if self.k > possible:
             raise ElicitError(
                 f"cot_decoding: k is {self.k}, but {model.name} can only choose among {possible} first tokens."

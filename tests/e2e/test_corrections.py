@@ -43,6 +43,12 @@ def _spec(**arms: Any) -> dict[str, Any]:
     return changed(arms={**_STEERED, **arms}, off_target={}, seeds=1, samples=0, test=6)
 
 
+#: Training shows it, and no look ahead.
+_DIVERGES = {
+    "method": "rl_steering_random_reward", "steps": 4, "problems": 2, "generations": 4, "pilot_problems": 8,
+    "pilot_samples": 4, "train_problems": 8, "learning_rate": 1e30,
+}  # fmt: skip
+
 _STRONGER = {**SPEC["arms"]["mean_steering"], "layers": [0], "strengths": [1.5]}
 
 
@@ -68,7 +74,7 @@ def _again(run: Path, tmp_path: Path, data: dict[str, Any], *options: object) ->
 
 
 def test_a_failed_arm_is_corrected_or_left_out_and_every_other_row_stays(tmp_path: Path) -> None:
-    run, wrong = tmp_path / "run", {"method": "sft", "demonstrations": 8, "learning_rate": 1e30}
+    run, wrong = tmp_path / "run", _DIVERGES
     assert _again(run, tmp_path, _spec(mean_steering=wrong)).code == 1
     before = _hashes(run, "base", "self_consistency")
 

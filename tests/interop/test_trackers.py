@@ -118,6 +118,7 @@ def test_the_run_goes_on_and_its_trackers_hear_of_it(
     def run_cells(spec: Any, place: Path, *, report: Any, **options: Any) -> list[Cell]:
         for arm in ("base", "sft"):
             report(_ended(_cell(run, arm)))
+        options["checked"]()
         return []
 
     monkeypatch.setattr("elicit.comparison.engine.run_cells", run_cells)

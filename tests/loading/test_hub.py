@@ -189,7 +189,14 @@ def test_an_unreachable_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_comparison_fetches_before_its_first_cell_or_refuses(server: Server, tmp_path: Path) -> None:
     offered(server, tmp_path / "a")
     spec = check_spec(
-        {"models": ["org/model@v2"], "task": "addition", "arms": ["base"], "test": 2, "kl_problems": 0}, where="x"
+        {
+            "models": ["org/model@v2"],
+            "task": {"task": "addition", "max_new_tokens": 64},
+            "arms": ["base"],
+            "test": 2,
+            "kl_problems": 0,
+        },
+        where="x",
     )
     assert spec.models == {"model": "org/model@v2"}
     with pytest.raises(ElicitError, match="not in the local cache"):

@@ -235,7 +235,7 @@ def test_without_an_sae_the_command_that_trains_one_is_named(arch: str) -> None:
 def test_an_sae_of_another_model_is_refused() -> None:
     from tests.support.arms import dictionary
 
-    told = refusal(Arm("sae_steering", Way("llama", False)), saes=(dictionary(Way("qwen3", True), 1),))
+    told = refusal(Arm("sae_steering", Way("llama", False)), saes=(dictionary(Way("qwen3", True), 1),), layers=(1,))
     assert "qwen3-turned" in told
     assert "llama" in told
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from elicit.errors import ElicitError
 from elicit.report import training, write_report
 from elicit.report.figures import panels
 from elicit.report.source import read_run
@@ -55,10 +56,16 @@ def test_a_long_curve_is_drawn_as_means_over_equal_stretches(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "odd",
-    [None, [], "x", [None, 3], [{"loss": 1.0}], [{"step": 1, "loss": None}], [{"step": None, "loss": 2}]],
+    [None, [], [{"loss": 1.0}], [{"step": 1, "loss": None}]],
 )
 def test_what_is_no_curve_is_not_drawn(tmp_path: Path, odd: Any) -> None:
     assert drawn(tmp_path, {"curve": odd}) == ""
+
+
+@pytest.mark.parametrize("odd", ["x", [None, 3], [{"step": None, "loss": 2}]])
+def test_a_damaged_curve_is_named(tmp_path: Path, odd: Any) -> None:
+    with pytest.raises(ElicitError, match=r"status\.json: field record\.curve"):
+        drawn(tmp_path, {"curve": odd})
 
 
 def test_gaps_in_a_measure_leave_the_rest(tmp_path: Path) -> None:
