@@ -257,7 +257,9 @@ def _policy(policy: Policy | str | Path | None, base: str | None, where: Mapping
         return policy
     if policy is not None:
         return load_policy(policy, **where)
-    return Policy(load(str(base), **where), Decoding(max_new_tokens=_LM_EVAL_TOKENS))
+    model = load(str(base), **where)
+    half = _LM_EVAL_TOKENS if model.context_length is None else model.context_length // 2
+    return Policy(model, Decoding(max_new_tokens=max(1, min(_LM_EVAL_TOKENS, half))))
 
 
 def _seed_of(policy: object) -> int:

@@ -214,7 +214,7 @@ def test_the_verb_runs_lm_evals_command_line(tmp_path: Path, monkeypatch: pytest
     command = ["--model", "elicit", "--model_args", "base=cued", "--tasks", str(path), "--device", "cpu"]
     assert run(["lm-eval", *command, "--output_path", str(tmp_path / "out")]) == 0
     (results,) = (tmp_path / "out").rglob("results_*.json")
-    assert json.loads(results.read_text())["config"]["elicit"]["decoding"]["max_new_tokens"] == 256
+    assert json.loads(results.read_text())["config"]["elicit"]["decoding"]["max_new_tokens"] == 128  # half
     assert run(["lm-eval", "run", "--nonsense"]) == 2
 
 
