@@ -47,9 +47,10 @@ def main() -> int:
 
     expected = json.loads(asked.against.read_text())["results"] if asked.against else {}
     device = "cuda:0" if simulated else asked.device
-    results, failures = {}, {}
+    results, failures, transfers = {}, {}, {}
     for name in asked.only or SCENARIOS:
         start = time.perf_counter()
+        before = device_of_ours.transfers.copy() if simulated else None
         try:
             results[name] = json.loads(json.dumps(SCENARIOS[name](device)))
             unlike = differences(expected[name], results[name], asked.tolerance) if name in expected else []
@@ -58,13 +59,15 @@ def main() -> int:
             print(traceback.format_exc(), file=sys.stderr)
         if unlike:
             failures[name] = unlike
+        if before is not None:
+            transfers[name] = [[*key, count] for key, count in (device_of_ours.transfers - before).most_common()]
         print(
             f"{'DIFFERS' if unlike else 'ok':8}{time.perf_counter() - start:6.1f} s  {name} {' | '.join(unlike)[:300]}"
         )
     document = {"device": asked.device, "torch": torch.__version__, "results": results, "failures": failures}
     if simulated:
         document["mistakes"] = [list(mistake) for mistake in device_of_ours.mistakes]
-        document["transfers"] = [[*key, count] for key, count in device_of_ours.transfers.most_common()]
+        document["transfers"] = transfers
     if simulated and asked.plant:
         from tests.accelerator.planted import mistakes_noticed
 

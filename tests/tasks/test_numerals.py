@@ -69,7 +69,7 @@ def written_numbers(draw: st.DrawFn) -> tuple[str, Fraction]:
     return text, -value if sign else value
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(written_numbers())
 def test_numbers_are_read_in_full_in_every_place(pair: tuple[str, Fraction]) -> None:
     """Alone, after ####, in a box, in a sentence; as the file's answer and as a completion's; never a part of one."""
@@ -118,7 +118,7 @@ LETTERS = st.sampled_from("abcefijknpqrtuvwxyz")
 FORMS = ["{} {}", "{}{}", "{} + {}", r"{}\,{}", "{}{}^2", r"{} \mathit{{{}}}", "{} - {}"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.integers(1, 99),
     LETTERS,
