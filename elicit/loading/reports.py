@@ -40,12 +40,16 @@ def held_back() -> Iterator[Held]:
 
     of_transformers.get_verbosity()  # makes its handler, if nothing has yet
     logger, held = logging.getLogger("transformers"), Held()
-    before, propagated = logger.handlers[:], logger.propagate
+    before, propagated, level = logger.handlers[:], logger.propagate, logger.level
     logger.handlers, logger.propagate = [held], False
+    logger.setLevel(
+        min(level, logging.WARNING)
+    )  # the report is a warning, also for those who want to hear errors alone
     try:
         yield held
     finally:
         logger.handlers, logger.propagate = before, propagated
+        logger.setLevel(level)
     for record in held.records:
-        if "LOAD REPORT" not in record.getMessage():
+        if record.levelno >= level and "LOAD REPORT" not in record.getMessage():
             logger.handle(record)

@@ -58,6 +58,22 @@ def test_what_config_json_says_wrongly_is_one_line(
     assert capfd.readouterr() == ("", ""), "transformers' own report stands before the line"
 
 
+def test_the_misfit_is_named_to_those_who_want_to_hear_errors_alone(tmp_path: Path) -> None:
+    from transformers.utils import logging
+
+    folder = Path(shutil.copytree(saved_models()["qwen2"], tmp_path / "model"))
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"intermediate_size": 64}))
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        with pytest.raises(ElicitError, match=" by the config"):
+            load_transformers(folder, device="cpu")
+        assert logging.get_verbosity() == logging.ERROR
+    finally:
+        logging.set_verbosity(before)
+
+
 @pytest.mark.parametrize("value", [[[]], {"a": 1}, "</s>", 1.5, [1, None], True])
 @pytest.mark.parametrize("field", ["bos_token_id", "eos_token_id", "pad_token_id"])
 def test_special_ids_of_a_generation_config_are_numbers(tmp_path: Path, field: str, value: object) -> None:
