@@ -44,7 +44,7 @@ def held_back() -> Iterator[Held]:
     logger.handlers, logger.propagate = [held], False
     logger.setLevel(
         min(level, logging.WARNING)
-    )  # the report is a warning, also for those who want to hear errors alone
+    )  # the report is a warning
     try:
         yield held
     finally:
