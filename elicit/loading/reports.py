@@ -42,9 +42,7 @@ def held_back() -> Iterator[Held]:
     logger, held = logging.getLogger("transformers"), Held()
     before, propagated, level = logger.handlers[:], logger.propagate, logger.level
     logger.handlers, logger.propagate = [held], False
-    logger.setLevel(
-        min(level, logging.WARNING)
-    )  # the report is a warning
+    logger.setLevel(min(level, logging.WARNING))  # the report is a warning
     try:
         yield held
     finally:
