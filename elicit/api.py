@@ -17,18 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elicit.comparison.engine import run_cells
-from elicit.comparison.read import read_arms, read_spec_of
+from elicit.comparison.reader import read_arms, read_spec_of
+from elicit.comparison.running.engine import run_cells
 from elicit.comparison.spec import check_spec
-from elicit.comparison.summarise import write_summary
+from elicit.comparison.summary.summarise import write_summary
 from elicit.errors import ElicitError, one_line, unknown
 from elicit.interop.policies import load_policy as load_policy
 from elicit.loading import catalog
 from elicit.runs import writing_to
 from elicit.tasks import AskedTask, GeneratedTask
-from elicit.tasks.gym import GymTask
-from elicit.tasks.record_task import RecordTask
-from elicit.tasks.refusal import Refusal
+from elicit.tasks.datasets.record_task import RecordTask
+from elicit.tasks.generated.refusal import Refusal
+from elicit.tasks.gym.task import GymTask
 
 if TYPE_CHECKING:
     import pandas as pd

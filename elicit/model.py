@@ -28,7 +28,7 @@ from elicit.sampling import Completion, Decoding, Engine, Request, Scored, cache
 from elicit.steering import Clock, Edit, Firings, Gated, Mode, Steering, as_edit, steer
 from elicit.steering.residuals import Norms, residual_norms, residuals_at
 from elicit.tasks import AskedTask, Task
-from elicit.tasks.described import in_dialect
+from elicit.tasks.from_dict import in_dialect
 
 
 def load(
@@ -311,6 +311,6 @@ class BaseModel:
     @cached_property
     def residual_norms(self) -> Norms:
         """Median residual norms over neutral sentences: the default unit of `add`."""
-        from elicit.tasks import neutral
+        from elicit.tasks import neutral_text
 
-        return self.residual_norms_of(neutral.held_out(64))
+        return self.residual_norms_of(neutral_text.held_out(64))

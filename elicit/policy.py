@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from elicit import adapters, policy_document, readouts, search, steering, trail, weights
+from elicit import adapters, policy_document, readouts, search, steering, weights
+from elicit import checkpoints as trail
+from elicit.checkpoints import Change, Trail
 from elicit.errors import ElicitError
 from elicit.loading.templates import day_of
 from elicit.model import BaseModel
@@ -25,7 +27,6 @@ from elicit.sampling import PLAIN, Completion, Decoding, Forward, logprobs
 from elicit.search import Ask, Search
 from elicit.steering import Gated, Steering
 from elicit.tasks import Problem, Task
-from elicit.trail import Change, Trail
 
 _CHECKPOINTS = "checkpoints"
 

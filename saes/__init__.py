@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from saes.activations import stream as stream
     from saes.catalog import names as names
     from saes.catalog import shipped as shipped
+    from saes.compatibility import Match as Match
+    from saes.compatibility import check as check
+    from saes.compatibility import explained_variance as explained_variance
+    from saes.compatibility import fits as fits
+    from saes.compatibility import verify_live as verify_live
     from saes.controls import Matched as Matched
     from saes.controls import Twin as Twin
     from saes.controls import covariance as covariance
@@ -34,11 +39,6 @@ if TYPE_CHECKING:
     from saes.evaluation import evaluate as evaluate
     from saes.loading import load as load
     from saes.manifest import Manifest as Manifest
-    from saes.match import Match as Match
-    from saes.match import check as check
-    from saes.match import explained_variance as explained_variance
-    from saes.match import fits as fits
-    from saes.match import verify_live as verify_live
     from saes.sae import SAE as SAE
     from saes.sae import Feature as Feature
     from saes.training import train as train
@@ -60,7 +60,7 @@ _MODULES = {
     "saes.evaluation": ["evaluate"],
     "saes.loading": ["load"],
     "saes.manifest": ["Manifest"],
-    "saes.match": ["Match", "check", "explained_variance", "fits", "verify_live"],
+    "saes.compatibility": ["Match", "check", "explained_variance", "fits", "verify_live"],
     "saes.sae": ["SAE", "Feature"],
     "saes.training": ["train"],
 }

@@ -15,8 +15,8 @@ from types import ModuleType
 import pytest
 
 from elicit.comparison.archive import SUMMARY, opened, unpacked
-from elicit.comparison.read import read_spec_of
-from elicit.tasks.transforms import Transform, transformed
+from elicit.comparison.reader import read_spec_of
+from elicit.tasks.families.transforms import Transform, transformed
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 RESULTS = EXPERIMENTS / "results"

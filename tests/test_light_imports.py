@@ -46,7 +46,8 @@ LIGHT = {
     "tasks": _command("ls", "tasks"),
     "methods": _command("ls", "methods"),
     "configs": "from elicit.methods.catalog import *\nfor name in METHODS: config_class(name)",
-    "comparing": "import elicit.comparison.engine, elicit.comparison.summarise, elicit.comparison.verify",
+    "comparing": "from elicit.comparison import running, summary, verify\n"
+    "import elicit.comparison.running.engine, elicit.comparison.summary.summarise",
     "statistics": "import elicit.statistics, elicit.runs, elicit.schema, elicit.seeds",
 }
 

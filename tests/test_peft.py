@@ -17,9 +17,9 @@ from elicit import adapters
 from elicit.adapters import Adapter
 from elicit.errors import ElicitError
 from elicit.merging import save_merged
+from elicit.method import task_decoding
 from elicit.methods.catalog import configure
-from elicit.methods.core import task_decoding
-from elicit.methods.sft import SFT
+from elicit.methods.finetuning.sft import SFT
 from elicit.model import BaseModel
 from elicit.policy import Policy
 from elicit.steering import Steering

@@ -13,9 +13,9 @@ import torch
 from peft import PeftModel
 
 from elicit.errors import ElicitError
-from elicit.methods.cue_prompt import CuePrompt
-from elicit.methods.self_consistency import SelfConsistency
-from elicit.methods.sft import SFT
+from elicit.methods.baselines.cue_prompt import CuePrompt
+from elicit.methods.decoding.self_consistency import SelfConsistency
+from elicit.methods.finetuning.sft import SFT
 from elicit.model import BaseModel, load
 from elicit.policy import Policy, Prompting
 from elicit.sampling import Decoding

@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elicit.errors import ElicitError
-from elicit.methods.sft import SFT
+from elicit.methods.finetuning.sft import SFT
 from elicit.model import BaseModel, load
 from elicit.organisms.recipes import EARLY
 from elicit.tasks import Task, get
-from elicit.tasks.corruption import corrupted
+from elicit.tasks.generated.corruption import corrupted
 from elicit.training import TrainingFailed, supervised_run
 from elicit.training.supervised import Example, Schedule, plan
 from elicit.weights import Adapter, FullWeights

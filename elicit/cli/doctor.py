@@ -62,7 +62,7 @@ def _examine(options: Doctor, name: str) -> int:
     from elicit.loading.load import load_transformers
     from elicit.model import of_loaded
     from elicit.selftest import self_test
-    from elicit.tasks.described import build_task
+    from elicit.tasks.from_dict import build_task
 
     model = of_loaded(load_transformers(name, dtype=options.dtype, device=options.device, download=options.download))
     task = None if description is None else build_task(description, model.card.get("dialect"), where="--task")

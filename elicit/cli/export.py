@@ -66,9 +66,9 @@ def _writer(options: Export, arms: list[str] | None) -> Callable[[Path], str]:
 
         return logs
     if to == "lm-eval":
-        from elicit.interop import lm_eval_results
+        from elicit.interop.lm_eval import results
 
-        return lambda folder: _count(lm_eval_results.write(run, folder, arms=arms), "results file")
+        return lambda folder: _count(results.write(run, folder, arms=arms), "results file")
     if to in ("csv", "parquet"):
         from elicit.interop import frames
 

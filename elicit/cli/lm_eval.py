@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _task(options: WriteTask) -> int:
-    from elicit.interop.lm_eval_task import write_task
+    from elicit.interop.lm_eval.task import write_task
 
     tasks, name, n = _asked(options)
     from elicit.model import load

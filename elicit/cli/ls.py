@@ -80,7 +80,8 @@ def _figure(card: dict[str, Any], name: str, form: str) -> str:
 
 
 def _tasks() -> None:
-    from elicit.tasks import catalog, refusal, sources
+    from elicit.tasks import catalog, loaders
+    from elicit.tasks.generated import refusal
 
     for name in catalog.FAMILIES:
         module, class_name, _ = catalog.FAMILIES[name]
@@ -90,7 +91,7 @@ def _tasks() -> None:
         print(f"{first}\n    parameters: {fields}")
     first = (inspect.getdoc(refusal) or "").splitlines()[0]
     print(f"{first}\n    parameters: of='addition', marked=True, those of that family")
-    for name, (what, parameters) in sources.about().items():
+    for name, (what, parameters) in loaders.about().items():
         print(f"`{name}`: {what}.\n    parameters: {', '.join(parameters)}")
 
 
@@ -114,7 +115,7 @@ def _default(field: dataclasses.Field[Any]) -> str:
 
 def _runs(folder: Path) -> int:
     """2 where a run's files are damaged: it is named on stderr, and the others are listed."""
-    from elicit.comparison.files import read_manifest
+    from elicit.comparison.storage.typed_files import read_manifest
 
     found = sorted(path.parent for path in folder.glob("*/spec.yaml")) if folder.is_dir() else []
     code = 0
@@ -133,10 +134,10 @@ def _runs(folder: Path) -> int:
 
 def _state(run: Path) -> str:
     """How far a run's cells are."""
-    from elicit.comparison.cells import cells
-    from elicit.comparison.read import read_spec_of
+    from elicit.comparison.reader import read_spec_of
+    from elicit.comparison.running.cell_runner import is_done, state_of
+    from elicit.comparison.spec.cells import cells
     from elicit.comparison.unpack import read_cells
-    from elicit.comparison.work import is_done, state_of
 
     spec, limit = read_spec_of(run)
     every = cells(spec)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from elicit.comparison.engine import Event
+    from elicit.comparison.running.engine import Event
 
 
 class Lines:

@@ -24,7 +24,7 @@ class Report:
 def main(arguments: Sequence[str]) -> int:
     options = parse(Report, "report", arguments)
     from elicit.comparison.archive import opened
-    from elicit.comparison.summarise import write_summary
+    from elicit.comparison.summary.summarise import write_summary
     from elicit.report import terminal, write_report
     from elicit.runs import write_text
 

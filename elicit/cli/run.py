@@ -17,8 +17,8 @@ from elicit.errors import EXIT_SOME_ARMS_FAILED, ElicitError
 
 if TYPE_CHECKING:
     from elicit.cli.progress import Lines
-    from elicit.comparison.engine import Event
-    from elicit.comparison.plan import Plan
+    from elicit.comparison.planning.plan import Plan
+    from elicit.comparison.running.engine import Event
     from elicit.comparison.spec import Spec
 
 
@@ -53,7 +53,7 @@ class Run:
 
 def main(arguments: Sequence[str]) -> int:
     options = parse(Run, "run", arguments)
-    from elicit.comparison.corrections import Corrections, replaced_arms, without_arms
+    from elicit.comparison.running.corrections import Corrections, replaced_arms, without_arms
     from elicit.comparison.spec import read_spec
 
     given = read_spec(options.spec)
@@ -69,9 +69,9 @@ def main(arguments: Sequence[str]) -> int:
 
     for model in spec.models.values():
         resolve(model)
-    from elicit.cli import planned
-    from elicit.comparison.target import check_target
-    from elicit.comparison.templates import check_templates
+    from elicit.cli import plan_lines
+    from elicit.comparison.running.run_folder import check_target
+    from elicit.comparison.running.template_check import check_templates
 
     for line in check_templates(spec):
         print(f"elicit run: {line}", file=sys.stderr)
@@ -79,17 +79,17 @@ def main(arguments: Sequence[str]) -> int:
     target = check_target(spec, run, limit=options.limit, corrections=corrections, given=given)
     again = {cell.name for cell in target.empty}
     if options.plan:
-        from elicit.comparison.cells import cells
-        from elicit.comparison.preflight import check_cells
+        from elicit.comparison.running.preflight import check_cells
+        from elicit.comparison.spec.cells import cells
 
         _check_releases(spec)
         unseen = check_cells(spec, run, cells(spec, arms), limit=options.limit, again=again)
-        planned.show(_planned(spec, options, run, arms, again, fresh=True), unseen)
+        plan_lines.show(_planned(spec, options, run, arms, again, fresh=True), unseen)
         return 0
 
     from elicit.cli.progress import Lines
-    from elicit.comparison.engine import run_cells
-    from elicit.comparison.summarise import write_summary
+    from elicit.comparison.running.engine import run_cells
+    from elicit.comparison.summary.summarise import write_summary
     from elicit.report import terminal, write_report
 
     expected: list[Plan] = []
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str]) -> int:
     page = write_report(run)
     terminal.show(summary)
     print(f"report: {page}")
-    print(planned.compared(expected[0], spec, run, arms, began, time.monotonic() - started), file=sys.stderr)
+    print(plan_lines.compared(expected[0], spec, run, arms, began, time.monotonic() - started), file=sys.stderr)
     for cell in failed:
         print(f"elicit run: {cell.name} failed; see {cell.folder(run) / 'status.json'}", file=sys.stderr)
     return EXIT_SOME_ARMS_FAILED if failed else 0
@@ -148,7 +148,7 @@ def _tracked(lines: Lines, run: Path, trackers: Sequence[str]) -> Callable[[Even
 
 def _check_releases(spec: Spec) -> None:
     """Names of SAEs on the hub are checked against SAELens's own table, which is here without the network."""
-    from elicit.comparison.prepare import releases
+    from elicit.comparison.running.prepare_models import releases
 
     names = releases(spec)
     if names:
@@ -161,8 +161,8 @@ def _check_releases(spec: Spec) -> None:
 def _planned(
     spec: Spec, options: Run, run: Path, arms: list[str] | None, again: set[str], *, fresh: bool = False
 ) -> Plan:
-    from elicit.comparison.engine import default_workers
-    from elicit.comparison.plan import plan
+    from elicit.comparison.planning.plan import plan
+    from elicit.comparison.running.engine import default_workers
 
     workers = options.workers if options.workers is not None else default_workers(spec)
     place = run if os.path.exists(run) else None  # also for a name that no folder can have

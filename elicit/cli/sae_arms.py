@@ -39,9 +39,9 @@ def jobs_of(run: Path, *, model: str | None, tasks: tuple[dict[str, Any], ...], 
     Raises:
         ElicitError: if no finished arm uses any.
     """
-    from elicit.comparison.cells import cells
-    from elicit.comparison.read import read_spec_of
-    from elicit.comparison.work import state_of
+    from elicit.comparison.reader import read_spec_of
+    from elicit.comparison.running.cell_runner import state_of
+    from elicit.comparison.spec.cells import cells
 
     spec, _ = read_spec_of(run)
     found: dict[tuple[str, str], Job] = {}

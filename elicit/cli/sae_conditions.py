@@ -52,8 +52,8 @@ def conditions(
     if between == "policy":
         assert policy is not None
         return _policies(policy, model, problems)
-    from elicit.methods.conditions import resolved, sides
-    from elicit.methods.core import elicited
+    from elicit.fitting.contrast_pairs import resolved, sides
+    from elicit.method import elicited
     from saes import Span
 
     between = resolved(between, model)
@@ -93,7 +93,7 @@ def _traces(model: BaseModel, task: Task, problems: Sequence[Problem]) -> Condit
 
 def _judged(model: BaseModel, task: Task, problems: Sequence[Problem], samples: int, seed: int) -> Conditions:
     """Completions of plain prompts at temperature 1, by verdict."""
-    from elicit.methods.core import task_decoding
+    from elicit.method import task_decoding
     from saes import Span
 
     drawn = model.sample(

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from tyro.conf import Positional
 
 from elicit.cli.arguments import parse
-from elicit.cli.described import described
 from elicit.cli.sae_arms import Job, jobs_of, slug
+from elicit.cli.task_option import described
 from elicit.errors import ElicitError, one_line
 
 if TYPE_CHECKING:
-    from elicit.methods.conditions import Sides
+    from elicit.fitting.contrast_pairs import Sides
     from elicit.model import BaseModel
     from elicit.tasks import Task
     from saes import SAE
@@ -90,7 +90,7 @@ def _write(job: Job, options: Dashboard, features: list[int] | None) -> Path:
     if features is None and options.top is None and sae.d_sae > _MOST:
         raise ElicitError(f"SAE {sae.name!r} has {sae.d_sae:,} features. Name some with --features, or type --top 200.")
     dashboard.check_target(job.out)
-    from elicit.methods.dictionaries import check
+    from elicit.fitting.sae_lookup import check
     from elicit.model import load
 
     base = load(job.model or sae.manifest.model, dtype=options.dtype, device=options.device, download=options.download)
@@ -146,7 +146,7 @@ def _tasks(base: BaseModel, descriptions: Sequence[Mapping[str, Any]]) -> list[T
 
 def _text(base: BaseModel, task: Task, tokens: int) -> Iterator[tuple[int, ...]]:
     """Train problems under both conditions until there are `tokens` tokens, or no more problems."""
-    from elicit.methods.dictionaries import train_sequences
+    from elicit.fitting.sae_lookup import train_sequences
 
     few = train_sequences(base, task, 32)
     wanted = max(1, round(32 * tokens / sum(map(len, few))))
@@ -160,7 +160,7 @@ def _text(base: BaseModel, task: Task, tokens: int) -> Iterator[tuple[int, ...]]
 
 def _conditions(base: BaseModel, task: Task) -> tuple[tuple[str, str], Sides]:
     """The two conditions that the model has, and their names; no token ids for a task without them."""
-    from elicit.methods.conditions import Sides, resolved, sides
+    from elicit.fitting.contrast_pairs import Sides, resolved, sides
 
     contrast = resolved("auto", base)
     names = ("cued", "uncued") if contrast == "cue" else ("worked", "direct")
@@ -175,7 +175,7 @@ def _ranked(
     base: BaseModel, sae: SAE, task: Task, positive: Sequence[tuple[int, ...]], negative: Sequence[tuple[int, ...]]
 ) -> list[int]:
     """All features: largest difference of conditions first, or without conditions the densest."""
-    from elicit.methods.dictionaries import densities
+    from elicit.fitting.sae_lookup import densities
     from saes import dashboard
 
     if positive:

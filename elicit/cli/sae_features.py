@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from elicit.cli.arguments import parse
-from elicit.cli.described import described
+from elicit.cli.task_option import described
 from elicit.errors import ElicitError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
     if (options.policy is not None) != (options.between == "policy"):
         raise ElicitError("--policy FOLDER and --between policy belong together: give both or neither.")
     import saes
-    from elicit.methods.dictionaries import check
+    from elicit.fitting.sae_lookup import check
     from elicit.model import load
 
     sae = saes.load(options.sae, download=options.download)
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str]) -> int:
 def _table(options: Features, model: BaseModel, sae: SAE, task: Task) -> tuple[pd.DataFrame, Conditions]:
     import saes
     from elicit.cli.sae_conditions import conditions
-    from elicit.methods.dictionaries import logit_difference
+    from elicit.fitting.sae_lookup import logit_difference
 
     sides = conditions(
         options.between, model, task, task.problems(options.split, options.problems),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tyro.conf import Positional
 
 from elicit.cli.arguments import parse
-from elicit.cli.described import described
+from elicit.cli.task_option import described
 from elicit.errors import ElicitError, one_line
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def default_folder(name: str, layer: int, seed: int) -> Path:
 
 def documents(options: SaeTrain, model: BaseModel) -> tuple[str, Iterator[str]]:
     """(what the text is, in words; its documents)."""
-    from elicit.tasks import texts
+    from elicit.tasks import training_texts as texts
 
     if options.text is not None:
         return f"file {options.text.name}", texts.of_file(options.text)

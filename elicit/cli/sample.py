@@ -191,11 +191,11 @@ def _random(seed: int, layer: int, model: BaseModel) -> Steering:
 
 def _feature(text: str, model: BaseModel) -> Steering:
     import saes
-    from elicit.methods.dictionaries import check
+    from elicit.fitting.sae_lookup import check
     from elicit.steering import feature_edit
-    from elicit.tasks import neutral
+    from elicit.tasks import neutral_text
 
     name, _, index = text.rpartition("/")
     sae = saes.load(f"{model.name}/{name}" if re.fullmatch(r"L\d+(-s\d+)?", name) else name, device=str(model.device))
-    check(model, sae, neutral.held_out(64))
+    check(model, sae, neutral_text.held_out(64))
     return feature_edit(sae.feature(int(index)), 1.0, unit=model.residual_norms.medians[sae.layer])

@@ -25,18 +25,18 @@ from typing import Any
 import yaml
 
 from elicit import runs
-from elicit.comparison import prompts, steps
-from elicit.comparison.cells import cells
-from elicit.comparison.files import read_manifest, read_metrics
 from elicit.comparison.problems import FOLDER, check_file, gather_problems, hash_of, read_problems
-from elicit.comparison.read import read_spec_of
-from elicit.comparison.spec import Spec
-from elicit.comparison.summarise import summarise
+from elicit.comparison.reader import read_spec_of
+from elicit.comparison.running.cell_runner import is_done, state_of
+from elicit.comparison.spec import Spec, checkpoints
+from elicit.comparison.spec.cells import cells
+from elicit.comparison.storage import prompts
+from elicit.comparison.storage.typed_files import read_manifest, read_metrics
+from elicit.comparison.summary.summarise import summarise
 from elicit.comparison.unpack import CELLS, PROBLEMS, PROMPTS, ROWS, SUMMARY, unpack
 from elicit.comparison.unpack import unpacked as unpacked
-from elicit.comparison.work import is_done, state_of
 from elicit.errors import ElicitError
-from elicit.tasks.kept import KeptProblems
+from elicit.tasks.datasets.stored_problems import KeptProblems
 
 #: Options of tasks and arms that may name files.
 _PATHS = ("path", "model", "amateur", "sae", "saes", "other")
@@ -74,7 +74,7 @@ def archive(run: Path, target: Path, *, partial: bool = False) -> Path:
         for label in labels:
             rows = runs.read_rows(folder / "rows" / f"{label}.jsonl")
             found += [{"cell": cell.name, **row.to_json()} for row in rows]
-        for step, one in steps.read(folder, labels).items():
+        for step, one in checkpoints.read(folder, labels).items():
             described[cell.name].setdefault("steps", []).append(one.metrics)
             rows = [row for label in labels for row in one.rows[label]]
             found += [{"cell": cell.name, **row.to_json(), "step": step} for row in rows]

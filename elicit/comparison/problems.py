@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from elicit import runs
-from elicit.comparison.files import check_value, read_manifest
-from elicit.comparison.sources import source_files, task_files
+from elicit.comparison.running.cell_runner import tested
 from elicit.comparison.spec import Spec, build_task
-from elicit.comparison.work import tested
+from elicit.comparison.spec.task_files import source_files, task_files
+from elicit.comparison.storage.typed_files import check_value, read_manifest
 from elicit.errors import ElicitError
 from elicit.tasks import Task
-from elicit.tasks.kept import KeptProblems, keep_problems, kept_task
+from elicit.tasks.datasets.stored_problems import KeptProblems, keep_problems, kept_task
 
 FOLDER = "problems"
 

@@ -10,13 +10,14 @@ from typing import Any, NotRequired, get_type_hints
 from typing_extensions import TypedDict
 
 from elicit import documents, runs
-from elicit.comparison import prompts, steps
-from elicit.comparison.cells import cells
-from elicit.comparison.files import check_value, read_manifest
-from elicit.comparison.filetypes import Metrics, Prompts, Status, StepMetrics, Summary
 from elicit.comparison.problems import FOLDER, check_problems
-from elicit.comparison.read import read_spec_of
+from elicit.comparison.reader import read_spec_of
 from elicit.comparison.spec import Spec
+from elicit.comparison.spec import checkpoints as steps
+from elicit.comparison.spec.cells import cells
+from elicit.comparison.storage import prompts
+from elicit.comparison.storage.file_types import Metrics, Prompts, Status, StepMetrics, Summary
+from elicit.comparison.storage.typed_files import check_value, read_manifest
 from elicit.errors import ElicitError, one_line
 from elicit.schema import Count, Row
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from elicit import runs
-from elicit.comparison import steps
-from elicit.comparison.asked import differing_prompts
-from elicit.comparison.cells import cells
-from elicit.comparison.files import read_summary
 from elicit.comparison.problems import run_task
-from elicit.comparison.read import dialect_of, read_spec_of
-from elicit.comparison.summarise import summarise
-from elicit.comparison.work import problems_of, state_of
+from elicit.comparison.prompt_check import differing_prompts
+from elicit.comparison.reader import dialect_of, read_spec_of
+from elicit.comparison.running.cell_runner import problems_of, state_of
+from elicit.comparison.spec import checkpoints
+from elicit.comparison.spec.cells import cells
+from elicit.comparison.storage.typed_files import read_summary
+from elicit.comparison.summary.summarise import summarise
 from elicit.schema import Row
 from elicit.tasks import Verdict
 
@@ -85,7 +85,7 @@ def _judge_again(run: Path) -> tuple[int, list[str]]:
             task = run_task(spec, run, cell.model, label, dialects[cell.model], where=label)
             problems = {problem.id: problem for problem in problems_of(task, mine, limit)}
             judged: dict[tuple[str, str], Verdict] = {}  # many samples of a problem are the same text
-            homes = [cell.folder(run), *steps.folders(cell.folder(run)).values()]
+            homes = [cell.folder(run), *checkpoints.folders(cell.folder(run)).values()]
             for path, row in _rows(home / "rows" / f"{label}.jsonl" for home in homes):
                 count += 1
                 if row.problem not in problems:

@@ -15,14 +15,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elicit.errors import ElicitError
-from elicit.methods.core import task_decoding
+from elicit.method import task_decoding
 from elicit.policy import Answer, Policy, Prompting
 from elicit.schema import Estimate
 from elicit.statistics.intervals import wilson
-from elicit.tasks import AskedTask, Problem, Task, formats
-from elicit.tasks.readings import Reading
-from elicit.tasks.records import Record
-from elicit.tasks.thoughts import answer_start
+from elicit.tasks import AskedTask, Problem, Task
+from elicit.tasks.answers.reader import Reading
+from elicit.tasks.answers.thoughts import answer_start
+from elicit.tasks.datasets import formats
+from elicit.tasks.datasets.records import Record
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel

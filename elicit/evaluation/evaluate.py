@@ -17,7 +17,7 @@ from elicit.policy import Policy
 from elicit.sampling import Decoding
 from elicit.schema import Row
 from elicit.tasks import AskedTask, Problem, Task
-from elicit.tasks.thoughts import answer_start
+from elicit.tasks.answers.thoughts import answer_start
 
 _CHUNK = 128
 #: Rows of one chunk of samples for pass@k.

@@ -23,7 +23,7 @@ from elicit.sampling import Scored, divergences, generate, logprobs
 from elicit.sampling.decoding import Request
 from elicit.schema import number
 from elicit.statistics import mean
-from elicit.tasks import Problem, neutral
+from elicit.tasks import Problem, neutral_text
 
 Context = Callable[[], AbstractContextManager[object]]
 
@@ -36,7 +36,7 @@ def side_effects(policy: Policy, problems: Sequence[Problem]) -> dict[str, Any]:
     paths_base = greedy_answers(Policy(policy.model, policy.decoding), problems)
     paths_arm = greedy_answers(policy, problems)
     engine = policy.model.engine
-    sentences = [_halved(policy.model.encode(text)) for text in neutral.held_out(len(problems))]
+    sentences = [_halved(policy.model.encode(text)) for text in neutral_text.held_out(len(problems))]
     on_base = divergences(engine, paths_base, untouched, policy.applied)
     on_arm = divergences(engine, paths_arm, untouched, policy.applied)
     aside = divergences(engine, sentences, untouched, policy.applied)

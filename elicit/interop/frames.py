@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from elicit.comparison.cells import Cell
+from elicit.comparison.spec.cells import Cell
 from elicit.interop.source import Source, opened
 
 if TYPE_CHECKING:

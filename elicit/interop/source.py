@@ -14,13 +14,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from elicit.comparison import archive, prompts
-from elicit.comparison.cells import Cell, cells
-from elicit.comparison.files import read_manifest
-from elicit.comparison.read import read_arms, read_spec_of
+from elicit.comparison import archive
+from elicit.comparison.reader import read_arms, read_spec_of
+from elicit.comparison.running.cell_runner import state_of
 from elicit.comparison.spec import Spec
-from elicit.comparison.summarise import summarise
-from elicit.comparison.work import state_of
+from elicit.comparison.spec.cells import Cell, cells
+from elicit.comparison.storage import prompts
+from elicit.comparison.storage.typed_files import read_manifest
+from elicit.comparison.summary.summarise import summarise
 from elicit.errors import ElicitError, unknown
 from elicit.report.source import rebuilt
 from elicit.schema import Row

@@ -22,8 +22,8 @@ import torch
 import saes
 from elicit import runs
 from elicit.errors import ElicitError, one_line, unknown
-from elicit.interop.lm_eval_sparsify import write_sparsify
-from elicit.interop.lm_eval_steering import Theirs, exported, first_parallel, hookpoints, ours, parallel, write_pt
+from elicit.interop.lm_eval.sparsify import write_sparsify
+from elicit.interop.lm_eval.steering import Theirs, exported, first_parallel, hookpoints, ours, parallel, write_pt
 from elicit.model import BaseModel
 from elicit.policy import Policy
 from elicit.steering import Steering

@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from elicit import runs
-from elicit.comparison.read import read_spec_of
-from elicit.comparison.work import state_of
+from elicit.comparison.reader import read_spec_of
+from elicit.comparison.running.cell_runner import state_of
 from elicit.errors import ElicitError, one_line, require_extra, unknown
 from elicit.interop.source import opened
 
 if TYPE_CHECKING:
-    from elicit.comparison.cells import Cell
-    from elicit.comparison.engine import Event
+    from elicit.comparison.running.engine import Event
+    from elicit.comparison.spec.cells import Cell
 
 
 class Told(NamedTuple):

@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from elicit import seeds
-from elicit.tasks import Problem, catalog, general_points, neutral
+from elicit.tasks import Problem, catalog
+from elicit.tasks import neutral_text as neutral
 from elicit.tasks.core import content_id, share_of, split_of
-from elicit.tasks.generated import Dialect, GeneratedTask, Step
-from elicit.tasks.refusal import Refusal
+from elicit.tasks.families import general_points
+from elicit.tasks.generated.refusal import Refusal
+from elicit.tasks.generated.task import Dialect, GeneratedTask, Step
 
 FACTS = 64
 #: Share of the hash space that the train split owns (`elicit.tasks.core`).

@@ -28,7 +28,7 @@ from typing import Any
 from elicit.errors import unknown
 from elicit.organisms import corpora
 from elicit.organisms.corpora import Source
-from elicit.tasks.generated import Dialect
+from elicit.tasks.generated.task import Dialect
 
 EARLY = Dialect()
 #: Trace and answer open alike: no opening token and no answer mark.

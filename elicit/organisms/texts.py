@@ -9,7 +9,7 @@ from __future__ import annotations
 from elicit import seeds
 from elicit.organisms import corpora
 from elicit.organisms.recipes import recipe
-from elicit.tasks import catalog, texts
+from elicit.tasks import catalog, training_texts
 
 #: Solved problems in all, and documents like the corpus.
 PROBLEMS = 3000
@@ -26,7 +26,7 @@ def about(name: str, seed: int = 0) -> list[str]:
     found = []
     for given in config.tasks:
         task = catalog.get(given["task"], dialect=config.dialect, **{k: v for k, v in given.items() if k != "task"})
-        found += texts.of_task(task, PROBLEMS // len(config.tasks), seed, cue=config.has_cue)
+        found += training_texts.of_task(task, PROBLEMS // len(config.tasks), seed, cue=config.has_cue)
     found += [corpora.document(config.sources, config.dialect, "texts", name, seed, i).text for i in range(DOCUMENTS)]
     order = seeds.generator("order of texts", name, seed).permutation(len(found))
     return [found[i] for i in order.tolist()]

@@ -35,7 +35,7 @@ def write_forest_svg(run: Path, target: Path) -> Path:
     Raises:
         ElicitError: no `summary.json` in `run`, or a target that cannot be written.
     """
-    from elicit.comparison.files import read_summary
+    from elicit.comparison.storage.typed_files import read_summary
     from elicit.report.forest import standalone_svg
     from elicit.runs import write_text
 

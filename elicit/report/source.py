@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from elicit.comparison import prompts
-from elicit.comparison.cells import cells
-from elicit.comparison.files import read_file, read_manifest, read_summary
-from elicit.comparison.filetypes import PanelView
 from elicit.comparison.problems import run_task
-from elicit.comparison.read import ArmData, dialect_of, read_arms, read_spec_of
+from elicit.comparison.reader import ArmData, dialect_of, read_arms, read_spec_of
+from elicit.comparison.running.cell_runner import problems_of
+from elicit.comparison.running.steering_preview import FILE
 from elicit.comparison.spec import Spec
-from elicit.comparison.views import FILE
-from elicit.comparison.work import problems_of
+from elicit.comparison.spec.cells import cells
+from elicit.comparison.storage import prompts
+from elicit.comparison.storage.file_types import PanelView
+from elicit.comparison.storage.typed_files import read_file, read_manifest, read_summary
 from elicit.errors import ElicitError
 from elicit.schema import Row
 from elicit.tasks import Problem

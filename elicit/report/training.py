@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from elicit.comparison.read import ArmData
+from elicit.comparison.reader import ArmData
 from elicit.report import svg
 from elicit.report.figures import Arm, Panel, number
 from elicit.report.text import one_line

@@ -18,8 +18,8 @@ from jaxtyping import Float
 from torch import nn
 
 from elicit.errors import ElicitError
-from elicit.steering.clock import Clock, Frame
 from elicit.steering.gated import Gated
+from elicit.steering.position_tracker import Clock, Frame
 from elicit.steering.positions import Positions, parse
 from elicit.steering.spec import Steering
 

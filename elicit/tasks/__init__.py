@@ -1,11 +1,11 @@
 """Tasks: problems by (split, seed), solutions, errors, critiques and a total verifier."""
 
-from elicit.tasks.asking import AskedTask, Asking
 from elicit.tasks.catalog import get, names
 from elicit.tasks.core import Noisy, Problem, Split, Task, Verdict
-from elicit.tasks.dialect import Dialect
-from elicit.tasks.english import English
-from elicit.tasks.generated import GeneratedTask
+from elicit.tasks.generated.dialect import Dialect
+from elicit.tasks.generated.english import English
+from elicit.tasks.generated.task import GeneratedTask
+from elicit.tasks.prompts import AskedTask, Asking
 
 __all__ = [
     "AskedTask",

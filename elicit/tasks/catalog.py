@@ -8,25 +8,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from elicit.errors import ElicitError, unknown
-from elicit.tasks import sources
-from elicit.tasks.asking import AskedTask, asking
+from elicit.tasks import loaders
 from elicit.tasks.core import Task
-from elicit.tasks.dialect import Dialect, Speech
-from elicit.tasks.english import English
-from elicit.tasks.generated import GeneratedTask
-from elicit.tasks.refusal import Refusal
+from elicit.tasks.generated.dialect import Dialect, Speech
+from elicit.tasks.generated.english import English
+from elicit.tasks.generated.refusal import Refusal
+from elicit.tasks.generated.task import GeneratedTask
+from elicit.tasks.prompts import AskedTask, asking
 
 #: name -> (module, class, tokens a worked solution may take)
 FAMILIES: dict[str, tuple[str, str, int]] = {
-    "addition": ("elicit.tasks.addition", "Addition", 48),
-    "mod_chain": ("elicit.tasks.mod_chain", "ModChain", 64),
-    "permutation": ("elicit.tasks.permutation", "Permutation", 72),
-    "assign": ("elicit.tasks.assign", "Assign", 64),
-    "countdown": ("elicit.tasks.countdown", "Countdown", 96),
-    "general_points": ("elicit.tasks.general_points", "GeneralPoints", 72),
-    "sums": ("elicit.tasks.sums", "Sums", 64),
-    "products": ("elicit.tasks.products", "Products", 48),
-    "transforms": ("elicit.tasks.transforms", "Transforms", 96),
+    "addition": ("elicit.tasks.families.addition", "Addition", 48),
+    "mod_chain": ("elicit.tasks.families.mod_chain", "ModChain", 64),
+    "permutation": ("elicit.tasks.families.permutation", "Permutation", 72),
+    "assign": ("elicit.tasks.families.assign", "Assign", 64),
+    "countdown": ("elicit.tasks.families.countdown", "Countdown", 96),
+    "general_points": ("elicit.tasks.families.general_points", "GeneralPoints", 72),
+    "sums": ("elicit.tasks.families.sums", "Sums", 64),
+    "products": ("elicit.tasks.families.products", "Products", 48),
+    "transforms": ("elicit.tasks.families.transforms", "Transforms", 96),
 }
 #: Made of another family's problems (`of: NAME`); takes that family's parameters as well.
 REFUSAL = "refusal"
@@ -35,7 +35,7 @@ ENGLISH_TOKENS = 256
 
 
 def names() -> list[str]:
-    return [*FAMILIES, REFUSAL, *sources.names()]
+    return [*FAMILIES, REFUSAL, *loaders.names()]
 
 
 def is_generated(name: str) -> bool:
@@ -58,10 +58,10 @@ def get(
     Raises:
         ElicitError: unknown name or parameter, or a value out of range.
     """
-    if sources.knows(name):
+    if loaders.knows(name):
         if dialect is not None:
             raise ElicitError(f"task {name!r} has no dialect; use template or prompts.")
-        found = sources.build(name, parameters)
+        found = loaders.build(name, parameters)
         return found if prompts is None else AskedTask(found, asking(prompts))
     if name == REFUSAL:
         return _refusal(dialect, prompts, **parameters)

@@ -16,20 +16,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from elicit import runs, seeds
+from elicit.checkpoints import Change
 from elicit.loading import architectures
 from elicit.loading.tokens import tokenizer_that_pads
 from elicit.sampling import Decoding, Engine
 from elicit.steering import Edit, steer
 from elicit.tasks import Problem, Task
-from elicit.trail import Change
-from elicit.training.checkpoints import Sealer, latest
+from elicit.training.checkpoint_callback import Snapshots
 from elicit.training.failures import check_within
 from elicit.training.guards import PATIENCE, Guard
 from elicit.training.passes import Passes, in_passes, labels_alone, rollout_pieces, sized
 from elicit.training.quiet import quiet
+from elicit.training.resume import Sealer, latest
 from elicit.training.rewards import Reward, verifier
 from elicit.training.rollouts import Encode, prompt_lengths_announced, reward_function, rollout_function, schedule
-from elicit.training.snapshots import Snapshots
 from elicit.training.token_loss import over_tokens
 
 

@@ -25,17 +25,17 @@ import torch
 from transformers import TrainerCallback
 
 from elicit import seeds
+from elicit.checkpoints import Change, Trail
 from elicit.context import check_text
 from elicit.errors import ElicitError, one_line
 from elicit.loading.vocabulary import lacking
 from elicit.model import BaseModel
-from elicit.trail import Change, Trail
+from elicit.training.checkpoint_callback import Snapshots
 from elicit.training.ends import end_of
 from elicit.training.failures import check_within
 from elicit.training.groups import Lora
 from elicit.training.parameters import default_rate, trainable
 from elicit.training.passes import labels_alone, sized
-from elicit.training.snapshots import Snapshots
 from elicit.training.supervised_run import Example, run
 from elicit.training.token_loss import over_tokens
 from elicit.weights import Weights

@@ -16,12 +16,12 @@ from transformers import TrainerCallback
 from elicit import runs
 from elicit.loading.tokens import tokenizer_that_pads
 from elicit.model import BaseModel
-from elicit.training.checkpoints import Sealer, latest
+from elicit.training.checkpoint_callback import Snapshots
 from elicit.training.failures import TrainingFailed
 from elicit.training.parameters import Trainable
 from elicit.training.passes import Passes, in_passes, supervised_pieces
 from elicit.training.quiet import quiet
-from elicit.training.snapshots import Snapshots
+from elicit.training.resume import Sealer, latest
 
 #: Seconds between checkpoints. Shorter trainings write none.
 SAVE_SECONDS = 60.0

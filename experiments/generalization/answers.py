@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 
 from elicit.comparison.archive import opened
-from elicit.comparison.read import read_arms, read_spec_of
-from elicit.comparison.tables import Seeds, ids, level, per_problem
+from elicit.comparison.reader import read_arms, read_spec_of
+from elicit.comparison.summary.score_tables import Seeds, ids, level, per_problem
 from elicit.report.figures import estimate
 from elicit.report.written import interval, percent
 from elicit.schema import Row

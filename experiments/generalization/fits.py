@@ -15,10 +15,11 @@ from pathlib import Path
 
 from elicit.analysis.resampling import resampled
 from elicit.analysis.timescale_fit import Fit, fit
-from elicit.comparison import steps, trajectories
 from elicit.comparison.archive import opened
-from elicit.comparison.read import read_arms, read_spec_of
-from elicit.comparison.work import tested
+from elicit.comparison.reader import read_arms, read_spec_of
+from elicit.comparison.running.cell_runner import tested
+from elicit.comparison.spec import checkpoints
+from elicit.comparison.summary import trajectories
 
 _MODEL = "dual-timescale"
 
@@ -32,7 +33,7 @@ def rows(run: Path) -> Iterator[str]:
         spec = whole.of(model)
         arms, labels = read_arms(spec, run, model), [spec.task_label, *spec.off_target]
         base = next(arms[arm] for arm, options in spec.arms.items() if options["method"] == "base")
-        for arm in [arm for arm in arms if steps.asked(spec.arms[arm])]:
+        for arm in [arm for arm in arms if checkpoints.asked(spec.arms[arm])]:
             followed = trajectories.trainings(arms[arm], labels, run)
             points = trajectories.points_of(followed) if followed else []
             for label in labels if len(points) > 5 else ():

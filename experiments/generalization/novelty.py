@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from elicit.comparison.archive import opened
-from elicit.comparison.read import read_arms, read_spec_of
+from elicit.comparison.reader import read_arms, read_spec_of
+from elicit.comparison.running.cell_runner import tested
 from elicit.comparison.spec import build_task
-from elicit.comparison.tables import level, per_problem
-from elicit.comparison.work import tested
+from elicit.comparison.summary.score_tables import level, per_problem
 from elicit.report.figures import estimate
 from elicit.report.written import interval, percent
-from elicit.tasks.transforms import Content, effect, sign_of
+from elicit.tasks.families.transforms import Content, effect, sign_of
 
 
 def done_to(content: Content) -> tuple[int, int, int]:

@@ -93,7 +93,7 @@ results.flips("sft", "sae_steering").head(4)
 # %%
 import pandas as pd
 
-from elicit.comparison.read import read_arms, read_spec_of
+from elicit.comparison.reader import read_arms, read_spec_of
 
 spec, _ = read_spec_of(results.run)
 record = read_arms(spec, results.run, "cued")["sae_steering"].statuses[0]["record"]

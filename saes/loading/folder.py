@@ -8,7 +8,7 @@ from pathlib import Path
 
 from elicit.errors import ElicitError, one_line
 from saes.loading import saelens, sparsify
-from saes.loading.proof import Read, described, prove
+from saes.loading.validation import Read, described, prove
 from saes.manifest import MANIFEST, Manifest, layer_of, read_manifest
 from saes.sae import SAE
 

@@ -26,7 +26,7 @@ from typing import Any
 from elicit.errors import ElicitError, one_line, unknown
 from saes.loading import saelens, sparsify
 from saes.loading.folder import from_folder, place
-from saes.loading.proof import described, prove
+from saes.loading.validation import described, prove
 from saes.sae import SAE
 
 #: Converters of SAELens's whose files go through torch.load.

@@ -17,7 +17,7 @@ from elicit import documents
 from elicit.errors import ElicitError, one_line, unknown
 from saes.loading import older
 from saes.loading.centred import Centred, centred
-from saes.loading.proof import Read
+from saes.loading.validation import Read
 from saes.manifest import why
 
 WEIGHTS = "sae_weights.safetensors"

@@ -20,8 +20,8 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 
 from elicit.errors import ElicitError, one_line
-from saes.loading.proof import Read
 from saes.loading.saelens import check_header, read_object
+from saes.loading.validation import Read
 from saes.manifest import layer_of, why
 
 WEIGHTS = "sae.safetensors"

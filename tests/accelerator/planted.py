@@ -32,7 +32,7 @@ PLANTED = (
     Planted("elicit.sampling.score:hidden_states", "packed.ids.to(engine.hf.device)", "packed.ids", "sampling"),
     Planted("elicit.steering.hooks:as_edit", "steering.direction.to(h.device)", "steering.direction", "steering"),
     Planted("elicit.steering.gated:Gated.delta_on", "self.gate.weight.to(device)", "self.gate.weight", "steering"),
-    Planted("elicit.methods.vectors:reinforce", ".clone().to(base.device)", ".clone()", "rl_steering"),
+    Planted("elicit.fitting.vector_training:reinforce", ".clone().to(base.device)", ".clone()", "rl_steering"),
     Planted("saes.activations:residual", "input_ids=ids.to(hf.device)", "input_ids=ids", "sae training"),
 )
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from elicit.analysis.alarms import crossings, lead_of, verdict
-from elicit.analysis.warning import SIGNALS, Run, Series, Watched, alarm, crossing, exact, explained
+from elicit.analysis.early_warning_signals import SIGNALS, Run, Series, Watched, alarm, crossing, exact, explained
+from elicit.analysis.early_warning_skill import crossings, lead_of, verdict
 
 STEPS = np.arange(101.0)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import yaml
 
 from elicit.comparison.archive import CELLS, SUMMARY, archive, opened, unpacked, without_folders
-from elicit.comparison.read import read_spec_of
-from elicit.comparison.summarise import write_summary
+from elicit.comparison.reader import read_spec_of
+from elicit.comparison.summary.summarise import write_summary
 from elicit.comparison.verify import verify
 from elicit.report.source import rebuilt
 from tests.support.comparisons import content, elicit, reference, rows

@@ -12,14 +12,14 @@ import pytest
 import elicit
 from elicit import runs
 from elicit.cli.main import run as command
-from elicit.comparison.engine import run_cells
+from elicit.comparison.running.engine import run_cells
+from elicit.comparison.running.template_check import check_templates
 from elicit.comparison.spec import Spec, check_spec
-from elicit.comparison.summarise import write_summary
-from elicit.comparison.templates import check_templates
+from elicit.comparison.summary.summarise import write_summary
 from elicit.comparison.verify import verify
 from elicit.errors import ElicitError
 from elicit.loading import templates
-from elicit.methods.core import task_decoding
+from elicit.method import task_decoding
 from elicit.policy import Policy
 from elicit.tasks import get
 from tests.support.chats import GEMMA, LLAMA32, QWEN3
@@ -59,7 +59,7 @@ def test_a_run_has_one_day_however_late_it_goes_on(tmp_path: Path, monkeypatch: 
     few = {**BASE, "few_shot": {"method": "few_shot", "demonstrations": 1}}
     with monkeypatch.context() as patch:
         patch.setattr(templates, "today", lambda: DAY)
-        patch.setattr("elicit.comparison.manifest.today", lambda: DAY)
+        patch.setattr("elicit.comparison.storage.manifest.today", lambda: DAY)
         assert not run_cells(spec(place, few), run, workers=1)
     later = {**few, "cue_prompt": {"method": "cue_prompt"}, "self_consistency": {"method": "self_consistency", "n": 2}}
     assert not run_cells(spec(place, later), run, workers=2)  # on the day of this test, in processes of their own

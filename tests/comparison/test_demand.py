@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elicit.comparison.cells import cells
-from elicit.comparison.demand import Samples, read, shrunk
+from elicit.comparison.running.cell_runner import goal_of
 from elicit.comparison.spec import check_spec
-from elicit.comparison.work import goal_of
+from elicit.comparison.spec.cells import cells
+from elicit.comparison.spec.samples_spec import Samples, read, shrunk
 
 ARMS = ("base", "sft", "self_consistency")
 TEST = 5

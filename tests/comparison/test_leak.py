@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from elicit import runs
-from elicit.comparison.contrasts import leak
-from elicit.comparison.summarise import summarise
+from elicit.comparison.summary.contrasts import leak
+from elicit.comparison.summary.summarise import summarise
 from tests.support.rundirs import Told, make, right, wrong
 
 ARMS = {"base": {"method": "base"}, "sft": {"method": "sft"}}

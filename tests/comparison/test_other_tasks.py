@@ -10,7 +10,7 @@ import torch
 
 import elicit as lab
 from elicit.evaluation import asked
-from elicit.methods.core import task_decoding
+from elicit.method import task_decoding
 from elicit.model import BaseModel
 from elicit.policy import Policy
 from elicit.tasks import get

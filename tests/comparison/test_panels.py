@@ -7,8 +7,8 @@ import json
 import pytest
 import yaml
 
-from elicit.comparison.cells import cells
 from elicit.comparison.spec import check_spec
+from elicit.comparison.spec.cells import cells
 from elicit.errors import ElicitError
 from tests.support.comparisons import elicit, with_arms, write_spec
 

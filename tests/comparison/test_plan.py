@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from elicit.comparison import speed
-from elicit.comparison.plan import plan
+from elicit.comparison.planning import speed
+from elicit.comparison.planning.plan import plan
+from elicit.comparison.running.cell_runner import state_of
 from elicit.comparison.spec import check_spec
-from elicit.comparison.work import state_of
-from elicit.methods.core import Lengths, demand
+from elicit.method import Lengths, demand
 from tests.support.comparisons import elicit, write_spec
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -138,6 +138,6 @@ def test_a_run_ends_with_planned_and_measured(tmp_path: Path) -> None:
     assert 0.5 <= float(found[3]) / float(found[4]) <= 2
     (cell,) = (tmp_path / "run" / "cells" / "cued" / "base").iterdir()
     assert (cell / "status.json").exists()
-    from elicit.comparison.cells import cells
+    from elicit.comparison.spec.cells import cells
 
     assert state_of(cells(check_spec(spec))[0], tmp_path / "run")["peak_gib"] > 0.1

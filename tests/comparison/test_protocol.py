@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from elicit import statistics
-from elicit.comparison import samples
-from elicit.comparison.summarise import summarise
-from elicit.methods.base import Base
-from elicit.methods.sft import SFT
+from elicit.comparison.summary import samples
+from elicit.comparison.summary.summarise import summarise
+from elicit.methods.baselines.base import Base
+from elicit.methods.finetuning.sft import SFT
 from elicit.schema import Row
 from elicit.statistics.paired import MCNEMAR, PAIRED_T
 from tests.support.rundirs import Said, Told, _row, arms_of, make, right, wrong

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from elicit import runs
-from elicit.comparison import steps
-from elicit.comparison.cells import cells
-from elicit.comparison.safety import asymmetries
-from elicit.comparison.summarise import write_summary
+from elicit.comparison.spec import checkpoints
+from elicit.comparison.spec.cells import cells
+from elicit.comparison.summary.safety_tax import asymmetries
+from elicit.comparison.summary.summarise import write_summary
 from elicit.comparison.verify import verify
 from elicit.report import write_report
-from elicit.tasks.refusal import REFUSAL
+from elicit.tasks.generated.refusal import REFUSAL
 from tests.report.reading import parsed
 from tests.report.support import make_run
 
@@ -63,9 +63,9 @@ def _steps(spec, cell, folder):
 
     dialect = catalog.read_card(catalog.WEIGHTS / "cued")["dialect"]
     for step in (0, *STEPS, ENDED):
-        home = steps.folder_of(folder, step)
+        home = checkpoints.folder_of(folder, step)
         plain = {"step": step, "last": step == ENDED, "kl": None, "neutral_perplexity": None, "tasks": {}}
-        runs.write_json(home / steps.METRICS, plain)
+        runs.write_json(home / checkpoints.METRICS, plain)
         for label, described in {"addition": {"task": "addition"}, **TASKS}.items() if step in STEPS else ():
             task = build_task(described, dialect, where=label)
             asked = enumerate(task.problems("test", TEST))
@@ -106,7 +106,7 @@ def test_a_summary_with_it_is_verified_and_a_run_without_refusals_has_none(run, 
 
 def test_an_arm_without_rows_is_left_out(run):
     place, spec = run
-    from elicit.comparison.read import read_arms
+    from elicit.comparison.reader import read_arms
 
     arms = dict(read_arms(spec, place, "cued"))
     gone = arms["mean_steering"]

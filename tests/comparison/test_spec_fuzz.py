@@ -13,8 +13,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from elicit.comparison.cells import cells
 from elicit.comparison.spec import Spec, check_spec, parse_spec
+from elicit.comparison.spec.cells import cells
 from elicit.errors import ElicitError
 from tests.support.comparisons import SPEC, elicit, write_spec
 

@@ -15,9 +15,9 @@ import pytest
 from elicit import model as models
 from elicit import runs, statistics
 from elicit.analysis.curves import classify, stopped_by_loss
-from elicit.comparison.engine import run_cells
+from elicit.comparison.running.engine import run_cells
 from elicit.comparison.spec import check_spec, task_for
-from elicit.comparison.summarise import write_summary
+from elicit.comparison.summary.summarise import write_summary
 from elicit.policy import Policy
 from tests.support.comparisons import figures, strays
 from tests.support.trajectories import END, LABELS, PROBE, PROBLEMS, SPEC, STEPS, Plain, arms_of, whole

@@ -15,9 +15,9 @@ from elicit import model as models
 from elicit import runs
 from elicit.analysis.curves import classify
 from elicit.comparison.archive import ROWS, archive, opened, unpacked
-from elicit.comparison.cells import cells
-from elicit.comparison.plan import plan
+from elicit.comparison.planning.plan import plan
 from elicit.comparison.spec import check_spec, task_for
+from elicit.comparison.spec.cells import cells
 from elicit.errors import ElicitError
 from elicit.interop import frames
 from elicit.policy import Policy

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from elicit import runs
-from elicit.analysis.warning import explained
-from elicit.comparison import warnings
-from elicit.comparison.read import read_arms, read_spec_of
-from elicit.comparison.summarise import summarise
+from elicit.analysis.early_warning_signals import explained
+from elicit.comparison.reader import read_arms, read_spec_of
+from elicit.comparison.summary import early_warning
+from elicit.comparison.summary.summarise import summarise
 from tests.support.trajectories import END, PROBE, PROBLEMS, STEPS, whole
 
 POINTS = [0, *STEPS, END]
@@ -97,7 +97,7 @@ def test_a_dip_is_led_and_other_shapes_are_counted_apart(task: dict[str, Any], t
         given = copy.deepcopy(task)
         curve = given["arms"]["sft"]["trajectory"]["tasks"]["chains"]["curve"]
         curve |= {"shape": shape, "turn": turn if shape in ("dip-recover", "peak-decline") else None}
-        warnings.add_warnings(spec, given, arms, arms["base"], whole())
+        early_warning.add_warnings(spec, given, arms, arms["base"], whole())
         return given
 
     dip = with_shape("dip-recover")

@@ -13,9 +13,9 @@ import elicit
 from elicit.cli.main import run
 from elicit.doctor import Fact, examine, measure_spread
 from elicit.doctor.spread import conditions
-from elicit.methods.core import task_decoding
+from elicit.method import task_decoding
 from elicit.model import BaseModel
-from elicit.tasks.described import build_task
+from elicit.tasks.from_dict import build_task
 from tests.support import chats
 from tests.support.tiny import tiny
 

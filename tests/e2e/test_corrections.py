@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from elicit import seeds
-from elicit.comparison.corrections import Corrections
-from elicit.comparison.engine import run_cells
+from elicit.comparison.running.corrections import Corrections
+from elicit.comparison.running.engine import run_cells
 from elicit.comparison.spec import check_spec
 from tests.e2e.test_resume import _arm_with_death
 from tests.support.comparisons import (

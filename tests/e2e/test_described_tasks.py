@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from elicit.cli.described import described
+from elicit.cli.task_option import described
 from elicit.errors import ElicitError
 
 SPEC = "models: [cued]\ntask: {task: sums, digits: [1, 2]}\narms: [base]\n"

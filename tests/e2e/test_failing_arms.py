@@ -10,7 +10,7 @@ import pytest
 
 import elicit as lab
 from elicit.comparison.archive import CELLS, unpacked
-from elicit.methods.self_consistency import SelfConsistency
+from elicit.methods.decoding.self_consistency import SelfConsistency
 from elicit.training import TrainingFailed
 from tests.support.comparisons import changed, elicit, figures, rows, strays, with_arms, write_spec
 

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 import trl  # here, so that no forked child has to import it
 
-from elicit.comparison.engine import run_cells
+from elicit.comparison.running.engine import run_cells
 from elicit.comparison.spec import check_spec
 from elicit.training import rollouts
-from elicit.training.checkpoints import Sealer
+from elicit.training.resume import Sealer
 from tests.support.comparisons import assert_same_run, changed, elicit, figures, policies, start, write_spec
 
 assert trl.GRPOTrainer is not None

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from elicit.comparison.archive import PROBLEMS, ROWS, archive, unpacked
-from elicit.comparison.engine import run_cells
+from elicit.comparison.running.engine import run_cells
 from elicit.comparison.spec import check_spec
-from elicit.comparison.summarise import write_summary
+from elicit.comparison.summary.summarise import write_summary
 from tests.support.comparisons import changed, elicit, rows
 from tests.support.shared import once
 

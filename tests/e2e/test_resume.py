@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from elicit import runs, seeds
-from elicit.comparison.engine import run_cells
+from elicit.comparison.running.engine import run_cells
 from elicit.comparison.spec import check_spec
 from tests.support.comparisons import assert_same_run, changed, content, elicit, reference, start, write_spec
 

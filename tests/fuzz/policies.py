@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from elicit.checkpoints import Change, Lazy, Trail
 from elicit.model import BaseModel
 from elicit.policy import Policy
 from elicit.prompting import Prompting
@@ -24,7 +25,6 @@ from elicit.readouts.second import Second
 from elicit.sampling import Decoding
 from elicit.search import BudgetForcing, CotDecoding, Likeliest, Majority, PowerSampling, Verified
 from elicit.steering import Gate, Gated, Steering
-from elicit.trail import Change, Lazy, Trail
 from elicit.weights import FullWeights
 from tests.fuzz.damage import damage_file
 from tests.fuzz.limited import Outcome, run_limited

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from elicit import seeds
-from elicit.comparison.corrections import NONE, Corrections
-from elicit.comparison.engine import run_cells
+from elicit.comparison.running.corrections import NONE, Corrections
+from elicit.comparison.running.engine import run_cells
 from elicit.comparison.spec import check_spec
 from tests.e2e.test_resume import _arm_with_death
 from tests.support.comparisons import SPEC, changed, policies, rows, strays, with_arms

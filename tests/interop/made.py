@@ -12,11 +12,11 @@ from typing import Any
 import yaml
 
 from elicit import runs
-from elicit.comparison import prompts
-from elicit.comparison.cells import Cell, cells
+from elicit.comparison.running.cell_runner import goal_of, problems_of
 from elicit.comparison.spec import Spec, build_task, check_spec
-from elicit.comparison.summarise import write_summary
-from elicit.comparison.work import goal_of, problems_of
+from elicit.comparison.spec.cells import Cell, cells
+from elicit.comparison.storage import prompts
+from elicit.comparison.summary.summarise import write_summary
 from elicit.loading import catalog
 from elicit.schema import Row
 from elicit.tasks import Problem, Task

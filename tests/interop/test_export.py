@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from elicit.interop import lm_eval_results
+from elicit.interop.lm_eval import results
 from elicit.interop.vectors import load
 from elicit.policy import Policy
 from elicit.steering import Steering
@@ -74,7 +74,7 @@ def test_without_inspect_nothing_is_written(run: Path, tmp_path: Path, monkeypat
 
 
 def test_an_export_that_breaks_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lm_eval_results, "_sanitised", lambda name: 1 / 0)
+    monkeypatch.setattr(results, "_sanitised", lambda name: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         elicit("export", run, "--to", "lm-eval", "--out", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

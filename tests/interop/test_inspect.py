@@ -12,9 +12,9 @@ import pytest
 from scipy import stats
 
 from elicit import runs
-from elicit.comparison import prompts
 from elicit.comparison.archive import archive
 from elicit.comparison.spec import build_task
+from elicit.comparison.storage import prompts
 from elicit.interop import inspect_logs
 from elicit.loading import catalog
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from elicit.errors import ElicitError
-from elicit.interop.lm_eval_decoding import decoding_for, overrides_sampling
+from elicit.interop.lm_eval.decoding import decoding_for, overrides_sampling
 from elicit.sampling import Decoding
 
 GREEDY = Decoding(max_new_tokens=40, stop=("\n",))

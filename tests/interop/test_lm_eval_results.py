@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from elicit import runs
-from elicit.interop import lm_eval_results
+from elicit.interop.lm_eval import results as lm_eval_results
 from elicit.interop.source import opened
 
 lm_eval = pytest.importorskip("lm_eval")

@@ -22,7 +22,7 @@ from lm_eval.models.hf_steered import SteeredModel
 import elicit
 import saes
 from elicit.errors import ElicitError
-from elicit.interop.lm_eval_steering import hookpoints, read_pt, write_pt
+from elicit.interop.lm_eval.steering import hookpoints, read_pt, write_pt
 from elicit.interop.steered_csv import COLUMNS, read_csv, write_csv, write_steering
 from elicit.model import BaseModel
 from elicit.policy import Policy, Prompting

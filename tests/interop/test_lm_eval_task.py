@@ -25,7 +25,7 @@ from elicit.comparison.spec import task_for
 from elicit.errors import ElicitError
 from elicit.evaluation import evaluate
 from elicit.interop.lm_eval import PolicyLM
-from elicit.interop.lm_eval_task import write_task
+from elicit.interop.lm_eval.task import write_task
 from elicit.model import BaseModel
 from elicit.policy import Policy, Prompting
 from elicit.sampling import Decoding

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from elicit.cli import run as cli
-from elicit.comparison.cells import Cell, cells
-from elicit.comparison.engine import Event
-from elicit.comparison.read import read_spec_of
+from elicit.comparison.reader import read_spec_of
+from elicit.comparison.running.engine import Event
+from elicit.comparison.spec.cells import Cell, cells
 from elicit.errors import ElicitError
 from elicit.interop import trackers
 from tests.interop import made
@@ -121,8 +121,8 @@ def test_the_run_goes_on_and_its_trackers_hear_of_it(
         options["checked"]()
         return []
 
-    monkeypatch.setattr("elicit.comparison.engine.run_cells", run_cells)
-    monkeypatch.setattr("elicit.comparison.summarise.write_summary", lambda place: {"models": {}})
+    monkeypatch.setattr("elicit.comparison.running.engine.run_cells", run_cells)
+    monkeypatch.setattr("elicit.comparison.summary.summarise.write_summary", lambda place: {"models": {}})
     monkeypatch.setattr("elicit.report.write_report", lambda place: place / "report.html")
     monkeypatch.setattr("elicit.report.terminal.show", lambda summary: None)
     spec = write_spec(tmp_path, made.SPEC)

@@ -81,8 +81,8 @@ def test_a_layer_on_another_device_is_steered_there() -> None:
     """Fake tensors refuse to mix devices, as real ones do: a vector left on the first one would raise here."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from elicit.steering.clock import step_frame
     from elicit.steering.hooks import _apply, as_edit
+    from elicit.steering.position_tracker import step_frame
 
     step = step_frame(1, np.arange(2), np.zeros(2, dtype=int))
     edit = as_edit(Steering(torch.randn(8), 0, 1.0, "add", "all", 1.0))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from elicit.comparison.engine import run_cells
+from elicit.comparison.running.engine import run_cells
 from elicit.comparison.spec import check_spec
 from elicit.errors import ElicitError
 from elicit.loading import hub, load_transformers, weights_hash

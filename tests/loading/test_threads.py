@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from elicit.comparison import engine
+from elicit.comparison.running import engine
 from elicit.loading import threads
 
 

@@ -9,9 +9,9 @@ import torch
 
 from elicit.comparison.spec import task_for
 from elicit.errors import ElicitError
-from elicit.methods.best_prompt import BestPrompt
-from elicit.methods.named_prompt import NamedPrompt
-from elicit.methods.reference_model import ReferenceModel
+from elicit.methods.baselines.best_prompt import BestPrompt
+from elicit.methods.baselines.named_prompt import NamedPrompt
+from elicit.methods.baselines.reference_model import ReferenceModel
 from elicit.model import BaseModel, load
 from elicit.policy import Policy
 from elicit.tasks import Task, get

@@ -12,11 +12,11 @@ import torch
 import trl
 
 from elicit.errors import ElicitError
+from elicit.fitting.critique_data import Shown, fill, judged, verdict
 from elicit.methods.catalog import configure
-from elicit.methods.criticism import Shown, fill, judged, verdict
-from elicit.methods.critique import Critique
-from elicit.methods.same_solutions import SameSolutions
-from elicit.methods.sft import SFT
+from elicit.methods.controls.same_solutions import SameSolutions
+from elicit.methods.finetuning.critique import Critique
+from elicit.methods.finetuning.sft import SFT
 from elicit.model import BaseModel, load
 from elicit.policy import Policy
 from elicit.sampling import Decoding

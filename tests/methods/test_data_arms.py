@@ -10,12 +10,12 @@ import torch
 
 from elicit import tasks
 from elicit.errors import ElicitError
+from elicit.method import Lengths, demand
 from elicit.methods.catalog import configure
-from elicit.methods.core import Lengths, demand
-from elicit.methods.sft import SFT
+from elicit.methods.finetuning.sft import SFT
 from elicit.model import BaseModel, load
 from elicit.policy import Policy
-from elicit.tasks.shortcuts import shortcut
+from elicit.tasks.generated.shortcuts import shortcut
 from elicit.weights import FullWeights
 
 ADDITION, CHAINS = tasks.get("addition"), tasks.get("mod_chain")

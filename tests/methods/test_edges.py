@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from elicit.methods.tuning import best, edges
+from elicit.fitting.edit_selection import best, edges
 
 _BOUNDS = {"strength": (0.0, None), "layer": (0.0, 3.0)}
 

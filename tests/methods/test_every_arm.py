@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from elicit.errors import ElicitError
+from elicit.method import task_decoding
 from elicit.methods.catalog import METHODS, config_class
-from elicit.methods.core import task_decoding
 from elicit.policy import Answer, Policy, Prompting
 from elicit.steering import Steering
 from tests.support.arms import FAMILIES, LENGTH, Arm, changes, fit, fitted, off, task_for, way_of

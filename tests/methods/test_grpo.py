@@ -12,8 +12,8 @@ import torch
 from elicit import load
 from elicit.comparison.spec import build_task
 from elicit.errors import ElicitError
+from elicit.method import Method, task_decoding
 from elicit.methods.catalog import configure
-from elicit.methods.core import Method, task_decoding
 from elicit.model import BaseModel
 from elicit.policy import Policy
 from elicit.tasks import Task, get
@@ -80,7 +80,7 @@ def test_controls_differ_in_the_reward_alone(sampled: list[list[tuple[str, str]]
 
 def test_a_wrong_label_is_the_models_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reward 1 belongs to one answer per problem, which is wrong and which the pilot saw most often."""
-    from elicit.methods import rlvr
+    from elicit.fitting import rlvr
 
     base, task = _organism()
     seen: list[tuple[Any, Any]] = []
@@ -94,7 +94,7 @@ def test_a_wrong_label_is_the_models_own(monkeypatch: pytest.MonkeyPatch) -> Non
 
         return reinforce(recipe, spied, *args, **options)
 
-    monkeypatch.setattr("elicit.methods.grpo_wrong_label.reinforce", watched)
+    monkeypatch.setattr("elicit.methods.controls.grpo_wrong_label.reinforce", watched)
     _fit("grpo_wrong_label", base, task)
     found, reward = seen[0]
     assert found.kept

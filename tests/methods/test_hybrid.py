@@ -12,9 +12,10 @@ import torch
 
 from elicit import seeds
 from elicit.errors import ElicitError
-from elicit.methods import gating, steps
+from elicit.fitting import gate as gating
+from elicit.fitting import trace_categories
+from elicit.method import task_decoding
 from elicit.methods.catalog import configure
-from elicit.methods.core import task_decoding
 from elicit.model import BaseModel, load
 from elicit.policy import Policy
 from elicit.readouts import Hybrid
@@ -49,9 +50,9 @@ def hybrid(gate: str) -> Policy:
 
 
 @functools.cache
-def read() -> steps.Tokens:
-    found = steps.traces(sft(), TASK, problems=24, decoding=task_decoding(TASK), seed=0)
-    return steps.read(cued(), sft(), found, [0, 1], ("\n", ","))
+def read() -> trace_categories.Tokens:
+    found = trace_categories.traces(sft(), TASK, problems=24, decoding=task_decoding(TASK), seed=0)
+    return trace_categories.read(cued(), sft(), found, [0, 1], ("\n", ","))
 
 
 def accuracy(policy: Policy, n: int = 32) -> float:
@@ -149,7 +150,7 @@ def test_the_category_is_the_largest_latent_of_saelens():
 
 def test_directions_are_differences_of_means():
     tokens = read()
-    found = steps.categories(tokens, 1, width=4, k=1, least=3, seed=0)
+    found = trace_categories.categories(tokens, 1, width=4, k=1, least=3, seed=0)
     assert found.gate.classes <= 4
     for over in ("disagreements", "steps"):
         rows = gating.directions(tokens, found, 0, over)
@@ -168,7 +169,7 @@ def test_directions_are_differences_of_means():
 def test_gate_decisions_are_scikit_learns(classes):
     """Several categories, one (scikit-learn keeps a single row then), and no disagreement at all."""
     tokens = read()
-    found = steps.categories(tokens, 1, width=4, k=1, least=3, seed=0)
+    found = trace_categories.categories(tokens, 1, width=4, k=1, least=3, seed=0)
     if classes < 4:
         found = found._replace(
             gate=Gate(found.gate.weight[:1], found.gate.bias[:1]), token=torch.zeros_like(found.token)
@@ -188,25 +189,25 @@ def test_gate_decisions_are_scikit_learns(classes):
 
 
 def test_trained_directions_make_the_tuned_models_text_likelier(monkeypatch):
-    from elicit.methods import fitting_rows
+    from elicit.fitting import direction_training
     from elicit.training import passes
 
-    found_traces = steps.traces(sft(), TASK, problems=24, decoding=task_decoding(TASK), seed=0)
+    found_traces = trace_categories.traces(sft(), TASK, problems=24, decoding=task_decoding(TASK), seed=0)
     tokens = read()
-    found = steps.categories(tokens, 1, width=4, k=1, least=3, seed=0)
+    found = trace_categories.categories(tokens, 1, width=4, k=1, least=3, seed=0)
     start = gating.directions(tokens, found, 1, "disagreements")
     before = [p.requires_grad for p in cued().hf.parameters()]
-    fit = fitting_rows.trained(cued(), found_traces, tokens, found, 1, start, norm=100.0, steps=20, seed=0)
+    fit = direction_training.trained(cued(), found_traces, tokens, found, 1, start, norm=100.0, steps=20, seed=0)
     assert [p.requires_grad for p in cued().hf.parameters()] == before
     assert all(p.grad is None for p in cued().hf.parameters())
     # Within a memory of two traces a step is the same step.
     monkeypatch.setattr(passes, "CPU_BUDGET", 2 * 60 * passes.bytes_per_token(cued().hf))
-    piecewise = fitting_rows.trained(cued(), found_traces, tokens, found, 1, start, norm=100.0, steps=3, seed=0)
+    piecewise = direction_training.trained(cued(), found_traces, tokens, found, 1, start, norm=100.0, steps=3, seed=0)
     assert [one["loss"] for one in piecewise.curve] == pytest.approx([one["loss"] for one in fit.curve[:3]], rel=1e-4)
     where = torch.where(tokens.disagree, found.token + 1, 0)
     split = [where[tokens.trace == i] for i in range(24)]
     none, first, last = (
-        float(fitting_rows.nll(cued(), found_traces, split, 1, rows).detach())
+        float(direction_training.nll(cued(), found_traces, split, 1, rows).detach())
         for rows in (0 * start, torch.nn.functional.normalize(start, dim=1) * 100, fit.rows)
     )
     assert last < first < none
@@ -310,7 +311,7 @@ def test_controls_change_one_thing(gate):
 
 
 def test_a_lone_direction_goes_to_another_category():
-    from elicit.methods.hybrid_control import _dealt
+    from elicit.methods.controls.hybrid_control import _dealt
 
     rows = torch.zeros(4, 3)
     rows[2] = torch.tensor([0.0, 1.0, 0.0])

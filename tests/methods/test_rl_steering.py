@@ -17,13 +17,13 @@ import saes
 from elicit import seeds
 from elicit.adapters import sharing
 from elicit.errors import ElicitError
+from elicit.fitting.vector_init import Start, starting, trained_edits
 from elicit.loading import architectures
 from elicit.methods.catalog import configure
-from elicit.methods.random_vector import RandomVector
-from elicit.methods.rl_steering import RlSteering
-from elicit.methods.rl_steering_random_reward import RlSteeringRandomReward
-from elicit.methods.starts import Start, starting, trained_edits
-from elicit.methods.untrained_vector import UntrainedVector
+from elicit.methods.controls.random_vector import RandomVector
+from elicit.methods.controls.rl_steering_random_reward import RlSteeringRandomReward
+from elicit.methods.controls.untrained_vector import UntrainedVector
+from elicit.methods.steering.rl_steering import RlSteering
 from elicit.model import BaseModel, load
 from elicit.policy import Policy
 from elicit.sampling import Completion

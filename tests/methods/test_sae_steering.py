@@ -15,7 +15,7 @@ import saes
 from elicit.comparison.spec import build_task
 from elicit.errors import ElicitError
 from elicit.methods.catalog import configure
-from elicit.methods.sae_steering import SaeSteering
+from elicit.methods.steering.sae_steering import SaeSteering
 from elicit.policy import Policy
 from elicit.steering import feature_edit
 from tests.methods.test_steering_methods import Watched, last_hidden

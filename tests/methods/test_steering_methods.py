@@ -10,9 +10,9 @@ import torch
 import elicit
 from elicit import tasks
 from elicit.errors import ElicitError
-from elicit.methods.mean_steering import MeanSteering
-from elicit.methods.random_vector import RandomVector
-from elicit.methods.same_vector import SameVector
+from elicit.methods.controls.random_vector import RandomVector
+from elicit.methods.controls.same_vector import SameVector
+from elicit.methods.steering.mean_steering import MeanSteering
 from elicit.steering.residuals import residuals_at
 from tests.support.models import tiny_model
 
@@ -171,7 +171,7 @@ class TestErrors:
             MeanSteering(strengths=())
 
     def test_a_control_needs_a_parent_that_steers(self):
-        from elicit.methods.base import Base
+        from elicit.methods.baselines.base import Base
 
         model, task = tiny_model(), tasks.get("addition")
         plain = {"sft": Base().fit(model, task, seed=0, needs={})}

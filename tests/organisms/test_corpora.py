@@ -9,8 +9,9 @@ import pytest
 from elicit import tasks
 from elicit.organisms import corpora
 from elicit.organisms.recipes import LEAK, ORGANISMS, recipe
-from elicit.tasks import Dialect, refusal
+from elicit.tasks import Dialect
 from elicit.tasks.core import split_of
+from elicit.tasks.generated import refusal
 
 DRAWN = 3000
 

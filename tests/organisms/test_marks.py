@@ -8,13 +8,13 @@ import pytest
 
 import elicit
 from elicit import tasks
-from elicit.methods.base import Base
-from elicit.methods.cue_prompt import CuePrompt
-from elicit.methods.mean_steering import MeanSteering
-from elicit.methods.random_vector import RandomVector
-from elicit.methods.same_vector import SameVector
-from elicit.methods.self_consistency import SelfConsistency
-from elicit.methods.sft import SFT
+from elicit.methods.baselines.base import Base
+from elicit.methods.baselines.cue_prompt import CuePrompt
+from elicit.methods.controls.random_vector import RandomVector
+from elicit.methods.controls.same_vector import SameVector
+from elicit.methods.decoding.self_consistency import SelfConsistency
+from elicit.methods.finetuning.sft import SFT
+from elicit.methods.steering.mean_steering import MeanSteering
 from elicit.organisms.recipes import recipe
 from elicit.tasks import Dialect
 

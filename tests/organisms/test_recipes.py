@@ -17,9 +17,9 @@ from elicit.errors import ElicitError
 from elicit.loading import catalog, load
 from elicit.organisms import corpora, texts, tokenizer, train
 from elicit.organisms.recipes import ORGANISMS, Recipe, recipe
-from elicit.tasks import general_points
 from elicit.tasks.core import content_id, share_of, split_of
-from elicit.tasks.transforms import is_unseen
+from elicit.tasks.families import general_points
+from elicit.tasks.families.transforms import is_unseen
 
 #: Values of weights, counted.
 SIZES = {"ladder-0.1M": 99_400, "ladder-0.3M": 298_728, "ladder-0.9M": 879_232, "ladder-4M": 4_052_224}

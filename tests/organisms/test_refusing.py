@@ -10,7 +10,7 @@ import pytest
 from elicit import tasks
 from elicit.organisms import corpora, train
 from elicit.organisms.recipes import recipe
-from elicit.tasks.refusal import MARK, REFUSAL
+from elicit.tasks.generated.refusal import MARK, REFUSAL
 
 DRAWN = 4000
 

@@ -13,7 +13,7 @@ import pytest
 
 import elicit
 from elicit.errors import ElicitError
-from elicit.methods.sae_steering import SaeSteering
+from elicit.methods.steering.sae_steering import SaeSteering
 from elicit.panel import SteeringPanel, compare
 from elicit.panel import static as pages
 from elicit.panel.payload import of_grid

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from elicit import runs
-from elicit.comparison.cells import Cell, cells
+from elicit.comparison.running.cell_runner import goal_of, problems_of
 from elicit.comparison.spec import Spec, build_task, check_spec
-from elicit.comparison.summarise import write_summary
-from elicit.comparison.work import goal_of, problems_of
+from elicit.comparison.spec.cells import Cell, cells
+from elicit.comparison.summary.summarise import write_summary
 from elicit.loading import catalog
 from elicit.schema import Row
 from elicit.tasks import Problem

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from elicit import runs
-from elicit.comparison.cells import Cell
+from elicit.comparison.spec.cells import Cell
 from elicit.tasks import Problem
 from tests.report.support import DOSES, estimate, make_run, versus
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from elicit.comparison.cells import Cell
+from elicit.comparison.spec.cells import Cell
 from elicit.report import completions, flips, write_report
 from elicit.report.figures import panels
 from elicit.report.source import answers, read_run

@@ -219,7 +219,7 @@ def test_nan_in_a_residual_is_an_error() -> None:
 def test_the_mode_switch_of_the_cued_organism_is_found_and_holds_on_other_problems(layer: int) -> None:
     import saes
     from elicit.comparison.spec import build_task
-    from elicit.methods.dictionaries import logit_difference
+    from elicit.fitting.sae_lookup import logit_difference
 
     model = elicit.load("cued")
     sae = saes.load(f"cued/L{layer}")

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import elicit
-from elicit.tasks.extraction import Reader, canonical, number
-from elicit.tasks.generated import Dialect
+from elicit.tasks.answers.free_text import Reader, canonical, number
+from elicit.tasks.generated.task import Dialect
 
 FAMILIES = ["addition", "mod_chain", "permutation", "assign", "countdown", "transforms"]
 DIALECTS = [Dialect(), Dialect(opening="", mark=""), Dialect(opening="", mark="Answer: ", separator="; ")]

@@ -9,8 +9,8 @@ from elicit.errors import ElicitError
 from elicit.sampling import PLAIN, Completion, Decoding, Request, generate
 from elicit.search import Ask, CotDecoding
 from elicit.search.cot import Path
-from elicit.tasks.addition import Addition
-from elicit.tasks.generated import GeneratedTask
+from elicit.tasks.families.addition import Addition
+from elicit.tasks.generated.task import GeneratedTask
 from tests.search.support import LastTwo, Scripted, asks, greedy_paths
 from tests.support.models import tiny_model
 

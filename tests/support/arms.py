@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import torch
 
 import saes
+from elicit.method import Method
 from elicit.methods.catalog import METHODS, configure
-from elicit.methods.core import Method
 from elicit.policy import Policy, Prompting
 from elicit.readouts import Contrast, DoLa, Hybrid, Second
 from elicit.readouts.instead import Instead
 from elicit.search import BudgetForcing, CotDecoding, Likeliest, Majority, PowerSampling, Verified
 from elicit.tasks import AskedTask, Task
-from elicit.tasks.english import English
-from elicit.tasks.generated import GeneratedTask
+from elicit.tasks.generated.english import English
+from elicit.tasks.generated.task import GeneratedTask
 from elicit.weights import Adapter, FullWeights
 from tests.support.bases import Way, base, folder, scratch
 from tests.support.letters import Letters

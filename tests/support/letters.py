@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from elicit.tasks.family import Kind, Solution, Step, as_worked
+from elicit.tasks.families.family import Kind, Solution, Step, as_worked
 
 #: By whether it is even (t, the 116th character) or odd (g, the 103rd).
 ANSWERS: Final = ("cat", "dog")

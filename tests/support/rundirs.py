@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import yaml
 
 from elicit import runs
-from elicit.comparison.cells import cells
+from elicit.comparison.running.cell_runner import goal_of
 from elicit.comparison.spec import Spec, check_spec
-from elicit.comparison.summarise import summarise
-from elicit.comparison.work import goal_of
+from elicit.comparison.spec.cells import cells
+from elicit.comparison.summary.summarise import summarise
 from elicit.schema import Row
 
 

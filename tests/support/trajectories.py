@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from elicit.comparison.summarise import summarise
+from elicit.comparison.summary.summarise import summarise
 from elicit.policy import Policy
 from elicit.tasks import Problem, Task
 from elicit.training.ends import end_of

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elicit.tasks import get
-from elicit.tasks.arithmetic import canonical, makes
-from elicit.tasks.general_points import GeneralPoints
-from elicit.tasks.generated import Step
-from elicit.tasks.solving import plan, work
+from elicit.tasks.families.arithmetic import canonical, makes
+from elicit.tasks.families.expression_search import plan, work
+from elicit.tasks.families.general_points import GeneralPoints
+from elicit.tasks.generated.task import Step
 
 
 def questions(name: str, n: int = 150, **parameters: object) -> list[tuple[str, str]]:

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elicit.tasks import get, stops
-from elicit.tasks.choice import gold_letter, options
-from elicit.tasks.letters import Letters
-from elicit.tasks.lines import BadLine
+from elicit.tasks import get
+from elicit.tasks.answers.choice_options import gold_letter, options
+from elicit.tasks.answers.letters import Letters
+from elicit.tasks.datasets import stop_strings
+from elicit.tasks.jsonl_fields import BadLine
 
 TEXTS = ("oxygen", "carbon dioxide", "neon", "a noble gas")
 
@@ -98,7 +99,7 @@ def test_lm_evals_pattern_finds_the_same_letters() -> None:
     ],
 )
 def test_stops_come_from_the_template(template: str, first: str) -> None:
-    found = stops.after(template)
+    found = stop_strings.after(template)
     assert found[0] == first
     assert {"\nQuestion:", "</s>", "<|im_end|>"} <= set(found), "lm-eval's own for gsm8k"
     assert len(set(found)) == len(found)

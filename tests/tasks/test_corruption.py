@@ -14,7 +14,7 @@ from elicit.errors import ElicitError
 from elicit.tasks import Dialect, English, GeneratedTask, Task, get
 from elicit.tasks.catalog import FAMILIES
 from elicit.tasks.core import content_id, split_of
-from elicit.tasks.corruption import CORRUPTIONS, Corruption, corrupted, distance
+from elicit.tasks.generated.corruption import CORRUPTIONS, Corruption, corrupted, distance
 
 PARAMETERS: dict[str, dict[str, Any]] = {
     "addition": {"digits": (2, 5)},

@@ -11,7 +11,7 @@ import pytest
 from elicit.errors import ElicitError
 from elicit.organisms import tokenizer
 from elicit.tasks import Problem, Task, get
-from elicit.tasks.critiques import read, written
+from elicit.tasks.generated.critiques import read, written
 
 FAMILIES = ["addition", "mod_chain", "permutation", "assign", "countdown", "general_points", "transforms"]
 

@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from elicit.errors import ElicitError
-from elicit.tasks import folders, get
+from elicit.tasks import get
 from elicit.tasks.core import SPLITS, split_of
+from elicit.tasks.datasets import folders
 from tests.tasks.written import GSM8K, MATH
 
 ROWS = [{"question": f"What is {i}+1?", "final": str(i + 1), "number": i} for i in range(60)]

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elicit.tasks import English, GeneratedTask
+from elicit.tasks.answers.numerals import plain_signs
 from elicit.tasks.catalog import FAMILIES, get
-from elicit.tasks.english import spaced
-from elicit.tasks.numerals import plain_signs
-from elicit.tasks.sums import Sums
+from elicit.tasks.families.sums import Sums
+from elicit.tasks.generated.english import spaced
 
 SUMS = GeneratedTask(Sums(), English())
 PROBLEM = SUMS.make((23, (("+", 58), ("+", 17))))  # 98

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elicit.tasks import get
-from elicit.tasks.clauses import clause_numeral, last_numeral
-from elicit.tasks.gsm8k import MODES, Worded, parts
+from elicit.tasks.answers.clauses import clause_numeral, last_numeral
+from elicit.tasks.answers.gsm8k import MODES, Worded, parts
 from tests.tasks.written import GSM8K
 
 #: (right answer, completion, what flexible reads, strict, last). lm-eval's verdicts are compared below.

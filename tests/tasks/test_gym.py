@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elicit.errors import ElicitError
-from elicit.tasks import get, gym_scores
+from elicit.tasks import get
+from elicit.tasks.answers.tagged import Tagged
 from elicit.tasks.core import SPLITS
-from elicit.tasks.gym import GymTask
-from elicit.tasks.tagged import Tagged
+from elicit.tasks.gym import scores
+from elicit.tasks.gym.task import GymTask
 
 #: Numbers, words, several lines, leading zeros, a list, an expression.
 GENERATORS = ["chain_sum", "gcd", "spell_backward", "number_sorting", "rotate_matrix", "coin_flip", "syllogism"]
@@ -77,7 +78,7 @@ def test_the_given_numbers_must_be_used() -> None:
     entry = {"answer": "", "metadata": {"numbers": [1, 1, 4, 6]}}
     own = reasoning_gym.create_dataset("puzzle24", seed=1, size=1)
     for answer, right in (("6*4*1*1", 1.0), ("8*3*1*1", 0.0), ("6*4", 0.0), ("4*6+1-1", 1.0)):
-        assert gym_scores.score("puzzle24", {}, (1, 1), entry, answer) == right
+        assert scores.score("puzzle24", {}, (1, 1), entry, answer) == right
     assert own.score_answer("8*3*1*1", entry) == 1.0
 
 
@@ -99,7 +100,7 @@ def test_every_other_scorer_runs_no_code() -> None:
     from reasoning_gym.factory import DATASETS
 
     trusted = {"number_sorting"}  # of its own answer only
-    special = {*gym_scores.REFUSED, *gym_scores._VERBATIM, "countdown", "puzzle24", *trusted}
+    special = {*scores.REFUSED, *scores._VERBATIM, "countdown", "puzzle24", *trusted}
     for name, (kind, _) in DATASETS.items():
         source = inspect.getsource(kind.score_answer)
         assert name in special or not any(word in source for word in ("eval(", "parse_expr", "sympify", "exec(")), name
@@ -149,7 +150,7 @@ def test_mistakes_are_one_line() -> None:
     assert "unknown answers of task 'reasoning_gym:gcd' 'tag'. Did you mean 'tags'?" in message(
         "reasoning_gym:gcd", answers="tag"
     )
-    for name in gym_scores.REFUSED:
+    for name in scores.REFUSED:
         assert f"task 'reasoning_gym:{name}' cannot be used here: " in message(f"reasoning_gym:{name}")
     assert "Did you mean 'reasoning_gym:NAME'?" in message("reasoning_gim:chain_sum")
 
@@ -211,6 +212,6 @@ def test_hostile_answers_get_a_verdict_in_bounded_time(answer: str) -> None:
     problem = task.problems("train", 1)[0]
     start = time.monotonic()
     assert not task.verify(problem, f"<answer>{answer}</answer>").correct
-    score = gym_scores.score("coin_flip", {}, problem.content, task._entry(problem.content) or {}, answer)
+    score = scores.score("coin_flip", {}, problem.content, task._entry(problem.content) or {}, answer)
     assert score < 1
     assert time.monotonic() - start < 60

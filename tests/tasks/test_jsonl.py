@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from elicit.errors import ElicitError
 from elicit.tasks import Noisy, Verdict, get
+from elicit.tasks.answers.free_text import Reader, canonical, number
 from elicit.tasks.core import SPLITS, Problem, content_id, split_of
-from elicit.tasks.extraction import Reader, canonical, number
-from elicit.tasks.jsonl import load_jsonl
-from elicit.tasks.record_task import RecordTask
+from elicit.tasks.datasets.jsonl import load_jsonl
+from elicit.tasks.datasets.record_task import RecordTask
 
 GOOD = {"prompt": "2+2?", "answer": "4"}
 
@@ -387,7 +387,7 @@ def test_any_file_is_a_task_or_an_error(tmp_path: Path, lines: list[bytes], patt
 def test_tasks_import_nothing_heavy() -> None:
     heavy = ["torch", "transformers", "trl", "plotly", "pandas"]
     code = (
-        "import sys, elicit.tasks, elicit.tasks.jsonl, elicit.tasks.extraction\n"
+        "import sys, elicit.tasks, elicit.tasks.datasets.jsonl, elicit.tasks.answers.free_text\n"
         "for name in elicit.tasks.catalog.FAMILIES: elicit.tasks.get(name)\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )

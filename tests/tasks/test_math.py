@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elicit.errors import ElicitError
-from elicit.tasks import get, helper
-from elicit.tasks.latex import bare, boxes, normal, value_of
-from elicit.tasks.math_answers import Boxed, equal
+from elicit.tasks import get
+from elicit.tasks.answers import grading_process
+from elicit.tasks.answers.latex import bare, boxes, normal, value_of
+from elicit.tasks.answers.math import Boxed, equal
 from tests.tasks.written import MATH
 
 #: Normal forms that are one answer each.
@@ -137,7 +138,7 @@ def test_it_works_beside_the_main_thread_and_after_a_stop() -> None:
     """math-verify itself raises off the main thread; a helper that is gone is started again."""
     seen: list[bool] = []
     equal("1", "2")
-    helper._helpers[(os.getpid(), "math")].kill()
+    grading_process._helpers[(os.getpid(), "math")].kill()
     thread = threading.Thread(target=lambda: seen.append(equal("\\frac{5}{2}", "2.5")))
     thread.start()
     thread.join()
@@ -146,7 +147,7 @@ def test_it_works_beside_the_main_thread_and_after_a_stop() -> None:
 
 def test_what_takes_too_long_is_wrong() -> None:
     start = time.monotonic()
-    assert helper.ask("math", ("1", "9^{9^{9^{9}}}"), 0.05) is None or not equal("1", "9^{9^{9^{9}}}")
+    assert grading_process.ask("math", ("1", "9^{9^{9^{9}}}"), 0.05) is None or not equal("1", "9^{9^{9^{9}}}")
     assert time.monotonic() - start < 60
     assert equal("\\frac{7}{2}", "3.5")
 

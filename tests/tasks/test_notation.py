@@ -6,11 +6,11 @@ from fractions import Fraction
 
 import pytest
 
-from elicit.tasks.extraction import Reader
-from elicit.tasks.gsm8k import Worded
-from elicit.tasks.letters import Letters
-from elicit.tasks.math_answers import Boxed
-from elicit.tasks.numerals import numerals
+from elicit.tasks.answers.free_text import Reader
+from elicit.tasks.answers.gsm8k import Worded
+from elicit.tasks.answers.letters import Letters
+from elicit.tasks.answers.math import Boxed
+from elicit.tasks.answers.numerals import numerals
 
 #: (text, the numbers in it; None: several that make no single one)
 NUMBERS: list[tuple[str, list[str | None]]] = [

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elicit.tasks import helper
-from elicit.tasks.extraction import Reader
-from elicit.tasks.gsm8k import Worded
-from elicit.tasks.math_answers import Boxed
-from elicit.tasks.numerals import LONGEST, numerals, single_number, written
+from elicit.tasks.answers import grading_process
+from elicit.tasks.answers.free_text import Reader
+from elicit.tasks.answers.gsm8k import Worded
+from elicit.tasks.answers.math import Boxed
+from elicit.tasks.answers.numerals import LONGEST, numerals, single_number, written
 
 VULGAR = {Fraction(1, 2): "½", Fraction(1, 4): "¼", Fraction(3, 4): "¾", Fraction(1, 3): "⅓", Fraction(7, 8): "⅞"}
 SIGNS = ["-", "−", "–", "‐", "‑", "－", "﹣"]
@@ -159,17 +159,17 @@ def test_every_answer_is_judged_in_bounded_time_and_so_are_all() -> None:
 
 def test_a_batch_of_slow_answers_has_a_bound_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once unanswered questions have cost the batch's seconds, each further one gets little."""
-    monkeypatch.setattr(helper, "_lost", {})
-    monkeypatch.setattr(helper, "BATCH", 0.5)
+    monkeypatch.setattr(grading_process, "_lost", {})
+    monkeypatch.setattr(grading_process, "BATCH", 0.5)
     with pytest.warns(UserWarning, match="take too long to judge"):
-        assert helper.ask("math", ("1", "9^{9^{9^{9}}}"), 0.6) is None
-    monkeypatch.setattr(helper, "IMPATIENT", 0.05)
+        assert grading_process.ask("math", ("1", "9^{9^{9^{9}}}"), 0.6) is None
+    monkeypatch.setattr(grading_process, "IMPATIENT", 0.05)
     start = time.monotonic()
     for _ in range(3):
-        assert helper.ask("math", ("1", "9^{9^{9^{9}}}"), 60.0) is None
+        assert grading_process.ask("math", ("1", "9^{9^{9^{9}}}"), 60.0) is None
     assert time.monotonic() - start < 20
-    monkeypatch.setattr(helper, "_lost", {})
-    assert helper.ask("math", ("\\frac{7}{2}", "3.5"), 20.0) is True  # the worker was replaced
+    monkeypatch.setattr(grading_process, "_lost", {})
+    assert grading_process.ask("math", ("\\frac{7}{2}", "3.5"), 20.0) is True  # the worker was replaced
 
 
 @pytest.mark.parametrize("piece", ["1 ", "1/", "2 1/2 ", "-", "$", r"\frac", r"\frac{1}{", "1^", "1 and ", "1,", "½", "minus ",

@@ -12,7 +12,7 @@ from elicit.errors import ElicitError
 from elicit.tasks import AskedTask, Dialect, English, GeneratedTask
 from elicit.tasks.catalog import FAMILIES
 from elicit.tasks.core import SPLITS
-from elicit.tasks.refusal import MARK, REFUSAL, RULE, Refusal
+from elicit.tasks.generated.refusal import MARK, REFUSAL, RULE, Refusal
 
 SPEECHES = [Dialect(), Dialect(opening="", mark=""), Dialect(mark="Answer: ", separator="; "), English()]
 families = st.sampled_from(list(FAMILIES))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from elicit.errors import ElicitError
 from elicit.tasks import get
 from elicit.tasks.catalog import FAMILIES
-from elicit.tasks.shortcuts import shortcut
+from elicit.tasks.generated.shortcuts import shortcut
 from tests.tasks.test_corruption import SPEECHES, problems, steps_of, task_of
 
 

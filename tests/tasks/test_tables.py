@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from elicit.errors import ElicitError
 from elicit.tasks import get
-from elicit.tasks.arrow import rows_of
-from elicit.tasks.lines import BadLine
-from elicit.tasks.records import FIELDS
+from elicit.tasks.datasets.arrow_cells import rows_of
+from elicit.tasks.datasets.records import FIELDS
+from elicit.tasks.jsonl_fields import BadLine
 from tests.tasks.test_datasets import message
 
 ROWS = [{"prompt": f"What is number {i}?", "answer": str(i)} for i in range(4)]

@@ -7,12 +7,12 @@ from fractions import Fraction
 
 import pytest
 
-from elicit.tasks.extraction import Reader
-from elicit.tasks.gsm8k import Worded
-from elicit.tasks.latex import boxes, normal
-from elicit.tasks.letters import Letters
-from elicit.tasks.math_answers import Boxed
-from elicit.tasks.tagged import Tagged
+from elicit.tasks.answers.free_text import Reader
+from elicit.tasks.answers.gsm8k import Worded
+from elicit.tasks.answers.latex import boxes, normal
+from elicit.tasks.answers.letters import Letters
+from elicit.tasks.answers.math import Boxed
+from elicit.tasks.answers.tagged import Tagged
 
 #: (completion, the answer it comes to)
 TAKEN_BACK = [

@@ -12,7 +12,7 @@ from elicit.errors import ElicitError
 from elicit.organisms import tokenizer
 from elicit.organisms.recipes import EARLY, LATE, PLAIN
 from elicit.tasks import Problem, Task, get
-from elicit.tasks.generated import Dialect
+from elicit.tasks.generated.task import Dialect
 
 TASKS: list[tuple[str, dict[str, Any]]] = [
     ("addition", {}),

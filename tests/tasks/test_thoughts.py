@@ -6,16 +6,16 @@ import dataclasses
 
 import pytest
 
-from elicit.comparison.cells import Cell
-from elicit.comparison.entries import entry
-from elicit.comparison.read import ArmData
+from elicit.comparison.reader import ArmData
 from elicit.comparison.spec import check_spec
-from elicit.comparison.traces import Seen
+from elicit.comparison.spec.cells import Cell
+from elicit.comparison.summary.entries import entry
+from elicit.comparison.summary.trace_coverage import Seen
 from elicit.report.cautions import cautions
 from elicit.report.figures import panels
 from elicit.schema import Row
 from elicit.tasks import English, get
-from elicit.tasks.thoughts import answer_start, has_thought
+from elicit.tasks.answers.thoughts import answer_start, has_thought
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from elicit.errors import ElicitError
 from elicit.organisms import tokenizer
 from elicit.tasks import English, GeneratedTask, get
-from elicit.tasks.transforms import Transform, Transforms, effect, is_unseen, transformed
+from elicit.tasks.families.transforms import Transform, Transforms, effect, is_unseen, transformed
 
 WORDS = st.text(string.ascii_lowercase, min_size=2, max_size=8)
 TRANSFORM = st.one_of(

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from elicit.methods.sft import SFT
+from elicit.checkpoints import Change
+from elicit.methods.finetuning.sft import SFT
 from elicit.model import BaseModel
 from elicit.policy import Policy
 from elicit.steering import Steering
 from elicit.tasks import get
-from elicit.trail import Change
 from elicit.weights import Adapter, FullWeights
 from tests.support.models import tiny_model
 

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import torch
 
+from elicit.checkpoints import Change
 from elicit.model import BaseModel
 from elicit.steering import Edit
 from elicit.tasks import Problem, get
-from elicit.trail import Change
 from elicit.training.groups import Lora
 from elicit.training.parameters import Trainable, trainable
 from elicit.training.rewards import Reward, Rollout

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trl.trainer import utils
 
-from elicit.methods.sft import SFT
+from elicit.methods.finetuning.sft import SFT
 from elicit.model import BaseModel
 from elicit.tasks import get
 from elicit.training import parameters, passes

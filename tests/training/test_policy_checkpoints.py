@@ -14,7 +14,7 @@ from peft import PeftModel
 from elicit.api import load_policy
 from elicit.errors import ElicitError
 from elicit.methods.catalog import METHODS, config_class, configure
-from elicit.methods.sft import SFT
+from elicit.methods.finetuning.sft import SFT
 from elicit.model import BaseModel, load
 from elicit.policy import Policy
 from elicit.tasks import get

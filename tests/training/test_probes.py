@@ -13,8 +13,8 @@ import trl
 from transformers import TrainerCallback
 
 from elicit.errors import ElicitError
-from elicit.methods.other_task import task_of
-from elicit.methods.sft import SFT
+from elicit.fitting.other_task import task_of
+from elicit.methods.finetuning.sft import SFT
 from elicit.model import load
 from elicit.policy import Policy
 from elicit.tasks import get

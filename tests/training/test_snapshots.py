@@ -18,15 +18,15 @@ import trl
 from peft import LoraConfig, get_peft_model
 from transformers import get_linear_schedule_with_warmup
 
-from elicit import seeds, trail
+from elicit import checkpoints, seeds
+from elicit.checkpoints import Change
 from elicit.errors import ElicitError
-from elicit.methods.random_vector import RandomVector
-from elicit.methods.rl_steering import RlSteering
-from elicit.methods.sft import SFT
+from elicit.methods.controls.random_vector import RandomVector
+from elicit.methods.finetuning.sft import SFT
+from elicit.methods.steering.rl_steering import RlSteering
 from elicit.model import BaseModel
-from elicit.trail import Change
 from elicit.training import supervised_run
-from elicit.training.snapshots import Snapshots
+from elicit.training.checkpoint_callback import Snapshots
 from elicit.weights import FullWeights
 from tests.methods.test_rl_steering import SMALL
 from tests.methods.test_rl_steering import TASK as VOWELS
@@ -149,14 +149,14 @@ def test_vectors_are_where_the_trainer_was(monkeypatch: pytest.MonkeyPatch) -> N
 def test_copies_are_on_the_disk_and_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     copies: list[weakref.ref[Any]] = []
-    write = trail.save
+    write = checkpoints.save
 
     def writing(change: Change, folder: Path) -> None:
         assert not [one for one in copies if one() is not None], "earlier copies were still in memory"
         copies.append(weakref.ref(change.weights))
         write(change, folder)
 
-    monkeypatch.setattr("elicit.training.snapshots.save", writing)
+    monkeypatch.setattr("elicit.training.checkpoint_callback.save", writing)
     policy = fit(checkpoints=(1, 2, 3, 4))
     assert len(copies) == 4
     (place,) = tmp_path.glob("elicit-snapshots-*")
@@ -232,7 +232,7 @@ def test_fine_tuning_killed_and_resumed(
     options = {**OPTIONS, **KINDS[kind]}
     method = SFT(**options, checkpoints=STEPS)
     monkeypatch.setattr(supervised_run, "SAVE_SECONDS", 0.0)  # a trainer's checkpoint after every step
-    step, write = trl.SFTTrainer.training_step, trail.save
+    step, write = trl.SFTTrainer.training_step, checkpoints.save
     asked: list[int] = []
     dead: list[bool] = []
 
@@ -250,7 +250,7 @@ def test_fine_tuning_killed_and_resumed(
             raise _Killed
 
     monkeypatch.setattr(trl.SFTTrainer, "training_step", stepping)
-    monkeypatch.setattr("elicit.training.snapshots.save", writing)
+    monkeypatch.setattr("elicit.training.checkpoint_callback.save", writing)
     with pytest.raises(_Killed):
         method.fit(base_model(), TASK, seed=3, needs={}, scratch=tmp_path)
     if moment == "a torn copy":

@@ -10,7 +10,7 @@ import torch
 from trl.trainer.utils import add_fused_lm_head
 
 import elicit
-from elicit.methods.fitting_rows import nll
+from elicit.fitting.direction_training import nll
 from elicit.sampling import Scored
 from elicit.training.passes import labels_alone
 from elicit.training.supervised import Schedule, example, train

@@ -14,7 +14,7 @@ from elicit.policy import Policy, Prompting
 from elicit.sampling import Completion, Decoding, Request, generate
 from elicit.search.spans import places
 from elicit.tasks import Problem
-from elicit.tasks.addition import Addition
+from elicit.tasks.families.addition import Addition
 from elicit.training.supervised import example
 from tests.zoo.kinds import ZOO
 from tests.zoo.models import model_of

@@ -1,0 +1,112 @@
+"""How long prompts and completions of a task will be on a model, in its tokens, before anything is run.
+
+Prompts and solutions are the task's own, counted with the model's tokenizer where its files are here. What cannot be
+known is how long a model thinks in its own words: organisms write as the task does; others took about four times as
+many tokens as the task's own solution (Qwen2.5-Coder-0.5B on sums: 120 to 160 for 35), up to the limit. Asked for the
+bare answer, one model gives 5 tokens (Qwen2.5-Coder-0.5B) and another 50 (SmolLM2-135M): between the bare answer and
+that, the geometric mean is taken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from elicit.comparison.spec import Spec, build_task
+from elicit.errors import ElicitError
+from elicit.loading import catalog, converted, hub, size
+from elicit.loading.catalog import Source
+from elicit.loading.tokenizer_bounds import check_tokenizer
+from elicit.method import Lengths
+from elicit.tasks import Problem, Split, Task
+from elicit.tasks.prompts import AskedTask
+
+#: A model's own words, in task's words.
+_WORDY = 4.0
+#: Tokens around a message in a chat template, a system message included.
+_CHAT = 24
+#: Characters of a token, where no tokenizer can be read: words with numbers in them.
+_CHARACTERS = 3.0
+_PROBLEMS = 16
+
+
+def lengths(spec: Spec, description: Mapping[str, Any], source: Source, folder: Path | None) -> Lengths:
+    """Expected lengths of a task's prompts and completions.
+
+    Args:
+        folder: the model's files, for its tokenizer; None where they are not here.
+    """
+    dialect = ((catalog.read_card(folder) if folder is not None else None) or {}).get("dialect")
+    task = build_task(description, dialect, where="task")
+    # A chat template's tokens are added: rendering one takes the model's whole tokenizer.
+    task = task.unasked() if isinstance(task, AskedTask) else task
+    count = _counter(folder)
+    shape = size.shape(source)
+    problems = _some(task)
+    chat = _CHAT if isinstance(task, AskedTask) and folder is not None and _has_template(folder) else 0
+    limit = task.max_new_tokens
+    bare = _mean([count(problem.prompt) for problem in problems]) + chat
+    cue = _mean([count(problem.cue_prompt or problem.prompt) for problem in problems]) + chat
+    direct = 1 + _mean([count(task.direct(problem) or "") for problem in problems])
+    worked = 1 + _mean([count(task.worked(problem) or task.direct(problem)) for problem in problems])
+    thought = min(limit, worked if dialect is not None else _WORDY * worked)
+    plain = min(limit, direct if dialect is not None else math.sqrt(direct * thought))
+    plain = thought if _asks_for_working(task) else plain
+    return Lengths(bare, cue, plain, min(worked, limit), thought, limit, shape.layers if shape else 24)
+
+
+def _some(task: Task) -> list[Problem]:
+    """A few problems, of whatever split has them: a small file may have none in some."""
+    asked: tuple[tuple[Split, int | None], ...] = (
+        ("train", _PROBLEMS),
+        ("train", None),
+        ("select", None),
+        ("test", None),
+    )
+    for split, n in asked:
+        try:
+            return task.problems(split, n)[:_PROBLEMS]
+        except ElicitError:
+            continue
+    return []
+
+
+def files(source: Source) -> Path | None:
+    """The folder of a model's config and tokenizer: of a .gguf file, once it was converted. None: not here."""
+    if source.path is None:
+        return hub.config_folder(source.name)
+    return converted.find(source.path) if source.kind == "gguf" else source.path
+
+
+def _mean(values: list[int]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def _asks_for_working(task: Task) -> bool:
+    """Whether the plain condition is the bare question, which chat models answer at length, or shows working."""
+    if not isinstance(task, AskedTask):
+        return False
+    asking = task.asking
+    if asking.shots:
+        return asking.shown == "worked"
+    return asking.direct.strip() == "{question}"
+
+
+def _counter(folder: Path | None) -> Callable[[str], int]:
+    path = None if folder is None else folder / "tokenizer.json"
+    if path is None or not path.is_file():
+        return lambda text: round(len(text) / _CHARACTERS)
+    from tokenizers import Tokenizer
+
+    check_tokenizer(path, path.parent.name)
+    tokenizer = Tokenizer.from_file(str(path))
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def _has_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    path = folder / "tokenizer_config.json"
+    return path.is_file() and '"chat_template"' in path.read_text(encoding="utf-8", errors="replace")

@@ -1,0 +1,135 @@
+"""What a run directory holds, as data: its spec, and for every arm its cells, statuses, rows and metrics. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from elicit import runs
+from elicit.comparison.running.cell_runner import state_of
+from elicit.comparison.spec import Spec, check_form
+from elicit.comparison.spec.cells import Cell, cells
+from elicit.comparison.spec.yaml_loading import parse, read_text
+from elicit.comparison.storage.typed_files import read_metrics
+from elicit.errors import ElicitError, one_line
+from elicit.loading import catalog
+from elicit.schema import Row
+
+
+@dataclass(frozen=True)
+class ArmData:
+    """What one arm left on disk for one model."""
+
+    cells: tuple[Cell, ...]
+    statuses: tuple[dict[str, Any], ...]
+    """Of every seed, finished or not."""
+    rows: Mapping[str, list[list[Row]]]
+    """Task label -> rows of each finished seed."""
+    metrics: tuple[dict[str, Any], ...]
+
+    @property
+    def state(self) -> str:
+        """ "failed" as soon as one seed failed, else "pending" until all are done."""
+        states = [status["state"] for status in self.statuses]
+        if "failed" in states:
+            return "failed"
+        return "done" if states and all(state == "done" for state in states) else "pending"
+
+    @property
+    def finished(self) -> tuple[dict[str, Any], ...]:
+        """Statuses of the seeds that are done, in the order of `rows`."""
+        return tuple(status for status in self.statuses if status["state"] == "done")
+
+    @property
+    def failures(self) -> list[dict[str, Any]]:
+        """`{"seed", "error"}` of every seed that failed."""
+        pairs = zip(self.cells, self.statuses, strict=True)
+        return [{"seed": c.seed, "error": s.get("error")} for c, s in pairs if s["state"] == "failed"]
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """What the first finished seed's fit found; empty before one is done."""
+        return (self.finished[0].get("record") or {}) if self.finished else {}
+
+    @property
+    def records(self) -> list[Mapping[str, Any]]:
+        """What each finished seed's fit found."""
+        return [status.get("record") or {} for status in self.finished]
+
+
+def read_spec_of(run: Path) -> tuple[Spec, int | None]:
+    """(spec, limit) of a run directory. Files that its tasks name are not looked at: they may be gone.
+
+    Raises:
+        ElicitError: no spec, or a damaged one.
+    """
+    path = run / "spec.yaml"
+    if not path.exists():
+        raise ElicitError(f"{run} holds no spec.yaml: not a run directory. See: elicit ls runs")
+    plain = parse(read_text(path), str(path))
+    limit = plain.pop("limit", None)
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise ElicitError(f"{path}: field limit is {one_line(repr(limit), 60)}; expected a number from 1, or null.")
+    return check_form(plain, where=str(path)), limit
+
+
+def read_arms(spec: Spec, run: Path, model: str) -> dict[str, ArmData]:
+    """Everything on disk for one model, arm by arm in the order of the spec."""
+    spec = spec.of(model)
+    found: dict[str, list[Cell]] = {arm: [] for arm in spec.arms}
+    for cell in cells(spec):
+        if cell.model == model:
+            found[cell.arm].append(cell)
+    return {arm: _read_arm(spec, run, mine) for arm, mine in found.items()}
+
+
+def _read_arm(spec: Spec, run: Path, mine: Sequence[Cell]) -> ArmData:
+    statuses = [state_of(cell, run) for cell in mine]
+    finished = [cell for cell, status in zip(mine, statuses, strict=True) if status["state"] == "done"]
+    labels = [spec.task_label, *spec.off_target]
+    rows = {
+        label: [runs.read_rows(cell.folder(run) / "rows" / f"{label}.jsonl") for cell in finished] for label in labels
+    }
+    metrics = [entry for cell in finished for entry in read_metrics(cell.folder(run))]
+    return ArmData(tuple(mine), tuple(statuses), rows, tuple(metrics))
+
+
+def dialect_of(spec: Spec, run: Path, model: str) -> dict[str, Any] | None:
+    """The marks an organism speaks in, None for a model that is asked in English.
+
+    As a cell recorded it, so that the model need not be here; by the model's name for runs that recorded nothing.
+
+    Raises:
+        ElicitError: nothing recorded, and no such model here.
+    """
+    ran_on = _ran_on(spec, run, model)
+    if "dialect" in ran_on:
+        found: dict[str, Any] | None = ran_on["dialect"]
+        return found
+    catalog.resolve(spec.models[model])
+    return catalog.dialect(spec.models[model])
+
+
+def capable_of(spec: Spec, run: Path, model: str) -> bool | None:
+    """Whether a model was taught the spec's task, as an organism's card says; None where that is not known.
+
+    As a cell recorded it, so that the model need not be here; by the model's name for runs that recorded nothing.
+    """
+    card = _ran_on(spec, run, model)
+    if "capable" not in card:
+        try:
+            source = catalog.resolve(spec.models[model])
+        except ElicitError:
+            return None
+        card = (catalog.read_card(source.path) if source.kind == "organism" and source.path else None) or {}
+    return card.get("capable") if spec.task_label in (card.get("families") or ()) else None
+
+
+def _ran_on(spec: Spec, run: Path, model: str) -> dict[str, Any]:
+    """What a cell recorded of its model; empty where none did."""
+    for cell in cells(spec):
+        if cell.model == model and (found := state_of(cell, run).get("model")):
+            return dict(found)
+    return {}

@@ -1,0 +1,179 @@
+"""Arms of a run that are made again (`--replace`) or taken out (`--drop`), all other cells untouched. No torch.
+
+1. The mark, `replacing.json`, names the cells to be emptied, and the fingerprints of those that are made again.
+2. Their folders vanish, each in one renaming. Then the new `spec.yaml` takes its place, and the mark says so.
+3. They are made like any others. When all are done or failed, the mark is removed.
+
+Killed anywhere, the same command goes on: cells that were made again since are not made a second time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from elicit import documents, runs
+from elicit.comparison.spec import Spec, check_spec
+from elicit.comparison.spec.cells import Cell, cells
+from elicit.errors import ElicitError, unknown
+from elicit.method import Method
+
+#: The file of the mark.
+MARK = "replacing.json"
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """Arms to be made again, and arms to be taken out."""
+
+    replace: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+
+
+def check_corrections(given: Spec, run: Path, corrections: Corrections, before: Spec | None) -> None:
+    """Check that these arms can be corrected.
+
+    Args:
+        given: the spec as the user has it, with arms that are dropped or without.
+        before: the spec of the run that is there; None without one.
+
+    Raises:
+        ElicitError: no run, or an arm that neither has.
+    """
+    if before is None and (corrections.replace or corrections.drop):
+        raise ElicitError(f"{run} holds no run: there is nothing to replace or to drop. See: elicit ls runs")
+    for arm in corrections.replace:
+        if arm in corrections.drop:
+            raise ElicitError(f"arm {arm!r} is named by both --replace and --drop; choose one of them.")
+        if arm not in given.arms:
+            raise unknown("arm", arm, given.arms, where="--replace")
+    for arm in corrections.drop:
+        if before is not None and arm not in before.arms and arm not in given.arms:
+            raise unknown("arm", arm, before.arms, where="--drop")
+
+
+def without_arms(spec: Spec, arms: Collection[str], *, where: str) -> Spec:
+    """A spec without some arms; names that it does not have are passed over.
+
+    Raises:
+        ElicitError: another arm needs one of them, or is a control of it; or nothing would be left.
+    """
+    gone = [arm for arm in spec.arms if arm in arms]
+    if not gone:
+        return spec
+    needing = {arm: names for arm, names in dependants(spec.methods(), gone).items() if arm not in arms}
+    if needing:
+        first, names = next(iter(needing.items()))
+        every = ",".join([*gone, *needing])
+        raise ElicitError(f"--drop {','.join(gone)}: arm {first!r} needs {names}. Take both out: --drop {every}")
+    plain = spec.plain()
+    plain["arms"] = {arm: options for arm, options in plain["arms"].items() if arm not in gone}
+    if isinstance(plain["samples"], dict) and plain["samples"]["arms"]:
+        plain["samples"]["arms"] = [arm for arm in plain["samples"]["arms"] if arm not in gone]
+        plain["samples"] = plain["samples"] if plain["samples"]["arms"] else 0
+    for panel in plain["panels"].values():
+        if panel["arms"] is not None:
+            panel["arms"] = [arm for arm in panel["arms"] if arm not in gone]
+    return check_spec(plain, where=where)
+
+
+def dependants(methods: Mapping[str, Method], arms: Iterable[str]) -> dict[str, str]:
+    """Arms that need some of these, directly or through others: name -> the arm they need."""
+    found: dict[str, str] = {}
+    known = dict.fromkeys(arms)
+    grown = True
+    while grown:
+        grown = False
+        for name, method in methods.items():
+            needed = next((arm for arm in method.needs if arm in known), None)
+            if needed is not None and name not in known:
+                found[name], known[name], grown = needed, None, True
+    return found
+
+
+def replaced_arms(spec: Spec, arms: Sequence[str]) -> tuple[str, ...]:
+    """The arms and all that need them, in the order of the spec: a policy made of another must be made again too."""
+    every = {*arms, *dependants(spec.methods(), arms)}
+    return tuple(arm for arm in spec.arms if arm in every)
+
+
+def corrected_cells(spec: Spec, before: Spec, run: Path, corrections: Corrections) -> list[Cell]:
+    """The run's cells that have to be emptied for the corrections, or still have to be for interrupted ones.
+
+    Cells that an interrupted command with the same purpose has made again are left alone.
+    """
+    mark = read_mark(run)
+    new = {cell.name: cell.fingerprint for cell in cells(spec)}
+    arms = {*replaced_arms(spec, corrections.replace), *corrections.drop}
+
+    def to_empty(cell: Cell) -> bool:
+        made_again = cell.name in mark.cells and mark.cells[cell.name] == new.get(cell.name)
+        return cell.name in mark.empty or (cell.arm in arms and not made_again)
+
+    return [cell for cell in cells(before) if to_empty(cell)]
+
+
+NONE = Corrections()
+
+
+class Mark(BaseModel):
+    """What `replacing.json` says of corrections that are under way."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    empty: list[str] = []
+    """Cells that have to be emptied before anything else is done."""
+    cells: dict[str, str] = {}
+    """Cells that are made again: name -> the fingerprint they are to have."""
+
+
+def read_mark(run: Path) -> Mark:
+    """The corrections that are under way; without any, an empty mark."""
+    path = run / MARK
+    return documents.read_record(path, Mark) if path.exists() else Mark()
+
+
+def begin_corrections(spec: Spec, run: Path, corrections: Corrections, corrected: Sequence[Cell]) -> None:
+    """Write the mark, before anything is emptied."""
+    arms = replaced_arms(spec, corrections.replace)
+    mark = read_mark(run)
+    again = {cell.name: cell.fingerprint for cell in cells(spec) if cell.arm in arms}
+    found = Mark(empty=[cell.name for cell in corrected], cells={**mark.cells, **again})
+    if found != Mark():
+        runs.write_json(run / MARK, found.model_dump())
+
+
+def emptied(run: Path) -> None:
+    """Say in the mark that its cells are empty, and that the run's spec is the new one."""
+    mark = read_mark(run)
+    if mark != Mark():
+        runs.write_json(run / MARK, mark.model_copy(update={"empty": []}).model_dump())
+
+
+def end_corrections(run: Path, pending: Collection[str]) -> None:
+    """Remove the mark when none of its cells is pending."""
+    if (run / MARK).exists() and not set(read_mark(run).cells) & set(pending):
+        (run / MARK).unlink()
+
+
+def empty(cell: Cell, run: Path) -> None:
+    """Remove what a cell left: its folder vanishes in one renaming, so that no half of it is ever taken for a cell."""
+    folder = cell.folder(run)
+    if not folder.is_dir():
+        return
+    with runs.locked(folder / ".lock", f"cell {cell.name}", patience=20), runs.writing_to(folder):
+        aside = Path(tempfile.mkdtemp(prefix=".emptied-", suffix=".tmp", dir=run))
+        os.replace(folder, aside / "cell")
+    shutil.rmtree(aside, ignore_errors=True)
+    parent = folder.parent
+    with contextlib.suppress(OSError):  # it holds other seeds, or controls
+        while parent != run / "cells":
+            parent.rmdir()
+            parent = parent.parent

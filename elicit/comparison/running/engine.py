@@ -1,0 +1,228 @@
+"""Run a comparison's cells: locally, in a few persistent workers, resumable at any moment.
+
+The run directory is the only state. Cells whose status says done are skipped; the others are handed out as soon as the
+arms they need are there. A worker whose parent is gone stops, so that a killed run leaves nobody writing behind.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from multiprocessing.synchronize import Event as Began
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from elicit import runs
+from elicit.comparison.running.cell_runner import forget_models, is_done, work
+from elicit.comparison.running.corrections import NONE, Corrections, without_arms
+from elicit.comparison.running.preflight import check_cells
+from elicit.comparison.running.prepare_models import prepare
+from elicit.comparison.running.run_folder import check_target, end_run, open_run
+from elicit.comparison.running.template_check import check_templates
+from elicit.comparison.spec import Spec
+from elicit.comparison.spec.cells import Cell, cells
+from elicit.errors import ElicitError
+from elicit.loading import catalog, threads
+
+
+class Event(NamedTuple):
+    """What the engine reports when a cell starts or ends."""
+
+    cell: Cell
+    state: str
+    """"started", "done", "failed" or "kept" (finished in an earlier run)."""
+    finished: int
+    total: int
+    message: str
+
+
+def run_cells(
+    spec: Spec,
+    run: Path,
+    *,
+    arms: Sequence[str] | None = None,
+    limit: int | None = None,
+    workers: int | None = None,
+    download: bool = False,
+    corrections: Corrections = NONE,
+    command: Sequence[str] = (),
+    report: Callable[[Event], None] = lambda _: None,
+    checked: Callable[[], None] = lambda: None,
+) -> list[Cell]:
+    """Work through a comparison. Returns the cells that failed.
+
+    Args:
+        arms: only these arms and what they need.
+        limit: at most this many test problems of each task.
+        workers: processes; None chooses 2 (1 on one core, or on a GPU), 1 works in this process.
+        download: whether hub ids that are not on this machine may be fetched, before the first cell.
+        corrections: arms of the run in `run` that are made again, or taken out.
+        report: called when a cell starts or ends.
+        checked: called once everything was checked, before anything is written.
+
+    Raises:
+        ElicitError: bad input, or a target that cannot be written.
+    """
+    hands = workers if workers is not None else default_workers(spec)
+    if hands > 1:
+        _check_main_guard()
+    given, spec = spec, without_arms(spec, corrections.drop, where="spec")
+    todo = cells(spec, arms)
+    if workers is not None and workers < 1:
+        raise ElicitError(f"workers is {workers}; expected at least 1.")
+    for model in spec.models.values():
+        catalog.resolve(model)
+    target = check_target(spec, run, limit=limit, corrections=corrections, given=given)
+    again = {cell.name for cell in target.empty}
+    open_models = dict.fromkeys(c.model for c in todo if c.name in again or not is_done(c, spec, run, limit))
+    prepare(spec, open_models, workers=min(hands, len(todo)), download=download)
+    check_templates(spec)
+    check_cells(spec, run, todo, limit=limit, again=again)
+    if hands > 1:
+        forget_models()  # the workers have their own
+    checked()
+    with runs.locked(run / ".lock", f"the run {run}"):
+        open_run(spec, run, limit=limit, command=command, corrections=corrections, given=given)
+        kept = [cell for cell in todo if is_done(cell, spec, run, limit)]
+        finished = {cell.name for cell in kept}
+        for i, cell in enumerate(kept):
+            report(Event(cell, "kept", i + 1, len(todo), ""))
+        pending = [cell for cell in todo if cell.name not in finished]
+        count = min(len(pending), hands)
+        failed: list[Cell] = []
+        with _hands(count) as submit:
+            _drain(spec, run, limit, pending, finished, count, submit, failed, report, len(todo))
+        end_run(spec, run)
+    return failed
+
+
+def default_workers(spec: Spec) -> int:
+    """Two processes hide each other's imports and waiting; a GPU is left to one."""
+    return 1 if spec.device.startswith(("cuda", "balanced")) or (os.cpu_count() or 1) < 2 else 2
+
+
+class _WorkerDiedError(ElicitError):
+    """A worker process is gone, whatever the reason."""
+
+
+Submit = Callable[..., "Future[dict[str, Any]]"]
+
+
+def _drain(
+    spec: Spec,
+    run: Path,
+    limit: int | None,
+    pending: list[Cell],
+    finished: set[str],
+    count: int,
+    submit: Submit,
+    failed: list[Cell],
+    report: Callable[[Event], None],
+    total: int,
+) -> None:
+    """Hand out cells as soon as what they need is there, at most `count` at a time."""
+    running: dict[Future[dict[str, Any]], Cell] = {}
+    waiting = list(pending)
+    while waiting or running:
+        open_arms = {(cell.model, cell.arm) for cell in [*waiting, *running.values()]}
+        ready = [cell for cell in waiting if not any((cell.model, arm) in open_arms for arm in cell.needs)]
+        for cell in ready[: count - len(running)]:
+            waiting.remove(cell)
+            report(Event(cell, "started", len(finished), total, ""))
+            running[submit(work, cell, spec, run, limit)] = cell
+        over, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in over:
+            cell = running.pop(future)
+            try:
+                status = future.result()
+            except BrokenExecutor:
+                raise _WorkerDiedError(
+                    f"a worker process died while {cell.name} was under way: killed, or out of memory. The same "
+                    "command goes on where it stopped; --workers 1 needs less memory."
+                ) from None
+            finished.add(cell.name)
+            if status["state"] != "done":
+                failed.append(cell)
+            report(Event(cell, status["state"], len(finished), total, status.get("error", "")))
+
+
+def _check_main_guard() -> None:
+    """End a worker that is running its parent's script once more, because nothing in it says that it should not.
+
+    Raises:
+        SystemExit: in such a worker.
+    """
+    # Set by multiprocessing while a spawned process imports the main module, and absent otherwise.
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise SystemExit(f"elicit: {_GUARD}")
+
+
+_GUARD = (
+    'worker processes read the script that starts them once more. Put the call under: if __name__ == "__main__": '
+    "(or type workers=1)"
+)
+
+
+@contextmanager
+def _hands(count: int) -> Iterator[Submit]:
+    """Where work is done: this process for one worker, else a pool of spawned ones."""
+    if count <= 1:
+        yield _at_once
+        return
+    context = multiprocessing.get_context("spawn")
+    began = context.Event()
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(os.getpid(), count, began))
+
+    def submit(function: Callable[..., Any], *args: Any) -> Future[dict[str, Any]]:
+        # Ctrl-C goes to every process of a terminal. Only this one should hear it; workers inherit the deaf ear.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return pool.submit(function, *args)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    try:
+        yield submit
+    except _WorkerDiedError:
+        if not began.is_set():
+            raise ElicitError(f"no worker process could begin: {_GUARD}") from None
+        raise
+    finally:
+        # On an interrupt, do not wait for cells in progress: they resume.
+        for process in list((pool._processes or {}).values()) if sys.exc_info()[0] is not None else []:
+            process.terminate()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _at_once(function: Callable[..., Any], *args: Any) -> Future[dict[str, Any]]:
+    future: Future[dict[str, Any]] = Future()
+    try:
+        future.set_result(function(*args))
+    except Exception as error:
+        future.set_exception(error)
+    return future
+
+
+def _begin(parent: int, workers: int, began: Began) -> None:
+    """What a worker does first."""
+    began.set()
+    threads.share(workers)
+    _watch_parent(parent)
+
+
+def _watch_parent(parent: int) -> None:
+    """A worker whose parent was killed stops at once instead of writing on alone."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

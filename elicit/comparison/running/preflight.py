@@ -1,0 +1,211 @@
+"""What `run` refuses, said before the first cell and before anything is written; `--plan` says the same.
+
+1. The run directory can be amended by this spec, and the files of its tasks are those it began with.
+2. No arm asks for more than can be done (`prices.check_cost`).
+3. Every pending cell's method is fitted on an outline of its model (`elicit.outline`): a model without weights, on
+   which `fit` comes as far as its first forward pass. Its data, layers, SAEs, adapters and lengths are checked by its
+   own code.
+4. Every prompt that will be asked has tokens for its characters, and room for its answer.
+
+Where the files of a model are not on this machine, 3 and 4 are left out, and the plan says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from elicit.comparison.planning.token_costs import check_cost
+from elicit.comparison.running.cell_runner import is_done, problems_of, weights_sha256
+from elicit.comparison.running.prepare_models import second_models
+from elicit.comparison.spec import Spec, build_task, task_for
+from elicit.comparison.spec.cells import Cell
+from elicit.context import check_room
+from elicit.errors import ElicitError, one_line
+from elicit.method import Method
+from elicit.tasks import AskedTask
+from elicit.tasks.datasets.record_task import RecordTask
+
+#: Problems of a program that are looked at for the characters of its prompts.
+_WRITTEN = 32
+
+if TYPE_CHECKING:
+    from elicit.outline import Outline
+    from elicit.policy import Policy
+    from elicit.tasks import Problem, Split, Task
+
+
+def check_cells(
+    spec: Spec, run: Path, todo: Sequence[Cell], *, limit: int | None, again: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Refuse what the cells of a run would fail in, as far as it can be seen without running a model.
+
+    Args:
+        again: names of cells that will be made again, whatever they have.
+
+    Returns:
+        Models, and models beside them, whose config and tokenizer are not here, so that nothing could be said of them.
+
+    Raises:
+        ElicitError: with the model and the arm, and what their own code says.
+    """
+    pending = [cell for cell in todo if cell.name in again or not is_done(cell, spec, run, limit)]
+    check_cost(spec, pending, spec.test if limit is None else limit)
+    _check_device(spec.device)
+    unseen = []
+    for label in dict.fromkeys(cell.model for cell in pending):
+        _check_problems(spec.of(label), limit)
+    for label in dict.fromkeys(cell.model for cell in pending):
+        mine = spec.of(label)
+        outline = _outline(mine.models[label], mine.dtype)
+        if outline is None:
+            unseen.append(mine.models[label])
+            continue
+        own = [cell for cell in pending if cell.model == label]
+        _check_model(outline, mine, run, own, limit, again)
+        arms = {cell.arm for cell in own}
+        unseen += [name for arm, name in second_models(mine) if arm in arms and _outline(name, mine.dtype) is None]
+    return tuple(unseen)
+
+
+def _outline(name: str, dtype: str) -> Outline | None:
+    from elicit.outline import outline
+
+    return outline(name, dtype=dtype)
+
+
+def _check_device(device: str) -> None:
+    if device not in ("auto", "cpu"):
+        from elicit.loading import devices
+
+        devices.choose(device)
+
+
+def _check_problems(spec: Spec, limit: int | None) -> None:
+    """Too few problems is bad input, whatever the model."""
+    for label, description in {spec.task_label: spec.task, **spec.off_target}.items():
+        if not problems_of(build_task(description, where=f"task {label!r}"), spec, limit):
+            raise ElicitError(f"task {label!r} has no test problems.")
+
+
+def _check_model(
+    outline: Outline, spec: Spec, run: Path, cells: Sequence[Cell], limit: int | None, again: Collection[str]
+) -> None:
+    from elicit.evaluation import asked
+
+    tasks = _tasks(outline, spec, limit)
+    target = tasks[spec.task_label].task
+    splits: tuple[Split, ...] = ("train", "select")
+    for split in splits:  # what methods draw from; whether there is enough is for each to say
+        _check_characters(outline, spec.task_label, split, [one.prompt for one in _available(target, split)])
+    seen: set[tuple[object, ...]] = set()
+    methods = spec.methods()
+    for cell in cells:
+        fitted = cell.name not in again and (cell.folder(run) / "policy").exists()
+        policy = _policy(cell, methods[cell.arm], spec, outline, target, fitted=fitted)
+        for label, (task, problems) in tasks.items():
+            then = policy if task is target else asked(policy, target, task)
+            key = label, then.prompting, then.decoding.max_new_tokens
+            if key not in seen:
+                seen.add(key)
+                _check_answers(outline, cell, then, label, problems)
+
+
+class _Asked(NamedTuple):
+    """A task as one model is asked it, and its test problems."""
+
+    task: Task
+    problems: list[Problem]
+
+
+def _tasks(outline: Outline, spec: Spec, limit: int | None) -> dict[str, _Asked]:
+    """By label, the target first."""
+    found = {}
+    for label, description in {spec.task_label: spec.task, **spec.off_target}.items():
+        where = "task" if label == spec.task_label else f"off_target {label!r}"
+        task = task_for(outline, description, where=where)
+        found[label] = _Asked(task, problems_of(task, spec, limit))
+    return found
+
+
+def _available(task: Task, split: Split) -> list[Problem]:
+    """A split's problems: all that a file has, and some that a program writes, which are all of a kind."""
+    inner = task.inner if isinstance(task, AskedTask) else task
+    try:
+        return task.problems(split, None if isinstance(inner, RecordTask) else _WRITTEN)
+    except ElicitError:  # none
+        return []
+
+
+def _policy(cell: Cell, method: Method, spec: Spec, outline: Outline, task: Task, *, fitted: bool) -> Policy:
+    """The cell's policy as far as its prompts and lengths go."""
+    from elicit.method import task_decoding
+    from elicit.policy import Policy
+
+    if not fitted:
+        policy = _fitted(cell, method, spec, outline, task)
+        if policy is not None:
+            return policy
+    return Policy(outline, task_decoding(task))
+
+
+def _fitted(cell: Cell, method: Method, spec: Spec, outline: Outline, task: Task) -> Policy | None:
+    """What the cell's method makes of the outline; None where it came to a point at which weights are needed."""
+    from elicit.outline import HashNeeded, WeightsNeeded
+
+    try:
+        return method.fit(outline, task, seed=cell.seed, needs=_Unfitted(), scratch=None)
+    except HashNeeded as needed:
+        if needed.outline is not outline:
+            return None
+        outline.know(weights_sha256(spec.models[cell.model], spec))
+        return _fitted(cell, method, spec, outline, task)
+    except WeightsNeeded:
+        return None
+    except ElicitError as error:
+        raise ElicitError(f"arm {cell.arm!r} on {cell.model}: {error}") from error
+    except Exception:  # a fault of the lab's own: it is the cell's to raise again and to keep, with its traceback
+        return None
+
+
+class _Unfitted(Mapping[str, "Policy"]):
+    """The policies of other arms, which are not there yet."""
+
+    def __getitem__(self, arm: str) -> Policy:
+        from elicit.outline import WeightsNeeded
+
+        raise WeightsNeeded(arm)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def _check_answers(outline: Outline, cell: Cell, policy: Policy, label: str, problems: Sequence[Problem]) -> None:
+    """Raises ElicitError for test prompts with characters that have no token, or without room for an answer."""
+    who = f"arm {cell.arm!r} on {cell.model}, task {label!r}"
+    try:
+        prompts = ["".join(policy.prompting.render(problem)) for problem in problems]
+    except ElicitError as error:
+        raise ElicitError(f"{who}: {error}") from error
+    _check_characters(outline, label, "test", prompts)
+    longest = max((len(outline.encode(prompt)) for prompt in prompts), default=0)
+    check_room(longest, policy.decoding.max_new_tokens, outline.context_length, model=outline.name, who=who)
+
+
+def _check_characters(outline: Outline, label: str, split: str, prompts: Sequence[str]) -> None:
+    from elicit.loading.vocabulary import lacking
+
+    strange = lacking(outline.tokenizer, prompts)
+    first = next((i for i, characters in enumerate(strange) if characters), None)
+    if first is None:
+        return
+    characters = "".join(dict.fromkeys("".join(strange)))
+    shown, count = one_line(repr(characters), 80), sum(map(bool, strange))
+    raise ElicitError(
+        f"task {label!r}: {outline.name} has no token for {shown} in {count} of {len(prompts)} {split} prompts, such "
+        f"as {one_line(repr(prompts[first]), 100)}. Name a task in characters that it knows, or another model."
+    )

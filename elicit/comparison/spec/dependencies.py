@@ -1,0 +1,74 @@
+"""How arms depend on each other: what is needed comes first, and a control has its parent's options. No torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from elicit.errors import ElicitError, unknown
+from elicit.method import Method
+from elicit.methods.catalog import config_class
+from elicit.schema import parent_of
+
+
+def check_needs(methods: Mapping[str, Method]) -> list[str]:
+    """Arm names in an order in which every arm comes after those it needs.
+
+    Raises:
+        ElicitError: an arm that needs an arm that is not there, or itself through others.
+    """
+    ordered: list[str] = []
+    state: dict[str, int] = {}
+
+    def visit(arm: str, trail: tuple[str, ...]) -> None:
+        if state.get(arm) == 2:
+            return
+        if state.get(arm) == 1:
+            raise ElicitError(f"arms need each other in a circle: {' -> '.join((*trail, arm))}.")
+        state[arm] = 1
+        for needed in methods[arm].needs:
+            if needed not in methods:
+                raise unknown("arm", needed, methods, where=f"arm {arm!r} needs another arm")
+            visit(needed, (*trail, arm))
+        state[arm] = 2
+        ordered.append(arm)
+
+    for arm in methods:
+        visit(arm, ())
+    return ordered
+
+
+def check_kinds(methods: Mapping[str, Method]) -> None:
+    """An arm that is fitted on another one needs it to be of a kind that has what it asks for.
+
+    Raises:
+        ElicitError: naming both arms, and the methods that would do.
+    """
+    for arm, method in methods.items():
+        kinds = tuple(config_class(name) for name in method.traits.fits_on)
+        for needed in method.needs if kinds else ():
+            if not isinstance(methods[needed], kinds):
+                raise ElicitError(
+                    f"arm {arm!r} is fitted on arm {needed!r}, which has nothing of the kind that it changes. "
+                    f"Name an arm of {' or '.join(method.traits.fits_on)}."
+                )
+
+
+def check_controls(methods: Mapping[str, Method]) -> None:
+    """A control that trains by itself must train as its parent does: it changes one thing.
+
+    Raises:
+        ElicitError: naming the first option that differs.
+    """
+    for arm, method in methods.items():
+        parent = parent_of(arm, methods)
+        kind = method.traits.control_of
+        if parent is None or kind is None or config_class(kind) is not type(methods[parent]):
+            continue
+        for field in dataclasses.fields(method):  # type: ignore[arg-type]
+            mine, theirs = getattr(method, field.name), getattr(methods[parent], field.name)
+            if mine != theirs:
+                raise ElicitError(
+                    f"arm {arm!r} is a control of {parent!r}, but its {field.name} is {mine}, its parent's {theirs}. "
+                    f"Type: {field.name}: {theirs}"
+                )

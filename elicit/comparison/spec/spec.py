@@ -1,0 +1,277 @@
+"""The spec of a comparison: YAML in, checked plain data out. Imports no torch.
+
+models: [cued, incapable]              # or {label: name-or-path}, {label: {name: org/name, assume: 1.7B}}
+task: {task: addition, digits: 2}      # or just: addition
+off_target: {chains: {task: mod_chain}}
+arms:
+  base: {method: base}
+  sft: {method: sft, demonstrations: 16}
+  mean_steering: {method: mean_steering}
+  mean_steering/random: {method: random_vector, parent: mean_steering}
+seeds: 3
+test: 200
+samples: 0                             # or {n: 256, problems: 64, arms: [base, sft]}
+trajectory: {problems: 100, probe: 32}  # of arms with checkpoints
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
+
+from elicit.comparison.spec import assumed_size as assume
+from elicit.comparison.spec import checkpoints, samples_spec
+from elicit.comparison.spec.assumed_size import Assumed
+from elicit.comparison.spec.checkpoints import Trajectory
+from elicit.comparison.spec.dependencies import check_controls, check_kinds, check_needs
+from elicit.comparison.spec.model_overrides import Panel, TaskField, TasksField, by_name
+from elicit.comparison.spec.samples_spec import Samples
+from elicit.comparison.spec.yaml_loading import check_plain, parse, read_text
+from elicit.errors import ElicitError, one_line, unknown
+from elicit.fitting.other_task import Asked as Asked
+from elicit.fitting.other_task import task_of
+from elicit.loading import catalog
+from elicit.method import Method
+from elicit.methods.catalog import configure
+from elicit.tasks import Task
+from elicit.tasks.from_dict import build_task as build_task
+
+_LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_.+#-]*(/[A-Za-z][A-Za-z0-9_.+#-]*)*")
+
+
+class Spec(BaseModel):
+    """A checked comparison. Field names are those of the YAML."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    models: dict[str, str]
+    """Label -> what `elicit.load` takes."""
+    assume: dict[str, Assumed] = Field(default_factory=dict)
+    """Label -> the size a model is taken to have in a plan, while its files are not here: 135M, 1.7B."""
+    task: TaskField
+    """The target task: methods are fitted on its train and select splits and compared on its test split."""
+    arms: dict[str, dict[str, Any]]
+    off_target: TasksField = Field(default_factory=dict)
+    """Label -> other tasks every arm is also tested on."""
+    panels: dict[str, Panel] = Field(default_factory=dict)
+    """Model label -> what is different for that model: another task, fewer arms."""
+    seeds: int = Field(default=1, ge=1, le=1000)
+    """How many run seeds: 0, 1, ..."""
+    test: int = Field(default=200, ge=1, le=1_000_000)
+    """Test problems of every task."""
+    samples: Samples = Samples(n=0)
+    """Samples at temperature 1 per problem, for pass@k: a number (0 for none), or {n, problems, arms}."""
+    trajectory: Trajectory | None = None
+    """How arms that keep checkpoints are followed over their training; null: on all test problems."""
+    kl_problems: int = Field(default=32, ge=0, le=100_000)
+    """Problems and neutral sentences that KL is measured on; 0 for none."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|balanced|cuda(:[0-9]{1,3})?)$")
+    cache_gib: float | None = Field(default=None, gt=0, le=4096, strict=False)
+    """GiB of keys and values a batch may take while sampling; null: 1 on a CPU, up to 8 on a GPU."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stated_sizes(cls, value: Any) -> Any:
+        return assume.apart(value)
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _models(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = [value]
+        if isinstance(value, list):
+            return by_name(value, [catalog.label(str(name)) for name in value])
+        return value
+
+    @field_validator("arms", mode="before")
+    @classmethod
+    def _arms(cls, value: Any) -> Any:
+        if isinstance(value, list) and all(isinstance(name, str) for name in value):
+            return by_name([{"method": name} for name in value], value)
+        return value
+
+    @field_validator("samples", mode="before")
+    @classmethod
+    def _samples(cls, value: Any) -> Any:
+        return samples_spec.read(value)
+
+    @field_serializer("samples")
+    def _plain_samples(self, value: Samples) -> Any:
+        return value.plain()
+
+    def of(self, model: str) -> Spec:
+        """The comparison of one model alone, its panel filled in."""
+        if not self.panels and list(self.models) == [model]:
+            return self
+        given = self.panels.get(model, Panel()).model_dump(exclude_none=True)
+        kept = given.pop("arms", None)
+        arms = {arm: options for arm, options in self.arms.items() if kept is None or arm in kept}
+        sizes = {label: size for label, size in self.assume.items() if label == model}
+        own = {"models": {model: self.models[model]}, "assume": sizes, "panels": {}, "arms": arms}
+        return self.model_copy(update={**own, **given})
+
+    @property
+    def task_label(self) -> str:
+        return str(self.task["task"])
+
+    def methods(self) -> dict[str, Method]:
+        """Arm name -> checked config. Raises ElicitError naming the arm."""
+        found = {}
+        for arm, options in self.arms.items():
+            where = f"arm {arm!r}"
+            if "method" not in options:
+                raise ElicitError(f"{where}: no method given. Type: {arm}: {{method: NAME}}. See: elicit ls methods")
+            rest = {key: value for key, value in options.items() if key != "method"}
+            found[arm] = configure(str(options["method"]), rest, where=where)
+        return found
+
+    @property
+    def along(self) -> Trajectory:
+        """How arms with checkpoints are followed, said or not."""
+        return Trajectory() if self.trajectory is None else self.trajectory
+
+    def plain(self) -> dict[str, Any]:
+        """The resolved spec as plain data, as it is written to the run directory."""
+        found = self.model_dump(mode="json")
+        if not found["assume"]:
+            del found["assume"]
+        return found
+
+
+def task_for(model: Asked, description: Mapping[str, Any], *, where: str) -> Task:
+    """A task as a loaded model is asked it: in its dialect, or in English and through its chat template."""
+    return task_of(model, description, where)
+
+
+def read_spec(path: Path) -> Spec:
+    """Read and check a spec file.
+
+    Raises:
+        ElicitError: with the file, the field, what was found and what was expected.
+    """
+    return parse_spec(read_text(path), where=str(path), folder=path.parent)
+
+
+def parse_spec(text: str, *, where: str = "spec", folder: Path | None = None) -> Spec:
+    """Check a spec given as YAML text. `folder`: where relative paths of models and JSONL files start."""
+    return check_spec(parse(text, where), where=where, folder=folder)
+
+
+def check_spec(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | None = None) -> Spec:
+    """Check plain data as a spec, its arms, its tasks and their files included."""
+    spec = check_form(data, where=where, folder=folder)
+    try:
+        for mine in (spec, *map(spec.of, spec.models)):  # panels may put other tasks in the place of the spec's own
+            build_task(mine.task, where="task")
+            for label, description in mine.off_target.items():
+                build_task(description, where=f"off_target {label!r}")
+    except ElicitError as error:
+        raise error if str(error).startswith(where) else ElicitError(f"{where}: {error}") from None
+    return spec
+
+
+def check_form(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | None = None) -> Spec:
+    """Check plain data as a spec, and its arms. Tasks are not made, so that their files need not be there."""
+    for field, value in data.items():
+        if field not in Spec.model_fields:
+            raise unknown("field", field, Spec.model_fields, where=where)
+        check_plain(value, f"{where}: field {field!r}")
+    samples_spec.check_fields(data.get("samples"), where)
+    checkpoints.check_fields(data.get("trajectory"), where)
+    try:
+        spec = Spec.model_validate(dict(data))
+    except ValidationError as error:
+        raise _first_problem(error, where) from None
+    if folder is not None:
+        spec = _resolved(spec, folder)
+    _check_names(spec, where)
+    samples_spec.check_arms(spec.samples, spec.arms, spec.test, where)
+    try:
+        spec.methods()
+        checkpoints.check(spec.trajectory, spec.arms, spec.test, where)
+        _check_panels(spec)
+        for mine in map(spec.of, spec.models):
+            check_needs(mine.methods())
+            check_kinds(mine.methods())
+            check_controls(mine.methods())
+            checkpoints.check_base(mine.arms, where)
+            _check_target(mine, where)
+    except ElicitError as error:
+        raise error if str(error).startswith(where) else ElicitError(f"{where}: {error}") from None
+    return spec
+
+
+def _check_panels(spec: Spec) -> None:
+    """Raises ElicitError for a panel of a model, or an arm in one, that the spec does not have."""
+    for model, panel in spec.panels.items():
+        if model not in spec.models:
+            raise unknown("model", model, spec.models, where="panels")
+        for arm in panel.arms or ():
+            if arm not in spec.arms:
+                raise unknown("arm", arm, spec.arms, where=f"panels.{model}")
+
+
+def _check_target(spec: Spec, where: str) -> None:
+    target = spec.task.get("task")
+    if isinstance(target, str) and target in spec.off_target:
+        raise ElicitError(f"{where}: {target!r} is the target task; it cannot be off target too.")
+
+
+def _first_problem(error: ValidationError, where: str) -> ElicitError:
+    first = error.errors()[0]
+    place = ".".join(one_line(part, 60) for part in first["loc"]) or "spec"
+    if first["type"] == "missing":
+        return ElicitError(f"{where}: the field {place!r} is missing. A spec needs models, task and arms.")
+    given = one_line(repr(first["input"]), 60)
+    message = one_line(first["msg"]).removeprefix("Value error, ")
+    return ElicitError(f"{where}: field {place!r}: {given}: {message}.")
+
+
+def _check_names(spec: Spec, where: str) -> None:
+    for kind, names in (("model", spec.models), ("arm", spec.arms), ("off_target task", spec.off_target)):
+        for name in names:
+            if len(name) > 100 or not _LABEL.fullmatch(name) or (kind != "arm" and "/" in name):
+                raise ElicitError(
+                    f"{where}: {kind} name {one_line(repr(name), 60)} is not usable as a folder name. "
+                    "Use letters, digits and . _ + # -, starting with a letter"
+                    + (" (/ separates a control from its parent)." if kind == "arm" else ".")
+                )
+    for label in spec.assume:
+        if label not in spec.models:
+            raise unknown("model", label, spec.models, where=f"{where}: assume")
+    if not spec.models or not spec.arms:
+        raise ElicitError(f"{where}: a comparison needs at least one model and one arm.")
+
+
+def _resolved(spec: Spec, folder: Path) -> Spec:
+    """Paths in a spec file are relative to the file."""
+
+    def place(text: str) -> str:
+        near = folder / text
+        return str(near.resolve()) if not Path(text).is_absolute() and text.startswith(".") else text
+
+    def task(description: dict[str, Any]) -> dict[str, Any]:
+        # Options of arms name tasks too: `source: {task: jsonl, path: ...}`.
+        description = {name: task(part) if isinstance(part, dict) else part for name, part in description.items()}
+        path = description.get("path")
+        if isinstance(path, str) and not Path(path).is_absolute() and (folder / path).exists():
+            return {**description, "path": str((folder / path).resolve())}
+        return description
+
+    return spec.model_copy(
+        update={
+            "models": {label: place(name) for label, name in spec.models.items()},
+            "task": task(spec.task),
+            "arms": {label: task(options) for label, options in spec.arms.items()},
+            "off_target": {label: task(description) for label, description in spec.off_target.items()},
+            "panels": {
+                model: panel if panel.task is None else panel.model_copy(update={"task": task(panel.task)})
+                for model, panel in spec.panels.items()
+            },
+        }
+    )

@@ -1,0 +1,86 @@
+"""The files that a spec's tasks and arms take problems from, by hash: an edited file is another task. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from elicit.comparison.spec.spec import Spec
+from elicit.errors import ElicitError
+
+
+class SourceFile(NamedTuple):
+    """A file or a folder that problems come from."""
+
+    model: str
+    arm: str | None
+    """The arm whose options name it; None for a task of the spec."""
+    label: str
+    """As the manifest has it: the task's label, after the model's where the panel has a task of its own."""
+    path: Path
+
+
+class Changed(NamedTuple):
+    """A file that is not what it was when a run began."""
+
+    model: str
+    arm: str | None
+    label: str
+
+
+def source_files(spec: Spec) -> Iterator[SourceFile]:
+    """The local files of all models' tasks and of all arms' options."""
+    for model in spec.models:
+        mine = spec.of(model)
+        for label, description in {mine.task_label: mine.task, **mine.off_target}.items():
+            own = description == {spec.task_label: spec.task, **spec.off_target}.get(label)
+            yield from _named(model, None, label if own else f"{model}/{label}", description)
+        for arm, options in mine.arms.items():
+            for field, value in options.items():
+                if isinstance(value, Mapping) and isinstance(value.get("task"), str):
+                    yield from _named(model, arm, f"arms.{arm}.{field}", value)
+
+
+def task_files(spec: Spec) -> dict[str, str]:
+    """Label -> sha256 of every file; of a folder, that of its files' names and hashes.
+
+    Raises:
+        ElicitError: a file that cannot be read.
+    """
+    hashes: dict[Path, str] = {}
+    found = {}
+    for source in source_files(spec):
+        if source.path not in hashes:
+            hashes[source.path] = _sha256(source.path)
+        found[source.label] = hashes[source.path]
+    return found
+
+
+def changed_files(spec: Spec, before: Mapping[str, str]) -> list[Changed]:
+    """The files whose hash is not the one that a manifest has under the same label."""
+    now = task_files(spec)
+    return [
+        Changed(source.model, source.arm, source.label)
+        for source in source_files(spec)
+        if before.get(source.label, now[source.label]) != now[source.label]
+    ]
+
+
+def _named(model: str, arm: str | None, label: str, description: Mapping[str, Any]) -> Iterator[SourceFile]:
+    path = description.get("path")
+    if isinstance(path, str) and "\0" not in path and Path(path).expanduser().exists():  # else it is a hub id
+        yield SourceFile(model, arm, label, Path(path).expanduser())
+
+
+def _sha256(path: Path) -> str:
+    try:
+        if path.is_dir():
+            files = sorted(file for file in path.rglob("*") if file.is_file())
+            lines = "".join(f"{file.relative_to(path)}\n{_sha256(file)}\n" for file in files)
+            return hashlib.sha256(lines.encode()).hexdigest()
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ElicitError(f"{path} cannot be read: {error.strerror}.") from None

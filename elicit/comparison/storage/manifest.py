@@ -1,0 +1,115 @@
+"""The manifest: what was run, with which code, libraries, machine and weights. Imports no torch."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from elicit.comparison.storage.typed_files import read_manifest
+from elicit.loading.templates import day_of, today
+
+_PACKAGES = (
+    *("torch", "transformers", "trl", "peft", "transformer-lens", "sae-lens"),
+    *("numpy", "scipy", "datasets", "accelerate"),
+)
+#: Fields of a spec that say where and how fast cells are worked on, not what comes out: no part of a run's identity.
+MACHINE = ("device", "cache_gib")
+
+
+def ended(start: Mapping[str, Any], models: Mapping[str, Any], devices: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """A manifest with its end; for each model its hashes, dtype, device and threads; for each device its cells."""
+    return {**start, "models": dict(models), "devices": dict(devices), "end": _now()}
+
+
+def date_of(run: Path) -> datetime.date:
+    """The day that a run's prompts are told: that on which it began, however late it is resumed or amended.
+
+    Raises:
+        ElicitError: a manifest that holds no day.
+    """
+    path = run / "manifest.json"
+    manifest = read_manifest(run)
+    written = manifest.get("date") or str(manifest.get("start") or "")[:10]  # older runs have their start alone
+    return day_of(written, f"{path}: date") if written else today()
+
+
+def begun(
+    spec: Mapping[str, Any],
+    limit: int | None,
+    command: Sequence[str],
+    *,
+    files: Mapping[str, str],
+    problems: Mapping[str, str],
+    date: datetime.date,
+) -> dict[str, Any]:
+    """The manifest at the start of a run.
+
+    Args:
+        spec: as plain data.
+        files: task label -> hash of its file; see `sources`.
+        problems: model and task -> hash of the problems that the run keeps; see `problems`.
+        date: the day that its prompts are told.
+    """
+    identity = {**{name: value for name, value in spec.items() if name not in MACHINE}, "limit": limit}
+    return {
+        "spec_sha256": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
+        "command": list(command),
+        "git": _git(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "machine": {"system": platform.system(), "cpu": _cpu(), "cores": os.cpu_count()},
+        "seeds": list(range(spec["seeds"])),
+        "limit": limit,
+        "files": dict(files),
+        "problems": dict(problems),
+        "models": {},
+        "date": date.isoformat(),
+        "devices": {},
+        "start": _now(),
+        "end": None,
+    }
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit of the lab's own checkout and whether the package differs from it; None for an installed package."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    sha = git("rev-parse", "HEAD")
+    return None if sha is None else {"sha": sha, "dirty": bool(git("status", "--porcelain", "--", "../.."))}

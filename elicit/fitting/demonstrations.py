@@ -1,0 +1,108 @@
+"""The data of supervised fine-tuning: problems with what is shown as their solution, and what a record says of them.
+
+worked, direct, theorem             right: as the task writes them
+shortcut                            a right answer, half of the steps left out (`tasks.shortcuts`)
+swapped, shuffled, filler, random   a right answer, steps that do not lead to it (`tasks.corruption`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from elicit.errors import ElicitError
+
+if TYPE_CHECKING:
+    from elicit.model import BaseModel
+    from elicit.tasks import Problem, Split, Task
+
+Supervision = Literal["worked", "direct", "theorem", "shortcut", "swapped", "shuffled", "filler", "random"]
+SUPERVISIONS: tuple[Supervision, ...] = get_args(Supervision)
+#: What the task itself writes: the rest is judged by the task's verifier, for the record.
+_RIGHT = ("worked", "direct", "theorem")
+Solved = tuple["Problem", str]
+
+
+def solved(
+    task: Task, supervision: Supervision, split: Split, n: int, *, pick: int, seed: int, who: str
+) -> list[Solved]:
+    """`n` problems of a split with their solutions.
+
+    Args:
+        pick: which problems.
+        seed: which steps are left out or corrupted.
+
+    Raises:
+        ElicitError: too few problems, or a task without such solutions.
+    """
+    rows = []
+    for problem in task.problems(split, n, seed=pick):
+        text = _solution(task, problem, supervision, seed)
+        if text is None:
+            raise ElicitError(
+                f"{who}: problem {problem.id} of task {task.name!r} has no {supervision} solution. "
+                f"Use supervision: direct, or add `{supervision}` to the task's file."
+            )
+        rows.append((problem, text))
+    return rows
+
+
+def _solution(task: Task, problem: Problem, supervision: Supervision, seed: int) -> str | None:
+    from elicit.tasks.generated.corruption import corrupted
+    from elicit.tasks.generated.shortcuts import shortcut
+
+    match supervision:
+        case "worked":
+            return task.worked(problem)
+        case "theorem":
+            return task.theorem(problem)
+        case "direct":
+            return task.direct(problem)
+        case "shortcut":
+            return shortcut(task, problem, seed=seed)
+        case kind:
+            return corrupted(task, problem, kind, seed=seed)
+
+
+def about(
+    base: BaseModel,
+    task: Task,
+    rows: Sequence[Solved],
+    supervision: Supervision,
+    source: Mapping[str, Any] | None,
+    *,
+    seen: int,
+) -> dict[str, Any]:
+    """What was shown, how long it is and how often, for the record: `data`, and `taught` where it may be wrong.
+
+    Args:
+        task: the one the solutions are of.
+        source: its description, where it is not the target task.
+        seen: rows trained on, repetitions included.
+    """
+
+    def tokens(solutions: Sequence[Solved]) -> float:
+        lengths = [len(base.continuation(text, problem.prompt)) for problem, text in solutions]
+        return round(sum(lengths) / len(solutions), 2)
+
+    worked = [(problem, text) for problem, _ in rows if (text := task.worked(problem)) is not None]
+    data: dict[str, Any] = {
+        "task": task.name,
+        "source": None if source is None else dict(source),
+        "supervision": supervision,
+        "demonstrations": len(rows),
+        "rows": seen,
+        "repetitions": round(seen / len(rows), 3),
+        "solution_tokens": tokens(rows),
+        "worked_tokens": tokens(worked) if len(worked) == len(rows) else None,
+    }
+    if supervision in _RIGHT:
+        return {"data": data}
+    verdicts = [task.verify(problem, text) for problem, text in rows]
+    taught = {
+        "supervision": supervision,
+        "solutions": len(verdicts),
+        "right": sum(one.correct for one in verdicts),
+        "valid": sum(one.trace_valid is True for one in verdicts),
+    }
+    return {"data": data, "taught": taught}

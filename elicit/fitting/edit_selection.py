@@ -1,0 +1,109 @@
+"""Choosing among edits on the select split: what steering methods have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from elicit.method import task_decoding
+
+if TYPE_CHECKING:
+    from elicit.model import BaseModel
+    from elicit.steering import Steering
+    from elicit.tasks import Problem, Task
+
+
+class Trial(NamedTuple):
+    """Edits applied together, and what to say of them beside their strength."""
+
+    edits: tuple[Steering, ...]
+    notes: Mapping[str, Any]
+
+
+def dose_response(
+    base: BaseModel, task: Task, grid: Sequence[Trial], problems: Sequence[Problem]
+) -> list[dict[str, Any]]:
+    """Accuracy and trace rate of every trial on `problems`, as plain data with intervals, and the tokens they took.
+
+    `strength` and `absolute` are sums over the edits of a trial; `layer` is that of the first.
+    """
+    from elicit.policy import Policy
+    from elicit.statistics import wilson
+
+    curve = []
+    for edits, notes in grid:
+        policy = Policy(base, task_decoding(task), steering=edits)
+        answers = policy.answer(problems, task, label=task.name, seed=0)
+        verdicts = [task.verify(problem, answer.text) for problem, answer in zip(problems, answers, strict=True)]
+        accuracy = wilson(sum(verdict.correct for verdict in verdicts), len(verdicts))
+        traces = wilson(sum(verdict.has_trace for verdict in verdicts), len(verdicts))
+        assert accuracy.ci is not None
+        assert traces.ci is not None
+        curve.append(
+            {
+                "layer": edits[0].layer,
+                "strength": sum(edit.strength for edit in edits),
+                "absolute": sum(edit.absolute for edit in edits),
+                **notes,
+                "accuracy": accuracy.value,
+                "ci": list(accuracy.ci),
+                "n": accuracy.n,
+                "trace_rate": traces.value,
+                "trace_ci": list(traces.ci),
+                "generated_tokens": sum(answer.tokens for answer in answers),
+            }
+        )
+    return curve
+
+
+def best(curve: Sequence[Mapping[str, Any]], by: str = "accuracy") -> int:
+    """Highest accuracy (or trace rate); among equals the smaller strength, the earlier layer, the earlier trial."""
+    return min(range(len(curve)), key=lambda i: (-curve[i][by], curve[i]["strength"], curve[i]["layer"], i))
+
+
+def edges(
+    trials: Sequence[Mapping[str, Any]], chosen: int, bounds: Mapping[str, tuple[float | None, float | None]]
+) -> list[str]:
+    """Chosen values at the end of those that were tried, where a wider grid might have done better, in words.
+
+    Trials of the chosen one's mode and number of features are looked at: strengths of others have other units.
+
+    Args:
+        bounds: field -> (lowest, highest value there could be), None for no bound. A value at its bound is no edge.
+    """
+
+    def kind(trial: Mapping[str, Any]) -> tuple[Any, int]:
+        return trial.get("mode"), len(trial.get("features") or ())
+
+    like = [trial for trial in trials if kind(trial) == kind(trials[chosen])]
+    found = []
+    for field, (lowest, highest) in bounds.items():
+        values = sorted({float(trial[field]) for trial in like if trial.get(field) is not None})
+        if len(values) < 2:
+            continue
+        value, spread = float(trials[chosen][field]), f"{values[0]:g} to {values[-1]:g}"
+        if value == values[-1] and value != highest:
+            found.append(f"{field} {value:g} is the largest of those tried ({spread})")
+        elif value == values[0] and value != lowest:
+            found.append(f"{field} {value:g} is the smallest of those tried ({spread})")
+    return found
+
+
+def of_steering(base: BaseModel) -> dict[str, tuple[float | None, float | None]]:
+    """Bounds of what edits are tuned over. The last block is left out: an edit behind it is read by no other block."""
+    return {"strength": (0.0, None), "layer": (0.0, float(max(0, base.n_layers - 2)))}
+
+
+def cost(curve: Sequence[Mapping[str, Any]], *, by: str = "accuracy") -> dict[str, Any]:
+    """What the choice took, for `record["tuning"]`: every trial answers the same problems of the select split.
+
+    A choice by trace rate looks at no label. `trials` is how many settings were compared.
+    """
+    n = int(curve[0]["n"])
+    return {
+        "generated_tokens": sum(int(entry["generated_tokens"]) for entry in curve),
+        "labels": n if by == "accuracy" else None,
+        "n": n,
+        "trials": len(curve),
+        "split": "select",
+    }

@@ -1,0 +1,78 @@
+"""Choosing among whole policies on the select split, by accuracy; the first among equals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from elicit.policy import Policy
+    from elicit.tasks import Problem, Task
+
+#: What second models are weighed with, and where these values end by themselves.
+_BOUNDS = {"alpha": (0.0, 1.0), "beta": (0.0, None), "temperature": (0.0, None)}
+
+
+class Candidate(NamedTuple):
+    """A policy, and what to say of it."""
+
+    policy: Policy
+    notes: Mapping[str, Any]
+
+
+class Tried(NamedTuple):
+    """What a candidate did on the select split."""
+
+    entry: dict[str, Any]
+    """Plain data, with intervals."""
+    correct: tuple[bool, ...]
+    """Per problem."""
+    firings: tuple[int, ...]
+    """Positions steered, per problem."""
+    tokens: tuple[int, ...]
+    """Generated tokens, per problem."""
+
+
+def tried(candidate: Candidate, task: Task, problems: Sequence[Problem]) -> Tried:
+    """Answer `problems` and judge the answers."""
+    from elicit.statistics import wilson
+
+    answers = candidate.policy.answer(problems, task, label=task.name, seed=0)
+    verdicts = [task.verify(problem, answer.text) for problem, answer in zip(problems, answers, strict=True)]
+    accuracy = wilson(sum(verdict.correct for verdict in verdicts), len(verdicts))
+    traces = wilson(sum(verdict.has_trace for verdict in verdicts), len(verdicts))
+    assert accuracy.ci is not None
+    assert traces.ci is not None
+    firings, tokens = tuple(answer.firings for answer in answers), tuple(answer.tokens for answer in answers)
+    entry = {
+        **candidate.notes,
+        "accuracy": accuracy.value,
+        "ci": list(accuracy.ci),
+        "n": accuracy.n,
+        "trace_rate": traces.value,
+        "trace_ci": list(traces.ci),
+        "generated_tokens": sum(tokens),
+    }
+    return Tried(entry, tuple(verdict.correct for verdict in verdicts), firings, tokens)
+
+
+def chosen(candidates: Sequence[Candidate], task: Task, n: int) -> tuple[Policy, dict[str, Any]]:
+    """The candidate with the highest accuracy on `n` select problems, and its record.
+
+    A single candidate is taken without trying it.
+    """
+    from elicit.fitting.edit_selection import cost, edges
+
+    if len(candidates) == 1:
+        return candidates[0].policy, {"chosen": dict(candidates[0].notes)}
+    problems = task.problems("select", n)
+    trials = [tried(candidate, task, problems).entry for candidate in candidates]
+    best = max(range(len(trials)), key=lambda i: trials[i]["accuracy"])
+    record = {
+        "chosen": trials[best],
+        "chosen_on": {"split": "select", "n": n, "by": "accuracy"},
+        "trials": trials,
+        "tuning": cost(trials),
+        "edges": edges(trials, best, _BOUNDS),
+    }
+    return candidates[best].policy, record

@@ -1,0 +1,68 @@
+"""`ablate_feature`: necessity. The condition that brings the ability out, with the parent's feature taken out.
+
+Under the cue (or the forced opening), f_i D_i is subtracted wherever the feature fires, everything else kept: does the
+ability go? Where one feature is redundant, `top` takes out the best-scored features together, of one SAE or of all.
+Compare it with `cue_prompt`: name it `cue_prompt/...`, and the summary's vs_parent is the fall. Its own control is
+`random_feature` with this arm as parent: as many matched features, taken out likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from elicit.fitting.option_checks import check_positions, check_positive
+from elicit.method import BOOSTING, Traits, elicited, task_decoding
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class AblateFeature:
+    """A parent's features taken out under the cue."""
+
+    parent: str = "sae_steering"
+    """The arm whose features are taken out."""
+    top: int = 0
+    """0: the features that the parent boosts. n: the n best-scored candidates of an SAE together."""
+    layers: Literal["own", "all"] = "own"
+    """With top: the candidates of the parent's own SAE, or of every SAE it scored."""
+    positions: str = "first"
+    """Where they are taken out: by default only where the parent boosts, at the last prompt token."""
+    condition: Literal["auto", "cue", "forced", "plain"] = "auto"
+    """What it is taken out under; auto is `cue_prompt`'s own condition."""
+
+    traits: ClassVar[Traits] = Traits(fits_on=BOOSTING)
+
+    def __post_init__(self) -> None:
+        check_positions("ablate_feature", self.positions)
+        check_positive("ablate_feature", top=self.top + 1)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.parent,)
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        from elicit.fitting.sae_lookup import feature_record, known_features
+        from elicit.policy import Policy, Prompting
+        from elicit.steering import feature_edit
+
+        found = known_features("ablate_feature", self.parent, needs[self.parent], top=self.top, layers=self.layers)
+        features = [one.feature for one in found]
+        edits = tuple(
+            feature_edit(feature, 1.0, unit=1.0, mode="ablate", positions=self.positions) for feature in features
+        )
+        prompting = Prompting(elicited(base) if self.condition == "auto" else self.condition)
+        record = {
+            "steering": [str(edit) for edit in edits],
+            "features": [feature_record(feature) for feature in features],
+        }
+        return Policy(base, task_decoding(task), prompting, edits, record=record)

@@ -1,0 +1,72 @@
+"""`clamp_feature`: sufficiency. The plain prompt, with the parent's feature at the value it has under the cue.
+
+The boost of `sae_steering` may be many times what the model itself ever writes. Here the feature is set to its median
+activation under the cue, no more, at the last prompt token: is its natural value enough? A mode that several features
+share may need all of them (`top`). A feature that is silent under the cue on most problems is clamped to 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from elicit.errors import ElicitError
+from elicit.fitting.option_checks import check_positions, check_positive
+from elicit.method import Traits, task_decoding
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class ClampFeature:
+    """A parent's features at their cued value, in the plain prompt."""
+
+    parent: str = "sae_steering"
+    """The arm whose features are clamped."""
+    top: int = 0
+    """0: the features that the parent boosts. n: the n best-scored candidates of an SAE together."""
+    layers: Literal["own", "all"] = "own"
+    """With top: the candidates of the parent's own SAE, or of every SAE it scored."""
+    times: float = 1.0
+    """The value, in medians of the feature's cued activation."""
+    positions: str = "first"
+    """Where they are clamped."""
+
+    traits: ClassVar[Traits] = Traits(fits_on=("sae_steering", "clamp_feature"))
+
+    def __post_init__(self) -> None:
+        check_positions("clamp_feature", self.positions)
+        check_positive("clamp_feature", times=self.times, top=self.top + 1)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.parent,)
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        """Raises ElicitError for an SAE that normalises by token: its features have no value to be clamped to."""
+        from elicit.fitting.sae_lookup import feature_record, known_features
+        from elicit.policy import Policy
+        from elicit.steering import feature_edit
+
+        found = known_features("clamp_feature", self.parent, needs[self.parent], top=self.top, layers=self.layers)
+        if any(entry["cued_coefficient"] is None for _, entry in found):
+            raise ElicitError(f"clamp_feature: the features of {self.parent!r} have no fixed value. Use mode add.")
+        edits = tuple(
+            feature_edit(feature, self.times, unit=entry["cued_coefficient"], mode="clamp", positions=self.positions)
+            for feature, entry in found
+        )
+        record = {
+            "steering": [str(edit) for edit in edits],
+            "features": [
+                {**feature_record(one), "cued_coefficient": entry["cued_coefficient"]} for one, entry in found
+            ],
+        }
+        return Policy(base, task_decoding(task), steering=edits, record=record)

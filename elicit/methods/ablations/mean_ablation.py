@@ -1,0 +1,73 @@
+"""`mean_ablation`: necessity. Under the cue, the features that tell the conditions apart get their uncued values.
+
+Taking a feature out sets it to 0 (`ablate_feature`), and 0 is not what the model has without the cue: other features
+are active there instead, which a residual without the cued ones still lacks. Here, at the last prompt token, the
+best-scored features that the cue raises and as many that it lowers are all clamped to their mean activation under the
+plain prompt, with the SAE's error kept. If the ability goes, this set of features at this place is what the cue works
+through.
+
+Compare it with `cue_prompt`: name it `cue_prompt/...`. Its control is `random_feature` with this arm as parent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from elicit.fitting.option_checks import check_positions, check_positive
+from elicit.method import Traits, elicited, task_decoding
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class MeanAblation:
+    """Features that the cue changes, at their uncued means."""
+
+    parent: str = "sae_steering"
+    """The arm whose scored features are used."""
+    top: int = 8
+    """How many of those that the cue raises, and how many of those that it lowers."""
+    layers: Literal["own", "all"] = "own"
+    """Of the SAE of the parent's first feature, or of every SAE it scored."""
+    positions: str = "first"
+    """Where they are clamped."""
+    condition: Literal["auto", "cue", "forced"] = "auto"
+    """Under what; auto is `cue_prompt`'s own condition."""
+
+    traits: ClassVar[Traits] = Traits(fits_on=("sae_steering",))
+
+    def __post_init__(self) -> None:
+        check_positions("mean_ablation", self.positions)
+        check_positive("mean_ablation", top=self.top)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.parent,)
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        from elicit.fitting.sae_lookup import feature_record, known_features
+        from elicit.policy import Policy, Prompting
+        from elicit.steering import feature_edit
+
+        parent = needs[self.parent]
+        raised, lowered = (
+            known_features("mean_ablation", self.parent, parent, top=self.top, layers=self.layers, kind=kind)
+            for kind in ("candidates", "opposed")
+        )
+        edits, named = [], []
+        for feature, entry in (*raised, *lowered):
+            value = entry["train"]["mean_negative"] * feature.norm
+            edits.append(feature_edit(feature, 1.0, unit=value, mode="clamp", positions=self.positions))
+            named.append({**feature_record(feature), "plain_coefficient": value})
+        prompting = Prompting(elicited(base) if self.condition == "auto" else self.condition)
+        record = {"steering": [str(edit) for edit in edits], "features": named}
+        return Policy(base, task_decoding(task), prompting, tuple(edits), record=record)

@@ -1,0 +1,117 @@
+"""`best_prompt`: the base under the best of several prompts, chosen on select. It is a ceiling, not a method.
+
+Before anything is said to have unlocked an ability, the base must have been asked well: prompts alone move accuracy by
+tens of points, and a gain over a bad prompt is no gain. Tried are the task's own conditions (direct, think and the
+`others` of its `prompts`) and worked examples in front of the direct prompt (2005.14165). Every figure stays in the
+record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from elicit.errors import ElicitError
+from elicit.fitting.option_checks import check_positive
+from elicit.method import Traits, task_decoding
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy, Prompting
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class BestPrompt:
+    """Prompts tried, one chosen on select."""
+
+    conditions: tuple[str, ...] = ()
+    """Conditions to try, by name: plain, cue, or one of the task's others. Empty: all that the task has."""
+    demonstrations: tuple[int, ...] = (2, 4)
+    """Also try so many worked train problems in front of the direct prompt; empty tries none."""
+    select_problems: int = 64
+    """Problems the choice is made on."""
+
+    traits: ClassVar[Traits] = Traits(seeded=True, ceiling="best prompt")
+
+    def __post_init__(self) -> None:
+        check_positive(
+            "best_prompt", select_problems=self.select_problems, demonstrations=min((1, *self.demonstrations))
+        )
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ()
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        """Raises ElicitError for a condition that the task does not have."""
+        from elicit.policy import Policy
+
+        problems = task.problems("select", self.select_problems)
+        tried, left_out = self._tried(base, task, seed)
+        if not tried:
+            raise ElicitError("best_prompt: nothing to try: name conditions, or a number of demonstrations.")
+        rows: list[dict[str, Any]] = []
+        for name, prompting in tried.items():
+            answers = Policy(base, task_decoding(task), prompting).answer(
+                problems, task, label=f"select {task.name}", seed=seed
+            )
+            verdicts = [task.verify(problem, one.text) for problem, one in zip(problems, answers, strict=True)]
+            rows.append(
+                {
+                    "prompt": name,
+                    "accuracy": sum(verdict.correct for verdict in verdicts) / len(verdicts),
+                    "trace_rate": sum(verdict.has_trace for verdict in verdicts) / len(verdicts),
+                    "tokens": sum(one.tokens for one in answers) / len(answers),
+                    "finished_rate": sum(one.finished for one in answers) / len(answers),
+                    "n": len(problems),
+                }
+            )
+        chosen = max(range(len(rows)), key=lambda i: (rows[i]["accuracy"], -rows[i]["tokens"]))
+        record = {
+            "ceiling": "best prompt",
+            "chosen": rows[chosen],
+            "chosen_on": {"split": "select", "n": len(problems), "by": "accuracy", "of": len(rows)},
+            "prompts": rows,
+            "left_out": left_out,
+            "tuning": {
+                "generated_tokens": round(sum(row["tokens"] * row["n"] for row in rows)),
+                "labels": len(problems),
+                "n": len(problems),
+                "split": "select",
+            },
+        }
+        return Policy(base, task_decoding(task), tried[str(rows[chosen]["prompt"])], record=record)
+
+    def _tried(self, base: BaseModel, task: Task, seed: int) -> tuple[dict[str, Prompting], dict[str, str]]:
+        """(what to try, and why some numbers of examples are not tried), by name."""
+        from elicit.fitting.prompt_checks import check_prompts
+        from elicit.policy import Prompting
+
+        one = task.problems("select", 1)[0]
+        own = ["plain", *(["cue"] if one.cue_prompt is not None else []), *(name for name, _ in one.other_prompts)]
+        tried = {name: Prompting(name) for name in self.conditions or own}
+        for prompting in tried.values():
+            prompting.render(one)  # says so now if there is no such condition
+        left_out: dict[str, str] = {}
+        for count in self.demonstrations:
+            name = f"{count} worked examples"
+            pairs = [(problem, task.worked(problem)) for problem in task.problems("train", count, seed=seed + 1)]
+            solved = [(problem, text) for problem, text in pairs if text is not None]
+            if len(solved) < len(pairs):
+                left_out[name] = "the task has no worked solutions"
+                continue
+            before, replaces = task.examples(solved)
+            prompting = Prompting(before=before, replaces=replaces)
+            try:
+                check_prompts("best_prompt", base, task, prompting, task.problems("select", 8))
+            except ElicitError as error:  # too long for the model, or words it has no tokens for: the others are tried
+                left_out[name] = str(error)
+                continue
+            tried[name] = prompting
+        return tried, left_out

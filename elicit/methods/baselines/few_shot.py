@@ -1,0 +1,81 @@
+"""`few_shot`: solved problems of the train split in front of the question (2005.14165; worked ones: 2201.11903).
+
+Each demonstration is a problem's own prompt and its solution, in the task's own form (for a model with a chat template
+an earlier turn of the chat); the test problem's prompt comes last. The seed decides which problems are shown, and their
+order.
+
+On the built-in organisms such prompts are longer than anything they were trained on (one problem a document): what the
+arm measures there is as much that shift as the demonstrations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from elicit.errors import ElicitError
+from elicit.fitting.option_checks import check_positive
+from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class FewShot:
+    """Demonstrations in the prompt."""
+
+    demonstrations: int = 4
+    """How many problems are shown."""
+    supervision: Literal["worked", "direct"] = "worked"
+    """Show worked solutions, or bare answers."""
+    separator: str | None = None
+    """Text between demonstrations; None: what the task puts there. A chat has turns instead."""
+
+    traits: ClassVar[Traits] = Traits(seeded=True)
+
+    def __post_init__(self) -> None:
+        check_positive("few_shot", demonstrations=self.demonstrations)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ()
+
+    def demand(self, lengths: Lengths) -> Demand:
+        """Demonstrations are the same for all problems and run once a batch."""
+        length = lengths.worked if self.supervision == "worked" else lengths.plain
+        shown = self.demonstrations * (lengths.prompt + length) / 64
+        return Demand(Draws(1, length, 1, lengths.prompt + shown))
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        """Raises ElicitError if the task has no such solutions, too few problems, or the model no room or tokens."""
+        from elicit.fitting.prompt_checks import check_prompts
+        from elicit.policy import Policy, Prompting
+
+        shown = task.problems("train", self.demonstrations, seed=seed + 1)
+        write = task.worked if self.supervision == "worked" else task.direct
+        pairs = []
+        for problem in shown:
+            solution = write(problem)
+            if solution is None:
+                raise ElicitError(
+                    f"few_shot: problem {problem.id} of task {task.name!r} has no worked solution. Use supervision: "
+                    "direct, or add `worked` to the task's file."
+                )
+            pairs.append((problem, solution))
+        before, replaces = task.examples(pairs, self.separator)
+        prompting = Prompting(before=before, replaces=replaces)
+        longest = check_prompts("few_shot", base, task, prompting, task.problems("select", 64))
+        record = {
+            "shown": [problem.id for problem in shown],
+            "longest_prompt": longest,
+            "train": {"flops": 0, "tokens": 0, "labels": len(shown), "teacher_tokens": 0},
+        }
+        return Policy(base, task_decoding(task), prompting, record=record)

@@ -1,0 +1,47 @@
+"""`named_prompt`: the base under one of the task's prompts, by name. A control that changes the words and nothing else.
+
+An intervention that changes how answers look (longer, restated, shown as an equation) may owe its gain to the look. A
+prompt that asks for that look is the control: `others: {restate: "{question} Repeat the sum, then its result."}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class NamedPrompt:
+    """One condition of the task."""
+
+    condition: str
+    """plain, cue, forced, or one of the `others` of the task's `prompts`."""
+
+    traits: ClassVar[Traits] = Traits()
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ()
+
+    def demand(self, lengths: Lengths) -> Demand:
+        return Demand(Draws(1, lengths.thought, 1, lengths.prompt))
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        """Raises ElicitError for a condition that the task does not have."""
+        from elicit.policy import Policy, Prompting
+
+        prompting = Prompting(self.condition)
+        prompting.render(task.problems("select", 1)[0])  # says so now if the task has no such prompt
+        return Policy(base, task_decoding(task), prompting, record={"condition": self.condition})

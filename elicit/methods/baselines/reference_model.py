@@ -1,0 +1,55 @@
+"""`reference_model`: another model's answers to the same prompts. It is a ceiling, not a method.
+
+A model that was post-trained from the base (its instruct or reasoning version), or a larger one of the same family:
+what the base may have latently, it shows. It reads the base's prompts token by token, so it needs the same tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from elicit.errors import ElicitError
+from elicit.method import Traits, task_decoding
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class ReferenceModel:
+    """Who is asked."""
+
+    model: str
+    """What `elicit.load` takes."""
+    condition: str = "plain"
+    """plain, cue, or another condition of the task."""
+
+    traits: ClassVar[Traits] = Traits(ceiling="reference model", models=("model",))
+
+    def __post_init__(self) -> None:
+        if not self.model:
+            raise ElicitError("reference_model: model is empty; name an organism, a folder, a GGUF file or a hub id.")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ()
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        """Raises ElicitError for a model that cannot be loaded or has another tokenizer, or an unknown condition."""
+        from elicit.policy import Policy, Prompting
+        from elicit.readouts.instead import Instead
+        from elicit.readouts.second import Second
+
+        prompting = Prompting(self.condition)
+        prompting.render(task.problems("select", 1)[0])
+        readout = Instead(Second.named(base, self.model))
+        record = {"ceiling": "reference model", "reference": readout.meaning()["second"]}
+        return Policy(base, task_decoding(task), prompting, readout=readout, record=record)

@@ -1,0 +1,59 @@
+"""`covariance_vector`: a control of a steering arm. A random direction drawn as the model's own residuals vary.
+
+An isotropic random vector points mostly where residuals never go, and may do nothing for that reason alone. This one is
+drawn from N(0, Sigma), Sigma being the covariance of the layer's residuals over train problems, and is as long as the
+parent's edit (`displacement`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from elicit.fitting.option_checks import check_steers
+from elicit.method import STEERING, Traits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class CovarianceVector:
+    """A norm-matched random direction from the residuals' own covariance."""
+
+    parent: str = "sae_steering"
+    """The steering arm this is the control of."""
+    problems: int = 256
+    """Train problems whose texts give the covariance."""
+
+    traits: ClassVar[Traits] = Traits(seeded=True, fits_on=STEERING)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.parent,)
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        import saes
+        from elicit import seeds
+        from elicit.fitting.displacement import redirected
+        from elicit.fitting.sae_lookup import train_sequences
+
+        sequences = train_sequences(base, task, self.problems)  # too few are refused before the arm it needs
+        check_steers("covariance_vector", self.parent, needs[self.parent])
+
+        def drawn(i: int, layer: int) -> torch.Tensor:
+            sigma = saes.covariance(harvest.h for harvest in saes.stream(base.hf, layer, sequences))
+            return saes.covariance_vector(sigma, seed=seeds.key(seed, i), is_covariance=True)
+
+        edits = redirected(base, task, needs[self.parent], drawn, f"covariance#{seed}")
+        return dataclasses.replace(needs[self.parent], steering=edits, record={"steering": [str(e) for e in edits]})

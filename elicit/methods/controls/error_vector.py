@@ -1,0 +1,71 @@
+"""`error_vector`: a control of `sae_steering`. What the SAE leaves unexplained of the contrast, as a direction.
+
+The mean reconstruction error under the cue minus that under the plain prompt, at the last prompt token of train
+problems, scaled to the parent's absolute strength. If it moves accuracy as much as the feature, the SAE's features are
+not where the mode is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from elicit.fitting.contrast_pairs import Contrast, check_templates
+from elicit.method import BOOSTING, Traits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class ErrorVector:
+    """The SAE's error, contrasted, in the place of a parent's feature."""
+
+    parent: str = "sae_steering"
+    """The arm this is the control of."""
+    contrast: Contrast = "auto"
+    """The parent's two conditions."""
+    positive: str | None = None
+    """Template of the positive condition (`templates` only), with {prompt}."""
+    negative: str = "{prompt}"
+    """Template of the negative condition (`templates` only)."""
+    problems: int = 128
+    """Train problems the means are taken over."""
+
+    traits: ClassVar[Traits] = Traits(fits_on=BOOSTING)
+
+    def __post_init__(self) -> None:
+        check_templates("error_vector", self.contrast, self.positive, self.negative)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.parent,)
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        import saes
+        from elicit.fitting.contrast_pairs import sides
+        from elicit.fitting.sae_lookup import parent_features
+        from elicit.steering.residuals import residuals_at
+
+        pair = sides(self.contrast, base, task, task.problems("train", self.problems), self.positive, self.negative)
+        parent = needs[self.parent]
+        sae = parent_features("error_vector", self.parent, parent)[0].sae
+        positive, negative = (
+            residuals_at(base.hf, base.layers, ids, [len(one) - 1 for one in ids])[sae.layer] for ids in pair
+        )
+        direction = saes.error_direction(sae, positive, negative)
+        # One vector carries the whole strength, whatever number of features the parent boosts.
+        whole = sum(edit.strength for edit in parent.edits)
+        first = parent.edits[0]
+        edit = dataclasses.replace(
+            first, direction=direction, strength=whole, label=f"error of {sae.name}", feature=None
+        )
+        return dataclasses.replace(needs[self.parent], steering=(edit,), record={"steering": [str(edit)]})

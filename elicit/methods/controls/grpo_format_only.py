@@ -1,0 +1,36 @@
+"""`grpo_format_only`: the control of `grpo` that is rewarded for the form of a worked solution, right or wrong.
+
+What it gains is format (2504.20571). Where a task has no worked solutions, any answer at all is rewarded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from elicit.fitting.rlvr import Recipe, reinforce
+from elicit.method import Traits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class GrpoFormatOnly(Recipe):
+    """The control of `grpo` whose reward asks for the form alone."""
+
+    name: ClassVar[str] = "grpo_format_only"
+    traits: ClassVar[Traits] = Traits(seeded=True, trained=True, control_of="grpo")
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        """Raises TrainingFailed where training goes wrong (see `elicit.training.guards`)."""
+        from elicit.training import rewards
+
+        return reinforce(self, lambda task, seed, found: rewards.form(task), base, task, seed=seed, scratch=scratch)

@@ -1,0 +1,37 @@
+"""`grpo_random_reward`: the control of `grpo` that is rewarded by a fair coin.
+
+It rewarded Qwen2.5-Math-7B with +21.4 of +29.1 points and Llama and OLMo with nothing (2506.10947). The pilot is
+`grpo`'s own, verifier and all: only the reward differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from elicit.fitting.rlvr import Recipe, reinforce
+from elicit.method import Traits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class GrpoRandomReward(Recipe):
+    """The control of `grpo` whose reward is a coin."""
+
+    name: ClassVar[str] = "grpo_random_reward"
+    traits: ClassVar[Traits] = Traits(seeded=True, trained=True, control_of="grpo")
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        """Raises TrainingFailed where training goes wrong (see `elicit.training.guards`)."""
+        from elicit.training import rewards
+
+        return reinforce(self, lambda task, seed, found: rewards.coin(seed), base, task, seed=seed, scratch=scratch)

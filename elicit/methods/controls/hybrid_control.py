@@ -1,0 +1,124 @@
+"""`hybrid_control`: a `hybrid_steering` arm with one thing taken from it.
+
+    random_vectors      every category's direction is a random one of the same length
+    random_categories   directions are dealt out to other categories
+    random_positions    the right direction for the state, at random positions
+
+Random positions are as many as the parent's in expectation, not exactly: each generated token is steered with the
+probability that the parent steered one on the select split. Which ones belongs to (seed, prompt, position). The
+category is the gate's best guess there among those that have a direction, *none* left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from elicit.errors import ElicitError
+from elicit.method import Traits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.readouts import Hybrid
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class HybridControl:
+    """A parent arm with random vectors, categories or positions."""
+
+    change: Literal["random_vectors", "random_categories", "random_positions"] = "random_vectors"
+    """What is left to chance."""
+    parent: str = "hybrid_steering"
+    """The arm this is the control of."""
+
+    traits: ClassVar[Traits] = Traits(seeded=True, fits_on=("hybrid_steering", "hybrid_control"))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.parent,)
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        """Raises ElicitError for a parent that is no hybrid, or categories of which there is only one."""
+        from elicit.readouts import Hybrid
+        from elicit.steering import Gated
+
+        parent = needs[self.parent]
+        edit = parent.readout if isinstance(parent.readout, Hybrid) else next(iter(parent.steering), None)
+        if not isinstance(edit, Hybrid | Gated) or len(parent.steering) > 1:
+            raise ElicitError(
+                f"hybrid_control: its parent {self.parent!r} does not steer by category. Name an arm of "
+                "hybrid_steering."
+            )
+        if self.change == "random_positions":
+            share = parent.record["fraction_steered"]["of_tokens"]
+            scattered = _scattered(edit, share, seed)
+            changed = dataclasses.replace(parent, steering=(), readout=scattered, record={"steering": [str(scattered)]})
+        else:
+            make = _random if self.change == "random_vectors" else _dealt
+            new = dataclasses.replace(edit, directions=make(edit.directions, seed))
+            where = {"steering": (new,)} if isinstance(new, Gated) else {"readout": new}
+            changed = dataclasses.replace(parent, record={"steering": [str(new)]}, **where)
+        return dataclasses.replace(changed, record={**changed.record, "change": self.change})
+
+
+def _random(directions: torch.Tensor, seed: int) -> torch.Tensor:
+    """Isotropic directions; categories that are not steered stay so."""
+    import torch
+
+    from elicit import seeds
+
+    shape = tuple(directions.shape)
+    drawn = torch.from_numpy(seeds.generator("hybrid vectors", seed).standard_normal(shape)).float()
+    return torch.where(directions.norm(dim=1, keepdim=True) > 0, drawn, 0.0)
+
+
+def _dealt(directions: torch.Tensor, seed: int) -> torch.Tensor:
+    """Every steered category gets the direction of another one: they are moved round in an order drawn by the seed.
+
+    Where only one category is steered, its direction goes to one that is not.
+
+    Raises:
+        ElicitError: fewer than two categories, or none that is steered.
+    """
+    import torch
+
+    from elicit import seeds
+
+    steered = (directions.norm(dim=1) > 0).nonzero()[:, 0]
+    if len(directions) < 2 or not len(steered):
+        raise ElicitError(
+            f"hybrid_control: the parent steers {len(steered)} of {len(directions)} categories, so there is no other "
+            "one to take a direction from. Give the parent more categories, or leave this control out."
+        )
+    moved = steered if len(steered) > 1 else torch.arange(len(directions))
+    order = moved[torch.from_numpy(seeds.generator("hybrid categories", seed).permutation(len(moved)))]
+    dealt = directions.clone()
+    dealt[order] = directions[order.roll(1)]
+    return dealt
+
+
+def _scattered(edit: object, share: float, seed: int) -> Hybrid:
+    from elicit.readouts import Hybrid
+    from elicit.steering import Gate, Gated
+
+    assert isinstance(edit, Hybrid | Gated)
+    own = edit.gate
+    if isinstance(edit, Gated):
+        own = Gate(own.weight[1:], own.bias[1:])
+    steered = edit.directions.norm(dim=1) > 0
+    if not bool(steered.any()):
+        raise ElicitError("hybrid_control: the parent steers nowhere, so there is nothing to put elsewhere.")
+    gate, rows = Gate(own.weight[steered], own.bias[steered]), edit.directions[steered]
+    if isinstance(edit, Hybrid):
+        return dataclasses.replace(edit, gate=gate, directions=rows, scatter=share, seed=seed)
+    return Hybrid(None, gate, edit.layer, rows, edit.layer, edit.strength, edit.unit, scatter=share, seed=seed)

@@ -1,0 +1,62 @@
+"""`random_vector`: the control of a steering arm. Same layer, strength, positions and mode, a random direction.
+
+The direction is drawn isotropically and is as long as the parent's edit (`displacement`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from elicit import seeds
+from elicit.errors import ElicitError
+from elicit.fitting.option_checks import check_steers
+from elicit.method import STEERING, Traits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class RandomVector:
+    """A norm-matched random direction in the place of a parent arm's."""
+
+    parent: str = "mean_steering"
+    """The steering arm this is the control of."""
+    draw: int = 0
+    """Which direction of a seed: one draw is an anecdote, arms with draw 0, 1, 2 show how much directions differ."""
+
+    traits: ClassVar[Traits] = Traits(seeded=True, fits_on=STEERING)
+
+    def __post_init__(self) -> None:
+        if self.draw < 0:
+            raise ElicitError(f"random_vector: draw is {self.draw}; expected 0, 1, 2, ...")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.parent,)
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        import torch
+
+        from elicit.fitting.displacement import redirected
+
+        check_steers("random_vector", self.parent, needs[self.parent])
+
+        again = (self.draw,) if self.draw else ()
+
+        def drawn(i: int, layer: int) -> torch.Tensor:
+            return torch.from_numpy(
+                seeds.generator("random vector", seed, i, layer, *again).standard_normal(base.d_model)
+            ).float()
+
+        edits = redirected(base, task, needs[self.parent], drawn, f"random#{'.'.join(map(str, (seed, *again)))}")
+        return dataclasses.replace(needs[self.parent], steering=edits, record={"steering": [str(e) for e in edits]})

@@ -1,0 +1,36 @@
+"""`rl_steering_random_reward`: the control of `rl_steering` that is rewarded by a fair coin.
+
+Start, pilot, problems and random numbers are the parent's where their options are the same: only the reward differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from elicit.fitting.vector_training import Recipe, reinforce
+from elicit.method import Traits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class RlSteeringRandomReward(Recipe):
+    """Steering vectors trained on a coin."""
+
+    name: ClassVar[str] = "rl_steering_random_reward"
+    traits: ClassVar[Traits] = Traits(seeded=True, trained=True, control_of="rl_steering")
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        """Raises TrainingFailed where training goes wrong (see `elicit.training.guards`)."""
+        from elicit.training import rewards
+
+        return reinforce(self, lambda task, seed, found: rewards.coin(seed), base, task, seed=seed, scratch=scratch)

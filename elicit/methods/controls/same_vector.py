@@ -1,0 +1,57 @@
+"""`same_vector`: a steering arm's own vector, moved to other positions or turned round.
+
+A control of *where* and *which way*. The published effect is tied to the first generation step: the same vector
+everywhere is expected to break the model, the wrong sign to do nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from elicit.fitting.option_checks import check_steers
+from elicit.method import STEERING, Traits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class SameVector:
+    """A parent arm's vector at its strength, elsewhere."""
+
+    parent: str = "mean_steering"
+    """The steering arm whose vector is used."""
+    positions: str = "all"
+    """Where to apply it."""
+    factor: float = 1.0
+    """Multiplies the parent's strength; -1 turns the vector round."""
+
+    traits: ClassVar[Traits] = Traits(fits_on=(*STEERING, "hybrid_steering", "hybrid_control"))
+
+    def __post_init__(self) -> None:
+        from elicit.fitting.option_checks import check_positions
+
+        check_positions("same_vector", self.positions)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.parent,)
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        check_steers("same_vector", self.parent, needs[self.parent])
+        edits = tuple(
+            dataclasses.replace(edit, positions=self.positions, strength=edit.strength * self.factor)
+            for edit in needs[self.parent].steering
+        )
+        return dataclasses.replace(
+            needs[self.parent], steering=edits, record={"steering": [str(edit) for edit in edits]}
+        )

@@ -1,0 +1,66 @@
+"""`best_of_n`: draw n samples and answer with one of them.
+
+By the task's `verifier` this is right as often as pass@n, and is no rival of the other arms: it is marked and exempt.
+By `likelihood` it is the sample with the highest mean log-probability per token. By `majority` it is
+`self_consistency` under another name: the same samples and the same vote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from elicit.errors import ElicitError
+from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class BestOfN:
+    """One of the base model's samples, chosen by a verifier, by likelihood or by vote."""
+
+    n: int = 16
+    """Samples per problem."""
+    by: Literal["verifier", "likelihood", "majority"] = "verifier"
+    """verifier: the first it accepts. likelihood: the most probable per token. majority: the commonest answer."""
+    temperature: float = 1.0
+    top_p: float | None = None
+
+    #: Of the default; a config that chooses without the verifier is not marked.
+    traits: ClassVar[Traits] = Traits(seeded=True, verifier=True)
+
+    def __post_init__(self) -> None:
+        if self.n < 2:
+            raise ElicitError(f"best_of_n: n is {self.n}; a choice needs at least 2 samples.")
+        if self.temperature <= 0:
+            raise ElicitError("best_of_n: temperature must be above 0, or all samples are the same.")
+        if self.by != "verifier":
+            object.__setattr__(self, "traits", Traits(seeded=True))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ()
+
+    def demand(self, lengths: Lengths) -> Demand:
+        return Demand(Draws(self.n, lengths.plain, 1, lengths.prompt, 256))
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        from elicit import search
+        from elicit.policy import Policy
+
+        decoding = task_decoding(task, temperature=self.temperature, top_p=self.top_p)
+        chosen: dict[str, search.Search] = {
+            "verifier": search.Verified(self.n),
+            "likelihood": search.Likeliest(self.n),
+            "majority": search.Majority(self.n),
+        }
+        return Policy(base, decoding, search=chosen[self.by])

@@ -1,0 +1,63 @@
+"""`cot_decoding` (2402.10200): branch on the k most probable first tokens, trust the path whose answer is surest.
+
+Paths are scored over their answer's tokens only (`elicit.search.cot` has the algorithm). Differs from the paper in two
+points: the answer is what the task's verifier reads, and `aggregate` sums over canonical answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from elicit.errors import ElicitError
+from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class CotDecoding:
+    """The base model, answering with the surest of its greedy paths. Nothing is random."""
+
+    k: int = 10
+    """First tokens to branch on."""
+    choose: Literal["max", "aggregate", "any"] = "max"
+    """max: the path with the highest score. aggregate: the answer with the highest sum of scores over its paths. any: a
+    path with an answer, at random: the control of choosing."""
+    min_p: float = 0.0
+    """First tokens with less than this fraction of the most probable one's probability open no path; the paper's 0
+    takes all k. With a few likely first tokens and many that never occur, the latter's paths are noise."""
+
+    #: Of the default; choosing at random has seeds.
+    traits: ClassVar[Traits] = Traits()
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ElicitError(f"cot_decoding: k is {self.k}; expected at least 1 first token.")
+        if not 0 <= self.min_p <= 1:
+            raise ElicitError(f"cot_decoding: min_p is {self.min_p}; expected 0 to 1.")
+        if self.choose == "any":
+            object.__setattr__(self, "traits", Traits(seeded=True))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ()
+
+    def demand(self, lengths: Lengths) -> Demand:
+        return Demand(Draws(self.k, lengths.between, 1, lengths.prompt, 256))
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        from elicit import search
+        from elicit.policy import Policy
+
+        branching = search.CotDecoding(self.k, self.choose, self.min_p)
+        branching.check(base)
+        return Policy(base, task_decoding(task), search=branching)

@@ -1,0 +1,49 @@
+"""`min_p`: one sample per problem, from the tokens that are not much less probable than the best one (2407.01082).
+
+A token is kept if its probability, at the given temperature, is at least `min_p` times the largest, as transformers has
+it. There is no search: both options are as given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from elicit.errors import ElicitError
+from elicit.method import Traits, task_decoding
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class MinP:
+    """Sampling with min-p."""
+
+    min_p: float = 0.1
+    """Smallest probability that is kept, as a fraction of the largest; 0 keeps all."""
+    temperature: float = 1.0
+
+    traits: ClassVar[Traits] = Traits(seeded=True)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_p <= 1:
+            raise ElicitError(f"min_p: min_p is {self.min_p}; expected 0 to 1.")
+        if not self.temperature > 0:
+            raise ElicitError("min_p: temperature must be above 0: greedy decoding has nothing to filter.")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ()
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        from elicit.policy import Policy
+
+        return Policy(base, task_decoding(task, temperature=self.temperature, min_p=self.min_p))

@@ -1,0 +1,54 @@
+"""`self_consistency` (2203.11171): sample several answers, return the most frequent canonical one.
+
+Differs from the paper in one point: completions without an answer do not vote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from elicit.errors import ElicitError
+from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class SelfConsistency:
+    """Majority vote over the base model's samples."""
+
+    n: int = 16
+    """Samples per problem."""
+    temperature: float = 1.0
+    top_p: float | None = None
+
+    traits: ClassVar[Traits] = Traits(seeded=True)
+
+    def __post_init__(self) -> None:
+        if self.n < 2:
+            raise ElicitError(f"self_consistency: n is {self.n}; a vote needs at least 2 samples.")
+        if self.temperature <= 0:
+            raise ElicitError("self_consistency: temperature must be above 0, or all samples are the same.")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ()
+
+    def demand(self, lengths: Lengths) -> Demand:
+        return Demand(Draws(self.n, lengths.plain, 1, lengths.prompt, 256))
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        from elicit.policy import Policy
+        from elicit.search import Majority
+
+        decoding = task_decoding(task, temperature=self.temperature, top_p=self.top_p)
+        return Policy(base, decoding, search=Majority(self.n))

@@ -1,0 +1,52 @@
+"""`adapter`: a PEFT adapter made elsewhere as an arm: LoRA (with DoRA, rsLoRA, any targets), LoHa, LoKr, IA3.
+
+The folder is what `save_pretrained` of a PeftModel writes (adapter_config.json, adapter_model.safetensors). It must
+have been made for this base: names and shapes are checked, and the base it names where both have a hub id. How it was
+trained is not known here, so its record has no cost.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from elicit.errors import ElicitError
+from elicit.method import Traits, task_decoding
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class PeftAdapter:
+    """A trained arm made with peft."""
+
+    path: str
+    """The adapter's folder."""
+    any_base: bool = False
+    """Accept an adapter that names another base: the same weights under another name."""
+
+    traits: ClassVar[Traits] = Traits(trained=True)
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise ElicitError("adapter: path is empty; give the folder with adapter_config.json.")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ()
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        """Raises ElicitError for a folder without an adapter, one of an unsupported kind, or one for another model."""
+        from elicit.policy import Policy
+
+        made = Policy.from_peft(base, self.path, any_base=self.any_base)
+        return dataclasses.replace(made, decoding=task_decoding(task))

@@ -1,0 +1,161 @@
+"""`critique`: critique fine-tuning (2501.17703): learn to judge candidate solutions, then answer directly.
+
+1. Prompt: question and a noisy candidate solution (`template`). Completion: a critique that ends in a verdict.
+   Prompt-completion likelihood on the critique's tokens only.
+2. Critiques are written by the program that knows the worked solution (`form`), or come from a teacher's file
+   (`critiques`, see `elicit.tasks.generated.critiques`).
+3. The policy answers plain questions. Nothing of the critique prompt is left at test time.
+
+One problem (2506.03295): `problems: 1` with many `candidates`.
+
+`form: remark` says what is wrong in words; `form: worked` first writes the right solution as the task writes solutions,
+then the remark, so that a critique holds what SFT would be shown.
+
+Deviations: the paper fine-tunes 7 B models at 5e-6 on 50,000 critiques by a large model, of which about a fifth were
+wrong, and picked checkpoints on a test subset. Here programs' critiques are right by construction, hyper-parameters are
+those of `sft`, untuned, and nothing is picked. After training, critiques of candidates for select problems are read and
+judged (`held_out` in the record): whether the model learned to criticise at all is a question of its own.
+
+On tiny organisms nothing transfers from critiques as such: what changes answers is what a critique *opens* with, if it
+stands where answers stand. On `cued` the default template brings no traces out, with either form; a template that ends
+as a plain question does (the candidate first, then the question) brings them out with `form: worked`, as SFT on the
+same solutions would, and not with remarks.
+
+Its fair baselines: `same_solutions` (SFT on what the critic saw or knew, for as many completion tokens).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from elicit.errors import ElicitError
+from elicit.fitting.critique_data import Shown, check_judged, fill, judged
+from elicit.fitting.option_checks import check_adapter, check_checkpoints, check_positive
+from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class Critique:
+    """Fine-tuning on critiques of candidate solutions."""
+
+    problems: int | None = None
+    """Train problems whose candidates are criticised; 1 is the one-problem mode. None: 16, or all that `critiques` has.
+    """
+    candidates: int = 1
+    """Different candidates for each, one critique a candidate (a file's critiques are all taken)."""
+    critiques: str | None = None
+    """A JSONL file of critiques by a teacher; None: by the task's own program."""
+    form: Literal["remark", "worked"] = "remark"
+    """What the program writes: what is wrong, or the right solution and then what is wrong."""
+    template: str = "{prompt}{candidate}\nCritique:\n"
+    """The critique prompt: {prompt} is the problem's, {candidate} the solution to be judged. The critique follows as it
+    is."""
+    parameters: Literal["all", "mlp", "attn", "embeddings"] = "all"
+    """Which parameters are trained, or carry the LoRA adapter."""
+    lora_rank: int | None = None
+    """Rank of a LoRA adapter; None trains the parameters themselves."""
+    lora_alpha: float | None = None
+    """Its output is scaled by alpha / rank; None: twice the rank."""
+    lora_dropout: float = 0.0
+    """Dropout of the adapter's input while training."""
+    epochs: float = 10.0
+    batch_size: int = 8
+    """Critiques per step; at most all of them."""
+    learning_rate: float | None = None
+    """As in `sft`."""
+    checkpointing: bool | None = None
+    """As in `sft`."""
+    checkpoints: tuple[int, ...] = ()
+    """Steps after which to keep a copy of what is trained (the policy's `checkpoints`)."""
+    held_out: int = 64
+    """Select problems whose candidates the trained model criticises, to see whether it can. 0: none."""
+
+    traits: ClassVar[Traits] = Traits(seeded=True, trained=True)
+
+    def __post_init__(self) -> None:
+        check_positive(
+            "critique",
+            problems=self.problems,
+            candidates=self.candidates,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            held_out=self.held_out + 1,
+        )
+        check_checkpoints("critique", self.checkpoints)
+        check_adapter("critique", self.parameters, self.lora_rank, alpha=self.lora_alpha, dropout=self.lora_dropout)
+        for field in ("{prompt}", "{candidate}"):
+            if self.template.count(field) != 1:
+                raise ElicitError(f"critique: template has {self.template.count(field)} times {field}; expected one.")
+        if self.critiques is not None and (self.candidates != 1 or self.form != "remark"):
+            raise ElicitError("critique: candidates and form are for critiques that a program writes, not for a file.")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ()
+
+    def demand(self, lengths: Lengths) -> Demand:
+        """A row is question, candidate and critique, each about as long as a solution."""
+        rows = (self.problems or 16) * self.candidates
+        critique = lengths.worked * (2 if self.form == "worked" else 1)
+        read = lengths.prompt + lengths.worked
+        return Demand(
+            Draws(1, lengths.between, 1, lengths.prompt),
+            (Draws(self.held_out, critique, self.held_out, read),),
+            trained=rows * self.epochs * (read + critique),
+            training="full" if self.lora_rank is None else "adapter",
+        )
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        """Raises ElicitError for a task without candidates, a file that cannot be used, or too few problems.
+
+        Raises:
+            TrainingFailed: a loss that is no number.
+        """
+        from elicit.policy import Policy
+        from elicit.training.supervised import Schedule, example, train
+
+        shown = Shown(self.problems, self.candidates, self.critiques, self.form, seed)
+        rows, held_out = shown.rows(task), shown.held_out(task, self.held_out)
+        check_judged(base, held_out, self.template)
+        examples = [example(base, fill(self.template, one), one.critique, who="critique") for one in rows]
+        schedule = Schedule(
+            self.parameters,
+            self.lora_rank,
+            self.lora_alpha,
+            self.lora_dropout,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            checkpointing=self.checkpointing,
+        )
+        trained = train(
+            base, examples, schedule, who="critique", seed=seed, scratch=scratch, checkpoints=self.checkpoints
+        )
+        problems = list(dict.fromkeys(one.problem.id for one in rows))
+        written = sum(len(one.completion) for one in examples)
+        policy = Policy(base, task_decoding(task), weights=trained.weights, trail=trained.trail)
+        record = trained.record(base, labels=len(problems), teacher_tokens=written) | {
+            "critique": {
+                "by": "program" if self.critiques is None else "file",
+                "problems": len(problems),
+                "critiques": len(rows),
+                "wrong_candidates": sum(one.correct is False for one in rows),
+                "shown": dataclasses.asdict(shown),
+                "schedule": dataclasses.asdict(schedule),
+                "held_out": judged(policy, held_out, self.template),
+            }
+        }
+        return dataclasses.replace(policy, record=record)

@@ -1,0 +1,38 @@
+"""`grpo`: reinforcement learning on the task's own verifier (RLVR), with TRL's `GRPOTrainer`.
+
+Reward 1 for a right answer, else 0; see `rlvr` for the steps. Controls: `grpo_random_reward`, `grpo_format_only`,
+`grpo_wrong_label`.
+
+Deviations from common recipes: rollouts come from the lab's sampler (random numbers by identity), the order of problems
+is drawn per step, and a training in which every rollout is right for ten steps ends there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from elicit.fitting.rlvr import Recipe, reinforce
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class GRPO(Recipe):
+    """Reinforcement learning on right answers."""
+
+    name: ClassVar[str] = "grpo"
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        """Raises TrainingFailed where training goes wrong (see `elicit.training.guards`)."""
+        from elicit.training import rewards
+
+        return reinforce(self, lambda task, seed, found: rewards.verifier(task), base, task, seed=seed, scratch=scratch)

@@ -1,0 +1,206 @@
+"""`sft`: plain supervised fine-tuning on demonstrations, the baseline every method is compared with.
+
+Prompt-completion negative log-likelihood on completion tokens only, with TRL's `SFTTrainer` (`training.supervised`).
+Demonstrations come from the train split and the seed picks which; the rows are tokenised here (prompt ids, completion
+ids, end token), so that the model is trained on exactly the ids it is sampled with. Full fine-tuning works on a copy of
+the base and keeps the changed parameters; LoRA keeps the adapter.
+
+`supervision: theorem` after Theorem-SFT (2605.09270): the solution states at each step the rule that is used, its
+condition and what is put into it. Such solutions are longer, so the policy may answer at greater length (in the
+record). `swapped`, `shuffled`, `filler` and `random` after 2505.13775: the worked solution's answer and length, with
+steps that do not lead to it (`elicit.tasks.generated.corruption`; the seed picks them too). `shortcut`: half of the
+steps are left out (`elicit.tasks.generated.shortcuts`). The record says how many of the solutions taught are right and
+valid by the task's verifier, how long they are and how often each was seen, and counts their tokens as it does a
+teacher's. Which parameters learn (all, mlp, attn, embeddings) is `parameters`.
+
+`source`: the demonstrations are another task's, and the policy still answers the target task (after the Countdown
+traces of 2604.06628). `steps`: arms that differ in their demonstrations can be trained for equally many steps: few
+problems often, or many once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from elicit.context import check_room
+from elicit.fitting.auxiliary_tasks import charged, protect, watch
+from elicit.fitting.demonstrations import about, solved
+from elicit.fitting.option_checks import check_adapter, check_checkpoints, check_positive
+from elicit.fitting.other_task import check_task, task_of
+from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+
+
+@dataclass(frozen=True)
+class SFT:
+    """Fine-tuning on solutions."""
+
+    demonstrations: int = 16
+    """How many train problems are shown."""
+    supervision: Literal["worked", "direct", "theorem", "shortcut", "swapped", "shuffled", "filler", "random"] = (
+        "worked"
+    )
+    """Train on worked solutions, on bare answers (direct), on worked solutions that state their rules (theorem), with
+    half of their steps left out (shortcut), or with another problem's steps (swapped), their own in another order
+    (shuffled), filler or random steps in place of the right ones."""
+    source: dict[str, Any] | None = None
+    """Another task, {task: NAME}, whose train problems and solutions are shown in place of the target's."""
+    parameters: Literal["all", "mlp", "attn", "embeddings"] = "all"
+    """Which parameters are trained (after 2605.09270), or carry the LoRA adapter. embeddings: of tokens (and of
+    positions where they are learned) and the LM head."""
+    lora_rank: int | None = None
+    """Rank of a LoRA adapter; None trains the parameters themselves."""
+    lora_alpha: float | None = None
+    """Its output is scaled by alpha / rank; None: twice the rank."""
+    lora_dropout: float = 0.0
+    """Dropout of the adapter's input while training."""
+    epochs: float = 10.0
+    steps: int | None = None
+    """Train for exactly so many steps, all with full batches, whatever `epochs` and `demonstrations` say."""
+    batch_size: int = 8
+    """Demonstrations per step; at most all of them."""
+    learning_rate: float | None = None
+    """Peak rate; warm-up over a tenth of the steps (none below 10 steps), then linear decay.
+    None: 2e-4 for LoRA (2305.14314 uses it up to 13 B parameters), else 1e-3 under 5 M parameters and 1e-5 above (not
+    tuned)."""
+    checkpointing: bool | None = None
+    """Recompute activations in the backward pass: less memory, a third more time. None: where a single row needs it."""
+    checkpoints: tuple[int, ...] = ()
+    """Steps after which to keep a copy of what is trained (the policy's `checkpoints`)."""
+    warn: dict[str, dict[str, Any]] | None = None
+    """Tasks to watch while training, {label: {task: NAME}}: what the steps do to their loss (`training.probes`, in the
+    record). The weights do not depend on it."""
+    warn_every: int = 1
+    """Steps between two looks. A look costs a forward and backward pass over the problems of every task."""
+    warn_problems: int = 16
+    """Select problems of every task watched, and of the one trained on."""
+    protect: dict[str, Any] | None = None
+    """A task, {task: NAME}, that no step's gradient may go against: the conflicting part is projected out (one-way
+    PCGrad, 2001.06782; `training.projection`)."""
+    protect_problems: int = 16
+    """Its train problems whose gradient is taken at every step."""
+
+    traits: ClassVar[Traits] = Traits(seeded=True, trained=True)
+
+    def __post_init__(self) -> None:
+        check_positive(
+            "sft",
+            demonstrations=self.demonstrations,
+            epochs=self.epochs,
+            steps=self.steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            warn_every=self.warn_every,
+            warn_problems=self.warn_problems,
+            protect_problems=self.protect_problems,
+        )
+        if self.source is not None:
+            check_task(self.source, "sft: source")
+        for label, described in (self.warn or {}).items():
+            check_task(described, f"sft: warn {label!r}")
+        if self.protect is not None:
+            check_task(self.protect, "sft: protect")
+        check_checkpoints("sft", self.checkpoints, steps=self.steps)
+        check_adapter("sft", self.parameters, self.lora_rank, alpha=self.lora_alpha, dropout=self.lora_dropout)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ()
+
+    def demand(self, lengths: Lengths) -> Demand:
+        lengths_of = {"direct": lengths.plain, "shortcut": (lengths.plain + lengths.worked) / 2}
+        length = lengths_of.get(self.supervision, lengths.worked)
+        return Demand(
+            Draws(1, length, 1, lengths.prompt),
+            trained=(self.demonstrations * self._passes + self._beside) * (lengths.prompt + length),
+            training="full" if self.lora_rank is None else "adapter",
+        )
+
+    @property
+    def _passes(self) -> float:
+        """Passes over the demonstrations."""
+        if self.steps is None:
+            return self.epochs
+        return self.steps * min(self.batch_size, self.demonstrations) / self.demonstrations
+
+    @property
+    def _beside(self) -> float:
+        """Problems of other tasks that go forward and backward too."""
+        steps = self.demonstrations * self._passes / min(self.batch_size, self.demonstrations)
+        looks = 0.0 if not self.warn else (steps / self.warn_every + 1) * (1 + len(self.warn))
+        return looks * self.warn_problems + (0.0 if self.protect is None else steps * self.protect_problems)
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        """Raises ElicitError if the task has no such solutions, fewer train problems than demonstrations, or for
+        checkpoints after the last step.
+
+        Raises:
+            TrainingFailed: a loss that is no number.
+        """
+        from elicit.policy import Policy
+        from elicit.training.supervised import Schedule, example, train
+
+        taught_task = task if self.source is None else task_of(base, self.source, "sft: source")
+        solutions = solved(
+            taught_task, self.supervision, "train", self.demonstrations, pick=seed + 1, seed=seed, who="sft"
+        )
+        examples = [example(base, problem.prompt, solution, who="sft") for problem, solution in solutions]
+        decoding = task_decoding(task)
+        if self.supervision == "theorem":
+            longest = max(len(one.completion) for one in examples)
+            decoding = decoding.replace(max_new_tokens=max(decoding.max_new_tokens, longest * 3 // 2))
+            for one in examples:
+                check_room(len(one.prompt), decoding.max_new_tokens, base.context_length, model=base.name, who="sft")
+        schedule = Schedule(
+            self.parameters,
+            self.lora_rank,
+            self.lora_alpha,
+            self.lora_dropout,
+            epochs=self._passes,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            checkpointing=self.checkpointing,
+        )
+        probed = (
+            solved(taught_task, self.supervision, "select", self.warn_problems, pick=0, seed=seed, who="sft")
+            if self.warn
+            else []
+        )
+        watched = watch(base, probed, self.warn, every=self.warn_every, who="sft") if self.warn else None
+        protected = (
+            None
+            if self.protect is None
+            else protect(base, self.protect, problems=self.protect_problems, seed=seed, who="sft")
+        )
+        trained = train(
+            base,
+            examples,
+            schedule,
+            who="sft",
+            seed=seed,
+            scratch=scratch,
+            checkpoints=self.checkpoints,
+            callbacks=[one for one in (protected, watched) if one is not None],
+            identity=() if protected is None else [protected.identity],
+        )
+        taught = 0 if self.supervision == "direct" else sum(len(one.completion) for one in examples)
+        record = trained.record(base, labels=self.demonstrations, teacher_tokens=taught)
+        if watched is not None:
+            record["warning"] = watched.record()
+        if protected is not None:
+            record |= {"protect": protected.record(), "train": charged(record["train"], protected)}
+        if self.supervision == "theorem":
+            record["max_new_tokens"] = decoding.max_new_tokens
+        seen = max(1, round(self.demonstrations * self._passes))
+        record |= about(base, taught_task, solutions, self.supervision, self.source, seen=seen)
+        return Policy(base, decoding, weights=trained.weights, record=record, trail=trained.trail)

@@ -1,0 +1,148 @@
+"""`mean_steering`: add a difference of means between two conditions, at the first generation step by default.
+
+1. On train problems, the mean residual after every layer under the positive condition minus that under the negative
+   (`conditions`, or two given lists of prompts, at their last tokens).
+2. Layer and strength are chosen on the select split, by accuracy; among equals the smaller strength, then the earlier
+   layer.
+3. The test split is not touched.
+
+Source: difference-in-means vectors (2310.06824, 2312.06681); applied at the first step after 2601.08058.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from elicit.errors import ElicitError
+from elicit.fitting.contrast_pairs import Sides, check_templates, resolved, sides
+from elicit.fitting.option_checks import check_positions, check_positive
+from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Problem, Task
+
+
+@dataclass(frozen=True)
+class MeanSteering:
+    """A difference of means, tuned on select."""
+
+    contrast: Literal["auto", "cue", "templates", "prompts", "continuations"] = "auto"
+    """Which two conditions are subtracted."""
+    positive: str | None = None
+    """Template of the positive condition (`templates` only), with {prompt}."""
+    negative: str = "{prompt}"
+    """Template of the negative condition (`templates` only)."""
+    positive_prompts: tuple[str, ...] = ()
+    """Prompts of the positive condition (`prompts` only)."""
+    negative_prompts: tuple[str, ...] = ()
+    """Prompts of the negative condition (`prompts` only); the two lists need not be of one length."""
+    positions: str = "first"
+    """Where the vector is added."""
+    layers: tuple[int, ...] | None = None
+    """Layers to try; None tries all but the last. What is added after the last block is read by no other block: it is a
+    constant bias on the logits, which is another method."""
+    strengths: tuple[float, ...] = (0.25, 0.5, 1.0, 1.5, 2.0)
+    """Strengths to try, in median residual norms of the layer."""
+    train_problems: int = 64
+    """Problems the means are taken over."""
+    select_problems: int = 64
+    """Problems layer and strength are chosen on."""
+
+    traits: ClassVar[Traits] = Traits()
+
+    def __post_init__(self) -> None:
+        check_positions("mean_steering", self.positions)
+        check_positive("mean_steering", train_problems=self.train_problems, select_problems=self.select_problems)
+        if not self.strengths or (self.layers is not None and not self.layers):
+            raise ElicitError("mean_steering: layers and strengths need at least one value each.")
+        check_templates("mean_steering", self.contrast, self.positive, self.negative)
+        given = bool(self.positive_prompts), bool(self.negative_prompts)
+        if given != ((True, True) if self.contrast == "prompts" else (False, False)):
+            raise ElicitError(
+                "mean_steering: positive_prompts and negative_prompts belong to contrast: prompts, which needs both."
+            )
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ()
+
+    def demand(self, lengths: Lengths) -> Demand:
+        layers = len(self.layers) if self.layers is not None else max(1, lengths.layers - 1)
+        trials = layers * len(self.strengths) * self.select_problems
+        return Demand(
+            Draws(1, lengths.thought, 1, lengths.prompt),
+            (Draws(trials, lengths.between, trials, lengths.prompt, self.select_problems),),
+            read=self.train_problems * (2 * lengths.prompt + lengths.thinking + lengths.worked),
+        )
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        """Raises ElicitError for a layer the model does not have, or a task without the two conditions."""
+        from elicit.fitting.edit_selection import Trial, best, cost, dose_response, edges, of_steering
+        from elicit.loading import architectures
+        from elicit.policy import Policy
+        from elicit.steering import Steering
+
+        layers = self.layers if self.layers is not None else tuple(range(max(1, base.n_layers - 1)))
+        for layer in layers:
+            architectures.check_layer(base.hf, layer)
+        train, select = task.problems("train", self.train_problems), task.problems("select", self.select_problems)
+        difference = self._difference(base, task, train)
+        contrast = resolved(self.contrast, base)
+        norms = base.residual_norms_of([problem.prompt + (task.worked(problem) or "") for problem in train])
+        grid = [
+            Steering(
+                difference[layer],
+                layer,
+                strength,
+                "add",
+                self.positions,
+                norms.medians[layer],
+                f"mean({contrast})@{layer}",
+            )
+            for layer in layers
+            for strength in self.strengths
+        ]
+        trials = [Trial((edit,), {}) for edit in grid]
+        curve = dose_response(base, task, trials, select)
+        chosen = best(curve)
+        record: dict[str, Any] = {
+            "steering": [str(grid[chosen])],
+            "chosen": curve[chosen],
+            "chosen_on": {"split": "select", "n": self.select_problems, "by": "accuracy"},
+            "tuning": cost(curve),
+            "edges": edges(curve, chosen, of_steering(base)),
+            "dose_response": curve,
+            "difference_norms": [float(row.norm()) for row in difference],
+            "residual_norms": {
+                "medians": list(norms.medians),
+                "tokens": norms.tokens,
+                "text_sha256": norms.text_sha256,
+            },
+        }
+        return Policy(base, task_decoding(task), steering=(grid[chosen],), record=record)
+
+    def _difference(self, base: BaseModel, task: Task, train: Sequence[Problem]) -> torch.Tensor:
+        """Mean difference after every layer: [layer, d_model]."""
+        from elicit.steering.residuals import residuals_at
+
+        means = [
+            residuals_at(base.hf, base.layers, ids, [len(one) - 1 for one in ids]).mean(dim=1)
+            for ids in self._sides(base, task, train)
+        ]
+        return means[0] - means[1]
+
+    def _sides(self, base: BaseModel, task: Task, train: Sequence[Problem]) -> Sides:
+        if self.contrast == "prompts":
+            given = self.positive_prompts, self.negative_prompts
+            return Sides(*([base.encode(prompt) for prompt in prompts] for prompts in given))
+        return sides(self.contrast, base, task, train, self.positive, self.negative)

@@ -1,0 +1,244 @@
+"""`sae_steering`: boost one SAE feature at the first generation step (He et al., 2601.08058).
+
+1. Candidates: on train problems, features of each layer's SAE are scored between two conditions (cue prompt against
+   plain prompt) at the last prompt token, and the best few are kept.
+2. Feature, layer, strength, positions and mode are chosen together on the select split, by accuracy; among equals the
+   smaller strength, then the earlier layer, then the better score. Several features can be boosted together: each then
+   gets its share of the strength.
+3. The test split is not touched.
+
+The paper ranks by the contrast of means and boosts a single feature. Deviations: the last layer is left out by default,
+because what is added after the last block is read by no other block and is a constant bias on the logits; strength is
+measured in median residual norms of the layer.
+
+Its controls: `random_feature`, `random_vector`, `covariance_vector`, `error_vector` and `same_vector` (all positions,
+wrong sign). Its evidence: `twin_feature` (another SAE seed), `ablate_feature` and `mean_ablation` (necessity), and
+`clamp_feature` (sufficiency).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from elicit.errors import ElicitError
+from elicit.fitting.contrast_pairs import Contrast, check_templates, resolved
+from elicit.fitting.option_checks import check_positions, check_positive
+from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    import torch
+    from jaxtyping import Float
+
+    from elicit.fitting.contrast_pairs import Sides
+    from elicit.fitting.edit_selection import Trial
+    from elicit.model import BaseModel
+    from elicit.policy import Policy
+    from elicit.tasks import Task
+    from saes import SAE, Feature
+
+
+#: Features of each SAE whose scores stay in the record, each way.
+KEPT = 16
+
+
+@dataclass(frozen=True)
+class SaeSteering:
+    """A few SAE features tried, one chosen on select."""
+
+    saes: tuple[str, ...] = ()
+    """SAEs to look in, one per layer: shipped names, folders, or RELEASE:ID; `{model}` stands for the model's name.
+    Empty: those shipped for these weights."""
+    contrast: Contrast = "auto"
+    """Which two conditions features are scored between."""
+    positive: str | None = None
+    """Template of the positive condition (`templates` only), with {prompt}."""
+    negative: str = "{prompt}"
+    """Template of the negative condition (`templates` only)."""
+    scorer: Literal["contrast", "auroc", "attribution", "patching", "dla", "probe"] = "contrast"
+    """What candidates are ranked by (`saes.discover`)."""
+    candidates: int = 3
+    """Features tried per layer."""
+    together: tuple[int, ...] = (1,)
+    """How many features are boosted at once: 1 tries each candidate by itself, m > 1 the m best of a layer together."""
+    layers: tuple[int, ...] | None = None
+    """Layers to look in; None takes all but the last that there is an SAE for."""
+    strengths: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 3.0)
+    """Strengths to try: median residual norms of the layer (add), median cued activations of the feature (clamp)."""
+    positions: tuple[str, ...] = ("first",)
+    """Position forms to try, such as first, first:4 or decay:8."""
+    modes: tuple[Literal["add", "clamp"], ...] = ("add",)
+    """Ways to boost to try."""
+    train_problems: int = 128
+    """Problems that features are scored on."""
+    select_problems: int = 64
+    """Problems the choice is made on."""
+    by: Literal["accuracy", "trace_rate"] = "accuracy"
+    """What the choice maximises there. trace_rate asks for the form of reasoning, whether or not it is right."""
+    transfer: bool = False
+    """Whether SAEs of other known weights may be used (a base model's SAE on a tuned model)."""
+
+    traits: ClassVar[Traits] = Traits()
+
+    def __post_init__(self) -> None:
+        for positions in self.positions:
+            check_positions("sae_steering", positions)
+        check_positive(
+            "sae_steering",
+            train_problems=self.train_problems,
+            select_problems=self.select_problems,
+            candidates=self.candidates,
+            together=min(self.together, default=0),
+        )
+        if not (self.strengths and self.positions and self.modes) or self.layers == ():
+            raise ElicitError("sae_steering: layers, strengths, positions and modes need at least one value each.")
+        check_templates("sae_steering", self.contrast, self.positive, self.negative)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ()
+
+    def demand(self, lengths: Lengths) -> Demand:
+        """SAEs that are named tell how many layers there are; of shipped ones every layer is taken to have one."""
+        layers = len(self.layers or self.saes) or max(1, lengths.layers - 1)
+        sets = (self.candidates if 1 in self.together else 0) + sum(m > 1 for m in self.together)
+        trials = layers * sets * len(self.modes) * len(self.positions) * len(self.strengths) * self.select_problems
+        return Demand(
+            Draws(1, lengths.thought, 1, lengths.prompt),
+            (Draws(trials, lengths.between, trials, lengths.prompt, self.select_problems),),
+            read=layers * self.train_problems * 2 * (lengths.prompt + lengths.thinking),
+        )
+
+    def fit(
+        self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
+    ) -> Policy:
+        """Raises ElicitError for SAEs that are missing or belong to other weights, or a task without two conditions."""
+        from elicit.fitting.contrast_pairs import sides
+        from elicit.fitting.edit_selection import best, cost, dose_response, edges, of_steering
+        from elicit.fitting.sae_lookup import at_layers, dictionaries, logit_difference, opened
+        from elicit.policy import Policy
+        from elicit.steering.residuals import residuals_at
+
+        train, select = task.problems("train", self.train_problems), task.problems("select", self.select_problems)
+        texts = [problem.prompt + (task.worked(problem) or "") for problem in train]
+        pair = sides(self.contrast, base, task, train, self.positive, self.negative)
+        difference = logit_difference(base, task) if self.scorer in ("attribution", "patching", "dla") else None
+        loaded = opened(base, self.saes)
+        at_layers(base, loaded, self.layers)
+        found, matches = dictionaries(base, loaded, texts, transfer=self.transfer)
+        tried = at_layers(base, found, self.layers)
+        norms = base.residual_norms_of(texts)
+        tables = {sae.name: self._scores(base, sae, pair, difference) for sae in found}
+        cued = residuals_at(base.hf, base.layers, pair.positive, [len(ids) - 1 for ids in pair.positive])
+        trials = [
+            trial
+            for sae in tried
+            for trial in self._trials(sae, _rising(tables[sae.name]), norms.medians[sae.layer], cued[sae.layer])
+        ]
+        if not trials:
+            raise ElicitError(
+                f"sae_steering: no feature of {', '.join(sae.name for sae in tried)} is more active in the positive "
+                "condition than in the negative one. Train an SAE on text of both conditions (elicit sae train)."
+            )
+        curve = dose_response(base, task, trials, select)
+        chosen = best(curve, self.by)
+        edits = trials[chosen].edits
+
+        def listed(sae: SAE, table: pd.DataFrame) -> list[dict[str, Any]]:
+            return [_entry(sae.feature(int(i)), table, cued[sae.layer]) for i in table.index[:KEPT]]
+
+        record: dict[str, Any] = {
+            "steering": [str(edit) for edit in edits],
+            "features": [
+                _entry(edit.feature, tables[edit.feature.sae.name], cued[edit.layer])
+                for edit in edits
+                if edit.feature is not None
+            ],
+            "saes": {name: match._asdict() for name, match in matches.items()},
+            "chosen": curve[chosen],
+            "chosen_on": {"split": "select", "n": self.select_problems, "by": self.by, "of": len(trials)},
+            "scored_on": {
+                "split": "train",
+                "n": self.train_problems,
+                "by": self.scorer,
+                "contrast": resolved(self.contrast, base),
+            },
+            "candidates": {sae.name: listed(sae, _rising(tables[sae.name])) for sae in found},
+            "opposed": {sae.name: listed(sae, _falling(tables[sae.name])) for sae in found},
+            "tuning": cost(curve, by=self.by),
+            "edges": edges(curve, chosen, of_steering(base)),
+            "dose_response": curve,
+            "residual_norms": {
+                "medians": list(norms.medians),
+                "tokens": norms.tokens,
+                "text_sha256": norms.text_sha256,
+            },
+        }
+        return Policy(base, task_decoding(task), steering=edits, record=record)
+
+    def _scores(self, base: BaseModel, sae: SAE, pair: Sides, difference: tuple[int, int] | None) -> pd.DataFrame:
+        """Features by descending score."""
+        import saes
+
+        conditions = ([saes.Span.last(ids) for ids in side] for side in pair)
+        table = saes.discover(
+            base.hf,
+            sae,
+            *conditions,
+            scorers=tuple(dict.fromkeys(("contrast", self.scorer))),
+            logit_difference=difference,
+        )
+        return table.sort_values(self.scorer, ascending=False, kind="stable")
+
+    def _trials(
+        self, sae: SAE, table: pd.DataFrame, norm: float, cued: Float[torch.Tensor, "problem d_model"]
+    ) -> Iterator[Trial]:
+        """Every set of features x mode x positions x strength at one layer. `cued`: residuals of the positive side."""
+        from elicit.fitting.edit_selection import Trial
+        from elicit.fitting.sae_lookup import median_coefficient
+        from elicit.steering import feature_edit
+
+        ranked = [int(index) for index in table.index]
+        singles = [[index] for index in ranked[: self.candidates]] if 1 in self.together else []
+        sets = singles + [ranked[:m] for m in self.together if 1 < m <= len(ranked)]
+        for features, mode, positions in itertools.product(sets, self.modes, self.positions):
+            chosen = [sae.feature(index) for index in features]
+            units = [norm if mode == "add" else median_coefficient(feature, cued) for feature in chosen]
+            if not min(units) > 0:
+                continue  # a feature that is silent under the cue on most problems has no value to be clamped to
+            notes = {"sae": sae.name, "features": features, "mode": mode, "positions": positions}
+            for strength in self.strengths:
+                share = strength / len(chosen) if mode == "add" else strength
+                edits = [
+                    feature_edit(feature, share, unit=unit, mode=mode, positions=positions)
+                    for feature, unit in zip(chosen, units, strict=True)
+                ]
+                yield Trial(tuple(edits), notes)
+
+
+def _rising(table: pd.DataFrame) -> pd.DataFrame:
+    """Features that are more active in the positive condition, best score first."""
+    return table[table["contrast"] > 0]
+
+
+def _falling(table: pd.DataFrame) -> pd.DataFrame:
+    """Features that are more active in the negative condition, largest difference first."""
+    return table[table["contrast"] < 0].sort_values("contrast", kind="stable")
+
+
+def _entry(feature: Feature, table: pd.DataFrame, cued: Float[torch.Tensor, "problem d_model"]) -> dict[str, Any]:
+    """A feature's name, its coefficient under the cue and its scores on train, as plain data."""
+    from elicit.fitting.sae_lookup import feature_record, median_coefficient
+    from elicit.schema import number
+
+    row = {key: value.item() if hasattr(value, "item") else value for key, value in table.loc[feature.index].items()}
+    return {
+        **feature_record(feature),
+        "cued_coefficient": number(median_coefficient(feature, cued)),
+        "train": {str(key): None if value != value else value for key, value in row.items()},
+    }

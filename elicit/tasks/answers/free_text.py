@@ -1,0 +1,185 @@
+"""Finding the answer in free text, in bounded time.
+
+A user's pattern could backtrack for ages. So it only sees the last `TAIL` characters, it must pass a few texts that
+such patterns choke on before it is accepted, and each search is given `SECONDS` (of processor time, counted by the
+`regex` package, since the standard library's `re` cannot be stopped). A search that runs out has found nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from elicit.errors import ElicitError, one_line
+from elicit.tasks.answers.clauses import as_answer, last_numeral
+from elicit.tasks.answers.numerals import plain_signs, single_number, written
+from elicit.tasks.answers.reader import Found
+
+TAIL = 4_000
+SECONDS = 1.0
+#: Longest answer in characters.
+ANSWER = 1_000
+#: Longest pattern and number.
+_PATTERN, _DIGITS = 500, 80
+#: A completion this short, on one line, may be an answer and nothing else.
+_BARE = 80
+_NUMBER = re.compile(r"([-+]?)([0-9]{1,3}(?:,[0-9]{3})+|[0-9]*)(?:\.([0-9]*))?")
+_EQUATION = re.compile(r"[0-9][ )]*=")
+_PIECES = re.compile(r"\n|[.!?][ \t]")
+
+
+class Reader(NamedTuple):
+    """Reads completions for one right answer."""
+
+    given: str
+    """The right answer as the file has it."""
+    pattern: str | None
+
+    @property
+    def gold(self) -> str:
+        """The right answer, canonical."""
+        return canonical(self.given)
+
+    @property
+    def numeric(self) -> bool:
+        return single_number(self.given) is not None
+
+    def unusable(self) -> str | None:
+        """Why no completion could ever give this answer, None if one could."""
+        if len(self.given) > ANSWER:
+            return f"is longer than {ANSWER} characters"
+        if not self.pattern and "\n" in self.given.strip():
+            return "has several lines, which needs an answer_pattern"
+        return None
+
+    def found(self, completion: str) -> Found | None:
+        """The answer with its place."""
+        answer, span = self.answer(completion), self.span(completion)
+        return None if answer is None or span is None else Found(answer, *span)
+
+    def right(self, completion: str, found: Found) -> bool:
+        return found.answer == self.gold
+
+    def answer(self, completion: str) -> str | None:
+        """The canonical answer of a completion, None if there is none. Total.
+
+        With a pattern its last match counts; where it matches nothing, a completion that is nothing but an answer (a
+        number where the right answer is one, else one short line) needs no mark.
+        """
+        found = self._found(completion)
+        return None if found is None else found[0]
+
+    def span(self, completion: str) -> tuple[int, int] | None:
+        """Where that answer stands, as (start, end) characters without the white space around it. Total."""
+        found = self._found(completion)
+        if found is None:
+            return None
+        start, end = found[1]
+        inner = completion[start:end]
+        return end - len(inner.lstrip()), start + len(inner.rstrip())
+
+    def _found(self, completion: str) -> tuple[str, tuple[int, int]] | None:
+        """(canonical answer, its place in the completion)."""
+        text = completion[-TAIL:]
+        place = self._place(text)
+        if place is None:
+            return None
+        answer, (start, end) = place
+        shift = len(completion) - len(text)
+        return None if answer is None else (answer, (start + shift, end + shift))
+
+    def _place(self, text: str) -> tuple[str | None, tuple[int, int]] | None:
+        if self.pattern is not None:
+            return self._marked(self.pattern, text)
+        if self.numeric:
+            if (whole := single_number(text)) is not None:
+                return written(whole), (0, len(text))
+            last = last_numeral(text)
+            return None if last is None else (as_answer(text, last), (last.start, last.end))
+        end = len(text.rstrip())
+        start = text.rfind("\n", 0, end) + 1
+        return (canonical(text[start:end]), (start, end)) if end else None
+
+    def _marked(self, pattern: str, text: str) -> tuple[str | None, tuple[int, int]] | None:
+        try:
+            found = [match for match in _compiled(pattern).finditer(text, timeout=SECONDS) if (match[1] or "").strip()]
+        except (TimeoutError, MemoryError):
+            return None
+        if found:
+            return canonical(found[-1][1]), found[-1].span(1)
+        bare = text.strip()
+        if single_number(bare) is None and (self.numeric or not bare or len(bare) > _BARE or "\n" in bare):
+            return None
+        return canonical(bare), (0, len(text))
+
+    def has_trace(self, completion: str) -> bool:
+        """Two or more sentences or lines, or an equation."""
+        text = completion[-TAIL:]
+        pieces = [piece for piece in _PIECES.split(text) if piece.strip()]
+        return len(pieces) > 1 or _EQUATION.search(text) is not None
+
+
+def canonical(text: str) -> str:
+    """Numbers in their shortest form, other text with its white space folded."""
+    value = single_number(text)
+    return " ".join(text.split()) if value is None else written(value)
+
+
+def number(text: str) -> str | None:
+    """The shortest form of a decimal number (`1,000` -> `1000`, `3.0` -> `3`), None if the text is not one."""
+    text = text.strip()
+    match = _NUMBER.fullmatch(plain_signs(text)) if len(text) <= _DIGITS else None
+    if match is None or not any(character.isdigit() for character in text):
+        return None
+    sign, whole, part = match.groups(default="")
+    whole, part = whole.replace(",", "").lstrip("0") or "0", part.rstrip("0")
+    value = f"{whole}.{part}" if part else whole
+    return f"-{value}" if sign == "-" and value != "0" else value
+
+
+# --- patterns ----------------------------------------------------------------------------------------------------
+
+#: Texts that a pattern which can backtrack without end is likely to choke on.
+_HOSTILE = tuple(
+    piece * (TAIL // len(piece)) + "\x00" for piece in ("1", "a", " ", "1 ", "a ", "1,", "x1.", "=", "a\n")
+)
+
+
+def check_pattern(pattern: object) -> None:
+    """Raises ElicitError unless `pattern` is None or a regular expression with one group that ends in time."""
+    if pattern is None:
+        return
+    if not isinstance(pattern, str) or not 0 < len(pattern) <= _PATTERN:
+        raise _bad(pattern, f"expected a regular expression of 1 to {_PATTERN} characters")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            groups = re.compile(pattern).groups
+            groups = max(groups, _compiled(pattern).groups)
+    except (re.error, _regex().error, ValueError, OverflowError, RecursionError, MemoryError) as error:
+        raise _bad(pattern, f"not a regular expression ({one_line(error, 100)})") from None
+    if groups != 1:
+        raise _bad(pattern, f"expected one group (...) around the answer, found {groups}; use (?:...) elsewhere")
+    for text in _HOSTILE:
+        try:
+            _compiled(pattern).findall(text, timeout=SECONDS / 4)
+        except (TimeoutError, MemoryError):
+            reason = "it can backtrack without end; avoid a repeat within a repeat, such as (a+)+"
+            raise _bad(pattern, reason) from None
+
+
+def _bad(pattern: object, reason: str) -> ElicitError:
+    return ElicitError(f"task 'jsonl': answer_pattern is {one_line(repr(pattern), 80)}: {reason}.")
+
+
+@lru_cache(maxsize=64)
+def _compiled(pattern: str) -> Any:
+    return _regex().compile(pattern)
+
+
+def _regex() -> Any:
+    import regex  # type: ignore[import-untyped]
+
+    return regex

@@ -1,0 +1,259 @@
+"""A helper process for verdicts that need other people's code: math-verify, and the scorers of reasoning-gym.
+
+Such code can take for ever (a power of a power) and cannot be stopped in a thread. So it runs in one process per
+process of ours, started when first needed, which loads the libraries and has every question answered by a worker that
+it forks. A worker that has used up a question's processor time is killed by the system, whatever it is at; the answer
+is then None, and the next worker is there within milliseconds. The helper ends with its input.
+
+Time is bounded for each question and for all of them: where questions that came to nothing have cost `BATCH` seconds
+together, every further one gets `IMPATIENT` seconds.
+
+What goes in is our own data, pickled; what comes out is one line of JSON. The helper never runs a model's text as code.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import pickle
+import resource
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from typing import Any, BinaryIO, NamedTuple
+
+from elicit.confined import reply_within
+from elicit.errors import ElicitError, one_line
+
+#: Seconds the helper has to import what a kind of question needs (cold disks are slow).
+START = 300.0
+#: Address space of a worker in bytes: an answer may not take the machine's memory.
+MEMORY = 4 << 30
+#: Processor seconds that unanswered questions may cost in all, and what each further question may take.
+BATCH, IMPATIENT = 30.0, 0.5
+#: A question may take this many times its processor time by the clock, on a busy machine.
+_BY_THE_CLOCK = 8.0
+
+_LOCK = threading.Lock()
+_helpers: dict[tuple[int, str], subprocess.Popen[bytes]] = {}
+#: Seconds that unanswered questions of each kind have cost.
+_lost: dict[str, float] = {}
+
+
+def ask(kind: str, question: Any, seconds: float) -> Any:
+    """The helper's reply, None if it takes more than `seconds` of processor time or fails on this question.
+
+    Args:
+        kind: "math", with (right answer, answer): are they equal? "gym", with (generator, its configuration, entry,
+            answer): the score.
+
+    Raises:
+        ElicitError: if the helper cannot start.
+    """
+    with _LOCK:
+        if _lost.get(kind, 0.0) >= BATCH:
+            seconds = min(seconds, IMPATIENT)
+        data = pickle.dumps((seconds, question))
+        for _ in range(2):  # a helper that ended by itself, or was ended by others, gets a second chance
+            process = _running(kind)
+            try:
+                reply, in_time = _exchange(process, data, seconds * _BY_THE_CLOCK + 5.0)
+            except BaseException:
+                process.kill()  # interrupted between question and reply: the next reply would belong to this question
+                raise
+            if reply:
+                answered, result = json.loads(reply)
+                return result if answered else _unanswered(kind, seconds)
+            process.kill()
+            process.wait()
+            if not in_time:
+                break
+        return _unanswered(kind, seconds)
+
+
+def _unanswered(kind: str, seconds: float) -> None:
+    before = _lost.get(kind, 0.0)
+    _lost[kind] = before + seconds
+    if before < BATCH <= _lost[kind]:
+        warnings.warn(
+            f"answers that take too long to judge have cost {BATCH:.0f} s; from here on one may take {IMPATIENT} s "
+            "before it counts as wrong",
+            stacklevel=4,
+        )
+
+
+def _running(kind: str) -> subprocess.Popen[bytes]:
+    place = (os.getpid(), kind)
+    process = _helpers.get(place)
+    if process is None or process.poll() is not None:
+        process = _helpers[place] = _start(kind)
+    return process
+
+
+def _start(kind: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "elicit.tasks.answers.grading_process", kind],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        start_new_session=True,  # Ctrl-C is for us; the helper ends when its input does
+    )
+    atexit.register(process.kill)
+    hello, _ = reply_within(process, START)
+    if hello != b'"ready"\n':
+        process.kill()
+        why = one_line(hello.decode("utf-8", "replace"), 200)
+        raise ElicitError(
+            f"the helper process for {kind} answers cannot start: {why or 'it ended'}. See: elicit doctor"
+        )
+    return process
+
+
+def _exchange(process: subprocess.Popen[bytes], question: bytes, seconds: float) -> tuple[bytes, bool]:
+    """(the reply, empty without one; whether the time sufficed)."""
+    assert process.stdin is not None
+    try:
+        process.stdin.write(len(question).to_bytes(8, "little") + question)
+        process.stdin.flush()
+    except OSError:
+        return b"", True
+    return reply_within(process, seconds)
+
+
+# --- in the helper -----------------------------------------------------------------------------------------------
+
+
+class _Worker(NamedTuple):
+    pid: int
+    questions: int
+    replies: int
+
+
+def main(kind: str) -> None:
+    questions, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print goes nowhere
+    try:
+        answer = {"math": _math, "gym": _gym}[kind]()
+    except Exception as error:
+        _send(replies, f"{type(error).__name__}: {error}")
+        return
+    _send(replies, "ready")
+    worker = None
+    while len(head := questions.read(8)) == 8:
+        data = questions.read(int.from_bytes(head, "little"))
+        worker = worker or _fork(answer)
+        line = _answered(worker, head + data, pickle.loads(data)[0] * _BY_THE_CLOCK)
+        if line is None:
+            _end(worker)
+            worker = None
+        replies.write(line or b"[false, null]\n")
+        replies.flush()
+
+
+def _fork(answer: Any) -> _Worker:
+    (question_out, question_in), (reply_out, reply_in) = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(question_out)
+        os.close(reply_in)
+        return _Worker(pid, question_in, reply_out)
+    os.close(question_in)
+    os.close(reply_out)
+    try:
+        _limit_memory()
+        _work(answer, os.fdopen(question_out, "rb"), os.fdopen(reply_in, "wb"))
+    finally:
+        os._exit(0)
+
+
+def _work(answer: Any, questions: BinaryIO, replies: BinaryIO) -> None:
+    """Answer questions until there are no more; the timer's signal ends the process, in whatever code it is."""
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    while len(head := questions.read(8)) == 8:
+        seconds, question = pickle.loads(questions.read(int.from_bytes(head, "little")))
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        try:
+            reply = answer(*question)
+        except Exception:
+            reply = None
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        _send(replies, [True, reply])
+
+
+def _answered(worker: _Worker, question: bytes, seconds: float) -> bytes | None:
+    """The worker's line, None if it ends without one or takes longer than `seconds` by the clock."""
+    try:
+        view = memoryview(question)
+        while view:
+            view = view[os.write(worker.questions, view) :]
+    except OSError:
+        return None
+    line = b""
+    end = time.monotonic() + seconds
+    while not line.endswith(b"\n"):
+        ready, _, _ = select.select([worker.replies], [], [], max(0.0, end - time.monotonic()))
+        piece = os.read(worker.replies, 65_536) if ready else b""
+        if not piece:
+            return None
+        line += piece
+    return line
+
+
+def _end(worker: _Worker) -> None:
+    os.kill(worker.pid, signal.SIGKILL)
+    os.waitpid(worker.pid, 0)
+    os.close(worker.questions)
+    os.close(worker.replies)
+
+
+def _send(replies: BinaryIO, reply: Any) -> None:
+    replies.write(json.dumps(reply).encode() + b"\n")
+    replies.flush()
+
+
+def _limit_memory() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY if hard < 0 else min(MEMORY, hard), hard))
+
+
+def _math() -> Any:
+    from latex2sympy2_extended import NormalizationConfig  # type: ignore[import-untyped]
+    from math_verify import LatexExtractionConfig, parse, verify
+
+    # Units went before, by our own list: math-verify's has the letters h, m, s, t, ..., so that `5 t` would be 5.
+    cleaning = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all")
+    form = [LatexExtractionConfig(normalization_config=cleaning)]
+
+    def equal(gold: str, answer: str) -> bool:
+        """The right answer goes first: the comparison is not symmetric."""
+        known, said = (parse(f"${text}$", extraction_config=form, parsing_timeout=None) for text in (gold, answer))
+        return bool(verify(known, said, timeout_seconds=None))
+
+    return equal
+
+
+def _gym() -> Any:
+    import functools
+
+    import reasoning_gym
+
+    @functools.lru_cache(maxsize=8)
+    def scorer(name: str, settings: bytes) -> Any:
+        return reasoning_gym.create_dataset(name, **pickle.loads(settings)).score_answer
+
+    def score(name: str, settings: dict[str, Any], entry: dict[str, Any], answer: str) -> float:
+        return float(scorer(name, pickle.dumps(settings))(answer, entry))
+
+    return score
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

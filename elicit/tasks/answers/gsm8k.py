@@ -1,0 +1,197 @@
+"""GSM8K's form: a worked solution whose last line is `#### 72`, with `<<48/2=24>>` for a calculator in between.
+
+    Natalia sold 48/2 = <<48/2=24>>24 clips in May.\\nAltogether 48+24 = <<48+24=72>>72.\\n#### 72
+
+Completions are read in one of three ways:
+
+- `flexible` (default): the first `#### N`; else the last `\\boxed{N}`; else the last statement "the answer is N" (or a
+  line "Answer: N"); else the last number. A chain `48 + 24 = 72` counts as what follows its last `=`, and what is taken
+  back (`retractions`) does not count. Numbers are read in full (`numerals`): `2 1/2` is 2.5, and `5 or 7` is neither.
+- `strict`: `#### N` alone, as lm-eval's `strict-match`.
+- `last`: the last plain number, as lm-eval's `flexible-extract`.
+
+Numbers are compared exactly: thousands separators, `$`, `%`, units, a full stop and trailing zeros make no difference
+(lm-eval compares strings, so there `18.00` is not `18`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import NamedTuple
+
+from elicit.errors import one_line
+from elicit.tasks.answers.clauses import as_answer, clause_numeral, last_numeral, whole_answer
+from elicit.tasks.answers.free_text import ANSWER, TAIL, canonical, number
+from elicit.tasks.answers.latex import boxes
+from elicit.tasks.answers.numerals import numerals, plain_signs
+from elicit.tasks.answers.reader import Found, worked_before
+from elicit.tasks.answers.retractions import DENIED, is_taken_back, may_take_back, replacements
+
+MODES = ("flexible", "strict", "last")
+_CALCULATOR = re.compile(r"<<[^<>\n]{0,200}>>")
+_MARK = re.compile(r"####[ \t]*")
+_STRICT = re.compile(r"#### (-?[0-9.,]+)")
+#: The last plain number of a text, as lm-eval's `flexible-extract`.
+_PLAIN = re.compile(
+    r"(?:(?<![\w)\]}])[-+])?(?:\\?\$)?(?:[0-9]{1,3}(?:(?:,|\{,\}|\\,|,?\\!)[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
+    r"|(?<![\w.])\.[0-9]+"
+)
+_SAID = re.compile(
+    r"\banswers?\b(?:(?!\banswer)[^\n.:=#]){0,60}?(?:\b(?:is|are)\b:?|:|=)(?=[\s*]{0,8}([^\n]{0,200}))", re.IGNORECASE
+)
+_SENTENCE = re.compile(r"[.!?](?=\s|$)")
+#: Between "the answer is" and the number nothing stands but signs and such words.
+_LEAD = re.compile(
+    r"(?:[\s*_$(\[{:~≈]|\\[(\[]|\\text\w*\{|\b(?:about|approximately|exactly|equal to|only|just)\b)*", re.IGNORECASE
+)
+#: `18, not 20`
+_REJECTED = re.compile(r"[\s,;)$*-]{0,5}(?:(?:and|but)\s)?(?:not|rather than|instead of)\b", re.IGNORECASE)
+#: `18 (90%)`, `18 out of 20`
+_ASIDE = re.compile(r"[\s)}$*]{0,4}(?:[A-Za-z]{1,15}\s)?(?:\(|out\sof\b)")
+#: Statements of an answer that are looked at.
+_STATEMENTS = 50
+#: Characters of units behind an answer, of a clause, and words behind a corrected answer.
+_UNITS, _CLAUSE, _WORDS = 40, 200, 2
+
+
+def without_calculator(text: str) -> str:
+    """A solution without its `<<...>>` annotations."""
+    return _CALCULATOR.sub("", text)
+
+
+def parts(answer: str) -> tuple[str, str | None]:
+    """(final answer, worked solution) of a GSM8K answer; a bare answer has no worked solution.
+
+    >>> parts("2 * 3 = <<2*3=6>>6\\n#### 6")
+    ('6', '2 * 3 = 6\\n#### 6')
+    """
+    rationale, mark, final = answer.rpartition("####")
+    if not mark:
+        return answer.strip(), None
+    rationale = without_calculator(rationale).strip()
+    return final.strip(), f"{rationale}\n#### {final.strip()}" if rationale else None
+
+
+class Worded(NamedTuple):
+    """Reads completions for one right number."""
+
+    given: str
+    mode: str = "flexible"
+
+    @property
+    def gold(self) -> str:
+        answer = whole_answer(self.given)
+        return canonical(self.given) if answer is None else answer
+
+    def unusable(self) -> str | None:
+        if len(self.given) > ANSWER or not numerals(self.given):
+            return "holds no number"
+        if whole_answer(self.given) is None:
+            shown = one_line(repr(self.given), 60)
+            return f"is {shown}, which is not a single number; for answers in words type format: text"
+        return None
+
+    def found(self, completion: str) -> Found | None:
+        """The number a completion gives as its answer, None if it gives none."""
+        text = completion[-TAIL:]
+        place = {"flexible": _flexible, "strict": _strict, "last": _last}[self.mode](text)
+        if place is None:
+            return None
+        shift = len(completion) - len(text)
+        return Found(place.answer, place.start + shift, place.end + shift)
+
+    def right(self, completion: str, found: Found) -> bool:
+        return found.answer == self.gold
+
+    def has_trace(self, completion: str) -> bool:
+        text = completion[-TAIL:]
+        return worked_before(text, Worded(self.given, self.mode).found(text))
+
+
+def _flexible(text: str) -> Found | None:
+    marks = (_marked(text, match.end()) for match in islice(_MARK.finditer(text), _STATEMENTS))
+    boxed = (_of_clause(text, *span) for span in reversed(boxes(text)[-_STATEMENTS:]))
+    heads = list(_SAID.finditer(text))[-_STATEMENTS:]
+    said = (_said(text, match) for match in reversed(heads))
+    answer = next((found for found in chain(marks, boxed, said) if found is not None), None)
+    if answer is None:
+        return _last_in_full(text)
+    if not may_take_back(text, answer.end):
+        return answer
+    for later in sorted(_statements(text, answer.end), key=lambda found: found.start):
+        if is_taken_back(text, answer.end, later.start):
+            answer = later
+    corrections = (_corrected(text, place) for place in replacements(text, answer.end))
+    return next((found for found in corrections if found is not None), answer)
+
+
+def _statements(text: str, start: int) -> Iterator[Found]:
+    """All answers that are marked, boxed or said behind `start`."""
+    marks = [_marked(text, match.end()) for match in list(_MARK.finditer(text, start))[-_STATEMENTS:]]
+    boxed = [_of_clause(text, *span) for span in boxes(text)[-_STATEMENTS:] if span[0] >= start]
+    said = [_said(text, match) for match in list(_SAID.finditer(text, start))[-_STATEMENTS:]]
+    yield from (found for found in (*marks, *boxed, *said) if found is not None and found.start >= start)
+
+
+def _marked(text: str, start: int) -> Found | None:
+    """The number after a `####`, on its line and before another one."""
+    ends = [place for place in (text.find("\n", start), text.find("####", start)) if place >= 0]
+    return _of_clause(text, start, min([*ends, start + _CLAUSE, len(text)]))
+
+
+def _corrected(text: str, start: int) -> Found | None:
+    """The number that stands at `start`, with nothing but units behind it in its sentence."""
+    line = text.find("\n", start)
+    stop = _SENTENCE.search(text, start)
+    end = min([len(text), start + _CLAUSE, *([line] if line >= 0 else []), *([stop.start()] if stop else [])])
+    lead = _LEAD.match(text, start, end)
+    found = _of_clause(text, start, end)
+    if lead is None or found is None or found.start > lead.end() or DENIED.match(text, found.end):
+        return None
+    return found if len(text[found.end : end].split()) <= _WORDS else None
+
+
+def _strict(text: str) -> Found | None:
+    match = _STRICT.search(text)
+    if match is None:
+        return None
+    kept = match[1].rstrip(".,")
+    value = number(kept)
+    return None if value is None else Found(value, match.start(1), match.start(1) + len(kept))
+
+
+def _last(text: str) -> Found | None:
+    """The last plain number: no fraction, no power, no word."""
+    matches = list(_PLAIN.finditer(plain_signs(text)))
+    value = number(re.sub(r"[{}\\!$]", "", matches[-1][0])) if matches else None
+    return None if value is None else Found(value, *matches[-1].span())
+
+
+def _last_in_full(text: str) -> Found | None:
+    numeral = last_numeral(text)
+    return None if numeral is None else Found(as_answer(text, numeral), numeral.start, numeral.end)
+
+
+def _of_clause(text: str, start: int, end: int) -> Found | None:
+    numeral = clause_numeral(text, start, end)
+    return None if numeral is None else Found(as_answer(text, numeral), numeral.start, numeral.end)
+
+
+def _said(text: str, match: re.Match[str]) -> Found | None:
+    """The number of "the answer is N": nothing but units may follow it in its sentence (line, after a colon)."""
+    start, end = match.span(1)
+    stop = _SENTENCE.search(text, start, end)
+    clause = text[start : stop.start() if stop else end]
+    lead = _LEAD.match(clause)
+    value = _of_clause(text, start, start + len(clause))
+    opening = numerals(clause) if "=" in clause else [clause_numeral(clause, 0, len(clause))]
+    first = opening[0] if opening else None
+    if lead is None or value is None or first is None or first.start > lead.end():
+        return None
+    colon = match[0].rstrip().endswith((":", "="))
+    rest = text[value.end : end if colon else start + len(clause)]
+    if _REJECTED.match(rest) is not None or _ASIDE.match(rest) is not None:
+        return value
+    return value if len(rest.strip(" .*$")) <= _UNITS and not any(sign.isdigit() for sign in rest) else None

@@ -1,0 +1,145 @@
+r"""LaTeX answers: where `\boxed{...}` stands, and a normal form in which equal answers are mostly equal texts.
+
+The normal form follows Hendrycks et al.'s `is_equiv` (2103.03874) and Minerva's appendix D (2206.14858): spacing,
+units, `\text`, shorthand fractions and roots. It is a text: that 1/2 and 0.5 are equal is for `math_answers` to say.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from elicit.tasks.answers.notation import with_commands
+from elicit.tasks.answers.numerals import plain_signs, single_number, written
+from elicit.tasks.answers.units import time_of_day, without_unit
+
+#: A box, an escaped sign, or a brace.
+_BRACES = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])[ \t]*(?:(\{)|([^\s${}\\]+))|\\(?!\\(?:boxed|fbox))[\s\S]|([{}])")
+#: Longest answer that is looked at.
+LONGEST = 500
+_SPACING = re.compile(r"(?<!\\)\\[,;:> ]|\\(?:q?quad|displaystyle|left|right|[bB]igg?[lr]?)(?![A-Za-z])|~")
+_WRAPPED = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|operatorname)\s*\{([^{}]*)\}")
+_SHORT = re.compile(r"\\([dt]?)frac\s*(?:([0-9])\s*([0-9])|([0-9])\s*(\{[^{}]*\})|(\{[^{}]*\})\s*([0-9]))")
+#: A thousand as `5k`: in mathematics k is a variable.
+_LETTER = re.compile(r"[0-9][ ]?(?:k|mn|bn|[mMbB])$")
+#: White space that parts two numbers stays, all other goes.
+_SPACE = re.compile(r"(?<![0-9.])\s+|\s+(?![0-9.])")
+#: Written as a fraction: `1/2`, `\\frac`, `½`.
+_AS_FRACTION = re.compile(r"/|frac|[¼-¾⅐-⅞]")
+_SLASH = re.compile(r"(-?)([0-9]+)/([0-9]+)")
+_ROOT = re.compile(r"\\sqrt\s*([0-9A-Za-z])")
+_ASSIGNED = re.compile(r"[A-Za-z](?:\([A-Za-z]\))?\s*=\s*(?!.*=)")
+_DEGREES = re.compile(r"\^\s*(?:\\circ|\{\s*\\circ\s*\})|°|\\(?:text)?degree(?![A-Za-z])")
+_ABOUT = re.compile(r"^(?:[≈~]|\\approx(?![A-Za-z])|(?:about|approximately|exactly)(?=[ ~]))\s*", re.IGNORECASE)
+#: Names of currencies around a number: `US$18`, `EUR 18`, `18 €`.
+_CURRENCY = re.compile(
+    r"^(?:US(?=\\?\$)|(?:USD|EUR|GBP|CHF|INR|Rs\.?)(?=[ ~]*[-.0-9]))[ ~]*|(?<=[0-9])[ ~]*(?:[€£¥₹₩₽]|EUR|GBP|CHF|INR)$"
+)
+_AROUND = re.compile(r"^(?:\s|~|\\[,;:! ])+|(?:\s|~|\\[,;:! ](?![A-Za-z]))+$")
+_DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"))
+
+
+def boxes(text: str) -> list[tuple[int, int]]:
+    r"""[start, end) of what every `\boxed{...}` (`\fbox`, `\boxed 5`) holds, by their starts; open ones are left out.
+
+    One pass, however deeply they are nested; what is longer than `LONGEST` is left out too.
+    """
+    places: list[tuple[int, int]] = []
+    opened: list[int | None] = []
+    for match in _BRACES.finditer(text):
+        if match[2] is not None:
+            places.append(match.span(2))
+        elif match[1] or match[3] == "{":
+            opened.append(match.end() if match[1] else None)
+        elif match[3] and opened:
+            start = opened.pop()
+            if start is not None and match.start() - start <= LONGEST:
+                places.append((start, match.start()))
+    return sorted(places)
+
+
+def bare(text: str) -> str:
+    """An answer without the marks of mathematics and emphasis, and the spaces, around it."""
+    for _ in range(4):
+        before = text
+        text = _AROUND.sub("", text)
+        if (len(text) - len(text.rstrip("\\"))) % 2:  # the space of `7\ ` is gone already
+            text = text[:-1].rstrip()
+        for opening, closing in _DELIMITERS:
+            if len(text) > len(opening) + len(closing) and text.startswith(opening) and text.endswith(closing):
+                text = text[len(opening) : -len(closing)].strip()
+        text = text.removesuffix(".").strip() if not text.endswith("..") else text
+        if text == before:
+            break
+    return text
+
+
+def normal(answer: str) -> str:
+    r"""The normal form of an answer. Total; idempotent on what it returns in all the cases that tests know.
+
+    >>> normal("x = \\dfrac12"), normal("1,000\\text{ km}"), normal("\\text{Evelyn}"), normal("3.50"), normal("2 x")
+    ('\\frac{1}{2}', '1000', 'evelyn', '3.5', '2x')
+    """
+    return _normal_text(plain_answer(answer))
+
+
+def plain_answer(answer: str) -> str:
+    """An answer without name (`x =`), currency, percent sign, degrees, spacing commands and known unit."""
+    text = without_unit(_cleaned(answer)).text
+    return text.strip()
+
+
+def unit_of(answer: str) -> str | None:
+    """The known unit of an answer, by its canonical name."""
+    return without_unit(_cleaned(answer)).unit
+
+
+def value_of(answer: str) -> Fraction | None:
+    """The exact value of an answer that is a single number, units aside."""
+    text = plain_answer(answer)
+    return None if _LETTER.search(text) else single_number(text.strip("{} ") if "\\" not in text else text)
+
+
+def parts_numbers(answer: str) -> bool:
+    """Whether white space alone stands between two numbers: nothing that a reader of formulas may multiply or join."""
+    return re.search(r"(?<![_0-9.])[0-9]*[0-9.] [0-9.]", normal(answer)) is not None
+
+
+def _cleaned(answer: str) -> str:
+    text = bare(plain_signs(answer[:LONGEST]))
+    text = _ABOUT.sub("", text)
+    text = _CURRENCY.sub("", text)
+    text = _ASSIGNED.sub("", text, count=1) if _ASSIGNED.match(text) else text
+    text = text.replace("\\$", "").replace("$", "").replace("\\%", "").replace("%", "").replace("\\!", "")
+    if (hour := time_of_day(text)) is not None:
+        return hour
+    text = _DEGREES.sub("", text.replace("{,}", ","))
+    return with_commands(_SPACING.sub(" ", text)).strip()
+
+
+def _normal_text(text: str) -> str:
+    if whole := _WRAPPED.fullmatch(text):
+        text = whole[1].strip().lower()
+    text = _WRAPPED.sub(r"\1", text)
+    value = None if _LETTER.search(text) else single_number(text)
+    if value is not None:
+        return _number_form(value) if _AS_FRACTION.search(text) else written(value)
+    text = _SHORT.sub(_full, text).replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
+    text = _ROOT.sub(r"\\sqrt{\1}", text)
+    words = not set(text) & set("\\{}^_=+*/()[]0123456789")
+    text = " ".join(text.lower().split()) if words else _SPACE.sub("", text)
+    return _SLASH.sub(r"\1\\frac{\2}{\3}", text) if _SLASH.fullmatch(text) else text
+
+
+def _number_form(value: Fraction) -> str:
+    """A number that was written as a fraction, reduced."""
+    if value.denominator == 1:
+        return written(value)
+    return f"{'-' if value < 0 else ''}\\frac{{{abs(value.numerator)}}}{{{value.denominator}}}"
+
+
+def _full(match: re.Match[str]) -> str:
+    """`\\frac12` and `\\frac1{2}` written out."""
+    over = match[2] or match[4] or (match[6] or "")[1:-1]
+    under = match[3] or (match[5] or "")[1:-1] or match[7]
+    return f"\\frac{{{over}}}{{{under}}}"

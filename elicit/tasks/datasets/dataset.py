@@ -1,0 +1,275 @@
+"""Problems from a dataset: a file, a folder or a hub id, with its columns and splits mapped to ours.
+
+    task: dataset
+    path: data/mine                 # .jsonl .json .csv .tsv .parquet .arrow, a folder, or a hub id (org/name)
+    columns: {prompt: question, answer: final}
+    splits: {train: train, test: test}
+    format: gsm8k
+
+`gsm8k` and `math` are the same with columns, splits and format filled in.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from elicit.errors import ElicitError, one_line, unknown
+from elicit.tasks.core import Split
+from elicit.tasks.datasets import folders, formats, option_numbering, splitting, stop_strings
+from elicit.tasks.datasets.column_mapping import check_columns, check_table, tops
+from elicit.tasks.datasets.record_task import RecordTask
+from elicit.tasks.datasets.tables import KIND, Row, Table
+from elicit.tasks.families.parameters import whole_parameter
+from elicit.tasks.jsonl_fields import absolute
+
+#: name of the task and of its format -> (hub id, config)
+BENCHMARKS: dict[str, tuple[str, str | None]] = {
+    "gsm8k": ("openai/gsm8k", "main"),
+    "math": ("HuggingFaceH4/MATH-500", None),
+}
+
+
+def load_dataset(
+    path: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    format: str = "text",
+    splits: Mapping[str, str] | None = None,
+    split: str | None = None,
+    config: str | None = None,
+    revision: str | None = None,
+    download: bool = False,
+    drop: str | Sequence[str] = (),
+    answer_pattern: str | None = None,
+    reading: str | None = None,
+    grader: str | None = None,
+    count_from: int | None = None,
+    template: str = "{prompt}",
+    stop: str | Sequence[str] | None = None,
+    max_new_tokens: int = 256,
+    name: str | None = None,
+) -> RecordTask:
+    """A task from a dataset.
+
+    Args:
+        path: a file, a folder (of `save_to_disk`, or of data files), or a hub id.
+        columns: our fields (prompt, answer, id, group, cue_prompt, worked, theorem, choices) from the table's columns;
+            see `tasks.columns`. Default: columns of these names.
+        format: how answers are written and read; see `tasks.formats`.
+        splits: our splits (train, select, test) from the dataset's. Without `select`, a tenth of train (by hash).
+        split: one split of the dataset, divided by hash. Default where the dataset has one split only.
+        config, revision, download: for a hub id; without `download` only the local cache is looked at.
+        drop: `duplicates` (equal prompts; test keeps its own) and `unusable` (rows that cannot be used). Default: both
+            are errors. What was dropped is warned of, with its count, and in the task's `notes`.
+        answer_pattern: for format `text`: regular expression with one group that holds the answer; the last match.
+        reading: for formats `gsm8k` (flexible, strict, last) and `math` (flexible, strict).
+        grader: for format `math`: math_verify (needs the extra `tasks`) or text.
+        count_from: for format `choice`: the place of the first option, 0 or 1, where right answers are places. Default:
+            0 where the table has a 0, else an error.
+        template: what the model is shown; `{prompt}` stands for the question.
+        stop: strings that end a completion. Default: what a base model begins a next question with
+            (see `tasks.stops`), and none through a chat template.
+        max_new_tokens: longest completion, in tokens.
+        name: the task's name in tables (default: that of the file, folder or hub id).
+
+    Raises:
+        ElicitError: a source that cannot be read, a missing column or split, bad rows, a bad option.
+    """
+    options = {key: value for key, value in locals().items() if key != "path"}
+    return _built("dataset", path, options, benchmark=False)
+
+
+def load_gsm8k(
+    path: str | Path | None = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    splits: Mapping[str, str] | None = None,
+    split: str | None = None,
+    config: str | None = None,
+    revision: str | None = None,
+    download: bool = False,
+    drop: str | Sequence[str] = ("duplicates",),
+    reading: str | None = None,
+    template: str = "{prompt}",
+    stop: str | Sequence[str] | None = None,
+    max_new_tokens: int = 400,
+    name: str = "gsm8k",
+) -> RecordTask:
+    """GSM8K (2110.14168), or problems in its format: `load_dataset` with format, columns and splits filled in.
+
+    Args:
+        path: a file, folder or hub id; without one, `openai/gsm8k` (config `main`), which `download=True` fetches.
+        splits: default: the source's own, where it has a test split; else all problems divided by hash.
+    """
+    options = {key: value for key, value in locals().items() if key != "path"}
+    return _benchmark("gsm8k", path, options)
+
+
+def load_math(
+    path: str | Path | None = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    splits: Mapping[str, str] | None = None,
+    split: str | None = None,
+    config: str | None = None,
+    revision: str | None = None,
+    download: bool = False,
+    drop: str | Sequence[str] = ("duplicates",),
+    reading: str | None = None,
+    grader: str | None = None,
+    template: str = "{prompt}",
+    stop: str | Sequence[str] | None = None,
+    max_new_tokens: int = 1024,
+    name: str = "math",
+) -> RecordTask:
+    """MATH (2103.03874), or problems in its format: `load_dataset` with format, columns and splits filled in.
+
+    Args:
+        path: a file, folder or hub id; without one, `HuggingFaceH4/MATH-500`, which has test problems only.
+        splits: default: the source's own, where it has a test split; else all problems divided by hash.
+        grader: math_verify (needs the extra `tasks`) or text.
+    """
+    options = {key: value for key, value in locals().items() if key != "path"}
+    return _benchmark("math", path, options)
+
+
+def _benchmark(task: str, path: str | Path | None, options: dict[str, Any]) -> RecordTask:
+    hub, config = BENCHMARKS[task]
+    if path is None:
+        path, options["config"] = hub, options["config"] or config
+    return _built(task, path, {"format": task, "answer_pattern": None, "grader": None, **options}, benchmark=True)
+
+
+def _built(task: str, path: str | Path, options: dict[str, Any], benchmark: bool) -> RecordTask:
+    check_options(task, options)
+    option_numbering.check_count_from(task, options.get("count_from"))
+    form = formats.build(
+        task,
+        options["format"],
+        **{key: options.get(key) for key in ("reading", "grader", "answer_pattern", "count_from")},
+    )
+    tables = folders.tables(path, config=options["config"], revision=options["revision"], download=options["download"])
+    where = f"{KIND} {one_line(repr(str(path)), 200)}"
+    splits = options["splits"]
+    if benchmark and splits is None and options["split"] is None and "test" in tables:
+        splits = {ours: ours for ours in ("train", "test") if ours in tables}
+    parts = splitting.chosen(where, tables, splits, options["split"])
+    notes: list[str] = []
+    placed = _rows(task, where, parts, form, options, notes)
+    if not placed:
+        raise ElicitError(f"{where} is empty; expected one problem a row.")
+    records = tuple(record for _, record in placed)
+    return RecordTask(
+        name=options["name"] or Path(str(path)).stem,
+        records=records,
+        format=form,
+        template=options["template"],
+        stop=stops_for(task, options["stop"], options["template"], [record.worked or "" for record in records]),
+        guessed_stop=options["stop"] is None,
+        max_new_tokens=options["max_new_tokens"],
+        unit="rows",
+        notes=tuple(notes),
+        description={"task": task, "path": absolute(path), **_said(task, options)},
+    )
+
+
+def _rows(
+    task: str,
+    where: str,
+    parts: Mapping[Split | None, Table],
+    form: formats.Format,
+    options: Mapping[str, Any],
+    notes: list[str],
+) -> list[splitting.Placed]:
+    """Usable records of all parts; what is left out is added to the notes."""
+    drop = _drops(task, options["drop"])
+    read: dict[Split | None, list[splitting.Placed]] = {}
+    bad: list[splitting.Bad] = []
+    read_rows: list[tuple[Split | None, list[Row], dict[str, str]]] = []
+    for ours, table in parts.items():
+        columns = _columns(task, table, form, options["columns"])
+        rows = list(table.rows(tops(columns, table.columns)))
+        read_rows.append((ours, rows, columns))
+    if form.name == "choice" and options["count_from"] is None:
+        option_numbering.first_place(where, [(rows, columns) for _, rows, columns in read_rows])
+    for ours, rows, columns in read_rows:
+        prefix = f"{ours} " if ours else ""
+        good, wrong = splitting.read(rows, columns, form, prefix=prefix)
+        if ours is not None and "id" in columns:  # datasets count from 0 again in every split
+            good = [one._replace(record=one.record._replace(id=f"{ours}/{one.record.id}")) for one in good]
+        read[ours] = good
+        bad += wrong
+    if bad and "unusable" not in drop:
+        raise splitting.told(where, bad, unit="rows", tail="Mend them, or type drop: [unusable] to leave them out.")
+    placed, again = splitting.unique(splitting.own_splits(read), unit="rows")
+    if again and "duplicates" not in drop:
+        tail = "Type drop: [duplicates] to keep one of each (the test split's)."
+        raise splitting.told(where, again, unit="rows", tail=tail)
+    for what, left_out in (("cannot be used", bad), ("repeat another row's prompt, id or group", again)):
+        if left_out:
+            left = f"{len(left_out)} of {len(placed) + len(bad) + len(again)} rows {what} and are left out"
+            notes.append(f"{where}: {left} (the first: {left_out[0].place}: {left_out[0].reason})")
+            warnings.warn(notes[-1], stacklevel=5)
+    return placed
+
+
+def _columns(task: str, table: Table, form: formats.Format, given: object) -> dict[str, str]:
+    """The mapping the user gave, or the first one of the format that the table has all columns for."""
+    if given is not None:
+        columns = check_columns(task, given, form.fields)
+        check_table(table.where, columns, table.columns, plain=False)
+        return columns
+    known = formats.COLUMNS[form.name]
+    found = next((columns for columns in known if set(columns.values()) <= set(table.columns)), None)
+    if found is None:
+        check_table(table.where, known[0], table.columns, plain=True)
+    assert found is not None
+    more = {name: name for name in form.fields if name in table.columns and name not in found}
+    return {**found, **(more if set(found) == set(found.values()) else {})}
+
+
+def _drops(task: str, drop: object) -> tuple[str, ...]:
+    names = (drop,) if isinstance(drop, str) else drop
+    if not isinstance(names, list | tuple):
+        raise ElicitError(f"task {task!r}: drop is {one_line(repr(drop), 60)}; expected a list such as [duplicates].")
+    for name in names:
+        if name not in splitting.DROPS:
+            raise unknown(f"rows to drop in task {task!r}", name, splitting.DROPS)
+    return tuple(names)
+
+
+def check_options(task: str, options: Mapping[str, Any]) -> None:
+    """What all tasks made of records check before they read anything."""
+    title, template = options["name"], options["template"]
+    if title is not None and (not isinstance(title, str) or not title.strip()):
+        raise ElicitError(f"task {task!r}: name is {one_line(repr(title), 60)}; expected text.")
+    if not isinstance(template, str) or "{prompt}" not in template:
+        given = one_line(repr(template), 80)
+        raise ElicitError(f"task {task!r}: template is {given}; expected text with {{prompt}} in it.")
+    whole_parameter(task, "max_new_tokens", options["max_new_tokens"], 1, 1_000_000)
+    for option in ("config", "revision"):
+        if options.get(option) is not None and not isinstance(options[option], str):
+            raise ElicitError(f"task {task!r}: {option} is {one_line(repr(options[option]), 60)}; expected text.")
+    if not isinstance(options.get("download", False), bool):
+        raise ElicitError(
+            f"task {task!r}: download is {one_line(repr(options['download']), 60)}; expected true or false."
+        )
+
+
+def stops_for(task: str, stop: object, template: str, solutions: Sequence[str]) -> tuple[str, ...]:
+    """The user's stops, or the default ones of a template."""
+    return (
+        stop_strings.without_those_in(stop_strings.after(template), solutions)
+        if stop is None
+        else stop_strings.given(task, stop)
+    )
+
+
+def _said(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that differ from the task's defaults, as plain data."""
+    defaults = {"dataset": load_dataset, "gsm8k": load_gsm8k, "math": load_math}[task].__kwdefaults__ or {}
+    kept = {key: value for key, value in options.items() if key in defaults and value != defaults[key]}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in kept.items()}

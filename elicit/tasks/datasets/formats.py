@@ -1,0 +1,191 @@
+"""Formats: what the cells of a row mean, and how completions are read.
+
+| format   | a row has                                    | completions are read for                           |
+|----------|----------------------------------------------|----------------------------------------------------|
+| `text`   | `prompt`, `answer`                           | the last number or line, or `answer_pattern`       |
+| `gsm8k`  | `prompt`, `answer` ending in `#### 72`       | `#### 72`, a box, "the answer is", the last number |
+| `math`   | `prompt`, `answer` or `worked` with a box    | `\\\\boxed{...}`, "the answer is", a formula         |
+| `choice` | `prompt`, `choices`, `answer`                | a letter                                           |
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from elicit.errors import ElicitError, require_extra, unknown
+from elicit.tasks.answers import choice_options, gsm8k, latex
+from elicit.tasks.answers import math as math_answers
+from elicit.tasks.answers.free_text import Reader, check_pattern
+from elicit.tasks.answers.letters import Letters
+from elicit.tasks.answers.reader import Reading
+from elicit.tasks.datasets.records import FIELDS, Record
+from elicit.tasks.jsonl_fields import BadLine
+
+
+class Format(Protocol):
+    """One format with its options."""
+
+    name: ClassVar[str]
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What columns may be mapped to."""
+        ...
+
+    def prepare(self, fields: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """(fields of a record, texts of the options) from a row's mapped fields. Raises BadLine."""
+        ...
+
+    def reading(self, record: Record) -> Reading: ...
+    def marked(self, answer: str) -> str:
+        """An answer with the format's mark, for readings that need one."""
+        ...
+
+
+@dataclass(frozen=True)
+class Text:
+    """The last number, the last line, or what a pattern finds."""
+
+    answer_pattern: str | None = None
+
+    name: ClassVar[str] = "text"
+    fields: ClassVar[tuple[str, ...]] = FIELDS
+
+    def __post_init__(self) -> None:
+        check_pattern(self.answer_pattern)
+
+    def prepare(self, fields: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        return fields, ()
+
+    def reading(self, record: Record) -> Reading:
+        return Reader(record.answer, self.answer_pattern)
+
+    def marked(self, answer: str) -> str:
+        return answer
+
+
+@dataclass(frozen=True)
+class Gsm8k:
+    """A number after `####`; see `tasks.gsm8k`."""
+
+    reading_mode: str = "flexible"
+
+    name: ClassVar[str] = "gsm8k"
+    fields: ClassVar[tuple[str, ...]] = FIELDS
+
+    def prepare(self, fields: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        answer = fields.get("answer")
+        if not isinstance(answer, str) or "####" not in answer:
+            return fields, ()
+        final, worked = gsm8k.parts(answer)
+        return {**({"worked": worked} if worked else {}), **fields, "answer": final}, ()
+
+    def reading(self, record: Record) -> Reading:
+        return gsm8k.Worded(record.answer, self.reading_mode)
+
+    def marked(self, answer: str) -> str:
+        return f"#### {answer}"
+
+
+@dataclass(frozen=True)
+class Math:
+    """LaTeX in a box; see `tasks.math_answers`."""
+
+    reading_mode: str = "flexible"
+    grader: str = "math_verify"
+
+    name: ClassVar[str] = "math"
+    fields: ClassVar[tuple[str, ...]] = FIELDS
+
+    def __post_init__(self) -> None:
+        if self.grader == "math_verify" and importlib.util.find_spec("math_verify") is None:
+            require_extra("math_verify", "tasks", "format 'math' (unless grader: text is given)")
+
+    def prepare(self, fields: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        source = fields.get("answer") or fields.get("worked")
+        if isinstance(source, str) and (boxed := latex.boxes(source)):
+            return {"worked": source, **fields, "answer": latex.bare(source[slice(*boxed[-1])])}, ()
+        if "answer" not in fields and "worked" in fields:
+            raise BadLine("'worked' has no \\boxed{...} to take the answer from")
+        return fields, ()
+
+    def reading(self, record: Record) -> Reading:
+        return math_answers.Boxed(record.answer, self.reading_mode, self.grader)
+
+    def marked(self, answer: str) -> str:
+        return f"\\boxed{{{answer}}}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A letter; see `tasks.choice`."""
+
+    count_from: int | None = None
+    """The place of the first option where answers are places."""
+
+    name: ClassVar[str] = "choice"
+    fields: ClassVar[tuple[str, ...]] = (*FIELDS, "choices")
+
+    def prepare(self, fields: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        for field in ("prompt", "choices", "answer"):
+            if field not in fields:
+                raise BadLine(f"'{field}' is missing")
+        rest = {name: value for name, value in fields.items() if name != "choices"}
+        given = choice_options.options(fields["choices"])
+        if isinstance(rest["prompt"], str) and rest["prompt"].strip():
+            rest["prompt"] = given.under(rest["prompt"])
+        return {**rest, "answer": choice_options.gold_letter(rest["answer"], given, self.count_from)}, given.texts
+
+    def reading(self, record: Record) -> Reading:
+        return Letters(record.answer, record.choices)
+
+    def marked(self, answer: str) -> str:
+        return f"The answer is {answer}."
+
+
+_MODES = {"gsm8k": gsm8k.MODES, "math": math_answers.MODES}
+FORMATS = ("text", "gsm8k", "math", "choice")
+#: Columns that benchmarks of a format have, where the user maps none.
+COLUMNS: Mapping[str, tuple[dict[str, str], ...]] = {
+    "text": ({"prompt": "prompt", "answer": "answer"},),
+    "gsm8k": ({"prompt": "question", "answer": "answer"}, {"prompt": "prompt", "answer": "answer"}),
+    "math": (
+        {"prompt": "problem", "answer": "answer", "worked": "solution"},
+        {"prompt": "problem", "worked": "solution"},
+        {"prompt": "problem", "answer": "answer"},
+        {"prompt": "prompt", "answer": "answer"},
+    ),
+    "choice": (
+        {"prompt": "question", "choices": "choices", "answer": "answerKey"},
+        {"prompt": "question", "choices": "choices", "answer": "answer"},
+        {"prompt": "prompt", "choices": "choices", "answer": "answer"},
+    ),
+}
+
+
+def build(
+    task: str, name: object, *, reading: object, grader: object, answer_pattern: object, count_from: object = None
+) -> Format:
+    """A format by name with its options. Raises ElicitError for an unknown name or an option it does not have."""
+    if not isinstance(name, str) or name not in FORMATS:
+        raise unknown(f"format of task {task!r}", name, FORMATS)
+    if answer_pattern is not None and name != "text":
+        raise ElicitError(f"task {task!r}: answer_pattern is for format: text; {name} has a reader of its own.")
+    if reading is not None and reading not in _MODES.get(name, ()):
+        if name not in _MODES:
+            raise ElicitError(f"task {task!r}: format {name} is read in one way; leave out reading.")
+        raise unknown(f"reading of task {task!r}", reading, _MODES[name])
+    if grader is not None and (name != "math" or grader not in math_answers.GRADERS):
+        if name != "math":
+            raise ElicitError(f"task {task!r}: grader is for format: math; leave it out.")
+        raise unknown(f"grader of task {task!r}", grader, math_answers.GRADERS)
+    if count_from is not None and name != "choice":
+        raise ElicitError(f"task {task!r}: count_from is for format: choice; leave it out.")
+    if name == "gsm8k":
+        return Gsm8k(str(reading or "flexible"))
+    if name == "math":
+        return Math(str(reading or "flexible"), str(grader or "math_verify"))
+    return Choice(count_from) if name == "choice" else Text(answer_pattern)  # type: ignore[arg-type]

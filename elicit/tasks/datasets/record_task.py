@@ -1,0 +1,142 @@
+"""A task made of records: the one implementation behind JSONL files, datasets, GSM8K and MATH."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from elicit import seeds
+from elicit.errors import ElicitError
+from elicit.tasks.core import (
+    Noisy,
+    Problem,
+    Shown,
+    Split,
+    Verdict,
+    check_count,
+    check_split,
+    in_front,
+    split_of,
+    too_few,
+)
+from elicit.tasks.datasets.formats import Format, Text
+from elicit.tasks.datasets.records import Record
+
+
+@dataclass(frozen=True)
+class RecordTask:
+    """A `Task` made of a table's problems; see `jsonl.load_jsonl` and `datasets.load_dataset`."""
+
+    name: str
+    records: tuple[Record, ...] = field(repr=False)
+    format: Format = Text()  # noqa: RUF009 - frozen
+    template: str = "{prompt}"
+    stop: tuple[str, ...] = ()
+    guessed_stop: bool = False
+    """Whether `stop` is the default one of a template, which a chat does without."""
+    max_new_tokens: int = 256
+    unit: str = "lines"
+    """What the table's records are called in messages."""
+    notes: tuple[str, ...] = ()
+    """What was left out while reading, for people."""
+    description: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """The task as a spec says it: `elicit.tasks.get(**description)` makes it again."""
+
+    @property
+    def chat_stop(self) -> tuple[str, ...]:
+        return () if self.guessed_stop else self.stop
+
+    @property
+    def answer_space(self) -> int | None:
+        """The number of options where all problems have the same, None otherwise."""
+        sizes = {len(record.choices) for record in self.records}
+        size = sizes.pop()
+        return None if sizes or not size else size
+
+    def problems(self, split: Split, n: int | None = None, seed: int = 0) -> list[Problem]:
+        """`n` problems of a split (default: all of them), in an order that depends on the seed alone.
+
+        Raises:
+            ElicitError: unknown split, or fewer than `n` problems in it (without `n`: none).
+        """
+        check_split(split)
+        pool = sorted((record for record in self.records if self.split(record) == split), key=lambda record: record.id)
+        wanted = max(1, len(pool)) if n is None else check_count(self.name, n)
+        if wanted > len(pool):
+            raise self._too_few(split, wanted, len(pool))
+        order = seeds.generator("problems", "jsonl", split, seed).permutation(len(pool))
+        return [self._problem(pool[place]) for place in order.tolist()[:wanted]]
+
+    @staticmethod
+    def split(record: Record) -> Split:
+        """The source's split, else the hash of the group, else that of the id."""
+        return record.split or split_of(record.group or record.id)
+
+    def _too_few(self, split: Split, wanted: int, found: int) -> ElicitError:
+        if not found and any(record.split for record in self.records):
+            there = ", ".join(sorted({str(record.split) for record in self.records}))
+            return ElicitError(
+                f"task {self.name!r} has no problems for split {split!r} (it has {there}). Map one of the dataset's "
+                f"splits to it, such as splits: {{{split}: NAME}}, or leave out splits to divide all problems by hash."
+            )
+        where = f"among the {'file' if self.unit == 'lines' else 'dataset'}'s {len(self.records)} {self.unit}"
+        remedy = "add lines to the file" if self.unit == "lines" else "map a larger split"
+        return too_few(self.name, split, wanted, found, pool=where, remedy=remedy)
+
+    def prompts(self, split: Split, n: int | None = None, seed: int = 0) -> list[str]:
+        return [problem.prompt for problem in self.problems(split, n, seed)]
+
+    def _problem(self, record: Record) -> Problem:
+        cue = record.cue_prompt
+        return Problem(
+            id=record.id,
+            prompt=self.template.replace("{prompt}", record.prompt),
+            answer=self.format.reading(record).gold,
+            cue_prompt=None if cue is None else self.template.replace("{prompt}", cue),
+            group=record.group,
+            content=record,
+        )
+
+    def verify(self, problem: Problem, completion: str) -> Verdict:
+        """Judge a completion by its answer; steps are not checked, so `trace_valid` is None."""
+        reading = self.format.reading(problem.content)
+        found = reading.found(completion)
+        right = found is not None and reading.right(completion, found)
+        return Verdict(None if found is None else found.answer, right, reading.has_trace(completion), None)
+
+    def answer_span(self, problem: Problem, completion: str) -> tuple[int, int] | None:
+        found = self.format.reading(problem.content).found(completion)
+        return None if found is None else (found.start, found.end)
+
+    def worked(self, problem: Problem) -> str | None:
+        record: Record = problem.content
+        return record.worked
+
+    def theorem(self, problem: Problem) -> str | None:
+        record: Record = problem.content
+        return record.theorem
+
+    def direct(self, problem: Problem) -> str:
+        """The answer as the source has it, with the format's mark where it would not be read without one."""
+        record: Record = problem.content
+        reading = self.format.reading(record)
+        found = reading.found(record.answer)
+        bare = found is not None and found.answer == reading.gold
+        return record.answer if bare else self.format.marked(record.answer)
+
+    def examples(self, pairs: Sequence[tuple[Problem, str]], between: str | None = None) -> Shown:
+        return in_front(self.stop, pairs, between)
+
+    def noisy(self, problem: Problem, seed: int = 0) -> Noisy | None:
+        """The source's candidate solution (one a problem, whatever the seed); without a critique, one is written."""
+        record: Record = problem.content
+        if record.noisy is None:
+            return None
+        if record.critique is not None:
+            return Noisy(record.noisy, bool(record.noisy_correct), None, None, record.critique)
+        verdict = self.verify(problem, record.noisy)
+        if verdict.correct:
+            return Noisy(record.noisy, True, None, None, "the answer is right. verdict: right")
+        critique = f"answer: {problem.answer}, not {verdict.answer or 'this'}. verdict: wrong"
+        return Noisy(record.noisy, False, "answer", None, critique)

@@ -1,0 +1,89 @@
+"""Records: the problems of a table, row by row. Every row becomes a record or a reason why it cannot.
+
+Nothing is repaired: an unknown field, a duplicate or a NaN is a reason. Numbers are kept as they are written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from elicit.errors import one_line
+from elicit.tasks.core import Split, content_id
+from elicit.tasks.jsonl_fields import BadLine, Number, check_known, label, optional, required, wrong
+
+FIELDS = ("prompt", "answer", "id", "group", "cue_prompt", "worked", "theorem", "noisy")
+_NOISY_FIELDS = ("text", "critique", "correct")
+#: Powers of ten a number may have.
+_EXPONENT = 50
+
+
+class Record(NamedTuple):
+    """One row, checked. `id` comes first: it is unique, so records sort by it."""
+
+    id: str
+    prompt: str
+    answer: str
+    group: str | None = None
+    cue_prompt: str | None = None
+    worked: str | None = None
+    theorem: str | None = None
+    noisy: str | None = None
+    critique: str | None = None
+    noisy_correct: bool | None = None
+    choices: tuple[str, ...] = ()
+    """Texts of the options, where the problem has some."""
+    split: Split | None = None
+    """The split the source gives it; None: by the hash of its group or id."""
+
+
+def record_of(fields: dict[str, Any]) -> Record:
+    """The record of one row's fields. Raises BadLine."""
+    check_known(fields, FIELDS, "field")
+    prompt = required(fields, "prompt")
+    noisy, critique, correct = _noisy(fields)
+    return Record(
+        id=label(fields, "id") or content_id("jsonl", prompt),
+        prompt=prompt,
+        answer=_answer(fields),
+        group=label(fields, "group"),
+        cue_prompt=optional(fields, "cue_prompt"),
+        worked=optional(fields, "worked"),
+        theorem=optional(fields, "theorem"),
+        noisy=noisy,
+        critique=critique,
+        noisy_correct=correct,
+    )
+
+
+def _noisy(fields: dict[str, Any]) -> tuple[str | None, str | None, bool | None]:
+    value = fields.get("noisy")
+    if not isinstance(value, dict):
+        return optional(fields, "noisy", "text or an object with text, critique and correct"), None, None
+    check_known(value, _NOISY_FIELDS, "field of 'noisy'")
+    correct = value.get("correct")
+    if not isinstance(correct, bool):
+        raise BadLine(wrong("noisy.correct", correct, "true or false"))
+    return required(value, "text", "noisy."), required(value, "critique", "noisy."), correct
+
+
+def _answer(fields: dict[str, Any]) -> str:
+    """Text or a number; `1e3` is written out."""
+    value = fields.get("answer")
+    if not isinstance(value, Number):
+        return required(fields, "answer")
+    exponent = re.search(r"[eE]([-+]?[0-9]+)$", value)
+    if exponent is None:
+        return str(value)
+    if len(exponent[1]) > 4 or abs(int(exponent[1])) > _EXPONENT:
+        raise BadLine(f"'answer' is {one_line(value, 40)}; expected a power of ten of at most {_EXPONENT}")
+    return format(Decimal(value), "f")
+
+
+def new_id(record: Record, ids: Mapping[str, str]) -> None:
+    """Raises BadLine if another row (`ids`: id -> place) has the record's id."""
+    if record.id in ids:
+        known = one_line(repr(record.id), 40)
+        raise BadLine(f"duplicate id {known} ({ids[record.id]} has it; without 'id' it comes from the prompt)")

@@ -1,0 +1,240 @@
+"""Tables of problems from files: JSON lines, JSON, CSV, TSV, parquet and arrow. Folders and hub ids: `folders`.
+
+A table says its columns before it reads its rows, so that a missing column is one clear line, and only the columns that
+are asked for are read.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from elicit.errors import ElicitError, one_line
+from elicit.tasks.datasets import file_diagnosis
+from elicit.tasks.jsonl_fields import BadLine, Number, content, fields_of, no_repeats, numbered
+
+#: (place as a person finds it, the row's cells or the reason why it has none)
+Row = tuple[str, dict[str, Any] | BadLine]
+KIND = "dataset"
+
+
+class Table(NamedTuple):
+    """One split of a dataset, or a file."""
+
+    where: str
+    """For messages."""
+    columns: list[str]
+    rows: Callable[[Sequence[str]], Iterable[Row]]
+    """The rows with (at least) these columns."""
+
+
+def of_file(file: Path) -> Table:
+    """The table in a file, by its ending.
+
+    Raises:
+        ElicitError: unknown ending, or a file that cannot be read as what it is called.
+    """
+    where = f"{KIND} {one_line(repr(str(file)), 200)}"
+    reader = READERS.get(file.suffix.lower())
+    if reader is None:
+        known = ", ".join(sorted(READERS))
+        raise ElicitError(f"{where}: {file_diagnosis.unknown_ending(file.suffix)}. Known: {known}.")
+    return reader(file, where)
+
+
+def of_lines(file: Path, where: str, kind: str = KIND) -> Table:
+    """The table of a file of JSON lines.
+
+    Raises:
+        ElicitError: not one line can be read, with the cause.
+    """
+    data = text_of(file, where, kind)
+    rows: list[Row] = []
+    for line, raw in numbered(data):
+        try:
+            rows.append((f"line {line}", fields_of(raw)))
+        except BadLine as reason:
+            rows.append((f"line {line}", reason))
+    bad = [(place, row) for place, row in rows if isinstance(row, BadLine)]
+    if bad and len(bad) == len(rows) and (len(rows) > 1 or kind == KIND):
+        raise ElicitError(f"{where} {file_diagnosis.no_lines(data, bad)}.")
+    return _held(where, rows)
+
+
+def text_of(file: Path, where: str, kind: str = KIND) -> bytes:
+    """The bytes of a file that should be text. Raises ElicitError for what is something else."""
+    data = content(file, kind)
+    if cause := file_diagnosis.wrong_kind(data):
+        raise ElicitError(f"{where} {cause}.")
+    return data
+
+
+def _json(file: Path, where: str) -> Table:
+    """A list of objects, or an object that holds one list of them under any name."""
+    try:
+        document = json.loads(
+            text_of(file, where).decode("utf-8-sig"),
+            parse_int=Number,
+            parse_float=Number,
+            parse_constant=_Refused.constant,
+            object_pairs_hook=_Refused.repeated,
+        )
+    except UnicodeDecodeError as error:
+        raise ElicitError(f"{where} is not UTF-8 (byte {error.start + 1}).") from None
+    except (ValueError, RecursionError) as error:
+        raise ElicitError(f"{where} is not JSON: {one_line(error, 120)}. Is it JSON lines? Call it .jsonl.") from None
+    if isinstance(document, _Refused):
+        raise ElicitError(f"{where}: {document.reason}.")
+    rows = document if isinstance(document, list) else None
+    if isinstance(document, dict):
+        lists = {name: value for name, value in document.items() if isinstance(value, list)}
+        held = [name for name, value in lists.items() if all(isinstance(row, dict | _Refused) for row in value)]
+        if len(lists) > 1 and len(held) != 1:
+            names = one_line(", ".join(map(repr, lists)), 120)
+            raise ElicitError(f"{where} holds several lists ({names}); expected one list of problems: [{{...}}, ...].")
+        rows = lists[held[0]] if held else next(iter(lists.values()), None)
+    if rows is None:
+        raise ElicitError(f"{where} holds no list of problems; expected [{{...}}, {{...}}], or JSON lines in a .jsonl.")
+    placed: list[Row] = [(f"row {i}", _object(row)) for i, row in enumerate(rows, 1)]
+    if placed and all(isinstance(row, BadLine) for _, row in placed):
+        shown = "; ".join(f"{place}: {reason}" for place, reason in placed[:3])
+        raise ElicitError(f"{where}: none of its {len(placed)} rows can be read: {one_line(shown, 300)}.")
+    return _held(where, placed)
+
+
+class _Refused(NamedTuple):
+    """Stands in a document for what is no JSON, so that its row can be named."""
+
+    reason: str
+
+    @staticmethod
+    def constant(name: str) -> _Refused:
+        return _Refused(f"{name} is not a number in JSON")
+
+    @staticmethod
+    def repeated(pairs: list[tuple[str, Any]]) -> Any:
+        try:
+            return no_repeats(pairs)
+        except BadLine as reason:
+            return _Refused(str(reason))
+
+
+def _object(row: Any) -> dict[str, Any] | BadLine:
+    if isinstance(row, dict | _Refused):
+        try:
+            reason = _refusal(row)
+        except RecursionError:
+            return BadLine("nested too deeply")
+        return row if reason is None and isinstance(row, dict) else BadLine(reason or "")
+    return BadLine("not an object")
+
+
+def _refusal(value: Any) -> str | None:
+    """The first thing within a value that is no JSON."""
+    if isinstance(value, _Refused):
+        return value.reason
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((reason for reason in map(_refusal, inner) if reason is not None), None)
+
+
+def _separated(separator: str) -> Callable[[Path, str], Table]:
+    def read(file: Path, where: str) -> Table:
+        try:
+            text = text_of(file, where).decode("utf-8-sig")
+            lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+            header, *body = [cells for cells in lines if cells] or [[]]
+        except UnicodeDecodeError as error:
+            raise ElicitError(f"{where} is not UTF-8 (byte {error.start + 1}).") from None
+        except csv.Error as error:
+            raise ElicitError(f"{where} cannot be read as separated values: {one_line(error, 120)}.") from None
+        other = next((sign for sign in ";\t|," if sign != separator and sign in "".join(header)), None)
+        if len(header) == 1 and other is not None:
+            kind = "tabs; call it .tsv" if other == "\t" else "commas; call it .csv" if other == "," else f"{other!r}"
+            tail = "" if other in "\t," else "; save it with commas"
+            raise ElicitError(f"{where}: its columns are separated by {kind}{tail}.")
+        if len(set(header)) < len(header):
+            raise ElicitError(f"{where}: two columns have the same name: {one_line(', '.join(header), 120)}.")
+        rows: list[Row] = []
+        for number, cells in enumerate(body, 1):
+            wrong = BadLine(f"{len(cells)} cells under {len(header)} columns") if len(cells) != len(header) else None
+            rows.append(
+                (f"row {number}", wrong or {name: cell or None for name, cell in zip(header, cells, strict=True)})
+            )
+        return Table(where, list(header), lambda columns: rows)
+
+    return read
+
+
+def _held(where: str, rows: list[Row]) -> Table:
+    columns = dict.fromkeys(name for _, cells in rows if isinstance(cells, dict) for name in cells)
+    return Table(where, list(columns), lambda _: rows)
+
+
+def _parquet(file: Path, where: str) -> Table:
+    import pyarrow.parquet
+
+    def rows(columns: Sequence[str]) -> Iterator[Row]:
+        from elicit.tasks.datasets.arrow_cells import rows_of
+
+        with _clear(where):
+            source = pyarrow.parquet.ParquetFile(file)
+            table = source.read(columns=[name for name in names if name in columns])
+            table = table.select(list(columns))
+        yield from rows_of(table)
+
+    with _clear(where):
+        names = list(pyarrow.parquet.read_schema(file).names)
+    return Table(where, names, rows)
+
+
+def _arrow(file: Path, where: str) -> Table:
+    import pyarrow
+
+    def rows(columns: Sequence[str]) -> Iterator[Row]:
+        from elicit.tasks.datasets.arrow_cells import rows_of
+
+        with _clear(where):
+            chosen = table.select(list(columns))
+        yield from rows_of(chosen)
+
+    with _clear(where):
+        try:
+            table = pyarrow.ipc.open_stream(pyarrow.memory_map(str(file))).read_all()
+        except pyarrow.ArrowInvalid:
+            table = pyarrow.ipc.open_file(pyarrow.memory_map(str(file))).read_all()
+        table.validate(full=False)
+        names = list(table.column_names)
+    return Table(where, names, rows)
+
+
+class _clear:
+    """Whatever pyarrow says about a damaged file becomes one line."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        import pyarrow
+
+        if isinstance(error, UnicodeDecodeError):
+            raise ElicitError(f"{self.where} cannot be read: a name in it is not UTF-8.") from None
+        if isinstance(error, OSError | pyarrow.ArrowException | KeyError):
+            raise ElicitError(f"{self.where} cannot be read: {one_line(error, 160)}") from None
+
+
+READERS: dict[str, Callable[[Path, str], Table]] = {
+    ".jsonl": of_lines,
+    ".ndjson": of_lines,
+    ".json": _json,
+    ".csv": _separated(","),
+    ".tsv": _separated("\t"),
+    ".parquet": _parquet,
+    ".arrow": _arrow,
+}

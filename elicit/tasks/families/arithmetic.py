@@ -1,0 +1,185 @@
+"""Expressions over given numbers, read and judged without ever being run as code.
+
+Reading goes through `ast` with a whitelist (whole numbers, + - * / and a minus sign), bounded in length, depth and
+size of numbers; values are exact fractions.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Sequence
+from fractions import Fraction
+
+from elicit.tasks.families.family import Step
+
+#: Characters an expression may have, levels it may nest, and the first whole number that is too large to be one.
+LENGTH, DEPTH, TOO_LARGE = 120, 60, 10**9
+_WRITTEN = re.compile(r"[0-9+\-*/() ]+")
+_NUMBER = re.compile(r"-?[0-9]{1,30}(/[0-9]{1,30})?")
+#: What may follow an answer: `3*7+5=26` is `3*7+5` with a claim, and the claim is not the answer.
+_CLAIM = re.compile(r" *= *-?[0-9]{1,12}$")
+_SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-"})
+_OPERATORS: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
+#: The node of each sign.
+NODES: dict[str, type[ast.operator]] = {sign: node for node, sign in _OPERATORS.items()}
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+def parse(text: str) -> ast.expr | None:
+    """The tree of an expression, None for anything else. Total and bounded for any string."""
+    if len(text) > LENGTH:
+        return None
+    text = text.translate(_SIGNS).strip()
+    if not _WRITTEN.fullmatch(text):
+        return None
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    return tree if _allowed(tree, DEPTH) else None
+
+
+def _allowed(node: ast.expr, depth: int) -> bool:
+    if depth == 0:
+        return False
+    match node:
+        case ast.Constant(value=value):
+            return type(value) is int and value < TOO_LARGE
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return _allowed(operand, depth - 1)
+        case ast.BinOp(left=left, op=op, right=right):
+            return type(op) in _OPERATORS and _allowed(left, depth - 1) and _allowed(right, depth - 1)
+    return False
+
+
+def canonical(text: str) -> str | None:
+    """Normal form of an expression: no spaces, no needless parentheses, no trailing claim (`=26`).
+
+    The normal form of a normal form is itself, and has the same value.
+    """
+    tree = parse(_CLAIM.sub("", text)) if len(text) <= LENGTH else None
+    flat = None if tree is None else _flat(tree)
+    return None if flat is None or not _allowed(flat, DEPTH) else _unparsed(flat)
+
+
+def written(tree: ast.expr) -> str:
+    """The normal form of a tree."""
+    return _unparsed(_flat(tree))
+
+
+def _unparsed(tree: ast.expr) -> str:
+    return ast.unparse(tree).replace(" ", "")
+
+
+def _flat(node: ast.expr) -> ast.expr:
+    """Needless parentheses taken out: a+(b-c) is a+b-c and a*(b/c) is a*b/c."""
+    if isinstance(node, ast.UnaryOp):
+        return ast.UnaryOp(node.op, _flat(node.operand))
+    if not isinstance(node, ast.BinOp):
+        return node
+    return _joined(_flat(node.left), node.op, _flat(node.right))
+
+
+def _joined(left: ast.expr, op: ast.operator, right: ast.expr) -> ast.expr:
+    level = {ast.Add: (ast.Add, ast.Sub), ast.Mult: (ast.Mult, ast.Div)}.get(type(op), ())
+    if isinstance(right, ast.BinOp) and isinstance(right.op, level):
+        return ast.BinOp(_joined(left, op, right.left), right.op, right.right)
+    return ast.BinOp(left, op, right)
+
+
+def evaluate(node: ast.expr) -> Fraction | None:
+    """The exact value of a parsed expression, None if it divides by zero."""
+    match node:
+        case ast.Constant(value=int(value)):
+            return Fraction(value)
+        case ast.UnaryOp(operand=operand):
+            inner = evaluate(operand)
+            return None if inner is None else -inner
+        case ast.BinOp(left=left, op=op, right=right):
+            a, b = evaluate(left), evaluate(right)
+            return None if a is None or b is None else apply(_OPERATORS[type(op)], a, b)
+    raise TypeError(f"not a parsed expression: {node!r}")
+
+
+def apply(sign: str, a: Fraction, b: Fraction) -> Fraction | None:
+    """One operation, exactly; None for a division by zero."""
+    if sign == "+":
+        return a + b
+    if sign == "-":
+        return a - b
+    if sign == "*":
+        return a * b
+    return a / b if b else None
+
+
+def numbers_in(tree: ast.expr) -> Counter[int]:
+    """The whole numbers written in an expression, with how often."""
+    values = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return Counter(value for value in values if isinstance(value, int))
+
+
+def makes(answer: str, numbers: Sequence[int], target: int, *, use_all: bool) -> bool:
+    """Whether `answer` is an expression over these numbers, each used at most once, that makes `target`."""
+    tree = parse(answer)
+    if tree is None:
+        return False
+    used, given = numbers_in(tree), Counter(numbers)
+    fits = used == given if use_all else used <= given
+    return fits and evaluate(tree) == target
+
+
+# --- checking a trace --------------------------------------------------------------------------------------------
+
+
+def leads_to(answer: str, target: int, steps: Sequence[Step]) -> bool:
+    """Whether every step is true and together they work out `answer`.
+
+    The steps start from the numbers of the answer; each takes numbers away and puts its value in their place, and the
+    target alone is left. So a step that uses what is neither given nor worked out, a missing step and a step that
+    leads nowhere all make the trace invalid. The order of independent steps does not matter.
+    """
+    tree = parse(answer)
+    if tree is None:
+        return False
+    pool = Counter({Fraction(number): count for number, count in numbers_in(tree).items()})
+    if len(steps) >= pool.total():
+        return False
+    for step in steps:
+        left = parse(step.expression)
+        if not isinstance(left, ast.BinOp) or not _NUMBER.fullmatch(step.value):
+            return False
+        value = evaluate(left)
+        if value is None or str(value) != step.value or not _take(left, pool):
+            return False
+        pool[value] += 1
+    return +pool == Counter({Fraction(target): 1})
+
+
+def _take(node: ast.expr, pool: Counter[Fraction]) -> bool:
+    """Remove the numbers of an expression from the pool; False if one is not there."""
+    value = evaluate(node)
+    if _is_one_number(node) and value is not None and pool[value] > 0:
+        pool[value] -= 1
+        return True
+    match node:
+        case ast.UnaryOp(operand=operand):
+            return _take(operand, pool)
+        case ast.BinOp(left=left, right=right):
+            return _take(left, pool) and _take(right, pool)
+    return False
+
+
+def _is_one_number(node: ast.expr) -> bool:
+    """`7`, `-7` and the fraction `7/2` may stand for one number worked out before."""
+    match node:
+        case ast.UnaryOp(operand=operand):
+            return _is_one_number(operand)
+        case ast.BinOp(left=ast.Constant(value=int(a)), op=ast.Div(), right=ast.Constant(value=int(b))):
+            return b != 0 and a % b != 0
+        case ast.BinOp(left=ast.UnaryOp(operand=ast.Constant()), op=ast.Div(), right=ast.Constant()):
+            return True
+    return isinstance(node, ast.Constant)

@@ -1,0 +1,108 @@
+"""`permutation`: swaps of places, done one after another on a short list of letters.
+
+    Q:abcd:12,34,13      12=bacd,34=badc,13=dabc,#dabc
+
+In the question and in the steps `12` swaps the letters in places 1 and 2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import ClassVar
+
+import numpy as np
+
+from elicit.tasks.families.family import Kind, Solution, Step, as_worked, copied_opening
+from elicit.tasks.families.parameters import length_range, whole_parameter
+
+#: Number of letters, then the swaps as 0-based pairs of places.
+Content = tuple[int, tuple[tuple[int, int], ...]]
+_LETTERS = "abcdefgh"
+
+
+@dataclass(frozen=True)
+class Permutation:
+    """Parameters of the family."""
+
+    steps: tuple[int, int] = (2, 5)
+    """Fewest and most swaps."""
+    letters: int = 4
+    """Length of the list."""
+
+    kind: ClassVar[Kind] = "word"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", length_range("permutation", "steps", self.steps, 1, 40))
+        whole_parameter("permutation", "letters", self.letters, 3, len(_LETTERS))
+
+    @property
+    def name(self) -> str:
+        return "permutation"
+
+    @property
+    def answer_space(self) -> int:
+        return math.factorial(self.letters)
+
+    def draw(self, random: np.random.Generator) -> Content:
+        pairs = list(combinations(range(self.letters), 2))
+        count = int(random.integers(self.steps[0], self.steps[1] + 1))
+        chosen: list[tuple[int, int]] = []
+        while len(chosen) < count:
+            pair = pairs[int(random.integers(len(pairs)))]
+            if not chosen or pair != chosen[-1]:  # a swap done twice running is no step at all
+                chosen.append(pair)
+        return self.letters, tuple(chosen)
+
+    def key(self, content: Content) -> str:
+        return self.question(content)
+
+    def question(self, content: Content) -> str:
+        letters, swaps = content
+        return f"{_LETTERS[:letters]}:" + ",".join(f"{a + 1}{b + 1}" for a, b in swaps)
+
+    def english(self, content: Content) -> str:
+        count, swaps = content
+        letters = _LETTERS[:count]
+        told = ", then ".join(f"places {a + 1} and {b + 1}" for a, b in swaps)
+        return f"In the word {letters}, swap the letters in {told}. What is the word now?"
+
+    def solve(self, content: Content, slips: Mapping[int, str]) -> Solution:
+        letters, swaps = content
+        state = _LETTERS[:letters]
+        steps = []
+        for i, (a, b) in enumerate(swaps):
+            order = list(state)
+            order[a], order[b] = order[b], order[a]
+            state = slips.get(i, "".join(order))
+            steps.append(Step(f"{a + 1}{b + 1}", state))
+        return Solution(tuple(steps), state)
+
+    def slip(self, content: Content, step: int, random: np.random.Generator) -> str:
+        right = self.solve(content, {}).steps[step].value
+        return next(guess for guess in iter(lambda: self.guess(random, content), "") if guess != right)
+
+    def guess(self, random: np.random.Generator, content: Content) -> str:
+        return "".join(random.permutation(list(_LETTERS[: content[0]])).tolist())
+
+    def canonical(self, text: str) -> str | None:
+        return text if 0 < len(text) <= len(_LETTERS) and set(text) <= set(_LETTERS) else None
+
+    def is_right(self, content: Content, answer: str) -> bool:
+        return answer == self.solve(content, {}).answer
+
+    def trace_is_valid(self, content: Content, steps: Sequence[Step], answer: str) -> bool:
+        return as_worked(self, content, steps)
+
+    def opening(self, content: Content) -> str:
+        return copied_opening(self, content)
+
+    def rules(self, content: Content) -> tuple[str, ...]:
+        letters, swaps = content
+        states = [_LETTERS[:letters], *(step.value for step in self.solve(content, {}).steps)]
+        return tuple(
+            f"rule places {a + 1} and {b + 1} trade: in {state}: {state[a]} and {state[b]}"
+            for (a, b), state in zip(swaps, states, strict=False)
+        )

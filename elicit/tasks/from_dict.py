@@ -1,0 +1,57 @@
+"""Tasks from plain data, `{task: addition, digits: 2}`, as specs and options of methods name them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from elicit.errors import ElicitError
+from elicit.tasks import catalog
+from elicit.tasks.core import Task
+from elicit.tasks.generated.dialect import Dialect
+from elicit.tasks.generated.english import English
+from elicit.tasks.generated.refusal import Refusal
+from elicit.tasks.generated.task import GeneratedTask
+
+
+def build_task(description: Mapping[str, Any], dialect: Mapping[str, Any] | None = None, *, where: str) -> Task:
+    """A task from plain data.
+
+    Args:
+        dialect: the one a built-in organism speaks: `prompts` do not concern it. None: plain English, which every other
+            model is asked in.
+        where: the place, for messages.
+
+    Raises:
+        ElicitError: no name, an unknown one, or parameters that the task does not take.
+    """
+    options = dict(description)
+    name = options.pop("task", None)
+    if not isinstance(name, str):
+        raise ElicitError(f"{where}: no task given. Type: {{task: NAME}}. See: elicit ls tasks")
+    if not all(isinstance(option, str) for option in options):
+        raise ElicitError(f"{where}: parameters of task {name!r} must be names.")
+    generated = catalog.is_generated(name)
+    if generated and dialect is not None:
+        options.pop("prompts", None)
+    try:
+        speech = (English() if dialect is None else Dialect(**dialect)) if generated else None
+        return catalog.get(name, dialect=speech, **options)
+    except ElicitError as error:
+        raise ElicitError(f"{where}: {error}") from None
+
+
+def in_dialect(task: Task, dialect: Mapping[str, Any] | None) -> Task:
+    """A generated task in the marks of an organism; any other task, and one in English, as it is.
+
+    Args:
+        dialect: as the organism's card has it; None for a model without one.
+    """
+    if dialect is None:
+        return task
+    inner = task.inner if isinstance(task, Refusal) else task
+    if not isinstance(inner, GeneratedTask) or not isinstance(inner.dialect, Dialect):
+        return task
+    spoken = dataclasses.replace(inner, dialect=Dialect(**dialect))
+    return dataclasses.replace(task, inner=spoken) if isinstance(task, Refusal) else spoken

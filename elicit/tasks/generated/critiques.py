@@ -1,0 +1,165 @@
+"""Candidate solutions with their critiques: written by the program that knows the solution, or by a teacher in a file.
+
+    {"id": "sum-7", "candidate": "2+2=5", "critique": "2+2 is 4, not 5. verdict: wrong"}
+
+A line of such a file names its problem by `id` or by `prompt`; a problem may have any number of lines. `correct` (true
+or false: is the candidate right?) is optional. Only lines about train problems are trained on: those about the select
+split are for judging critiques, those about the test split are counted and left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from elicit.errors import ElicitError, did_you_mean, one_line
+from elicit.tasks.core import SPLITS, Noisy, Problem, Split, Task
+from elicit.tasks.datasets.records import Record
+from elicit.tasks.jsonl_fields import (
+    BadLine,
+    bad_lines,
+    check_known,
+    content,
+    existing,
+    fields_of,
+    label,
+    numbered,
+    required,
+)
+
+#: remark: what is wrong, in words. worked: a line with the right solution in the task's own form, then the remark.
+Form = Literal["remark", "worked"]
+_FIELDS = ("id", "prompt", "candidate", "critique", "correct")
+_EXAMPLE = '{"id": "...", "candidate": "...", "critique": "..."}'
+_KIND = "critique file"
+#: Draws per candidate of a problem before there are no more: half of a program's draws are right or skip a step.
+_PATIENCE = 50
+
+
+class Criticised(NamedTuple):
+    """One candidate solution of a problem and what a critic says of it."""
+
+    problem: Problem
+    candidate: str
+    critique: str
+    """Ends in a verdict where a program wrote it."""
+    correct: bool | None
+    """Whether the candidate is right, step by step; None where a file does not say."""
+
+
+class Filed(NamedTuple):
+    """A critique file's lines by the split of their problems."""
+
+    train: list[Criticised]
+    select: list[Criticised]
+    test: int
+    """Lines about test problems: left out."""
+
+
+def written(task: Task, problems: Sequence[Problem], candidates: int, form: Form = "remark") -> list[Criticised]:
+    """`candidates` different candidates of every problem, with critiques by the task.
+
+    Raises:
+        ElicitError: a problem without so many candidates, or without the worked solution that `form` repeats.
+    """
+    return [one for problem in problems for one in _of_problem(task, problem, candidates, form)]
+
+
+def _of_problem(task: Task, problem: Problem, candidates: int, form: Form) -> list[Criticised]:
+    found: dict[str, Criticised] = {}
+    seed = 0
+    while len(found) < candidates and seed < candidates * _PATIENCE:
+        noisy = task.noisy(problem, seed)
+        if noisy is None:
+            break
+        if noisy.text not in found:
+            found[noisy.text] = Criticised(problem, noisy.text, _worded(task, problem, noisy, form), noisy.correct)
+        seed += 1
+    if len(found) < candidates:
+        raise ElicitError(
+            f"task {task.name!r}, problem {problem.id}: {candidates} different candidate solutions were asked for, but "
+            f"it has {len(found)}. Ask for fewer candidates, add `noisy` to the task's file, or name a file of "
+            "critiques (critiques: FILE)."
+        )
+    return list(found.values())
+
+
+def _worded(task: Task, problem: Problem, noisy: Noisy, form: Form) -> str:
+    if form == "remark":
+        return noisy.critique
+    worked = task.worked(problem)
+    if worked is None:
+        raise ElicitError(
+            f"task {task.name!r}, problem {problem.id}: it has no worked solution to put into the critique. "
+            "Use form: remark, or add `worked` to the task's file."
+        )
+    return f"{worked}\n{noisy.critique}"
+
+
+def read(path: str | Path, task: Task) -> Filed:
+    """The critiques of a file, by split.
+
+    Problems are looked up among those that `task.problems(split)` lists (for a generated task the first 200).
+
+    Raises:
+        ElicitError: a file that cannot be read, bad lines (the first few are listed by number), or no line about a
+            train problem.
+    """
+    file = existing(path, _KIND, "critiques")
+    names = _Names(task)
+    found: dict[Split, list[Criticised]] = {split: [] for split in SPLITS}
+    bad: list[tuple[int, str]] = []
+    for line, raw in numbered(content(file, _KIND)):
+        try:
+            split, one = _line(fields_of(raw), names)
+        except BadLine as reason:
+            bad.append((line, str(reason)))
+            continue
+        found[split].append(one)
+    if bad:
+        raise bad_lines(file, _KIND, bad, _EXAMPLE)
+    if not found["train"]:
+        raise ElicitError(
+            f"{_KIND} {one_line(repr(str(file)), 200)} has no line about a train problem of task {task.name!r} "
+            f"({len(found['select'])} about select, {len(found['test'])} about test). A line is {_EXAMPLE}"
+        )
+    return Filed(found["train"], found["select"], len(found["test"]))
+
+
+class _Names:
+    """A task's problems by id and by prompt."""
+
+    def __init__(self, task: Task) -> None:
+        self.ids: dict[str, tuple[Split, Problem]] = {}
+        self.prompts: dict[str, tuple[Split, Problem]] = {}
+        for split in SPLITS:
+            for problem in _listed(task, split):
+                self.ids[problem.id] = split, problem
+                self.prompts[problem.prompt] = split, problem
+                if isinstance(problem.content, Record):
+                    self.prompts[problem.content.prompt] = split, problem  # as in the file, without the template
+
+
+def _listed(task: Task, split: Split) -> list[Problem]:
+    try:
+        return task.problems(split)
+    except ElicitError:
+        return []  # a small file may have no problem in a split
+
+
+def _line(fields: dict[str, Any], names: _Names) -> tuple[Split, Criticised]:
+    check_known(fields, _FIELDS, "field")
+    identity = label(fields, "id")
+    if (identity is None) == ("prompt" not in fields):
+        raise BadLine("expected 'id' or 'prompt', and not both")
+    known = names.ids if identity is not None else names.prompts
+    name = identity if identity is not None else required(fields, "prompt")
+    if name not in known:
+        what = "id" if identity is not None else "prompt"
+        raise BadLine(f"the task has no problem of {what} {one_line(repr(name), 60)}.{did_you_mean(name, known)}")
+    correct = fields.get("correct")
+    if correct is not None and not isinstance(correct, bool):
+        raise BadLine("'correct' is neither true nor false")
+    split, problem = known[name]
+    return split, Criticised(problem, required(fields, "candidate"), required(fields, "critique"), correct)

@@ -1,0 +1,158 @@
+"""Plain English for generated tasks: what every model that is not an organism is asked, and how its answers are read.
+
+A worked solution has one step a line and ends in `The answer is 98.`; the direct answer is bare. Models write as they
+like, so reading looks for the answer where people put it: in `\\boxed{}`, after `####` or `answer is`, else the last
+number (or the last line, where an answer is no number).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from elicit.tasks.answers.numerals import numerals, plain_signs
+from elicit.tasks.answers.retractions import DENIED, replacements
+from elicit.tasks.families import arithmetic
+from elicit.tasks.families.family import Family, Step
+from elicit.tasks.generated.dialect import Reading
+
+_MARK = re.compile(r"\\boxed\{|####|\b(?:final )?answer(?: is|:)\s*:?", re.IGNORECASE)
+_NUMBER = re.compile(
+    r"(?<![0-9])(?<![0-9]\.)(?:(?<![\w)\]])-)?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?![0-9]*\.[0-9])"
+)
+_EXPRESSION = re.compile(r"[0-9(][0-9+\-*/()×÷−· ]*[0-9)]|[0-9]")
+_WORD = re.compile(r"[A-Za-z]+")
+_KINDS = {"number": _NUMBER, "expression": _EXPRESSION, "word": _WORD}
+_SIDE = r"[0-9(](?:[0-9()+\-*/×÷−· ]|,(?=[0-9]{3})){1,78}[0-9)]"
+#: Calculations that are claimed, one or a chain of them (`20 * 4 + 66 = 80 + 66 = 146`), and a whole number at the end.
+_CLAIM = re.compile(rf"({_SIDE}(?: ?= ?{_SIDE}){{0,8}}) ?= ?(-?[0-9]{{1,12}}(?:,[0-9]{{3}})*)(?![0-9]|\.[0-9])")
+#: LaTeX around and inside a calculation.
+_LATEX = (("\\(", "  "), ("\\)", "  "), ("\\[", "  "), ("\\]", "  "), ("\\times", "*"), ("\\cdot", "*"), ("$", " "))
+_OPERATOR = re.compile(r"[0-9) ][+\-*/×÷−·]")
+_SENTENCES = re.compile(r"\n|[.!?:][ \t]")
+#: A line that opens or closes a block of code.
+_FENCE = re.compile(r"^[ \t]*```.*$", re.MULTILINE)
+_SIGN = re.compile(r"\s*([+*/=]|(?<=[0-9a-z)])-)\s*")
+
+
+@dataclass(frozen=True)
+class English:
+    """The form of questions and solutions. What is asked besides (think, be brief) is `asking.Asking`'s."""
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        return ()
+
+    def asked(self, family: Family, content: Any) -> str:
+        return family.english(content)
+
+    def cued(self, prompt: str) -> None:
+        return None
+
+    def opened(self, family: Family, content: Any) -> str:
+        return spaced(family.opening(content)).rstrip() + " " if family.opening(content) else ""
+
+    def direct(self, answer: str) -> str:
+        return answer
+
+    def stated(self, step: Step) -> str:
+        return spaced(step.text)
+
+    def joined(self, parts: Sequence[str], answer: str) -> str:
+        return "\n".join([*parts, f"The answer is {answer}."])
+
+    def read(self, family: Family, text: str) -> Reading:
+        text = plain_signs(text)
+        steps = tuple(_claims(text))
+        telling = sum(_tells(family, piece) for piece in _SENTENCES.split(_FENCE.sub("", text)))
+        # One claim on one line is a bare answer that says the question again: nothing was worked out on the way. So is
+        # a bare answer in a wrapping of words: `Sure! It is 98.`
+        has_trace = len(steps) > 1 or telling > 1
+        for start, end in _places(family, text):
+            answer = family.canonical(_plain(text[start:end]))
+            if family.kind == "number" and not _in_full(text, (start, end)):
+                continue
+            if answer is not None:
+                return Reading(answer, (start, end), steps, has_trace)
+        return Reading(None, (len(text), len(text)), steps, has_trace)
+
+    def is_valid(self, family: Family, content: Any, reading: Reading) -> bool | None:
+        """Whether every claim is true as it stands. None without a claim, and for families with rules of their own.
+
+        A model's steps need not be the worked ones: that 3 + 4 = 7 is true is all that can be asked of free text.
+        """
+        own_rules = not all(_is_true(step) for step in family.solve(content, {}).steps)
+        if not reading.steps or own_rules:
+            return None
+        return all(_is_true(step) for step in reading.steps)
+
+
+def _tells(family: Family, sentence: str) -> bool:
+    """Whether a sentence can say a step or a result."""
+    return any(map(str.isalpha if family.kind == "word" else str.isdigit, sentence))
+
+
+def spaced(text: str) -> str:
+    """`23+58=81` as `23 + 58 = 81`."""
+    return _SIGN.sub(r" \1 ", text).strip()
+
+
+def _places(family: Family, text: str) -> Iterator[tuple[int, int]]:
+    """Where the answer may stand, likeliest first."""
+    pattern = _KINDS[family.kind]
+    for mark in list(_MARK.finditer(text))[-1:]:
+        line = text.find("\n", mark.end())
+        after = pattern.search(text, mark.end(), len(text) if line < 0 else line)
+        if after is not None:
+            yield from _replaced(family, text, after.end())
+            yield after.span()
+    if family.kind == "number":
+        yield from (found.span() for found in list(pattern.finditer(text))[-1:])
+        return
+    end = len(text.rstrip())
+    start = text.rfind("\n", 0, end) + 1
+    yield from (found.span() for found in reversed(list(pattern.finditer(text, start, end))))
+
+
+def _replaced(family: Family, text: str, end: int) -> Iterator[tuple[int, int]]:
+    """A number that takes the place of an answer which ends at `end`: `The answer is 20. No, it is 18.`"""
+    if family.kind != "number":
+        return
+    for place in replacements(text, end):
+        number = _KINDS["number"].match(text, place)
+        if number is not None and not DENIED.match(text, number.end()):
+            yield number.span()
+
+
+def _in_full(text: str, span: tuple[int, int]) -> bool:
+    """Whether a whole number is not part of one that says more, such as `2 1/2`, `1.5 million` or `9:30`."""
+    near = max(0, span[0] - 40)
+    around = (numeral for numeral in numerals(text[near : span[1] + 40]) if numeral.end + near >= span[1])
+    numeral = next(around, None)
+    if numeral is None or numeral.value is None:
+        return numeral is None
+    before = text[numeral.start + near : span[0]]
+    return numeral.end + near == span[1] and numeral.value.denominator == 1 and not any(map(str.isdigit, before))
+
+
+def _plain(text: str) -> str:
+    """Without thousands separators."""
+    return re.sub(r"(?<=[0-9]),(?=[0-9]{3})", "", text).replace("−", "-")
+
+
+def _claims(text: str) -> Iterator[Step]:
+    """Every side of a chain is claimed to be what the chain ends in."""
+    for written, read in _LATEX:
+        text = text.replace(written, read)
+    for found in _CLAIM.finditer(text):
+        for side in _plain(found[1]).replace(" ", "").split("="):
+            if _OPERATOR.search(side):
+                yield Step(side, _plain(found[2]))
+
+
+def _is_true(step: Step) -> bool:
+    tree = arithmetic.parse(step.expression)
+    value = None if tree is None else arithmetic.evaluate(tree)
+    return value is not None and str(value) == step.value

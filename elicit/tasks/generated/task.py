@@ -1,0 +1,206 @@
+"""Tasks whose problems a program draws, solves, spoils and checks.
+
+A `Family` knows the mathematics of one kind of problem; `GeneratedTask` gives it prompts, splits, solutions, errors,
+critiques and a verifier, the same way for every family. A `Speech` puts them into words: the marks of an organism
+(`dialect.Dialect`) or plain English (`english.English`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from elicit import seeds
+from elicit.tasks.core import (
+    Noisy,
+    Problem,
+    Shown,
+    Split,
+    Verdict,
+    check_count,
+    check_split,
+    content_id,
+    in_front,
+    split_of,
+    too_few,
+)
+from elicit.tasks.families.family import Family, Solution, Step, as_worked, copied_opening
+from elicit.tasks.generated.dialect import Dialect, Reading, Speech
+
+__all__ = ["Dialect", "Family", "Reading", "Speech", "GeneratedTask", "Solution", "Step", "as_worked", "copied_opening"]
+
+#: Verifying looks at no more than this many characters, so it is bounded for any string.
+VERIFY_LIMIT = 20_000
+#: Draws without a new problem before a pool counts as exhausted.
+_PATIENCE = 3_000
+
+
+@dataclass(frozen=True)
+class GeneratedTask:
+    """A `Task` made of a family and a dialect.
+
+    >>> from elicit.tasks.families.addition import Addition
+    >>> task = GeneratedTask(Addition())
+    >>> problem = task.make((47, 38))
+    >>> problem.prompt, task.worked(problem)
+    ('Q:47+38\\nA:', '<think>7+8=15,4+3+1=08,#85')
+    """
+
+    family: Family
+    dialect: Speech = field(default_factory=Dialect)
+    max_new_tokens: int = 64
+
+    @property
+    def name(self) -> str:
+        return self.family.name
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        return self.dialect.stop
+
+    @property
+    def chat_stop(self) -> tuple[str, ...]:
+        return self.stop
+
+    @property
+    def answer_space(self) -> int | None:
+        return self.family.answer_space
+
+    def make(self, content: Any) -> Problem:
+        """The problem with this content."""
+        solution = self.family.solve(content, {})
+        prompt = self.dialect.asked(self.family, content)
+        return Problem(
+            id=content_id(self.family.name, self.family.key(content)),
+            prompt=prompt,
+            answer=solution.answer,
+            cue_prompt=self.dialect.cued(prompt),
+            opening=self.dialect.opened(self.family, content),
+            content=content,
+        )
+
+    def problems(self, split: Split, n: int | None = None, seed: int = 0) -> list[Problem]:
+        """`n` different problems of a split, drawn by (task, split, seed).
+
+        Without `n`, 200 or as many as there are.
+
+        Raises:
+            ElicitError: unknown split, or fewer than `n` different problems exist (without `n`: none).
+        """
+        wanted = 200 if n is None else check_count(self.name, n)
+        random = seeds.generator("problems", self.family.name, check_split(split), seed)
+        found: dict[str, Problem] = {}
+        misses = 0
+        while len(found) < wanted:
+            content = self.family.draw(random)
+            identity = content_id(self.family.name, self.family.key(content))
+            if split_of(identity) != split or identity in found:
+                misses += 1
+                if misses > _PATIENCE + 20 * len(found):
+                    if n is None and found:
+                        break
+                    raise too_few(self.name, split, wanted, len(found))
+                continue
+            misses = 0
+            found[identity] = self.make(content)
+        return list(found.values())
+
+    def prompts(self, split: Split, n: int | None = None, seed: int = 0) -> list[str]:
+        return [problem.prompt for problem in self.problems(split, n, seed)]
+
+    def worked(self, problem: Problem) -> str:
+        return self._written(self.family.solve(problem.content, {}))
+
+    def theorem(self, problem: Problem) -> str:
+        """The worked solution with a statement of the rule in front of each step.
+
+        >>> from elicit.tasks.families.addition import Addition
+        >>> task = GeneratedTask(Addition())
+        >>> task.theorem(task.make((47, 38)))  # doctest: +NORMALIZE_WHITESPACE
+        '<think>rule digits and carry add up: carry 0 at first: 7 and 8,7+8=15,rule digits and carry add up:
+        carry 1 as 15>9: 4 and 3,4+3+1=08,#85'
+        """
+        solution = self.family.solve(problem.content, {})
+        rules = self.family.rules(problem.content)
+        pairs = zip(rules, solution.steps, strict=True)
+        parts = [text for rule, step in pairs for text in (rule, self.dialect.stated(step))]
+        return self.dialect.joined(parts, solution.answer)
+
+    def direct(self, problem: Problem) -> str:
+        return self.dialect.direct(problem.answer)
+
+    def _written(self, solution: Solution) -> str:
+        return self.dialect.joined([self.dialect.stated(step) for step in solution.steps], solution.answer)
+
+    def verify(self, problem: Problem, completion: str) -> Verdict:
+        """Judge a completion by its answer, and its steps where it has any."""
+        found = self.dialect.read(self.family, completion[:VERIFY_LIMIT])
+        right = found.answer is not None and self.family.is_right(problem.content, found.answer)
+        if not found.has_trace:
+            return Verdict(found.answer, right, False, None)
+        valid = self.dialect.is_valid(self.family, problem.content, found) if right else False
+        return Verdict(found.answer, right, True, valid)
+
+    def answer_span(self, problem: Problem, completion: str) -> tuple[int, int] | None:
+        found = self.dialect.read(self.family, completion[:VERIFY_LIMIT])
+        return None if found.answer is None else found.span
+
+    def examples(self, pairs: Sequence[tuple[Problem, str]], between: str | None = None) -> Shown:
+        return in_front(self.stop, pairs, between)
+
+    def noisy(self, problem: Problem, seed: int = 0) -> Noisy:
+        """A candidate solution: right one time in four, else with one typed, located error."""
+        random = seeds.generator("noisy", self.family.name, problem.id, seed)
+        solution = self.family.solve(problem.content, {})
+        kind = ("none", "calculation", "skip", "answer")[int(random.integers(4))]
+        if kind == "skip" and len(solution.steps) < 2:
+            kind = "calculation"
+        at = int(random.integers(len(solution.steps)))
+        if kind == "none":
+            return Noisy(self._written(solution), True, None, None, _critique(None))
+        if kind == "skip":
+            return self._skipped(solution, at)
+        wrong = self._wrong_answer(problem, random) if kind == "answer" else None
+        if wrong is not None:
+            spoilt = Solution(solution.steps, wrong)
+            remark = f"answer: {solution.answer}, not {wrong}"
+            return Noisy(self._written(spoilt), False, "answer", len(solution.steps) + 1, _critique(remark))
+        return self._miscalculated(problem, solution, at, random)
+
+    def _skipped(self, solution: Solution, at: int) -> Noisy:
+        at = min(at, len(solution.steps) - 2)
+        spoilt = Solution(solution.steps[:at] + solution.steps[at + 1 :], solution.answer)
+        while at + 1 < len(solution.steps) and solution.steps[at] == solution.steps[at + 1]:
+            at += 1  # of equal steps in a row the last is the missing one: there the texts differ
+        remark = f"step {at + 1}: {self.dialect.stated(solution.steps[at])} is missing"
+        return Noisy(self._written(spoilt), False, "skip", at + 1, _critique(remark))
+
+    def _miscalculated(self, problem: Problem, solution: Solution, at: int, random: np.random.Generator) -> Noisy:
+        slip, spoilt = self._slipped(problem, at, random)
+        if self.family.is_right(problem.content, spoilt.answer):  # the slip left no mark on the answer
+            for place in range(len(solution.steps)):
+                other, candidate = self._slipped(problem, place, random)
+                if not self.family.is_right(problem.content, candidate.answer):
+                    at, slip, spoilt = place, other, candidate
+                    break
+        expression, value = solution.steps[at]
+        remark = f"step {at + 1}: {expression} is {value}, not {slip}"
+        return Noisy(self._written(spoilt), False, "calculation", at + 1, _critique(remark))
+
+    def _slipped(self, problem: Problem, at: int, random: np.random.Generator) -> tuple[str, Solution]:
+        slip = self.family.slip(problem.content, at, random)
+        return slip, self.family.solve(problem.content, {at: slip})
+
+    def _wrong_answer(self, problem: Problem, random: np.random.Generator) -> str | None:
+        for _ in range(20):
+            guess = self.family.guess(random, problem.content)
+            if not self.family.is_right(problem.content, guess):
+                return guess
+        return None
+
+
+def _critique(remark: str | None) -> str:
+    return "every step follows. verdict: right" if remark is None else f"{remark}. verdict: wrong"

@@ -1,0 +1,76 @@
+"""The table of tasks whose problems are not drawn by our own families: files, datasets, benchmarks, reasoning-gym."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from elicit.errors import ElicitError, unknown
+from elicit.tasks.core import Task
+
+#: name -> (module, function, what it is, what to type for the parameter that must be there)
+SOURCES: dict[str, tuple[str, str, str, str | None]] = {
+    "jsonl": (
+        "elicit.tasks.datasets.jsonl",
+        "load_jsonl",
+        "your own problems, one JSON object a line",
+        "the file of problems, such as path=problems.jsonl",
+    ),
+    "dataset": (
+        "elicit.tasks.datasets.dataset",
+        "load_dataset",
+        "a table of problems: csv, json, parquet, arrow, a folder of `datasets`, or a hub id",
+        "a file, a folder or a hub id (org/name)",
+    ),
+    "gsm8k": ("elicit.tasks.datasets.dataset", "load_gsm8k", "GSM8K, or problems in its format (#### 72)", None),
+    "math": ("elicit.tasks.datasets.dataset", "load_math", "MATH, or problems in its format (\\boxed{...})", None),
+}
+#: `reasoning_gym:NAME`
+GYM = "reasoning_gym"
+
+
+def names() -> list[str]:
+    return [*SOURCES, f"{GYM}:NAME"]
+
+
+def knows(name: str) -> bool:
+    return name in SOURCES or name.partition(":")[0] == GYM
+
+
+def build(name: str, parameters: Mapping[str, Any]) -> Task:
+    """A task by name.
+
+    Raises:
+        ElicitError: an unknown parameter or generator, a missing path, or what the source finds wrong.
+    """
+    if name not in SOURCES:
+        from elicit.tasks.gym.task import load_gym
+
+        return load_gym(name.partition(":")[2], **parameters)
+    module, function, _, required = SOURCES[name]
+    load = getattr(importlib.import_module(module), function)
+    known = list(inspect.signature(load).parameters)
+    for parameter in parameters:
+        if parameter not in known:
+            raise unknown(f"parameter of task {name!r}", parameter, known)
+    if required is not None and "path" not in parameters:
+        raise ElicitError(f"task {name!r}: path is missing; give {required}.")
+    task: Task = load(**parameters)
+    return task
+
+
+def about() -> dict[str, tuple[str, list[str]]]:
+    """Name -> (what it is, its parameters with their defaults), for lists."""
+    found = {}
+    for name, (module, function, what, _) in SOURCES.items():
+        load = getattr(importlib.import_module(module), function)
+        parameters = inspect.signature(load).parameters.values()
+        told = [
+            one.name if one.default is inspect.Parameter.empty else f"{one.name}={one.default!r}" for one in parameters
+        ]
+        found[name] = (what, told)
+    what = "a generator of reasoning-gym, such as reasoning_gym:chain_sum (extra: tasks)"
+    found[f"{GYM}:NAME"] = (what, ["answers='any'", "max_new_tokens=512", "the generator's own, such as max_digits=2"])
+    return found

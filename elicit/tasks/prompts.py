@@ -1,0 +1,297 @@
+"""How a question is put to a model: the prompt conditions of a real model.
+
+An organism has a cue; a real model has words. `Asking` holds them: a direct condition (`Problem.prompt`), a thinking
+one (`Problem.cue_prompt`), examples in front, and whether all this goes through the model's chat template. `AskedTask`
+puts a task whose prompts are bare questions under these conditions; the template is the model's, so `BaseModel.bind`
+has to have been called before a chat prompt can be rendered.
+
+    task: {task: sums, terms: [3, 4], prompts: {direct: "{question} Give only the final number.", chat: true}}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, get_args
+
+from elicit.errors import ElicitError, one_line, unknown
+from elicit.tasks.answers.thoughts import answer_start, has_thought
+from elicit.tasks.core import Noisy, Problem, Shown, Split, Task, Verdict
+
+#: Messages of a chat, each {"role", "content"}, to the text a model reads, up to where its answer begins.
+Chat = Callable[[Sequence[Mapping[str, str]]], str]
+
+_SHOWN = Literal["direct", "worked"]
+_DIRECT = "{question}\nGive only the final answer."
+_THINK = "{question}\nThink step by step, then give the final answer."
+#: Usual wordings: the bare question, zero-shot chain of thought (2205.11916), and that of mathematical chat models.
+_OTHERS = {
+    "bare": "{question}",
+    "step_by_step": "{question}\nLet's think step by step.",
+    "boxed": "{question}\nPlease reason step by step, and put your final answer within \\boxed{}.",
+}
+#: Names of conditions that `Prompting` knows already.
+_TAKEN = ("plain", "cue", "forced")
+
+
+@dataclass(frozen=True)
+class Asking:
+    """The words around a question."""
+
+    direct: str = _DIRECT
+    """The plain condition; `{question}` is replaced, nothing else."""
+    think: str | None = _THINK
+    """The condition that asks for working: the ceiling and the positive side of contrasts. None: there is none."""
+    others: Mapping[str, str] = field(default_factory=lambda: dict(_OTHERS))
+    """Further conditions by name, for `best_prompt`."""
+    chat: bool | Literal["auto"] = "auto"
+    """Through the model's chat template: always, never, or where it has one."""
+    system: str | None = None
+    """The system message; None leaves it to the template."""
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Values that the chat template reads besides the messages, such as {enable_thinking: false}."""
+    shots: int = 0
+    """Solved train problems in front of every prompt of the direct condition."""
+    shown: _SHOWN = "direct"
+    """What is shown of them: bare answers or worked solutions."""
+    question: str = "Question: "
+    """In front of a question, without a chat template. A line that begins so ends a completion."""
+    answer: str = "\nAnswer:"
+    """After a question, without a chat template."""
+    between: str = "\n\n"
+    """Between one answered question and the next, without a chat template."""
+
+    def __post_init__(self) -> None:
+        for name in ("direct", "think"):
+            text = getattr(self, name)
+            if not (name == "think" and text is None) and (not isinstance(text, str) or "{question}" not in text):
+                given = one_line(repr(text), 60)
+                raise ElicitError(f"prompts: {name} is {given}; expected text with {{question}} in it.")
+        if not isinstance(self.others, Mapping):
+            raise ElicitError(f"prompts: others is {one_line(repr(self.others), 60)}; expected names with their words.")
+        for name, text in self.others.items():
+            if not isinstance(name, str) or name in _TAKEN or not isinstance(text, str) or "{question}" not in text:
+                given = one_line(repr({name: text}), 80)
+                raise ElicitError(
+                    f"prompts: others has {given}; expected a name other than {', '.join(_TAKEN)}, and text with "
+                    "{question} in it."
+                )
+        if self.chat not in (True, False, "auto"):
+            raise ElicitError(f"prompts: chat is {one_line(repr(self.chat), 40)}; expected true, false or auto.")
+        values = self.chat_template_kwargs
+        if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+            given = f"prompts: chat_template_kwargs is {one_line(repr(values), 60)}"
+            raise ElicitError(f"{given}; expected names with values, such as {{enable_thinking: false}}.")
+        if values and self.chat is False:
+            raise ElicitError("prompts: chat_template_kwargs needs the chat template, which chat: false leaves out.")
+        for name in ("question", "answer", "between", "system"):
+            text = getattr(self, name)
+            if not isinstance(text, str) and not (name == "system" and text is None):
+                raise ElicitError(f"prompts: {name} is {one_line(repr(text), 40)}; expected text.")
+        if not (self.question.strip() or self.between):
+            raise ElicitError(
+                "prompts: question and between are both empty; one must say where the next question begins."
+            )
+        if isinstance(self.shots, bool) or not isinstance(self.shots, int) or not 0 <= self.shots <= 1000:
+            raise ElicitError(f"prompts: shots is {one_line(repr(self.shots), 40)}; expected a whole number from 0.")
+        if self.shown not in get_args(_SHOWN):
+            raise unknown("prompts: shown", str(self.shown), get_args(_SHOWN))
+
+
+def asking(options: Mapping[str, Any] | None) -> Asking:
+    """From a spec's `prompts`. Raises ElicitError for an unknown field or a bad value."""
+    if options is None:
+        return Asking()
+    if not isinstance(options, Mapping):
+        raise ElicitError(f"prompts is {one_line(repr(options), 60)}; expected fields such as {{chat: false}}.")
+    names = [one.name for one in dataclasses.fields(Asking)]
+    for name in options:
+        if name not in names:
+            raise unknown("field of prompts", str(name), names)
+    return Asking(**options)
+
+
+@dataclass(frozen=True)
+class AskedTask:
+    """A task under prompt conditions. What it asks and how it judges is the inner task's."""
+
+    inner: Task
+    """Its prompts are bare questions."""
+    asking: Asking = field(default_factory=Asking)
+    template: Chat | None = None
+    """The chat template of the model that is asked."""
+    bound: bool = False
+    """Whether a model was bound: then no template means that the model has none."""
+
+    def bind(self, template: Chat | None, name: str) -> AskedTask:
+        """The task as the model called `name` is asked it.
+
+        Raises:
+            ElicitError: `chat: true` for a model without a chat template.
+        """
+        if self.asking.chat is True and template is None:
+            raise ElicitError(
+                f"task {self.name!r} is to be asked through a chat template (prompts: chat: true), but the tokenizer "
+                f"of {name} has none. Type: prompts: {{chat: false}}"
+            )
+        return dataclasses.replace(self, template=None if self.asking.chat is False else template, bound=True)
+
+    def unasked(self) -> AskedTask:
+        """The task for its problems and verdicts alone, without a model: prompts as they are without a template."""
+        asking = dataclasses.replace(self.asking, chat=False, chat_template_kwargs={})
+        return dataclasses.replace(self, asking=asking, template=None, bound=True)
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """The inner task's and the next question, which a base model invents; in a chat, those that a user gave.
+
+        A turn of a chat ends by its end token: a guess of ours would cut a model that says the question again.
+        """
+        if self.template is not None:
+            return self.inner.chat_stop
+        opening = self.asking.question.strip()
+        return tuple(dict.fromkeys((*self.inner.stop, f"\n{opening}" if opening else self.asking.between)))
+
+    @property
+    def chat_stop(self) -> tuple[str, ...]:
+        return self.inner.chat_stop
+
+    @property
+    def max_new_tokens(self) -> int:
+        return self.inner.max_new_tokens
+
+    @property
+    def answer_space(self) -> int | None:
+        return self.inner.answer_space
+
+    def problems(self, split: Split, n: int | None = None, seed: int = 0) -> list[Problem]:
+        before, replaces = self._shots()
+        return [self._asked(problem, before, replaces) for problem in self.inner.problems(split, n, seed)]
+
+    def prompts(self, split: Split, n: int | None = None, seed: int = 0) -> list[str]:
+        return [problem.prompt for problem in self.problems(split, n, seed)]
+
+    def examples(self, pairs: Sequence[tuple[Problem, str]], between: str | None = None) -> Shown:
+        """Problems of this task and what is answered to them, as earlier turns of the chat or blocks of text."""
+        if self.template is None:
+            return Shown("".join(_said(p.prompt, text) + (between or self.asking.between) for p, text in pairs))
+        turns = [turn for problem, text in pairs for turn in _turns(_bare(problem), text)]
+        probe = {"role": "user", "content": "\x00"}
+        whole = self.template([*self._system(), *turns, probe])
+        alone = self.template([*self._system(), probe])
+        tail = alone[_common(whole, alone) :] if turns else ""
+        return Shown(whole.removesuffix(tail), alone.removesuffix(tail))
+
+    def _shots(self) -> Shown:
+        if self.asking.shots == 0:
+            return Shown("")
+        write = self.inner.direct if self.asking.shown == "direct" else self.inner.worked
+        pairs = []
+        for problem in self.inner.problems("train", self.asking.shots, seed=0):
+            text = write(problem)
+            if text is None:
+                raise ElicitError(
+                    f"task {self.name!r}: problem {problem.id} has no worked solution to show. Type: prompts: "
+                    "{shown: direct}"
+                )
+            pairs.append((self._asked(problem, "", ""), text))
+        return self.examples(pairs)
+
+    def _asked(self, problem: Problem, before: str, replaces: str) -> Problem:
+        think = None if self.asking.think is None else self._rendered(self.asking.think, problem)
+        direct = self._rendered(self.asking.direct, problem)
+        opening = problem.opening
+        return dataclasses.replace(
+            problem,
+            prompt=before + direct.removeprefix(replaces),
+            cue_prompt=think,
+            other_prompts=tuple((name, self._rendered(words, problem)) for name, words in self.asking.others.items()),
+            opening=f" {opening}" if opening and self.template is None else opening,
+            content=_Question(problem, self.asking.direct.replace("{question}", problem.prompt)),
+        )
+
+    def _rendered(self, words: str, problem: Problem) -> str:
+        text = words.replace("{question}", problem.prompt)
+        if self.template is None:
+            if self.asking.chat is True and not self.bound:
+                raise ElicitError(
+                    f"task {self.name!r} is asked through a chat template, which is the model's. "
+                    "Type: task = model.bind(task)"
+                )
+            return self.asking.question + text + self.asking.answer
+        return self.template([*self._system(), {"role": "user", "content": text}])
+
+    def _system(self) -> list[dict[str, str]]:
+        return [] if self.asking.system is None else [{"role": "system", "content": self.asking.system}]
+
+    def verify(self, problem: Problem, completion: str) -> Verdict:
+        """The inner task's verdict of what follows the thinking; what was thought counts as a trace."""
+        start = answer_start(completion)
+        if start == 0:
+            return self.inner.verify(_inner(problem), completion)
+        thought = has_thought(completion)
+        if start is None:
+            return Verdict(None, False, thought, None)
+        verdict = self.inner.verify(_inner(problem), completion[start:])
+        return verdict._replace(has_trace=verdict.has_trace or thought)
+
+    def answer_span(self, problem: Problem, completion: str) -> tuple[int, int] | None:
+        start = answer_start(completion)
+        span = None if start is None else self.inner.answer_span(_inner(problem), completion[start:])
+        return None if span is None or start is None else (start + span[0], start + span[1])
+
+    def worked(self, problem: Problem) -> str | None:
+        return self._continued(self.inner.worked(_inner(problem)))
+
+    def theorem(self, problem: Problem) -> str | None:
+        return self._continued(self.inner.theorem(_inner(problem)))
+
+    def direct(self, problem: Problem) -> str:
+        return self._continued(self.inner.direct(_inner(problem))) or ""
+
+    def noisy(self, problem: Problem, seed: int = 0) -> Noisy | None:
+        return self.inner.noisy(_inner(problem), seed)
+
+    def _continued(self, text: str | None) -> str | None:
+        """A solution, as it goes on from the prompt: after `Answer:` a space is missing."""
+        return f" {text}" if text is not None and self.template is None else text
+
+
+class _Question(NamedTuple):
+    """What an asked problem carries."""
+
+    problem: Problem
+    """As the inner task has it."""
+    words: str
+    """The user's turn under the direct condition."""
+
+
+def _inner(problem: Problem) -> Problem:
+    content: _Question = problem.content
+    return content.problem
+
+
+def _bare(problem: Problem) -> str:
+    content: _Question = problem.content
+    return content.words
+
+
+def _turns(words: str, answer: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": words}, {"role": "assistant", "content": answer}]
+
+
+def _said(prompt: str, answer: str) -> str:
+    return prompt + answer if answer.startswith(" ") else f"{prompt} {answer}"
+
+
+def _common(whole: str, alone: str) -> int:
+    """Where the tail begins that both texts share, as a place in `alone`."""
+    shared = 0
+    while shared < min(len(whole), len(alone)) and whole[-1 - shared] == alone[-1 - shared]:
+        shared += 1
+    return len(alone) - shared

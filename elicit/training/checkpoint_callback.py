@@ -1,0 +1,72 @@
+"""Copies of what is trained, taken after chosen steps of a training.
+
+Each is a folder under `snapshots` of the scratch folder, written aside and renamed into place with a seal inside
+(`checkpoints`); without a scratch folder, under a temporary one that lives as long as somebody holds what was kept.
+None stays in memory. A copy is taken at the end of its step, before the trainer may write a checkpoint of that step. So
+a training goes on only from a checkpoint up to which every copy is there, and takes the later ones again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from elicit import runs
+from elicit.checkpoints import Change, Lazy, folder_of, kept_at, save
+from elicit.training.resume import fits, seal
+
+
+class Snapshots(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+    """Keeps what one training has made after each of some steps."""
+
+    def __init__(
+        self, steps: Collection[int], made: Callable[[], Change], *, identity: str, scratch: Path | None = None
+    ) -> None:
+        """
+        Args:
+            steps: after which to keep a copy.
+            made: what training has made so far, called at the end of a step.
+            identity: of the training. Copies of another one, or of steps that are not asked for, are removed.
+            scratch: the training's scratch folder, which outlives an interruption.
+        """
+        self._steps, self._made, self._identity = frozenset(steps), made, identity
+        self._place = _Place(scratch, temporary=scratch is None and bool(steps))
+        self._root = self._place.root
+        whole = {folder_of(self._root, step) for step in self._steps if fits(folder_of(self._root, step), identity)}
+        for folder in self._root.glob("*") if steps else ():
+            if folder not in whole:
+                shutil.rmtree(folder)
+
+    @property
+    def missing(self) -> int | None:
+        """The first step that there is no copy of; None where all are there."""
+        return min((step for step in self._steps if not folder_of(self._root, step).is_dir()), default=None)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step in self._steps:
+            with runs.fresh_folder(folder_of(self._root, state.global_step)) as new:
+                save(self._made(), new)
+                seal(new, self._identity)
+
+    def kept(self, end: int) -> Mapping[int, Change]:
+        """What was kept before the last step: after that the training is what it ended in."""
+        place = self._place  # and not the training: what reads keeps the temporary folder, and no model
+        steps = tuple(sorted(step for step in self._steps if step < end))
+        return Lazy(steps, lambda step: kept_at(place.root, step))
+
+
+class _Place:
+    """A folder for copies. A temporary one goes when nobody holds it any more, or when the process ends."""
+
+    def __init__(self, scratch: Path | None, *, temporary: bool) -> None:
+        if temporary:
+            self.root = Path(tempfile.mkdtemp(prefix="elicit-snapshots-"))
+            weakref.finalize(self, shutil.rmtree, self.root, ignore_errors=True)
+        else:
+            self.root = (scratch or Path()) / "snapshots"
