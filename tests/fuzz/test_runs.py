@@ -31,7 +31,7 @@ def _whole() -> Path:
                 "warn_every": 1,
             },
             "mean_steering": SPEC["arms"]["mean_steering"],
-            "failing": {"method": "mean_steering", "layers": [9], "train_problems": 8, "select_problems": 4},
+            "failing": {"method": "sft", "demonstrations": 8, "learning_rate": 1e30},
         }
         lines = "".join(f'{{"prompt": "Q:{a}+21\\nA:", "answer": "{a + 21}"}}\n' for a in range(10, 99))
         (folder / "sums.jsonl").write_text(lines)
