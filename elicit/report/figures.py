@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from elicit.errors import ElicitError
 from elicit.report.families import CONTROLS, FAMILIES, Family, family_of
+from elicit.report.recorded_edit import RecordedEdit, parse_edit
 from elicit.schema import parent_of
 
 Role = Literal["base", "ceiling", "reference", "arm", "control"]
@@ -70,6 +71,12 @@ class Arm(NamedTuple):
     @property
     def gap(self) -> Figure:
         return _figure(self.data.get("gap_recovered"), self.data.get("gap_ci"), self.data.get("n"))
+
+    @property
+    def edit(self) -> RecordedEdit | None:
+        """The edit of an arm that makes exactly one."""
+        edits = self.data.get("steering")
+        return parse_edit(str(edits[0])) if isinstance(edits, list) and len(edits) == 1 else None
 
     def estimate(self, *keys: str) -> Figure:
         """The estimate `{"value", "n", "ci"}` at a path of keys."""

@@ -7,7 +7,7 @@ from elicit.report import costs
 from elicit.report.figures import Panel
 from elicit.report.source import Run
 from elicit.report.text import marked, one_line
-from elicit.report.verdict import Said, judge
+from elicit.report.verdict import Paragraph, judge_panel, write_verdict
 from elicit.text import escape
 
 
@@ -48,13 +48,13 @@ def verdicts(run: Run, found: list[Panel]) -> str:
 
 
 def _verdict(panel: Panel) -> str:
-    judged = judge(panel)
-    families = "".join(map(_said, judged.families))
+    judged = write_verdict(judge_panel(panel))
+    families = "".join(map(_paragraph, judged.families))
     families = f'<ul class="families">{families}</ul>' if families else ""
     closing = f"<p>{spaced(' '.join(judged.closing))}</p>" if judged.closing else ""
     details = ""
     if judged.details:
-        inner = "".join(f"<li>{spaced(' '.join(said.sentences))}</li>" for said in judged.details)
+        inner = "".join(f"<li>{spaced(' '.join(detail.sentences))}</li>" for detail in judged.details)
         details = f"<details><summary>Every other arm, one by one</summary><ul>{inner}</ul></details>"
     notes = "".join(f"<li>{spaced(sentence)}</li>" for sentence in judged.cautions)
     return (
@@ -64,8 +64,8 @@ def _verdict(panel: Panel) -> str:
     )
 
 
-def _said(said: Said) -> str:
-    return f"<li><b>{escape(said.family)}.</b> {spaced(' '.join(said.sentences))}</li>"
+def _paragraph(paragraph: Paragraph) -> str:
+    return f"<li><b>{escape(paragraph.heading)}.</b> {spaced(' '.join(paragraph.sentences))}</li>"
 
 
 def spaced(sentence: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from elicit.report.figures import Arm, Figure, Panel, dig, number, panels
 from elicit.report.text import one_line
 from elicit.report.trajectories import lines as over_training
-from elicit.report.verdict import Verdict, judge
+from elicit.report.verdict import VerdictText, judge_panel, write_verdict
 from elicit.report.written import DASH, big, ceilings_line, fraction, interval, p_value, percent, plain
 from elicit.text import visible
 
@@ -84,7 +84,7 @@ def _panel(console: Any, panel: Panel) -> None:
             console.print(Text(f"{visible(arm.name)}: {visible(arm.status)}", "yellow"))
     console.print(Text(visible(ceilings_line(panel, 0, minus="-"))))
     _over_training(console, panel)
-    _verdict(console, judge(panel), brief=len(panel.arms) > _MANY)
+    _verdict(console, write_verdict(judge_panel(panel)), brief=len(panel.arms) > _MANY)
 
 
 def _tables(console: Any, panel: Panel) -> None:
@@ -124,15 +124,15 @@ def _over_training(console: Any, panel: Panel) -> None:
         console.print(Padding(Text(visible(line)), (0, 0, 0, 2)))
 
 
-def _verdict(console: Any, judged: Verdict, *, brief: bool) -> None:
+def _verdict(console: Any, judged: VerdictText, *, brief: bool) -> None:
     """With `brief` only what is said first of every family: how far it came, and its controls."""
     from rich.padding import Padding
     from rich.text import Text
 
     console.print(Text(visible(judged.lead), "bold"))
-    for said in judged.families:
+    for family in judged.families:
         text = Text.assemble(
-            (f"{visible(said.family)}: ", "bold"), visible(" ".join(said.sentences[: 2 if brief else None]))
+            (f"{visible(family.heading)}: ", "bold"), visible(" ".join(family.sentences[: 2 if brief else None]))
         )
         console.print(Padding(text, (0, 0, 0, 2)))
     if brief:

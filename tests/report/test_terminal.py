@@ -15,7 +15,7 @@ from elicit.report import forest_html, frontier, gapchart, leak, passk, terminal
 from elicit.report.costs import budgets, descriptions
 from elicit.report.figures import panels
 from elicit.report.tables import results, side_effects
-from elicit.report.verdict import verdicts
+from elicit.report.verdict import judge_summary, write_verdict
 from tests.report.support import EDIT, arm, estimate, summary
 from tests.report.synthetic import big_summary, entry
 
@@ -138,7 +138,7 @@ def test_no_null_and_no_missing_entry_breaks_a_reader(places: list[tuple[Any, ..
     finally:
         sys.stdout = before
     assert "nan" not in forest_html(found).lower()
-    assert all(verdict.sentences for verdict in verdicts(found))
+    assert all(write_verdict(verdict).sentences for verdict in judge_summary(found))
     for panel in panels(found):
         tables = [results(panel), side_effects(panel), budgets(panel)]
         charts = [

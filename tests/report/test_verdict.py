@@ -1,70 +1,100 @@
-"""Each rule of the verdict, on summaries whose figures are known."""
+"""Each rule of the verdict, on summaries whose figures are known. The facts are checked, never their wording."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from elicit.report.verdict import Verdict, verdicts
+from elicit.report.figures import Figure
+from elicit.report.recorded_edit import RecordedEdit, parse_edit
+from elicit.report.verdict.caution_facts import (
+    BestOfMany,
+    BrokenText,
+    ControlGain,
+    FailedCell,
+    FormWithoutAbility,
+    OffTargetLoss,
+    Rate,
+    SingleSeed,
+    Unfinished,
+)
+from elicit.report.verdict.facts import Ceiling
+from elicit.report.verdict.kinds import (
+    Comparison,
+    ControlChange,
+    ControlEffect,
+    GainKind,
+    OpeningKind,
+    Origin,
+    SteeringKind,
+)
 from tests.report.support import EDIT, arm, estimate, summary, versus
+from tests.report.verdict_support import around, find_arm, find_family, judge_model, map_effects
 
 FIRST = {"steering": [EDIT.format("first")]}
 RANDOM = {"method": "random_vector"}
 
 
-def said(found: dict[str, Any]) -> tuple[str, str]:
-    """(sentences, cautions) of the only model."""
-    (verdict,) = verdicts(found)
-    assert isinstance(verdict, Verdict)
-    return " ".join(verdict.sentences), " ".join(verdict.cautions)
-
-
-def test_the_lead_ranks_the_mechanisms_and_each_is_read_with_its_controls() -> None:
-    text, _ = said(summary(mean_steering=arm(0.95, **FIRST), mean_steering__random=arm(0.05, **RANDOM)))
-    assert text.startswith(
-        "On m, where the base answers 5.0 % and the cue prompt 95.0 % of 100 problems right, 2 of 2 mechanisms gain 10 "
-        "points or more. In shares of the gap to the ceiling: steering 1.00 [0.95, 1.05] (mean_steering) and "
-        "supervised fine-tuning 0.61 [0.56, 0.66] (sft)."
+def test_the_opening_ranks_the_mechanisms_and_each_is_read_with_its_controls() -> None:
+    verdict = judge_model(summary(mean_steering=arm(0.95, **FIRST), mean_steering__random=arm(0.05, **RANDOM)))
+    opening = verdict.opening
+    assert (opening.kind, opening.problems, opening.not_shown) == (OpeningKind.GAIN, 100, ())
+    assert opening.base is not None
+    assert opening.base.value == 0.05
+    assert opening.ceiling == Ceiling("cue", Figure(0.95, pytest.approx(0.91), pytest.approx(0.99), 100, True))
+    assert opening.has_shares
+    assert [(m.family, m.level.arm) for m in opening.mechanisms] == [("steering", "mean_steering"), ("sft", "sft")]
+    assert opening.mechanisms[0].level.gap == pytest.approx(Figure(1.0, 0.95, 1.05, 100, True))
+    assert opening.mechanisms[1].level.gap == pytest.approx(
+        Figure(0.55 / 0.9, 0.55 / 0.9 - 0.05, 0.55 / 0.9 + 0.05, 100, 1)
     )
-    assert (
-        "mean_steering (one vector at the first generation step, layer 2) recovers 1.00 [0.95, 1.05] of the gap, more "
-        "than SFT on 16 demonstrations (+35.0 points [31.0, 39.0], Holm p = 0.001). No gain with a random vector of "
-        "the same norm (0.0 points [−4.0, 4.0])." in text
-    )
-    assert "SFT on 16 demonstrations recovers 0.61 [0.56, 0.66] of the gap." in text
+    steering, sft = find_arm(verdict, "mean_steering"), find_arm(verdict, "sft")
+    assert (steering.arm.steering, steering.arm.edit) == (SteeringKind.VECTOR, RecordedEdit(2, "first", 1.0))
+    assert (steering.gain.kind, steering.gain.difference) == (GainKind.GAIN, around(0.9))
+    assert steering.against_sft is not None
+    assert (steering.against_sft.kind, steering.against_sft.p) == (Comparison.MORE, 0.001)
+    assert steering.against_sft.difference == around(0.35)
+    assert steering.against_sft.is_corrected
+    assert map_effects(steering) == {"random": ControlEffect.NONE}
+    assert steering.specificity is not None
+    assert steering.specificity.controls[0].gain == around(0.0)
+    assert (sft.arm.is_reference, sft.arm.demonstrations) == (True, 16)
+    assert (sft.against_sft, sft.specificity) == (None, None)
 
 
 @pytest.mark.parametrize(
-    ("sft", "p", "word"),
+    ("sft", "p", "kind"),
     [
-        (0.6, None, "more than SFT"),
-        (0.93, None, "not told apart from SFT"),
-        (0.97, 0.001, "not told apart from SFT"),
-        (0.6, 0.2, "not told apart from SFT"),
+        (0.6, None, Comparison.MORE),
+        (0.93, None, Comparison.EQUAL),
+        (0.97, 0.001, Comparison.EQUAL),
+        (0.6, 0.2, Comparison.EQUAL),
     ],
 )
-def test_more_than_sft_needs_interval_and_p(sft: float, p: float | None, word: str) -> None:
-    text, _ = said(summary(sft=sft, mean_steering=arm(0.95, sft=sft, vs_sft=versus(0.95 - sft, p=p))))
-    assert word in text
-    assert sum(phrase in text for phrase in ("more than SFT", "not told apart from SFT", "less than SFT")) == 1
+def test_more_than_sft_needs_interval_and_p(sft: float, p: float | None, kind: Comparison) -> None:
+    verdict = judge_model(summary(sft=sft, mean_steering=arm(0.95, sft=sft, vs_sft=versus(0.95 - sft, p=p))))
+    against = find_arm(verdict, "mean_steering").against_sft
+    assert against is not None
+    assert against.kind is kind
 
 
 def test_less_than_sft() -> None:
-    text, _ = said(summary(sft=0.9, mean_steering=arm(0.5, sft=0.9)))
-    assert "less than SFT on 16 demonstrations (−40.0 points [−44.0, −36.0]" in text
+    against = find_arm(judge_model(summary(sft=0.9, mean_steering=arm(0.5, sft=0.9))), "mean_steering").against_sft
+    assert against is not None
+    assert (against.kind, against.difference) == (Comparison.LESS, around(-0.4))
 
 
 def test_a_control_that_moves_as_much_makes_the_effect_unspecific() -> None:
-    text, _ = said(summary(mean_steering=arm(0.9, **FIRST), mean_steering__random=arm(0.88, **RANDOM)))
-    assert "Not specific: as much with a random vector of the same norm (+83.0 points [79.0, 87.0]), so" in text
-    assert "not tied to its direction" in text
-    assert "o gain with" not in text
+    verdict = judge_model(summary(mean_steering=arm(0.9, **FIRST), mean_steering__random=arm(0.88, **RANDOM)))
+    specificity = find_arm(verdict, "mean_steering").specificity
+    assert specificity is not None
+    (control,) = specificity.controls
+    assert (control.effect, control.change) == (ControlEffect.AS_MUCH, ControlChange.DIRECTION)
+    assert (control.method, control.gain) == ("random_vector", around(0.83))
 
 
 def test_controls_that_move_in_part_not_at_all_and_down_are_told_apart() -> None:
     everywhere = arm(0.3, method="same_vector", steering=[EDIT.format("all")])
-    text, _ = said(
+    verdict = judge_model(
         summary(
             base=0.2,
             mean_steering=arm(0.9, base=0.2),
@@ -73,112 +103,162 @@ def test_controls_that_move_in_part_not_at_all_and_down_are_told_apart() -> None
             mean_steering__flipped=arm(0.0, base=0.2, method="same_vector"),
         )
     )
-    assert "A part of it with the same vector at all positions (+10.0 points [6.0, 14.0])" in text
-    assert "no gain with a random vector of the same norm (0.0 points [−4.0, 4.0])" in text
-    assert "a loss with flipped (−20.0 points [−24.0, −16.0])" in text
+    facts = find_arm(verdict, "mean_steering")
+    assert map_effects(facts) == {"all": "part", "random": "none", "flipped": "loss"}
+    assert facts.specificity is not None
+    everywhere_facts, _, flipped = facts.specificity.controls
+    assert (everywhere_facts.edit, everywhere_facts.is_reversed) == (RecordedEdit(2, "all", 1.0), False)
+    assert everywhere_facts.gain == around(0.1)
+    assert (flipped.edit, flipped.gain) == (None, around(-0.2))
 
 
-def test_a_leader_without_a_control_is_said_to_be_open() -> None:
-    text, _ = said(summary(mean_steering=arm(0.9)))
-    assert "No control of mean_steering was measured: whether the effect is specific is open." in text
+@pytest.mark.parametrize(
+    ("parent", "control", "is_reversed"), [("1", "-1", True), ("-2", "-2", False), ("-2", "2", True)]
+)
+def test_a_reversed_vector_has_the_other_sign_than_its_parents(parent: str, control: str, is_reversed: bool) -> None:
+    edits = [[EDIT.format("first").replace(": 1 ", f": {strength} ")] for strength in (parent, control)]
+    turned = arm(0.05, method="same_vector", steering=edits[1])
+    verdict = judge_model(summary(mean_steering=arm(0.9, steering=edits[0]), mean_steering__turned=turned))
+    specificity = find_arm(verdict, "mean_steering").specificity
+    assert specificity is not None
+    assert specificity.controls[0].is_reversed is is_reversed
+
+
+def test_a_recorded_edit_is_read_as_the_edit_writes_itself() -> None:
+    import torch
+
+    from elicit.steering import Gate, Gated, Steering
+
+    edit = Steering(torch.ones(4), 3, -1.5, "clamp", "first:4", 2.0, "odd label at layer 9, first: -3")
+    assert parse_edit(str(edit)) == RecordedEdit(3, "first:4", -1.5)
+    gate = Gate(torch.zeros(2, 4), torch.zeros(2))
+    gated = Gated(gate, torch.ones(1, 4), 1, 1e-05, "generated", 2.0)
+    assert parse_edit(str(gated)) == RecordedEdit(1, "generated", 1e-05)
+    assert parse_edit("hybrid of 3 categories at layer 2: 1 residual norms (absolute 9) where both disagree") is None
+
+
+def test_an_arm_without_a_control_is_open() -> None:
+    assert map_effects(find_arm(judge_model(summary(mean_steering=arm(0.9))), "mean_steering")) == {}
 
 
 def test_a_failed_control_does_not_count_as_one() -> None:
     gone = {"method": "random_vector", "status": "failed", "error": "no <space>\nleft", "accuracy": None}
-    text, cautions = said(summary(mean_steering=arm(0.9), mean_steering__random=gone))
-    assert "No control of mean_steering was measured" in text
-    assert "mean_steering/random failed: no <space> left" in cautions
+    verdict = judge_model(summary(mean_steering=arm(0.9), mean_steering__random=gone))
+    assert map_effects(find_arm(verdict, "mean_steering")) == {}
+    assert FailedCell("mean_steering/random", "", "no <space>\nleft", False) in verdict.cautions
 
 
 def test_no_gain_is_claimed_only_where_every_interval_ends_below_ten_points() -> None:
     tight, wide = arm(0.06), arm(0.06, vs_base=versus(0.01, half=0.2))
-    text, _ = said(summary(mean_steering=tight))
-    assert "No arm gains more than 10 points over the base: the largest difference is mean_steering's, +1.0" in text
-    text, _ = said(summary(mean_steering=tight, voting=wide | {"method": "mean_steering"}))
-    assert "No arm is shown to gain 10 points over the base" in text
-    assert "more is not ruled out for voting." in text
+    facts = find_family(judge_model(summary(mean_steering=tight)), "steering").no_gain
+    assert facts is not None
+    assert facts.largest is not None
+    assert (facts.largest.arm, facts.largest.gain) == ("mean_steering", around(0.01))
+    assert (facts.measured, facts.not_ruled_out) == (1, ())
+    voting = wide | {"method": "mean_steering"}
+    facts = find_family(judge_model(summary(mean_steering=tight, voting=voting)), "steering").no_gain
+    assert facts is not None
+    assert (facts.measured, facts.not_ruled_out) == (2, ("voting",))
 
 
 def test_a_large_difference_without_significance_leads_nothing() -> None:
-    text, _ = said(summary(mean_steering=arm(0.3, vs_base=versus(0.25, p=0.3))))
-    assert "not ruled out for mean_steering" in text
-    assert "mean_steering recovers" not in text
-    assert "not shown for steering." in text
+    verdict = judge_model(summary(mean_steering=arm(0.3, vs_base=versus(0.25, p=0.3))))
+    family = find_family(verdict, "steering")
+    assert (family.speaker, verdict.opening.not_shown) == (None, ("steering",))
+    assert family.no_gain is not None
+    assert family.no_gain.not_ruled_out == ("mean_steering",)
+    gain = find_arm(verdict, "mean_steering").gain
+    assert (gain.kind, gain.is_notable, gain.p_holm) == (GainKind.UNCORRECTED, False, 0.3)
 
 
 def test_a_gain_of_sft_on_a_model_without_the_ability_is_teaching() -> None:
-    text, _ = said(summary(base=0.01, ceiling=None, mean_steering=arm(0.01, base=0.01, ceiling=None)))
-    assert "this is teaching" in text
-    assert "raises accuracy from 1.0 % to 60.0 % (+59.0 points" in text
-    assert "No clear ceiling (cue prompt 1.0 %, base 1.0 %): shares of the gap are withheld." in text
-    assert "recovers" not in text
+    verdict = judge_model(summary(base=0.01, ceiling=None, mean_steering=arm(0.01, base=0.01, ceiling=None)))
+    sft = find_arm(verdict, "sft")
+    assert sft.origin is Origin.NO_ABILITY
+    assert (sft.base_accuracy.value, sft.accuracy.value, sft.gain.difference) == (0.01, 0.6, around(0.59))
+    assert sft.level.gap is None
+    assert verdict.withheld_gap is not None
+    assert verdict.withheld_gap.ceiling is not None
+    assert (verdict.withheld_gap.ceiling.kind, verdict.withheld_gap.ceiling.accuracy.value) == ("cue", 0.01)
+    assert verdict.withheld_gap.base.value == 0.01
+    assert not verdict.opening.has_shares
 
 
 def test_without_a_ceiling_teaching_is_left_open() -> None:
-    found = summary(ceiling=None, mean_steering=arm(0.05, ceiling=None))
-    task = found["models"]["m"]["tasks"]["addition"]
+    data = summary(ceiling=None, mean_steering=arm(0.05, ceiling=None))
+    task = data["models"]["m"]["tasks"]["addition"]
     task["ceilings"] = []
     del task["arms"]["cue_prompt"]
-    text, _ = said(found)
-    assert "it is open whether this is elicited or taught" in text
-    assert "No ceiling was measured" in text
-    assert "teaching" not in text
+    verdict = judge_model(data)
+    assert find_arm(verdict, "sft").origin is Origin.NO_CEILING
+    assert verdict.withheld_gap is not None
+    assert (verdict.withheld_gap.ceiling, verdict.opening.ceiling) == (None, None)
 
 
-def test_a_trained_arm_is_placed_beside_sft_and_its_controls_are_read() -> None:
+def test_a_trained_arm_is_compared_with_sft_and_its_controls_are_read() -> None:
     train = {"flops": 1e9}
     rewarded = arm(0.9, method="rl", seeds=3, train=train)
-    text, _ = said(summary(rl=rewarded, rl__random_reward=arm(0.88, method="random_reward", seeds=3, train=train)))
-    assert "rl recovers 0.94 [0.89, 0.99] of the gap, more than SFT on 16 demonstrations (+30.0 points" in text
-    assert "Not specific: as much with random reward (+83.0 points [79.0, 87.0])" in text
+    random = arm(0.88, method="random_reward", seeds=3, train=train)
+    facts = find_arm(judge_model(summary(rl=rewarded, rl__random_reward=random)), "rl")
+    assert facts.level.gap == pytest.approx(Figure(0.85 / 0.9, 0.85 / 0.9 - 0.05, 0.85 / 0.9 + 0.05, 100, True))
+    assert facts.against_sft is not None
+    assert (facts.against_sft.kind, facts.against_sft.difference) == (Comparison.MORE, around(0.3))
+    assert facts.specificity is not None
+    (control,) = facts.specificity.controls
+    assert (control.effect, control.label, control.gain) == (ControlEffect.AS_MUCH, "random_reward", around(0.83))
+    assert control.change is ControlChange.OTHER
 
 
-def test_a_null_of_sft_is_said() -> None:
-    text, _ = said(summary(sft=0.05, ceiling=None, mean_steering=arm(0.05, sft=0.05, ceiling=None)))
-    assert "SFT on 16 demonstrations shows no gain (0.0 points [−4.0, 4.0])." in text
+def test_an_sft_arm_without_a_gain_is_reported() -> None:
+    verdict = judge_model(summary(sft=0.05, ceiling=None, mean_steering=arm(0.05, sft=0.05, ceiling=None)))
+    reference = find_family(verdict, "sft").reference
+    assert reference is not None
+    assert (reference.arm.demonstrations, reference.gain.kind) == (16, GainKind.NONE)
+    assert reference.gain.difference == around(0.0)
+    assert verdict.opening.kind is OpeningKind.NO_GAIN
 
 
 def test_without_base_or_sft_nothing_is_invented() -> None:
-    found = summary(mean_steering=arm(0.9))
-    found["models"]["m"]["tasks"]["addition"]["arms"]["base"] |= {"accuracy": None, "status": "pending"}
-    text, cautions = said(found)
-    assert text == "On m nothing can be concluded: the base arm is pending, so no gain is known."
-    assert "Not finished: base." in cautions
-    text, _ = said(summary(sft=None, mean_steering=arm(0.9, sft=None)))
-    assert "with no SFT arm beside it" in text
+    data = summary(mean_steering=arm(0.9))
+    data["models"]["m"]["tasks"]["addition"]["arms"]["base"] |= {"accuracy": None, "status": "pending"}
+    verdict = judge_model(data)
+    assert (verdict.opening.kind, verdict.opening.base_status) == (OpeningKind.NO_BASE, "pending")
+    assert (verdict.opening.base, verdict.opening.mechanisms, verdict.arms) == (None, (), ())
+    assert (verdict.families, verdict.necessity, verdict.withheld_gap) == ((), (), None)
+    assert Unfinished(("base",)) in verdict.cautions
+    against = find_arm(judge_model(summary(sft=None, mean_steering=arm(0.9, sft=None))), "mean_steering").against_sft
+    assert against is not None
+    assert (against.kind, against.reference) == (Comparison.UNKNOWN, None)
 
 
-def test_single_training_seeds_are_said_in_words() -> None:
-    trained = arm(0.7, method="sft", train={"labels": 4})
-    _, cautions = said(summary(sft_4=trained))
-    assert "One single training seed stands behind sft_4" in cautions
-    assert "sft," not in cautions  # three seeds stand behind sft itself
+def test_single_training_seeds_are_cautioned_and_three_are_not() -> None:
+    verdict = judge_model(summary(sft_4=arm(0.7, method="sft", train={"labels": 4})))
+    assert SingleSeed(("sft_4",)) in verdict.cautions
 
 
 def test_selection_on_test_problems_side_effects_and_form_are_cautioned() -> None:
     leader = arm(0.9, off_target={"chains": estimate(0.1, (0.05, 0.15))})
     form = arm(0.06, trace_rate=estimate(1.0, (0.96, 1.0)))
-    found = summary(mean_steering=leader, other=form)
-    found["models"]["m"]["tasks"]["addition"]["arms"]["base"]["off_target"] = {"chains": estimate(0.5, (0.4, 0.6))}
-    _, cautions = said(found)
-    assert "mean_steering is the best of 2 inference-time arms on the very test problems" in cautions
-    assert "Off target, mean_steering lowers chains from 50.0 % to 10.0 %." in cautions
-    assert "Form without ability: other writes worked steps" in cautions
+    data = summary(mean_steering=leader, other=form)
+    data["models"]["m"]["tasks"]["addition"]["arms"]["base"]["off_target"] = {"chains": estimate(0.5, (0.4, 0.6))}
+    cautions = judge_model(data).cautions
+    assert BestOfMany("mean_steering", 2) in cautions
+    before, after = Figure(0.5, 0.4, 0.6, 100, True), Figure(0.1, 0.05, 0.15, 100, True)
+    assert OffTargetLoss("mean_steering", "chains", before, after) in cautions
+    assert FormWithoutAbility(("other",)) in cautions
 
 
-def test_a_control_that_gains_where_its_parent_does_not_is_said() -> None:
-    _, notes = said(summary(mean_steering=arm(0.08), mean_steering__random=arm(0.4, **RANDOM)))
-    assert (
-        "mean_steering/random, a control, gains +35.0 points [31.0, 39.0] where mean_steering itself is not shown to "
-        "gain 10: what was sought is not where the effect is." in notes
-    )
-    _, notes = said(summary(mean_steering=arm(0.9), mean_steering__random=arm(0.4, **RANDOM)))
-    assert "a control, gains" not in notes
+def test_a_control_that_gains_where_its_parent_does_not_is_cautioned() -> None:
+    verdict = judge_model(summary(mean_steering=arm(0.08), mean_steering__random=arm(0.4, **RANDOM)))
+    (caution,) = [caution for caution in verdict.cautions if isinstance(caution, ControlGain)]
+    assert (caution.arm, caution.parent, caution.is_baseline) == ("mean_steering/random", "mean_steering", False)
+    assert caution.gain == around(0.35)
+    verdict = judge_model(summary(mean_steering=arm(0.9), mean_steering__random=arm(0.4, **RANDOM)))
+    assert not any(isinstance(caution, ControlGain) for caution in verdict.cautions)
 
 
-def test_answers_that_do_not_end_are_said() -> None:
+def test_answers_that_do_not_end_are_cautioned() -> None:
     cut = arm(0.0, finished_rate=estimate(0.02, (0.0, 0.05)))
-    _, notes = said(summary(mean_steering=arm(0.9), mean_steering__all=cut))
-    assert "Few answers end by themselves under mean_steering/all (2.0 %): a low accuracy there is" in notes
-    _, notes = said(summary(mean_steering=arm(0.9)))
-    assert "end by themselves" not in notes
+    verdict = judge_model(summary(mean_steering=arm(0.9), mean_steering__all=cut))
+    assert BrokenText((Rate("mean_steering/all", 0.02),)) in verdict.cautions
+    assert not any(isinstance(c, BrokenText) for c in judge_model(summary(mean_steering=arm(0.9))).cautions)

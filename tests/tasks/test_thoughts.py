@@ -11,8 +11,10 @@ from elicit.comparison.spec import check_spec
 from elicit.comparison.spec.cells import Cell
 from elicit.comparison.summary.entries import entry
 from elicit.comparison.summary.trace_coverage import Seen
-from elicit.report.cautions import cautions
 from elicit.report.figures import panels
+from elicit.report.verdict import judge_panel
+from elicit.report.verdict.caution_facts import CutInThought, OpenThinkingSwitch, Rate
+from elicit.report.verdict.kinds import ThinkingState
 from elicit.schema import Row
 from elicit.tasks import English, get
 from elicit.tasks.answers.thoughts import answer_start, has_thought
@@ -53,7 +55,7 @@ def test_verdicts_are_of_what_follows_the_thinking() -> None:
     assert task.verify(problem, empty) == task.verify(problem, right)
 
 
-def test_answers_cut_in_their_thinking_are_counted_and_said() -> None:
+def test_answers_cut_in_their_thinking_are_counted_and_cautioned() -> None:
     spec = check_spec({"models": ["cued"], "task": "sums", "arms": ["base"]})
     row = Row("sums", "p", 0, "answer", "h", "4", 1, True, "4", True, False, None, 0, 0, 1)
     rows = [dataclasses.replace(row, problem=str(i), completion="<think>so" if i < 3 else "x") for i in range(10)]
@@ -75,6 +77,6 @@ def test_answers_cut_in_their_thinking_are_counted_and_said() -> None:
     arm = {"method": "base", "status": "done", "cut_in_thought": cut, "accuracy": 0.1, "n": 10, "seeds": 1}
     task = {"n": 10, "arms": {"base": arm}, "thinking": thinking}
     (panel,) = panels({"models": {"m": {"tasks": {"sums": task}}}})
-    said = " ".join(cautions(panel, None, set()))
-    assert "reads enable_thinking, which the task does not set: it is asked to think before every answer" in said
-    assert "break off inside their thinking under base (30.0 %)" in said
+    cautions = judge_panel(panel).cautions
+    assert OpenThinkingSwitch("m", "enable_thinking", ThinkingState.ON) in cautions
+    assert CutInThought((Rate("base", 0.3),)) in cautions

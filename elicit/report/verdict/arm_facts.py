@@ -1,0 +1,210 @@
+"""Facts about one arm: kinds, numbers and intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from elicit.report.figures import Figure
+from elicit.report.recorded_edit import RecordedEdit
+from elicit.report.verdict.kinds import (
+    Comparison,
+    ControlChange,
+    ControlEffect,
+    FallKind,
+    GainKind,
+    LeakKind,
+    Origin,
+    SteeringKind,
+)
+
+
+@dataclass(frozen=True)
+class ArmLabel:
+    """An arm's name and what its readers call it by."""
+
+    name: str
+    is_reference: bool = False
+    demonstrations: int | None = None
+    """How many labels the reference was trained on."""
+    steering: SteeringKind | None = None
+    edit: RecordedEdit | None = None
+
+
+@dataclass(frozen=True)
+class Level:
+    """How far an arm came: its share of the gap where that is known, and its points over the base."""
+
+    arm: str
+    gap: Figure | None
+    gain: Figure
+
+
+@dataclass(frozen=True)
+class Gain:
+    """The paired difference of an arm to the base."""
+
+    kind: GainKind
+    is_notable: bool
+    """A gain of 10 points or more."""
+    difference: Figure
+    p_holm: float | None
+
+
+@dataclass(frozen=True)
+class SftComparison:
+    """The paired difference of an arm to the reference arm."""
+
+    kind: Comparison
+    reference: ArmLabel | None
+    """None where the comparison has no reference."""
+    status: str
+    """The state of the reference's work."""
+    difference: Figure
+    p: float | None
+    is_corrected: bool
+    """p is after Holm's correction."""
+
+
+@dataclass(frozen=True)
+class BestDraw:
+    """The most accurate of several draws of a random control."""
+
+    draws: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Control:
+    """The effect of one control."""
+
+    name: str
+    label: str
+    """The last part of its name."""
+    method: str
+    effect: ControlEffect
+    change: ControlChange
+    gain: Figure
+    """Points over the base."""
+    best_draw: BestDraw | None = None
+    edit: RecordedEdit | None = None
+    """Where the vector of its parent is applied instead."""
+    is_reversed: bool = False
+    """The vector of its parent with the other sign."""
+
+
+@dataclass(frozen=True)
+class Specificity:
+    """The controls of an arm; without one, specificity is open."""
+
+    arm: str
+    controls: tuple[Control, ...]
+
+    def with_effect(self, effect: ControlEffect) -> tuple[Control, ...]:
+        return tuple(control for control in self.controls if control.effect is effect)
+
+
+@dataclass(frozen=True)
+class Replication:
+    """The nearest feature of a second SAE in place of an arm's feature."""
+
+    cosine: float | None
+    gain: Figure
+    falls_short: bool
+
+
+@dataclass(frozen=True)
+class Sufficiency:
+    """An arm's features at their natural values in the plain prompt."""
+
+    features: int
+    gain: Figure
+    falls_short: bool
+
+
+@dataclass(frozen=True)
+class Substitute:
+    """The ceiling's accuracy with something random taken out instead of the features."""
+
+    method: str
+    accuracy: Figure
+
+
+@dataclass(frozen=True)
+class Necessity:
+    """The loss of a ceiling with features taken out or averaged away."""
+
+    kind: FallKind
+    method: str
+    features: int
+    ceiling: str
+    fall: Figure
+    substitutes: tuple[Substitute, ...]
+
+
+@dataclass(frozen=True)
+class CostComparison:
+    """An arm against the base's majority vote at the same tokens."""
+
+    kind: Comparison
+    with_fit: bool
+    """Tokens of the fit are included."""
+    votes: int
+    is_capped: bool
+    """The base has no more samples than these."""
+    difference: Figure
+
+
+@dataclass(frozen=True)
+class Sharpening:
+    """The gain of an arm at pass@1."""
+
+    is_shown: bool
+    gain: Figure
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """Problems that an arm solves and the base does not in as many samples."""
+
+    solved: int
+    problems: int
+    share: Figure
+    samples: int
+    needs_trace: bool
+    """A solution counts only with a valid trace."""
+    solved_by_base: int | None
+    """Problems that only the base solves."""
+
+
+@dataclass(frozen=True)
+class Leak:
+    """The difference of an arm to the base on a model without the ability."""
+
+    kind: LeakKind
+    model: str | None
+    difference: Figure
+
+
+@dataclass(frozen=True)
+class ArmFacts:
+    """All facts about one arm."""
+
+    arm: ArmLabel
+    gain: Gain
+    level: Level
+    accuracy: Figure
+    base_accuracy: Figure
+    origin: Origin | None
+    """None without a gain."""
+    against_sft: SftComparison | None
+    """None without a gain, and for the reference itself."""
+    specificity: Specificity | None
+    """None without a notable gain, and for the reference."""
+    variants: tuple[Level, ...]
+    support: tuple[Replication | Sufficiency, ...]
+    costs: tuple[CostComparison, ...]
+    sharpening: Sharpening | None
+    expansion: Expansion | None
+    crossover: int | None
+    """The k from which on the base's pass@k exceeds the arm's."""
+    leak: Leak | None

@@ -1,0 +1,280 @@
+"""Sentences about one arm, from its facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from elicit.report.phrases import brief_points, listed, points, probability, sentence, share
+from elicit.report.recorded_edit import RecordedEdit
+from elicit.report.verdict.arm_facts import (
+    ArmFacts,
+    ArmLabel,
+    Control,
+    CostComparison,
+    Expansion,
+    Gain,
+    Leak,
+    Level,
+    Necessity,
+    Replication,
+    SftComparison,
+    Sharpening,
+    Specificity,
+    Substitute,
+    Sufficiency,
+)
+from elicit.report.verdict.kinds import (
+    Comparison,
+    ControlChange,
+    ControlEffect,
+    FallKind,
+    GainKind,
+    LeakKind,
+    Origin,
+    SteeringKind,
+)
+from elicit.report.written import fraction, interval, p_value, percent, plain
+
+_CONTROLS = {
+    "random_vector": "a random vector of the same norm",
+    "covariance_vector": "a random vector from the residuals' covariance",
+    "random_feature": "a random feature of matched density and norm",
+    "error_vector": "the SAE's unexplained part of the contrast",
+    "grpo_random_reward": "a random reward",
+    "grpo_format_only": "a reward for the form alone",
+    "grpo_wrong_label": "a reward for wrong answers",
+    "rl_steering_random_reward": "a random reward",
+    "untrained_vector": "the untrained vector it starts from",
+    "same_solutions": "SFT on the same problems' solutions for as many tokens",
+}
+_CHANGES = {
+    ControlChange.REWARD: "the reward being right",
+    ControlChange.TRAINING: "the training",
+    ControlChange.CRITIQUES: "the critiques",
+    ControlChange.DIRECTION: "its direction",
+    ControlChange.POSITION_OR_SIGN: "its position or sign",
+}
+_POSITIONS = {
+    "first": "at the first generation step",
+    "all": "at all positions",
+    "generated": "at every generated position",
+    "prompt": "on the prompt",
+}
+_STEERING = {
+    SteeringKind.VECTOR: "one vector",
+    SteeringKind.FEATURE: "one SAE feature",
+    SteeringKind.GATED_VECTORS: "a gated vector per category",
+}
+_ORIGINS = {
+    Origin.ELICITED: "",
+    Origin.VERIFIER: ", by the verifier it consults",
+    Origin.INCAPABLE: "; this model never had the ability, so this is teaching",
+    Origin.NO_CEILING: "; no ceiling was measured, so it is open whether this is elicited or taught",
+    Origin.NO_ABILITY: (
+        "; neither the ceiling nor any inference-time arm shows the ability in this model, so this is teaching"
+    ),
+}
+_AGAINST_SFT = {
+    Comparison.MORE: "more than",
+    Comparison.EQUAL: "not told apart from",
+    Comparison.LESS: "less than",
+}
+_AGAINST_VOTE = {
+    Comparison.MORE: "More than",
+    Comparison.EQUAL: "No more than",
+    Comparison.LESS: "Less than",
+}
+_REMOVALS = {"ablate_feature": "Taking {} out", "mean_ablation": "Giving {} the values of the plain prompt"}
+_FALLS = {
+    FallKind.LARGE: "lowers its accuracy",
+    FallKind.SMALL: "lowers its accuracy a little",
+    FallKind.NOT_SHOWN: "is not shown to matter there",
+}
+_SUBSTITUTES = {
+    "random_feature": "as many matched random features instead",
+    "random_vector": "a random vector of the same length",
+    "covariance_vector": "a vector of the same length from the residuals' covariance",
+}
+
+
+def write_arm(facts: ArmFacts) -> Iterator[str]:
+    """Every sentence about one arm."""
+    if facts.gain.kind is not GainKind.GAIN or facts.origin is None:
+        yield write_no_gain(facts.arm, facts.gain)
+    else:
+        rivalry = "" if facts.against_sft is None else f", {_write_against_sft(facts.against_sft)}"
+        yield f"{name_arm(facts.arm)} {_write_reached(facts)}{rivalry}{write_origin(facts.origin)}."
+    if facts.specificity is not None:
+        yield _write_specificity(facts.specificity)
+    if facts.variants:
+        yield f"Variants: {', '.join(write_level(variant) for variant in facts.variants)}."
+    for support in facts.support:
+        yield _write_replication(support) if isinstance(support, Replication) else _write_sufficiency(support)
+    for cost in facts.costs:
+        yield _write_cost(cost)
+    if facts.sharpening is not None or facts.expansion is not None:
+        yield _write_sharpening(facts.sharpening, facts.expansion, facts.crossover)
+    if facts.leak is not None:
+        yield _write_leak(facts.leak)
+
+
+def name_arm(arm: ArmLabel) -> str:
+    """An arm's name, with what a steering arm does in words."""
+    if arm.is_reference:
+        return "SFT" if arm.demonstrations is None else f"SFT on {arm.demonstrations} demonstrations"
+    if arm.steering is None or arm.edit is None:
+        return arm.name
+    return f"{arm.name} ({_STEERING[arm.steering]} {_write_positions(arm.edit)}, layer {arm.edit.layer})"
+
+
+def write_level(level: Level) -> str:
+    """`grpo 0.86 [0.79, 0.92]`, or points where the share of the gap is withheld."""
+    return f"{level.arm} {write_reach(level)}"
+
+
+def write_reach(level: Level) -> str:
+    """A level without the arm's name."""
+    return brief_points(level.gain) if level.gap is None else fraction(level.gap)
+
+
+def write_origin(origin: Origin) -> str:
+    """A clause that ends the sentence on a gain; empty where nothing speaks against elicitation."""
+    return _ORIGINS[origin]
+
+
+def write_no_gain(arm: ArmLabel, gain: Gain) -> str:
+    """An arm that does not gain."""
+    name, difference = name_arm(arm), points(gain.difference)
+    if gain.kind is GainKind.UNCORRECTED:
+        return f"{name} is not shown to gain among so many arms ({difference}, Holm p = {p_value(gain.p_holm)})."
+    return f"{name} {'loses accuracy' if gain.kind is GainKind.LOSS else 'shows no gain'} ({difference})."
+
+
+def write_necessity(facts: Necessity) -> str:
+    """The loss of a ceiling with features taken out."""
+    features = "the feature" if facts.features == 1 else f"{facts.features} features together"
+    removal = _REMOVALS[facts.method].format(features)
+    instead = ", ".join(map(_write_substitute, facts.substitutes))
+    return (
+        f"{removal} under {facts.ceiling} {_FALLS[facts.kind]}: {brief_points(facts.fall)}"
+        f"{f' ({instead})' if instead else ''}."
+    )
+
+
+def _write_substitute(substitute: Substitute) -> str:
+    accuracy = f"{percent(substitute.accuracy.value)} % {interval(substitute.accuracy)}".strip()
+    return f"{accuracy} with {_SUBSTITUTES[substitute.method]}"
+
+
+def _write_positions(edit: RecordedEdit) -> str:
+    return _POSITIONS.get(edit.positions, f"at positions {edit.positions}")
+
+
+def _write_reached(facts: ArmFacts) -> str:
+    if facts.level.gap is not None:
+        return f"recovers {fraction(facts.level.gap)} of the gap"
+    return (
+        f"raises accuracy from {share(facts.base_accuracy.value)} to {share(facts.accuracy.value)} "
+        f"({points(facts.gain.difference)})"
+    )
+
+
+def _write_against_sft(facts: SftComparison) -> str:
+    if facts.reference is None:
+        return "with no SFT arm beside it"
+    if facts.kind is Comparison.UNKNOWN:
+        return f"with no difference to SFT to report (SFT is {facts.status})"
+    chance = probability(facts.p, "Holm p" if facts.is_corrected else "p")
+    return f"{_AGAINST_SFT[facts.kind]} {name_arm(facts.reference)} ({points(facts.difference)}, {chance})"
+
+
+def _write_specificity(facts: Specificity) -> str:
+    if not facts.controls:
+        return f"No control of {facts.arm} was measured: whether the effect is specific is open."
+    parts = []
+    for effect, opening in (
+        (ControlEffect.AS_MUCH, "not specific: as much with"),
+        (ControlEffect.PART, "a part of it with"),
+        (ControlEffect.NONE, "no gain with"),
+        (ControlEffect.LOSS, "a loss with"),
+    ):
+        controls = facts.with_effect(effect)
+        if controls:
+            parts.append(f"{opening} {listed([_write_control(control) for control in controls])}")
+        if controls and effect is ControlEffect.AS_MUCH:
+            changes = dict.fromkeys(map(_write_change, controls))
+            parts[-1] += f", so the effect is not tied to {listed(list(changes))}"
+    return sentence("; ".join(parts))
+
+
+def _write_control(control: Control) -> str:
+    if control.edit is not None:
+        name = f"the same vector {'turned round ' if control.is_reversed else ''}{_write_positions(control.edit)}"
+    else:
+        name = _CONTROLS.get(control.method, _spell_label(control))
+    best = control.best_draw
+    draws = "" if best is None else f"; best of {best.draws} draws {share(best.accuracy)}"
+    return f"{name} ({points(control.gain)}{draws})"
+
+
+def _write_change(control: Control) -> str:
+    """The property that a control shows not to matter."""
+    label = _spell_label(control)
+    return _CHANGES.get(control.change, label if label.startswith(("random", "wrong")) else f"what {label} changes")
+
+
+def _spell_label(control: Control) -> str:
+    return control.label.replace("_", " ")
+
+
+def _write_replication(facts: Replication) -> str:
+    does = "does less" if facts.falls_short else "does the same"
+    return f"The nearest feature of a second SAE (cosine {plain(facts.cosine, 2)}) {does} ({brief_points(facts.gain)})."
+
+
+def _write_sufficiency(facts: Sufficiency) -> str:
+    subject, value, verb = "the feature", "its natural value", "is"
+    if facts.features > 1:
+        subject, value, verb = f"the {facts.features} best features together", "their natural values", "are"
+    enough = "not enough" if facts.falls_short else "enough"
+    return f"At {value} under the cue, in the plain prompt, {subject} {verb} {enough} ({brief_points(facts.gain)})."
+
+
+def _write_cost(facts: CostComparison) -> str:
+    votes = f"majority vote of {facts.votes}" if facts.votes > 1 else "single sample"
+    tokens = "with the fit's tokens included" if facts.with_fit else "at the same tokens"
+    capped = ", all it has" if facts.is_capped else ""
+    return f"{_AGAINST_VOTE[facts.kind]} the base's {votes}{capped} {tokens} ({points(facts.difference)})."
+
+
+def _write_sharpening(sharpening: Sharpening | None, expansion: Expansion | None, crossover: int | None) -> str:
+    parts = []
+    if sharpening is not None:
+        verb = "sharpens" if sharpening.is_shown else "not shown to sharpen"
+        parts.append(f"{verb}: {points(sharpening.gain)} at pass@1")
+    if expansion is not None:
+        parts.append(_write_expansion(expansion))
+    if crossover is not None:
+        parts.append(f"the base overtakes at k = {crossover}")
+    return sentence("; ".join(parts))
+
+
+def _write_expansion(facts: Expansion) -> str:
+    bounds = f", at most {share(facts.share.high)}" if facts.share.high is not None else ""
+    if facts.solved:
+        bounds = f", {share(facts.share.value)} {interval(facts.share)}"
+    if facts.solved_by_base is not None:
+        bounds += f"; {facts.solved_by_base} the other way round"
+    trace = " with a valid trace" if facts.needs_trace else ""
+    return (
+        f"expansion: {facts.solved} of {facts.problems} problems{trace} that base@{facts.samples} never solved{bounds}"
+    )
+
+
+def _write_leak(facts: Leak) -> str:
+    where, difference = facts.model or "a model without the ability", points(facts.difference)
+    if facts.kind is LeakKind.VERIFIER:
+        return f"On {where} {difference}, by the verifier it consults."
+    if facts.kind is LeakKind.TAUGHT:
+        return f"Teaches: on {where}, which never had the ability, {difference}."
+    return f"On {where} {'a loss' if facts.kind is LeakKind.LOSS else 'no gain'} ({difference})."

@@ -1,0 +1,133 @@
+"""Facts that a reader must know next to the verdict: failures, gaps in coverage, side effects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from elicit.report.figures import Figure
+from elicit.report.verdict.kinds import ThinkingState
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of an arm's answers."""
+
+    arm: str
+    share: float
+
+
+@dataclass(frozen=True)
+class FailedCell:
+    """A cell that failed, with its message."""
+
+    arm: str
+    seed: str
+    """Empty where the whole arm failed."""
+    error: str
+    has_other_seeds: bool
+    """Figures of the arm exist, from its other seeds."""
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """Arms whose work is not finished."""
+
+    arms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OpenThinkingSwitch:
+    """A hybrid reasoning model whose thinking switch the task does not set."""
+
+    model: str
+    switch: str
+    state: ThinkingState
+
+
+@dataclass(frozen=True)
+class CutInThought:
+    """Arms whose answers break off inside a block of thinking."""
+
+    arms: tuple[Rate, ...]
+
+
+@dataclass(frozen=True)
+class SingleSeed:
+    """Trained arms with a single training seed."""
+
+    arms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BestOfMany:
+    """The best of several inference-time arms, picked on the test problems."""
+
+    arm: str
+    arms: int
+
+
+@dataclass(frozen=True)
+class OffTargetLoss:
+    """A task off target that an arm makes worse, by intervals that do not meet."""
+
+    arm: str
+    task: str
+    before: Figure
+    after: Figure
+
+
+@dataclass(frozen=True)
+class FormWithoutAbility:
+    """Arms that write worked steps far more often than the base without gaining."""
+
+    arms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ControlGain:
+    """A control that gains where the arm it controls does not."""
+
+    arm: str
+    parent: str
+    is_baseline: bool
+    """Trained on the same problems' solutions: the fair baseline of a critique."""
+    gain: Figure
+
+
+@dataclass(frozen=True)
+class BrokenText:
+    """Arms of whose answers few end by themselves."""
+
+    arms: tuple[Rate, ...]
+
+
+@dataclass(frozen=True)
+class CappedRival:
+    """Arms whose tokens would pay for more samples than the base has."""
+
+    arms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GridEdge:
+    """An arm tuned to the edge of its grid."""
+
+    arm: str
+    edges: tuple[str, ...]
+    """Each edge as the fit recorded it."""
+
+
+Caution = (
+    FailedCell
+    | Unfinished
+    | OpenThinkingSwitch
+    | CutInThought
+    | SingleSeed
+    | BestOfMany
+    | OffTargetLoss
+    | FormWithoutAbility
+    | ControlGain
+    | BrokenText
+    | CappedRival
+    | GridEdge
+)

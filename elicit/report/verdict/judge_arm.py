@@ -1,0 +1,270 @@
+"""Facts about one arm: its gain, its comparison with SFT, its controls, its cost, its leak."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from elicit.report.figures import Arm, Figure, Panel, dig, number
+from elicit.report.verdict.arm_facts import (
+    ArmFacts,
+    ArmLabel,
+    BestDraw,
+    Control,
+    CostComparison,
+    Expansion,
+    Gain,
+    Leak,
+    Level,
+    SftComparison,
+    Sharpening,
+    Specificity,
+)
+from elicit.report.verdict.judge_features import EVIDENCE, judge_support
+from elicit.report.verdict.kinds import (
+    Comparison,
+    ControlChange,
+    ControlEffect,
+    GainKind,
+    LeakKind,
+    Origin,
+    SteeringKind,
+)
+
+NOTABLE = 0.10
+"""The smallest gain that is notable."""
+ALPHA = 0.05
+_CHANGES = {
+    "untrained_vector": ControlChange.TRAINING,
+    "same_solutions": ControlChange.CRITIQUES,
+    "random_vector": ControlChange.DIRECTION,
+    "random_feature": ControlChange.DIRECTION,
+    "covariance_vector": ControlChange.DIRECTION,
+    "rl_steering_random_reward": ControlChange.REWARD,
+}
+
+
+def judge_arm(panel: Panel, arm: Arm, leader: Arm | None) -> ArmFacts:
+    """All facts about an arm of a panel that has a base.
+
+    Args:
+        leader: the best inference-time arm with a notable gain.
+    """
+    assert panel.base is not None
+    gain, is_reference = judge_gain(arm), arm.role == "reference"
+    has_gain = gain.kind is GainKind.GAIN
+    sharpening = judge_sharpening(arm) if has_gain else None
+    expansion = judge_expansion(arm) if has_gain else None
+    crossover = number(arm.data.get("crossover_k"))
+    return ArmFacts(
+        arm=label_arm(arm),
+        gain=gain,
+        level=judge_level(panel, arm),
+        accuracy=arm.accuracy,
+        base_accuracy=panel.base.accuracy,
+        origin=judge_origin(panel, arm, leader) if has_gain else None,
+        against_sft=compare_with_sft(panel, arm) if has_gain and not is_reference else None,
+        specificity=judge_specificity(panel, arm) if gain.is_notable and not is_reference else None,
+        variants=tuple(
+            replace(judge_level(panel, variant), arm=variant.short)
+            for variant in list_variants(panel, arm)
+            if variant.accuracy.value is not None
+        ),
+        support=tuple(judge_support(panel, arm)),
+        costs=judge_costs(arm) if has_gain else (),
+        sharpening=sharpening,
+        expansion=expansion,
+        crossover=None if crossover is None or (sharpening is None and expansion is None) else round(crossover),
+        leak=judge_leak(arm),
+    )
+
+
+def judge_gain(arm: Arm) -> Gain:
+    """The difference of an arm to the base, and its kind (rule 1)."""
+    versus = arm.versus("vs_base")
+    difference, p = versus.figure, versus.p if versus.p_holm is None else versus.p_holm
+    kind = GainKind.NONE
+    if difference.low is not None and difference.low > 0:
+        kind = GainKind.GAIN if p is not None and p < ALPHA else GainKind.UNCORRECTED
+    elif difference.high is not None and difference.high < 0:
+        kind = GainKind.LOSS
+    is_notable = kind is GainKind.GAIN and (difference.value or 0.0) >= NOTABLE
+    return Gain(kind, is_notable, difference, versus.p_holm)
+
+
+def label_arm(arm: Arm) -> ArmLabel:
+    """The arm's name, with the demonstrations of the reference or the edit of a steering arm."""
+    if arm.role == "reference":
+        labels = number(dig(arm.data, "train", "labels"))
+        return ArmLabel(arm.name, is_reference=True, demonstrations=round(labels) if labels else None)
+    if arm.edit is None:
+        return ArmLabel(arm.name)
+    kind = SteeringKind.FEATURE if arm.data.get("features") else SteeringKind.VECTOR
+    if arm.data.get("method") == "hybrid_steering":
+        kind = SteeringKind.GATED_VECTORS
+    return ArmLabel(arm.name, steering=kind, edit=arm.edit)
+
+
+def judge_level(panel: Panel, arm: Arm) -> Level:
+    """How far an arm came; its share of the gap only where there is a ceiling."""
+    has_gap = arm.gap.value is not None and panel.top is not None
+    return Level(arm.name, arm.gap if has_gap else None, arm.versus("vs_base").figure)
+
+
+def judge_origin(panel: Panel, arm: Arm, leader: Arm | None) -> Origin:
+    """The source of an arm's gain (rule 5)."""
+    if arm.verifier:
+        return Origin.VERIFIER
+    if panel.capable is False:
+        return Origin.INCAPABLE
+    if not arm.trained or leader is not None or arm.gap.value is not None:
+        return Origin.ELICITED
+    return Origin.NO_CEILING if panel.top is None else Origin.NO_ABILITY
+
+
+def compare_with_sft(panel: Panel, arm: Arm) -> SftComparison:
+    """The difference of an arm to the reference: more or less needs the interval and p."""
+    sft, versus = panel.sft, arm.versus("vs_sft")
+    difference, p = versus.figure, versus.p if versus.p_holm is None else versus.p_holm
+    kind = Comparison.EQUAL
+    if sft is None or difference.value is None or not difference.bounded:
+        kind = Comparison.UNKNOWN
+    elif p is not None and p < ALPHA and (difference.low or 0.0) > 0:
+        kind = Comparison.MORE
+    elif p is not None and p < ALPHA and (difference.high or 0.0) < 0:
+        kind = Comparison.LESS
+    return SftComparison(
+        kind,
+        None if sft is None else label_arm(sft),
+        "" if sft is None else sft.status,
+        difference,
+        p,
+        versus.p_holm is not None,
+    )
+
+
+def list_variants(panel: Panel, arm: Arm) -> list[Arm]:
+    """Arms named after this one that run the same method: other settings of it, not controls."""
+    method = arm.data.get("method")
+    return [other for other in panel.arms if other.parent == arm.name and other.data.get("method") == method]
+
+
+def list_controls(panel: Panel, arm: Arm) -> list[Arm]:
+    """Arms named after this one that run another method."""
+    method = arm.data.get("method")
+    return [other for other in panel.arms if other.parent == arm.name and other.data.get("method") != method]
+
+
+def has_control(panel: Panel, arm: Arm) -> bool:
+    """A control of the arm was measured."""
+    return any(control.versus("vs_base").figure.value is not None for control in list_controls(panel, arm))
+
+
+def judge_specificity(panel: Panel, arm: Arm) -> Specificity:
+    """The effects of an arm's measured controls (rule 3)."""
+    gain = arm.versus("vs_base").figure
+    controls = []
+    for control in list_controls(panel, arm):
+        moved = control.versus("vs_base").figure
+        if moved.value is None or not moved.bounded or control.data.get("method") in EVIDENCE:
+            continue
+        effect = ControlEffect.NONE
+        if moved.value > 0 and _keeps_up(control, moved, gain):
+            effect = ControlEffect.AS_MUCH
+        elif (moved.low or 0.0) > 0:
+            effect = ControlEffect.PART
+        elif moved.high is not None and moved.high < 0:
+            effect = ControlEffect.LOSS
+        controls.append(_describe_control(arm, control, effect))
+    return Specificity(arm.name, tuple(controls))
+
+
+def _keeps_up(control: Arm, moved: Figure, gain: Figure) -> bool:
+    """A control is not shown to fall short of its parent; by overlapping intervals where nothing is paired."""
+    paired = control.versus("vs_parent").figure
+    if paired.bounded:
+        return paired.high is None or paired.high >= 0
+    return moved.high is not None and gain.low is not None and moved.high >= gain.low
+
+
+def _describe_control(arm: Arm, control: Arm, effect: ControlEffect) -> Control:
+    method = str(control.data.get("method"))
+    moves_vector = method == "same_vector" and control.family.key == "steering"
+    change = _CHANGES.get(method, ControlChange.OTHER)
+    if method.startswith("grpo_"):
+        change = ControlChange.REWARD
+    elif moves_vector:
+        change = ControlChange.POSITION_OR_SIGN
+    edit = control.edit if moves_vector else None
+    sign = 1.0 if arm.edit is None else math.copysign(1.0, arm.edit.strength)
+    return Control(
+        name=control.name,
+        label=control.short.lstrip("/"),
+        method=method,
+        effect=effect,
+        change=change,
+        gain=control.versus("vs_base").figure,
+        best_draw=_best_draw(control),
+        edit=edit,
+        is_reversed=edit is not None and edit.strength * sign < 0,
+    )
+
+
+def _best_draw(control: Arm) -> BestDraw | None:
+    """Only for a control that is random anew with every seed."""
+    values = control.data.get("seed_accuracies")
+    known = [value for entry in values if (value := number(entry)) is not None] if isinstance(values, list) else []
+    return BestDraw(len(known), max(known)) if len(known) > 1 and not control.trained else None
+
+
+def judge_costs(arm: Arm) -> tuple[CostComparison, ...]:
+    """The base's majority vote at the same tokens; with those of the fit only where the vote then keeps up (rule 6)."""
+    results = []
+    for key in ("rival", "rival_total"):
+        difference, votes = arm.versus(key, "difference").figure, number(dig(arm.data, key, "k"))
+        if difference.value is None or not difference.bounded or votes is None:
+            continue
+        kind = _side(difference)
+        with_fit = key == "rival_total"
+        if not (with_fit and kind is Comparison.MORE):
+            is_capped = dig(arm.data, key, "capped") is True
+            results.append(CostComparison(kind, with_fit, round(votes), is_capped, difference))
+    return tuple(results)
+
+
+def _side(difference: Figure) -> Comparison:
+    if difference.low is not None and difference.low > 0:
+        return Comparison.MORE
+    return Comparison.LESS if difference.high is not None and difference.high < 0 else Comparison.EQUAL
+
+
+def judge_sharpening(arm: Arm) -> Sharpening | None:
+    gain = arm.versus("sharpening").figure
+    return None if gain.value is None else Sharpening(_side(gain) is Comparison.MORE, gain)
+
+
+def judge_expansion(arm: Arm) -> Expansion | None:
+    """Problems that only the arm solves, and those that only the base solves (rule 7)."""
+    share, samples = arm.estimate("expansion", "solved_only_by_arm"), number(dig(arm.data, "expansion", "k"))
+    if share.value is None or not share.n or samples is None:
+        return None
+    converse = arm.estimate("expansion", "solved_only_by_base")
+    return Expansion(
+        solved=round(share.value * share.n),
+        problems=share.n,
+        share=share,
+        samples=round(samples),
+        needs_trace=dig(arm.data, "expansion", "valid_trace") is True,
+        solved_by_base=None if converse.value is None or not converse.n else round(converse.value * converse.n),
+    )
+
+
+def judge_leak(arm: Arm) -> Leak | None:
+    """The gain of the same arm where there is nothing to bring out."""
+    difference = arm.versus("leak").figure
+    if difference.value is None:
+        return None
+    side = _side(difference)
+    kind = {Comparison.MORE: LeakKind.TAUGHT, Comparison.LESS: LeakKind.LOSS}.get(side, LeakKind.NONE)
+    model = dig(arm.data, "leak", "model")
+    return Leak(LeakKind.VERIFIER if arm.verifier else kind, str(model) if model else None, difference)

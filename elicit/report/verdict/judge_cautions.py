@@ -1,0 +1,128 @@
+"""Facts that a reader must know next to the verdict: added by rule, whether or not they suit the headline (rule 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from elicit.report.figures import Arm, Panel, dig
+from elicit.report.verdict.caution_facts import (
+    BestOfMany,
+    BrokenText,
+    CappedRival,
+    Caution,
+    ControlGain,
+    CutInThought,
+    FailedCell,
+    FormWithoutAbility,
+    GridEdge,
+    OffTargetLoss,
+    OpenThinkingSwitch,
+    Rate,
+    SingleSeed,
+    Unfinished,
+)
+from elicit.report.verdict.kinds import ThinkingState
+
+_ENDS = 0.5
+"""Below this share of answers that end by themselves, an arm is reported to break the text."""
+_CUT = 0.02
+"""Above this share of answers that break off inside a block of thinking, an arm is reported."""
+_FORM = 0.5
+"""By how much an arm's trace rate must exceed the base's to count as having brought the form of reasoning."""
+
+
+def judge_cautions(panel: Panel, leader: Arm | None, gaining: Collection[str]) -> Iterator[Caution]:
+    """Failures, gaps in coverage and side effects, in reading order.
+
+    Args:
+        leader: the best inference-time arm with a notable gain.
+        gaining: names of the arms with a notable gain.
+    """
+    yield from _list_failures(panel)
+    yield from _judge_thinking(panel)
+    lone = tuple(arm.name for arm in panel.arms if arm.trained and arm.seeds == 1)
+    if lone:
+        yield SingleSeed(lone)
+    if leader is not None:
+        yield from _judge_leader(panel, leader)
+    yield from _judge_form(panel, gaining)
+    yield from _judge_controls(panel, gaining)
+    broken = tuple(rate for rate in _list_rates(panel, "finished_rate") if rate.share < _ENDS)
+    if broken:
+        yield BrokenText(broken)
+    capped = tuple(a.name for a in panel.arms if a.role != "control" and dig(a.data, "rival", "capped") is True)
+    if capped:
+        yield CappedRival(capped)
+    for arm in panel.arms:
+        edges = arm.data.get("edges")
+        if isinstance(edges, list) and edges:
+            yield GridEdge(arm.name, tuple(map(str, edges)))
+
+
+def _list_failures(panel: Panel) -> Iterator[FailedCell | Unfinished]:
+    for arm in panel.arms:
+        for seed, error in arm.failures:
+            yield FailedCell(arm.name, seed, error, arm.accuracy.value is not None)
+    waiting = tuple(arm.name for arm in panel.arms if arm.status not in ("done", "failed"))
+    if waiting:
+        yield Unfinished(waiting)
+
+
+def _judge_thinking(panel: Panel) -> Iterator[OpenThinkingSwitch | CutInThought]:
+    """A hybrid model whose switch nobody set, and answers that break off inside their thinking."""
+    thinking = panel.data.get("thinking")
+    if isinstance(thinking, Mapping) and thinking.get("given") is False:
+        is_on, state = thinking.get("on"), ThinkingState.NEITHER
+        if is_on is not None:
+            state = ThinkingState.ON if is_on else ThinkingState.OFF
+        yield OpenThinkingSwitch(panel.model, str(thinking.get("switch")), state)
+    cut = tuple(rate for rate in _list_rates(panel, "cut_in_thought") if rate.share > _CUT)
+    if cut:
+        yield CutInThought(cut)
+
+
+def _list_rates(panel: Panel, key: str) -> list[Rate]:
+    known = [(arm.name, arm.estimate(key).value) for arm in panel.arms]
+    return [Rate(name, value) for name, value in known if value is not None]
+
+
+def _judge_leader(panel: Panel, leader: Arm) -> Iterator[BestOfMany | OffTargetLoss]:
+    """The choice on test problems, and what the chosen arm loses off the target."""
+    peers = [
+        arm for arm in panel.role("arm") if not arm.trained and not arm.verifier and arm.accuracy.value is not None
+    ]
+    if len(peers) > 1:
+        yield BestOfMany(leader.name, len(peers))
+    tasks = leader.data.get("off_target")
+    for task in tasks if isinstance(tasks, Mapping) else ():
+        after = leader.estimate("off_target", task)
+        before = panel.base.estimate("off_target", task) if panel.base else after
+        if after.high is not None and before.low is not None and after.high < before.low:
+            yield OffTargetLoss(leader.name, task, before, after)
+
+
+def _judge_form(panel: Panel, gaining: Collection[str]) -> Iterator[FormWithoutAbility]:
+    """Arms that write worked steps but do not gain; ceilings' controls and gains that only Holm hides are left out."""
+    base = panel.base.estimate("trace_rate").value if panel.base else None
+    if base is None:
+        return
+    ceilings = tuple(f"{ceiling.name}/" for ceiling in panel.role("ceiling"))
+    formal = []
+    for arm in panel.arms:
+        rate, gain = arm.estimate("trace_rate").value, arm.versus("vs_base").figure
+        if arm.name in gaining or arm.name.startswith(ceilings) or rate is None or gain.value is None:
+            continue
+        if rate - base >= _FORM and not (gain.low or 0.0) > 0:
+            formal.append(arm.name)
+    if formal:
+        yield FormWithoutAbility(tuple(formal))
+
+
+def _judge_controls(panel: Panel, gaining: Collection[str]) -> Iterator[ControlGain]:
+    """Controls that gain where the arm they control does not: the effect is not where it was sought."""
+    for arm in panel.role("control"):
+        parent = next((other for other in panel.arms if other.name == arm.parent), None)
+        if arm.name not in gaining or parent is None or parent.name in gaining or parent.role == "ceiling":
+            continue
+        is_baseline = arm.data.get("method") == "same_solutions"
+        yield ControlGain(arm.name, parent.name, is_baseline, arm.versus("vs_base").figure)

@@ -1,0 +1,71 @@
+"""Facts about a feature next to its controls: replication, sufficiency and necessity.
+
+1. Replication (`twin_feature`): the feature of a second SAE nearest to an arm's. It does the same if its gain is not
+   shown to fall short of that arm's.
+2. Sufficiency (`clamp_feature`): the feature at its own cued value in the plain prompt. It is enough if its gain is
+   not shown to fall short of that arm's.
+3. Necessity (`ablate_feature` and `mean_ablation` named after the ceiling): the fall of the ceiling, paired. Where
+   nothing falls, no necessity is shown, and no redundancy proven.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from elicit.report.figures import Arm, Panel, dig, number
+from elicit.report.verdict.arm_facts import Necessity, Replication, Substitute, Sufficiency
+from elicit.report.verdict.kinds import FallKind
+
+EVIDENCE = ("twin_feature", "clamp_feature", "ablate_feature", "mean_ablation")
+"""Methods that support a feature instead of controlling for it."""
+_REMOVALS = ("ablate_feature", "mean_ablation")
+_SUBSTITUTES = ("random_feature", "random_vector", "covariance_vector")
+_NOTABLE = 0.10
+
+
+def judge_support(panel: Panel, boosted: Arm) -> Iterator[Replication | Sufficiency]:
+    """Replication and sufficiency of one arm's feature."""
+    for arm in panel.arms:
+        gain, behind = arm.versus("vs_base").figure, arm.versus("vs_parent").figure
+        if arm.parent != boosted.name or gain.value is None:
+            continue
+        falls_short = behind.high is not None and behind.high < 0
+        if arm.data.get("method") == "twin_feature":
+            yield Replication(number(dig(_first_feature(arm), "cosine")), gain, falls_short)
+        elif arm.data.get("method") == "clamp_feature":
+            yield Sufficiency(_count_features(arm), gain, falls_short)
+
+
+def judge_necessity(panel: Panel) -> Iterator[Necessity]:
+    """The loss of the ceiling with features taken out."""
+    for arm in panel.arms:
+        method = str(arm.data.get("method"))
+        ceiling = next((other for other in panel.arms if other.name == arm.parent), None)
+        if method not in _REMOVALS or ceiling is None or (ceiling.versus("vs_base").figure.value or 0.0) < _NOTABLE:
+            continue  # where the ceiling shows no ability, nothing can be needed for it
+        fall = arm.versus("vs_parent").figure
+        if fall.value is None:
+            continue
+        kind = FallKind.NOT_SHOWN
+        if fall.high is not None and fall.high < 0:
+            kind = FallKind.LARGE if fall.value <= -_NOTABLE else FallKind.SMALL
+        yield Necessity(kind, method, _count_features(arm), ceiling.name, fall, _list_substitutes(panel, arm))
+
+
+def _list_substitutes(panel: Panel, arm: Arm) -> tuple[Substitute, ...]:
+    return tuple(
+        Substitute(str(other.data.get("method")), other.accuracy)
+        for other in panel.arms
+        if other.parent == arm.name and other.data.get("method") in _SUBSTITUTES and other.accuracy.value is not None
+    )
+
+
+def _count_features(arm: Arm) -> int:
+    features = arm.data.get("features")
+    return len(features) if isinstance(features, list) else 0
+
+
+def _first_feature(arm: Arm) -> Mapping[str, Any]:
+    features = arm.data.get("features")
+    return features[0] if isinstance(features, list) and features and isinstance(features[0], Mapping) else {}
