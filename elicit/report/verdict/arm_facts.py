@@ -25,14 +25,14 @@ class ArmLabel:
     name: str
     is_reference: bool = False
     demonstrations: int | None = None
-    """How many labels the reference was trained on."""
+    """The labels that the reference was trained on."""
     steering: SteeringKind | None = None
     edit: RecordedEdit | None = None
 
 
 @dataclass(frozen=True)
 class Level:
-    """How far an arm came: its share of the gap where that is known, and its points over the base."""
+    """The distance an arm came: its share of the gap where that is known, and its points over the base."""
 
     arm: str
     gap: Figure | None
@@ -87,7 +87,7 @@ class Control:
     """Points over the base."""
     best_draw: BestDraw | None = None
     edit: RecordedEdit | None = None
-    """Where the vector of its parent is applied instead."""
+    """The edit with its parent's vector at another position or with the other sign."""
     is_reversed: bool = False
     """The vector of its parent with the other sign."""
 

@@ -26,7 +26,7 @@ from elicit.report.verdict.kinds import ThinkingState
 from elicit.report.written import percent
 
 _NAMED = 6
-"""How many arms a caution names."""
+"""The most arms that a caution names."""
 _STATES = {
     ThinkingState.ON: "it is asked to think before every answer, the direct one too",
     ThinkingState.OFF: "it is asked not to think",

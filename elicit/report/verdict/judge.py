@@ -165,7 +165,7 @@ def _judge_family(
 
 
 def _judge_no_gain(panel: Panel, arms: list[Arm]) -> NoGain:
-    """How much can be concluded where nothing is notable (rule 4)."""
+    """The conclusion where nothing is notable (rule 4)."""
     gains = {arm.name: arm.versus("vs_base").figure for arm in arms if _has_difference(arm)}
     largest = max(
         (arm for arm in arms if _has_difference(arm)),

@@ -106,7 +106,7 @@ def label_arm(arm: Arm) -> ArmLabel:
 
 
 def judge_level(panel: Panel, arm: Arm) -> Level:
-    """How far an arm came; its share of the gap only where there is a ceiling."""
+    """The distance an arm came; its share of the gap only where there is a ceiling."""
     has_gap = arm.gap.value is not None and panel.top is not None
     return Level(arm.name, arm.gap if has_gap else None, arm.versus("vs_base").figure)
 
@@ -239,6 +239,7 @@ def _side(difference: Figure) -> Comparison:
 
 
 def judge_sharpening(arm: Arm) -> Sharpening | None:
+    """The gain at pass@1; the arm sharpens if its interval lies above 0 (rule 7)."""
     gain = arm.versus("sharpening").figure
     return None if gain.value is None else Sharpening(_side(gain) is Comparison.MORE, gain)
 

@@ -22,7 +22,7 @@ from elicit.report.verdict.kinds import OpeningKind
 from elicit.report.written import ceiling_name
 
 _NAMED = 4
-"""How many arms a sentence names before it counts them."""
+"""The most arms that a sentence names; it counts more."""
 
 
 @dataclass(frozen=True)
