@@ -11,16 +11,18 @@ import re
 from pathlib import Path
 
 from elicit.comparison.archive import SUMMARY, opened, unpacked
-from elicit.report import asymmetry, frontier, gapchart, ladder, leak, passk, svg, trajectories, write_forest_svg
-from elicit.report.figures import panels
+from elicit.report import write_forest_svg
+from elicit.report.charts import frontier, gap, ladder, leak, pass_at_k, safety_tax, svg
+from elicit.report.data.summary_view import panels
+from elicit.report.trajectories import section
 
 DRAWN = {
-    "gap": gapchart.figure,
+    "gap": gap.figure,
     "frontier": frontier.figure,
-    "passk": passk.figure,
+    "passk": pass_at_k.figure,
     "leak": leak.figure,
-    "trajectories": trajectories.section,
-    "asymmetry": asymmetry.section,
+    "trajectories": section.section,
+    "asymmetry": safety_tax.section,
 }
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from elicit.comparison.archive import SUMMARY, unpacked
-from elicit.report.trajectories_words import named
+from elicit.report.trajectories.text import named
 
 
 def read(folder: Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from elicit.comparison.storage import prompts
 from elicit.comparison.storage.typed_files import read_manifest
 from elicit.comparison.summary.summarise import summarise
 from elicit.errors import ElicitError, unknown
-from elicit.report.source import rebuilt
+from elicit.report.data.run_reader import rebuilt
 from elicit.schema import Row
 from elicit.tasks import Problem
 

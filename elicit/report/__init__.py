@@ -20,8 +20,8 @@ def write_report(run: Path) -> Path:
     Raises:
         ElicitError: not a run directory, no `summary.json` in it, or a folder that cannot be written.
     """
-    from elicit.report.page import page
-    from elicit.report.source import read_run
+    from elicit.report.data.run_reader import read_run
+    from elicit.report.html.page import page
     from elicit.runs import write_text
 
     target = run / "report.html"
@@ -36,7 +36,7 @@ def write_forest_svg(run: Path, target: Path) -> Path:
         ElicitError: no `summary.json` in `run`, or a target that cannot be written.
     """
     from elicit.comparison.storage.typed_files import read_summary
-    from elicit.report.forest import standalone_svg
+    from elicit.report.charts.forest import standalone_svg
     from elicit.runs import write_text
 
     write_text(target, standalone_svg(read_summary(run)))
@@ -45,13 +45,13 @@ def write_forest_svg(run: Path, target: Path) -> Path:
 
 def forest_html(summary: Mapping[str, Any]) -> str:
     """The forest plot as an HTML fragment, for notebooks: it takes the text colour of its surroundings."""
-    from elicit.report.forest import fragment
+    from elicit.report.charts.forest import fragment
 
     return fragment(summary)
 
 
 def trajectories_html(summary: Mapping[str, Any]) -> str:
     """The section "Over training" as an HTML fragment, for notebooks; empty where no arm kept checkpoints."""
-    from elicit.report.trajectories import fragment
+    from elicit.report.trajectories.section import fragment
 
     return fragment(summary)

@@ -12,11 +12,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from elicit.report.figures import Arm, Figure, Panel, dig, number, panels
-from elicit.report.text import one_line
-from elicit.report.trajectories import lines as over_training
+from elicit.report.data.display_text import one_line
+from elicit.report.data.number_format import DASH, big, ceilings_line, fraction, interval, p_value, percent, plain
+from elicit.report.data.summary_view import Arm, Figure, Panel, dig, number, panels
+from elicit.report.trajectories.section import lines as over_training
 from elicit.report.verdict import VerdictText, judge_panel, write_verdict
-from elicit.report.written import DASH, big, ceilings_line, fraction, interval, p_value, percent, plain
 from elicit.text import visible
 
 #: Signs that a stdout without Unicode cannot print.

@@ -18,8 +18,8 @@ from pathlib import Path
 from elicit.comparison.archive import opened
 from elicit.comparison.reader import read_arms, read_spec_of
 from elicit.comparison.summary.score_tables import Seeds, ids, level, per_problem
-from elicit.report.figures import estimate
-from elicit.report.written import interval, percent
+from elicit.report.data.number_format import interval, percent
+from elicit.report.data.summary_view import estimate
 from elicit.schema import Row
 
 KINDS: dict[str, Callable[[Row], bool]] = {

@@ -20,8 +20,8 @@ from elicit.comparison.reader import read_arms, read_spec_of
 from elicit.comparison.running.cell_runner import tested
 from elicit.comparison.spec import build_task
 from elicit.comparison.summary.score_tables import level, per_problem
-from elicit.report.figures import estimate
-from elicit.report.written import interval, percent
+from elicit.report.data.number_format import interval, percent
+from elicit.report.data.summary_view import estimate
 from elicit.tasks.families.transforms import Content, effect, sign_of
 
 

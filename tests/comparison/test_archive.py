@@ -13,7 +13,7 @@ from elicit.comparison.archive import CELLS, SUMMARY, archive, opened, unpacked,
 from elicit.comparison.reader import read_spec_of
 from elicit.comparison.summary.summarise import write_summary
 from elicit.comparison.verify import verify
-from elicit.report.source import rebuilt
+from elicit.report.data.run_reader import rebuilt
 from tests.support.comparisons import content, elicit, reference, rows
 from tests.support.rundirs import Told, arms_of, make, right
 

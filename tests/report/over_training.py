@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from elicit.analysis.curves import Curve, classify, stopped_by_loss
-from elicit.report import trajectories
-from elicit.report.figures import panels
-from elicit.report.trajectories_words import SHAPES
+from elicit.report.data.summary_view import panels
+from elicit.report.trajectories import section
+from elicit.report.trajectories.text import SHAPES
 from elicit.schema import Estimate
 from elicit.seeds import generator
 from tests.report.support import arm, estimate, summary, versus
@@ -173,7 +173,7 @@ def arms_of(given: dict[str, Any]) -> dict[str, Any]:
 
 def drawn(given: dict[str, Any]) -> str:
     (panel,) = panels(given)
-    return trajectories.section(panel)
+    return section.section(panel)
 
 
 def at(given: dict[str, Any], arm: str, key: str) -> Any:

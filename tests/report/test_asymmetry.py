@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from elicit.analysis.asymmetry import Answers, asymmetry
-from elicit.report import asymmetry as figure
-from elicit.report.figures import panels
+from elicit.report.charts import safety_tax as figure
+from elicit.report.data.summary_view import panels
 from tests.report.reading import read
 from tests.report.support import arm, summary
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from elicit.comparison.spec.cells import Cell
-from elicit.report import completions, flips, write_report
-from elicit.report.figures import panels
-from elicit.report.source import answers, read_run
+from elicit.report import write_report
+from elicit.report.data.run_reader import answers, read_run
+from elicit.report.data.summary_view import panels
+from elicit.report.html import completions, flips
 from elicit.schema import Row
 from elicit.tasks import Problem
 from tests.report.reading import parsed

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from elicit.report import trajectories_foretold as foretold
+from elicit.report.trajectories import loss_forecast as foretold
 from tests.report import over_training as made
 from tests.report.over_training import arms_of, at, by_hand, drawn
 from tests.report.reading import read

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from elicit.report.recorded_edit import RecordedEdit
+from elicit.report.data.recorded_edit import RecordedEdit
 from elicit.report.verdict import Verdict
 from elicit.report.verdict.arm_facts import ArmFacts, BestDraw, Replication, Substitute, Sufficiency
 from elicit.report.verdict.kinds import ControlEffect, FallKind, SteeringKind

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elicit.report import frontier, gapchart, leak, passk, svg, write_report
-from elicit.report.figures import Panel, panels
+from elicit.report import write_report
+from elicit.report.charts import frontier, gap, leak, pass_at_k, svg
+from elicit.report.data.summary_view import Panel, panels
 from tests.report.reading import looked_up, parsed, read
 from tests.report.support import arm, make_run, summary
 from tests.report.synthetic import big_summary
@@ -61,7 +62,7 @@ def test_every_figure_on_the_page_is_the_summarys(tmp_path: Path, large: bool) -
 
 
 def test_the_gap_chart_draws_every_ceiling_where_it_lies() -> None:
-    text = gapchart.figure(panel(BIG))
+    text = gap.figure(panel(BIG))
     drawn = marks(text)
     assert {key for _, key in drawn if key.startswith("ceilings")} == {"ceilings.0", "ceilings.1", "ceilings.2"}
     for name in ("cue prompt 99 %", "base pass@256 97 %", "reference 91 %"):
@@ -77,7 +78,7 @@ def test_the_gap_chart_draws_every_ceiling_where_it_lies() -> None:
 
 
 def test_where_the_gap_is_withheld_points_are_drawn_and_no_share_is_claimed() -> None:
-    text = gapchart.figure(panel(BIG, 3))
+    text = gap.figure(panel(BIG, 3))
     assert "The gap is withheld" in text
     keys = {key for _, key in marks(text)}
     assert "vs_base" in keys
@@ -85,7 +86,7 @@ def test_where_the_gap_is_withheld_points_are_drawn_and_no_share_is_claimed() ->
     assert "gap recovered" not in wide(text)
 
 
-@pytest.mark.parametrize("draw", [gapchart.figure, leak.figure])
+@pytest.mark.parametrize("draw", [gap.figure, leak.figure])
 def test_controls_stand_right_under_their_arm(draw: Any) -> None:
     pattern = r'<text x="(0\.0|16\.0)"[^>]*>(?:<title>[^<]*</title>)?([^<]+)'
     labels = re.findall(pattern, wide(draw(panel(BIG))))
@@ -127,7 +128,7 @@ def test_an_arms_point_lies_where_its_tokens_and_accuracy_are() -> None:
 
 
 def test_pass_at_k_is_one_chart_with_the_crossover_and_the_guesser() -> None:
-    text = passk.figure(panel(BIG))
+    text = pass_at_k.figure(panel(BIG))
     drawn = marks(text)
     for name in ("base", "sft", "grpo"):
         for key in ("pass_at_k", "pass_at_k_valid_trace"):
@@ -144,7 +145,7 @@ def test_of_many_sampled_arms_the_figure_holds_one_of_each_family_and_the_table_
     every = copy.deepcopy(BIG)
     for entry in entries(every).values():
         entry["pass_at_k"] = entries(every)["base"]["pass_at_k"]
-    text = passk.figure(panel(every))
+    text = pass_at_k.figure(panel(every))
     drawn = {arm for arm, _ in marks(text)}
     assert drawn == {"base", "sft", "critique", "grpo", "rl_steering", "hybrid_steering", "mean_steering"}
     assert {one.arm for one in read(text).figures if one.tag == "td"} == set(entries(every))
@@ -175,7 +176,7 @@ def test_a_label_that_fits_stays_where_it_is_wanted() -> None:
 
 def test_figures_have_words_for_those_who_do_not_see_them() -> None:
     found = panel(BIG)
-    text = "".join(draw(found) for draw in (gapchart.figure, frontier.figure, passk.figure, leak.figure))
+    text = "".join(draw(found) for draw in (gap.figure, frontier.figure, pass_at_k.figure, leak.figure))
     labels = re.findall(r'<svg[^>]*role="img" aria-label="([^"]+)"', text)
     assert len(labels) == text.count("<svg") == 8
     assert all("cued" in label for label in labels)

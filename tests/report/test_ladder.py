@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from elicit.report import ladder, write_report
-from elicit.report.figures import panels
+from elicit.report import write_report
+from elicit.report.charts import ladder
+from elicit.report.data.summary_view import panels
 from tests.report import over_training as made
 from tests.report.support import arm, estimate, make_run, versus
 

@@ -15,7 +15,7 @@ import pytest
 
 from elicit.errors import ElicitError
 from elicit.report import forest_html, write_forest_svg, write_report
-from elicit.report.text import marked
+from elicit.report.data.display_text import marked
 from elicit.text import visible
 from tests.report.reading import parsed
 from tests.report.support import arm, make_run, summary

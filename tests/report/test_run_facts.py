@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from elicit.report.page import _place
+from elicit.report.html.page import _place
 from tests.support.comparisons import elicit
 from tests.support.rundirs import Told, arms_of, make, right, wrong
 

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elicit.report import forest_html, frontier, gapchart, leak, passk, terminal
-from elicit.report.costs import budgets, descriptions
-from elicit.report.figures import panels
-from elicit.report.tables import results, side_effects
+from elicit.report import forest_html, terminal
+from elicit.report.charts import frontier, gap, leak, pass_at_k
+from elicit.report.data.summary_view import panels
+from elicit.report.html.costs import budgets, descriptions
+from elicit.report.html.tables import results, side_effects
 from elicit.report.verdict import judge_summary, write_verdict
 from tests.report.support import EDIT, arm, estimate, summary
 from tests.report.synthetic import big_summary, entry
@@ -142,10 +143,10 @@ def test_no_null_and_no_missing_entry_breaks_a_reader(places: list[tuple[Any, ..
     for panel in panels(found):
         tables = [results(panel), side_effects(panel), budgets(panel)]
         charts = [
-            gapchart.figure(panel),
+            gap.figure(panel),
             frontier.figure(panel),
-            passk.figure(panel),
-            passk.expansion(panel),
+            pass_at_k.figure(panel),
+            pass_at_k.expansion(panel),
             leak.figure(panel),
         ]
         assert not any("None" in page or "nan" in page for page in (*tables, *charts))

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elicit.report import terminal, trajectories, write_report
-from elicit.report.trajectories_curves import LINES
-from elicit.report.trajectories_words import runs_of, spans
+from elicit.report import terminal, write_report
+from elicit.report.trajectories import section
+from elicit.report.trajectories.curves import LINES
+from elicit.report.trajectories.text import runs_of, spans
 from tests.report import over_training as made
 from tests.report.over_training import arms_of, at, by_hand, drawn
 from tests.report.reading import parsed, read
@@ -243,7 +244,7 @@ def test_hostile_names_stay_text() -> None:
     assert not any(key.startswith("on") for _, given in page.tags for key in given)
     assert "\u202e" not in text
     assert "&lt;img src=x" in text
-    assert "<img" not in trajectories.fragment(given)
+    assert "<img" not in section.fragment(given)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from elicit.report.figures import Figure
-from elicit.report.recorded_edit import RecordedEdit, parse_edit
+from elicit.report.data.recorded_edit import RecordedEdit, parse_edit
+from elicit.report.data.summary_view import Figure
 from elicit.report.verdict.caution_facts import (
     BestOfMany,
     BrokenText,

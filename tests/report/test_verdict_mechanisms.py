@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from elicit.report.figures import Figure
+from elicit.report.data.summary_view import Figure
 from elicit.report.verdict import judge_summary
 from elicit.report.verdict.arm_facts import ArmFacts, Control, Expansion
 from elicit.report.verdict.caution_facts import BestOfMany, CappedRival, ControlGain, FailedCell, GridEdge, Unfinished

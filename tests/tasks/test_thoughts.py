@@ -11,7 +11,7 @@ from elicit.comparison.spec import check_spec
 from elicit.comparison.spec.cells import Cell
 from elicit.comparison.summary.entries import entry
 from elicit.comparison.summary.trace_coverage import Seen
-from elicit.report.figures import panels
+from elicit.report.data.summary_view import panels
 from elicit.report.verdict import judge_panel
 from elicit.report.verdict.caution_facts import CutInThought, OpenThinkingSwitch, Rate
 from elicit.report.verdict.kinds import ThinkingState

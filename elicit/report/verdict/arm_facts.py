@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from elicit.report.figures import Figure
-from elicit.report.recorded_edit import RecordedEdit
+from elicit.report.data.recorded_edit import RecordedEdit
+from elicit.report.data.summary_view import Figure
 from elicit.report.verdict.kinds import (
     Comparison,
     ControlChange,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from elicit.report.phrases import brief_points, listed, points, probability, sentence, share
-from elicit.report.recorded_edit import RecordedEdit
+from elicit.report.data.number_format import fraction, interval, p_value, percent, plain
+from elicit.report.data.recorded_edit import RecordedEdit
 from elicit.report.verdict.arm_facts import (
     ArmFacts,
     ArmLabel,
@@ -33,7 +33,7 @@ from elicit.report.verdict.kinds import (
     Origin,
     SteeringKind,
 )
-from elicit.report.written import fraction, interval, p_value, percent, plain
+from elicit.report.verdict.phrases import brief_points, listed, points, probability, sentence, share
 
 _CONTROLS = {
     "random_vector": "a random vector of the same norm",

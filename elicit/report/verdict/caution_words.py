@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from elicit.report.phrases import brief_points
-from elicit.report.text import one_line
+from elicit.report.data.display_text import one_line
+from elicit.report.data.number_format import percent
 from elicit.report.verdict.caution_facts import (
     BestOfMany,
     BrokenText,
@@ -23,7 +23,7 @@ from elicit.report.verdict.caution_facts import (
     Unfinished,
 )
 from elicit.report.verdict.kinds import ThinkingState
-from elicit.report.written import percent
+from elicit.report.verdict.phrases import brief_points
 
 _NAMED = 6
 """The most arms that a caution names."""

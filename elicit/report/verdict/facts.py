@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from elicit.report.figures import Figure
+from elicit.report.data.summary_view import Figure
 from elicit.report.verdict.arm_facts import ArmFacts, ArmLabel, Gain, Level, Necessity
 from elicit.report.verdict.caution_facts import Caution
 from elicit.report.verdict.kinds import OpeningKind, Origin

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from elicit.report.figures import Arm, Panel, estimate, panels
+from elicit.report.data.summary_view import Arm, Panel, estimate, panels
 from elicit.report.verdict.facts import (
     Ceiling,
     FamilyFacts,

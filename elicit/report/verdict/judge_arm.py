@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from elicit.report.figures import Arm, Figure, Panel, dig, number
+from elicit.report.data.summary_view import Arm, Figure, Panel, dig, number
 from elicit.report.verdict.arm_facts import (
     ArmFacts,
     ArmLabel,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from elicit.report.figures import Arm, Panel, dig
+from elicit.report.data.summary_view import Arm, Panel, dig
 from elicit.report.verdict.caution_facts import (
     BestOfMany,
     BrokenText,

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from elicit.report.figures import Arm, Panel, dig, number
+from elicit.report.data.summary_view import Arm, Panel, dig, number
 from elicit.report.verdict.arm_facts import Necessity, Replication, Substitute, Sufficiency
 from elicit.report.verdict.kinds import FallKind
 

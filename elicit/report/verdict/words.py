@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from elicit.report.families import FAMILIES
-from elicit.report.phrases import listed, points, sentence, share
+from elicit.report.data.families import FAMILIES
+from elicit.report.data.number_format import ceiling_name
 from elicit.report.verdict.arm_words import (
     name_arm,
     write_arm,
@@ -19,7 +19,7 @@ from elicit.report.verdict.arm_words import (
 from elicit.report.verdict.caution_words import write_caution
 from elicit.report.verdict.facts import Ceiling, FamilyFacts, NoGain, Opening, Verdict, WithheldGap
 from elicit.report.verdict.kinds import OpeningKind
-from elicit.report.written import ceiling_name
+from elicit.report.verdict.phrases import listed, points, sentence, share
 
 _NAMED = 4
 """The most arms that a sentence names; it counts more."""

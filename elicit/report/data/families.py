@@ -1,0 +1,70 @@
+"""Families of mechanism: what a reader compares first. Arms of one family stand together, in one colour and one shape.
+
+A method that is not in the table is placed by what it left behind: edits make it steering, training makes it another
+trained arm, neither makes it decoding. So a new method needs no line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from elicit.report.charts import svg
+
+
+class Family(NamedTuple):
+    key: str
+    name: str
+    """As a heading and in the verdict."""
+    colour: str
+    shape: svg.Mark
+    trained: bool
+    """Whether its arms train something (weights or a vector)."""
+
+
+#: In reading order. Colour and shape both tell families apart, so that either may be lost in print or to an eye.
+FAMILIES: dict[str, Family] = {
+    found.key: found
+    for found in (
+        Family("frame", "Base and ceilings", svg.GREY, "tick", False),
+        Family("sft", "Supervised fine-tuning", svg.ORANGE, "square", True),
+        Family("critique", "Critique fine-tuning", svg.OCHRE, "pentagon", True),
+        Family("rl", "Reinforcement learning", svg.PURPLE, "up", True),
+        Family("rl_steering", "RL-trained steering", svg.PURPLE, "down", True),
+        Family("hybrid", "Hybrid steering", svg.OCHRE, "star", True),
+        Family("steering", "Steering", svg.BLUE, "circle", False),
+        Family("decoding", "Decoding and prompting", svg.GREEN, "diamond", False),
+        Family("other", "Other trained arms", svg.GREY, "square", True),
+    )
+}
+
+_MEMBERS = {
+    "frame": ("base", "cue_prompt", "best_prompt", "reference_model"),
+    "sft": ("sft",),
+    "critique": ("critique", "same_solutions"),
+    "rl": ("grpo", "grpo_random_reward", "grpo_format_only", "grpo_wrong_label"),
+    "rl_steering": ("rl_steering", "rl_steering_random_reward", "untrained_vector"),
+    "hybrid": ("hybrid_steering", "hybrid_control"),
+    "steering": ("mean_steering", "sae_steering"),
+    "decoding": (
+        *("self_consistency", "cot_decoding", "power_sampling", "best_of_n", "budget_forcing"),
+        *("contrastive_decoding", "dola", "min_p", "few_shot", "think_prompt", "named_prompt"),
+    ),
+}
+_OF = {method: family for family, methods in _MEMBERS.items() for method in methods}
+#: Methods that are controls whatever their arm is called.
+CONTROLS = (
+    *("grpo_random_reward", "grpo_format_only", "grpo_wrong_label", "rl_steering_random_reward"),
+    *("same_solutions", "untrained_vector", "hybrid_control"),
+)
+
+
+def family_of(method: str, data: Mapping[str, Any], *, trained: bool, ceiling: bool) -> Family:
+    """The family of an arm that is nobody's control."""
+    if ceiling:
+        return FAMILIES["frame"]
+    if method in _OF:
+        return FAMILIES[_OF[method]]
+    if data.get("steering"):
+        return FAMILIES["other" if trained else "steering"]
+    return FAMILIES["other" if trained else "decoding"]

@@ -1,0 +1,86 @@
+"""How figures are written: shares in percent, shares of the gap as fractions, intervals, p; an en dash for the unknown.
+
+What is not known is an en dash, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from elicit.report.data.summary_view import Figure, Panel, estimate, number
+
+DASH = "–"
+
+
+def percent(value: float | None, places: int = 1, *, signed: bool = False, minus: str = "−") -> str:
+    """A share in percent (or a difference in points) without its unit."""
+    return plain(None if value is None else 100 * value, places, signed=signed, minus=minus)
+
+
+def plain(value: float | None, places: int = 1, *, signed: bool = False, minus: str = "−") -> str:
+    """A number, an en dash for None; -0.0 is written 0.0."""
+    if value is None:
+        return DASH
+    rounded = round(value, places)
+    sign = minus if rounded < 0 else "+" if signed and rounded > 0 else ""
+    return f"{sign}{abs(rounded):,.{places}f}"
+
+
+def interval(figure: Figure, places: int = 1, *, scale: float = 100, signed: bool = False, minus: str = "−") -> str:
+    """`[low, high]` in percent; empty without an interval. A bound that is not known is infinite."""
+    if not figure.bounded:
+        return ""
+    low = f"({minus}∞" if figure.low is None else "[" + plain(scale * figure.low, places, signed=signed, minus=minus)
+    high = "∞)" if figure.high is None else plain(scale * figure.high, places, signed=signed, minus=minus) + "]"
+    return f"{low}, {high}"
+
+
+def fraction(figure: Figure, *, minus: str = "−") -> str:
+    """A share of the gap with its interval: `0.86 [0.79, 0.92]`."""
+    return f"{plain(figure.value, 2, minus=minus)} {interval(figure, 2, scale=1, minus=minus)}".strip()
+
+
+def big(value: float | None) -> str:
+    """A count or an amount of work, short: `1,536`, `48.2 k`, `1.5 M`, `2.0e+12`."""
+    if value is None or abs(value) < 10_000:
+        return plain(value, 0 if value is None or float(value).is_integer() else 1)
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if size <= abs(value) < 1000 * size:
+            return f"{plain(value / size)} {unit}"
+    return f"{value:.1e}"
+
+
+def counted(figure: Figure, unit: str = "problems") -> str:
+    """`n = 200 problems`, or that n is not known."""
+    return f"n = {figure.n} {unit}" if figure.n is not None else "n not known"
+
+
+def p_value(p: float | None) -> str:
+    if p is None:
+        return DASH
+    if p < 0.001:
+        return "<0.001"
+    return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def ceiling_name(ceiling: Mapping[str, Any]) -> str:
+    """`cue prompt`, `base pass@16`."""
+    kind = str(ceiling.get("kind") or "unnamed")
+    if kind == "base_pass@k":
+        return f"base pass@{ceiling.get('k') or 'k'}"
+    return {"cue": "cue prompt", "forced": "forced opening"}.get(kind, kind.replace("_", " "))
+
+
+def ceilings_line(panel: Panel, places: int = 1, *, minus: str = "−") -> str:
+    """What could be reached, and what guessing reaches, with intervals of `places` decimals."""
+    parts = []
+    for ceiling in panel.ceilings:
+        figure = estimate(ceiling)
+        known = f"{percent(figure.value, minus=minus)} % {interval(figure, places, minus=minus)}".strip()
+        parts.append(f"{ceiling_name(ceiling)} {known}")
+    guesses = panel.data.get("guesser")
+    if isinstance(guesses, Mapping) and guesses:
+        k = max(guesses, key=int)
+        parts.append(f"uniform guesser pass@{k} {percent(number(guesses[k]), minus=minus)} %")
+    return "ceilings: " + (" · ".join(parts) or "none measured")
