@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 EXTRAS := $(VENV)/.installed-extras
 BROWSER := $(VENV)/.installed-browser
+DOCS := $(VENV)/.installed-docs
 
-.PHONY: quickstart real test test-all test-browser chromium lint clean
+.PHONY: quickstart real test test-all test-browser chromium docs lint clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -56,6 +57,15 @@ chromium:
 	  command -v apt-get >/dev/null && $$as true 2>/dev/null && $$as apt-get update -qq \
 	  && $$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver >/dev/null; \
 	} || { echo "make test-browser needs chromium and chromedriver. On Debian: apt-get install chromium chromium-driver" >&2; exit 1; }
+
+# The documentation, into build/site: every page, with those made from code and archives. A broken link is an error.
+docs: $(DOCS)
+	$(BIN)/python -m docs.builder
+	$(BIN)/zensical build --strict --clean --config-file build/mkdocs.yml
+
+$(DOCS): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -c constraints.txt -e ".[docs]"
+	touch $@
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

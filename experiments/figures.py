@@ -1,4 +1,4 @@
-"""The report's figures of a committed result as SVG files beside it, for the README and for papers.
+"""The report's figures of a committed result as SVG files beside it, for the documentation and for papers.
 
 python experiments/figures.py experiments/results/unlock
 python experiments/figures.py experiments/results/generalization/data_arms trajectories

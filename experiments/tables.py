@@ -1,15 +1,18 @@
-"""Markdown tables for the README from committed results.
+"""Markdown tables from committed results. `python -m docs.builder --write` puts them into the pages under docs/results.
 
 python experiments/tables.py experiments/results/quickstart
-python experiments/tables.py experiments/results/organisms --ceilings
-python experiments/tables.py experiments/results/unlock --mechanisms
-python experiments/tables.py experiments/results/generalization/data_arms --trajectories
+python experiments/tables.py experiments/results/organisms --table ceilings
+python experiments/tables.py experiments/results/unlock --table mechanisms
+python experiments/tables.py experiments/results/cot_decoding --table accuracy
+python experiments/tables.py experiments/results/generalization/data_arms --table trajectories
+python experiments/tables.py experiments/results/quickstart --table run
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +33,7 @@ def percent(estimate: dict[str, Any] | None) -> str:
     return f"{round(100 * estimate['value'])} % [{low}, {high}]"
 
 
-def own(figures: dict[str, Any]) -> dict[str, Any]:
+def accuracy_of(figures: dict[str, Any]) -> dict[str, Any]:
     return {"value": figures["accuracy"], "ci": figures["ci"]}
 
 
@@ -51,25 +54,29 @@ def comparison(summary: dict[str, Any]) -> Iterator[str]:
                     difference = f"{100 * versus['difference']:+.0f} [{low:+d}, {high:+d}]"
                 tokens = figures["tokens_per_problem"]
                 yield (
-                    f"| `{model}` | {arm} | {percent(own(figures))} | {percent(gap)} | {difference} | "
+                    f"| `{model}` | {arm} | {percent(accuracy_of(figures))} | {percent(gap)} | {difference} | "
                     f"{100 * figures['trace_rate']['value']:.0f} % | {tokens['value']:.0f} | "
                     f"{figures['n']} × {figures['seeds']} |"
                 )
 
 
 def ceilings(summary: dict[str, Any], samples: dict[str, Any]) -> Iterator[str]:
-    """One row per model: its default, its ceilings, what one vector does; and a second family under two conditions."""
+    """One row per model: its default, its ceilings, what one vector does; and a second family under two conditions.
+
+    Args:
+        samples: the summary of the run whose base was sampled for pass@k.
+    """
     arms = ["base", "cue_prompt", "forced_opening", "mean_steering", "sft"]
     heads = ["organism", *(arm.replace("_", " ") for arm in arms), "base pass@1", "pass@64", "mod_chain: base", "cue"]
     yield "| " + " | ".join(heads) + " |"
     yield "|---" * len(heads) + "|"
     for model, entry in summary["models"].items():
         for name, task in entry["tasks"].items():
-            found = [percent(own(task["arms"][arm])) for arm in arms]
+            cells = [percent(accuracy_of(task["arms"][arm])) for arm in arms]
             curve = samples["models"][model]["tasks"][name]["arms"]["base"]["pass_at_k"]
-            found += [percent(curve[k]) for k in ("1", "64")]
-            found += [percent(task["arms"][arm]["off_target"]["mod_chain"]) for arm in ("base", "cue_prompt")]
-            yield f"| `{model}` | " + " | ".join(found) + " |"
+            cells += [percent(curve[k]) for k in ("1", "64")]
+            cells += [percent(task["arms"][arm]["off_target"]["mod_chain"]) for arm in ("base", "cue_prompt")]
+            yield f"| `{model}` | " + " | ".join(cells) + " |"
 
 
 def mechanisms(summary: dict[str, Any]) -> Iterator[str]:
@@ -82,15 +89,17 @@ def mechanisms(summary: dict[str, Any]) -> Iterator[str]:
     yield "|---" * len(heads) + "|"
     for arm, figures in panels[first]["arms"].items():
         rival = figures["rival"] and figures["rival"]["difference"]
-        found = [
-            interval(figures["gap_recovered"], figures["gap_ci"], 1, ".2f"),
+        cells = [
+            interval(figures["gap_recovered"], figures["gap_ci"], 1, "z.2f"),
             f"{figures['tokens_per_problem']['value']:.0f}",
-            interval(rival["difference"], rival["ci"], 100, "+.0f") if rival else "–",
+            interval(rival["difference"], rival["ci"], 100, "+z.0f") if rival else "–",
         ]
-        found += [
-            percent(own(p["arms"][arm])) if arm in p["arms"] else "" for model, p in panels.items() if model != first
+        cells += [
+            percent(accuracy_of(p["arms"][arm])) if arm in p["arms"] else ""
+            for model, p in panels.items()
+            if model != first
         ]
-        yield f"| {arm} | " + " | ".join(found) + " |"
+        yield f"| {arm} | " + " | ".join(cells) + " |"
 
 
 def trajectories(summary: dict[str, Any]) -> Iterator[str]:
@@ -100,25 +109,22 @@ def trajectories(summary: dict[str, Any]) -> Iterator[str]:
     for model, entry in summary["models"].items():
         for task in entry["tasks"].values():
             for arm, figures in task["arms"].items():
-                for label, one in ((figures["trajectory"] or {}).get("tasks") or {}).items():
-                    yield (
-                        f"| `{model}` | {arm} | {label} | "
-                        + " | ".join(_curve(one, figures["trajectory"]["steps"]))
-                        + " |"
-                    )
+                for label, curve in ((figures["trajectory"] or {}).get("tasks") or {}).items():
+                    cells = _curve_cells(curve, figures["trajectory"]["steps"])
+                    yield f"| `{model}` | {arm} | {label} | " + " | ".join(cells) + " |"
 
 
-def _curve(one: dict[str, Any], steps: list[int]) -> list[str]:
-    values = [entry["value"] for entry in one["accuracy"]]
+def _curve_cells(curve: dict[str, Any], steps: list[int]) -> list[str]:
+    values = [entry["value"] for entry in curve["accuracy"]]
     low, high = (values.index(pick(values)) for pick in (min, max))
-    shape, ended = one["curve"], one["curve"]["end_minus_start"]
+    shape, ended = curve["curve"], curve["curve"]["end_minus_start"]
     probability = "" if shape["shape"] == "flat" else f" ({shape['probabilities'].get(shape['shape'], 0):.2f})"
-    ends = [(measure[0]["value"], measure[-1]["value"]) for measure in (one["valid_trace_rate"], one["tokens"])]
+    ends = [(measure[0]["value"], measure[-1]["value"]) for measure in (curve["valid_trace_rate"], curve["tokens"])]
     return [
         f"{100 * values[0]:.0f} %",
         *(f"{100 * values[i]:.0f} % at {steps[i]}" for i in (low, high)),
-        percent(one["accuracy"][-1]),
-        interval(ended["difference"], ended["ci"], 100, "+.0f"),
+        percent(curve["accuracy"][-1]),
+        interval(ended["difference"], ended["ci"], 100, "+z.0f"),
         f"{named(shape['shape'])}{probability}" if shape["shape"] else "–",
         "–" if ends[0][0] is None else f"{100 * ends[0][0]:.0f} to {100 * ends[0][1]:.0f} %",
         f"{ends[1][0]:.0f} to {ends[1][1]:.0f}",
@@ -132,22 +138,58 @@ def interval(value: float | None, ci: list[float] | None, scale: float, form: st
     return f"{scale * value:{form}} [{scale * ci[0]:{form}}, {scale * ci[1]:{form}}]"
 
 
+def accuracies(summary: dict[str, Any]) -> Iterator[str]:
+    """One row per arm, one column per model: accuracy on the target task."""
+    scores = {model: next(iter(entry["tasks"].values()))["arms"] for model, entry in summary["models"].items()}
+    yield "| arm | " + " | ".join(f"`{model}`" for model in scores) + " |"
+    yield "|---" * (len(scores) + 1) + "|"
+    for arm in dict.fromkeys(arm for arms in scores.values() for arm in arms):
+        cells = (percent(accuracy_of(arms[arm])) if arm in arms and arms[arm]["n"] else "" for arms in scores.values())
+        yield f"| {arm} | " + " | ".join(cells) + " |"
+
+
+def run_facts(folder: Path) -> Iterator[str]:
+    """The command, seeds, machine, versions and commit of a run, and the hashes of its models' weights."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    seeds, machine, packages = manifest["seeds"], manifest["machine"], manifest["packages"]
+    name = folder.as_posix().partition("experiments/")[2]
+    yield f"- Command: `{' '.join(manifest['command'])}`; `elicit verify experiments/{name}` recomputes every figure."
+    commit = manifest["git"]["sha"][:7]
+    yield f"- Seeds: {', '.join(map(str, seeds))}. Started {manifest['start']} at commit `{commit}`."
+    yield (
+        f"- Machine: {machine['cores']} cores ({machine['cpu']}); Python {manifest['python']}, "
+        f"torch {packages['torch']}, transformers {packages['transformers']}, trl {packages['trl']}."
+    )
+    models = (
+        f"`{label}` {model['weights_sha256'][:12]} ({model['dtype']})" for label, model in manifest["models"].items()
+    )
+    yield f"- Models (sha256 of the weights): {', '.join(models)}."
+
+
+def table_lines(folder: Path, table: str) -> Iterator[str]:
+    """The lines of one table of a committed result."""
+    if table == "run":
+        return run_facts(folder)
+    if table == "ceilings":
+        return ceilings(read(folder), read(folder.parent / "base_samples"))
+    return SUMMARY_TABLES[table](read(folder))
+
+
+#: Tables that are made from a summary alone.
+SUMMARY_TABLES: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
+    "comparison": comparison,
+    "mechanisms": mechanisms,
+    "trajectories": trajectories,
+    "accuracy": accuracies,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--ceilings", action="store_true")
-    parser.add_argument("--mechanisms", action="store_true")
-    parser.add_argument("--trajectories", action="store_true")
+    parser.add_argument("--table", choices=[*SUMMARY_TABLES, "ceilings", "run"], default="comparison")
     options = parser.parse_args()
-    summary = read(options.folder)
-    lines = comparison(summary)
-    if options.ceilings:
-        lines = ceilings(summary, read(options.folder.parent / "base_samples"))
-    if options.mechanisms:
-        lines = mechanisms(summary)
-    if options.trajectories:
-        lines = trajectories(summary)
-    print("\n".join(lines))
+    print("\n".join(table_lines(options.folder, options.table)))
 
 
 if __name__ == "__main__":

@@ -234,7 +234,7 @@ print(
 # - On *this* organism one direction at one position does all that the cue does. It selects a mode that training put
 #   there; nothing was taught.
 # - The mode is decided by one token (`<think>`), by construction. On `cued-late`, where trace and answer open alike,
-#   a vector at the first step does not bring the ability out; see the README's table of organisms.
+#   a vector at the first step does not bring the ability out; see docs/organisms.md.
 # - The figures are of one organism and one SAE, both one training run. `sae_steering` in a comparison (`elicit run`)
 #   repeats this over organisms and seeds, with all controls, and writes every row down.
 # - The feature was found by contrast with a cue. On a real model the two conditions are prompts, and what separates

@@ -18,7 +18,7 @@
 # writes is a run directory that `elicit report` and `elicit verify` read, and that resumes when it was interrupted.
 #
 # We compare on the organism `cued`, which hides the ability to add, with few problems and two seeds, so that it takes
-# half a minute. The README's table is the same with more of everything.
+# half a minute. docs/results/quickstart.md is the same with more of everything.
 
 # %%
 import tempfile

@@ -156,7 +156,7 @@ def test_adding_a_feature_by_csv(hub: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_adding_a_feature_by_csv_runs_without_assertions(hub: Path, tmp_path: Path) -> None:
-    """What the README says of `python -O`, as it is typed."""
+    """What docs/guides/interop.md says of `python -O`, as it is typed."""
     policy, steer = added(tmp_path)
     script = (
         "import sys, torch\nfrom lm_eval.models.hf_steered import SteeredModel\n"

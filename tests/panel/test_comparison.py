@@ -120,7 +120,7 @@ def cued():
 
 
 def test_an_organism_is_judged(cued) -> None:
-    """The difference of means at the first step brings out what `cued` hides (the README's figure)."""
+    """The difference of means at the first step brings out what `cued` hides (docs/organisms.md has the figure)."""
     model, task = cued
     train = task.problems("train", 64)
     contrast = model.residuals([problem.cue_prompt for problem in train])[1].mean(0)

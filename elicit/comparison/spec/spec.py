@@ -5,7 +5,7 @@ task: {task: addition, digits: 2}      # or just: addition
 off_target: {chains: {task: mod_chain}}
 arms:
   base: {method: base}
-  sft: {method: sft, demonstrations: 16}
+  sft: {method: sft, demonstrations: 16, checkpoints: [10, 20]}
   mean_steering: {method: mean_steering}
   mean_steering/random: {method: random_vector, parent: mean_steering}
 seeds: 3

@@ -7,6 +7,8 @@ The amateur is another model of the same tokenizer (smaller, or an earlier check
 expert is the base, or another arm's policy. Search: alpha, and beta (adjusted) or the amateur's temperature (original),
 on the select split, by accuracy. Both papers take alpha = 0.1, under which nothing can come up that the expert gives
 less than a tenth of its best token's probability: a mode that opens with a rare token is then out of reach.
+
+Sources: 2309.09117, 2210.15097.
 """
 
 from __future__ import annotations

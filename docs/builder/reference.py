@@ -1,0 +1,165 @@
+"""Reference pages made from the code: the CLI's help, fields of specs, rows and problems, parameters of tasks."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import dataclasses
+import importlib
+import inspect
+import io
+import os
+import pkgutil
+import re
+from collections.abc import Iterator
+from unittest import mock
+
+from pydantic import BaseModel
+
+from docs.builder.catalog import field_docs, field_lines, module_text, option_lines
+from elicit.cli import lm_eval, sae
+from elicit.cli.main import VERBS, run
+from elicit.comparison.spec import Spec
+from elicit.comparison.spec.checkpoints import Trajectory
+from elicit.comparison.spec.model_overrides import Panel
+from elicit.comparison.spec.samples_spec import Samples
+from elicit.method import Traits
+from elicit.schema import Estimate, Row
+from elicit.tasks import Asking, loaders
+from elicit.tasks.catalog import FAMILIES
+from elicit.tasks.datasets.records import Record
+
+
+def exports_of(package: str) -> tuple[str, ...]:
+    """The full names that a package brings under `if TYPE_CHECKING`, in its order."""
+    tree = ast.parse(inspect.getsource(importlib.import_module(package)))
+    imports = [node for block in tree.body if isinstance(block, ast.If) for node in block.body]
+    return tuple(
+        f"{node.module}.{alias.name}" for node in imports if isinstance(node, ast.ImportFrom) for alias in node.names
+    )
+
+
+def modules_in(package: str) -> tuple[str, ...]:
+    """A package and its modules."""
+    path = importlib.import_module(package).__path__
+    return (package, *(f"{package}.{module.name}" for module in pkgutil.iter_modules(path)))
+
+
+def cli_page() -> str:
+    """Every verb with its help, as the command line prints it."""
+    lines = ["# Command line", "", "Exit codes: 0 ok, 1 some arms failed (the report is still written), 2 bad input,"]
+    lines += ["130 interrupted and resumable. Results go to stdout, everything else to stderr.", ""]
+    lines += _fence(_help())
+    for verb, (_, what) in VERBS.items():
+        lines += [f"## elicit {verb}", "", f"{what[0].upper()}{what[1:]}.", ""]
+        if verb == "lm-eval":
+            lines += _fence(lm_eval.USAGE)
+        elif verb == "sae":
+            for name in sae.SUBVERBS:
+                lines += [f"### elicit sae {name}", "", *_fence(_help("sae", name))]
+        else:
+            lines += _fence(_help(verb))
+    return "\n".join(lines)
+
+
+def _fence(text: str) -> list[str]:
+    return ["```text", *text.strip("\n").split("\n"), "```", ""]
+
+
+def _help(*verb: str) -> str:
+    """What `elicit VERB --help` prints, 88 columns wide and without colours."""
+    page = io.StringIO()
+    environment = {"COLUMNS": "88", "NO_COLOR": "1", "TERM": "dumb"}
+    with mock.patch.dict(os.environ, environment), contextlib.redirect_stdout(page), contextlib.suppress(SystemExit):
+        run([*verb, "--help"])
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", page.getvalue())
+    return "\n".join(line.rstrip() for line in plain.split("\n"))
+
+
+def spec_page() -> str:
+    """The fields of a spec, and of the parts that have fields of their own."""
+    opening = (importlib.import_module(Spec.__module__).__doc__ or "").strip().split("\n\n")[1]
+    parts = ["# Fields of a spec", "A spec is a YAML file. An unknown field is an error.", f"```yaml\n{opening}\n```"]
+    for title, model in (
+        ("The spec", Spec),
+        ("`samples`", Samples),
+        ("`trajectory`", Trajectory),
+        ("An entry of `panels`", Panel),
+    ):
+        parts += [f"## {title}", "\n".join(_lines_of(model))]
+    parts += ["## Options of an arm", "`method`, and the options of that method: see its page under Methods."]
+    parts += ["## `prompts` of a task", "\n".join(option_lines(Asking))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _lines_of(model: type) -> Iterator[str]:
+    return model_lines(model) if issubclass(model, BaseModel) else option_lines(model)
+
+
+def model_lines(model: type[BaseModel]) -> Iterator[str]:
+    """A list of the fields of a pydantic model."""
+    kinds = inspect.get_annotations(model)
+    fields = (
+        (
+            name,
+            str(kinds.get(name, field.annotation)),
+            None if field.is_required() else repr(field.get_default(call_default_factory=True)),
+        )
+        for name, field in model.model_fields.items()
+    )
+    return field_lines(fields, field_docs(model))
+
+
+def rows_page() -> str:
+    """The fields of rows, of figures in a summary, of problems in a JSONL file, and of a method's traits."""
+    parts = ["# Fields of files", "## A row", inspect.getdoc(Row) or "", "\n".join(option_lines(Row))]
+    parts += ["## A figure of a summary", inspect.getdoc(Estimate) or "", "\n".join(option_lines(Estimate))]
+    parts += ["## A problem of a file", "Fields as they are kept after reading; the guide to your own data has their"]
+    parts[-1] += " forms in a JSONL line."
+    kinds, defaults = inspect.get_annotations(Record), Record._field_defaults
+    fields = (
+        (name, kinds[name].__forward_arg__, repr(defaults[name]) if name in defaults else None)
+        for name in Record._fields
+    )
+    parts += ["\n".join(field_lines(fields, field_docs(Record)))]
+    parts += ["## Traits of a method", inspect.getdoc(Traits) or "", "\n".join(option_lines(Traits))]
+    return "\n\n".join(parts) + "\n"
+
+
+def tasks_page() -> str:
+    """Every task of the catalog with its parameters."""
+    parts = ["# Tasks and their parameters", "`task: {task: NAME, PARAMETER: VALUE}`; `max_new_tokens` goes for all."]
+    for name, (module, class_name, tokens) in FAMILIES.items():
+        family = getattr(importlib.import_module(module), class_name)
+        text = module_text(module)
+        parts += [f"## {name}", text, f"At most {tokens} new tokens by default (256 in English)."]
+        if dataclasses.fields(family):
+            parts.append("\n".join(option_lines(family)))
+    for name, (what, parameters) in loaders.about().items():
+        parts += [
+            f"## {name}",
+            f"{what[0].upper()}{what[1:]}.",
+            f"Parameters: {', '.join(f'`{p}`' for p in parameters)}.",
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+#: Page -> title, what it opens with, and the modules or packages whose docstrings it shows.
+API = {
+    "elicit": ("elicit", "The names that `import elicit` gives.", ("elicit",)),
+    "methods": ("elicit.methods", "What a method is, and the catalog.", ("elicit.method", "elicit.methods.catalog")),
+    "tasks": ("elicit.tasks", "Problems, verifiers and where they come from.", ("elicit.tasks",)),
+    "analysis": ("elicit.analysis", "Training curves and what can be told from them.", modules_in("elicit.analysis")),
+    "statistics": (
+        "elicit.statistics",
+        "Intervals, paired tests, pass@k, gap recovered, power.",
+        modules_in("elicit.statistics"),
+    ),
+    "saes": ("saes", "Sparse autoencoders: load, train, judge, search, look.", exports_of("saes")),
+}
+
+
+def api_page(name: str) -> str:
+    """A page that mkdocstrings fills from docstrings."""
+    title, opening, modules = API[name]
+    return "\n\n".join([f"# {title}", opening, *(f"::: {module}" for module in modules)]) + "\n"
