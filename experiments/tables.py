@@ -166,8 +166,19 @@ def run_facts(folder: Path) -> Iterator[str]:
     yield f"- Models (sha256 of the weights): {', '.join(models)}."
 
 
+def spec_question(folder: Path) -> Iterator[str]:
+    """The comment that the spec of a run opens with, up to the commands: what is asked."""
+    spec = Path(json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["command"][2])
+    for line in (Path(__file__).parents[1] / spec).read_text(encoding="utf-8").splitlines():
+        if not line.startswith("# ") or line.startswith("#  "):
+            return
+        yield line.removeprefix("# ")
+
+
 def table_lines(folder: Path, table: str) -> Iterator[str]:
     """The lines of one table of a committed result."""
+    if table == "question":
+        return spec_question(folder)
     if table == "run":
         return run_facts(folder)
     if table == "ceilings":
@@ -187,7 +198,7 @@ SUMMARY_TABLES: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--table", choices=[*SUMMARY_TABLES, "ceilings", "run"], default="comparison")
+    parser.add_argument("--table", choices=[*SUMMARY_TABLES, "ceilings", "run", "question"], default="comparison")
     options = parser.parse_args()
     print("\n".join(table_lines(options.folder, options.table)))
 
