@@ -68,11 +68,11 @@ def _find_own_saes() -> None:
     init = Path(__file__).parent.parent / "saes" / "__init__.py"
     if spec is None or spec.origin is not None or not init.is_file():
         return
-    own = importlib.util.spec_from_file_location("saes", init, submodule_search_locations=[str(init.parent)])
-    assert own is not None
-    assert own.loader is not None
-    sys.modules["saes"] = importlib.util.module_from_spec(own)
-    own.loader.exec_module(sys.modules["saes"])
+    package_spec = importlib.util.spec_from_file_location("saes", init, submodule_search_locations=[str(init.parent)])
+    assert package_spec is not None
+    assert package_spec.loader is not None
+    sys.modules["saes"] = importlib.util.module_from_spec(package_spec)
+    package_spec.loader.exec_module(sys.modules["saes"])
 
 
 _find_own_saes()

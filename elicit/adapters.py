@@ -44,7 +44,7 @@ class Adapter:
     def sha256(self) -> str:
         """Of what decides the result; what the folder calls its base is not in it."""
         meaning = dict(self.config) | {"base_model_name_or_path": None}
-        return hashed(self.tensors, "adapter", json.dumps(meaning, sort_keys=True, default=str))
+        return hash_tensors(self.tensors, "adapter", json.dumps(meaning, sort_keys=True, default=str))
 
     @property
     def parameters(self) -> int:
@@ -55,21 +55,29 @@ class Adapter:
         """The hub id of the model it was made for, if it names one."""
         return self.config.get("base_model_name_or_path")
 
-    def about(self) -> dict[str, Any]:
+    def to_record(self) -> dict[str, Any]:
         """What it is, for a record."""
-        told = ("peft_type", "r", "lora_alpha", "use_dora", "use_rslora", "target_modules", "modules_to_save")
-        said = {name: self.config[name] for name in told if self.config.get(name)}
-        return {**said, "made_for": self.base_id, "values": self.parameters, "sha256": self.sha256}
+        reported_fields = (
+            "peft_type",
+            "r",
+            "lora_alpha",
+            "use_dora",
+            "use_rslora",
+            "target_modules",
+            "modules_to_save",
+        )
+        fields = {name: self.config[name] for name in reported_fields if self.config.get(name)}
+        return {**fields, "made_for": self.base_id, "values": self.parameters, "sha256": self.sha256}
 
     @contextmanager
-    def applied(self, hf: Any) -> Iterator[None]:
+    def apply(self, hf: Any) -> Iterator[None]:
         """Put the adapter into the base's modules, and take it out again.
 
         Raises:
             ElicitError: an adapter that does not fit the model.
         """
-        with _restored(hf):
-            injected(hf, self)
+        with _restore_model_on_exit(hf):
+            inject_adapter(hf, self)
             yield
 
     def save(self, folder: Path) -> None:
@@ -82,7 +90,7 @@ class Adapter:
         (folder / "adapter_config.json").write_text(json.dumps(dict(self.config), indent=1, default=str) + "\n")
 
 
-def hashed(tensors: Mapping[str, torch.Tensor], *extra: str) -> str:
+def hash_tensors(tensors: Mapping[str, torch.Tensor], *extra: str) -> str:
     digest = hashlib.sha256("\x1f".join(extra).encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -91,7 +99,7 @@ def hashed(tensors: Mapping[str, torch.Tensor], *extra: str) -> str:
     return digest.hexdigest()
 
 
-def sharing(hf: Any) -> Any:
+def clone_sharing_tensors(hf: Any) -> Any:
     """A second stack of modules over the same tensors, frozen. Its Parameter objects are its own, their memory is not:
     whoever writes into a tensor writes into both."""
     memo: dict[int, torch.Tensor] = {
@@ -101,7 +109,7 @@ def sharing(hf: Any) -> Any:
     return copy.deepcopy(hf, memo)
 
 
-def read(folder: Path) -> Adapter:
+def read_adapter(folder: Path) -> Adapter:
     """The adapter in a PEFT folder, whoever made it.
 
     Raises:
@@ -163,12 +171,13 @@ def _check_ranks(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor],
             )
 
 
-def check_base(adapter: Adapter, model: BaseModel, where: str) -> None:
+def check_adapter_base(adapter: Adapter, model: BaseModel, where: str) -> None:
     """Raises ElicitError if the adapter names another model than this one (where both have a hub id)."""
-    own = hub_id(model)
-    if adapter.base_id is not None and own is not None and adapter.base_id.lower() != own.lower():
+    model_id = hub_id(model)
+    if adapter.base_id is not None and model_id is not None and adapter.base_id.lower() != model_id.lower():
         raise ElicitError(
-            f"the adapter in {where} was made for {adapter.base_id}, but the model is {own}. Load that model, or type "
+            f"the adapter in {where} was made for {adapter.base_id}, but the model is {model_id}. Load that model, "
+            "or type "
             "any_base: true if they are the same weights."
         )
 
@@ -176,13 +185,13 @@ def check_base(adapter: Adapter, model: BaseModel, where: str) -> None:
 def hub_id(model: BaseModel) -> str | None:
     """The model's hub id, if it was loaded by one, without a revision."""
     try:
-        source = catalog.resolve(model.name)
+        source = catalog.resolve_model(model.name)
     except ElicitError:
         return None
     return source.name.partition("@")[0] if source.kind == "hub" else None
 
 
-def injected(hf: Any, adapter: Adapter) -> Any:
+def inject_adapter(hf: Any, adapter: Adapter) -> Any:
     """The PeftModel around `hf` with the adapter in it, ready to run.
 
     Raises:
@@ -192,48 +201,50 @@ def injected(hf: Any, adapter: Adapter) -> Any:
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
     kind = PEFT_TYPE_TO_CONFIG_MAPPING[adapter.config["peft_type"]]
-    own = {id(p) for p in hf.parameters()}
+    base_parameter_ids = {id(p) for p in hf.parameters()}
     try:
         config = kind.from_peft_type(**{**adapter.config, "inference_mode": True})
         # It draws initial values, which are then replaced, and warns of what is meant so (tied weights, Conv1D).
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore"):
             wrapped = get_peft_model(hf, config)
-        named = wrapped.named_parameters(remove_duplicate=False)
-        whole = {name: p for name, p in named if id(p) in own and name in adapter.tensors}
-        for name, parameter in whole.items():
-            _replace(parameter, rows.as_cut(adapter.tensors[name], parameter.shape, hf), name)
+        named_parameters = wrapped.named_parameters(remove_duplicate=False)
+        full_tensors = {
+            name: p for name, p in named_parameters if id(p) in base_parameter_ids and name in adapter.tensors
+        }
+        for name, parameter in full_tensors.items():
+            _replace_parameter(parameter, rows.trim_tensor(adapter.tensors[name], parameter.shape, hf), name)
         shapes = {name: t.shape for name, t in get_peft_model_state_dict(wrapped, save_embedding_layers=False).items()}
-        tensors = {name: rows.as_cut(t, shapes.get(name, t.shape), hf) for name, t in adapter.tensors.items()}
-        result = set_peft_model_state_dict(wrapped, {n: t for n, t in tensors.items() if n not in whole})
+        tensors = {name: rows.trim_tensor(t, shapes.get(name, t.shape), hf) for name, t in adapter.tensors.items()}
+        result = set_peft_model_state_dict(wrapped, {n: t for n, t in tensors.items() if n not in full_tensors})
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # peft fails in as many ways as a configuration of others can be wrong
-        raise ElicitError(f"the adapter does not fit {_called(hf)}: {one_line(error, 220)}") from error
+        raise ElicitError(f"the adapter does not fit {_describe_model_size(hf)}: {one_line(error, 220)}") from error
     # A module that is tied to another (token adapters of a tied head) has its values from there.
     values = {name: id(p) for name, p in wrapped.named_parameters(remove_duplicate=False)}
-    there = {number for name, number in values.items() if name not in result.missing_keys}
-    lost = [name for name in result.missing_keys if ".default" in name and values.get(name) not in there]
+    loaded_ids = {number for name, number in values.items() if name not in result.missing_keys}
+    lost = [name for name in result.missing_keys if ".default" in name and values.get(name) not in loaded_ids]
     if lost or result.unexpected_keys:
         name, what = (lost[0], "lacks") if lost else (result.unexpected_keys[0], "has a tensor too many:")
-        raise ElicitError(f"the adapter does not fit {_called(hf)}: it {what} {one_line(name, 120)}.")
+        raise ElicitError(f"the adapter does not fit {_describe_model_size(hf)}: it {what} {one_line(name, 120)}.")
     return wrapped.eval()
 
 
-def _replace(parameter: torch.nn.Parameter, tensor: torch.Tensor, name: str) -> None:
+def _replace_parameter(parameter: torch.nn.Parameter, tensor: torch.Tensor, name: str) -> None:
     """peft saves embeddings beside the adapter where a vocabulary was resized: another tensor, not other values."""
     if parameter.shape != tensor.shape:
-        shapes = " and ".join(str(tuple(one.shape)) for one in (tensor, parameter))
+        shapes = " and ".join(str(tuple(value.shape)) for value in (tensor, parameter))
         raise ElicitError(f"{name} has the shape {shapes} in the adapter and in the model.")
     parameter.data = tensor.to(parameter.device, parameter.dtype)
 
 
-def _called(hf: Any) -> str:
+def _describe_model_size(hf: Any) -> str:
     config = hf.config.get_text_config(decoder=True)
     return f"this {config.model_type} model ({config.num_hidden_layers} layers of width {config.hidden_size})"
 
 
 @contextmanager
-def _restored(hf: Any) -> Iterator[None]:
+def _restore_model_on_exit(hf: Any) -> Iterator[None]:
     """Give a model back its modules, attributes, flags and tensors, whatever happened to them meanwhile."""
     tree = [(module, dict(module._modules), module.training) for module in hf.modules()]
     flags = [(p, p.requires_grad, p.data) for p in hf.parameters()]

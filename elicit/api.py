@@ -17,17 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elicit.comparison.reader import read_arms, read_spec_of
+from elicit.comparison.reader import read_arms, read_run_spec
 from elicit.comparison.running.engine import run_cells
 from elicit.comparison.spec import check_spec
 from elicit.comparison.summary.summarise import write_summary
-from elicit.errors import ElicitError, one_line, unknown
+from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.interop.policies import load_policy as load_policy
 from elicit.loading import catalog
 from elicit.runs import writing_to
 from elicit.tasks import AskedTask, GeneratedTask
 from elicit.tasks.datasets.record_task import RecordTask
-from elicit.tasks.generated.refusal import Refusal
+from elicit.tasks.generated.refusal import RefusalTask
 from elicit.tasks.gym.task import GymTask
 
 if TYPE_CHECKING:
@@ -81,12 +81,12 @@ class Results:
         """Every row of the target task: one completion of one problem by one arm."""
         import pandas as pd
 
-        spec, _ = read_spec_of(self.run)
+        spec, _ = read_run_spec(self.run)
         rows = [
             {"model": model, "arm": arm, **row.to_json()}
             for model in spec.models
             for arm, data in read_arms(spec, self.run, model).items()
-            for seed in data.rows[spec.of(model).task_label]
+            for seed in data.rows[spec.for_model(model).task_label]
             for row in seed
         ]
         return pd.DataFrame(rows)
@@ -95,31 +95,31 @@ class Results:
         """Every figure of the summary with its interval, one a row. This and the next: see `elicit.interop.frames`."""
         from elicit.interop import frames
 
-        return frames.metrics(self.run)
+        return frames.metrics_df(self.run)
 
     def dose_response_df(self) -> pd.DataFrame:
         """Accuracy over layer and strength of every arm that was tuned over them."""
         from elicit.interop import frames
 
-        return frames.dose_response(self.run)
+        return frames.dose_response_df(self.run)
 
     def curves_df(self) -> pd.DataFrame:
         """Training curves, one row a step."""
         from elicit.interop import frames
 
-        return frames.curves(self.run)
+        return frames.curves_df(self.run)
 
     def costs_df(self) -> pd.DataFrame:
         """Tokens, labels, floating-point operations and seconds of every arm."""
         from elicit.interop import frames
 
-        return frames.costs(self.run)
+        return frames.costs_df(self.run)
 
     def cells_df(self) -> pd.DataFrame:
         """Every model, arm and seed: state, seconds, hashes."""
         from elicit.interop import frames
 
-        return frames.cells(self.run)
+        return frames.cells_df(self.run)
 
     def flips(self, left: str, right: str) -> pd.DataFrame:
         """Problems that two arms judge differently, with both completions (first seed of each).
@@ -130,7 +130,7 @@ class Results:
         frame = self.rows_df()
         for arm in (left, right):
             if arm not in set(frame["arm"]):
-                raise unknown("arm", arm, set(frame["arm"]))
+                raise unknown_name_error("arm", arm, set(frame["arm"]))
         frame = frame[frame["sample"] == 0].drop_duplicates(["model", "arm", "problem"])
         columns = ["model", "problem", "completion", "correct"]
         pair = frame[frame["arm"] == left][columns].merge(
@@ -195,11 +195,11 @@ def compare(
             "and type compare('FOLDER', ...)"
         )
     name = model if isinstance(model, str) else str(model.name)
-    label = catalog.label(name)
+    label = catalog.default_label(name)
     spec = check_spec(
         {
             "models": {label: name},
-            "task": _described(task),
+            "task": _task_to_spec(task),
             "off_target": dict(off_target) if isinstance(off_target, Mapping) else list(off_target),
             "arms": dict(arms) if isinstance(arms, Mapping) else list(arms),
             "seeds": seeds,
@@ -216,16 +216,16 @@ def compare(
     return Results(run, write_summary(run))
 
 
-def _described(task: Task | str | Mapping[str, Any]) -> dict[str, Any]:
+def _task_to_spec(task: Task | str | Mapping[str, Any]) -> dict[str, Any]:
     """A task as a spec says it."""
     if isinstance(task, str):
         return {"task": task}
     if isinstance(task, Mapping):
         return dict(task)
     if isinstance(task, AskedTask):
-        return {**_described(task.inner), "prompts": dataclasses.asdict(task.asking)}
-    if isinstance(task, Refusal):
-        inner = _described(task.inner)
+        return {**_task_to_spec(task.inner), "prompts": dataclasses.asdict(task.asking)}
+    if isinstance(task, RefusalTask):
+        inner = _task_to_spec(task.inner)
         return {**inner, "task": task.name, "of": inner["task"], "marked": task.marked}
     if isinstance(task, GeneratedTask):
         return {"task": task.name, "max_new_tokens": task.max_new_tokens, **dataclasses.asdict(task.family)}  # type: ignore[call-overload]

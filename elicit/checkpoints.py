@@ -14,35 +14,35 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from elicit import steering, weights
 from elicit.errors import ElicitError
-from elicit.steering import Gated, Steering
+from elicit.steering import GatedEdit, Steering
 
 T = TypeVar("T")
 
 
-class Change(NamedTuple):
+class PolicyDelta(NamedTuple):
     """What training changes in a policy."""
 
     weights: weights.Weights | None = None
-    steering: tuple[Steering | Gated, ...] = ()
+    steering: tuple[Steering | GatedEdit, ...] = ()
 
 
-class Trail(NamedTuple):
+class CheckpointHistory(NamedTuple):
     """Where a training ended, and what was kept on the way."""
 
-    end: Change
+    end: PolicyDelta
     """A policy with other weights or steering than these (a control with a random vector) is not of this trail."""
-    kept: Mapping[int, Change]
+    checkpoints: Mapping[int, PolicyDelta]
     """Steps before the last, and what training had made by then."""
 
-    def leads_to(self, found: Change) -> bool:
+    def ends_in(self, delta: PolicyDelta) -> bool:
         """Whether it ends in these very objects."""
-        same = len(found.steering) == len(self.end.steering)
-        edits = zip(found.steering, self.end.steering, strict=False)
-        return found.weights is self.end.weights and same and all(one is other for one, other in edits)
+        same = len(delta.steering) == len(self.end.steering)
+        edits = zip(delta.steering, self.end.steering, strict=False)
+        return delta.weights is self.end.weights and same and all(edit is other for edit, other in edits)
 
 
 @dataclass(frozen=True, eq=False)
-class Lazy(Mapping[int, T], Generic[T]):
+class LazyCheckpoints(Mapping[int, T], Generic[T]):
     """Steps, in order, and what there is at each: read whenever it is asked for."""
 
     steps: tuple[int, ...]
@@ -66,38 +66,38 @@ class Lazy(Mapping[int, T], Generic[T]):
         return f"Lazy(steps {', '.join(map(str, self.steps)) or 'none'})"
 
 
-def folder_of(root: Path, step: int) -> Path:
+def step_folder(root: Path, step: int) -> Path:
     """Where a step is kept: names sort as numbers do."""
     return root / f"{step:06d}"
 
 
-def kept_at(root: Path, step: int) -> Change:
+def load_checkpoint(root: Path, step: int) -> PolicyDelta:
     """What was kept under a folder after a step.
 
     Raises:
         ElicitError: where it is not there any more.
     """
-    place = folder_of(root, step)
-    if not place.is_dir():
+    folder = step_folder(root, step)
+    if not folder.is_dir():
         raise ElicitError(
-            f"the checkpoint of step {step} was kept in {place}, which is gone. Save the policy before its scratch "
+            f"the checkpoint of step {step} was kept in {folder}, which is gone. Save the policy before its scratch "
             "folder is removed, and load what was saved."
         )
-    return Change(weights.load(place), steering.load(place))
+    return PolicyDelta(weights.load_weights(folder), steering.load_edits(folder))
 
 
-def save(change: Change, folder: Path) -> None:
+def save_delta(change: PolicyDelta, folder: Path) -> None:
     """Write a change into an existing folder."""
     if change.steering:
-        steering.save(change.steering, folder)
+        steering.save_edits(change.steering, folder)
     if change.weights is not None:
         change.weights.save(folder)
 
 
-def unknown_step(step: int, kept: Iterable[int], end: int | None, given: Any) -> ElicitError:
+def unknown_step_error(step: int, steps: Iterable[int], end: int | None, policy: Any) -> ElicitError:
     """The error for a step that nothing was kept of."""
-    known = ["0 (untrained)", *map(str, kept)] + ([f"{end} (its end)"] if end else [])
+    known = ["0 (untrained)", *map(str, steps)] + ([f"{end} (its end)"] if end else [])
     return ElicitError(
-        f"{given!r} has no checkpoint of step {step}. It has: {', '.join(known)}. To keep others, train with "
+        f"{policy!r} has no checkpoint of step {step}. It has: {', '.join(known)}. To keep others, train with "
         f"checkpoints: [{step}]."
     )

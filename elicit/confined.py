@@ -28,7 +28,7 @@ class Exhausted(Exception):
     """A program that took more time or memory than it may; the message says which, as the rest of a sentence."""
 
 
-class Confined:
+class ConfinedProcess:
     """One kind of helper process: `python -m MODULE`, whose main calls `serve`."""
 
     def __init__(self, module: str) -> None:
@@ -36,7 +36,7 @@ class Confined:
         self._lock = threading.Lock()
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
-    def ask(self, question: Mapping[str, Any], seconds: float) -> Any:
+    def send_question(self, question: Mapping[str, Any], seconds: float) -> Any:
         """The helper's reply to one question, as plain data.
 
         Raises:
@@ -46,9 +46,9 @@ class Confined:
         line = json.dumps(question).encode() + b"\n"
         with self._lock:
             for _ in range(2):  # a process that was ended by others gets a second chance
-                process = self._running()
+                process = self._get_process()
                 try:
-                    reply, in_time = _exchange(process, line, seconds)
+                    reply, in_time = _exchange_line(process, line, seconds)
                 except BaseException:
                     process.kill()  # interrupted after the question: the next reply would belong to this question
                     raise
@@ -63,20 +63,20 @@ class Confined:
                     break
         raise Exhausted("needed more memory than it may have, or ended its process")
 
-    def start(self) -> None:
+    def ensure_started(self) -> None:
         """Start the process if it is not there: what that takes is not the time of a question."""
         with self._lock:
-            self._running()
+            self._get_process()
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _get_process(self) -> subprocess.Popen[bytes]:
         process = self._processes.get(os.getpid())
         if process is None or process.poll() is not None:
             if process is not None:
-                _discard(process)
-            process = self._processes[os.getpid()] = self._start()
+                _discard_process(process)
+            process = self._processes[os.getpid()] = self._start_process()
         return process
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start_process(self) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         process = subprocess.Popen(
@@ -88,14 +88,14 @@ class Confined:
             start_new_session=True,  # Ctrl-C is for us; the helper ends when its input does
         )
         atexit.register(process.kill)
-        hello, _ = reply_within(process, START)
+        hello, _ = read_reply_within(process, START)
         if hello != b'"ready"\n':
             process.kill()
             raise ElicitError(f"the helper process {self.module} cannot start. See: elicit doctor")
         return process
 
 
-def _discard(process: subprocess.Popen[bytes]) -> None:
+def _discard_process(process: subprocess.Popen[bytes]) -> None:
     """Let go of an ended process and its pipes."""
     atexit.unregister(process.kill)
     for pipe in (process.stdin, process.stdout):
@@ -104,7 +104,7 @@ def _discard(process: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
-def _exchange(process: subprocess.Popen[bytes], question: bytes, seconds: float) -> tuple[bytes, bool]:
+def _exchange_line(process: subprocess.Popen[bytes], question: bytes, seconds: float) -> tuple[bytes, bool]:
     """(the reply, empty without one; whether the time sufficed)."""
     assert process.stdin is not None
     try:
@@ -112,19 +112,19 @@ def _exchange(process: subprocess.Popen[bytes], question: bytes, seconds: float)
         process.stdin.flush()
     except OSError:
         return b"", True
-    return reply_within(process, seconds)
+    return read_reply_within(process, seconds)
 
 
-def reply_within(process: subprocess.Popen[bytes], seconds: float) -> tuple[bytes, bool]:
+def read_reply_within(process: subprocess.Popen[bytes], seconds: float) -> tuple[bytes, bool]:
     """(the next line a process writes, empty without one; whether the time sufficed). A late process is killed."""
     assert process.stdout is not None
     late = threading.Event()
 
-    def stop() -> None:
+    def kill_late_process() -> None:
         late.set()
         process.kill()
 
-    timer = threading.Timer(seconds, stop)
+    timer = threading.Timer(seconds, kill_late_process)
     timer.daemon = True
     timer.start()
     try:
@@ -134,14 +134,14 @@ def reply_within(process: subprocess.Popen[bytes], seconds: float) -> tuple[byte
     return (line if line.endswith(b"\n") else b""), not late.is_set()
 
 
-def serve(answer: Callable[[dict[str, Any]], Any], memory: int) -> None:
+def serve_until_closed(answer: Callable[[dict[str, Any]], Any], memory: int) -> None:
     """The helper's side: answer questions until the input ends, within `memory` bytes of address space.
 
     `answer` returns plain data; a `MemoryError` becomes `Exhausted` over there.
     """
     questions, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print goes nowhere
-    _limit(memory)
+    _bound_memory(memory)
     replies.write(b'"ready"\n')
     replies.flush()
     for line in questions:
@@ -155,12 +155,12 @@ def serve(answer: Callable[[dict[str, Any]], Any], memory: int) -> None:
             return  # what is left of the memory cannot be trusted
 
 
-def refused(error: BaseException) -> dict[str, str]:
+def error_reply(error: BaseException) -> dict[str, str]:
     """A reply that says what went wrong in the program."""
     return {"error": one_line(f"{type(error).__name__}: {error}", 300)}
 
 
-def _limit(memory: int) -> None:
+def _bound_memory(memory: int) -> None:
     try:
         import resource
     except ImportError:  # not on this system: time alone is bounded

@@ -41,7 +41,7 @@ def context_length(config: Mapping[str, Any]) -> int | None:
     return max(*sizes, int(before * factor)) if isinstance(before, int) else max(sizes)
 
 
-def check_room(prompt: int, new: int, most: int | None, *, model: str = "this model", who: str = "") -> None:
+def check_prompt_fits(prompt: int, new: int, most: int | None, *, model: str = "this model", who: str = "") -> None:
     """Refuse a prompt of so many tokens with room for so many new ones.
 
     Raises:
@@ -49,27 +49,28 @@ def check_room(prompt: int, new: int, most: int | None, *, model: str = "this mo
     """
     if most is None or prompt + new <= most:
         return
-    place = f"{who}: " if who else ""
+    prefix = f"{who}: " if who else ""
     if prompt >= most:
         raise ElicitError(
-            f"{place}a prompt of {prompt:,} tokens leaves no room for an answer in the {most:,} positions of {model}. "
+            f"{prefix}a prompt of {prompt:,} tokens leaves no room for an answer in the {most:,} positions of {model}. "
             "Shorten the prompt."
         )
     raise ElicitError(
-        f"{place}a prompt of {prompt:,} tokens and up to {new:,} new ones go beyond the {most:,} positions of {model}. "
+        f"{prefix}a prompt of {prompt:,} tokens and up to {new:,} new ones go beyond the {most:,} positions of "
+        f"{model}. "
         f"Type max_new_tokens of at most {most - prompt:,}, or shorten the prompt."
     )
 
 
-def check_text(tokens: int, most: int | None, *, model: str = "this model", who: str = "") -> None:
+def check_text_fits(tokens: int, most: int | None, *, model: str = "this model", who: str = "") -> None:
     """Refuse a text of so many tokens that a model is to read, to score or to be trained on.
 
     Raises:
         ElicitError: with the numbers, if it goes beyond `most` positions (None: no limit).
     """
     if most is not None and tokens > most:
-        place = f"{who}: " if who else ""
+        prefix = f"{who}: " if who else ""
         raise ElicitError(
-            f"{place}a text of {tokens:,} tokens (prompt and completion) goes beyond the {most:,} positions of "
+            f"{prefix}a text of {tokens:,} tokens (prompt and completion) goes beyond the {most:,} positions of "
             f"{model}. Shorten it, or leave it out."
         )

@@ -76,7 +76,7 @@ def parse_json(text: bytes | str, where: object) -> Any:
     if string.count("[") + string.count("{") > MAX_DEPTH and _depth_exceeds(value, MAX_DEPTH):
         raise ElicitError(f"{where} is nested deeper than {MAX_DEPTH} levels.")
     if _SURROGATE.search(string):
-        _check_characters(value, where)
+        _check_surrogates(value, where)
     return value
 
 
@@ -125,7 +125,7 @@ def read_object(path: Path) -> dict[str, Any]:
 def as_object(value: Any, where: object) -> dict[str, Any]:
     """`value`, if it is a JSON object. Raises ElicitError for any other value."""
     if not isinstance(value, dict):
-        raise ElicitError(f"{where} holds {kind_of(value)}; expected a JSON object.")
+        raise ElicitError(f"{where} holds {describe_json_type(value)}; expected a JSON object.")
     return value
 
 
@@ -142,10 +142,10 @@ def as_record(value: Any, record: type[T], where: object) -> T:
     kind: Any = record
     try:
         # By way of text: an array is a tuple in JSON, and is none among Python values.
-        result: T = _adapter(kind).validate_json(json.dumps(value), strict=True, extra="forbid")
+        result: T = _build_type_adapter(kind).validate_json(json.dumps(value), strict=True, extra="forbid")
         return result
     except ValidationError as error:
-        raise ElicitError(f"{where}: {first_error(error)}.") from None
+        raise ElicitError(f"{where}: {describe_first_error(error)}.") from None
     except ElicitError as error:
         raise ElicitError(f"{where}: {error}") from None
 
@@ -160,7 +160,7 @@ def read_record(path: Path, record: type[T]) -> T:
 
 
 @contextmanager
-def named_place(where: object) -> Iterator[None]:
+def prefix_errors(where: object) -> Iterator[None]:
     """Put `where` in front of what a record says of itself while it is made."""
     try:
         yield
@@ -168,7 +168,7 @@ def named_place(where: object) -> Iterator[None]:
         raise ElicitError(f"{where}: {error}") from None
 
 
-def first_error(error: Any) -> str:
+def describe_first_error(error: Any) -> str:
     """What pydantic found first, in a few words: the field, what is expected of it, and what stands there."""
     first = error.errors(include_url=False)[0]
     field = ".".join(map(str, first["loc"]))
@@ -176,19 +176,19 @@ def first_error(error: Any) -> str:
         return one_line(f"the field {field} is missing", 240)
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return one_line(f"unknown field {field}", 240)
-    told = first["msg"].removeprefix("Value error, ")
-    return one_line(f"{f'field {field}: ' if field else ''}{told}, not {one_line(repr(first['input']), 60)}", 320)
+    message = first["msg"].removeprefix("Value error, ")
+    return one_line(f"{f'field {field}: ' if field else ''}{message}, not {one_line(repr(first['input']), 60)}", 320)
 
 
-def known_field(value: dict[str, Any], name: str, where: object) -> Any:
+def require_field(value: dict[str, Any], name: str, where: object) -> Any:
     """The value of a field that must be there. Raises ElicitError where it is not."""
-    found = value.get(name, _NOT_THERE)
-    if found is _NOT_THERE:
+    field_value = value.get(name, _NOT_THERE)
+    if field_value is _NOT_THERE:
         raise ElicitError(f"{where}: the field {name} is missing.{did_you_mean(name, value)}")
-    return found
+    return field_value
 
 
-def kind_of(value: Any) -> str:
+def describe_json_type(value: Any) -> str:
     """A JSON value's kind in words: "a list", "text", "a number", "null"."""
     if value is None:
         return "null"
@@ -199,7 +199,7 @@ def kind_of(value: Any) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _adapter(record: Any) -> TypeAdapter[Any]:
+def _build_type_adapter(record: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(record)
@@ -239,7 +239,7 @@ def _depth_exceeds(value: Any, limit: int) -> bool:
     return any(isinstance(item, dict | list) for item in level)
 
 
-def _check_characters(value: Any, where: object) -> None:
+def _check_surrogates(value: Any, where: object) -> None:
     stack = [value]
     while stack:
         item = stack.pop()

@@ -36,16 +36,18 @@ def one_line(text: object, limit: int = 400) -> str:
     return folded if len(folded) <= limit else folded[: limit - 1] + "…"
 
 
-def did_you_mean(given: object, known: Iterable[str]) -> str:
+def did_you_mean(query: object, known: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or nothing when no known name is near."""
     names = list(known)
-    near = difflib.get_close_matches(str(given).lower(), [name.lower() for name in names], n=1, cutoff=0.55)
+    near = difflib.get_close_matches(str(query).lower(), [name.lower() for name in names], n=1, cutoff=0.55)
     if not near:
         return ""
     return f" Did you mean {next(name for name in names if name.lower() == near[0])!r}?"
 
 
-def unknown(kind: str, given: object, known: Iterable[str], *, where: str = "", hint: str = "") -> ElicitError:
+def unknown_name_error(
+    kind: str, name: object, known: Iterable[str], *, where: str = "", hint: str = ""
+) -> ElicitError:
     """The error for a name that does not exist.
 
     Args:
@@ -57,10 +59,10 @@ def unknown(kind: str, given: object, known: Iterable[str], *, where: str = "", 
     """
     names = sorted(known)
     listed = ", ".join(names[:30]) + (", …" if len(names) > 30 else "")
-    place = f"{where}: " if where else ""
+    prefix = f"{where}: " if where else ""
     tail = f" {hint}" if hint else ""
     return ElicitError(
-        f"{place}unknown {kind} {one_line(repr(given), 80)}.{did_you_mean(given, names)} "
+        f"{prefix}unknown {kind} {one_line(repr(name), 80)}.{did_you_mean(name, names)} "
         f"Known: {listed or '(none)'}.{tail}"
     )
 

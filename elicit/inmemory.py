@@ -8,11 +8,11 @@ from typing import Any
 from elicit import selftest
 from elicit.errors import ElicitError, one_line
 from elicit.loading import architectures, ends, hashes, rows
-from elicit.loading.catalog import Source
-from elicit.loading.frequencies import forget_lengths
-from elicit.loading.load import Loaded
-from elicit.loading.textpart import text_part
-from elicit.loading.tokens import own_pad
+from elicit.loading.catalog import ModelSource
+from elicit.loading.frequencies import reset_dynamic_rope
+from elicit.loading.load import LoadedModel
+from elicit.loading.textpart import select_text_config
+from elicit.loading.tokens import set_pad_token
 from elicit.model import BaseModel
 
 
@@ -60,26 +60,26 @@ def wrap(hf_model: Any, tokenizer: Any, *, name: str | None = None, cache_gib: f
             f"wrap: {one_line(name, 80)} is a multimodal model ({type(hf_model).__name__}), of which the language "
             "model is used alone. Save it, and load its text part: elicit.load('FOLDER')"
         )
-    text_part(hf_model.config, name)
-    architectures.layout(hf_model, name=name)
+    select_text_config(hf_model.config, name)
+    architectures.get_layout(hf_model, name=name)
     if hf_model.generation_config is None:
         raise ElicitError(f"wrap: {one_line(name, 80)} has no generation config: it is no model that generates text.")
     tokenizer = copy.deepcopy(tokenizer)
     rows.warn_of_rowless_tokens(tokenizer, hf_model, name)
     ends.warn_of_lost_turn_end(tokenizer, hf_model, name)
-    ends.own_ends(tokenizer, hf_model)
-    own_pad(tokenizer, hf_model)
-    forget_lengths(hf_model)
+    ends.set_end_ids(tokenizer, hf_model)
+    set_pad_token(tokenizer, hf_model)
+    reset_dynamic_rope(hf_model)
     hf_model.config.use_cache = hf_model.generation_config.use_cache = True
-    loaded = Loaded(
+    loaded = LoadedModel(
         hf=hf_model.eval(),
         tokenizer=tokenizer,
         name=name,
-        source=Source("memory", name, None),
+        source=ModelSource("memory", name, None),
         weights_sha256=hashes.weights_hash(hf_model),
         tokenizer_sha256=hashes.tokenizer_hash(tokenizer),
         card=None,
     )
     model = BaseModel(loaded, cache_bytes=None if cache_gib is None else int(cache_gib * 2**30))
-    selftest.prove(model.engine, loaded)
+    selftest.self_test_once(model.engine, loaded)
     return model

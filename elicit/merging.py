@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from elicit.adapters import Adapter, injected, sharing
-from elicit.errors import ElicitError, unknown
+from elicit.adapters import Adapter, clone_sharing_tensors, inject_adapter
+from elicit.errors import ElicitError, unknown_name_error
 from elicit.policy import Policy
 from elicit.runs import writing_to
-from elicit.training.quiet import quiet
+from elicit.training.quiet import silence_libraries
 from elicit.weights import FullWeights
 
 #: Tokens that the merged model and the policy both read before anything is written.
@@ -42,61 +42,61 @@ def save_merged(policy: Policy, folder: str | Path, *, dtype: str | None = None)
         ElicitError: a policy that is more than weights (steering, a search, a readout); a folder with something in it;
             an adapter whose merged weights do not say what it says.
     """
-    place = Path(folder)
-    more = [
+    target = Path(folder)
+    extras = [
         name
-        for name, there in (
+        for name, present in (
             ("steering", policy.steering),
             ("a search", policy.search),
             ("a readout", policy.readout),
         )
-        if there
+        if present
     ]
-    if more:
+    if extras:
         raise ElicitError(
-            f"{policy!r} is more than weights: it has {' and '.join(more)}, which a plain model folder cannot hold. "
+            f"{policy!r} is more than weights: it has {' and '.join(extras)}, which a plain model folder cannot hold. "
             "Save it with `policy.save`, and load it with `elicit.load_policy`."
         )
     if dtype is not None and dtype not in _DTYPES:
-        raise unknown("dtype", dtype, _DTYPES)
-    if place.is_dir() and any(place.iterdir()):
-        raise ElicitError(f"{place} is not empty. Give a new folder.")
-    hf = _merged(policy, None if dtype is None else _DTYPES[dtype])
+        raise unknown_name_error("dtype", dtype, _DTYPES)
+    if target.is_dir() and any(target.iterdir()):
+        raise ElicitError(f"{target} is not empty. Give a new folder.")
+    hf = _merge_weights(policy, None if dtype is None else _DTYPES[dtype])
     _tie_again_if_equal(hf, policy.model.hf)
     _check_logits(policy, hf)
     if policy.model.unassigned_ids:
         never = {*(hf.generation_config.suppress_tokens or ()), *policy.model.unassigned_ids}
         hf.generation_config.suppress_tokens = sorted(never)
-    place.mkdir(parents=True, exist_ok=True)
-    with quiet(), writing_to(place):
-        hf.save_pretrained(place)
-        policy.model.tokenizer.save_pretrained(place)
-    return place
+    target.mkdir(parents=True, exist_ok=True)
+    with silence_libraries(), writing_to(target):
+        hf.save_pretrained(target)
+        policy.model.tokenizer.save_pretrained(target)
+    return target
 
 
-def _merged(policy: Policy, dtype: torch.dtype | None) -> Any:
+def _merge_weights(policy: Policy, dtype: torch.dtype | None) -> Any:
     """The policy's model with its weights in place: tensors that the policy leaves alone are the base's own."""
-    hf = sharing(policy.model.hf)
+    hf = clone_sharing_tensors(policy.model.hf)
     if dtype is not None and dtype != policy.model.dtype:
         hf = copy.deepcopy(hf).to(dtype)
     if isinstance(policy.weights, Adapter):
         for name, parameter in hf.named_parameters():
             if name.endswith("bias"):  # adapters may hold these whole: they are written in place
                 parameter.data = parameter.data.clone()
-        wrapped = injected(hf, policy.weights)
-        _part_shared_parameters(wrapped)
+        wrapped = inject_adapter(hf, policy.weights)
+        _untie_shared_parameters(wrapped)
         # Safe merging makes new tensors; the other way adds into the base's own.
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # of tensors that are no longer tied
             return wrapped.merge_and_unload(safe_merge=True)
     if isinstance(policy.weights, FullWeights):
-        with policy.weights.applied(hf):
+        with policy.weights.apply(hf):
             changed = {name: parameter.data for name, parameter in hf.named_parameters()}
         for name, parameter in hf.named_parameters():
             parameter.data = changed[name]
     return hf
 
 
-def _part_shared_parameters(hf: Any) -> None:
+def _untie_shared_parameters(hf: Any) -> None:
     """Give every module parameters of its own: merging into an embedding would change a head that is tied to it."""
     seen: set[int] = set()
     for module in hf.modules():
@@ -132,7 +132,7 @@ def _check_logits(policy: Policy, hf: Any) -> None:
     size = policy.model.hf.get_input_embeddings().num_embeddings
     ids = torch.arange(_PROBED, device=policy.model.device).mul(7919).remainder(size)[None]
     with torch.no_grad():
-        with policy.applied():
+        with policy.apply():
             expected = policy.model.hf(input_ids=ids, use_cache=False).logits.float().softmax(-1)
         written = hf(input_ids=ids, use_cache=False).logits.float().softmax(-1)
     apart = float((written - expected).abs().sum(-1).mean() / 2)

@@ -40,15 +40,15 @@ class Traits:
 
 
 #: Methods whose policies boost features of SAEs, and name them in their records.
-BOOSTING = ("sae_steering", "random_feature", "twin_feature", "ablate_feature", "clamp_feature", "mean_ablation")
+FEATURE_METHODS = ("sae_steering", "random_feature", "twin_feature", "ablate_feature", "clamp_feature", "mean_ablation")
 #: Methods whose policies steer by directions, each of them one.
-STEERING = (
+STEERING_METHODS = (
     *("mean_steering", "rl_steering", "rl_steering_random_reward", "untrained_vector"),
-    *("random_vector", "covariance_vector", "same_vector", "error_vector", *BOOSTING),
+    *("random_vector", "covariance_vector", "same_vector", "error_vector", *FEATURE_METHODS),
 )
 
 
-class Lengths(NamedTuple):
+class TokenLengths(NamedTuple):
     """Tokens of one problem on one model, expected: what a method's price is counted in."""
 
     prompt: float
@@ -67,12 +67,12 @@ class Lengths(NamedTuple):
     """Decoder layers of the model."""
 
     @property
-    def between(self) -> float:
+    def mixed_answer(self) -> float:
         """What settings on trial answer: some bring working out and some do not."""
         return (self.plain + self.thought) / 2
 
 
-class Draws(NamedTuple):
+class Generation(NamedTuple):
     """Completions that are drawn together."""
 
     completions: float
@@ -88,30 +88,30 @@ class Draws(NamedTuple):
     """Forward passes for a token: 2 where another model runs beside the base."""
 
 
-class Demand(NamedTuple):
+class CostEstimate(NamedTuple):
     """What a method takes, for `elicit run --plan`."""
 
-    answer: Draws
+    answer: Generation
     """For one problem."""
-    fitting: tuple[Draws, ...] = ()
-    read: float = 0.0
+    fitting: tuple[Generation, ...] = ()
+    read_tokens: float = 0.0
     """Tokens that fitting runs forward without generating."""
-    trained: float = 0.0
+    trained_tokens: float = 0.0
     """Tokens that go forward and backward."""
     training: Literal["none", "adapter", "full"] = "none"
     """What gets gradients and an optimiser's state: decides memory."""
 
 
-def demand(method: Method, lengths: Lengths) -> Demand:
+def estimate_cost(method: Method, lengths: TokenLengths) -> CostEstimate:
     """A method's price, as `method.demand` says it. One without it fits nothing and answers as the base.
 
     A control that says nothing answers as its parent would be estimated to: between the base and working it out.
     """
-    own = getattr(method, "demand", None)
-    if own is not None:
-        found: Demand = own(lengths)
-        return found
-    return Demand(Draws(1, lengths.between if method.needs else lengths.plain, 1, lengths.prompt))
+    method_estimate = getattr(method, "estimate_cost", None)
+    if method_estimate is not None:
+        cost: CostEstimate = method_estimate(lengths)
+        return cost
+    return CostEstimate(Generation(1, lengths.mixed_answer if method.needs else lengths.plain, 1, lengths.prompt))
 
 
 class Method(Protocol):
@@ -145,6 +145,6 @@ def task_decoding(task: Task, **changes: Any) -> Decoding:
     return Decoding(max_new_tokens=task.max_new_tokens, stop=task.stop, **changes)
 
 
-def elicited(base: BaseModel) -> Literal["cue", "forced"]:
+def get_eliciting_condition(base: BaseModel) -> Literal["cue", "forced"]:
     """The condition that brings an ability out: the cue, or the forced opening for organisms that know no cue."""
     return "cue" if base.card.get("has_cue", True) else "forced"

@@ -21,11 +21,11 @@ from elicit.context import context_length
 from elicit.errors import ElicitError
 from elicit.loading import architectures, rows, threads, tokens
 from elicit.loading.continuing import encode_after, encode_continuation
-from elicit.loading.ends import encode
-from elicit.loading.load import Loaded, load_transformers
-from elicit.loading.templates import ChatTemplate, template_of, today
+from elicit.loading.ends import encode_prompt
+from elicit.loading.load import LoadedModel, load_transformers
+from elicit.loading.templates import ChatTemplate, get_chat_template, today
 from elicit.sampling import Completion, Decoding, Engine, Request, Scored, cache, generate, logprobs
-from elicit.steering import Clock, Edit, Firings, Gated, Mode, Steering, as_edit, steer
+from elicit.steering import Edit, Firings, GatedEdit, Mode, PositionTracker, Steering, steer, to_hook_edit
 from elicit.steering.residuals import Norms, residual_norms, residuals_at
 from elicit.tasks import AskedTask, Task
 from elicit.tasks.from_dict import in_dialect
@@ -56,20 +56,22 @@ def load(
             self-test (`elicit.selftest`).
     """
     loaded = load_transformers(name, dtype=dtype, device=device, download=download)
-    model = of_loaded(loaded, cache_bytes=None if cache_gib is None else int(cache_gib * 2**30), date=date)
-    selftest.prove(model.engine, loaded)
+    model = build_base_model(loaded, cache_bytes=None if cache_gib is None else int(cache_gib * 2**30), date=date)
+    selftest.self_test_once(model.engine, loaded)
     return model
 
 
-def of_loaded(loaded: Loaded, *, cache_bytes: int | None = None, date: datetime.date | None = None) -> BaseModel:
+def build_base_model(
+    loaded: LoadedModel, *, cache_bytes: int | None = None, date: datetime.date | None = None
+) -> BaseModel:
     """The model of weights and tokenizer that were read, with torch's threads set, not self-tested yet."""
     model = BaseModel(loaded, cache_bytes=cache_bytes, date=date)
-    threads.apply(sum(p.numel() for p in model.hf.parameters()))
+    threads.set_torch_threads(sum(p.numel() for p in model.hf.parameters()))
     return model
 
 
 @lru_cache(maxsize=2)
-def _another(name: str, dtype: str, device: str) -> BaseModel:
+def _load_other_model(name: str, dtype: str, device: str) -> BaseModel:
     return load(name, dtype=dtype, device=device)
 
 
@@ -79,7 +81,9 @@ class BaseModel:
     Layer L means decoder block L; its output is what TransformerLens calls `blocks.L.hook_resid_post`.
     """
 
-    def __init__(self, loaded: Loaded, *, cache_bytes: int | None = None, date: datetime.date | None = None) -> None:
+    def __init__(
+        self, loaded: LoadedModel, *, cache_bytes: int | None = None, date: datetime.date | None = None
+    ) -> None:
         self.hf: Any = loaded.hf
         self.tokenizer: Any = loaded.tokenizer
         self.name = loaded.name
@@ -87,12 +91,12 @@ class BaseModel:
         self.card: dict[str, Any] = loaded.card or {}
         self._weights_sha256 = loaded.weights_sha256
         self.tokenizer_sha256 = loaded.tokenizer_sha256
-        self.clock = Clock()
+        self.clock = PositionTracker()
         self.date = date or today()
-        self.cache_bytes = cache.budget(self.hf) if cache_bytes is None else cache_bytes
-        self.pad_id = tokens.padding_id(self.tokenizer, self.hf)
-        self.unassigned_ids = rows.unassigned_ids(self.tokenizer, self.hf)
-        pad = tokens.banned_pad(self.tokenizer, self.hf)  # never trained: its logit means nothing
+        self.cache_bytes = cache.default_cache_budget(self.hf) if cache_bytes is None else cache_bytes
+        self.pad_id = tokens.choose_padding_id(self.tokenizer, self.hf)
+        self.unassigned_ids = rows.find_unassigned_ids(self.tokenizer, self.hf)
+        pad = tokens.find_banned_pad(self.tokenizer, self.hf)  # never trained: its logit means nothing
         self.banned_ids = tuple(sorted({*self.unassigned_ids, *(() if pad is None else (pad,))}))
 
     def __repr__(self) -> str:
@@ -116,11 +120,11 @@ class BaseModel:
         Raises:
             ElicitError: as `load`.
         """
-        return _another(name, str(self.dtype).removeprefix("torch."), str(self.device))
+        return _load_other_model(name, str(self.dtype).removeprefix("torch."), str(self.device))
 
     @property
     def layers(self) -> Sequence[torch.nn.Module]:
-        return architectures.decoder_layers(self.hf)  # type: ignore[return-value]
+        return architectures.get_decoder_layers(self.hf)  # type: ignore[return-value]
 
     @property
     def n_layers(self) -> int:
@@ -128,7 +132,7 @@ class BaseModel:
 
     @property
     def d_model(self) -> int:
-        return architectures.d_model(self.hf)
+        return architectures.get_d_model(self.hf)
 
     @property
     def context_length(self) -> int | None:
@@ -148,7 +152,7 @@ class BaseModel:
         """The sampler's view of this model."""
         ends = self.hf.generation_config.eos_token_id
         ids = ends if isinstance(ends, list) else [ends]
-        known = {i for i in [*ids, self.tokenizer.eos_token_id] if i is not None and i < rows.count(self.hf)}
+        known = {i for i in [*ids, self.tokenizer.eos_token_id] if i is not None and i < rows.count_rows(self.hf)}
         end_ids = frozenset(known - {*self.unassigned_ids})
         return Engine(self.hf, self.tokenizer, self.clock, end_ids, self.pad_id, self.banned_ids, self.cache_bytes)
 
@@ -166,7 +170,7 @@ class BaseModel:
     @cached_property
     def chat(self) -> ChatTemplate | None:
         """Messages to text by the tokenizer's chat template, up to where the answer begins; None without a template."""
-        return template_of(self.tokenizer, self.name, self.date)
+        return get_chat_template(self.tokenizer, self.name, self.date)
 
     @property
     def prompt_date(self) -> str | None:
@@ -206,18 +210,18 @@ class BaseModel:
         Raises:
             ElicitError: if the prompt has no tokens at all, or one that the weights have no row for.
         """
-        ids = encode(self.tokenizer, text)
+        ids = encode_prompt(self.tokenizer, text)
         if not ids:
             raise ElicitError(
                 "a prompt is empty, and this tokenizer puts no BOS in front. Give at least one character."
             )
-        rows.check(self.tokenizer, ids, rows.count(self.hf), self.name)
+        rows.check_token_ids(self.tokenizer, ids, rows.count_rows(self.hf), self.name)
         return ids
 
     def continuation(self, text: str, prompt: str | None = None) -> tuple[int, ...]:
         """Token ids of `text` as it continues `prompt` (`loading.continuing`); None: as it continues some text."""
         ids = encode_continuation(self.tokenizer, text, prompt)
-        rows.check(self.tokenizer, ids, rows.count(self.hf), self.name)
+        rows.check_token_ids(self.tokenizer, ids, rows.count_rows(self.hf), self.name)
         return ids
 
     def encode_pair(self, prompt: str, completion: str) -> Scored:
@@ -226,13 +230,13 @@ class BaseModel:
         """
         ids = self.encode(prompt)
         more = encode_after(self.tokenizer, ids, prompt, completion)
-        rows.check(self.tokenizer, more, rows.count(self.hf), self.name)
+        rows.check_token_ids(self.tokenizer, more, rows.count_rows(self.hf), self.name)
         return Scored(ids, more)
 
     @contextmanager
     def steer(
         self,
-        edit: Steering | Gated | Edit | Sequence[Steering | Gated | Edit] | Float[torch.Tensor, " d_model"],
+        edit: Steering | GatedEdit | Edit | Sequence[Steering | GatedEdit | Edit] | Float[torch.Tensor, " d_model"],
         *,
         layer: int | None = None,
         strength: float = 1.0,
@@ -258,15 +262,15 @@ class BaseModel:
             architectures.check_layer(self.hf, layer)
             size = unit if unit is not None else (self.residual_norms.medians[layer] if mode == "add" else 1.0)
             edit = Steering(edit, layer, strength, mode, positions, size)
-        edits = [edit] if isinstance(edit, Steering | Gated | Edit) else list(edit)
-        for one in edits:
-            if not isinstance(one, Edit) and one.d_model != self.d_model:
+        edits = [edit] if isinstance(edit, Steering | GatedEdit | Edit) else list(edit)
+        for item in edits:
+            if not isinstance(item, Edit) and item.d_model != self.d_model:
                 raise ElicitError(
-                    f"steer: {one.label!r} has {one.d_model} entries, but d_model of {self.name} is {self.d_model}."
+                    f"steer: {item.label!r} has {item.d_model} entries, but d_model of {self.name} is {self.d_model}."
                 )
-        plain = [one if isinstance(one, Edit) else as_edit(one) for one in edits]
+        plain = [item if isinstance(item, Edit) else to_hook_edit(item) for item in edits]
         with steer(
-            architectures.decoder(self.hf), self.layers, self.clock, plain, prompt_lengths=prompt_lengths
+            architectures.get_decoder(self.hf), self.layers, self.clock, plain, prompt_lengths=prompt_lengths
         ) as firings:
             yield firings
 
@@ -289,7 +293,7 @@ class BaseModel:
             raise ElicitError("sample takes a list of prompts. Type: model.sample([prompt])")
         chosen = (decoding or Decoding()).replace(**fields)
         requests = [
-            Request(self.encode(prompt), tuple(seeds.key(seed, "prompt", prompt, i) for i in range(n)))
+            Request(self.encode(prompt), tuple(seeds.derive_key(seed, "prompt", prompt, i) for i in range(n)))
             for prompt in prompts
         ]
         return generate(self.engine, requests, chosen)
@@ -313,4 +317,4 @@ class BaseModel:
         """Median residual norms over neutral sentences: the default unit of `add`."""
         from elicit.tasks import neutral_text
 
-        return self.residual_norms_of(neutral_text.held_out(64))
+        return self.residual_norms_of(neutral_text.sample_held_out_sentences(64))

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from elicit.loading.load import Loaded
-from elicit.loading.outline import outlined
+from elicit.loading.load import LoadedModel
+from elicit.loading.outline import load_without_weights
 from elicit.model import BaseModel
 
 
@@ -30,10 +30,10 @@ class HashNeeded(WeightsNeeded):
 class Outline(BaseModel):
     """Layers, shapes, tokenizer, card and chat template of a model."""
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: LoadedModel) -> None:
         super().__init__(loaded, cache_bytes=1 << 30)
         for module in (self.hf, self.hf.base_model):
-            module.register_forward_pre_hook(_stop)
+            module.register_forward_pre_hook(_refuse_forward)
 
     @property
     def device(self) -> torch.device:
@@ -51,7 +51,7 @@ class Outline(BaseModel):
             raise HashNeeded(self)
         return self._weights_sha256
 
-    def know(self, weights_sha256: str) -> None:
+    def set_weights_hash(self, weights_sha256: str) -> None:
         """Tell it the hash of the weights that it stands for."""
         self._weights_sha256 = weights_sha256
 
@@ -66,21 +66,21 @@ class Outline(BaseModel):
             ElicitError: as `elicit.load`, as far as the files besides the weights show it.
             WeightsNeeded: a model whose files are not here.
         """
-        found = outline(name, dtype=str(self.dtype).removeprefix("torch."))
-        if found is None:
+        other = find_outline(name, dtype=str(self.dtype).removeprefix("torch."))
+        if other is None:
             raise WeightsNeeded(name)
-        return found
+        return other
 
 
-def outline(name: str, *, dtype: str = "auto") -> Outline | None:
+def find_outline(name: str, *, dtype: str = "auto") -> Outline | None:
     """A model by name, as `elicit.load` takes it; None where its config and tokenizer are not on this machine.
 
     Raises:
         ElicitError: no such model, or files that cannot be read.
     """
-    loaded = outlined(name, dtype=dtype)
+    loaded = load_without_weights(name, dtype=dtype)
     return None if loaded is None else Outline(loaded)
 
 
-def _stop(module: Any, *_: Any) -> None:
+def _refuse_forward(module: Any, *_: Any) -> None:
     raise WeightsNeeded(type(module).__name__)

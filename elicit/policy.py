@@ -17,15 +17,15 @@ from typing import Any, NamedTuple
 
 from elicit import adapters, policy_document, readouts, search, steering, weights
 from elicit import checkpoints as trail
-from elicit.checkpoints import Change, Trail
+from elicit.checkpoints import CheckpointHistory, PolicyDelta
 from elicit.errors import ElicitError
-from elicit.loading.templates import day_of
+from elicit.loading.templates import parse_date
 from elicit.model import BaseModel
 from elicit.policy_document import plain_fields
 from elicit.prompting import Prompting as Prompting
 from elicit.sampling import PLAIN, Completion, Decoding, Forward, logprobs
-from elicit.search import Ask, Search
-from elicit.steering import Gated, Steering
+from elicit.search import Query, Search
+from elicit.steering import GatedEdit, Steering
 from elicit.tasks import Problem, Task
 
 _CHECKPOINTS = "checkpoints"
@@ -52,7 +52,7 @@ class Policy:
     model: BaseModel
     decoding: Decoding = field(default_factory=Decoding)
     prompting: Prompting = field(default_factory=Prompting)
-    steering: tuple[Steering | Gated, ...] = ()
+    steering: tuple[Steering | GatedEdit, ...] = ()
     weights: weights.Weights | None = None
     readout: readouts.Readout | None = None
     """Where next-token logits come from; None is the model's own last layer."""
@@ -60,7 +60,7 @@ class Policy:
     """How an answer is found; None takes the one completion that `decoding` gives."""
     record: Mapping[str, Any] = field(default_factory=dict)
     """What fitting found and cost: plain data for the report. Does not enter the hash."""
-    trail: Trail | None = None
+    trail: CheckpointHistory | None = None
     """What training had made of it before its end, for `checkpoints`. Does not enter the hash."""
 
     def __repr__(self) -> str:
@@ -84,7 +84,7 @@ class Policy:
         Raises:
             ElicitError: an edit behind a gate, which has one direction per category.
         """
-        gated = [str(edit) for edit in self.steering if isinstance(edit, Gated)]
+        gated = [str(edit) for edit in self.steering if isinstance(edit, GatedEdit)]
         if gated:
             raise ElicitError(f"this arm steers through a gate ({gated[0]}): its controls are `hybrid_control` arms.")
         return tuple(edit for edit in self.steering if isinstance(edit, Steering))
@@ -96,10 +96,10 @@ class Policy:
         Empty where nothing was kept, and for a policy whose weights or steering are not those that training ended in.
         The end is the policy itself and not in it. Each is read from the disk when it is asked for, and not held.
         """
-        if self.trail is None or not self.trail.leads_to(Change(self.weights, self.steering)):
+        if self.trail is None or not self.trail.ends_in(PolicyDelta(self.weights, self.steering)):
             return {}
-        kept = self.trail.kept
-        return trail.Lazy(tuple(kept), lambda step: self._after(step, kept[step]))
+        deltas = self.trail.checkpoints
+        return trail.LazyCheckpoints(tuple(deltas), lambda step: self._with_delta(step, deltas[step]))
 
     def at(self, step: int) -> Policy:
         """The policy after so many steps of its training.
@@ -115,26 +115,26 @@ class Policy:
         if step == end:
             return self
         if step == 0:
-            trained = Change(steering=self.steering if self.weights is not None or end is None else ())
-            return self if (self.weights, self.steering) == trained else self._after(0, trained)
+            trained = PolicyDelta(steering=self.steering if self.weights is not None or end is None else ())
+            return self if (self.weights, self.steering) == trained else self._with_delta(0, trained)
         if step not in self.checkpoints:
-            raise trail.unknown_step(step, self.checkpoints, end, self)
+            raise trail.unknown_step_error(step, self.checkpoints, end, self)
         return self.checkpoints[step]
 
-    def _after(self, step: int, made: Change) -> Policy:
+    def _with_delta(self, step: int, delta: PolicyDelta) -> Policy:
         return dataclasses.replace(
-            self, weights=made.weights, steering=made.steering, record={"train": {"steps": step}}, trail=None
+            self, weights=delta.weights, steering=delta.steering, record={"train": {"steps": step}}, trail=None
         )
 
     @contextmanager
-    def applied(self) -> Iterator[Forward]:
+    def apply(self) -> Iterator[Forward]:
         """The base model runs as this policy while the context is open; the sampler takes the `Forward` it gives."""
         with ExitStack() as stack:
             if self.weights is not None:
-                stack.enter_context(self.weights.applied(self.model.hf))
+                stack.enter_context(self.weights.apply(self.model.hf))
             if self.steering:
                 stack.enter_context(self.model.steer(self.steering))
-            yield PLAIN if self.readout is None else stack.enter_context(self.readout.opened(self.model))
+            yield PLAIN if self.readout is None else stack.enter_context(self.readout.open_forward(self.model))
 
     def answer(self, problems: Sequence[Problem], task: Task, *, label: str, seed: int) -> list[Answer]:
         """One answer per problem, as the policy would be used.
@@ -146,15 +146,15 @@ class Policy:
         """
         if not problems:
             return []  # before any steering opens, which would rightly complain that it touched nothing
-        prompts, asks = self._asks(problems, label, seed)
-        with self.applied() as forward:
+        prompts, asks = self._build_queries(problems, label, seed)
+        with self.apply() as forward:
             if self.search is not None:
-                answers = self.search.find(self.model, asks, self.decoding, task, forward)
+                answers = self.search.run(self.model, asks, self.decoding, task, forward)
             else:
-                drawn = search.sampled(self.model, asks, self.decoding, forward, 1)
-                answers = [search.found(ask, one, 0) for ask, one in zip(asks, drawn, strict=True)]
+                completions = search.sample_completions(self.model, asks, self.decoding, forward, 1)
+                answers = [search.to_result(ask, samples, 0) for ask, samples in zip(asks, completions, strict=True)]
         rows = zip(prompts, asks, answers, strict=True)
-        return [Answer(*found[:4], len(ask.ids), prompt + ask.opening, found.notes) for prompt, ask, found in rows]
+        return [Answer(*result[:4], len(ask.ids), prompt + ask.opening, result.notes) for prompt, ask, result in rows]
 
     def draw(
         self, problems: Sequence[Problem], *, task: str, seed: int, n: int, decoding: Decoding, first: int = 0
@@ -162,18 +162,18 @@ class Policy:
         """(prompt, forced opening, `n` completions) per problem, not searched; samples are numbered from `first`."""
         if not problems:
             return []
-        prompts, asks = self._asks(problems, task, seed)
-        with self.applied() as forward:
-            drawn = search.sampled(self.model, asks, decoding, forward, n, first)
-        return [(prompt, ask.opening, one) for prompt, ask, one in zip(prompts, asks, drawn, strict=True)]
+        prompts, asks = self._build_queries(problems, task, seed)
+        with self.apply() as forward:
+            completions = search.sample_completions(self.model, asks, decoding, forward, n, first)
+        return [(prompt, ask.opening, samples) for prompt, ask, samples in zip(prompts, asks, completions, strict=True)]
 
-    def _asks(self, problems: Sequence[Problem], label: str, seed: int) -> tuple[list[str], list[Ask]]:
+    def _build_queries(self, problems: Sequence[Problem], label: str, seed: int) -> tuple[list[str], list[Query]]:
         prompts, asks = [], []
         for problem in problems:
             prompt, opening = self.prompting.render(problem)
             ids, forced = self.model.encode_pair(prompt, opening)
             prompts.append(prompt)
-            asks.append(Ask(problem, ids + forced, len(forced), opening, (seed, label, problem.id)))
+            asks.append(Query(problem, ids + forced, len(forced), opening, (seed, label, problem.id)))
         return prompts, asks
 
     def score(self, prompts: Sequence[str], completions: Sequence[str]) -> list[list[float]]:
@@ -185,7 +185,7 @@ class Policy:
         if not self.has_distribution:
             raise ElicitError(f"{self!r} has no next-token distribution of its own to score with.")
         scored = [self.model.encode_pair(*pair) for pair in zip(prompts, completions, strict=True)]
-        with self.applied():
+        with self.apply():
             return logprobs(self.model.engine, scored)
 
     def meaning(self) -> dict[str, Any]:
@@ -202,9 +202,9 @@ class Policy:
     @property
     def sha256(self) -> str:
         """Hash of everything that decides what the policy says."""
-        return self._hash(self.meaning())
+        return self._content_hash(self.meaning())
 
-    def _hash(self, meaning: dict[str, Any]) -> str:
+    def _content_hash(self, meaning: dict[str, Any]) -> str:
         del meaning["base"]["name"]
         parts = [json.dumps(meaning, sort_keys=True), *(edit.sha256 for edit in self.steering)]
         parts.append(self.weights.sha256 if self.weights is not None else "base")
@@ -216,17 +216,17 @@ class Policy:
 
         Checkpoints become policy folders of their own, `checkpoints/000010`, one after another. Returns the hash.
         """
-        trail.save(Change(self.weights, self.steering), folder)
+        trail.save_delta(PolicyDelta(self.weights, self.steering), folder)
         if self.readout is not None:
-            readouts.save(self.readout, folder)
-        kept = {}
+            readouts.save_readout(self.readout, folder)
+        hashes = {}
         for step, policy in self.checkpoints.items():
-            place = trail.folder_of(folder / _CHECKPOINTS, step)
-            place.mkdir(parents=True, exist_ok=True)
-            kept[str(step)] = policy.save(place)
+            checkpoint_folder = trail.step_folder(folder / _CHECKPOINTS, step)
+            checkpoint_folder.mkdir(parents=True, exist_ok=True)
+            hashes[str(step)] = policy.save(checkpoint_folder)
         document = {"format": policy_document.FORMAT, **self.meaning(), "sha256": self.sha256}
         document["record"] = policy_document.without_nan(dict(self.record))
-        document |= {_CHECKPOINTS: kept} if kept else {}
+        document |= {_CHECKPOINTS: hashes} if hashes else {}
         (folder / policy_document.NAME).write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
         return str(document["sha256"])
 
@@ -241,12 +241,12 @@ class Policy:
         Raises:
             ElicitError: no adapter there, an unsupported kind, or one that was made for another model.
         """
-        found = adapters.read(Path(folder))
+        adapter = adapters.read_adapter(Path(folder))
         if not any_base:
-            adapters.check_base(found, model, str(folder))
-        with found.applied(model.hf):  # does it fit?
+            adapters.check_adapter_base(adapter, model, str(folder))
+        with adapter.apply(model.hf):  # does it fit?
             pass
-        return cls(model, weights=found, record={"adapter": found.about()})
+        return cls(model, weights=adapter, record={"adapter": adapter.to_record()})
 
     @classmethod
     def load(cls, folder: Path, model: BaseModel) -> Policy:
@@ -259,38 +259,42 @@ class Policy:
             ElicitError: no policy there, a damaged one, or one of another base model.
         """
         document = policy_document.read_document(folder)
-        theirs = document.base
-        if theirs.weights_sha256 != model.weights_sha256:
+        policy_base = document.base
+        if policy_base.weights_sha256 != model.weights_sha256:
             raise ElicitError(
-                f"the policy in {folder} was made from {theirs.name} (weights {theirs.weights_sha256[:12]}), "
+                f"the policy in {folder} was made from {policy_base.name} (weights {policy_base.weights_sha256[:12]}), "
                 f"but the model given is {model.name} (weights {model.weights_sha256[:12]})."
             )
         date = document.date
         policy = cls(
-            model if date is None else model.on(day_of(date, f"{folder / policy_document.NAME}: date")),
+            model if date is None else model.on(parse_date(date, f"{folder / policy_document.NAME}: date")),
             document.decoding,
             document.prompting,
-            steering.load(folder),
-            weights.load(folder),
-            readouts.load(folder),
+            steering.load_edits(folder),
+            weights.load_weights(folder),
+            readouts.load_readout(folder),
             policy_document.read_search(document, folder),
             document.record,
         )
         meaning = policy.meaning()
         if date is None:  # saved before policies knew the day
             meaning.pop("date", None)
-        if policy._hash(meaning) != document.sha256:
+        if policy._content_hash(meaning) != document.sha256:
             raise ElicitError(f"the policy in {folder} is damaged: its files do not have the hash it was saved with.")
         hashes = {int(step): sha256 for step, sha256 in document.checkpoints.items()}
         if not hashes:
             return policy
 
-        def read(step: int) -> Change:
-            place = trail.folder_of(folder / _CHECKPOINTS, step)
-            kept = cls.load(place, model)
-            if policy_document.read_document(place).sha256 != hashes[step]:
-                raise ElicitError(f"{place} is not the checkpoint of step {step} that {folder} was saved with.")
-            return Change(kept.weights, kept.steering)
+        def read_delta(step: int) -> PolicyDelta:
+            checkpoint_folder = trail.step_folder(folder / _CHECKPOINTS, step)
+            checkpoint = cls.load(checkpoint_folder, model)
+            if policy_document.read_document(checkpoint_folder).sha256 != hashes[step]:
+                raise ElicitError(
+                    f"{checkpoint_folder} is not the checkpoint of step {step} that {folder} was saved with."
+                )
+            return PolicyDelta(checkpoint.weights, checkpoint.steering)
 
-        made = Change(policy.weights, policy.steering)
-        return dataclasses.replace(policy, trail=Trail(made, trail.Lazy(tuple(sorted(hashes)), read)))
+        final_delta = PolicyDelta(policy.weights, policy.steering)
+        return dataclasses.replace(
+            policy, trail=CheckpointHistory(final_delta, trail.LazyCheckpoints(tuple(sorted(hashes)), read_delta))
+        )

@@ -26,17 +26,17 @@ FORMAT = 1
 FIRST_FIELDS = {
     "Decoding": "temperature top_k top_p min_p max_new_tokens stop",
     "Prompting": "condition template before replaces",
-    "BudgetForcing": "end wait answer min_tokens max_tokens max_waits",
-    "CotDecoding": "k choose min_p",
-    "Likeliest": "n",
-    "Majority": "n",
-    "PowerSampling": "alpha block steps temperature until_ended",
-    "Verified": "n",
+    "BudgetForcingSearch": "end wait answer min_tokens max_tokens max_waits",
+    "CotDecodingSearch": "k choose min_p",
+    "LikeliestBestOfN": "n",
+    "MajorityVote": "n",
+    "PowerSamplingSearch": "alpha block steps temperature until_ended",
+    "VerifiedBestOfN": "n",
 }
 
 
 @dataclass(frozen=True)
-class Base:
+class PolicyBase:
     """The model that a policy was made of."""
 
     name: str
@@ -44,17 +44,17 @@ class Base:
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingSteps:
     """What the record says of a training: `Policy.at` asks it for the last step."""
 
     steps: int | None = None
 
 
 @dataclass(frozen=True)
-class Document:
+class PolicyDocument:
     """The content of a policy.json."""
 
-    base: Base
+    base: PolicyBase
     decoding: Decoding
     prompting: Prompting
     search: dict[str, Any] | None
@@ -68,7 +68,7 @@ class Document:
     """The day that prompts are told; None where no chat template asks for it."""
 
 
-def read_document(folder: Path) -> Document:
+def read_document(folder: Path) -> PolicyDocument:
     """The policy.json of a policy's folder, checked.
 
     Raises:
@@ -81,13 +81,15 @@ def read_document(folder: Path) -> Document:
     number = plain.get("format", 1)
     if isinstance(number, int) and number > FORMAT:
         raise ElicitError(f"{path} is of format {number}, and this version reads up to {FORMAT}: update elicit.")
-    document = documents.as_record(plain, Document, path)
+    document = documents.as_record(plain, PolicyDocument, path)
     if document.format < 1:
         raise ElicitError(f"{path}: format is {document.format}; expected 1 or more.")
     training = document.record.get("train")
     if training is not None:
         known = documents.as_object(training, f"{path}: record.train")
-        documents.as_record({key: known[key] for key in known if key == "steps"}, Training, f"{path}: record.train")
+        documents.as_record(
+            {key: known[key] for key in known if key == "steps"}, TrainingSteps, f"{path}: record.train"
+        )
     for step in document.checkpoints:
         if not (step.isascii() and step.isdecimal() and len(step) <= 9):
             raise ElicitError(f"{path}: checkpoints has {step[:40]!r} for a step; expected a whole number.")
@@ -97,11 +99,11 @@ def read_document(folder: Path) -> Document:
     )
 
 
-def read_search(document: Document, folder: Path) -> search.Search | None:
+def read_search(document: PolicyDocument, folder: Path) -> search.Search | None:
     """The search of a document. Raises ElicitError for an unknown one."""
     if document.search is None:
         return None
-    return search.load(document.search, where=f"{folder / NAME}: search")
+    return search.load_search(document.search, where=f"{folder / NAME}: search")
 
 
 def plain_fields(record: Any) -> dict[str, Any]:

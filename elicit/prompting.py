@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from elicit.errors import ElicitError, one_line, unknown
+from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.tasks import Problem
 
 
@@ -42,7 +42,7 @@ class Prompting:
         elif self.condition not in ("plain", "forced"):
             known = dict(problem.other_prompts)
             if self.condition not in known:
-                raise unknown("prompt condition", self.condition, ["plain", "cue", "forced", *known])
+                raise unknown_name_error("prompt condition", self.condition, ["plain", "cue", "forced", *known])
             prompt = known[self.condition]
         if self.condition == "forced":
             if problem.opening is None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 
-class Scaling(NamedTuple):
+class RotaryScaling(NamedTuple):
     """How the frequencies depend on the number of tokens of a pass."""
 
     kind: Literal["longrope", "dynamic"]
@@ -31,7 +31,7 @@ class Scaling(NamedTuple):
 _RECOMPUTED = ("phi3", "phimoe", "phi4_multimodal")
 
 
-def length_scaling(config: Any) -> Scaling | None:
+def length_scaling(config: Any) -> RotaryScaling | None:
     """The scaling of a transformers config that depends on length; None for any other, yarn and llama3 included."""
     config = config.get_text_config(decoder=True)
     parameters = getattr(config, "rope_parameters", None)
@@ -43,14 +43,14 @@ def length_scaling(config: Any) -> Scaling | None:
         if kind == "longrope":
             limit = int(entry["original_max_position_embeddings"])
             # transformers asks the config itself for the limit, and does not compute again where it does not say it.
-            told = getattr(config, "original_max_position_embeddings", None) is not None
-            return Scaling("longrope", limit, told and config.model_type in _RECOMPUTED)
+            states_limit = getattr(config, "original_max_position_embeddings", None) is not None
+            return RotaryScaling("longrope", limit, states_limit and config.model_type in _RECOMPUTED)
         if kind == "dynamic":
-            return Scaling("dynamic", int(config.max_position_embeddings))
+            return RotaryScaling("dynamic", int(config.max_position_embeddings))
     return None
 
 
-def shared_pass(scaling: Scaling | None, tokens: int, most: int | None = None) -> int:
+def frequency_group(scaling: RotaryScaling | None, tokens: int, most: int | None = None) -> int:
     """A number that is equal for rows which may share forward passes.
 
     Args:

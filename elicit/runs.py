@@ -42,7 +42,7 @@ class TargetError(ElicitError):
 
 
 @contextmanager
-def writing_to(place: Path) -> Iterator[None]:
+def writing_to(target: Path) -> Iterator[None]:
     """Turn what the operating system says about a target into one clear message.
 
     Raises:
@@ -51,26 +51,26 @@ def writing_to(place: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        number = _errno(error)
+        number = _error_number(error)
         if number in _FULL:
             raise TargetError(
-                f"no space left while writing {place}. What was finished is kept: free some space and type the same "
+                f"no space left while writing {target}. What was finished is kept: free some space and type the same "
                 "command again."
             ) from error
         if number in _REFUSED:
             raise TargetError(
-                f"cannot write {place}: {os.strerror(number)}. Name a folder that you may write to with --out."
+                f"cannot write {target}: {os.strerror(number)}. Name a folder that you may write to with --out."
             ) from error
         raise
 
 
-def _errno(error: Exception) -> int:
+def _error_number(error: Exception) -> int:
     """The system's number for a failed write, 0 if it is something else."""
     if isinstance(error, OSError):
         return error.errno or 0
     # safetensors wraps what the system says into an error of its own, and tells its number only in words.
-    found = re.search(r"\(os error (\d+)\)", str(error)) if type(error).__name__ == "SafetensorError" else None
-    return int(found[1]) if found else 0
+    match = re.search(r"\(os error (\d+)\)", str(error)) if type(error).__name__ == "SafetensorError" else None
+    return int(match[1]) if match else 0
 
 
 def write_text(path: Path, text: str) -> None:
@@ -95,7 +95,7 @@ def write_json(path: Path, data: Any) -> None:
     write_text(path, json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
+def read_run_json(path: Path) -> Any:
     """The value in a JSON file of a run.
 
     Raises:
@@ -128,7 +128,7 @@ def read_lines(path: Path) -> list[Any]:
     Raises:
         ElicitError: a line that is not JSON, with its number.
     """
-    return [documents.parse_json(line, at) for at, line in _placed(path, _whole_lines(path))]
+    return [documents.parse_json(line, at) for at, line in _label_lines(path, _whole_lines(path))]
 
 
 def _whole_lines(path: Path) -> list[bytes]:
@@ -138,7 +138,7 @@ def _whole_lines(path: Path) -> list[bytes]:
     return text[: text.rfind(b"\n") + 1].split(b"\n")[:-1]
 
 
-def mend(path: Path) -> None:
+def trim_torn_line(path: Path) -> None:
     """Cut a torn last line off, so that appending starts on a line of its own."""
     if not path.exists():
         return
@@ -157,11 +157,13 @@ def read_rows(path: Path) -> list[Row]:
     """
     lines = _whole_lines(path)
     try:
-        rows: list[Row] = _adapter(list[Row]).validate_json(b"[" + b",".join(lines) + b"]", strict=True, extra="forbid")
+        rows: list[Row] = _build_rows_adapter(list[Row]).validate_json(
+            b"[" + b",".join(lines) + b"]", strict=True, extra="forbid"
+        )
     except ValueError:
         rows = []
     if len(rows) != len(lines):  # one by one, to name the line
-        rows = [_row(line, at) for at, line in _placed(path, lines)]
+        rows = [_parse_row_line(line, at) for at, line in _label_lines(path, lines)]
     for number, row in enumerate(rows, start=1):
         if row.task != path.stem:
             task = one_line(repr(row.task), 60)
@@ -169,33 +171,33 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def _row(line: bytes, at: str) -> Row:
+def _parse_row_line(line: bytes, at: str) -> Row:
     try:
         return documents.as_record(documents.parse_json(line, at), Row, at)
     except ElicitError as error:
         raise ElicitError(f"{error} Remove the line, and the same `elicit run` makes it again.") from None
 
 
-def _placed(path: Path, lines: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
+def _label_lines(path: Path, lines: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
     """(where it stands, line)."""
     for number, line in enumerate(lines, start=1):
         yield f"{path}, line {number}", line
 
 
 @functools.lru_cache(maxsize=2)
-def _adapter(kind: Any) -> Any:
+def _build_rows_adapter(kind: Any) -> Any:
     """Imported late: what only writes, or lists folders, should start fast."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
 
 
-def is_ours(path: Path) -> bool:
+def is_lock_or_scratch(path: Path) -> bool:
     """Whether a file is a lock, or scratch that a killed process left."""
     return path.name == ".lock" or (path.name.startswith(".") and path.name.endswith(_SCRATCH))
 
 
-def sweep(folder: Path) -> None:
+def remove_scratch(folder: Path) -> None:
     """Remove the scratch that a killed process left in `folder`. Call it only under the folder's lock."""
     for path in folder.glob(f".*{_SCRATCH}"):
         if path.is_dir():
@@ -205,7 +207,7 @@ def sweep(folder: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, what: str, patience: float = 0.0) -> Iterator[None]:
+def hold_lock(path: Path, what: str, patience: float = 0.0) -> Iterator[None]:
     """Hold an exclusive lock file; the operating system lets go of it when the process dies.
 
     Raises:

@@ -27,8 +27,8 @@ class Estimate:
 
     def to_json(self) -> dict[str, Any]:
         """`{"value", "n", "ci"}` with NaN as null."""
-        ci = None if self.ci is None else [number(bound) for bound in self.ci]
-        return {"value": number(self.value), "n": self.n, "ci": ci}
+        ci = None if self.ci is None else [finite_or_none(bound) for bound in self.ci]
+        return {"value": finite_or_none(self.value), "n": self.n, "ci": ci}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Estimate:
@@ -42,7 +42,7 @@ class Estimate:
         return f"{self.value:.3f} [{self.ci[0]:.3f}, {self.ci[1]:.3f}] (n={self.n})"
 
 
-def number(value: float | None) -> float | None:
+def finite_or_none(value: float | None) -> float | None:
     """A float for JSON: None for what is not known (NaN, infinities), never 0 in its place."""
     return None if value is None or not math.isfinite(value) else float(value)
 

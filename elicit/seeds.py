@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float64
 
 
-def key(*identity: object) -> int:
+def derive_key(*identity: object) -> int:
     """A 128-bit key for an identity such as `(seed, task, problem_id, sample)`.
 
     Parts are compared by their JSON text, so `1` and `"1"` differ and tuples equal lists.
@@ -24,17 +24,17 @@ def key(*identity: object) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
 
 
-def small_seed(*identity: object) -> int:
+def derive_small_seed(*identity: object) -> int:
     """A 31-bit seed by identity, for libraries that take nothing larger."""
-    return key(*identity) & 0x7FFF_FFFF
+    return derive_key(*identity) & 0x7FFF_FFFF
 
 
-def generator(*identity: object) -> np.random.Generator:
+def make_generator(*identity: object) -> np.random.Generator:
     """A numpy generator that belongs to one identity."""
-    return np.random.Generator(np.random.Philox(key=key(*identity)))
+    return np.random.Generator(np.random.Philox(key=derive_key(*identity)))
 
 
-def uniforms(keys: Iterable[int], steps: int) -> Float64[np.ndarray, "rows steps"]:
+def draw_uniforms(keys: Iterable[int], steps: int) -> Float64[np.ndarray, "rows steps"]:
     """Uniform numbers in [0, 1): one row per key, one column per step."""
     rows = [np.random.Generator(np.random.Philox(key=k)).random(steps) for k in keys]
     return np.stack(rows) if rows else np.zeros((0, steps))

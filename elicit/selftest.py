@@ -31,11 +31,11 @@ from torch import nn
 from elicit.errors import ElicitError, one_line
 from elicit.loading import architectures, rows
 from elicit.loading.catalog import WEIGHTS
-from elicit.loading.load import Loaded
-from elicit.loading.logits import logits_of
+from elicit.loading.load import LoadedModel
+from elicit.loading.logits import compute_model_logits
 from elicit.sampling import Decoding, Engine, Request, Scored, generate, logprobs
-from elicit.sampling.score import Packed, hidden_states
-from elicit.steering import Clock, Edit, steer
+from elicit.sampling.score import PackedBatch, hidden_states
+from elicit.steering import Edit, PositionTracker, steer
 from elicit.steering.positions import parse
 
 _LONG, _SHORT, _NEW = 6, 3, 3
@@ -51,11 +51,11 @@ class Check:
     """What was compared, with the number; for a failure, what went wrong."""
 
 
-class _Failed(Exception):
+class _CheckFailed(Exception):
     """A check that did not hold; its text is the detail."""
 
 
-def require(checks: Sequence[Check], name: str) -> None:
+def require_passed(checks: Sequence[Check], name: str) -> None:
     """Raises ElicitError with the first check that failed. `name` is the model the message speaks of."""
     failed = next((check for check in checks if not check.passed), None)
     if failed is not None:
@@ -69,7 +69,7 @@ def require(checks: Sequence[Check], name: str) -> None:
 _PROVED: dict[tuple[str, ...], tuple[Check, ...]] = {}
 
 
-def prove(engine: Engine, loaded: Loaded) -> tuple[Check, ...]:
+def self_test_once(engine: Engine, loaded: LoadedModel) -> tuple[Check, ...]:
     """The self-test of a loaded model, once for the same weights, config, dtype and device in a process.
 
     Built-in models are not tried: the test suite does that. Their answer is empty.
@@ -83,7 +83,7 @@ def prove(engine: Engine, loaded: Loaded) -> tuple[Check, ...]:
     hf = loaded.hf
     identity = (loaded.weights_sha256, hf.config.to_json_string(), str(hf.dtype), str(hf.device))
     checks = _PROVED.get(identity) or self_test(engine)
-    require(checks, loaded.name)
+    require_passed(checks, loaded.name)
     _PROVED[identity] = checks
     return checks
 
@@ -91,14 +91,14 @@ def prove(engine: Engine, loaded: Loaded) -> tuple[Check, ...]:
 def self_test(engine: Engine) -> tuple[Check, ...]:
     """Run the checks in their order, up to the first that fails. The model and its clock are left as they were."""
     checks: list[Check] = []
-    run = _Run(dataclasses.replace(engine, clock=Clock(), end_ids=frozenset()))
+    run = _SelfTest(dataclasses.replace(engine, clock=PositionTracker(), end_ids=frozenset()))
     with torch.inference_mode():
-        for name, details in run.checks():
+        for name, details in run.iterate_checks():
             try:
                 for detail in details:
                     last = detail
                 checks.append(Check(name, True, last))
-            except _Failed as failure:
+            except _CheckFailed as failure:
                 checks.append(Check(name, False, str(failure)))
                 break
             except torch.OutOfMemoryError:  # says nothing of the model
@@ -109,75 +109,80 @@ def self_test(engine: Engine) -> tuple[Check, ...]:
     return tuple(checks)
 
 
-class _Run:
+class _SelfTest:
     """The passes of one self-test, and what they are compared with."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.layers = list(architectures.decoder_layers(engine.hf))
+        self.layers = list(architectures.get_decoder_layers(engine.hf))
         self.tolerance = 1e-3 if engine.hf.dtype in (torch.float32, torch.float64) else 0.25
         self.ids = _ordinary_tokens(engine, _LONG)
         self.residuals: list[torch.Tensor] = []
 
-    def checks(self) -> Iterator[tuple[str, Iterator[str]]]:
-        yield "finite", self.finite()
-        yield "hidden states", self.hidden()
-        yield "norm", self.norm()
-        yield "head", self.head()
-        yield "causal", self.causal()
-        yield "cache", self.cached(0)
-        yield "left padding", self.cached(1)
-        yield "generate", self.generated()
-        yield "steering", self.steered()
+    def iterate_checks(self) -> Iterator[tuple[str, Iterator[str]]]:
+        yield "finite", self.check_finite_logits()
+        yield "hidden states", self.check_hidden_states()
+        yield "norm", self.check_final_norm()
+        yield "head", self.check_head()
+        yield "causal", self.check_causality()
+        yield "cache", self.check_cache(0)
+        yield "left padding", self.check_cache(1)
+        yield "generate", self.check_generate()
+        yield "steering", self.check_steering()
 
-    def finite(self) -> Iterator[str]:
+    def check_finite_logits(self) -> Iterator[str]:
         ids = torch.tensor([self.ids], device=self.engine.hf.device)
-        with _watched(self.layers) as residuals, _watched([architectures.decoder(self.engine.hf)]) as decoded:
+        with (
+            _record_outputs(self.layers) as residuals,
+            _record_outputs([architectures.get_decoder(self.engine.hf)]) as decoded,
+        ):
             self.out = self.engine.hf(input_ids=ids, output_hidden_states=True, use_cache=False)
         if len(residuals) != len(self.layers) or not decoded:
-            raise _Failed(f"{len(residuals)} of {len(self.layers)} layers were called by a forward pass")
+            raise _CheckFailed(f"{len(residuals)} of {len(self.layers)} layers were called by a forward pass")
         self.residuals = [residuals[i] for i in range(len(self.layers))]
         self.final = decoded[0]
         if not bool(torch.isfinite(self.out.logits).all()):
-            raise _Failed(f"logits are no finite numbers in {str(self.engine.hf.dtype).removeprefix('torch.')}")
+            raise _CheckFailed(f"logits are no finite numbers in {str(self.engine.hf.dtype).removeprefix('torch.')}")
         yield f"{self.out.logits.numel()} logits"
 
-    def hidden(self) -> Iterator[str]:
+    def check_hidden_states(self) -> Iterator[str]:
         states = self.out.hidden_states
         if states is None or len(states) != len(self.layers) + 1:
-            raise _Failed(f"{0 if states is None else len(states)} hidden states of {len(self.layers)} layers")
-        for i, (mine, theirs) in enumerate(zip(self.residuals[:-1], states[1:-1], strict=True)):
-            yield self.equal(mine, theirs, f"after layer {i}")
-        if _distance(self.residuals[-1], states[-1]) > 0:  # transformers mostly reports the last one after the norm
-            yield self.equal(self.final, states[-1], "after the norm")
+            raise _CheckFailed(f"{0 if states is None else len(states)} hidden states of {len(self.layers)} layers")
+        for i, (actual, expected) in enumerate(zip(self.residuals[:-1], states[1:-1], strict=True)):
+            yield self.require_equal(actual, expected, f"after layer {i}")
+        if (
+            _relative_distance(self.residuals[-1], states[-1]) > 0
+        ):  # transformers mostly reports the last one after the norm
+            yield self.require_equal(self.final, states[-1], "after the norm")
         yield f"{len(self.layers)} layers"
 
-    def norm(self) -> Iterator[str]:
-        last = architectures.final_norm(self.engine.hf)(self.residuals[-1])
-        yield self.equal(last, self.final, "the decoder's output")
+    def check_final_norm(self) -> Iterator[str]:
+        last = architectures.get_final_norm(self.engine.hf)(self.residuals[-1])
+        yield self.require_equal(last, self.final, "the decoder's output")
 
-    def head(self) -> Iterator[str]:
-        yield self.equal(logits_of(self.engine.hf, self.final[0]), self.out.logits[0], "logits")
+    def check_head(self) -> Iterator[str]:
+        yield self.require_equal(compute_model_logits(self.engine.hf, self.final[0]), self.out.logits[0], "logits")
 
-    def causal(self) -> Iterator[str]:
+    def check_causality(self) -> Iterator[str]:
         """The long row alone was run before; here it stands beside its own beginning, padded on the right."""
         ids = torch.tensor([self.ids, [*self.ids[:_SHORT], *[self.engine.pad_id] * (len(self.ids) - _SHORT)]])
         real = torch.tensor([[True] * len(self.ids), [i < _SHORT for i in range(len(self.ids))]])
-        packed = Packed([0, 1], ids, real, torch.tensor([1, 1]))
+        packed = PackedBatch([0, 1], ids, real, torch.tensor([1, 1]))
         both = hidden_states(self.engine, packed)
-        yield self.equal(both[1, :_SHORT], self.final[0, :_SHORT], "a prompt and its continuation")
-        yield self.equal(both[0], self.final[0], "a row alone and in a batch")
+        yield self.require_equal(both[1, :_SHORT], self.final[0, :_SHORT], "a prompt and its continuation")
+        yield self.require_equal(both[0], self.final[0], "a row alone and in a batch")
 
-    def cached(self, row: int) -> Iterator[str]:
+    def check_cache(self, row: int) -> Iterator[str]:
         if row == 0:
             requests = [Request(tuple(self.ids), (0,)), Request(tuple(self.ids[:_SHORT]), (0,))]
             self.drawn = [samples[0] for samples in generate(self.engine, requests, Decoding(max_new_tokens=_NEW))]
         prompt, completion = tuple(self.ids[: (_LONG, _SHORT)[row]]), self.drawn[row]
         again = logprobs(self.engine, [Scored(prompt, completion.tokens)])[0]
-        yield self.near(completion.logprobs, again, "log p of drawn tokens, with a cache and without")
+        yield self.require_near(completion.logprobs, again, "log p of drawn tokens, with a cache and without")
 
-    def generated(self) -> Iterator[str]:
-        hf = architectures.plain(self.engine.hf)
+    def check_generate(self) -> Iterator[str]:
+        hf = architectures.unwrap_model(self.engine.hf)
         ids = torch.tensor([self.ids], device=hf.device)
         out = hf.generate(
             ids,
@@ -188,75 +193,77 @@ class _Run:
             output_logits=True,
             return_dict_in_generate=True,
         )
-        theirs, mine = [], []
+        expected, actual = [], []
         for position, logits in enumerate(out.logits):
             token = self.drawn[0].tokens[position]
-            theirs.append(float(_masked(self.engine, logits[0]).log_softmax(-1)[token]))
-            mine.append(self.drawn[0].logprobs[position])
+            expected.append(float(_exclude_banned_logits(self.engine, logits[0]).log_softmax(-1)[token]))
+            actual.append(self.drawn[0].logprobs[position])
             if int(out.sequences[0, len(self.ids) + position]) != token:
                 break  # a tie, an end or the pad token: what follows is another text
-        yield self.near(mine, theirs, "log p of drawn tokens, by the sampler and in generate")
+        yield self.require_near(actual, expected, "log p of drawn tokens, by the sampler and in generate")
 
-    def steered(self) -> Iterator[str]:
+    def check_steering(self) -> Iterator[str]:
         layer, plain = len(self.layers) // 2, self.final
         for size, same in ((0.0, True), (1.0, False)):
             direction = size * self.residuals[layer][0, -1].clone()
             edit = Edit(layer, parse("all"), direction.to, "self-test")
             ids = torch.tensor([self.ids])
             real = torch.ones_like(ids, dtype=torch.bool)
-            with steer(architectures.decoder(self.engine.hf), self.layers, self.engine.clock, [edit]):
-                states = hidden_states(self.engine, Packed([0], ids, real, torch.tensor([1])))
+            with steer(architectures.get_decoder(self.engine.hf), self.layers, self.engine.clock, [edit]):
+                states = hidden_states(self.engine, PackedBatch([0], ids, real, torch.tensor([1])))
             if same:
-                yield self.equal(states, plain, "adding 0")
-            elif _distance(states, plain) == 0:
-                raise _Failed(f"adding a vector after layer {layer} does not change the output")
+                yield self.require_equal(states, plain, "adding 0")
+            elif _relative_distance(states, plain) == 0:
+                raise _CheckFailed(f"adding a vector after layer {layer} does not change the output")
         yield f"layer {layer}"
 
-    def equal(self, mine: torch.Tensor, theirs: torch.Tensor, what: str) -> str:
-        distance = _distance(mine, theirs)
+    def require_equal(self, actual: torch.Tensor, expected: torch.Tensor, what: str) -> str:
+        distance = _relative_distance(actual, expected)
         if not distance <= self.tolerance:
-            raise _Failed(f"{what}: {distance:.2g} apart, relative to their size; at most {self.tolerance:g}")
+            raise _CheckFailed(f"{what}: {distance:.2g} apart, relative to their size; at most {self.tolerance:g}")
         return f"{what}: {distance:.1g} apart"
 
-    def near(self, mine: Sequence[float], theirs: Sequence[float], what: str) -> str:
-        distance = max(abs(a - b) for a, b in zip(mine, theirs, strict=True))
+    def require_near(self, actual: Sequence[float], expected: Sequence[float], what: str) -> str:
+        distance = max(abs(a - b) for a, b in zip(actual, expected, strict=True))
         limit = 4 * self.tolerance
         if not distance <= limit:
-            raise _Failed(f"{what}: {distance:.2g} nats apart; at most {limit:g}")
+            raise _CheckFailed(f"{what}: {distance:.2g} nats apart; at most {limit:g}")
         return f"{what}: {distance:.1g} nats apart"
 
 
-def _distance(mine: torch.Tensor, theirs: torch.Tensor) -> float:
+def _relative_distance(actual: torch.Tensor, expected: torch.Tensor) -> float:
     """Root mean square difference over the root mean square of the second; infinite for other shapes."""
-    if mine.shape != theirs.shape:
+    if actual.shape != expected.shape:
         return float("inf")
-    a, b = mine.float(), theirs.to(mine.device).float()
+    a, b = actual.float(), expected.to(actual.device).float()
     return float((a - b).norm() / b.norm().clamp(min=1e-30))
 
 
-def _masked(engine: Engine, logits: torch.Tensor) -> torch.Tensor:
-    return logits.float().index_fill(0, rows.index(engine.banned_ids, logits.device), -torch.inf)
+def _exclude_banned_logits(engine: Engine, logits: torch.Tensor) -> torch.Tensor:
+    return logits.float().index_fill(0, rows.make_id_tensor(engine.banned_ids, logits.device), -torch.inf)
 
 
 def _ordinary_tokens(engine: Engine, count: int) -> list[int]:
     """Different tokens from all over the vocabulary, none of them special."""
     special = {*engine.tokenizer.all_special_ids, *engine.banned_ids, *engine.end_ids, engine.pad_id}
-    usable = [i for i in sorted(rows.token_ids(engine.tokenizer)) if i < rows.count(engine.hf) and i not in special]
+    usable = [
+        i for i in sorted(rows.token_ids(engine.tokenizer)) if i < rows.count_rows(engine.hf) and i not in special
+    ]
     return [usable[(k * len(usable)) // count] for k in range(count)]
 
 
 @contextmanager
-def _watched(modules: Sequence[nn.Module]) -> Iterator[dict[int, torch.Tensor]]:
+def _record_outputs(modules: Sequence[nn.Module]) -> Iterator[dict[int, torch.Tensor]]:
     """What each module puts out, by its number: the tensor, or the first of several."""
     seen: dict[int, torch.Tensor] = {}
 
-    def keep(number: int) -> Any:
-        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+    def make_hook(number: int) -> Any:
+        def record_output(_module: nn.Module, _args: Any, output: Any) -> None:
             seen[number] = output if isinstance(output, torch.Tensor) else output[0]
 
-        return hook
+        return record_output
 
-    handles = [module.register_forward_hook(keep(i)) for i, module in enumerate(modules)]
+    handles = [module.register_forward_hook(make_hook(i)) for i, module in enumerate(modules)]
     try:
         yield seen
     finally:

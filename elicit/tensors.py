@@ -37,7 +37,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def known_tensor(tensors: Mapping[str, torch.Tensor], name: str, path: Path) -> torch.Tensor:
+def require_tensor(tensors: Mapping[str, torch.Tensor], name: str, path: Path) -> torch.Tensor:
     """The tensor of that name in what was read from `path`. Raises ElicitError where there is none."""
     if name not in tensors:
         raise ElicitError(f"{path} has no tensor {name}.{did_you_mean(name, tensors)}")

@@ -19,19 +19,19 @@ HIDDEN = re.compile(
 )
 
 
-def named(match: re.Match[str]) -> str:
+def format_hidden_character(match: re.Match[str]) -> str:
     """`<U+202E>` for a hidden character."""
     return f"<U+{ord(match.group()):04X}>"
 
 
-def visible(text: object) -> str:
+def reveal_hidden(text: object) -> str:
     """`text` with every hidden character written out as `<U+202E>`. Not escaped for HTML."""
-    return HIDDEN.sub(named, str(text))
+    return HIDDEN.sub(format_hidden_character, str(text))
 
 
-def escape(text: object) -> str:
+def escape_html(text: object) -> str:
     """Text for HTML or SVG, in an element or a quoted attribute."""
-    return html.escape(visible(text), quote=True)
+    return html.escape(reveal_hidden(text), quote=True)
 
 
 def script_json(data: Any) -> str:

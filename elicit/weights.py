@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import torch
 
 from elicit import adapters
-from elicit.adapters import Adapter, hashed
+from elicit.adapters import Adapter, hash_tensors
 from elicit.errors import ElicitError
 from elicit.loading import rows
 from elicit.tensors import read_tensors
 
-__all__ = ["Adapter", "FullWeights", "Weights", "load"]
+__all__ = ["Adapter", "FullWeights", "Weights", "load_weights"]
 
 
 class Weights(Protocol):
@@ -29,7 +29,7 @@ class Weights(Protocol):
         """Number of values that training could change."""
         ...
 
-    def applied(self, hf: Any) -> Any:
+    def apply(self, hf: Any) -> Any:
         """A context manager in which `hf` runs with these weights."""
         ...
 
@@ -44,34 +44,36 @@ class FullWeights:
 
     @property
     def sha256(self) -> str:
-        return hashed(self.tensors, "full")
+        return hash_tensors(self.tensors, "full")
 
     @property
     def parameters(self) -> int:
         return sum(tensor.numel() for tensor in self.tensors.values())
 
     @contextmanager
-    def applied(self, hf: Any) -> Iterator[None]:
+    def apply(self, hf: Any) -> Iterator[None]:
         """Swap the values inside the base's own Parameter objects, so that clones sharing them follow."""
-        own = dict(hf.named_parameters())
-        missing = sorted(set(self.tensors) - set(own))
+        base_parameters = dict(hf.named_parameters())
+        missing = sorted(set(self.tensors) - set(base_parameters))
         if missing:
             raise ElicitError(f"these weights belong to another model: it has no parameter {missing[0]!r}.")
-        tensors = {name: rows.as_cut(tensor, own[name].shape, hf) for name, tensor in self.tensors.items()}
+        tensors = {
+            name: rows.trim_tensor(tensor, base_parameters[name].shape, hf) for name, tensor in self.tensors.items()
+        }
         for name, tensor in tensors.items():
-            if tensor.shape != own[name].shape:
+            if tensor.shape != base_parameters[name].shape:
                 raise ElicitError(
                     f"these weights belong to another model: {name} has shape {list(tensor.shape)} here and "
-                    f"{list(own[name].shape)} there."
+                    f"{list(base_parameters[name].shape)} there."
                 )
-        before = {name: own[name].data for name in self.tensors}
+        before = {name: base_parameters[name].data for name in self.tensors}
         try:
             for name, tensor in tensors.items():
-                own[name].data = tensor.to(before[name].device, before[name].dtype)
+                base_parameters[name].data = tensor.to(before[name].device, before[name].dtype)
             yield
         finally:
             for name, data in before.items():
-                own[name].data = data
+                base_parameters[name].data = data
 
     def save(self, folder: Path) -> None:
         from safetensors.torch import save_file
@@ -81,10 +83,10 @@ class FullWeights:
         )
 
 
-def load(folder: Path) -> Weights | None:
+def load_weights(folder: Path) -> Weights | None:
     """The weights saved in a policy folder, or None if the policy uses the base's own. Raises ElicitError."""
     if (folder / "adapter_config.json").exists():
-        return adapters.read(folder)
+        return adapters.read_adapter(folder)
     if (folder / "weights.safetensors").exists():
         return FullWeights(read_tensors(folder / "weights.safetensors"))
     return None

@@ -10,19 +10,19 @@ import argparse
 import re
 from pathlib import Path
 
-from elicit.comparison.archive import SUMMARY, opened, unpacked
+from elicit.comparison.archive import SUMMARY, open_run_directory, read_compressed_json
 from elicit.report import write_forest_svg
 from elicit.report.charts import frontier, gap, ladder, leak, pass_at_k, safety_tax, svg
-from elicit.report.data.summary_view import panels
+from elicit.report.data.summary_view import read_panels
 from elicit.report.trajectories import section
 
 DRAWN = {
-    "gap": gap.figure,
-    "frontier": frontier.figure,
-    "passk": pass_at_k.figure,
-    "leak": leak.figure,
-    "trajectories": section.section,
-    "asymmetry": safety_tax.section,
+    "gap": gap.render_gap_chart,
+    "frontier": frontier.render_frontier,
+    "passk": pass_at_k.render_pass_at_k,
+    "leak": leak.render_leak_chart,
+    "trajectories": section.render_trajectories,
+    "asymmetry": safety_tax.render_safety_tax,
 }
 
 
@@ -35,15 +35,15 @@ def main() -> None:
     options = parser.parse_args()
     folder, names = options.folder, options.names or ["forest", "ladder", *DRAWN]
     if "forest" in names:
-        with opened(folder) as run:
+        with open_run_directory(folder) as run:
             write_forest_svg(run, folder / "forest.svg")
-    found = panels(unpacked(folder / SUMMARY))
+    found = read_panels(read_compressed_json(folder / SUMMARY))
     for name in [name for name in names if name in DRAWN]:
         for panel in found:
             keep(folder / f"{name}-{panel.model}.svg", DRAWN[name](panel))
     if "ladder" in names:
-        for name, rungs in ladder.ladders(found).items():
-            keep(folder / f"ladder-{re.sub('[^A-Za-z0-9_.]+', '-', name)}.svg", ladder.figure(name, rungs))
+        for name, rungs in ladder.collect_ladders(found).items():
+            keep(folder / f"ladder-{re.sub('[^A-Za-z0-9_.]+', '-', name)}.svg", ladder.render_ladder(name, rungs))
 
 
 def keep(path: Path, drawn: str) -> None:
@@ -52,7 +52,7 @@ def keep(path: Path, drawn: str) -> None:
     if found is not None:
         named = found[0].replace("<svg ", f'<svg font-family="{svg.FONT}" ', 1)
         # What the report's tooltips read, and a file has no use for.
-        path.write_text(svg.standalone(re.sub(r' data-[a-z-]+="[^"]*"', "", named)))
+        path.write_text(svg.to_standalone_file(re.sub(r' data-[a-z-]+="[^"]*"', "", named)))
 
 
 if __name__ == "__main__":

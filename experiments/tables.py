@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from elicit.comparison.archive import SUMMARY, unpacked
-from elicit.report.trajectories.text import named
+from elicit.comparison.archive import SUMMARY, read_compressed_json
+from elicit.report.trajectories.text import name_shape
 
 
 def read(folder: Path) -> dict[str, Any]:
     """The summary of a committed result."""
-    return unpacked(folder / SUMMARY)
+    return read_compressed_json(folder / SUMMARY)
 
 
 def percent(estimate: dict[str, Any] | None) -> str:
@@ -125,7 +125,7 @@ def _curve_cells(curve: dict[str, Any], steps: list[int]) -> list[str]:
         *(f"{100 * values[i]:.0f} % at {steps[i]}" for i in (low, high)),
         percent(curve["accuracy"][-1]),
         interval(ended["difference"], ended["ci"], 100, "+z.0f"),
-        f"{named(shape['shape'])}{probability}" if shape["shape"] else "–",
+        f"{name_shape(shape['shape'])}{probability}" if shape["shape"] else "–",
         "–" if ends[0][0] is None else f"{100 * ends[0][0]:.0f} to {100 * ends[0][1]:.0f} %",
         f"{ends[1][0]:.0f} to {ends[1][1]:.0f}",
     ]

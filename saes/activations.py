@@ -14,9 +14,9 @@ from jaxtyping import Float, Int
 from torch import nn
 from transformers import PreTrainedModel
 
-from elicit.context import check_text, context_length
+from elicit.context import check_text_fits, context_length
 from elicit.errors import ElicitError
-from elicit.rotary import Scaling, length_scaling, shared_pass
+from elicit.rotary import RotaryScaling, frequency_group, length_scaling
 
 #: Sequences that are sorted by length among each other before batching, so that little padding is computed.
 _WINDOW = 2048
@@ -33,31 +33,31 @@ class Harvest(NamedTuple):
     """Its absolute position there."""
 
 
-class _Reached(Exception):
+class _LayerReached(Exception):
     """Ends a forward pass at the layer that was asked for."""
 
 
-def decoder(model: Any) -> PreTrainedModel:
+def unwrap_bridge(model: Any) -> PreTrainedModel:
     """The transformers model inside a bridge, or the model itself."""
     return model if isinstance(model, PreTrainedModel) else model.original_model
 
 
-def blocks(model: Any) -> nn.ModuleList:
+def find_decoder_layers(model: Any) -> nn.ModuleList:
     """The decoder layers of a transformers model or a TransformerBridge.
 
     Raises:
         ElicitError: if they cannot be told.
     """
-    hf = decoder(model)
+    hf = unwrap_bridge(model)
     depth = hf.config.get_text_config(decoder=True).num_hidden_layers
-    found = [
+    candidates = [
         (path.count("."), module)
         for path, module in hf.base_model.named_modules()
         if isinstance(module, nn.ModuleList) and len(module) == depth
     ]
-    if not found:
+    if not candidates:
         raise ElicitError(f"saes: the decoder layers of {type(hf).__name__} were not found ({depth} expected).")
-    return min(found, key=lambda entry: entry[0])[1]
+    return min(candidates, key=lambda entry: entry[0])[1]
 
 
 def stream(
@@ -79,14 +79,14 @@ def stream(
     Raises:
         ElicitError: a layer that does not exist, or a sequence beyond the model's positions.
     """
-    layers = blocks(model)
+    layers = find_decoder_layers(model)
     if not 0 <= layer < len(layers):
         raise ElicitError(f"saes: layer {layer} does not exist. Layers are 0 to {len(layers) - 1}.")
-    hf = decoder(model)
+    hf = unwrap_bridge(model)
     context = context_length(vars(hf.config.get_text_config()))
-    for numbers, ids, real in batches(sequences, batch_tokens=batch_tokens, model=model):
-        check_text(ids.shape[1], context)
-        h = residual(hf, layers[layer], ids, real)
+    for numbers, ids, real in batch_sequences(sequences, batch_tokens=batch_tokens, model=model):
+        check_text_fits(ids.shape[1], context)
+        h = capture_residual(hf, layers[layer], ids, real)
         keep = real.clone()
         keep[:, :skip] = False
         row, position = keep.nonzero(as_tuple=True)
@@ -94,29 +94,29 @@ def stream(
         yield Harvest(h[where], ids[keep], torch.tensor(numbers)[row], position)
 
 
-def residual(
+def capture_residual(
     hf: PreTrainedModel, block: nn.Module, ids: Int[torch.Tensor, "batch pos"], real: torch.Tensor
 ) -> Float[torch.Tensor, "batch pos d_model"]:
     """The output of one decoder layer; the layers above it do not run."""
-    caught: list[torch.Tensor] = []
+    captured: list[torch.Tensor] = []
 
-    def catch(module: nn.Module, args: Any, output: Any) -> None:
-        caught.append(output[0] if isinstance(output, tuple) else output)
-        raise _Reached
+    def capture_output(module: nn.Module, args: Any, output: Any) -> None:
+        captured.append(output[0] if isinstance(output, tuple) else output)
+        raise _LayerReached
 
-    handle = block.register_forward_hook(catch)
+    handle = block.register_forward_hook(capture_output)
     try:
         with torch.no_grad():
             # Right padding is invisible to a causal model: no mask is needed, and attention is faster without one.
             hf.base_model(input_ids=ids.to(hf.device), use_cache=False)
-    except _Reached:
+    except _LayerReached:
         pass
     finally:
         handle.remove()
-    return caught[0]
+    return captured[0]
 
 
-def batches(
+def batch_sequences(
     sequences: Iterable[Sequence[int]], *, batch_tokens: int, model: Any
 ) -> Iterator[tuple[list[int], Int[torch.Tensor, "batch pos"], torch.Tensor]]:
     """(sequence numbers, right-padded ids, real-token mask), long sequences first within each window.
@@ -124,24 +124,26 @@ def batches(
     Args:
         model: what reads them: with rotary scaling by length, only some sequences may share a pass (`elicit.rotary`).
     """
-    scaling = length_scaling(decoder(model).config)
+    scaling = length_scaling(unwrap_bridge(model).config)
     window: list[tuple[int, Sequence[int]]] = []
     for number, sequence in enumerate(sequences):
         window.append((number, sequence))
         if len(window) == _WINDOW:
-            yield from _padded(window, batch_tokens, scaling)
+            yield from _pad_window(window, batch_tokens, scaling)
             window = []
-    yield from _padded(window, batch_tokens, scaling)
+    yield from _pad_window(window, batch_tokens, scaling)
 
 
-def _padded(
-    window: list[tuple[int, Sequence[int]]], batch_tokens: int, scaling: Scaling | None
+def _pad_window(
+    window: list[tuple[int, Sequence[int]]], batch_tokens: int, scaling: RotaryScaling | None
 ) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
     order = sorted(window, key=lambda entry: (-len(entry[1]), entry[0]))
     while order:
         width = max(1, len(order[0][1]))
-        group = shared_pass(scaling, width)
-        alike = sum(shared_pass(scaling, len(sequence)) == group for _, sequence in order) if scaling else len(order)
+        group = frequency_group(scaling, width)
+        alike = (
+            sum(frequency_group(scaling, len(sequence)) == group for _, sequence in order) if scaling else len(order)
+        )
         count = min(max(1, alike), max(1, batch_tokens // width))
         chosen, order = order[:count], order[count:]
         ids = torch.zeros(len(chosen), width, dtype=torch.long)

@@ -30,7 +30,7 @@ def names(*, weights_sha256: str | None = None) -> list[str]:
         weights_sha256: only those that were trained on these weights.
     """
     if weights_sha256 is None:
-        return sorted(_folders())
+        return sorted(_find_shipped_folders())
     return [entry.name for entry in shipped() if entry.manifest.weights_sha256 == weights_sha256]
 
 
@@ -40,22 +40,22 @@ def shipped() -> list[Shipped]:
     Raises:
         ElicitError: if a folder among them is damaged.
     """
-    return [_read(name, folder) for name, folder in sorted(_folders().items())]
+    return [_read_shipped_sae(name, folder) for name, folder in sorted(_find_shipped_folders().items())]
 
 
-def folder_of(name: str) -> Path | None:
+def find_shipped_folder(name: str) -> Path | None:
     """The folder of a shipped SAE, or None if no shipped one is called so."""
-    return _folders().get(name)
+    return _find_shipped_folders().get(name)
 
 
-def _folders() -> dict[str, Path]:
+def _find_shipped_folders() -> dict[str, Path]:
     return {path.parent.relative_to(WEIGHTS).as_posix(): path.parent for path in WEIGHTS.glob("*/*/cfg.json")}
 
 
-def _read(name: str, folder: Path) -> Shipped:
+def _read_shipped_sae(name: str, folder: Path) -> Shipped:
     manifest = read_manifest(folder)
     path = folder / "cfg.json"
-    d_sae = documents.known_field(documents.read_object(path), "d_sae", path)
+    d_sae = documents.require_field(documents.read_object(path), "d_sae", path)
     if type(d_sae) is not int:
         raise ElicitError(f"{path}: d_sae is not a whole number. Install the lab again.")
     if manifest is None:

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from elicit.errors import ElicitError
-from saes.activations import blocks, decoder, stream
+from saes.activations import find_decoder_layers, stream, unwrap_bridge
 from saes.sae import SAE
 
 #: An SAE of the right weights explains most of the variance; one of other weights little, or less than nothing.
@@ -77,9 +77,9 @@ def fits(sae: SAE, model: Any, *, model_name: str, layer: int | None = None) -> 
     Raises:
         ElicitError: naming both sides.
     """
-    hf = decoder(model)
+    hf = unwrap_bridge(model)
     config = hf.config.get_text_config()
-    depth = len(blocks(model))
+    depth = len(find_decoder_layers(model))
     if sae.d_model != config.hidden_size:
         raise ElicitError(
             f"SAE {sae.name!r} reads residuals of width {sae.d_model} (of {sae.manifest.model}), but those of "

@@ -76,7 +76,7 @@ def matched_features(
     Raises:
         ElicitError: a feature that does not exist or is not alive; fewer than `n` live features left.
     """
-    density = _densities(densities, sae)
+    density = _read_densities(densities, sae)
     norm = sae.directions.norm(dim=1).cpu().numpy().astype(np.float64)
     feature = sae.feature(index)
     if not density[index] > 0:
@@ -96,23 +96,23 @@ def matched_features(
     with np.errstate(divide="ignore"):
         distance = np.maximum(np.abs(np.log(density / density[index])), np.abs(np.log(norm / norm[index])))
     distance = np.where(live, distance, np.inf)
-    wanted = min(max(n, pool), int(live.sum()))
+    min_candidates = min(max(n, pool), int(live.sum()))
     caliper = math.log(CALIPER)
-    while (distance <= caliper).sum() < wanted:
+    while (distance <= caliper).sum() < min_candidates:
         caliper *= 1.5
     candidates = np.flatnonzero(distance <= caliper)
     # Numbers by feature, not by place: a candidate more or less leaves the order of the others as it is.
-    numbers = seeds.generator("matched features", seed, sae.sha256, index).random(sae.d_sae)
-    drawn = candidates[np.argsort(numbers[candidates])][:n]
+    numbers = seeds.make_generator("matched features", seed, sae.sha256, index).random(sae.d_sae)
+    indices = candidates[np.argsort(numbers[candidates])][:n]
     return Matched(
-        tuple(int(i) for i in drawn),
+        tuple(int(i) for i in indices),
         math.exp(caliper),
         caliper > math.log(CALIPER),
         len(candidates),
         float(density[index]),
         float(norm[index]),
-        tuple(float(density[i]) for i in drawn),
-        tuple(float(norm[i]) for i in drawn),
+        tuple(float(density[i]) for i in indices),
+        tuple(float(norm[i]) for i in indices),
     )
 
 
@@ -162,7 +162,7 @@ def covariance_vector(
             f"covariance vector: a matrix of shape {tuple(sigma.shape)} is no covariance (finite, square, symmetric)."
         )
     values, vectors = torch.linalg.eigh(sigma)
-    z = torch.from_numpy(seeds.generator("covariance vector", seed).standard_normal(len(sigma)))
+    z = torch.from_numpy(seeds.make_generator("covariance vector", seed).standard_normal(len(sigma)))
     draw: torch.Tensor = vectors @ (values.clamp_min(0).sqrt() * (vectors.T @ z))
     return draw.float()
 
@@ -242,7 +242,7 @@ def twin(feature: Feature, other: SAE, *, live: Sequence[bool] | np.ndarray | No
     return Twin(other.feature(index), cosine, np.sort(best), float((best < cosine - 1e-6).mean()))
 
 
-def _densities(densities: Any, sae: SAE) -> Float[np.ndarray, " d_sae"]:
+def _read_densities(densities: Any, sae: SAE) -> Float[np.ndarray, " d_sae"]:
     import pandas as pd
 
     if isinstance(densities, pd.DataFrame):

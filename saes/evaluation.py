@@ -27,8 +27,8 @@ from torch import nn
 
 from elicit import seeds
 from elicit.errors import ElicitError
-from elicit.schema import Estimate, number
-from saes.activations import Harvest, batches, blocks, decoder, stream
+from elicit.schema import Estimate, finite_or_none
+from saes.activations import Harvest, batch_sequences, find_decoder_layers, stream, unwrap_bridge
 from saes.sae import SAE
 
 _DRAWS = 1000
@@ -56,22 +56,22 @@ def evaluate(model: Any, sae: SAE, sequences: Sequence[Sequence[int]], *, skip: 
     Raises:
         ElicitError: another width than the model's, a layer that does not exist, or no tokens.
     """
-    width = decoder(model).config.get_text_config().hidden_size
+    width = unwrap_bridge(model).config.get_text_config().hidden_size
     if width != sae.d_model:
         raise ElicitError(f"SAE {sae.name!r} reads residuals of width {sae.d_model}, but the model's are {width} wide.")
-    mean, norm = _moments(model, sae.layer, sequences, skip)
+    mean, norm = _measure_residuals(model, sae.layer, sequences, skip)
     sums = np.zeros((len(sequences), 8))
     fired = np.zeros(sae.d_sae)
     for harvest in stream(model, sae.layer, sequences, skip=skip):
         _add_reconstruction(sums, fired, harvest, sae, mean)
-    for numbers, losses in _losses(model, sae, sequences, mean, skip):
+    for numbers, losses in _compute_losses(model, sae, sequences, mean, skip):
         for column, values in zip((_CLEAN, _SPLICED, _ABLATED), losses, strict=True):
             np.add.at(sums[:, column], numbers, values)
         np.add.at(sums[:, _PREDICTED], numbers, 1)
-    return _card(sums, fired, sae, norm, sequences)
+    return _build_card(sums, fired, sae, norm, sequences)
 
 
-def _moments(
+def _measure_residuals(
     model: Any, layer: int, sequences: Sequence[Sequence[int]], skip: int
 ) -> tuple[Float[torch.Tensor, " d_model"], float]:
     """(mean residual, median residual norm)."""
@@ -122,27 +122,29 @@ class Losses(NamedTuple):
 
 
 @torch.no_grad()
-def _losses(
+def _compute_losses(
     model: Any, sae: SAE, sequences: Sequence[Sequence[int]], mean: Float[torch.Tensor, " d_model"], skip: int
 ) -> Iterator[tuple[Int[np.ndarray, " token"], Losses]]:
     """(sequence of each token, its losses), batch by batch."""
-    hf = decoder(model)
-    block = blocks(model)[sae.layer]
+    hf = unwrap_bridge(model)
+    block = find_decoder_layers(model)[sae.layer]
 
-    def reconstruct(h: torch.Tensor) -> torch.Tensor:
+    def replace_with_reconstruction(h: torch.Tensor) -> torch.Tensor:
         rows = [sae.reconstruct(part) for part in torch.split(h.flatten(0, 1), _CHUNK)]
         return torch.cat(rows).view(h.shape)
 
-    def ablate(h: torch.Tensor) -> torch.Tensor:
+    def replace_with_mean(h: torch.Tensor) -> torch.Tensor:
         return mean.expand_as(h)
 
     vocabulary = hf.get_output_embeddings().weight.shape[0]
-    for numbers, ids, real in batches(sequences, batch_tokens=min(8192, max(1, _LOGITS // vocabulary)), model=hf):
+    for numbers, ids, real in batch_sequences(
+        sequences, batch_tokens=min(8192, max(1, _LOGITS // vocabulary)), model=hf
+    ):
         predicted = real[:, 1:].clone()
         predicted[:, :skip] = False
         losses = []
-        for rewrite in (None, reconstruct, ablate):
-            with replaced(block, rewrite, skip):
+        for rewrite in (None, replace_with_reconstruction, replace_with_mean):
+            with replace_layer_output(block, rewrite, skip):
                 logits = hf(input_ids=ids.to(hf.device), use_cache=False).logits[:, :-1]
             chosen = logits[predicted.to(logits.device)].float()
             targets = ids[:, 1:][predicted].to(logits.device)
@@ -152,16 +154,16 @@ def _losses(
 
 
 @contextmanager
-def replaced(block: nn.Module, rewrite: Rewrite | None, skip: int) -> Iterator[None]:
+def replace_layer_output(block: nn.Module, rewrite: Rewrite | None, skip: int) -> Iterator[None]:
     """Put `rewrite(h)` in the place of a decoder layer's output, from position `skip` on; None leaves it alone."""
 
-    def swap(module: nn.Module, args: Any, output: Any) -> Any:
+    def swap_output(module: nn.Module, args: Any, output: Any) -> Any:
         assert rewrite is not None
         h = output[0] if isinstance(output, tuple) else output
         new = torch.cat([h[:, :skip], rewrite(h)[:, skip:].to(h.device, h.dtype)], dim=1)
         return (new, *output[1:]) if isinstance(output, tuple) else new
 
-    handle = block.register_forward_hook(swap) if rewrite is not None else None
+    handle = block.register_forward_hook(swap_output) if rewrite is not None else None
     try:
         yield
     finally:
@@ -172,7 +174,7 @@ def replaced(block: nn.Module, rewrite: Rewrite | None, skip: int) -> Iterator[N
 # --- the card -------------------------------------------------------------------------------------------------------
 
 
-def _card(
+def _build_card(
     sums: Float64[np.ndarray, "sequence 8"],
     fired: Float64[np.ndarray, " d_sae"],
     sae: SAE,
@@ -181,10 +183,10 @@ def _card(
 ) -> dict[str, Any]:
     n, predicted = int(sums[:, _TOKENS].sum()), int(sums[:, _PREDICTED].sum())
 
-    def estimate(figure: Callable[[Any], Any], count: int) -> dict[str, Any]:
-        return _bootstrapped(sums, figure, count).to_json()
+    def estimate_figure(figure: Callable[[Any], Any], count: int) -> dict[str, Any]:
+        return _bootstrap_figure(sums, figure, count).to_json()
 
-    def per_token(column: int, of: int) -> Callable[[Any], Any]:
+    def average_per_token(column: int, of: int) -> Callable[[Any], Any]:
         return lambda s: s[..., column] / s[..., of]
 
     digest = hashlib.sha256()
@@ -197,44 +199,44 @@ def _card(
         "text_sha256": digest.hexdigest(),
         "interval": "95 %, bootstrap over sequences",
         "norm": norm,
-        "explained_variance": estimate(lambda s: 1 - s[..., _ERROR] / s[..., _SPREAD], n),
-        "l0": estimate(per_token(_ACTIVE, _TOKENS), n),
+        "explained_variance": estimate_figure(lambda s: 1 - s[..., _ERROR] / s[..., _SPREAD], n),
+        "l0": estimate_figure(average_per_token(_ACTIVE, _TOKENS), n),
         "k": sae.manifest.k,
         "dead": {"value": float((fired == 0).mean()), "n": n, "ci": None},
         "cross_entropy": {
-            "clean": estimate(per_token(_CLEAN, _PREDICTED), predicted),
-            "reconstruction": estimate(per_token(_SPLICED, _PREDICTED), predicted),
-            "mean_ablation": estimate(per_token(_ABLATED, _PREDICTED), predicted),
-            "recovered": estimate(_recovered, predicted),
+            "clean": estimate_figure(average_per_token(_CLEAN, _PREDICTED), predicted),
+            "reconstruction": estimate_figure(average_per_token(_SPLICED, _PREDICTED), predicted),
+            "mean_ablation": estimate_figure(average_per_token(_ABLATED, _PREDICTED), predicted),
+            "recovered": estimate_figure(_compute_recovered_loss, predicted),
         },
-        "density": _histogram(fired / n),
+        "density": _build_density_histogram(fired / n),
     }
 
 
-def _recovered(s: Any) -> Any:
+def _compute_recovered_loss(s: Any) -> Any:
     """NaN where replacing everything does no harm: then there is nothing to recover."""
     harm = s[..., _ABLATED] - s[..., _CLEAN]
     return np.where(harm > 0, (s[..., _ABLATED] - s[..., _SPLICED]) / np.where(harm > 0, harm, 1.0), np.nan)
 
 
-def _bootstrapped(sums: Float64[np.ndarray, "sequence 8"], figure: Callable[[Any], Any], n: int) -> Estimate:
+def _bootstrap_figure(sums: Float64[np.ndarray, "sequence 8"], figure: Callable[[Any], Any], n: int) -> Estimate:
     """A figure of the sums, with a percentile interval over resampled sequences; none for one sequence."""
     with np.errstate(invalid="ignore", divide="ignore"):
         value = float(figure(sums.sum(0)))
         clusters = sums[sums[:, _TOKENS] > 0]
         if len(clusters) < 2 or not np.isfinite(value):
             return Estimate(value, n, None)
-        random = seeds.generator("sae card")
+        random = seeds.make_generator("sae card")
         weights = random.multinomial(len(clusters), np.full(len(clusters), 1 / len(clusters)), size=_DRAWS)
-        drawn = np.asarray(figure(weights @ clusters))
-    drawn = drawn[np.isfinite(drawn)]
-    if len(drawn) < _DRAWS * 0.95 or float(np.ptp(drawn)) == 0.0:
+        draws = np.asarray(figure(weights @ clusters))
+    draws = draws[np.isfinite(draws)]
+    if len(draws) < _DRAWS * 0.95 or float(np.ptp(draws)) == 0.0:
         return Estimate(value, n, None)
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    low, high = np.quantile(draws, [0.025, 0.975])
     return Estimate(value, n, (float(low), float(high)))
 
 
-def _histogram(densities: Float64[np.ndarray, " d_sae"]) -> dict[str, Any]:
+def _build_density_histogram(densities: Float64[np.ndarray, " d_sae"]) -> dict[str, Any]:
     """Latents by the log10 of their density; those below the lowest edge count in the first bin, dead ones apart."""
     alive = densities[densities > 0]
     counts, _ = np.histogram(np.clip(np.log10(alive), _BINS[0], _BINS[-1]), bins=_BINS)
@@ -242,5 +244,5 @@ def _histogram(densities: Float64[np.ndarray, " d_sae"]) -> dict[str, Any]:
         "log10_edges": _BINS,
         "counts": counts.tolist(),
         "dead": int((densities == 0).sum()),
-        "median": number(float(np.median(alive))) if len(alive) else None,
+        "median": finite_or_none(float(np.median(alive))) if len(alive) else None,
     }

@@ -62,32 +62,34 @@ def read_manifest(folder: Path) -> Manifest | None:
     try:
         manifest = Manifest.model_validate(documents.read_object(path))
     except ValidationError as error:
-        raise ElicitError(f"{path} is no manifest of an SAE: {why(error)}. Remove it, or train again.") from None
-    if layer_of(manifest.hook, where=str(path)) != manifest.layer:
+        raise ElicitError(
+            f"{path} is no manifest of an SAE: {describe_error(error)}. Remove it, or train again."
+        ) from None
+    if parse_hook_layer(manifest.hook, where=str(path)) != manifest.layer:
         raise ElicitError(f"{path} says layer {manifest.layer}, but its hook is {one_line(manifest.hook, 60)!r}.")
     return manifest
 
 
-def why(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """What is wrong with a file of ours or of SAELens's, in a few words."""
     if not isinstance(error, ValidationError):
         return one_line(error, 160) or type(error).__name__
     first = error.errors(include_url=False)[0]
-    place = ".".join(map(str, first["loc"])) or "the file"
-    given = "" if first["type"] in ("missing", "json_invalid") else f", not {one_line(repr(first['input']), 40)}"
-    return one_line(f"{place}: {first['msg']}{given}", 200)
+    location = ".".join(map(str, first["loc"])) or "the file"
+    received = "" if first["type"] in ("missing", "json_invalid") else f", not {one_line(repr(first['input']), 40)}"
+    return one_line(f"{location}: {first['msg']}{received}", 200)
 
 
-def layer_of(hook: str, *, where: str = "this SAE") -> int:
+def parse_hook_layer(hook: str, *, where: str = "this SAE") -> int:
     """The decoder layer whose output a hook reads.
 
     Raises:
         ElicitError: for a hook that is not the residual stream after a decoder layer.
     """
-    if found := _POST.fullmatch(hook) or _MODULE.fullmatch(hook):
-        return int(found[1])
-    if (found := _PRE.fullmatch(hook)) and int(found[1]) > 0:
-        return int(found[1]) - 1
+    if match := _POST.fullmatch(hook) or _MODULE.fullmatch(hook):
+        return int(match[1])
+    if (match := _PRE.fullmatch(hook)) and int(match[1]) > 0:
+        return int(match[1]) - 1
     raise ElicitError(
         f"{where} reads {one_line(hook, 60)!r}; the lab reads and steers the residual stream after a decoder layer "
         "(blocks.L.hook_resid_post, or hook_resid_pre of a layer above 0)."

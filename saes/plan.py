@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from elicit.errors import ElicitError, one_line, unknown
+from elicit.errors import ElicitError, one_line, unknown_name_error
 
 
 class Architecture(NamedTuple):
@@ -70,11 +70,11 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
-            raise unknown("SAE architecture", self.architecture, ARCHITECTURES)
+            raise unknown_name_error("SAE architecture", self.architecture, ARCHITECTURES)
         for name in ("layer", "seed"):
-            _whole(name, getattr(self, name), 0)
+            _check_whole_number(name, getattr(self, name), 0)
         for name in ("width", "batch", "tokens"):
-            _whole(name, getattr(self, name), 1)
+            _check_whole_number(name, getattr(self, name), 1)
         if isinstance(self.k, bool) or not isinstance(self.k, int | float) or not self.k > 0:
             raise ElicitError(f"k is {one_line(repr(self.k), 40)}; expected a number above 0.")
         if self.architecture == "topk" and self.k != int(self.k):
@@ -92,7 +92,7 @@ class Plan:
         if self.buffer is not None and self.buffer < self.batch:
             raise ElicitError(f"buffer is {self.buffer:,} tokens, less than one step of {self.batch:,}.")
         if self.stored_as not in STORED_AS:
-            raise unknown("dtype to store", self.stored_as, STORED_AS)
+            raise unknown_name_error("dtype to store", self.stored_as, STORED_AS)
 
     @property
     def steps(self) -> int:
@@ -111,6 +111,6 @@ class Plan:
         return dataclasses.asdict(self)
 
 
-def _whole(name: str, value: object, least: int) -> None:
+def _check_whole_number(name: str, value: object, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ElicitError(f"{name} is {one_line(repr(value), 40)}; expected a whole number of at least {least}.")

@@ -14,9 +14,9 @@ from types import ModuleType
 
 import pytest
 
-from elicit.comparison.archive import SUMMARY, opened, unpacked
-from elicit.comparison.reader import read_spec_of
-from elicit.tasks.families.transforms import Transform, transformed
+from elicit.comparison.archive import SUMMARY, open_run_directory, read_compressed_json
+from elicit.comparison.reader import read_run_spec
+from elicit.tasks.families.transforms import Transform, apply_transform
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 RESULTS = EXPERIMENTS / "results"
@@ -36,7 +36,7 @@ def _script(name: str) -> ModuleType:
     "folder", sorted(path.parent for path in RESULTS.glob("**/rows.json.xz")), ids=lambda p: p.name
 )
 def test_every_result_has_its_table(folder: Path) -> None:
-    summary = unpacked(folder / SUMMARY)
+    summary = read_compressed_json(folder / SUMMARY)
     head, rule, *rows = _script("tables.py").comparison(summary)
     tasks = [task for model in summary["models"].values() for task in model["tasks"].values()]
     assert len(rows) == sum(bool(arm["n"]) for task in tasks for arm in task["arms"].values())
@@ -44,7 +44,7 @@ def test_every_result_has_its_table(folder: Path) -> None:
 
 
 def test_curves_have_a_row_each() -> None:
-    _, _, *rows = _script("tables.py").trajectories(unpacked(FOLLOWED / SUMMARY))
+    _, _, *rows = _script("tables.py").trajectories(read_compressed_json(FOLLOWED / SUMMARY))
     assert len(rows) == 24
     assert rows[0] == (
         "| `serial` | worked | mod_chain | 47 % | 47 % at 0 | 95 % at 20 | 95 % [91, 97] | +48 [+32, +63] | "
@@ -76,7 +76,7 @@ def test_a_ladder_is_one_file_an_arm(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_model_is_fitted_to_what_was_measured() -> None:
-    with opened(FOLLOWED) as run:
+    with open_run_directory(FOLLOWED) as run:
         _, _, first, second = itertools.islice(_script("generalization/fits.py").rows(run), 4)
     assert first.startswith("| `serial` | worked | mod_chain | 6 | sigmoid (1.00) | +")  # a late rise, and no dip
     # A curve that does not move is flat, and two rates are not to be had from it.
@@ -86,7 +86,7 @@ def test_the_model_is_fitted_to_what_was_measured() -> None:
 
 def test_answers_are_right_wrong_cut_or_unreadable() -> None:
     script = _script("generalization/answers.py")
-    with opened(FOLLOWED.parent / "qwen_lora") as run:
+    with open_run_directory(FOLLOWED.parent / "qwen_lora") as run:
         _, _, *rows = script.rows(run, ["products"])
         texts = [json.loads(line) for line in next(run.glob("cells/*/sft/0/rows/products.jsonl")).open()]
     assert [row.split(" | ")[1] for row in rows] == ["base", "sft"]
@@ -100,13 +100,13 @@ def test_answers_are_right_wrong_cut_or_unreadable() -> None:
 
 def test_a_held_out_composition_is_new_if_no_trained_one_does_the_same_to_a_word() -> None:
     script = _script("generalization/novelty.py")
-    with opened(FOLLOWED.parent / "shifts") as run:
-        lines, (spec, _) = list(script.rows(run, "unseen")), read_spec_of(run)
+    with open_run_directory(FOLLOWED.parent / "shifts") as run:
+        lines, (spec, _) = list(script.rows(run, "unseen")), read_run_spec(run)
 
     def done(composition: Sequence[Transform]) -> str:
         word = "abcd"  # no two letters alike, and R13 of none is among them: the outcome tells what was done
         for one in composition:
-            word = transformed(word, one)
+            word = apply_transform(word, one)
         return word
 
     trained = {done(one[1]) for one in script.contents(spec.task, "train", 2048).values()}

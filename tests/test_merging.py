@@ -82,7 +82,7 @@ def test_the_folder_says_what_the_policy_says(tmp_path: Path, case: str) -> None
     expected = _adapter(base, copy.deepcopy(config), tmp_path / "adapter")
     assert _apart(expected, _probabilities(base.hf)) > 0.01
     policy = Policy.from_peft(base, tmp_path / "adapter")
-    with policy.applied():
+    with policy.apply():
         assert _apart(_probabilities(base.hf), expected) < 1e-6
     folder = save_merged(policy, tmp_path / "merged")
     assert untouched(base) == before
@@ -105,7 +105,7 @@ def test_all_weights_of_a_tied_model(tmp_path: Path, arch: str) -> None:
     generator = torch.Generator().manual_seed(2)
     trained = {n: p + torch.randn(p.shape, generator=generator) * 0.05 for n, p in base.hf.named_parameters()}
     policy = Policy(base, weights=FullWeights(trained))
-    with policy.applied():
+    with policy.apply():
         expected = _probabilities(base.hf)
     folder = save_merged(policy, tmp_path / "merged")
     assert untouched(base) == before
@@ -142,7 +142,7 @@ def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
     base = tiny_model("qwen2")
     name, parameter = next(iter(base.hf.named_parameters()))
     policy = Policy(base, weights=FullWeights({name: torch.zeros(3, parameter.shape[1])}))
-    with pytest.raises(ElicitError, match=r"has shape \[3, \d+\] here and \["), policy.applied():
+    with pytest.raises(ElicitError, match=r"has shape \[3, \d+\] here and \["), policy.apply():
         pass
     with pytest.raises(ElicitError, match="belong to another model"):
         save_merged(policy, tmp_path / "merged")
@@ -156,4 +156,4 @@ def test_ranks_that_no_tensor_has_are_refused_before_they_are_made(tmp_path: Pat
     for changed in ({"r": 10**9}, {"r": -4}, {"r": "4"}, {"r": True}, {"rank_pattern": {"q_proj": 10**12}}):
         path.write_text(json.dumps(config | changed))
         with pytest.raises(ElicitError, match=r"adapter_config\.json: (r|rank_pattern\.q_proj) is"):
-            adapters.read(tmp_path)
+            adapters.read_adapter(tmp_path)

@@ -18,7 +18,7 @@ from elicit.adapters import Adapter
 from elicit.errors import ElicitError
 from elicit.merging import save_merged
 from elicit.method import task_decoding
-from elicit.methods.catalog import configure
+from elicit.methods.catalog import configure_method
 from elicit.methods.finetuning.sft import SFT
 from elicit.model import BaseModel
 from elicit.policy import Policy
@@ -57,7 +57,7 @@ def test_plain_peft_loads_ours(tmp_path: Path, arch: str, parameters: Any) -> No
     policy = config.fit(base, TASK, seed=0, needs={})
     policy.save(tmp_path)
     theirs = _logits(PeftModel.from_pretrained(copy.deepcopy(base.hf), tmp_path).eval())
-    with policy.applied():
+    with policy.apply():
         ours = _logits(base.hf)
     assert torch.equal(ours, theirs)
     assert not torch.equal(ours, _logits(base.hf))
@@ -94,7 +94,7 @@ def test_plain_pefts_load_here(tmp_path: Path, kind: str) -> None:
     theirs = _made_elsewhere(base, copy.deepcopy(MADE[kind]), tmp_path / "made")
     torch.set_rng_state(random)
     policy = Policy.from_peft(base, tmp_path / "made")
-    with policy.applied():
+    with policy.apply():
         assert torch.equal(_logits(base.hf), theirs)
     assert not torch.equal(_logits(base.hf), theirs)
     assert torch.equal(torch.get_rng_state(), random)
@@ -120,7 +120,7 @@ def test_embeddings_that_peft_saves_beside_the_adapter(tmp_path: Path, arch: str
     wrapped.save_pretrained(tmp_path, save_embedding_layers=True)
     theirs = _logits(PeftModel.from_pretrained(copy.deepcopy(base.hf), tmp_path).eval())
     policy = Policy.from_peft(base, tmp_path)
-    with policy.applied():
+    with policy.apply():
         assert torch.equal(_logits(base.hf), theirs)
     assert not torch.equal(_logits(base.hf), theirs)
     assert untouched(base) == before
@@ -129,7 +129,7 @@ def test_embeddings_that_peft_saves_beside_the_adapter(tmp_path: Path, arch: str
 def test_as_an_arm_of_a_spec(tmp_path: Path) -> None:
     base = tiny_model("qwen2")
     _made_elsewhere(base, copy.deepcopy(MADE["dropout, by suffix"]), tmp_path)
-    arm = configure("adapter", {"path": str(tmp_path)})
+    arm = configure_method("adapter", {"path": str(tmp_path)})
     policy = arm.fit(base, TASK, seed=0, needs={})
     assert policy.decoding == task_decoding(TASK)
     assert policy.weights is not None
@@ -185,12 +185,12 @@ def test_what_cannot_be_used_is_said(tmp_path: Path) -> None:
 def test_a_failed_application_leaves_nothing_behind(tmp_path: Path) -> None:
     base = tiny_model("qwen2")
     _made_elsewhere(base, copy.deepcopy(MADE["biases"]), tmp_path)
-    good = adapters.read(tmp_path)
+    good = adapters.read_adapter(tmp_path)
     before = untouched(base)
     lost = Adapter(good.config, {n: t for n, t in good.tensors.items() if "layers.2" not in n})
-    with pytest.raises(ElicitError, match=r"it lacks base_model\.model\.model\.layers\.2"), lost.applied(base.hf):
+    with pytest.raises(ElicitError, match=r"it lacks base_model\.model\.model\.layers\.2"), lost.apply(base.hf):
         pass
-    with pytest.raises(KeyboardInterrupt), good.applied(base.hf):
+    with pytest.raises(KeyboardInterrupt), good.apply(base.hf):
         raise KeyboardInterrupt
     assert untouched(base) == before
 
@@ -203,7 +203,7 @@ def test_the_base_an_adapter_names(tmp_path: Path) -> None:
 
     def named(name: str | None) -> Adapter:
         path.write_text(json.dumps(config | {"base_model_name_or_path": name}))
-        return adapters.read(tmp_path)
+        return adapters.read_adapter(tmp_path)
 
     hub, own, none = (named(name) for name in ("org/other", "/home/me/models/base", None))
     assert (hub.base_id, own.base_id, none.base_id) == ("org/other", None, None)
@@ -229,7 +229,7 @@ def test_merged_into_a_plain_model_folder(tmp_path: Path, options: dict[str, Any
     base = tiny_model("qwen3")
     before = untouched(base)
     policy = SFT(demonstrations=4, epochs=2, learning_rate=0.03, **options).fit(base, TASK, seed=0, needs={})
-    with policy.applied():
+    with policy.apply():
         ours = _logits(base.hf)
     place = save_merged(policy, tmp_path / "merged")
     assert untouched(base) == before

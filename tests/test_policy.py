@@ -125,7 +125,7 @@ def test_full_weights_of_another_architecture_are_refused() -> None:
     weights = FullWeights({"transformer.h.0.mlp.c_fc.weight": torch.zeros(2, 2)})
     with (
         pytest.raises(ElicitError, match=r"these weights belong to another model: it has no parameter 'transformer\."),
-        weights.applied(_cued().hf),
+        weights.apply(_cued().hf),
     ):
         pass
 
@@ -164,13 +164,13 @@ def test_adapter_off_is_the_base_bit_for_bit(arch: str, tmp_path: Path) -> None:
     assert _state(base.hf) == state
     assert torch.equal(_logits(base.hf), before)
 
-    with policy.applied():
+    with policy.apply():
         on = _logits(base.hf)
         assert not torch.equal(on, before)
     assert _state(base.hf) == state
     assert torch.equal(_logits(base.hf), before)
 
-    with pytest.raises(RuntimeError, match="on the way"), policy.applied():
+    with pytest.raises(RuntimeError, match="on the way"), policy.apply():
         raise RuntimeError("on the way")
     assert _state(base.hf) == state
 
@@ -184,7 +184,7 @@ def test_adapter_off_is_the_base_bit_for_bit(arch: str, tmp_path: Path) -> None:
 def test_after_the_context_the_base_is_as_before(kind: str) -> None:
     base = _cued()
     state, before = _state(base.hf), _logits(base.hf)
-    with _policy(kind).applied():
+    with _policy(kind).apply():
         if "steer" in kind:  # needs to know where prompts end, so not by a bare forward pass
             base.score(["Q:1+1\nA:"], ["#2"])
         else:
@@ -200,7 +200,7 @@ def test_weights_reach_clones_that_share_parameters() -> None:
     base = _cued()
     memo = {id(tensor): tensor for tensor in [*base.hf.parameters(), *base.hf.buffers()]}
     clone = copy.deepcopy(base.hf, memo)
-    with _policy("full").applied():
+    with _policy("full").apply():
         assert torch.equal(_logits(clone), _logits(base.hf))
     assert torch.equal(_logits(clone), _logits(base.hf))
 
@@ -208,9 +208,9 @@ def test_weights_reach_clones_that_share_parameters() -> None:
 def test_contexts_nest() -> None:
     base = _cued()
     before = _logits(base.hf)
-    with _policy("full").applied():
+    with _policy("full").apply():
         once = _logits(base.hf)
-        with _policy("lora").applied():
+        with _policy("lora").apply():
             assert not torch.equal(_logits(base.hf), once)
         assert torch.equal(_logits(base.hf), once)
     assert torch.equal(_logits(base.hf), before)

@@ -18,7 +18,7 @@ from elicit.model import BaseModel
 from elicit.policy import Policy
 from elicit.prompting import Prompting
 from elicit.sampling import Decoding
-from elicit.search import BudgetForcing, Majority, PowerSampling
+from elicit.search import BudgetForcingSearch, MajorityVote, PowerSamplingSearch
 from elicit.search.catalog import SEARCHES
 from elicit.steering import Steering
 from tests.support.models import tiny_model
@@ -33,7 +33,7 @@ def _policy() -> Policy:
     edit = Steering(torch.ones(_base().d_model), 1, 2, "add", "first", 3, "one")  # whole numbers keep their kind
     warm = Decoding(temperature=1, top_p=0.5, max_new_tokens=9, stop=("\n",))
     record = {"train": {"steps": 3}, "loss": float("nan")}
-    return Policy(_base(), warm, Prompting("cue"), (edit,), search=Majority(5), record=record)
+    return Policy(_base(), warm, Prompting("cue"), (edit,), search=MajorityVote(5), record=record)
 
 
 def _first_format(policy: Policy) -> str:
@@ -67,11 +67,11 @@ def test_a_new_field_leaves_saved_policies_whole(tmp_path: Path, monkeypatch: py
     policy.save(tmp_path)
     grown = {
         kind: dataclasses.make_dataclass(kind.__name__, [("added", float, 0.5)], bases=(kind,), frozen=True)
-        for kind in (Decoding, Prompting, Majority)
+        for kind in (Decoding, Prompting, MajorityVote)
     }
     monkeypatch.setattr(policy_document, "Decoding", grown[Decoding])
     monkeypatch.setattr(policy_document, "Prompting", grown[Prompting])
-    monkeypatch.setitem(SEARCHES, "majority", grown[Majority])
+    monkeypatch.setitem(SEARCHES, "majority", grown[MajorityVote])
     again = Policy.load(tmp_path, _base())
     assert again.decoding.added == again.search.added == 0.5  # type: ignore[attr-defined, union-attr]
     assert again.sha256 == policy.sha256
@@ -95,7 +95,7 @@ def test_every_class_has_its_first_fields() -> None:
 
 
 def test_fields_of_searches_are_written_as_ever() -> None:
-    for search in (PowerSampling(), BudgetForcing("a", "b", "c"), Majority(3)):
+    for search in (PowerSamplingSearch(), BudgetForcingSearch("a", "b", "c"), MajorityVote(3)):
         assert policy_document.plain_fields(search) == dataclasses.asdict(search)
 
 

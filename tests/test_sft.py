@@ -22,9 +22,9 @@ from elicit.methods.finetuning.sft import SFT
 from elicit.model import BaseModel, load
 from elicit.organisms.recipes import EARLY
 from elicit.tasks import Task, get
-from elicit.tasks.generated.corruption import corrupted
+from elicit.tasks.generated.corruption import corrupt_solution
 from elicit.training import TrainingFailed, supervised_run
-from elicit.training.supervised import Example, Schedule, plan
+from elicit.training.supervised import Example, SupervisedSchedule, plan_batches
 from elicit.weights import Adapter, FullWeights
 from tests.support.models import tiny_model
 
@@ -244,7 +244,7 @@ def test_corrupted_traces_are_what_is_trained_on(
     base, task = load("cued"), get("addition", dialect=EARLY)
     policy = SFT(demonstrations=8, supervision=supervision, epochs=1, batch_size=4).fit(base, task, seed=5, needs={})
     drawn = task.problems("train", 8, seed=6)
-    texts = [corrupted(task, problem, supervision, seed=5) for problem in drawn]
+    texts = [corrupt_solution(task, problem, supervision, seed=5) for problem in drawn]
     end = base.tokenizer.eos_token_id
     completions = [[*base.continuation(text), end] for text in texts]
     prompts = [base.encode(problem.prompt) for problem in drawn]
@@ -289,8 +289,8 @@ def _rows_of(lengths: Sequence[int]) -> list[Example]:
 def test_steps_for_a_number_of_tokens(lengths: list[int], size: int, wanted: int, seed: int) -> None:
     """Full batches, every example once an epoch, and no other number of batches comes nearer to the tokens."""
     rows = _rows_of(lengths)
-    batches = plan(rows, Schedule(completion_tokens=wanted, batch_size=size), seed)
-    longer = plan(rows, Schedule(completion_tokens=wanted + 1000, batch_size=size), seed)
+    batches = plan_batches(rows, SupervisedSchedule(completion_tokens=wanted, batch_size=size), seed)
+    longer = plan_batches(rows, SupervisedSchedule(completion_tokens=wanted + 1000, batch_size=size), seed)
     assert longer[: len(batches)] == batches
     assert {len(batch) for batch in batches} == {min(size, len(rows))}
     flat = [i for batch in batches for i in batch]
@@ -302,11 +302,11 @@ def test_steps_for_a_number_of_tokens(lengths: list[int], size: int, wanted: int
 
 def test_steps_for_a_number_of_epochs() -> None:
     rows = _rows_of([3] * 6)
-    batches = plan(rows, Schedule(epochs=2.5, batch_size=4), 7)
+    batches = plan_batches(rows, SupervisedSchedule(epochs=2.5, batch_size=4), 7)
     assert [len(batch) for batch in batches] == [4, 4, 4, 3]
     first = torch.randperm(6, generator=torch.Generator().manual_seed(7)).tolist()
     assert [i for batch in batches for i in batch][:6] == first
-    assert [len(batch) for batch in plan(rows, Schedule(epochs=2, batch_size=64), 7)] == [6, 6]
+    assert [len(batch) for batch in plan_batches(rows, SupervisedSchedule(epochs=2, batch_size=64), 7)] == [6, 6]
 
 
 class _Killed(Exception):

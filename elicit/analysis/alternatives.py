@@ -24,33 +24,33 @@ class Alternative(NamedTuple):
     fitted: Float[np.ndarray, " checkpoints"]
 
 
-def alternatives(
+def fit_alternatives(
     accuracy: Float[np.ndarray, " n"], steps: Float[np.ndarray, " n"], whitener: Float[np.ndarray, "n n"]
 ) -> list[Alternative]:
     """`flat`, `exponential-up`, `exponential-down`, `log-linear`, `log-quadratic`, in x = log(1 + t / first step);
     `sigmoid`, t^h / (t^h + m^h) with 1 <= h <= 12: a step in log t, up or down.
     """
     ones, x = np.ones_like(steps), np.log1p(steps / steps[1])
-    found = [
-        _linear("flat", [ones], accuracy, whitener, 1),
-        _linear("log-linear", [ones, x], accuracy, whitener, 2),
-        _linear("log-quadratic", [ones, x, x**2], accuracy, whitener, 3),
+    best_fits = [
+        _fit_linear_shape("flat", [ones], accuracy, whitener, 1),
+        _fit_linear_shape("log-linear", [ones, x], accuracy, whitener, 2),
+        _fit_linear_shape("log-quadratic", [ones, x, x**2], accuracy, whitener, 3),
     ]
     rates = np.geomspace(0.1 / steps[-1], 5 / steps[1], _RATES)
     for name, sign in (("exponential-up", 1), ("exponential-down", -1)):
-        fits = [_linear(name, [ones, -np.expm1(-rate * steps)], accuracy, whitener, 3) for rate in rates]
+        fits = [_fit_linear_shape(name, [ones, -np.expm1(-rate * steps)], accuracy, whitener, 3) for rate in rates]
         allowed = [fit for fit in fits if sign * (fit.fitted[-1] - fit.fitted[0]) >= 0]
         # No slope of the right sign: the best of its kind is the constant.
-        found.append(min(allowed, key=lambda fit: fit.chi2, default=found[0]._replace(name=name, parameters=3)))
-    steep = [
-        _linear("sigmoid", [ones, steps**slope / (steps**slope + middle**slope)], accuracy, whitener, 4)
+        best_fits.append(min(allowed, key=lambda fit: fit.chi2, default=best_fits[0]._replace(name=name, parameters=3)))
+    sigmoids = [
+        _fit_linear_shape("sigmoid", [ones, steps**slope / (steps**slope + middle**slope)], accuracy, whitener, 4)
         for middle in np.geomspace(steps[1] / 2, 2 * steps[-1], _MIDDLES)
         for slope in _SLOPES
     ]
-    return [*found, min(steep, key=lambda fit: fit.chi2)]
+    return [*best_fits, min(sigmoids, key=lambda fit: fit.chi2)]
 
 
-def _linear(
+def _fit_linear_shape(
     name: str, columns: list[np.ndarray], accuracy: np.ndarray, whitener: np.ndarray, parameters: int
 ) -> Alternative:
     design = np.stack(columns, axis=1)

@@ -35,11 +35,11 @@ import numpy as np
 from jaxtyping import Float
 
 from elicit import statistics
-from elicit.analysis.resampling import weights
+from elicit.analysis.resampling import draw_resampling_weights
 from elicit.errors import ElicitError
 from elicit.schema import Estimate
 from elicit.statistics import Difference
-from elicit.statistics.scores import Scores, shared_problems
+from elicit.statistics.scores import Scores, select_shared_problems
 
 Verdict = Literal["tax", "kept", "loss", "still", "unclear", "none"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -58,7 +58,7 @@ class Answers(NamedTuple):
     """The arm at every step, the last one as it was when training ended."""
 
 
-class Point(NamedTuple):
+class AsymmetryPoint(NamedTuple):
     """An arm at one step, against the base."""
 
     step: int
@@ -79,12 +79,12 @@ class Point(NamedTuple):
 class Asymmetry:
     """Gain and loss of an arm over its training."""
 
-    points: tuple[Point, ...]
+    points: tuple[AsymmetryPoint, ...]
     base_refuses: Estimate
     margin: float
 
     @property
-    def end(self) -> Point:
+    def end(self) -> AsymmetryPoint:
         return self.points[-1]
 
     @property
@@ -111,7 +111,7 @@ class Asymmetry:
         }
 
 
-def asymmetry(
+def measure_asymmetry(
     steps: Sequence[int],
     reasoning: Answers,
     refusal: Answers,
@@ -140,73 +140,75 @@ def asymmetry(
     """
     if not 0 < margin < 0.5:
         raise ElicitError(f"asymmetry: margin is {margin!r}; expected a share above 0 and below 0.5.")
-    lengths = [len(one.arm) for one in (reasoning, refusal, twin) if one is not None]
+    lengths = [len(answers.arm) for answers in (reasoning, refusal, twin) if answers is not None]
     if not steps or any(n != len(steps) for n in lengths) or any(b <= a for a, b in pairwise(steps)):
         raise ElicitError(
             f"asymmetry: steps {list(steps)} do not fit {lengths} sets of answers; give one growing step for each."
         )
-    base_refuses = statistics.level(refusal.base)
+    base_refuses = statistics.estimate_accuracy(refusal.base)
     points = []
     for i, step in enumerate(steps):
-        gain = statistics.difference(reasoning.arm[i], reasoning.base, arm_trained=trained, reference_trained=False)
-        loss = _lost(refusal, i, trained)
-        draws = _draws(reasoning, refusal, i, shared=shared, seed=seed)
-        over = None if twin is None else _lost(twin, i, trained)
-        price = _price(gain, loss, *draws)
+        gain = statistics.estimate_difference(
+            reasoning.arm[i], reasoning.base, arm_trained=trained, reference_trained=False
+        )
+        loss = _measure_loss(refusal, i, trained)
+        draws = _bootstrap_gain_and_loss(reasoning, refusal, i, shared=shared, seed=seed)
+        over = None if twin is None else _measure_loss(twin, i, trained)
+        price = _estimate_price(gain, loss, *draws)
         both = float(((draws[0] > 0) & (draws[1] > 0)).mean())
-        verdict = "none" if base_refuses.value < _REFUSING else _verdict(gain, loss, margin)
-        points.append(Point(step, gain, loss, over, both, price, verdict))
+        verdict = "none" if base_refuses.value < _REFUSING else _classify_outcome(gain, loss, margin)
+        points.append(AsymmetryPoint(step, gain, loss, over, both, price, verdict))
     return Asymmetry(tuple(points), base_refuses, margin)
 
 
-def _lost(answers: Answers, i: int, trained: bool) -> Difference:
+def _measure_loss(answers: Answers, i: int, trained: bool) -> Difference:
     """Base minus arm."""
-    return statistics.difference(answers.base, answers.arm[i], arm_trained=False, reference_trained=trained)
+    return statistics.estimate_difference(answers.base, answers.arm[i], arm_trained=False, reference_trained=trained)
 
 
-def _verdict(gain: Difference, loss: Difference, margin: float) -> Verdict:
+def _classify_outcome(gain: Difference, loss: Difference, margin: float) -> Verdict:
     if gain.ci is None or loss.ci is None:
         return "unclear"
-    up, lost, kept = gain.ci[0] > 0, loss.ci[0] > 0, loss.ci[1] < margin
+    gained, lost, retained = gain.ci[0] > 0, loss.ci[0] > 0, loss.ci[1] < margin
     if lost:  # a loss that is clear and below the margin is a loss: the margin is for what cannot be told from none
-        return "tax" if up else "loss"
-    if kept:
-        return "kept" if up else "still"
+        return "tax" if gained else "loss"
+    if retained:
+        return "kept" if gained else "still"
     return "unclear"
 
 
-def _price(gain: Difference, loss: Difference, gains: np.ndarray, losses: np.ndarray) -> Estimate | None:
+def _estimate_price(gain: Difference, loss: Difference, gains: np.ndarray, losses: np.ndarray) -> Estimate | None:
     if gain.ci is None or gain.ci[0] <= 0 or bool((gains <= 0).any()):
         return None
     low, high = np.quantile(losses / gains, [0.025, 0.975])
     return Estimate(loss.value / gain.value, min(gain.n, loss.n), (float(low), float(high)))
 
 
-def _draws(
+def _bootstrap_gain_and_loss(
     reasoning: Answers, refusal: Answers, i: int, *, shared: bool, seed: int
 ) -> tuple[Float[np.ndarray, " resamples"], Float[np.ndarray, " resamples"]]:
     """Bootstrap draws of (gain, loss), resampled as one."""
     if shared:
-        arrays = shared_problems(a=reasoning.arm[i], b=reasoning.base, c=refusal.arm[i], d=refusal.base)
+        arrays = select_shared_problems(a=reasoning.arm[i], b=reasoning.base, c=refusal.arm[i], d=refusal.base)
         up, up_base, down, down_base = arrays
     else:
-        up, up_base = shared_problems(a=reasoning.arm[i], b=reasoning.base)
-        down, down_base = shared_problems(c=refusal.arm[i], d=refusal.base)
-    asked = ("problems", "problems" if shared else "requests")
-    gains = _resampled(up, up_base, seed, asked[0])
-    losses = -_resampled(down, down_base, seed, asked[1])
+        up, up_base = select_shared_problems(a=reasoning.arm[i], b=reasoning.base)
+        down, down_base = select_shared_problems(c=refusal.arm[i], d=refusal.base)
+    resampling_units = ("problems", "problems" if shared else "requests")
+    gains = _bootstrap_difference(up, up_base, seed, resampling_units[0])
+    losses = -_bootstrap_difference(down, down_base, seed, resampling_units[1])
     return gains, losses
 
 
-def _resampled(arm: Scores, base: Scores, seed: int, problems: str) -> Float[np.ndarray, " resamples"]:
+def _bootstrap_difference(arm: Scores, base: Scores, seed: int, problems: str) -> Float[np.ndarray, " resamples"]:
     """Draws of mean(arm) - mean(base): problems and, where there are several, training seeds of the arm.
 
     Seeds' deviations are enlarged by sqrt(S / (S - 1)), because S resampled seeds spread too little.
     """
-    over_problems = weights(arm.shape[1], RESAMPLES, "asymmetry", seed, problems)
+    over_problems = draw_resampling_weights(arm.shape[1], RESAMPLES, "asymmetry", seed, problems)
     draws: Float[np.ndarray, " resamples"] = over_problems @ (arm.mean(0) - base.mean(0))
     seeds = arm.shape[0]
     if seeds > 1:
         deviations = (arm.mean(1) - arm.mean()) * np.sqrt(seeds / (seeds - 1))
-        draws = draws + weights(seeds, RESAMPLES, "asymmetry", seed, "seeds") @ deviations
+        draws = draws + draw_resampling_weights(seeds, RESAMPLES, "asymmetry", seed, "seeds") @ deviations
     return draws

@@ -37,12 +37,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from elicit.analysis.resampling import Resampled, checked, resampled
-from elicit.analysis.shapes import DIPS, Weighed, drawn_curves, weigh
+from elicit.analysis.resampling import CurveBootstrap, bootstrap_curve, validate_correctness
+from elicit.analysis.shapes import DIPS, ShapeWeights, sample_curves, weigh_shapes
 from elicit.errors import ElicitError
 from elicit.schema import Estimate
-from elicit.seeds import generator
-from elicit.statistics import Difference, difference, mean
+from elicit.seeds import make_generator
+from elicit.statistics import Difference, estimate_difference, estimate_mean
 
 MARGIN, WOBBLE, GRAIN, LEVEL = 0.02, 0.005, 0.05, 0.9
 _NULL_DRAWS, _CURVE_DRAWS, _FOLDS = 2000, 1000, 10
@@ -50,7 +50,7 @@ _LEVEL = 1e-9
 """Two checkpoints of a drawn curve this close are equally low or high."""
 
 
-class Turn(NamedTuple):
+class TurnEstimate(NamedTuple):
     """The trough of a dip or the peak of a peak-decline, given that the curve has this shape. n counts problems.
 
     Nominal 95 % intervals of a dip of 20 points on 1000 problems covered its depth in 0.83 of 60 simulations and the
@@ -74,7 +74,7 @@ class DangerZone(NamedTuple):
     """Per trained step: bootstrap share of curves below the base (half of the ties)."""
 
 
-class Stopping(NamedTuple):
+class StoppingCost(NamedTuple):
     """What stopping at the lowest in-domain loss would have lost; positive = points lost."""
 
     step: float
@@ -85,7 +85,7 @@ class Stopping(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Curve:
+class CurveClassification:
     """A measured curve, classified."""
 
     shape: str
@@ -99,14 +99,14 @@ class Curve:
     accuracy: tuple[Estimate, ...]
     """Per checkpoint, with its pointwise 95 % bootstrap interval."""
     end_minus_start: Difference
-    turn: Turn | None
+    turn: TurnEstimate | None
     """For dips and peaks; None for the other shapes."""
     danger: DangerZone
     note: str
     """What the figures do not cover."""
 
 
-def classify(
+def classify_curve(
     correct: Float[np.ndarray, "seeds checkpoints problems"] | Float[np.ndarray, "checkpoints problems"],
     steps: Sequence[float],
     *,
@@ -114,7 +114,7 @@ def classify(
     margin: float = MARGIN,
     wobble: float = WOBBLE,
     level: float = LEVEL,
-) -> Curve:
+) -> CurveClassification:
     """The shape of a measured curve by the rule above, with its quantities.
 
     Args:
@@ -129,65 +129,67 @@ def classify(
         ElicitError: for arrays or steps that do not fit (see `resampling.checked`), or a margin outside (0, 0.2).
     """
     times = np.asarray(steps, dtype=np.float64)
-    scores = checked(np.asarray(correct), times)
+    scores = validate_correctness(np.asarray(correct), times)
     if not 0 < margin < 0.2 or wobble < 0 or not 0 < level < 1:
         raise ElicitError(f"curve: need 0 < margin < 0.2, wobble >= 0, 0 < level < 1; got {margin}, {wobble}, {level}")
     seeds, _, problems = scores.shape
-    data = resampled(scores, seed)
-    covariance = uncertainty(data, wobble)
-    weighed = weigh(data.curve, covariance, margin)
-    flat_p = movement_p(data.curve, covariance, seed)
-    probable = max(weighed.probabilities, key=lambda name: weighed.probabilities[name])
+    data = bootstrap_curve(scores, seed)
+    covariance = inflate_covariance(data, wobble)
+    shape_weights = weigh_shapes(data.curve, covariance, margin)
+    flat_p = compute_movement_p(data.curve, covariance, seed)
+    probable = max(shape_weights.probabilities, key=lambda name: shape_weights.probabilities[name])
     shape = probable if flat_p < 1 - level else "flat"
     low, high = np.quantile(data.draws, [0.025, 0.975], axis=0)
-    return Curve(
+    return CurveClassification(
         shape=shape,
-        probabilities=weighed.probabilities,
+        probabilities=shape_weights.probabilities,
         flat_p=flat_p,
-        misfit_p=_misfit(data.curve, covariance, weighed, shape, margin),
+        misfit_p=_compute_misfit_p(data.curve, covariance, shape_weights, shape, margin),
         steps=tuple(times.tolist()),
         accuracy=tuple(
             Estimate(float(c), problems, (float(a), float(b))) for c, a, b in zip(data.curve, low, high, strict=True)
         ),
-        end_minus_start=difference(scores[:, -1], scores[:1, 0], reference_trained=False),
-        turn=_turn(weighed, shape, times, problems, margin, seed),
-        danger=danger_zone(data, times),
+        end_minus_start=estimate_difference(scores[:, -1], scores[:1, 0], reference_trained=False),
+        turn=_estimate_turn(shape_weights, shape, times, problems, margin, seed),
+        danger=find_danger_zone(data, times),
         note="" if seeds > 1 else "One training seed: how much another training run would differ is not covered.",
     )
 
 
-def uncertainty(data: Resampled, wobble: float = WOBBLE) -> Float[np.ndarray, "checkpoints checkpoints"]:
+def inflate_covariance(data: CurveBootstrap, wobble: float = WOBBLE) -> Float[np.ndarray, "checkpoints checkpoints"]:
     """Bootstrap covariance of a curve, and how far its checkpoints may lie off a smooth shape."""
-    off = math.hypot(wobble, GRAIN * float(np.ptp(data.curve)))
-    return np.asarray(data.covariance + off**2 * np.eye(len(data.curve)))
+    deviation = math.hypot(wobble, GRAIN * float(np.ptp(data.curve)))
+    return np.asarray(data.covariance + deviation**2 * np.eye(len(data.curve)))
 
 
-def movement_p(curve: Float[np.ndarray, " n"], covariance: Float[np.ndarray, "n n"], seed: int) -> float:
+def compute_movement_p(curve: Float[np.ndarray, " n"], covariance: Float[np.ndarray, "n n"], seed: int) -> float:
     """p of the sup-t test that the curve is constant (step 1); covariance as for `shapes.weigh`."""
-    contrasts = _windows(len(curve))
+    contrasts = _build_window_contrasts(len(curve))
     errors = np.sqrt(np.einsum("wi,ij,wj->w", contrasts, covariance, contrasts))
     scaled = contrasts / errors[:, None]
-    normals = generator("movement_p", seed).standard_normal((_NULL_DRAWS, len(curve)))
+    normals = make_generator("movement_p", seed).standard_normal((_NULL_DRAWS, len(curve)))
     null = np.abs(normals @ (np.linalg.cholesky(covariance).T @ scaled.T)).max(axis=1)
     observed = float(np.abs(scaled @ curve).max())
     return (1 + int((null >= observed).sum())) / (1 + _NULL_DRAWS)
 
 
-def danger_zone(data: Resampled, steps: Float[np.ndarray, " checkpoints"], level: float = LEVEL) -> DangerZone:
+def find_danger_zone(
+    data: CurveBootstrap, steps: Float[np.ndarray, " checkpoints"], level: float = LEVEL
+) -> DangerZone:
     """Steps at which stopping is worse than the base, simultaneously over steps at `level`."""
     gains = data.curve[1:] - data.curve[0]
-    drawn = data.draws[:, 1:] - data.draws[:, :1]
+    resampled_gains = data.draws[:, 1:] - data.draws[:, :1]
     variances = np.diag(data.covariance)
     errors = np.sqrt(variances[1:] + variances[0] - 2 * data.covariance[0, 1:])
-    critical = float(np.quantile(((gains - drawn) / errors).max(axis=1), level))
-    worse = (drawn < 0).mean(axis=0) + 0.5 * (drawn == 0).mean(axis=0)
+    critical = float(np.quantile(((gains - resampled_gains) / errors).max(axis=1), level))
+    worse = (resampled_gains < 0).mean(axis=0) + 0.5 * (resampled_gains == 0).mean(axis=0)
     below = gains + critical * errors < 0
     return DangerZone(tuple(steps[1:][below].tolist()), tuple(worse.tolist()))
 
 
-def stopped_by_loss(
+def measure_stopping_cost(
     correct: np.ndarray, steps: Sequence[float], in_domain_loss: Float[np.ndarray, " checkpoints"], *, seed: int = 0
-) -> Stopping:
+) -> StoppingCost:
     """What stopping at the checkpoint with the lowest in-domain loss would have lost out of domain.
 
     A loss of NaN is no candidate (the base may have none). Losses of several seeds: average them first.
@@ -196,22 +198,22 @@ def stopped_by_loss(
         ElicitError: as `classify`; also for losses that do not fit the checkpoints, or are all missing.
     """
     times = np.asarray(steps, dtype=np.float64)
-    scores = checked(np.asarray(correct), times)
+    scores = validate_correctness(np.asarray(correct), times)
     losses = np.asarray(in_domain_loss, dtype=np.float64)
     if losses.shape != times.shape or bool(np.isnan(losses).all()):
         raise ElicitError(f"curve: in-domain loss has shape {losses.shape}; give one number per checkpoint")
     stop = int(np.nanargmin(losses))
     by_problem = scores.mean(axis=0)
     problems = by_problem.shape[1]
-    fold = generator("stopped_by_loss", seed).permutation(problems) % min(_FOLDS, problems)
+    fold = make_generator("stopped_by_loss", seed).permutation(problems) % min(_FOLDS, problems)
     lost = np.empty(problems)
     for held_out in range(min(_FOLDS, problems)):
         chosen = int(by_problem[:, fold != held_out].mean(axis=1).argmax())
         lost[fold == held_out] = (by_problem[chosen] - by_problem[stop])[fold == held_out]
-    return Stopping(float(times[stop]), mean(lost), difference(scores[:, -1], scores[:, stop]))
+    return StoppingCost(float(times[stop]), estimate_mean(lost), estimate_difference(scores[:, -1], scores[:, stop]))
 
 
-def _windows(checkpoints: int) -> Float[np.ndarray, "windows checkpoints"]:
+def _build_window_contrasts(checkpoints: int) -> Float[np.ndarray, "windows checkpoints"]:
     """Mean over a window of consecutive checkpoints minus mean over the others; every window but the whole."""
     rows = []
     # A window that ends at the last checkpoint is the complement of one that starts at the first.
@@ -222,37 +224,43 @@ def _windows(checkpoints: int) -> Float[np.ndarray, "windows checkpoints"]:
     return np.array(rows)
 
 
-def _turn(weighed: Weighed, shape: str, steps: np.ndarray, problems: int, margin: float, seed: int) -> Turn | None:
+def _estimate_turn(
+    shape_weights: ShapeWeights, shape: str, steps: np.ndarray, problems: int, margin: float, seed: int
+) -> TurnEstimate | None:
     if shape not in (*DIPS, "peak-decline"):
         return None
-    rng = generator("turn", seed)
-    curves = drawn_curves(weighed, shape, margin, len(steps), _CURVE_DRAWS, rng)
+    rng = make_generator("turn", seed)
+    curves = sample_curves(shape_weights, shape, margin, len(steps), _CURVE_DRAWS, rng)
     signed = curves if shape == "peak-decline" else -curves
     size = signed.max(axis=1)
     # Many drawn curves rest at their turn over several checkpoints: any of them may be where it is.
-    place = np.where(signed >= size[:, None] - _LEVEL, rng.random(signed.shape), -1.0).argmax(axis=1)
-    return Turn(*(_summary(values, problems) for values in (size, steps[place], size - signed[:, -1])))
+    turn_index = np.where(signed >= size[:, None] - _LEVEL, rng.random(signed.shape), -1.0).argmax(axis=1)
+    return TurnEstimate(
+        *(_summarize_draws(values, problems) for values in (size, steps[turn_index], size - signed[:, -1]))
+    )
 
 
-def _summary(values: Float[np.ndarray, " draws"], n: int) -> Estimate:
+def _summarize_draws(values: Float[np.ndarray, " draws"], n: int) -> Estimate:
     low, middle, high = np.quantile(values, [0.025, 0.5, 0.975], method="inverted_cdf")
     return Estimate(float(middle), n, (float(low), float(high)))
 
 
-def _misfit(curve: np.ndarray, covariance: np.ndarray, weighed: Weighed, shape: str, margin: float) -> float:
+def _compute_misfit_p(
+    curve: np.ndarray, covariance: np.ndarray, shape_weights: ShapeWeights, shape: str, margin: float
+) -> float:
     """p of chi-square for the best curve of the shape, K - 1 degrees of freedom (cautious: the shape was chosen)."""
     from scipy import stats
 
-    from elicit.analysis.shapes import SHAPES, bank, largest_size
+    from elicit.analysis.shapes import SHAPES, build_shape_bank, compute_largest_size
 
-    shapes = bank(len(curve))
+    shapes = build_shape_bank(len(curve))
     of_shape = shapes.labels == SHAPES.index(shape)
     fitted = np.zeros((1, len(curve)))
     if shape != "flat":
-        sizes = np.clip(weighed.best[of_shape], margin, largest_size(shapes)[of_shape])
+        sizes = np.clip(shape_weights.best[of_shape], margin, compute_largest_size(shapes)[of_shape])
         fitted = sizes[:, None] * shapes.curves[of_shape]
     precision = np.linalg.inv(covariance)
-    rest = curve - fitted
-    rest = rest - (rest @ precision.sum(axis=0) / precision.sum())[:, None]
-    least = float(np.einsum("ci,ij,cj->c", rest, precision, rest).min())
+    residuals = curve - fitted
+    residuals = residuals - (residuals @ precision.sum(axis=0) / precision.sum())[:, None]
+    least = float(np.einsum("ci,ij,cj->c", residuals, precision, residuals).min())
     return float(stats.chi2.sf(least, len(curve) - 1)) if math.isfinite(least) else math.nan

@@ -62,25 +62,25 @@ class Signal(NamedTuple):
     sweep: tuple[float, ...]
 
 
-class Series(NamedTuple):
+class SignalSeries(NamedTuple):
     """What was measured of one run, in the order of steps; NaN for what is not known."""
 
     steps: Float[np.ndarray, " n"]
     values: Float[np.ndarray, " n"]
 
 
-class Run(NamedTuple):
+class MonitoredRun(NamedTuple):
     """One training seed of one arm, seen on one other task."""
 
-    series: Mapping[str, Series]
+    series: Mapping[str, SignalSeries]
     """By the names of SIGNALS: gradient and trapezoid as running integrals (0 at the first look), others as measured.
     A signal that was not measured is absent."""
 
 
-class Watched(NamedTuple):
+class MonitoredCurve(NamedTuple):
     """The runs of one arm on one task, and what became of its accuracy."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[MonitoredRun, ...]
     shape: str | None
     """One of `shapes.SHAPES`; None where accuracy was not followed."""
     trough: float | None = None
@@ -105,43 +105,43 @@ class Alarm(NamedTuple):
     """The largest number; NaN if nothing is known."""
 
 
-def rise(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def compute_rise(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Above the lowest so far."""
     return np.asarray(values - np.fmin.accumulate(values))
 
 
-def fall(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def compute_fall(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Below the highest so far."""
     return np.asarray(np.fmax.accumulate(values) - values)
 
 
-def growth(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def compute_growth(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Over the lowest so far, relative to it; NaN where that is 0."""
     lowest = np.fmin.accumulate(values)
-    return np.asarray(rise(values) / np.where(lowest > 0, lowest, math.nan))
+    return np.asarray(compute_rise(values) / np.where(lowest > 0, lowest, math.nan))
 
 
-def against(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def negate_recent_mean(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Minus the mean of the last looks; NaN before there are as many."""
-    found = np.full(len(values), math.nan)
+    negated = np.full(len(values), math.nan)
     for k in range(_LAST - 1, len(values)):
-        found[k] = -values[k - _LAST + 1 : k + 1].mean()
-    return found
+        negated[k] = -values[k - _LAST + 1 : k + 1].mean()
+    return negated
 
 
 _NATS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 SIGNALS: dict[str, Signal] = {
-    "gradient": Signal(rise, 0.02, "nats/token", _NATS),
-    "trapezoid": Signal(rise, 0.02, "nats/token", _NATS),
-    "loss": Signal(rise, 0.02, "nats/token", _NATS),
-    "cosine": Signal(against, 0.05, "cosine", (0.0, 0.02, 0.05, 0.1, 0.2)),
+    "gradient": Signal(compute_rise, 0.02, "nats/token", _NATS),
+    "trapezoid": Signal(compute_rise, 0.02, "nats/token", _NATS),
+    "loss": Signal(compute_rise, 0.02, "nats/token", _NATS),
+    "cosine": Signal(negate_recent_mean, 0.05, "cosine", (0.0, 0.02, 0.05, 0.1, 0.2)),
     "token_accuracy": Signal(np.asarray, 0.99, "share", (0.9, 0.95, 0.98, 0.99, 0.995, 1.0)),
-    "length": Signal(growth, 0.2, "share", (0.05, 0.1, 0.2, 0.5, 1.0)),
-    "finished": Signal(fall, 0.05, "share", (0.02, 0.05, 0.1, 0.2)),
+    "length": Signal(compute_growth, 0.2, "share", (0.05, 0.1, 0.2, 0.5, 1.0)),
+    "finished": Signal(compute_fall, 0.05, "share", (0.02, 0.05, 0.1, 0.2)),
 }
 
 
-def alarm(name: str, run: Run, *, until: float | None = None, threshold: float | None = None) -> Alarm:
+def find_alarm(name: str, run: MonitoredRun, *, until: float | None = None, threshold: float | None = None) -> Alarm:
     """The alarm of a signal in a run.
 
     Args:
@@ -157,7 +157,7 @@ def alarm(name: str, run: Run, *, until: float | None = None, threshold: float |
     return Alarm(float(series.steps[reached[0]]) if reached.size else None, strength)
 
 
-def crossing(series: Series, threshold: float = SIGNALS["gradient"].threshold) -> float | None:
+def find_crossing(series: SignalSeries, threshold: float = SIGNALS["gradient"].threshold) -> float | None:
     """The step of the highest point, if the series rose by the threshold before it and fell by as much after."""
     if np.isnan(series.values).all():
         return None
@@ -167,14 +167,14 @@ def crossing(series: Series, threshold: float = SIGNALS["gradient"].threshold) -
     return float(series.steps[top]) if min(high - before, high - after) >= threshold else None
 
 
-def explained(changes: Float[np.ndarray, " n"], predicted: Float[np.ndarray, " n"]) -> float:
+def compute_explained_share(changes: Float[np.ndarray, " n"], predicted: Float[np.ndarray, " n"]) -> float:
     """1 - (sum of squared errors) / (sum of squares) of the changes from look to look: 1 is perfect, 0 is what
     predicting no change would give, below 0 is worse than that. NaN where nothing changed."""
     total = float((changes**2).sum())
     return 1 - float(((changes - predicted) ** 2).sum()) / total if total > 0 else math.nan
 
 
-def exact(count: int, n: int, level: float = 0.95) -> Estimate:
+def clopper_pearson(count: int, n: int, level: float = 0.95) -> Estimate:
     """A share with its Clopper-Pearson interval; NaN and none for n = 0."""
     if n == 0:
         return Estimate(math.nan, 0, None)

@@ -9,10 +9,17 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from elicit.analysis.early_warning_signals import SIGNALS, Run, Watched, alarm, crossing, exact
+from elicit.analysis.early_warning_signals import (
+    SIGNALS,
+    MonitoredCurve,
+    MonitoredRun,
+    clopper_pearson,
+    find_alarm,
+    find_crossing,
+)
 from elicit.schema import Estimate
-from elicit.seeds import generator
-from elicit.statistics import mean
+from elicit.seeds import make_generator
+from elicit.statistics import estimate_mean
 
 _RESAMPLES = 1000
 
@@ -24,7 +31,7 @@ class Rate(NamedTuple):
     curves: Estimate
 
 
-class Point(NamedTuple):
+class SweepPoint(NamedTuple):
     """What another threshold would have given; NaN where there is no such run."""
 
     threshold: float
@@ -32,7 +39,7 @@ class Point(NamedTuple):
     false: float
 
 
-class Verdict(NamedTuple):
+class SignalPerformance(NamedTuple):
     """What one signal is worth."""
 
     hits: Rate
@@ -45,13 +52,13 @@ class Verdict(NamedTuple):
     auc: Estimate
     """How often a run that dips has a larger number than a calm one (0.5: by chance). n counts pairs of curves; the
     interval resamples curves."""
-    sweep: tuple[Point, ...]
+    sweep: tuple[SweepPoint, ...]
 
 
-class Crossings(NamedTuple):
+class CrossingPerformance(NamedTuple):
     """What the sign change of the predicted derivative is worth as a mark of the turning point."""
 
-    found: Rate
+    hits: Rate
     """Of runs that dip, those with one."""
     false: Rate
     """Of calm runs, those with one."""
@@ -59,86 +66,92 @@ class Crossings(NamedTuple):
     """Steps from the crossing to the trough, over curves that dip and have one (negative: it lies after)."""
 
 
-def verdict(name: str, watched: Sequence[Watched]) -> Verdict:
+def evaluate_signal(name: str, curves: Sequence[MonitoredCurve]) -> SignalPerformance:
     """A signal over all curves that have it."""
-    dips, calm, declines = (_of(watched, kind, name) for kind in ("dips", "calm", "declines"))
+    dips, calm, declines = (_select_curves(curves, kind, name) for kind in ("dips", "calm", "declines"))
 
-    def hit(one: Watched, run: Run) -> bool:
-        step = alarm(name, run).step
-        return step is not None and one.trough is not None and step <= one.trough
+    def is_hit(curve: MonitoredCurve, run: MonitoredRun) -> bool:
+        step = find_alarm(name, run).step
+        return step is not None and curve.trough is not None and step <= curve.trough
 
-    def any_alarm(_: Watched, run: Run) -> bool:
-        return alarm(name, run).step is not None
+    def has_alarm(_: MonitoredCurve, run: MonitoredRun) -> bool:
+        return find_alarm(name, run).step is not None
 
-    strengths = [[_strengths(name, one) for one in kind] for kind in (dips, calm)]
-    return Verdict(
-        hits=_rate(dips, hit),
-        false=_rate(calm, any_alarm),
-        declines=_rate(declines, any_alarm),
-        late=sum(any_alarm(one, run) and not hit(one, run) for one in dips for run in one.runs),
-        lead=_lead(dips, lambda run: alarm(name, run).step),
-        auc=_auc(*strengths),
-        sweep=tuple(Point(h, *(_reaching(kind, h) for kind in strengths)) for h in SIGNALS[name].sweep),
+    strengths = [[_collect_strengths(name, curve) for curve in kind] for kind in (dips, calm)]
+    return SignalPerformance(
+        hits=_estimate_rate(dips, is_hit),
+        false=_estimate_rate(calm, has_alarm),
+        declines=_estimate_rate(declines, has_alarm),
+        late=sum(has_alarm(curve, run) and not is_hit(curve, run) for curve in dips for run in curve.runs),
+        lead=_average_lead(dips, lambda run: find_alarm(name, run).step),
+        auc=_estimate_auc(*strengths),
+        sweep=tuple(
+            SweepPoint(h, *(_compute_share_reaching(kind, h) for kind in strengths)) for h in SIGNALS[name].sweep
+        ),
     )
 
 
-def crossings(watched: Sequence[Watched]) -> Crossings:
+def evaluate_crossings(curves: Sequence[MonitoredCurve]) -> CrossingPerformance:
     """The crossings of the running integral (`gradient`)."""
-    dips, calm = (_of(watched, kind, "gradient") for kind in ("dips", "calm"))
+    dips, calm = (_select_curves(curves, kind, "gradient") for kind in ("dips", "calm"))
 
-    def crosses(_: Watched, run: Run) -> bool:
-        return crossing(run.series["gradient"]) is not None
+    def has_crossing(_: MonitoredCurve, run: MonitoredRun) -> bool:
+        return find_crossing(run.series["gradient"]) is not None
 
-    return Crossings(_rate(dips, crosses), _rate(calm, crosses), _lead(dips, lambda r: crossing(r.series["gradient"])))
-
-
-def lead_of(one: Watched, step: Callable[[Run], float | None]) -> Estimate:
-    """Steps from what `step` finds to the trough: mean over the seeds in which it finds something, t interval."""
-    found = [step(run) for run in one.runs] if one.trough is not None else []
-    return mean([(one.trough or 0.0) - s for s in found if s is not None])
-
-
-def _of(watched: Sequence[Watched], kind: str, name: str) -> list[Watched]:
-    """Curves of one kind, with the runs alone that have the signal."""
-    of_kind = [one for one in watched if one.kind == kind]
-    kept = [one._replace(runs=tuple(run for run in one.runs if name in run.series)) for one in of_kind]
-    return [one for one in kept if one.runs]
-
-
-def _rate(watched: Sequence[Watched], is_so: Callable[[Watched, Run], bool]) -> Rate:
-    said = [[is_so(one, run) for run in one.runs] for one in watched]
-    return Rate(
-        exact(sum(map(sum, said)), sum(map(len, said))),
-        exact(sum(2 * sum(one) > len(one) for one in said), len(said)),
+    return CrossingPerformance(
+        _estimate_rate(dips, has_crossing),
+        _estimate_rate(calm, has_crossing),
+        _average_lead(dips, lambda r: find_crossing(r.series["gradient"])),
     )
 
 
-def _lead(dips: Sequence[Watched], step: Callable[[Run], float | None]) -> Estimate:
-    leads = [lead_of(one, step) for one in dips]
-    return mean([lead.value for lead in leads if lead.n])
+def estimate_lead(curve: MonitoredCurve, find_step: Callable[[MonitoredRun], float | None]) -> Estimate:
+    """Steps from what `step` finds to the trough: mean over the seeds in which it finds something, t interval."""
+    steps = [find_step(run) for run in curve.runs] if curve.trough is not None else []
+    return estimate_mean([(curve.trough or 0.0) - s for s in steps if s is not None])
 
 
-def _strengths(name: str, one: Watched) -> Float[np.ndarray, " runs"]:
-    until = one.trough if one.dips else None
-    found = np.array([alarm(name, run, until=until).strength for run in one.runs])
-    return np.asarray(found[~np.isnan(found)])
+def _select_curves(curves: Sequence[MonitoredCurve], kind: str, name: str) -> list[MonitoredCurve]:
+    """Curves of one kind, with the runs alone that have the signal."""
+    of_kind = [curve for curve in curves if curve.kind == kind]
+    with_signal = [curve._replace(runs=tuple(run for run in curve.runs if name in run.series)) for curve in of_kind]
+    return [curve for curve in with_signal if curve.runs]
 
 
-def _reaching(kind: Sequence[np.ndarray], threshold: float) -> float:
+def _estimate_rate(curves: Sequence[MonitoredCurve], predicate: Callable[[MonitoredCurve, MonitoredRun], bool]) -> Rate:
+    outcomes = [[predicate(curve, run) for run in curve.runs] for curve in curves]
+    return Rate(
+        clopper_pearson(sum(map(sum, outcomes)), sum(map(len, outcomes))),
+        clopper_pearson(sum(2 * sum(curve) > len(curve) for curve in outcomes), len(outcomes)),
+    )
+
+
+def _average_lead(dips: Sequence[MonitoredCurve], find_step: Callable[[MonitoredRun], float | None]) -> Estimate:
+    leads = [estimate_lead(curve, find_step) for curve in dips]
+    return estimate_mean([lead.value for lead in leads if lead.n])
+
+
+def _collect_strengths(name: str, curve: MonitoredCurve) -> Float[np.ndarray, " runs"]:
+    until = curve.trough if curve.dips else None
+    strengths = np.array([find_alarm(name, run, until=until).strength for run in curve.runs])
+    return np.asarray(strengths[~np.isnan(strengths)])
+
+
+def _compute_share_reaching(kind: Sequence[np.ndarray], threshold: float) -> float:
     values = np.concatenate([*kind, np.array([])])
     return float((values >= threshold).mean()) if values.size else math.nan
 
 
-def _auc(dips: Sequence[np.ndarray], calm: Sequence[np.ndarray]) -> Estimate:
+def _estimate_auc(dips: Sequence[np.ndarray], calm: Sequence[np.ndarray]) -> Estimate:
     """Curves count equally whatever their seeds; no interval with fewer than 2 curves of a kind."""
-    dips, calm = ([one for one in kind if one.size] for kind in (dips, calm))
+    dips, calm = ([curve for curve in kind if curve.size] for kind in (dips, calm))
     if not dips or not calm:
         return Estimate(math.nan, 0, None)
     above = np.array([[((d[:, None] > c) + 0.5 * (d[:, None] == c)).mean() for c in calm] for d in dips])
     value, n = float(above.mean()), above.size
     if min(above.shape) < 2:
         return Estimate(value, n, None)
-    rng = generator("auc", *above.shape)
+    rng = make_generator("auc", *above.shape)
     draws = [
         above[np.ix_(rng.integers(len(dips), size=len(dips)), rng.integers(len(calm), size=len(calm)))].mean()
         for _ in range(_RESAMPLES)

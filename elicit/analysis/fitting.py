@@ -21,37 +21,39 @@ _GRID, _ITERATIONS = 18, 40
 Whitener = Float[np.ndarray, "sets checkpoints checkpoints"]
 
 
-class Box(NamedTuple):
+class ParameterBounds(NamedTuple):
     """Bounds of theta."""
 
     low: Float[np.ndarray, " 5"]
     high: Float[np.ndarray, " 5"]
 
 
-class Fits(NamedTuple):
+class CurveFits(NamedTuple):
     """One row per data set."""
 
     theta: Float[np.ndarray, "sets 5"]
     chi2: Float[np.ndarray, " sets"]
 
 
-def box(steps: Float[np.ndarray, " checkpoints"]) -> Box:
+def compute_bounds(steps: Float[np.ndarray, " checkpoints"]) -> ParameterBounds:
     """w in [0.005, 2], rho in [0.01, 20], rates from a tenth of 1 / last step to 5 / first trained step."""
     slow, fast = np.log(0.1 / steps[-1]), np.log(5 / steps[1])
-    return Box(
+    return ParameterBounds(
         np.array([0.0, np.log(0.005), np.log(0.01), slow, slow]), np.array([1.0, np.log(2), np.log(20), fast, fast])
     )
 
 
-def curves(theta: Float[np.ndarray, "sets 5"], steps: Float[np.ndarray, " n"]) -> Float[np.ndarray, "sets n"]:
+def evaluate_curves(theta: Float[np.ndarray, "sets 5"], steps: Float[np.ndarray, " n"]) -> Float[np.ndarray, "sets n"]:
     """f(t) of every row."""
-    base, w, rho, ks, k = _columns(theta)
+    base, w, rho, ks, k = _split_parameters(theta)
     return np.asarray(base + w * (rho * np.expm1(-ks * steps) - np.expm1(-k * steps)))
 
 
-def derivatives(theta: Float[np.ndarray, "sets 5"], steps: Float[np.ndarray, " n"]) -> Float[np.ndarray, "sets n 5"]:
+def compute_derivatives(
+    theta: Float[np.ndarray, "sets 5"], steps: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, "sets n 5"]:
     """df / dtheta of every row."""
-    _, w, rho, ks, k = _columns(theta)
+    _, w, rho, ks, k = _split_parameters(theta)
     surface, procedure = -np.expm1(-ks * steps), -np.expm1(-k * steps)
     parts = (
         np.ones_like(surface),
@@ -67,41 +69,41 @@ def fit_many(
     accuracies: Float[np.ndarray, "sets checkpoints"],
     steps: Float[np.ndarray, " checkpoints"],
     whitener: Whitener,
-    bounds: Box,
+    bounds: ParameterBounds,
     *,
     near: Float[np.ndarray, "sets 5"] | None = None,
-) -> Fits:
+) -> CurveFits:
     """The best fit of every row; `near` is a further start. whitener W: chi2 = |W (y - f)|^2."""
-    starts = _grid_starts(accuracies, steps, whitener, bounds)
+    starts = _find_grid_starts(accuracies, steps, whitener, bounds)
     if near is not None:
         starts.append(near)
-    ends = [descend(accuracies, steps, whitener, bounds, start) for start in starts]
+    ends = [run_levenberg_marquardt(accuracies, steps, whitener, bounds, start) for start in starts]
     chi2 = np.stack([end.chi2 for end in ends])
     best = chi2.argmin(axis=0)
     rows = np.arange(len(accuracies))
-    return Fits(np.stack([end.theta for end in ends])[best, rows], chi2[best, rows])
+    return CurveFits(np.stack([end.theta for end in ends])[best, rows], chi2[best, rows])
 
 
-def descend(
+def run_levenberg_marquardt(
     accuracies: Float[np.ndarray, "sets checkpoints"],
     steps: Float[np.ndarray, " checkpoints"],
     whitener: Whitener,
-    bounds: Box,
+    bounds: ParameterBounds,
     start: Float[np.ndarray, "sets 5"],
     *,
     free: Bool[np.ndarray, "sets 5"] | None = None,
-) -> Fits:
+) -> CurveFits:
     """Levenberg-Marquardt from `start`; parameters that are not `free` keep their starting value."""
     theta = np.clip(start, bounds.low, bounds.high) if free is None else start.copy()
-    chi2 = _chi2(accuracies, steps, whitener, theta)
+    chi2 = _compute_chi2(accuracies, steps, whitener, theta)
     damping = np.full(len(theta), 1e-2)
     for _ in range(_ITERATIONS):
-        slopes = whitener @ derivatives(theta, steps)
-        rest = np.einsum("mij,mj->mi", whitener, accuracies - curves(theta, steps))
-        downhill = np.einsum("mki,mk->mi", slopes, rest)
+        slopes = whitener @ compute_derivatives(theta, steps)
+        residuals = np.einsum("mij,mj->mi", whitener, accuracies - evaluate_curves(theta, steps))
+        downhill = np.einsum("mki,mk->mi", slopes, residuals)
         # A parameter at its bound whose step would leave the box is held there, or the others could not move on.
-        held = (theta <= bounds.low + 1e-12) & (downhill < 0) | (theta >= bounds.high - 1e-12) & (downhill > 0)
-        moving = ~held if free is None else ~held & free
+        at_bound = (theta <= bounds.low + 1e-12) & (downhill < 0) | (theta >= bounds.high - 1e-12) & (downhill > 0)
+        moving = ~at_bound if free is None else ~at_bound & free
         slopes = slopes * moving[:, None, :]
         normal = np.einsum("mki,mkj->mij", slopes, slopes)
         diagonal = np.einsum("mii->mi", normal)
@@ -109,21 +111,21 @@ def descend(
         proposed = np.linalg.solve(normal + raised[:, :, None] * np.eye(5), (downhill * moving)[:, :, None])[:, :, 0]
         moved = np.clip(theta + np.clip(proposed, -2, 2), bounds.low, bounds.high)
         moved = np.where(moving, moved, theta)
-        trial = _chi2(accuracies, steps, whitener, moved)
+        trial = _compute_chi2(accuracies, steps, whitener, moved)
         better = trial < chi2
         theta, chi2 = np.where(better[:, None], moved, theta), np.where(better, trial, chi2)
         damping = np.clip(np.where(better, damping / 4, damping * 5), 1e-9, 1e9)
-    return Fits(theta, chi2)
+    return CurveFits(theta, chi2)
 
 
-def _chi2(
+def _compute_chi2(
     accuracies: np.ndarray, steps: np.ndarray, whitener: np.ndarray, theta: np.ndarray
 ) -> Float[np.ndarray, " sets"]:
-    return np.asarray((np.einsum("mij,mj->mi", whitener, accuracies - curves(theta, steps)) ** 2).sum(axis=1))
+    return np.asarray((np.einsum("mij,mj->mi", whitener, accuracies - evaluate_curves(theta, steps)) ** 2).sum(axis=1))
 
 
-def _grid_starts(
-    accuracies: np.ndarray, steps: np.ndarray, whitener: np.ndarray, bounds: Box
+def _find_grid_starts(
+    accuracies: np.ndarray, steps: np.ndarray, whitener: np.ndarray, bounds: ParameterBounds
 ) -> list[Float[np.ndarray, "sets 5"]]:
     """The best grid cell with ks > k and the best with ks <= k, by the mean whitener of the rows."""
     rates = np.linspace(bounds.low[3], bounds.high[3], _GRID)
@@ -139,10 +141,10 @@ def _grid_starts(
     w = np.clip(linear[:, :, 1], np.exp(bounds.low[1]), np.exp(bounds.high[1]))
     rho = np.clip(np.maximum(linear[:, :, 2], 0) / w, np.exp(bounds.low[2]), np.exp(bounds.high[2]))
     gains = w[:, :, None] * (design[1] + rho[:, :, None] * design[2])
-    rest = (accuracies[:, None] - gains) @ average.T
+    residuals = (accuracies[:, None] - gains) @ average.T
     level = average.sum(axis=1)
-    base = np.clip(rest @ level / (level @ level), bounds.low[0], bounds.high[0])
-    misfit = ((rest - base[:, :, None] * level) ** 2).sum(axis=2)
+    base = np.clip(residuals @ level / (level @ level), bounds.low[0], bounds.high[0])
+    misfit = ((residuals - base[:, :, None] * level) ** 2).sum(axis=2)
     starts = []
     for allowed in (surface > procedure, surface <= procedure):
         cell = np.where(allowed, misfit, np.inf).argmin(axis=1)
@@ -152,5 +154,5 @@ def _grid_starts(
     return starts
 
 
-def _columns(theta: np.ndarray) -> tuple[np.ndarray, ...]:
+def _split_parameters(theta: np.ndarray) -> tuple[np.ndarray, ...]:
     return theta[:, :1], *(np.exp(theta[:, i : i + 1]) for i in range(1, 5))

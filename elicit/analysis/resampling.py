@@ -16,12 +16,12 @@ import numpy as np
 from jaxtyping import Float
 
 from elicit.errors import ElicitError
-from elicit.seeds import generator
+from elicit.seeds import make_generator
 
 RESAMPLES = 1000
 
 
-class Resampled(NamedTuple):
+class CurveBootstrap(NamedTuple):
     """A measured curve and its bootstrap distribution."""
 
     curve: Float[np.ndarray, " checkpoints"]
@@ -30,7 +30,7 @@ class Resampled(NamedTuple):
     """Of the draws, with half a discordant problem each way per checkpoint, so that equal answers keep a width."""
 
 
-def checked(correct: np.ndarray, steps: np.ndarray) -> Float[np.ndarray, "seeds checkpoints problems"]:
+def validate_correctness(correct: np.ndarray, steps: np.ndarray) -> Float[np.ndarray, "seeds checkpoints problems"]:
     """Correctness as [seed, checkpoint, problem]; a matrix [checkpoint, problem] is one seed.
 
     Raises:
@@ -57,28 +57,28 @@ def checked(correct: np.ndarray, steps: np.ndarray) -> Float[np.ndarray, "seeds 
     return array
 
 
-def resampled(correct: Float[np.ndarray, "seeds checkpoints problems"], seed: int) -> Resampled:
+def bootstrap_curve(correct: Float[np.ndarray, "seeds checkpoints problems"], seed: int) -> CurveBootstrap:
     """The curve (mean over seeds and problems) and its bootstrap distribution, drawn by ("curve", seed)."""
     seeds, checkpoints, problems = correct.shape
     rows = correct.mean(axis=2)
     curve = rows.mean(axis=0)
-    over_problems = weights(problems, RESAMPLES, "curve", seed, "problems") @ correct.mean(axis=0).T
+    over_problems = draw_resampling_weights(problems, RESAMPLES, "curve", seed, "problems") @ correct.mean(axis=0).T
     draws = over_problems
     covariance = np.cov(over_problems.T) + np.eye(checkpoints) / (problems * (problems - 1))
     if seeds > 1:
         deviations = (rows - curve) * np.sqrt(seeds / (seeds - 1))
-        draws = over_problems + weights(seeds, RESAMPLES, "curve", seed, "seeds") @ deviations
-        part = deviations.T @ deviations / seeds**2
-        trained = np.diag(part) > 0  # the base is one model: it does not move with the seed
-        shrunk = np.diag(np.where(trained, np.diag(part)[trained].mean() if trained.any() else 0.0, 0.0))
-        covariance = covariance + 0.5 * part + 0.5 * shrunk
-    return Resampled(curve, draws, covariance)
+        draws = over_problems + draw_resampling_weights(seeds, RESAMPLES, "curve", seed, "seeds") @ deviations
+        seed_covariance = deviations.T @ deviations / seeds**2
+        trained = np.diag(seed_covariance) > 0  # the base is one model: it does not move with the seed
+        shrunk = np.diag(np.where(trained, np.diag(seed_covariance)[trained].mean() if trained.any() else 0.0, 0.0))
+        covariance = covariance + 0.5 * seed_covariance + 0.5 * shrunk
+    return CurveBootstrap(curve, draws, covariance)
 
 
 @lru_cache(maxsize=8)
-def weights(units: int, resamples: int, *identity: object) -> Float[np.ndarray, "resamples units"]:
+def draw_resampling_weights(units: int, resamples: int, *identity: object) -> Float[np.ndarray, "resamples units"]:
     """How often each unit is drawn, over the number of units. Cached: curves of one comparison share resamples."""
-    counts = generator(*identity).multinomial(units, np.full(units, 1 / units), size=resamples)
+    counts = make_generator(*identity).multinomial(units, np.full(units, 1 / units), size=resamples)
     shares = counts / units
     shares.setflags(write=False)
     return shares

@@ -32,18 +32,26 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from elicit.analysis.alternatives import alternatives
-from elicit.analysis.fitting import PARAMETERS, Box, box, curves, derivatives, descend, fit_many
-from elicit.analysis.timescales import Regime, Timescales, regime, turning
+from elicit.analysis.alternatives import fit_alternatives
+from elicit.analysis.fitting import (
+    PARAMETERS,
+    ParameterBounds,
+    compute_bounds,
+    compute_derivatives,
+    evaluate_curves,
+    fit_many,
+    run_levenberg_marquardt,
+)
+from elicit.analysis.timescales import Regime, Timescales, classify_regime, find_turning_point
 from elicit.errors import ElicitError
 from elicit.schema import Estimate
-from elicit.seeds import generator
+from elicit.seeds import make_generator
 
 _CRITICAL = 3.841458820694124  # chi-square, one degree of freedom, 95 %
 _WIDE, _PROFILE_POINTS = 10.0, 33
 
 
-class Score(NamedTuple):
+class ShapeScore(NamedTuple):
     """How well one shape explains the checkpoints."""
 
     name: str
@@ -71,7 +79,7 @@ class Identifiability(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Fit:
+class TimescaleFit:
     """A fitted dual-timescale curve."""
 
     model: Timescales
@@ -83,12 +91,12 @@ class Fit:
     """Share of bootstrap refits in each regime."""
     misfit_p: float
     """Chi-square p with K - 5 degrees of freedom; NaN for 5 checkpoints."""
-    scores: tuple[Score, ...]
+    scores: tuple[ShapeScore, ...]
     """All shapes, best AIC first; `dual-timescale` is this one."""
     identifiability: Identifiability
 
 
-def fit(
+def fit_timescales(
     steps: Sequence[float],
     accuracy: Sequence[float],
     n: int,
@@ -96,7 +104,7 @@ def fit(
     covariance: Float[np.ndarray, "checkpoints checkpoints"] | None = None,
     seed: int = 0,
     resamples: int = 300,
-) -> Fit:
+) -> TimescaleFit:
     """Fit accuracies (shares) measured at these steps, the base at step 0 first, on n problems each.
 
     Raises:
@@ -110,31 +118,33 @@ def fit(
         )
     if not bool(((y >= 0) & (y <= 1)).all()) or n < 1:
         raise ElicitError("timescales: accuracies must lie in [0, 1] and n must be at least 1; give shares, not points")
-    bounds = box(t)
-    whitener = whiteners(y[None], n) if covariance is None else np.linalg.inv(np.linalg.cholesky(covariance))[None]
+    bounds = compute_bounds(t)
+    whitener = (
+        compute_whiteners(y[None], n) if covariance is None else np.linalg.inv(np.linalg.cholesky(covariance))[None]
+    )
     best = fit_many(y[None], t, whitener, bounds)
     theta, chi2 = best.theta[0], float(best.chi2[0])
-    refits = _refits(theta, t, n, covariance, bounds, seed, resamples)
-    low, high = np.quantile(_natural(refits), [0.025, 0.975], axis=0)
-    values = _natural(theta[None])[0]
+    refits = _refit_bootstrap_samples(theta, t, n, covariance, bounds, seed, resamples)
+    low, high = np.quantile(_to_natural_scale(refits), [0.025, 0.975], axis=0)
+    values = _to_natural_scale(theta[None])[0]
     estimates = {
         name: Estimate(float(v), n, (float(a), float(b)))
         for name, v, a, b in zip(PARAMETERS, values, low, high, strict=True)
     }
     model = Timescales(*values[1:].tolist())
-    regimes, trough = _dips(model, refits, n)
-    return Fit(
+    regimes, trough = _summarize_regimes(model, refits, n)
+    return TimescaleFit(
         model=model,
         parameters=estimates,
         trough=trough,
         regimes=regimes,
-        misfit_p=_survival(chi2, len(t) - 5),
-        scores=_scores(y, t, whitener[0], chi2),
-        identifiability=_identifiability(theta, chi2, y, t, whitener, bounds, estimates),
+        misfit_p=_compute_chi2_p_value(chi2, len(t) - 5),
+        scores=_score_shapes(y, t, whitener[0], chi2),
+        identifiability=_assess_identifiability(theta, chi2, y, t, whitener, bounds, estimates),
     )
 
 
-def whiteners(
+def compute_whiteners(
     accuracies: Float[np.ndarray, "sets checkpoints"], n: int
 ) -> Float[np.ndarray, "sets checkpoints checkpoints"]:
     """Diagonal binomial whiteners, from accuracies with one right and one wrong answer added."""
@@ -142,68 +152,80 @@ def whiteners(
     return np.asarray(np.sqrt(n / (q * (1 - q)))[:, :, None] * np.eye(accuracies.shape[1]))
 
 
-def _refits(
-    theta: np.ndarray, t: np.ndarray, n: int, covariance: np.ndarray | None, bounds: Box, seed: int, resamples: int
+def _refit_bootstrap_samples(
+    theta: np.ndarray,
+    t: np.ndarray,
+    n: int,
+    covariance: np.ndarray | None,
+    bounds: ParameterBounds,
+    seed: int,
+    resamples: int,
 ) -> Float[np.ndarray, "resamples 5"]:
-    mean = np.clip(curves(theta[None], t)[0], 0, 1)
-    rng = generator("timescales", seed)
+    mean = np.clip(evaluate_curves(theta[None], t)[0], 0, 1)
+    rng = make_generator("timescales", seed)
     if covariance is None:
-        drawn = rng.binomial(n, mean, size=(resamples, len(t))) / n
-        whitener = whiteners(drawn, n)
+        samples = rng.binomial(n, mean, size=(resamples, len(t))) / n
+        whitener = compute_whiteners(samples, n)
     else:
-        drawn = mean + rng.standard_normal((resamples, len(t))) @ np.linalg.cholesky(covariance).T
+        samples = mean + rng.standard_normal((resamples, len(t))) @ np.linalg.cholesky(covariance).T
         whitener = np.broadcast_to(np.linalg.inv(np.linalg.cholesky(covariance)), (resamples, len(t), len(t)))
-    return fit_many(drawn, t, whitener, bounds, near=np.broadcast_to(theta, (resamples, 5))).theta
+    return fit_many(samples, t, whitener, bounds, near=np.broadcast_to(theta, (resamples, 5))).theta
 
 
-def _natural(theta: Float[np.ndarray, "sets 5"]) -> Float[np.ndarray, "sets 5"]:
+def _to_natural_scale(theta: Float[np.ndarray, "sets 5"]) -> Float[np.ndarray, "sets 5"]:
     """base, w, rho, ks, k."""
     return np.concatenate([theta[:, :1], np.exp(theta[:, 1:])], axis=1)
 
 
-def _dips(model: Timescales, refits: np.ndarray, n: int) -> tuple[dict[Regime, float], Estimate | None]:
-    models = [Timescales(*row.tolist()) for row in _natural(refits)[:, 1:]]
-    names = [regime(m) for m in models]
+def _summarize_regimes(model: Timescales, refits: np.ndarray, n: int) -> tuple[dict[Regime, float], Estimate | None]:
+    models = [Timescales(*row.tolist()) for row in _to_natural_scale(refits)[:, 1:]]
+    names = [classify_regime(m) for m in models]
     shares: dict[Regime, float] = {name: names.count(name) / len(names) for name in dict.fromkeys(names)}
-    turn = turning(model)
-    if turn is None or regime(model) != "dip":
+    turn = find_turning_point(model)
+    if turn is None or classify_regime(model) != "dip":
         return shares, None
-    depths = [-found.gain for m in models if regime(m) == "dip" and (found := turning(m)) is not None]
+    depths = [
+        -refit_turn.gain
+        for m in models
+        if classify_regime(m) == "dip" and (refit_turn := find_turning_point(m)) is not None
+    ]
     ci = (float(np.quantile(depths, 0.025)), float(np.quantile(depths, 0.975))) if depths else None
     return shares, Estimate(-turn.gain, n, ci)
 
 
-def _scores(y: np.ndarray, t: np.ndarray, whitener: np.ndarray, chi2: float) -> tuple[Score, ...]:
-    found = [(a.name, a.parameters, a.chi2) for a in alternatives(y, t, whitener)]
-    found.append(("dual-timescale", len(PARAMETERS), chi2))
-    least = min(chi2 + 2 * p for _, p, chi2 in found)
-    total = sum(math.exp(-(chi2 + 2 * p - least) / 2) for _, p, chi2 in found)
+def _score_shapes(y: np.ndarray, t: np.ndarray, whitener: np.ndarray, chi2: float) -> tuple[ShapeScore, ...]:
+    candidates = [(a.name, a.parameters, a.chi2) for a in fit_alternatives(y, t, whitener)]
+    candidates.append(("dual-timescale", len(PARAMETERS), chi2))
+    least = min(chi2 + 2 * p for _, p, chi2 in candidates)
+    total = sum(math.exp(-(chi2 + 2 * p - least) / 2) for _, p, chi2 in candidates)
     scores = [
-        Score(name, p, c, c + 2 * p, _aicc(c, p, len(t)), math.exp(-(c + 2 * p - least) / 2) / total)
-        for name, p, c in found
+        ShapeScore(name, p, c, c + 2 * p, _compute_aicc(c, p, len(t)), math.exp(-(c + 2 * p - least) / 2) / total)
+        for name, p, c in candidates
     ]
     return tuple(sorted(scores, key=lambda score: score.aic))
 
 
-def _aicc(chi2: float, parameters: int, checkpoints: int) -> float:
+def _compute_aicc(chi2: float, parameters: int, checkpoints: int) -> float:
     spare = checkpoints - parameters - 1
     return chi2 + 2 * parameters + 2 * parameters * (parameters + 1) / spare if spare > 0 else math.inf
 
 
-def _identifiability(
+def _assess_identifiability(
     theta: np.ndarray,
     chi2: float,
     y: np.ndarray,
     t: np.ndarray,
     whitener: np.ndarray,
-    bounds: Box,
+    bounds: ParameterBounds,
     estimates: dict[str, Estimate],
 ) -> Identifiability:
-    slopes = whitener[0] @ derivatives(theta[None], t)[0]
+    slopes = whitener[0] @ compute_derivatives(theta[None], t)[0]
     eigenvalues, vectors = np.linalg.eigh(slopes.T @ slopes)
     weak = vectors[:, 0] * np.sign(vectors[np.abs(vectors[:, 0]).argmax(), 0])
     profile = {
-        name: profile_interval(i, theta, chi2, y, t, whitener, bounds) for i, name in enumerate(PARAMETERS) if i > 0
+        name: compute_profile_interval(i, theta, chi2, y, t, whitener, bounds)
+        for i, name in enumerate(PARAMETERS)
+        if i > 0
     }
     undetermined = tuple(
         name
@@ -213,11 +235,19 @@ def _identifiability(
     condition = float(eigenvalues[-1] / max(eigenvalues[0], 1e-300))
     weakest = dict(zip(PARAMETERS, weak.tolist(), strict=True))
     error = 1 / math.sqrt(max(float(eigenvalues[0]), 1e-12))
-    return Identifiability(profile, undetermined, condition, weakest, _words(undetermined, profile, weakest, error))
+    return Identifiability(
+        profile, undetermined, condition, weakest, _describe_identifiability(undetermined, profile, weakest, error)
+    )
 
 
-def profile_interval(
-    which: int, theta: np.ndarray, chi2: float, y: np.ndarray, t: np.ndarray, whitener: np.ndarray, bounds: Box
+def compute_profile_interval(
+    which: int,
+    theta: np.ndarray,
+    chi2: float,
+    y: np.ndarray,
+    t: np.ndarray,
+    whitener: np.ndarray,
+    bounds: ParameterBounds,
 ) -> tuple[float, float]:
     """Values of one log parameter whose best chi2 is within 3.84 of the least; interpolated on a grid from the fit."""
     ends: list[float] = []
@@ -228,7 +258,7 @@ def profile_interval(
         free = np.ones_like(start, dtype=bool)
         free[:, which] = False
         data, white = np.repeat(y[None], len(grid), axis=0), np.repeat(whitener, len(grid), axis=0)
-        rise = descend(data, t, white, bounds, start, free=free).chi2 - chi2
+        rise = run_levenberg_marquardt(data, t, white, bounds, start, free=free).chi2 - chi2
         beyond = np.flatnonzero(rise > _CRITICAL)
         if not beyond.size:
             ends.append(-math.inf if bound == bounds.low[which] else math.inf)
@@ -239,7 +269,7 @@ def profile_interval(
     return math.exp(ends[0]), math.exp(ends[1])
 
 
-def _words(
+def _describe_identifiability(
     undetermined: tuple[str, ...], profile: dict[str, tuple[float, float]], weakest: dict[str, float], error: float
 ) -> str:
     main = [f"{'log ' * (name != 'base')}{name} {v:+.2f}" for name, v in weakest.items() if abs(v) > 0.2]
@@ -250,7 +280,7 @@ def _words(
     return f"Not determined by these checkpoints: {listed}. {direction}"
 
 
-def _survival(chi2: float, df: int) -> float:
+def _compute_chi2_p_value(chi2: float, df: int) -> float:
     from scipy import stats
 
     return float(stats.chi2.sf(chi2, df)) if df > 0 else math.nan

@@ -33,7 +33,7 @@ from elicit.errors import ElicitError
 Regime = Literal["dip", "peak", "rise", "fall", "constant"]
 
 
-class Turning(NamedTuple):
+class TurningPoint(NamedTuple):
     """The only turn of the curve: a trough (gain < 0) or a peak (gain > 0)."""
 
     step: float
@@ -69,19 +69,19 @@ class Timescales:
         """Gain after unlimited training."""
         return self.w * (1 - self.rho)
 
-    def gain(self, steps: ArrayLike) -> np.ndarray:
+    def compute_gain(self, steps: ArrayLike) -> np.ndarray:
         """g at these steps, a share; the shape of `steps`."""
         t = np.asarray(steps, dtype=np.float64)
         # expm1 keeps the digits of small rates.
         return np.asarray(self.w * (self.rho * np.expm1(-self.ks * t) - np.expm1(-self.k * t)))
 
 
-def procedure_rate(kp: float, capability: float, quality: float) -> float:
+def compute_procedure_rate(kp: float, capability: float, quality: float) -> float:
     """k = kp * capability * quality: a stronger base and better traces learn the procedure faster."""
     return kp * capability * quality
 
 
-def regime(model: Timescales) -> Regime:
+def classify_regime(model: Timescales) -> Regime:
     """Which of the cases in the table above."""
     slope, r = 1 - model.rho * model.r, model.r
     if r > 1:
@@ -91,9 +91,9 @@ def regime(model: Timescales) -> Regime:
     return "rise" if model.rho < 1 else "fall" if model.rho > 1 else "constant"
 
 
-def turning(model: Timescales) -> Turning | None:
+def find_turning_point(model: Timescales) -> TurningPoint | None:
     """Trough or peak in closed form; None where the curve does not turn."""
-    if regime(model) not in ("dip", "peak"):
+    if classify_regime(model) not in ("dip", "peak"):
         return None
     r, product = model.r, model.rho * model.r
     # ln(rho r) / (r - 1) with digits at r near 1, where both go to 0 for rho = 1.
@@ -101,24 +101,24 @@ def turning(model: Timescales) -> Turning | None:
     step = exponent / model.k
     if product == 1 or not math.isfinite(step):
         return None
-    return Turning(step, model.w * (1 - model.rho - (1 - 1 / r) * math.exp(-exponent)))
+    return TurningPoint(step, model.w * (1 - model.rho - (1 - 1 / r) * math.exp(-exponent)))
 
 
-def break_even(model: Timescales) -> float | None:
+def find_break_even(model: Timescales) -> float | None:
     """The step after a dip at which the base's accuracy is reached again: the end of the danger zone.
 
     None without a dip; infinite for rho >= 1, where it never is.
     """
-    found = turning(model)
-    if found is None or regime(model) != "dip":
+    turn = find_turning_point(model)
+    if turn is None or classify_regime(model) != "dip":
         return None
     if model.rho >= 1:
         return math.inf
     from scipy import optimize
 
-    after = found.step
-    while float(model.gain(after)) <= 0:
+    after = turn.step
+    while float(model.compute_gain(after)) <= 0:
         after *= 2
         if after * model.k > 1e3:  # rho within rounding of 1: g = 0 is reached in the limit only
             return math.inf
-    return float(optimize.brentq(lambda t: float(model.gain(t)), found.step, after, xtol=1e-12, rtol=1e-12))
+    return float(optimize.brentq(lambda t: float(model.compute_gain(t)), turn.step, after, xtol=1e-12, rtol=1e-12))

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from elicit.cli.arguments import parse
+from elicit.cli.arguments import parse_arguments
 
 
 @dataclass(frozen=True)
-class Archive:
+class ArchiveOptions:
     """Pack a finished run: spec, manifest, and as compressed JSON its summary, rows, problems and statuses."""
 
     run: Positional[Path]
@@ -24,8 +24,8 @@ class Archive:
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = parse(Archive, "archive", arguments)
-    from elicit.comparison.archive import archive
+    options = parse_arguments(ArchiveOptions, "archive", arguments)
+    from elicit.comparison.archive import write_archive
 
-    print(archive(options.run, options.target, partial=options.partial))
+    print(write_archive(options.run, options.target, partial=options.partial))
     return 0

@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def parse(kind: type[T], verb: str, arguments: Sequence[str]) -> T:
+def parse_arguments(kind: type[T], verb: str, arguments: Sequence[str]) -> T:
     """Read arguments into `kind`, whose field docstrings are the help. Exits with 2 on bad ones."""
     import tyro
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from elicit.cli.arguments import parse
+from elicit.cli.arguments import parse_arguments
 from elicit.errors import ElicitError, one_line
 
 _NEEDED = ("torch", "transformers", "transformer-lens", "trl", "peft", "datasets", "scipy", "plotly", "pydantic")
@@ -22,7 +22,7 @@ _EXTRAS = {"gguf": "GGUF files"}
 
 
 @dataclass(frozen=True)
-class Doctor:
+class DoctorOptions:
     """Check packages, machine and shipped models. With a model: a page about it, and with a task its spread.
 
     The spread is the base's accuracy under each prompt condition and each reading of its answers, side by side.
@@ -43,60 +43,62 @@ class Doctor:
 
 def main(arguments: Sequence[str]) -> int:
     """0 if everything is fine; 1 if the installation lacks something, or the model fails its self-test."""
-    options = parse(Doctor, "doctor", arguments)
+    options = parse_arguments(DoctorOptions, "doctor", arguments)
     if options.model is not None:
-        return _examine(options, options.model)
+        return _examine_model(options, options.model)
     if options.task is not None:
         raise ElicitError("--task needs a model. Type: elicit doctor MODEL --task sums")
-    fine = _packages()
-    _machine()
-    return 0 if _models() and fine else 1
+    fine = _check_packages()
+    _print_machine()
+    return 0 if _check_shipped_models() and fine else 1
 
 
-def _examine(options: Doctor, name: str) -> int:
+def _examine_model(options: DoctorOptions, name: str) -> int:
     if options.n < 1:
         raise ElicitError(f"--n is {options.n}; expected at least 1.")
-    description = None if options.task is None else _described(options.task)
-    from elicit.doctor import examine, measure_spread
-    from elicit.doctor.page import page
+    description = None if options.task is None else _parse_task_yaml(options.task)
+    from elicit.doctor import examine_model, measure_spread
+    from elicit.doctor.page import render_model_page
     from elicit.loading.load import load_transformers
-    from elicit.model import of_loaded
+    from elicit.model import build_base_model
     from elicit.selftest import self_test
     from elicit.tasks.from_dict import build_task
 
-    model = of_loaded(load_transformers(name, dtype=options.dtype, device=options.device, download=options.download))
+    model = build_base_model(
+        load_transformers(name, dtype=options.dtype, device=options.device, download=options.download)
+    )
     task = None if description is None else build_task(description, model.card.get("dialect"), where="--task")
-    facts, checks = examine(model), self_test(model.engine)
+    facts, checks = examine_model(model), self_test(model.engine)
     fine = all(check.passed for check in checks)
     spread = None
     if task is not None and fine:
-        spread = measure_spread(model, task, n=options.n, seed=options.seed, progress=_tell)
-    print(page(facts, checks, spread))
+        spread = measure_spread(model, task, n=options.n, seed=options.seed, progress=_print_condition_done)
+    print(render_model_page(facts, checks, spread))
     return 0 if fine else 1
 
 
-def _tell(condition: str) -> None:
+def _print_condition_done(condition: str) -> None:
     print(f"elicit doctor: {condition} done", file=sys.stderr, flush=True)
 
 
-def _described(text: str) -> dict[str, object]:
+def _parse_task_yaml(text: str) -> dict[str, object]:
     """A task's name, or YAML with its parameters."""
     import yaml
 
     try:
-        read = yaml.safe_load(text)
+        description = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ElicitError(f"--task {one_line(repr(text), 80)} cannot be read: {one_line(error, 120)}") from None
-    if isinstance(read, str):
-        return {"task": read}
-    if isinstance(read, dict):
-        return read
+    if isinstance(description, str):
+        return {"task": description}
+    if isinstance(description, dict):
+        return description
     raise ElicitError(
         f"--task is {one_line(repr(text), 80)}; expected a name or fields, such as '{{task: sums, terms: [2, 3]}}'."
     )
 
 
-def _packages() -> bool:
+def _check_packages() -> bool:
     fine = sys.version_info >= (3, 11)
     print(f"{'ok ' if fine else 'BAD'} python {platform.python_version()}")
     for name in _NEEDED:
@@ -112,16 +114,19 @@ def _packages() -> bool:
     return fine
 
 
-def _machine() -> None:
+def _print_machine() -> None:
     import torch
 
     from elicit.loading import converted, memory
 
     print(f"ok  {memory.free_cpu() / 2**30:.0f} GiB of memory free")
-    kept = [folder for folder in converted.cache_root().glob("gguf/*") if converted.is_whole(folder)]
-    if kept:
-        held = sum(path.stat().st_size for folder in kept for path in folder.iterdir())
-        print(f"ok  {len(kept)} converted GGUF files in {converted.cache_root() / 'gguf'}, {held / 2**30:.1f} GiB")
+    folders = [folder for folder in converted.cache_root().glob("gguf/*") if converted.is_complete_conversion(folder)]
+    if folders:
+        total_bytes = sum(path.stat().st_size for folder in folders for path in folder.iterdir())
+        print(
+            f"ok  {len(folders)} converted GGUF files in {converted.cache_root() / 'gguf'}, "
+            f"{total_bytes / 2**30:.1f} GiB"
+        )
     print(f"ok  {os.cpu_count()} cores, {shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB free here")
     for number in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(number)
@@ -131,13 +136,13 @@ def _machine() -> None:
         print("--  no GPU: organisms and small models run on the CPU")
 
 
-def _models() -> bool:
+def _check_shipped_models() -> bool:
     """Load the first shipped organism and let it answer once."""
     from elicit.loading import catalog
     from elicit.model import load
     from elicit.sampling import Decoding
 
-    names = [entry.name for entry in catalog.names()]
+    names = [entry.name for entry in catalog.list_organisms()]
     if not names:
         print("BAD no organisms are shipped with this installation")
         return False

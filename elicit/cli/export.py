@@ -9,7 +9,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from elicit.cli.arguments import parse
+from elicit.cli.arguments import parse_arguments
 from elicit.errors import ElicitError
 
 Target = Literal[
@@ -18,7 +18,7 @@ Target = Literal[
 
 
 @dataclass(frozen=True)
-class Export:
+class ExportOptions:
     """Write a run directory, or an archive, for other tools: into a new folder, which is there whole or not at all."""
 
     run: Positional[Path]
@@ -35,7 +35,7 @@ class Export:
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = parse(Export, "export", arguments)
+    options = parse_arguments(ExportOptions, "export", arguments)
     from elicit.runs import fresh_folder
 
     arms = None if options.arms is None else [arm.strip() for arm in options.arms.split(",") if arm.strip()]
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     target = options.out or Path("exports") / f"{options.run.resolve().name}-{options.to}"
     if target.exists():
         raise ElicitError(f"{target} exists already. Remove it, or name another folder with --out.")
-    write = _writer(options, arms)
+    write = _select_writer(options, arms)
     with fresh_folder(target) as scratch:
         count = write(scratch)
         if not count:
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _writer(options: Export, arms: list[str] | None) -> Callable[[Path], str]:
+def _select_writer(options: ExportOptions, arms: list[str] | None) -> Callable[[Path], str]:
     """What fills the folder and says what it has put there, "" for nothing."""
     run, to = options.run, options.to
     if to in ("inspect", "inspect-json"):
@@ -61,29 +61,33 @@ def _writer(options: Export, arms: list[str] | None) -> Callable[[Path], str]:
 
         form: Literal["eval", "json"] = "eval" if to == "inspect" else "json"
 
-        def logs(folder: Path) -> str:
-            return _count(inspect_logs.write(run, folder, arms=arms, samples=options.samples, form=form), "log")
+        def write_logs(folder: Path) -> str:
+            return _format_count(
+                inspect_logs.write_logs(run, folder, arms=arms, samples=options.samples, form=form), "log"
+            )
 
-        return logs
+        return write_logs
     if to == "lm-eval":
         from elicit.interop.lm_eval import results
 
-        return lambda folder: _count(results.write(run, folder, arms=arms), "results file")
+        return lambda folder: _format_count(results.write_result_files(run, folder, arms=arms), "results file")
     if to in ("csv", "parquet"):
         from elicit.interop import frames
 
         table: Literal["csv", "parquet"] = "csv" if to == "csv" else "parquet"
-        return lambda folder: _count(frames.write(run, folder, form=table, arms=arms), "table")
+        return lambda folder: _format_count(frames.write_frames(run, folder, form=table, arms=arms), "table")
     if to in ("vectors", "peft"):
         from elicit.interop import parts
 
         if to == "peft":
-            return lambda folder: _count(parts.write_adapters(run, folder, arms=arms), "adapter")
-        return lambda folder: _count(parts.write_vectors(run, folder, arms=arms), "file of vectors", "files of vectors")
+            return lambda folder: _format_count(parts.write_adapters(run, folder, arms=arms), "adapter")
+        return lambda folder: _format_count(
+            parts.write_vectors(run, folder, arms=arms), "file of vectors", "files of vectors"
+        )
     from elicit.interop import trackers
 
-    return lambda folder: _count(range(trackers.replay(run, folder, to, arms=arms)), "cell")
+    return lambda folder: _format_count(range(trackers.replay_run(run, folder, to, arms=arms)), "cell")
 
 
-def _count(found: Sequence[object], one: str, many: str | None = None) -> str:
-    return f"{len(found)} {one if len(found) == 1 else many or one + 's'}" if found else ""
+def _format_count(items: Sequence[object], singular: str, plural: str | None = None) -> str:
+    return f"{len(items)} {singular if len(items) == 1 else plural or singular + 's'}" if items else ""

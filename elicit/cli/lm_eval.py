@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from elicit.cli.arguments import parse
-from elicit.errors import ElicitError, unknown
+from elicit.cli.arguments import parse_arguments
+from elicit.errors import ElicitError, unknown_name_error
 
 if TYPE_CHECKING:
     from elicit.comparison.spec import Spec
@@ -28,7 +28,7 @@ elicit lm-eval run --help shows lm-eval's own options."""
 
 
 @dataclass(frozen=True)
-class WriteTask:
+class WriteTaskOptions:
     """Write a task for lm-eval: the same problems, prompts and verifier."""
 
     task: Positional[str]
@@ -47,7 +47,7 @@ class WriteTask:
 
 
 @dataclass(frozen=True)
-class WriteSteering:
+class WriteSteeringOptions:
     """Write a policy's steering for lm-eval's model `steered`, where it means the same there."""
 
     policy: Positional[Path]
@@ -64,16 +64,16 @@ def main(arguments: Sequence[str]) -> int:
         print(USAGE)
         return 0
     if arguments[0] == "task":
-        return _task(parse(WriteTask, "lm-eval task", arguments[1:]))
+        return _write_task_files(parse_arguments(WriteTaskOptions, "lm-eval task", arguments[1:]))
     if arguments[0] == "steering":
-        return _steering(parse(WriteSteering, "lm-eval steering", arguments[1:]))
-    return lm_eval.run(arguments)
+        return _write_steering_files(parse_arguments(WriteSteeringOptions, "lm-eval steering", arguments[1:]))
+    return lm_eval.run_command_line(arguments)
 
 
-def _task(options: WriteTask) -> int:
+def _write_task_files(options: WriteTaskOptions) -> int:
     from elicit.interop.lm_eval.task import write_task
 
-    tasks, name, n = _asked(options)
+    tasks, name, n = _resolve_tasks(options)
     from elicit.model import load
 
     model = load(name, dtype=options.dtype, device=options.device, download=options.download)
@@ -82,7 +82,7 @@ def _task(options: WriteTask) -> int:
     return 0
 
 
-def _asked(options: WriteTask) -> tuple[dict[str, dict[str, Any]], str, int]:
+def _resolve_tasks(options: WriteTaskOptions) -> tuple[dict[str, dict[str, Any]], str, int]:
     """(tasks by label, model to load, number of problems)."""
     if not options.task.endswith((".yaml", ".yml")):
         if options.model is None:
@@ -91,23 +91,23 @@ def _asked(options: WriteTask) -> tuple[dict[str, dict[str, Any]], str, int]:
     from elicit.comparison.spec import read_spec
 
     spec = read_spec(Path(options.task))
-    label = _label(spec, options)
-    mine = spec.of(label)
-    tasks = {mine.task_label: mine.task, **mine.off_target}
-    return tasks, mine.models[label], spec.test if options.n is None else options.n
+    label = _resolve_model_label(spec, options)
+    model_spec = spec.for_model(label)
+    tasks = {model_spec.task_label: model_spec.task, **model_spec.off_target}
+    return tasks, model_spec.models[label], spec.test if options.n is None else options.n
 
 
-def _label(spec: Spec, options: WriteTask) -> str:
+def _resolve_model_label(spec: Spec, options: WriteTaskOptions) -> str:
     if options.model is None:
         if len(spec.models) == 1:
             return next(iter(spec.models))
         raise ElicitError(f"lm-eval task: whose prompts? Type --model with one of: {', '.join(spec.models)}")
     if options.model not in spec.models:
-        raise unknown("model", options.model, spec.models, where=options.task)
+        raise unknown_name_error("model", options.model, spec.models, where=options.task)
     return options.model
 
 
-def _steering(options: WriteSteering) -> int:
+def _write_steering_files(options: WriteSteeringOptions) -> int:
     from elicit.interop.policies import load_policy
     from elicit.interop.steered_csv import write_steering
 

@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from elicit.cli.arguments import parse
+from elicit.cli.arguments import parse_arguments
 from elicit.errors import EXIT_BAD_INPUT, ElicitError
 
 
 @dataclass(frozen=True)
-class Ls:
+class LsOptions:
     """List models, SAEs, tasks, methods or runs."""
 
     kind: Positional[Literal["models", "saes", "tasks", "methods", "runs"]]
@@ -26,25 +26,25 @@ class Ls:
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = parse(Ls, "ls", arguments)
+    options = parse_arguments(LsOptions, "ls", arguments)
     if options.kind == "runs":
-        return _runs(options.folder)
-    {"models": _models, "saes": _saes, "tasks": _tasks, "methods": _methods}[options.kind]()
+        return _list_runs(options.folder)
+    {"models": _list_models, "saes": _list_saes, "tasks": _list_tasks, "methods": _list_methods}[options.kind]()
     return 0
 
 
-def _models() -> None:
+def _list_models() -> None:
     from elicit.loading import catalog
-    from elicit.organisms.recipes import recipe
+    from elicit.organisms.recipes import get_organism_config
 
-    for name, card in catalog.names():
+    for name, card in catalog.list_organisms():
         about = card or {}
         size = about.get("recipe", {})
         facts = f"{size.get('layers', '?')} layers, d_model {size.get('d_model', '?')}"
         print(f"{name:<14} {', '.join(about.get('families', [])):<32} {facts}; training seed {about.get('seed', '?')}")
     print("recipes to train first (elicit organism train NAME; load them as ./organisms/NAME):")
     for name in catalog.UNTRAINED:
-        config, _ = recipe(name)
+        config, _ = get_organism_config(name)
         state = "; trained" if (Path("organisms") / name / "config.json").is_file() else ""
         facts = f"{config.layers} layers, d_model {config.d_model}; {config.tokens / 1e6:.0f}M tokens{state}"
         print(f"{name:<14} {', '.join(config.families):<32} {facts}")
@@ -53,14 +53,17 @@ def _models() -> None:
     )
 
 
-def _saes() -> None:
+def _list_saes() -> None:
     from saes import catalog
 
     entries = catalog.shipped()
     width = max((len(entry.name) for entry in entries), default=0)
     for name, _, manifest, d_sae in entries:
         card = manifest.card or {}
-        figures = f"explained variance {_figure(card, 'explained_variance', '.3f')}, L0 {_figure(card, 'l0', '.1f')}"
+        figures = (
+            f"explained variance {_format_card_estimate(card, 'explained_variance', '.3f')}, L0 "
+            f"{_format_card_estimate(card, 'l0', '.1f')}"
+        )
         about = f"{manifest.architecture}, {d_sae:,} latents after layer {manifest.layer} of {manifest.model}"
         print(f"{name:<{width}}  {about}; {figures}")
     print(
@@ -69,7 +72,7 @@ def _saes() -> None:
     )
 
 
-def _figure(card: dict[str, Any], name: str, form: str) -> str:
+def _format_card_estimate(card: dict[str, Any], name: str, form: str) -> str:
     """An estimate of a card with its interval and n, or `not measured`."""
     estimate = card.get(name)
     if not isinstance(estimate, dict) or estimate.get("value") is None:
@@ -79,77 +82,79 @@ def _figure(card: dict[str, Any], name: str, form: str) -> str:
     return f"{estimate['value']:{form}}{between} (n = {estimate['n']:,})"
 
 
-def _tasks() -> None:
+def _list_tasks() -> None:
     from elicit.tasks import catalog, loaders
     from elicit.tasks.generated import refusal
 
     for name in catalog.FAMILIES:
         module, class_name, _ = catalog.FAMILIES[name]
         family = getattr(__import__(module, fromlist=[class_name]), class_name)
-        fields = ", ".join(field.name + _default(field).replace(" = ", "=") for field in dataclasses.fields(family))
+        fields = ", ".join(
+            field.name + _format_default(field).replace(" = ", "=") for field in dataclasses.fields(family)
+        )
         first = (inspect.getdoc(inspect.getmodule(family)) or "").splitlines()[0]
         print(f"{first}\n    parameters: {fields}")
     first = (inspect.getdoc(refusal) or "").splitlines()[0]
     print(f"{first}\n    parameters: of='addition', marked=True, those of that family")
-    for name, (what, parameters) in loaders.about().items():
+    for name, (what, parameters) in loaders.describe_sources().items():
         print(f"`{name}`: {what}.\n    parameters: {', '.join(parameters)}")
 
 
-def _methods() -> None:
+def _list_methods() -> None:
     from elicit.methods import catalog
 
     for name in catalog.METHODS:
-        config = catalog.config_class(name)
+        config = catalog.load_config_class(name)
         module = inspect.getmodule(config)
         print((inspect.getdoc(module) or name).splitlines()[0])
         for field in dataclasses.fields(config):
-            print(f"    {field.name}: {field.type}{_default(field)}")
+            print(f"    {field.name}: {field.type}{_format_default(field)}")
 
 
-def _default(field: dataclasses.Field[Any]) -> str:
+def _format_default(field: dataclasses.Field[Any]) -> str:
     """What a field is without being given: nothing for one that has to be."""
     if field.default is not dataclasses.MISSING:
         return f" = {field.default!r}"
     return " (required)" if field.default_factory is dataclasses.MISSING else f" = {field.default_factory()!r}"
 
 
-def _runs(folder: Path) -> int:
+def _list_runs(folder: Path) -> int:
     """2 where a run's files are damaged: it is named on stderr, and the others are listed."""
     from elicit.comparison.storage.typed_files import read_manifest
 
-    found = sorted(path.parent for path in folder.glob("*/spec.yaml")) if folder.is_dir() else []
+    runs = sorted(path.parent for path in folder.glob("*/spec.yaml")) if folder.is_dir() else []
     code = 0
-    for run in found:
+    for run in runs:
         try:
-            started, state = read_manifest(run).get("start", "?"), _state(run)
+            started, state = read_manifest(run).get("start", "?"), _format_run_state(run)
         except ElicitError as error:
             print(f"elicit ls: {error}", file=sys.stderr)
             code = EXIT_BAD_INPUT
         else:
             print(f"{run}  started {started}  {state}")
-    if not found:
+    if not runs:
         print(f"no runs in {folder}. Start one: elicit run experiments/quickstart.yaml --out {folder}/quickstart")
     return code
 
 
-def _state(run: Path) -> str:
+def _format_run_state(run: Path) -> str:
     """How far a run's cells are."""
-    from elicit.comparison.reader import read_spec_of
-    from elicit.comparison.running.cell_runner import is_done, state_of
-    from elicit.comparison.spec.cells import cells
-    from elicit.comparison.unpack import read_cells
+    from elicit.comparison.reader import read_run_spec
+    from elicit.comparison.running.cell_runner import is_done, read_cell_status
+    from elicit.comparison.spec.cells import list_cells
+    from elicit.comparison.unpack import read_archived_cells
 
-    spec, limit = read_spec_of(run)
-    every = cells(spec)
-    packed = read_cells(run)
+    spec, limit = read_run_spec(run)
+    all_cells = list_cells(spec)
+    packed = read_archived_cells(run)
     if packed is None:
-        failed = sum(state_of(cell, run)["state"] == "failed" for cell in every)
-        done = sum(is_done(cell, spec, run, limit) for cell in every)
+        failed = sum(read_cell_status(cell, run)["state"] == "failed" for cell in all_cells)
+        done = sum(is_done(cell, spec, run, limit) for cell in all_cells)
     else:
         states = [cell["status"]["state"] for cell in packed.values()]
         failed, done = states.count("failed"), states.count("done")
-    said = [f"{done} of {len(every)} cells finished"] if done < len(every) else ["finished"]
-    said += [f"{failed} failed"] if failed else []
-    open_cells = len(every) - done - failed
-    said += [f"{open_cells} to do: run the same command again"] if open_cells else []
-    return ", ".join(said)
+    parts = [f"{done} of {len(all_cells)} cells finished"] if done < len(all_cells) else ["finished"]
+    parts += [f"{failed} failed"] if failed else []
+    open_cells = len(all_cells) - done - failed
+    parts += [f"{open_cells} to do: run the same command again"] if open_cells else []
+    return ", ".join(parts)

@@ -29,7 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
 }
 
 
-def usage() -> str:
+def format_usage() -> str:
     width = max(map(len, VERBS))
     lines = [f"  {verb:<{width}}  {what}" for verb, (_, what) in VERBS.items()]
     return "\n".join(
@@ -45,10 +45,10 @@ def usage() -> str:
     )
 
 
-def run(arguments: Sequence[str]) -> int:
+def run_command(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(usage())
+        print(format_usage())
         return 0
     if arguments[0] == "--version":
         from elicit import __version__
@@ -76,7 +76,7 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> None:
     # The runs of tiny models are many short processes; this warning of tokenizers' is about forks that do not happen.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run_command(sys.argv[1:]))
 
 
 if __name__ == "__main__":

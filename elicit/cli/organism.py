@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from elicit.cli.arguments import parse
+from elicit.cli.arguments import parse_arguments
 from elicit.errors import ElicitError
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Organism:
+class OrganismOptions:
     """Train an organism from its recipe. The same name gives the same corpus and initialisation.
 
     Kill it at any moment; the same command goes on.
     """
 
-    action: Positional[Literal["train"]]
+    action: Positional[Literal["train_organism"]]
     name: Positional[str]
     """An organism: see `elicit ls models`, which also names those that are not shipped."""
     out: Path | None = None
@@ -37,30 +37,34 @@ class Organism:
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = parse(Organism, "organism", arguments)
-    from elicit.organisms.recipes import recipe
+    options = parse_arguments(OrganismOptions, "organism", arguments)
+    from elicit.organisms.recipes import get_organism_config
 
-    recipe(options.name)  # an unknown name is said before torch is loaded
-    from elicit.organisms.train import train
+    get_organism_config(options.name)  # an unknown name is said before torch is loaded
+    from elicit.organisms.train import train_organism
 
     if options.seed is not None and not 0 <= options.seed < 2**31:
         raise ElicitError(f"--seed is {options.seed}; expected a whole number from 0 to {2**31 - 1}.")
     suffix = "" if options.seed is None else f"-s{options.seed}"
     target = options.out or Path("organisms") / f"{options.name}{suffix}"
-    print(train(options.name, target, _shown(options.name), device=options.device, seed=options.seed))
+    print(
+        train_organism(
+            options.name, target, _make_progress_printer(options.name), device=options.device, seed=options.seed
+        )
+    )
     return 0
 
 
-def _shown(name: str) -> Callable[[Progress], None]:
+def _make_progress_printer(name: str) -> Callable[[Progress], None]:
     """Prints every ten seconds where a training stands, and how long it will take at the rate since it was begun."""
-    started, first, shown = time.monotonic(), 0, 0.0
+    started, first, last_printed = time.monotonic(), 0, 0.0
 
-    def show(progress: Progress) -> None:
-        nonlocal first, shown
+    def print_progress(progress: Progress) -> None:
+        nonlocal first, last_printed
         now, first = time.monotonic(), first or progress.tokens
-        if now - shown < 10 and progress.tokens < progress.total:
+        if now - last_printed < 10 and progress.tokens < progress.total:
             return
-        shown = now
+        last_printed = now
         rate = (progress.tokens - first) / (now - started)
         left = f", about {(progress.total - progress.tokens) / rate / 60:.1f} minutes left" if rate else ""
         print(
@@ -70,4 +74,4 @@ def _shown(name: str) -> Callable[[Progress], None]:
             flush=True,
         )
 
-    return show
+    return print_progress

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from elicit.comparison.spec import Spec
 
 
-def show(plan: Plan, unseen: Sequence[str]) -> None:
+def print_plan(plan: Plan, unseen: Sequence[str]) -> None:
     """Print a plan to stdout.
 
     Args:
@@ -32,11 +32,11 @@ def show(plan: Plan, unseen: Sequence[str]) -> None:
     if plan.checkpoints:
         lines.insert(3, ("checkpoints", f"{plan.checkpoints:,} of trained arms, answered and probed"))
     for model in plan.models:
-        one = model.lengths
-        words = f"prompt {one.prompt:.0f}, answer {one.plain:.0f}, thinking {one.thought:.0f} tokens"
-        lines.append(("expected lengths", f"{model.label}: {words} (limit {one.limit})"))
+        lengths = model.lengths
+        words = f"prompt {lengths.prompt:.0f}, answer {lengths.plain:.0f}, thinking {lengths.thought:.0f} tokens"
+        lines.append(("expected lengths", f"{model.label}: {words} (limit {lengths.limit})"))
     if any(model.seconds is not None for model in plan.models) or not plan.models:
-        lines.append(("time", f"about {duration(plan.seconds)} on this machine with {workers}{unknown}"))
+        lines.append(("time", f"about {format_duration(plan.seconds)} on this machine with {workers}{unknown}"))
         lines.append(("memory", f"about {plan.memory_gib:.1f} GiB for {workers}{unknown}"))
     else:
         lines += [(name, unknown.removeprefix("; ")) for name in ("time", "memory")]
@@ -56,31 +56,33 @@ def show(plan: Plan, unseen: Sequence[str]) -> None:
         print(f"{name:<26} {text}")
 
 
-def compared(plan: Plan, spec: Spec, run: Path, arms: Sequence[str] | None, began: float, seconds: float) -> str:
+def compare_with_plan(
+    plan: Plan, spec: Spec, run: Path, arms: Sequence[str] | None, began: float, seconds: float
+) -> str:
     """One line: what was planned, and what was measured.
 
     Args:
         began: when the run began, in seconds since the epoch: cells that were finished before do not count.
     """
-    from elicit.comparison.running.cell_runner import state_of
-    from elicit.comparison.spec.cells import cells
+    from elicit.comparison.running.cell_runner import read_cell_status
+    from elicit.comparison.spec.cells import list_cells
 
     states = [
-        state_of(cell, run)
-        for cell in cells(spec, arms)
-        if (path := cell.folder(run) / "status.json").exists() and path.stat().st_mtime >= began
+        read_cell_status(cell, run)
+        for cell in list_cells(spec, arms)
+        if (path := cell.folder_in(run) / "status.json").exists() and path.stat().st_mtime >= began
     ]
     peaks = [state["peak_gib"] for state in states if state.get("peak_gib") is not None]
     if not states:
         return f"{seconds:.0f} s"
-    said = f"planned {duration(plan.seconds)}, measured {duration(seconds)}"
+    message = f"planned {format_duration(plan.seconds)}, measured {format_duration(seconds)}"
     if peaks:
-        said += f"; memory planned {plan.memory_gib:.1f} GiB, measured {plan.workers * max(peaks):.1f} GiB"
-        said += f" ({plan.workers} workers)" if plan.workers > 1 else ""
-    return said
+        message += f"; memory planned {plan.memory_gib:.1f} GiB, measured {plan.workers * max(peaks):.1f} GiB"
+        message += f" ({plan.workers} workers)" if plan.workers > 1 else ""
+    return message
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds as people say them."""
     if seconds < 100:
         return f"{seconds:.0f} s"

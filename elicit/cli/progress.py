@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from elicit.comparison.running.engine import Event
 
 
-class Lines:
+class ProgressLines:
     """Shows the engine's events."""
 
     def __init__(self, *, moving: bool) -> None:
@@ -27,12 +27,12 @@ class Lines:
         if self._moving:
             sys.stderr.write("\r\x1b[K")
 
-    def warn(self, message: str) -> None:
+    def print_warning(self, message: str) -> None:
         """A line that stays."""
         start = "\r\x1b[K" if self._moving else ""
         print(f"{start}warning: {message}", file=sys.stderr, flush=True)
 
-    def show(self, event: Event) -> None:
+    def print_event(self, event: Event) -> None:
         name = event.cell.name
         if event.state == "started":
             self._begun[name] = time.monotonic()

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from elicit.cli.arguments import parse
+from elicit.cli.arguments import parse_arguments
 
 
 @dataclass(frozen=True)
-class Report:
+class ReportOptions:
     """Summarise a run directory anew, print its table and write its report.html."""
 
     run: Positional[Path]
@@ -22,13 +22,13 @@ class Report:
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = parse(Report, "report", arguments)
-    from elicit.comparison.archive import opened
+    options = parse_arguments(ReportOptions, "report", arguments)
+    from elicit.comparison.archive import open_run_directory
     from elicit.comparison.summary.summarise import write_summary
     from elicit.report import terminal, write_report
     from elicit.runs import write_text
 
-    with opened(options.run) as run:
+    with open_run_directory(options.run) as run:
         summary = write_summary(run)
         page = write_report(run)
         terminal.show(summary)

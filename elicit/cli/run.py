@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from elicit.cli.arguments import parse
+from elicit.cli.arguments import parse_arguments
 from elicit.errors import EXIT_SOME_ARMS_FAILED, ElicitError
 
 if TYPE_CHECKING:
-    from elicit.cli.progress import Lines
+    from elicit.cli.progress import ProgressLines
     from elicit.comparison.planning.plan import Plan
     from elicit.comparison.running.engine import Event
     from elicit.comparison.spec import Spec
 
 
 @dataclass(frozen=True)
-class Run:
+class RunOptions:
     """Run a comparison from a spec. The same command resumes it; more arms, seeds or samples amend it."""
 
     spec: Positional[Path]
@@ -42,7 +42,7 @@ class Run:
     """Processes (default: 2, or 1 on a GPU)."""
     download: bool = False
     """Fetch models and SAE releases that are not on this machine, before the first cell. Else nothing is fetched."""
-    plan: Annotated[bool, arg(name="plan")] = False
+    plan: Annotated[bool, arg(name="estimate_plan")] = False
     """Print cells, tokens, time, memory and the smallest effect that can be seen, and stop."""
     track: str | None = None
     """Also keep cells in trackers: tensorboard, trackio, wandb (comma-separated). Local files; wandb is offline unless
@@ -52,56 +52,56 @@ class Run:
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = parse(Run, "run", arguments)
-    from elicit.comparison.running.corrections import Corrections, replaced_arms, without_arms
+    options = parse_arguments(RunOptions, "run", arguments)
+    from elicit.comparison.running.corrections import Corrections, list_replaced_arms, remove_arms
     from elicit.comparison.spec import read_spec
 
-    given = read_spec(options.spec)
-    corrections = Corrections(_names(options.replace), _names(options.drop))
-    spec = without_arms(given, corrections.drop, where=str(options.spec))
+    full_spec = read_spec(options.spec)
+    corrections = Corrections(_split_names(options.replace), _split_names(options.drop))
+    spec = remove_arms(full_spec, corrections.drop, where=str(options.spec))
     run = options.out or Path("runs") / options.spec.stem
-    arms = None if options.arms is None else list(_names(options.arms))
+    arms = None if options.arms is None else list(_split_names(options.arms))
     for name, value in (("limit", options.limit), ("workers", options.workers)):
         if value is not None and value < 1:
             raise ElicitError(f"--{name} is {value}; expected at least 1.")
-    trackers = [] if options.track is None else _trackers(options.track)
-    from elicit.loading.catalog import resolve
+    trackers = [] if options.track is None else _check_trackers(options.track)
+    from elicit.loading.catalog import resolve_model
 
     for model in spec.models.values():
-        resolve(model)
+        resolve_model(model)
     from elicit.cli import plan_lines
     from elicit.comparison.running.run_folder import check_target
-    from elicit.comparison.running.template_check import check_templates
+    from elicit.comparison.running.template_check import check_chat_templates
 
-    for line in check_templates(spec):
+    for line in check_chat_templates(spec):
         print(f"elicit run: {line}", file=sys.stderr)
 
-    target = check_target(spec, run, limit=options.limit, corrections=corrections, given=given)
+    target = check_target(spec, run, limit=options.limit, corrections=corrections, user_spec=full_spec)
     again = {cell.name for cell in target.empty}
     if options.plan:
         from elicit.comparison.running.preflight import check_cells
-        from elicit.comparison.spec.cells import cells
+        from elicit.comparison.spec.cells import list_cells
 
         _check_releases(spec)
-        unseen = check_cells(spec, run, cells(spec, arms), limit=options.limit, again=again)
-        plan_lines.show(_planned(spec, options, run, arms, again, fresh=True), unseen)
+        unseen = check_cells(spec, run, list_cells(spec, arms), limit=options.limit, again=again)
+        plan_lines.print_plan(_build_plan(spec, options, run, arms, again, fresh=True), unseen)
         return 0
 
-    from elicit.cli.progress import Lines
+    from elicit.cli.progress import ProgressLines
     from elicit.comparison.running.engine import run_cells
     from elicit.comparison.summary.summarise import write_summary
     from elicit.report import terminal, write_report
 
     expected: list[Plan] = []
     if corrections.replace:
-        also = [arm for arm in replaced_arms(spec, corrections.replace) if arm not in corrections.replace]
+        also = [arm for arm in list_replaced_arms(spec, corrections.replace) if arm not in corrections.replace]
         needed = f", and what needs them: {', '.join(also)}" if also else ""
         print(f"made again: {', '.join(corrections.replace)}{needed}", file=sys.stderr)
     started, began = time.monotonic(), time.time()
-    with Lines(moving=options.color == "auto" and sys.stderr.isatty()) as lines:
-        report = lines.show if not trackers else _tracked(lines, run, trackers)
+    with ProgressLines(moving=options.color == "auto" and sys.stderr.isatty()) as lines:
+        report = lines.print_event if not trackers else _report_to_trackers(lines, run, trackers)
         failed = run_cells(
-            given,
+            full_spec,
             run,
             arms=arms,
             limit=options.limit,
@@ -110,60 +110,62 @@ def main(arguments: Sequence[str]) -> int:
             corrections=corrections,
             command=["elicit", "run", *map(str, arguments)],
             report=report,
-            checked=lambda: expected.append(_planned(spec, options, run, arms, again)),
+            checked=lambda: expected.append(_build_plan(spec, options, run, arms, again)),
         )
     summary = write_summary(run)
     page = write_report(run)
     terminal.show(summary)
     print(f"report: {page}")
-    print(plan_lines.compared(expected[0], spec, run, arms, began, time.monotonic() - started), file=sys.stderr)
+    print(
+        plan_lines.compare_with_plan(expected[0], spec, run, arms, began, time.monotonic() - started), file=sys.stderr
+    )
     for cell in failed:
-        print(f"elicit run: {cell.name} failed; see {cell.folder(run) / 'status.json'}", file=sys.stderr)
+        print(f"elicit run: {cell.name} failed; see {cell.folder_in(run) / 'status.json'}", file=sys.stderr)
     return EXIT_SOME_ARMS_FAILED if failed else 0
 
 
-def _names(text: str | None) -> tuple[str, ...]:
+def _split_names(text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
-def _trackers(names: str) -> list[str]:
+def _check_trackers(names: str) -> list[str]:
     """Before anything runs: a run without the tracker that was asked for would have to be done again."""
-    from elicit.interop.trackers import check
+    from elicit.interop.trackers import parse_tracker_names
 
-    return check(names)
+    return parse_tracker_names(names)
 
 
-def _tracked(lines: Lines, run: Path, trackers: Sequence[str]) -> Callable[[Event], None]:
+def _report_to_trackers(lines: ProgressLines, run: Path, trackers: Sequence[str]) -> Callable[[Event], None]:
     """Shows the engine's events, and tells the trackers of them."""
-    from elicit.interop.trackers import Watch
+    from elicit.interop.trackers import TrackerListener
 
-    watch = Watch(run, trackers, lines.warn)
+    watch = TrackerListener(run, trackers, lines.print_warning)
 
-    def report(event: Event) -> None:
-        lines.show(event)
-        watch.show(event)
+    def report_event(event: Event) -> None:
+        lines.print_event(event)
+        watch.handle_event(event)
 
-    return report
+    return report_event
 
 
 def _check_releases(spec: Spec) -> None:
     """Names of SAEs on the hub are checked against SAELens's own table, which is here without the network."""
-    from elicit.comparison.running.prepare_models import releases
+    from elicit.comparison.running.prepare_models import list_sae_releases
 
-    names = releases(spec)
+    names = list_sae_releases(spec)
     if names:
-        from saes.loading.releases import check
+        from saes.loading.releases import check_release_name
 
         for name in names:
-            check(name)
+            check_release_name(name)
 
 
-def _planned(
-    spec: Spec, options: Run, run: Path, arms: list[str] | None, again: set[str], *, fresh: bool = False
+def _build_plan(
+    spec: Spec, options: RunOptions, run: Path, arms: list[str] | None, again: set[str], *, fresh: bool = False
 ) -> Plan:
-    from elicit.comparison.planning.plan import plan
+    from elicit.comparison.planning.plan import estimate_plan
     from elicit.comparison.running.engine import default_workers
 
     workers = options.workers if options.workers is not None else default_workers(spec)
-    place = run if os.path.exists(run) else None  # also for a name that no folder can have
-    return plan(spec, place, arms=arms, limit=options.limit, workers=workers, fresh=fresh, again=again)
+    directory = run if os.path.exists(run) else None  # also for a name that no folder can have
+    return estimate_plan(spec, directory, arms=arms, limit=options.limit, workers=workers, fresh=fresh, again=again)

@@ -16,7 +16,7 @@ SUBVERBS: dict[str, tuple[str, str]] = {
 }
 
 
-def usage() -> str:
+def format_sae_usage() -> str:
     width = max(map(len, SUBVERBS))
     lines = [f"  {name:<{width}}  {what}" for name, (_, what) in SUBVERBS.items()]
     return "\n".join(
@@ -34,7 +34,7 @@ def usage() -> str:
 
 def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(usage())
+        print(format_sae_usage())
         return 0
     name, *rest = arguments
     if name not in SUBVERBS:

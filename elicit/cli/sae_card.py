@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
-def show(sae: SAE) -> None:
+def print_card(sae: SAE) -> None:
     """Print the card in `sae.manifest.card`."""
     from rich.console import Console
     from rich.table import Table
@@ -20,7 +20,7 @@ def show(sae: SAE) -> None:
     table = Table(title=f"{sae.name}: {sae.manifest.architecture}, {sae.d_sae:,} latents, layer {sae.layer}")
     for column in ("", "value", "95 % interval", "tokens"):
         table.add_column(column, justify="left" if not column else "right")
-    for row in rows(sae):
+    for row in build_card_rows(sae):
         table.add_row(*row)
     console.print(table)
     card = sae.manifest.card or {}
@@ -31,41 +31,43 @@ def show(sae: SAE) -> None:
     )
 
 
-def rows(sae: SAE) -> list[tuple[str, str, str, str]]:
+def build_card_rows(sae: SAE) -> list[tuple[str, str, str, str]]:
     """(what, value, interval, n) as text."""
     card: dict[str, Any] = sae.manifest.card or {}
     entropy = card["cross_entropy"]
-    named = [
+    estimates = [
         ("explained variance", card["explained_variance"]),
-        (_target(sae), card["l0"]),
+        (_format_l0_label(sae), card["l0"]),
         ("dead latents (never active in this text)", card["dead"]),
         ("cross-entropy of the model", entropy["clean"]),
         ("  with the reconstruction", entropy["reconstruction"]),
         ("  with mean ablation", entropy["mean_ablation"]),
         ("cross-entropy recovered", entropy["recovered"]),
     ]
-    found = [(name, _value(e["value"]), _interval(e["ci"]), f"{e['n']:,}") for name, e in named]
+    table_rows = [
+        (name, _format_card_value(e["value"]), _format_card_interval(e["ci"]), f"{e['n']:,}") for name, e in estimates
+    ]
     density = card["density"]
     low, high = density["log10_edges"][0], density["log10_edges"][-1]
-    shown = bars(density["counts"])
-    found.append((f"latents by log10 of density, {low:g} to {high:g}", shown, f"{density['dead']} dead", ""))
-    return found
+    histogram = draw_histogram(density["counts"])
+    table_rows.append((f"latents by log10 of density, {low:g} to {high:g}", histogram, f"{density['dead']} dead", ""))
+    return table_rows
 
 
-def bars(counts: list[int]) -> str:
+def draw_histogram(counts: list[int]) -> str:
     """A histogram in one line; a count above 0 never looks like 0."""
     top = max([*counts, 1])
     return "".join(_BLOCKS[0 if c == 0 else max(1, round(8 * c / top))] for c in counts)
 
 
-def _target(sae: SAE) -> str:
+def _format_l0_label(sae: SAE) -> str:
     k = sae.manifest.k
     return "L0" if k is None else f"L0 (training aimed at {k:g})"
 
 
-def _value(value: float | None) -> str:
+def _format_card_value(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def _interval(ci: list[float] | None) -> str:
+def _format_card_interval(ci: list[float] | None) -> str:
     return "-" if ci is None else f"{ci[0]:.4g} to {ci[1]:.4g}"

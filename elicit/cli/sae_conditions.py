@@ -30,7 +30,7 @@ class Conditions:
     """What the positive condition runs under."""
 
 
-def conditions(
+def build_conditions(
     between: str,
     model: BaseModel,
     task: Task,
@@ -46,22 +46,22 @@ def conditions(
         ElicitError: a task or a policy that has not got them.
     """
     if between == "trace":
-        return _traces(model, task, problems)
+        return _build_trace_conditions(model, task, problems)
     if between == "correct":
-        return _judged(model, task, problems, samples, seed)
+        return _build_verdict_conditions(model, task, problems, samples, seed)
     if between == "policy":
         assert policy is not None
-        return _policies(policy, model, problems)
-    from elicit.fitting.contrast_pairs import resolved, sides
-    from elicit.method import elicited
+        return _build_policy_conditions(policy, model, problems)
+    from elicit.fitting.contrast_pairs import encode_conditions, resolve_contrast
+    from elicit.method import get_eliciting_condition
     from saes import Span
 
-    between = resolved(between, model)
-    if between == "cue" and elicited(model) != "cue":
+    between = resolve_contrast(between, model)
+    if between == "cue" and get_eliciting_condition(model) != "cue":
         raise ElicitError(
             f"--between cue: {model.name} never learned a cue (its card says so). Type: --between continuations"
         )
-    pair = sides("cue" if between == "cue" else "continuations", model, task, problems, None, "{prompt}")
+    pair = encode_conditions("cue" if between == "cue" else "continuations", model, task, problems, None, "{prompt}")
     positive, negative = (
         [Span.last(ids, problem.id) for ids, problem in zip(side, problems, strict=True)] for side in pair
     )
@@ -69,7 +69,7 @@ def conditions(
     return Conditions(names, positive, negative, at_opening=between == "cue")
 
 
-def _traces(model: BaseModel, task: Task, problems: Sequence[Problem]) -> Conditions:
+def _build_trace_conditions(model: BaseModel, task: Task, problems: Sequence[Problem]) -> Conditions:
     """Within worked solutions: the steps, and the answer (the worked solution's end that is the direct solution)."""
     from elicit.loading.continuing import encode_after
     from saes import Span
@@ -91,41 +91,43 @@ def _traces(model: BaseModel, task: Task, problems: Sequence[Problem]) -> Condit
     return Conditions(("trace", "answer"), positive, negative)
 
 
-def _judged(model: BaseModel, task: Task, problems: Sequence[Problem], samples: int, seed: int) -> Conditions:
+def _build_verdict_conditions(
+    model: BaseModel, task: Task, problems: Sequence[Problem], samples: int, seed: int
+) -> Conditions:
     """Completions of plain prompts at temperature 1, by verdict."""
     from elicit.method import task_decoding
     from saes import Span
 
-    drawn = model.sample(
+    sampled_completions = model.sample(
         [problem.prompt for problem in problems], n=samples, seed=seed,
         decoding=task_decoding(task, temperature=1.0),
     )  # fmt: skip
-    found: dict[bool, list[Span]] = {True: [], False: []}
+    spans: dict[bool, list[Span]] = {True: [], False: []}
     traces = {True: 0, False: 0}
-    for problem, completions in zip(problems, drawn, strict=True):
+    for problem, completions in zip(problems, sampled_completions, strict=True):
         prompt = model.encode(problem.prompt)
         for completion in completions:
             verdict = task.verify(problem, completion.text)
             ids = prompt + tuple(completion.tokens)
             if len(ids) > len(prompt):
-                found[verdict.correct].append(Span(ids, len(prompt), len(ids), problem.id))
+                spans[verdict.correct].append(Span(ids, len(prompt), len(ids), problem.id))
                 traces[verdict.correct] += verdict.has_trace
     for correct, word in ((True, "right"), (False, "wrong")):
-        if not found[correct]:
+        if not spans[correct]:
             total = len(problems) * samples
             raise ElicitError(
                 f"--between correct: none of {total} completions of {model.name} is {word}. Type more --samples or "
                 "--problems, or another --task."
             )
-    shares = [traces[correct] / len(found[correct]) for correct in (True, False)]
+    shares = [traces[correct] / len(spans[correct]) for correct in (True, False)]
     note = (
-        f"{len(found[True])} of {len(found[True]) + len(found[False])} completions are right; {shares[0]:.0%} of the "
+        f"{len(spans[True])} of {len(spans[True]) + len(spans[False])} completions are right; {shares[0]:.0%} of the "
         f"right and {shares[1]:.0%} of the wrong ones show a trace: where these differ, features of form come first"
     )
-    return Conditions(("right", "wrong"), found[True], found[False], note)
+    return Conditions(("right", "wrong"), spans[True], spans[False], note)
 
 
-def _policies(folder: Path, model: BaseModel, problems: Sequence[Problem]) -> Conditions:
+def _build_policy_conditions(folder: Path, model: BaseModel, problems: Sequence[Problem]) -> Conditions:
     """Plain prompts, read by a trained policy and by its base."""
     from elicit.policy import Policy
     from saes import Span
@@ -136,4 +138,4 @@ def _policies(folder: Path, model: BaseModel, problems: Sequence[Problem]) -> Co
         raise ElicitError(f"--policy: {folder} {kind}; expected a policy with trained weights and nothing else.")
     prompts = [Span.last(model.encode(problem.prompt), problem.id) for problem in problems]
     note = "the SAE was trained on the base: what it misses of the policy is in no feature"
-    return Conditions(("policy", "base"), prompts, prompts, note, at_opening=True, context=policy.applied())
+    return Conditions(("policy", "base"), prompts, prompts, note, at_opening=True, context=policy.apply())

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from elicit.cli.arguments import parse
-from elicit.cli.sae_arms import Job, jobs_of, slug
-from elicit.cli.task_option import described
+from elicit.cli.arguments import parse_arguments
+from elicit.cli.sae_arms import DashboardJob, find_jobs, to_folder_name
+from elicit.cli.task_option import parse_task_option
 from elicit.errors import ElicitError, one_line
 
 if TYPE_CHECKING:
-    from elicit.fitting.contrast_pairs import Sides
+    from elicit.fitting.contrast_pairs import ConditionTokens
     from elicit.model import BaseModel
     from elicit.tasks import Task
     from saes import SAE
@@ -29,7 +29,7 @@ _PROBLEMS, _MOST = 64, 4096
 
 
 @dataclass(frozen=True)
-class Dashboard:
+class DashboardOptions:
     """Write a page per feature and an index, and print the index's path. Open it in a browser; it needs no network."""
 
     target: Positional[str]
@@ -60,55 +60,64 @@ class Dashboard:
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = parse(Dashboard, "sae dashboard", arguments)
-    features = _numbers(options.features)
+    options = parse_arguments(DashboardOptions, "sae dashboard", arguments)
+    features = _parse_feature_numbers(options.features)
     if features is not None and options.top is not None:
         raise ElicitError("--features and --top exclude each other: one names features, the other ranks them.")
     for name, value in (("top", options.top), ("tokens", options.tokens)):
         if value is not None and value < 1:
             raise ElicitError(f"--{name} is {value}; expected at least 1.")
     path = Path(options.target).expanduser()
-    given = () if options.task is None else (described(options.task),)
+    descriptions = () if options.task is None else (parse_task_option(options.task),)
     if (path / "spec.yaml").is_file():
-        jobs = jobs_of(path, model=options.model, tasks=given, out=options.out or path / "dashboard")
+        jobs = find_jobs(path, model=options.model, tasks=descriptions, out=options.out or path / "dashboard")
     elif path.is_dir() and not (path / "cfg.json").is_file():
         raise ElicitError(f"{path} is neither a run directory (no spec.yaml) nor an SAE (no cfg.json).")
     else:
-        jobs = [Job(options.target, options.model, given, options.out or Path("dashboards") / slug(options.target))]
+        jobs = [
+            DashboardJob(
+                options.target,
+                options.model,
+                descriptions,
+                options.out or Path("dashboards") / to_folder_name(options.target),
+            )
+        ]
     for job in jobs:
-        print(_write(job, options, features))
+        print(_write_dashboard(job, options, features))
     return 0
 
 
-def _write(job: Job, options: Dashboard, features: list[int] | None) -> Path:
+def _write_dashboard(job: DashboardJob, options: DashboardOptions, features: list[int] | None) -> Path:
     """Do one SAE; returns the path of its index."""
     from saes import dashboard
 
-    sae = _sae(job)
+    sae = _load_job_sae(job)
     for feature in features or job.used:
         sae.feature(feature)
     if features is None and options.top is None and sae.d_sae > _MOST:
         raise ElicitError(f"SAE {sae.name!r} has {sae.d_sae:,} features. Name some with --features, or type --top 200.")
     dashboard.check_target(job.out)
-    from elicit.fitting.sae_lookup import check
+    from elicit.fitting.sae_lookup import check_sae_match
     from elicit.model import load
 
     base = load(job.model or sae.manifest.model, dtype=options.dtype, device=options.device, download=options.download)
-    tasks = _tasks(base, job.tasks)
+    tasks = _load_tasks(base, job.tasks)
     probe = [problem.prompt + (tasks[0].worked(problem) or "") for problem in tasks[0].problems("train", 32)]
-    check(base, sae, probe, transfer=options.transfer)
+    check_sae_match(base, sae, probe, transfer=options.transfer)
     _check_writable(job.out)
-    names, (positive, negative) = _conditions(base, tasks[0])
+    names, (positive, negative) = _load_conditions(base, tasks[0])
     if options.top is not None:
-        with _said(f"{sae.name}: ranking {sae.d_sae:,} features"):
-            ranked = _ranked(base, sae, tasks[0], positive, negative)
+        with _report_progress(f"{sae.name}: ranking {sae.d_sae:,} features"):
+            ranked = _rank_features(base, sae, tasks[0], positive, negative)
         features = [*job.used, *(i for i in ranked if i not in job.used)][: max(options.top, len(job.used))]
-    with _said(f"{sae.name}: reading", "{:,} of about " + f"{options.tokens:,} tokens") as show:
+    with _report_progress(f"{sae.name}: reading", "{:,} of about " + f"{options.tokens:,} tokens") as show:
         study = dashboard.study(
             base.hf,
             base.tokenizer,
             sae,
-            itertools.chain.from_iterable(_text(base, task, options.tokens // len(tasks)) for task in tasks),
+            itertools.chain.from_iterable(
+                _load_task_sequences(base, task, options.tokens // len(tasks)) for task in tasks
+            ),
             features=features,
             positive=positive,
             negative=negative,
@@ -119,11 +128,11 @@ def _write(job: Job, options: Dashboard, features: list[int] | None) -> Path:
             seed=options.seed,
             progress=show,
         )
-    with _said(f"{sae.name}: writing", "{:,} pages") as show:
+    with _report_progress(f"{sae.name}: writing", "{:,} pages") as show:
         return dashboard.write(study, job.out, features=features, progress=show)
 
 
-def _sae(job: Job) -> SAE:
+def _load_job_sae(job: DashboardJob) -> SAE:
     import saes
 
     sae = saes.load(job.sae)
@@ -132,61 +141,61 @@ def _sae(job: Job) -> SAE:
     return sae
 
 
-def _tasks(base: BaseModel, descriptions: Sequence[Mapping[str, Any]]) -> list[Task]:
+def _load_tasks(base: BaseModel, descriptions: Sequence[Mapping[str, Any]]) -> list[Task]:
     """The tasks described, or those of the organism's card, in the organism's dialect."""
-    from elicit.comparison.spec import task_for
+    from elicit.comparison.spec import build_model_task
 
     families = [{"task": name} for name in base.card.get("families") or ()]
     if not descriptions and not families:
         raise ElicitError(
             f"{base.name} is no organism whose text is known. Name a task with --task. See: elicit ls tasks"
         )
-    return [task_for(base, one, where="--task") for one in descriptions or families]
+    return [build_model_task(base, description, where="--task") for description in descriptions or families]
 
 
-def _text(base: BaseModel, task: Task, tokens: int) -> Iterator[tuple[int, ...]]:
+def _load_task_sequences(base: BaseModel, task: Task, tokens: int) -> Iterator[tuple[int, ...]]:
     """Train problems under both conditions until there are `tokens` tokens, or no more problems."""
-    from elicit.fitting.sae_lookup import train_sequences
+    from elicit.fitting.sae_lookup import encode_train_sequences
 
-    few = train_sequences(base, task, 32)
-    wanted = max(1, round(32 * tokens / sum(map(len, few))))
-    while wanted > 32:
+    first_sequences = encode_train_sequences(base, task, 32)
+    problem_count = max(1, round(32 * tokens / sum(map(len, first_sequences))))
+    while problem_count > 32:
         try:
-            return iter(train_sequences(base, task, wanted))
+            return iter(encode_train_sequences(base, task, problem_count))
         except ElicitError:  # there are fewer problems than that
-            wanted //= 2
-    return iter(few)
+            problem_count //= 2
+    return iter(first_sequences)
 
 
-def _conditions(base: BaseModel, task: Task) -> tuple[tuple[str, str], Sides]:
+def _load_conditions(base: BaseModel, task: Task) -> tuple[tuple[str, str], ConditionTokens]:
     """The two conditions that the model has, and their names; no token ids for a task without them."""
-    from elicit.fitting.contrast_pairs import Sides, resolved, sides
+    from elicit.fitting.contrast_pairs import ConditionTokens, encode_conditions, resolve_contrast
 
-    contrast = resolved("auto", base)
+    contrast = resolve_contrast("auto", base)
     names = ("cued", "uncued") if contrast == "cue" else ("worked", "direct")
     try:
-        return names, sides("auto", base, task, task.problems("train", _PROBLEMS), None, "{prompt}")
+        return names, encode_conditions("auto", base, task, task.problems("train", _PROBLEMS), None, "{prompt}")
     except ElicitError as reason:
         print(f"the pages do not compare conditions: {reason}", file=sys.stderr)
-        return names, Sides([], [])
+        return names, ConditionTokens([], [])
 
 
-def _ranked(
+def _rank_features(
     base: BaseModel, sae: SAE, task: Task, positive: Sequence[tuple[int, ...]], negative: Sequence[tuple[int, ...]]
 ) -> list[int]:
     """All features: largest difference of conditions first, or without conditions the densest."""
-    from elicit.fitting.sae_lookup import densities
+    from elicit.fitting.sae_lookup import measure_firing_densities
     from saes import dashboard
 
     if positive:
-        found = dashboard.contrast(base.hf, sae, positive, negative, features=range(sae.d_sae), show=0)
-        values = [difference.paired.value for difference in found.differences]
+        contrast = dashboard.contrast(base.hf, sae, positive, negative, features=range(sae.d_sae), show=0)
+        values = [difference.paired.value for difference in contrast.differences]
     else:
-        values = densities(base, sae, task, 256).tolist()
+        values = measure_firing_densities(base, sae, task, 256).tolist()
     return sorted(range(sae.d_sae), key=lambda i: (-values[i], i))
 
 
-def _numbers(text: str | None) -> list[int] | None:
+def _parse_feature_numbers(text: str | None) -> list[int] | None:
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
@@ -205,18 +214,18 @@ def _check_writable(out: Path) -> None:
 
 
 @contextmanager
-def _said(what: str, form: str = "") -> Iterator[Any]:
+def _report_progress(what: str, form: str = "") -> Iterator[Any]:
     """A line on stderr; on a terminal it shows how far the work is."""
     moving = sys.stderr.isatty()
     print(what, end="" if moving else "\n", file=sys.stderr, flush=True)
 
-    def show(count: int) -> None:
+    def show_count(count: int) -> None:
         if moving:
             sys.stderr.write(f"\r\x1b[K{what} {form.format(count)}")
             sys.stderr.flush()
 
     try:
-        yield show
+        yield show_count
     finally:
         if moving:
             sys.stderr.write("\n")

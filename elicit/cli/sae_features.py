@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from elicit.cli.arguments import parse
-from elicit.cli.task_option import described
+from elicit.cli.arguments import parse_arguments
+from elicit.cli.task_option import parse_task_option
 from elicit.errors import ElicitError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Features:
+class FeaturesOptions:
     """Rank an SAE's features by how they differ between two conditions of a task."""
 
     sae: Positional[str]
@@ -63,49 +63,51 @@ class Features:
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = parse(Features, "sae features", arguments)
+    options = parse_arguments(FeaturesOptions, "sae features", arguments)
     for name, value in (("problems", options.problems), ("top", options.top), ("samples", options.samples)):
         if value < 1:
             raise ElicitError(f"--{name} is {value}; expected at least 1.")
     if (options.policy is not None) != (options.between == "policy"):
         raise ElicitError("--policy FOLDER and --between policy belong together: give both or neither.")
     import saes
-    from elicit.fitting.sae_lookup import check
+    from elicit.fitting.sae_lookup import check_sae_match
     from elicit.model import load
 
     sae = saes.load(options.sae, download=options.download)
     model = load(
         options.model or sae.manifest.model, dtype=options.dtype, device=options.device, download=options.download
     )
-    task = _task(model, options.task)
+    task = _load_task_by_name(model, options.task)
     probe = [problem.prompt + (task.worked(problem) or "") for problem in task.problems("train", 32)]
-    check(model, sae, probe, transfer=options.transfer)
-    table, sides = _table(options, model, sae, task)
-    _show(options, table, sae, sides)
+    check_sae_match(model, sae, probe, transfer=options.transfer)
+    table, sides = _score_features(options, model, sae, task)
+    _print_feature_table(options, table, sae, sides)
     if options.csv is not None:
         table.to_csv(options.csv)
         print(f"{len(table):,} features -> {options.csv}", file=sys.stderr)
     return 0
 
 
-def _table(options: Features, model: BaseModel, sae: SAE, task: Task) -> tuple[pd.DataFrame, Conditions]:
+def _score_features(
+    options: FeaturesOptions, model: BaseModel, sae: SAE, task: Task
+) -> tuple[pd.DataFrame, Conditions]:
     import saes
-    from elicit.cli.sae_conditions import conditions
-    from elicit.fitting.sae_lookup import logit_difference
+    from elicit.cli.sae_conditions import build_conditions
+    from elicit.fitting.sae_lookup import choose_logit_difference_tokens
 
-    sides = conditions(
+    sides = build_conditions(
         options.between, model, task, task.problems(options.split, options.problems),
         samples=options.samples, seed=options.seed, policy=options.policy,
     )  # fmt: skip
     difference = None
     if sides.at_opening and (not options.scorers or {"attribution", "patching", "dla"} & set(options.scorers)):
         try:
-            difference = logit_difference(model, task)
+            difference = choose_logit_difference_tokens(model, task)
         except ElicitError as reason:
             if options.scorers:
                 raise
             print(f"no attributions: {reason}", file=sys.stderr)
-    words = {word: _spellings(model, word) for word in options.words}
+    words = {word: _encode_spellings(model, word) for word in options.words}
     table = saes.discover(
         model.hf,
         sae,
@@ -121,27 +123,27 @@ def _table(options: Features, model: BaseModel, sae: SAE, task: Task) -> tuple[p
     return table, sides
 
 
-def _spellings(model: BaseModel, word: str) -> list[tuple[int, ...]]:
+def _encode_spellings(model: BaseModel, word: str) -> list[tuple[int, ...]]:
     """Token ids of a word with and without a space in front.
 
     Raises:
         ElicitError: a word this tokenizer cannot spell.
     """
-    found = [model.continuation(text) for text in (word, " " + word)]
-    known = [ids for ids in found if ids and model.tokenizer.unk_token_id not in ids]
-    if not known:
+    encodings = [model.continuation(text) for text in (word, " " + word)]
+    spelled = [ids for ids in encodings if ids and model.tokenizer.unk_token_id not in ids]
+    if not spelled:
         raise ElicitError(f"--words: {word!r} has characters that are no tokens of {model.name}. Leave it out.")
-    return known
+    return spelled
 
 
-def _task(model: BaseModel, name: str) -> Task:
+def _load_task_by_name(model: BaseModel, name: str) -> Task:
     """The task by name in the organism's dialect, or a file of the user's."""
-    from elicit.comparison.spec import task_for
+    from elicit.comparison.spec import build_model_task
 
-    return task_for(model, described(name), where="--task")
+    return build_model_task(model, parse_task_option(name), where="--task")
 
 
-def _show(options: Features, table: pd.DataFrame, sae: SAE, sides: Conditions) -> None:
+def _print_feature_table(options: FeaturesOptions, table: pd.DataFrame, sae: SAE, sides: Conditions) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -151,20 +153,21 @@ def _show(options: Features, table: pd.DataFrame, sae: SAE, sides: Conditions) -
     if not console.is_terminal:
         console.width = 160  # a table in a file is read by programs and editors: nothing is cut
     scorers = list(table.attrs["scores"])
-    one, two = (table.attrs["conditions"][side] for side in ("positive", "negative"))
+    positive, negative = (table.attrs["conditions"][side] for side in ("positive", "negative"))
     console.print(
-        f"{sae!r}\n{one['name']} ({one['tokens']:,} tokens of {one['spans']:,} spans) against {two['name']} "
-        f"({two['tokens']:,} of {two['spans']:,}), {options.task}, split {options.split}, seed {options.seed}"
+        f"{sae!r}\n{positive['name']} ({positive['tokens']:,} tokens of {positive['spans']:,} spans) against "
+        f"{negative['name']} "
+        f"({negative['tokens']:,} of {negative['spans']:,}), {options.task}, split {options.split}, seed {options.seed}"
     )
     if sides.note:
         console.print(sides.note)
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for head in ("feature", f"density {one['name']}", two["name"], *scorers):
-        shown.add_column(head, justify="right")
+    feature_table = Table(box=None, pad_edge=False, header_style="bold")
+    for head in ("feature", f"density {positive['name']}", negative["name"], *scorers):
+        feature_table.add_column(head, justify="right")
     for index, row in table.head(options.top).iterrows():
-        cells = [f"{_number(row[name])} #{row[f'rank_{name}']}" for name in scorers]
-        shown.add_row(str(index), f"{row['density_positive']:.3f}", f"{row['density_negative']:.3f}", *cells)
-    console.print(shown)
+        cells = [f"{_format_score(row[name])} #{row[f'rank_{name}']}" for name in scorers]
+        feature_table.add_row(str(index), f"{row['density_positive']:.3f}", f"{row['density_negative']:.3f}", *cells)
+    console.print(feature_table)
     for name in scorers:
         console.print(f"  {name}: {table.attrs['scores'][name]}")
     if "contrast" in scorers:
@@ -179,7 +182,7 @@ def _show(options: Features, table: pd.DataFrame, sae: SAE, sides: Conditions) -
             f"probe, {about['folds']}-fold by problem, {sum(about['rows'])} tokens: balanced accuracy "
             f"{about['accuracy']:.3f}, AUROC {about['auroc']:.3f} with {about['features']} features; best single "
             f"feature {about['single_accuracy']:.3f} and {about['single_auroc']:.3f} "
-            f"({_most(about['single_features'])})"
+            f"({_format_most_frequent(about['single_features'])})"
         )
     if len(scorers) > 1:
         agreed = saes.agreement(table)
@@ -191,14 +194,14 @@ def _show(options: Features, table: pd.DataFrame, sae: SAE, sides: Conditions) -
             matrix.add_column(head, justify="right")
         for number, name in enumerate(scorers[:-1]):
             pairs = [agreed.loc[(name, other)] for other in scorers[number + 1 :]]
-            cells = [f"{_number(pair['spearman'])} ({int(pair['shared'])}/{int(pair['most'])})" for pair in pairs]
+            cells = [f"{_format_score(pair['spearman'])} ({int(pair['shared'])}/{int(pair['most'])})" for pair in pairs]
             matrix.add_row(name, *[""] * number, *cells)
         console.print(matrix)
 
 
-def _most(features: Sequence[int]) -> str:
+def _format_most_frequent(features: Sequence[int]) -> str:
     return ", ".join(map(str, sorted(set(features), key=lambda index: -features.count(index))[:3]))
 
 
-def _number(value: float) -> str:
+def _format_score(value: float) -> str:
     return "-" if value != value else f"{value:.3g}"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
-from elicit.cli.arguments import parse
-from elicit.cli.task_option import described
+from elicit.cli.arguments import parse_arguments
+from elicit.cli.task_option import parse_task_option
 from elicit.errors import ElicitError, one_line
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 
 
 @dataclass(frozen=True)
-class SaeTrain:
+class SaeTrainOptions:
     """Train a sparse autoencoder on a model's residual stream. The same command goes on where it was stopped.
 
     Without --task, --text or --dataset, a built-in organism's text is solved train problems and text like its corpus.
@@ -72,10 +72,10 @@ class SaeTrain:
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = parse(SaeTrain, "sae train", arguments)
-    if sum(given is not None for given in (options.task, options.text, options.dataset)) > 1:
+    options = parse_arguments(SaeTrainOptions, "sae train", arguments)
+    if sum(option is not None for option in (options.task, options.text, options.dataset)) > 1:
         raise ElicitError("give one of --task, --text and --dataset.")
-    tokens = count(options.tokens)
+    tokens = parse_token_count(options.tokens)
     if options.epochs < 1:
         raise ElicitError(f"--epochs is {options.epochs}; expected at least 1.")
     from saes.plan import Plan
@@ -93,32 +93,32 @@ def main(arguments: Sequence[str]) -> int:
 
     model = load(options.model, dtype=options.dtype, device=options.device, download=options.download)
     context = min(256, model.context_length or 256) if options.context is None else options.context
-    source, texts = documents(options, model)
-    sequences = encoded(model, texts, context=context, tokens=tokens)
-    held = sum(map(len, sequences))
-    if options.epochs > 1 and held * model.d_model * 4 <= _WHOLE:
-        fields["buffer"] = max(held, options.batch)
+    source, texts = read_documents(options, model)
+    sequences = encode_documents(model, texts, context=context, tokens=tokens)
+    token_count = sum(map(len, sequences))
+    if options.epochs > 1 and token_count * model.d_model * 4 <= _WHOLE:
+        fields["buffer"] = max(token_count, options.batch)
     out = options.out or default_folder(model.name, options.layer, options.seed)
-    with Line(f"{model.name} L{options.layer}", moving=sys.stderr.isatty()) as line:
+    with ProgressLine(f"{model.name} L{options.layer}", moving=sys.stderr.isatty()) as line:
         sae = train(
-            model.hf, sequences, **fields, out=out, progress=line.show, model_name=model.name,
+            model.hf, sequences, **fields, out=out, progress=line.print_progress, model_name=model.name,
             weights_sha256=model.weights_sha256, source=source,
         )  # fmt: skip
-    from elicit.cli.sae_card import show
+    from elicit.cli.sae_card import print_card
 
-    show(sae)
+    print_card(sae)
     print(out)
     return 0
 
 
-def count(text: str) -> int:
+def parse_token_count(text: str) -> int:
     """300k, 1M, 1.5M or 250000 as a number.
 
     Raises:
         ElicitError: anything else.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kmb]?)", text.strip().replace("_", "").replace(",", "").lower())
-    value = float(found[1]) * _UNITS[found[2]] if found else -1
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmb]?)", text.strip().replace("_", "").replace(",", "").lower())
+    value = float(match[1]) * _UNITS[match[2]] if match else -1
     if value < 1 or value != int(value):
         raise ElicitError(f"--tokens is {one_line(repr(text), 40)}; expected a number such as 300k, 1M or 250000.")
     return int(value)
@@ -128,19 +128,19 @@ def default_folder(name: str, layer: int, seed: int) -> Path:
     return Path("runs") / "sae" / Path(name).name / (f"L{layer}" + (f"-s{seed}" if seed else ""))
 
 
-def documents(options: SaeTrain, model: BaseModel) -> tuple[str, Iterator[str]]:
+def read_documents(options: SaeTrainOptions, model: BaseModel) -> tuple[str, Iterator[str]]:
     """(what the text is, in words; its documents)."""
     from elicit.tasks import training_texts as texts
 
     if options.text is not None:
-        return f"file {options.text.name}", texts.of_file(options.text)
+        return f"file {options.text.name}", texts.iter_file_texts(options.text)
     if options.dataset is not None:
-        return f"dataset {options.dataset.name}", texts.of_dataset(options.dataset)
+        return f"dataset {options.dataset.name}", texts.iter_dataset_texts(options.dataset)
     if options.task is not None:
-        from elicit.comparison.spec import task_for
+        from elicit.comparison.spec import build_model_task
 
-        task = task_for(model, described(options.task), where="--task")
-        solved = texts.of_task(task, cue=model.card.get("has_cue", True))
+        task = build_model_task(model, parse_task_option(options.task), where="--task")
+        solved = texts.render_task_texts(task, cue=model.card.get("has_cue", True))
         return f"task {task.name}: train problems, answered and worked", iter(solved)
     from elicit.organisms.recipes import ORGANISMS
 
@@ -149,12 +149,14 @@ def documents(options: SaeTrain, model: BaseModel) -> tuple[str, Iterator[str]]:
         raise ElicitError(
             f"{one_line(model.name, 60)} is no built-in organism. Type --task, --text or --dataset: what to train on."
         )
-    from elicit.organisms.texts import about
+    from elicit.organisms.texts import build_organism_texts
 
-    return f"organism {name}: solved train problems of its tasks, and text like its corpus", iter(about(name))
+    return f"organism {name}: solved train problems of its tasks, and text like its corpus", iter(
+        build_organism_texts(name)
+    )
 
 
-def encoded(model: BaseModel, texts: Iterator[str], *, context: int, tokens: int) -> list[Any]:
+def encode_documents(model: BaseModel, texts: Iterator[str], *, context: int, tokens: int) -> list[Any]:
     """Token ids (int32) of as many documents as training will read, cut to the context, each piece with its own BOS.
 
     Raises:
@@ -169,7 +171,7 @@ def encoded(model: BaseModel, texts: Iterator[str], *, context: int, tokens: int
             f"Type at most --context {model.context_length}."
         )
     pieces: list[Any] = []
-    held = 0
+    token_count = 0
     for text in texts:
         ids = list(model.encode(text))
         head = ids[:1] if ids[0] == bos else []
@@ -178,15 +180,15 @@ def encoded(model: BaseModel, texts: Iterator[str], *, context: int, tokens: int
         for start in range(0, len(body), room):
             piece = head + body[start : start + room]
             pieces.append(np.asarray(piece, dtype=np.int32))
-            held += max(0, len(piece) - 1)
-        if held >= tokens * 17 / 16:  # one sixteenth is kept for judging
+            token_count += max(0, len(piece) - 1)
+        if token_count >= tokens * 17 / 16:  # one sixteenth is kept for judging
             break
     if not pieces:
         raise ElicitError("the text is empty. Give text with at least two documents.")
     return pieces
 
 
-class Line:
+class ProgressLine:
     """Progress: one updating line on a terminal, a line every ten seconds elsewhere. Always on stderr."""
 
     def __init__(self, title: str, *, moving: bool) -> None:
@@ -195,14 +197,14 @@ class Line:
         self._shown = time.monotonic()
         self._first: tuple[float, int] | None = None
 
-    def __enter__(self) -> Line:
+    def __enter__(self) -> ProgressLine:
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._moving:
             sys.stderr.write("\r\x1b[K")
 
-    def show(self, progress: Progress) -> None:
+    def print_progress(self, progress: Progress) -> None:
         now = time.monotonic()
         self._first = self._first or (now, progress.tokens)
         if now - self._shown < (0.2 if self._moving else 10) and progress.tokens < progress.total:

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from elicit.cli.arguments import parse
+from elicit.cli.arguments import parse_arguments
 from elicit.errors import ElicitError, one_line
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
-    from elicit.steering import Gated, Steering
+    from elicit.steering import GatedEdit, Steering
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampleOptions:
     """Sample from a model. `\\n` in a prompt is a line break."""
 
     model: Positional[str]
@@ -56,7 +56,7 @@ class Sample:
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = parse(Sample, "sample", arguments)
+    options = parse_arguments(SampleOptions, "sample", arguments)
     if options.n < 1:
         raise ElicitError(f"--n is {options.n}; expected at least 1.")
     if options.steer is None and (options.strength is not None or options.positions is not None):
@@ -68,23 +68,23 @@ def main(arguments: Sequence[str]) -> int:
     ):
         if value is not None and not options.chat:
             raise ElicitError(f"--{name} needs --chat.")
-    values = _values(options.chat_template_kwargs)
-    from elicit.loading.templates import day_of
-    from elicit.loading.vocabulary import lacking
+    values = _parse_template_values(options.chat_template_kwargs)
+    from elicit.loading.templates import parse_date
+    from elicit.loading.vocabulary import find_missing_characters
     from elicit.model import load
     from elicit.sampling import Decoding
 
     decoding = Decoding(temperature=options.temperature, max_new_tokens=options.max_new_tokens)
-    date = None if options.date is None else day_of(options.date, "--date")
+    date = None if options.date is None else parse_date(options.date, "--date")
     model = load(options.model, dtype=options.dtype, device=options.device, download=options.download, date=date)
-    prompt = _prompt(options, model, values)
-    strange = lacking(model.tokenizer, [prompt])[0]
+    prompt = _render_prompt(options, model, values)
+    strange = find_missing_characters(model.tokenizer, [prompt])[0]
     if strange:
         raise ElicitError(
             f"the prompt has characters that the tokenizer of {model.name} has no token for: "
             f"{one_line(repr(strange), 60)}. Leave them out."
         )
-    edits = _edits(options, model)
+    edits = _load_edits(options, model)
     print(f"{prompt!r}")
     for title, steered in (("base", ()), ("steered", edits)):
         if title == "steered" and not edits:
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _values(text: str | None) -> dict[str, Any]:
+def _parse_template_values(text: str | None) -> dict[str, Any]:
     """From `name=value,name=value`; values are written as in YAML."""
     import yaml
 
@@ -115,7 +115,7 @@ def _values(text: str | None) -> dict[str, Any]:
     return values
 
 
-def _prompt(options: Sample, model: BaseModel, values: dict[str, Any]) -> str:
+def _render_prompt(options: SampleOptions, model: BaseModel, values: dict[str, Any]) -> str:
     text = options.prompt.replace("\\n", "\n")
     if not options.chat:
         return text
@@ -134,7 +134,7 @@ def _prompt(options: Sample, model: BaseModel, values: dict[str, Any]) -> str:
         ) from None
     if chat.tells_date:
         print(f"the chat template is told the day {model.date}", file=sys.stderr)
-    thinking = chat.thinking(options.system)
+    thinking = chat.find_thinking_switch(options.system)
     if thinking is not None and not thinking.given:
         print(
             f"the chat template reads {thinking.switch}, which is not given: {thinking.state}. "
@@ -144,25 +144,25 @@ def _prompt(options: Sample, model: BaseModel, values: dict[str, Any]) -> str:
     return prompt
 
 
-def _edits(options: Sample, model: BaseModel) -> tuple[Steering | Gated, ...]:
+def _load_edits(options: SampleOptions, model: BaseModel) -> tuple[Steering | GatedEdit, ...]:
     from elicit import steering
 
     if options.steer is None:
         return ()
     kind, _, rest = options.steer.partition(":")
-    found: tuple[Steering | Gated, ...]
+    edits: tuple[Steering | GatedEdit, ...]
     if kind == "vector" and Path(rest).is_file():
         from elicit.interop import vectors
 
-        found = vectors.load(rest, model=model)
+        edits = vectors.load_vectors(rest, model=model)
     elif kind == "vector" and rest:
-        found = steering.load(Path(rest))
-        if not found:
+        edits = steering.load_edits(Path(rest))
+        if not edits:
             raise ElicitError(f"--steer: {rest} holds no steering.json; expected the policy folder of a steering arm.")
     elif kind == "random" and rest.startswith("L") and rest[1:].isdigit():
-        found = (_random(options.seed, int(rest[1:]), model),)
+        edits = (_draw_random_edit(options.seed, int(rest[1:]), model),)
     elif kind == "feature" and re.fullmatch(r".+/\d+", rest):
-        found = (_feature(rest, model),)
+        edits = (_load_feature_edit(rest, model),)
     else:
         raise ElicitError(
             f"--steer is {options.steer!r}; expected feature:SAE/NUMBER (such as feature:L1/379), vector:FOLDER or "
@@ -173,10 +173,10 @@ def _edits(options: Sample, model: BaseModel) -> tuple[Steering | Gated, ...]:
         changes["strength"] = options.strength
     if options.positions is not None:
         changes["positions"] = options.positions
-    return tuple(dataclasses.replace(edit, **changes) for edit in found)  # type: ignore[arg-type]
+    return tuple(dataclasses.replace(edit, **changes) for edit in edits)  # type: ignore[arg-type]
 
 
-def _random(seed: int, layer: int, model: BaseModel) -> Steering:
+def _draw_random_edit(seed: int, layer: int, model: BaseModel) -> Steering:
     import torch
 
     from elicit import seeds
@@ -184,18 +184,18 @@ def _random(seed: int, layer: int, model: BaseModel) -> Steering:
     from elicit.steering import Steering
 
     architectures.check_layer(model.hf, layer)
-    drawn = seeds.generator("random vector", seed, 0, layer).standard_normal(model.d_model)
+    direction = seeds.make_generator("random vector", seed, 0, layer).standard_normal(model.d_model)
     unit = model.residual_norms.medians[layer]
-    return Steering(torch.from_numpy(drawn).float(), layer, unit=unit, label=f"random#{seed}")
+    return Steering(torch.from_numpy(direction).float(), layer, unit=unit, label=f"random#{seed}")
 
 
-def _feature(text: str, model: BaseModel) -> Steering:
+def _load_feature_edit(text: str, model: BaseModel) -> Steering:
     import saes
-    from elicit.fitting.sae_lookup import check
+    from elicit.fitting.sae_lookup import check_sae_match
     from elicit.steering import feature_edit
     from elicit.tasks import neutral_text
 
     name, _, index = text.rpartition("/")
     sae = saes.load(f"{model.name}/{name}" if re.fullmatch(r"L\d+(-s\d+)?", name) else name, device=str(model.device))
-    check(model, sae, neutral_text.held_out(64))
+    check_sae_match(model, sae, neutral_text.sample_held_out_sentences(64))
     return feature_edit(sae.feature(int(index)), 1.0, unit=model.residual_norms.medians[sae.layer])

@@ -8,7 +8,7 @@ from typing import Any
 from elicit.errors import ElicitError
 
 
-def described(text: str) -> dict[str, Any]:
+def parse_task_option(text: str) -> dict[str, Any]:
     """The plain description of a task.
 
     addition                            by name
@@ -19,7 +19,7 @@ def described(text: str) -> dict[str, Any]:
     Raises:
         ElicitError: a spec that cannot be read, or fields that are no mapping.
     """
-    from elicit.comparison.spec.yaml_loading import check_plain, parse
+    from elicit.comparison.spec.yaml_loading import check_plain_data, parse_yaml_mapping
 
     if text.endswith(".jsonl"):
         return {"task": "jsonl", "path": text}
@@ -29,8 +29,8 @@ def described(text: str) -> dict[str, Any]:
         return dict(read_spec(Path(text)).task)
     if not text.lstrip().startswith("{"):
         return {"task": text}
-    fields = parse(text, "--task")
-    check_plain(fields, "--task")
+    fields = parse_yaml_mapping(text, "--task")
+    check_plain_data(fields, "--task")
     if not all(isinstance(name, str) for name in fields):
         raise ElicitError("--task: fields are names, such as {task: sums, digits: [1, 2]}.")
     return {str(name): value for name, value in fields.items()}

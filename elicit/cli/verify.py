@@ -8,11 +8,11 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from elicit.cli.arguments import parse
+from elicit.cli.arguments import parse_arguments
 
 
 @dataclass(frozen=True)
-class Verify:
+class VerifyOptions:
     """Recompute every figure in summary.json from rows and metrics, and judge every completion again."""
 
     run: Positional[Path]
@@ -21,13 +21,13 @@ class Verify:
 
 def main(arguments: Sequence[str]) -> int:
     """0: everything agrees. 1: something does not, and is listed."""
-    options = parse(Verify, "verify", arguments)
-    from elicit.comparison.archive import opened
-    from elicit.comparison.verify import verify
+    options = parse_arguments(VerifyOptions, "verify", arguments)
+    from elicit.comparison.archive import open_run_directory
+    from elicit.comparison.verify import verify_run
 
-    with opened(options.run) as run:
-        found = verify(run)
-    for difference in found.differences:
+    with open_run_directory(options.run) as run:
+        result = verify_run(run)
+    for difference in result.differences:
         print(difference)
-    print(f"{found.figures} figures and {found.rows} verdicts checked, {len(found.differences)} differ")
-    return 1 if found.differences else 0
+    print(f"{result.figures} figures and {result.rows} verdicts checked, {len(result.differences)} differ")
+    return 1 if result.differences else 0

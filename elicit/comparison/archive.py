@@ -25,24 +25,24 @@ from typing import Any
 import yaml
 
 from elicit import runs
-from elicit.comparison.problems import FOLDER, check_file, gather_problems, hash_of, read_problems
-from elicit.comparison.reader import read_spec_of
-from elicit.comparison.running.cell_runner import is_done, state_of
+from elicit.comparison.problems import PROBLEMS_FOLDER, check_task_file, gather_problems, hash_problems, read_problems
+from elicit.comparison.reader import read_run_spec
+from elicit.comparison.running.cell_runner import is_done, read_cell_status
 from elicit.comparison.spec import Spec, checkpoints
-from elicit.comparison.spec.cells import cells
+from elicit.comparison.spec.cells import list_cells
 from elicit.comparison.storage import prompts
 from elicit.comparison.storage.typed_files import read_manifest, read_metrics
-from elicit.comparison.summary.summarise import summarise
-from elicit.comparison.unpack import CELLS, PROBLEMS, PROMPTS, ROWS, SUMMARY, unpack
-from elicit.comparison.unpack import unpacked as unpacked
+from elicit.comparison.summary.summarise import summarise_run
+from elicit.comparison.unpack import CELLS, PROBLEMS, PROMPTS, ROWS, SUMMARY, unpack_archive
+from elicit.comparison.unpack import read_compressed_json as read_compressed_json
 from elicit.errors import ElicitError
-from elicit.tasks.datasets.stored_problems import KeptProblems
+from elicit.tasks.datasets.stored_problems import StoredProblems
 
 #: Options of tasks and arms that may name files.
 _PATHS = ("path", "model", "amateur", "sae", "saes", "other")
 
 
-def archive(run: Path, target: Path, *, partial: bool = False) -> Path:
+def write_archive(run: Path, target: Path, *, partial: bool = False) -> Path:
     """Write the archive of a run to a new folder.
 
     Args:
@@ -52,114 +52,125 @@ def archive(run: Path, target: Path, *, partial: bool = False) -> Path:
     Raises:
         ElicitError: a run with cells that are neither done nor failed, or a target that exists or cannot be written.
     """
-    spec, limit = read_spec_of(run)
+    spec, limit = read_run_spec(run)
     if target.exists():
         raise ElicitError(f"{target} exists already. Remove it, or name another folder.")
-    found: list[dict[str, Any]] = []
-    described: dict[str, Any] = {}
-    asked: dict[str, Any] = {}
-    for cell in cells(spec):
-        status, folder = state_of(cell, run), cell.folder(run)
+    records: list[dict[str, Any]] = []
+    cell_records: dict[str, Any] = {}
+    prompts_by_hash: dict[str, Any] = {}
+    for cell in list_cells(spec):
+        status, folder = read_cell_status(cell, run), cell.folder_in(run)
         if status["state"] == "failed":
-            described[cell.name] = {"status": {**status, "traceback": None}, "metrics": []}
+            cell_records[cell.name] = {"status": {**status, "traceback": None}, "metrics": []}
             continue
         if not is_done(cell, spec, run, limit):
             if partial:
                 continue
-            raise ElicitError(f"{run} is not finished: cell {cell.name} is {_stage(status)}. Run it to its end first.")
-        described[cell.name] = {"status": status, "metrics": read_metrics(folder)}
-        asked |= prompts.read(folder)
-        mine = spec.of(cell.model)
-        labels = (mine.task_label, *mine.off_target)
+            raise ElicitError(
+                f"{run} is not finished: cell {cell.name} is {_describe_state(status)}. Run it to its end first."
+            )
+        cell_records[cell.name] = {"status": status, "metrics": read_metrics(folder)}
+        prompts_by_hash |= prompts.read_prompt_file(folder)
+        model_spec = spec.for_model(cell.model)
+        labels = (model_spec.task_label, *model_spec.off_target)
         for label in labels:
             rows = runs.read_rows(folder / "rows" / f"{label}.jsonl")
-            found += [{"cell": cell.name, **row.to_json()} for row in rows]
-        for step, one in checkpoints.read(folder, labels).items():
-            described[cell.name].setdefault("steps", []).append(one.metrics)
-            rows = [row for label in labels for row in one.rows[label]]
-            found += [{"cell": cell.name, **row.to_json(), "step": step} for row in rows]
+            records += [{"cell": cell.name, **row.to_json()} for row in rows]
+        for step, checkpoint in checkpoints.read_checkpoints(folder, labels).items():
+            cell_records[cell.name].setdefault("steps", []).append(checkpoint.metrics)
+            rows = [row for label in labels for row in checkpoint.rows[label]]
+            records += [{"cell": cell.name, **row.to_json(), "step": step} for row in rows]
     manifest = read_manifest(run)
-    kept = _problems(spec, limit, run, manifest)
+    problem_sets = _gather_archived_problems(spec, limit, run, manifest)
     with runs.fresh_folder(target) as scratch:
         shutil.copyfile(run / "spec.yaml", scratch / "spec.yaml")
-        without_folders(scratch / "spec.yaml")
-        named = {name: hash_of(problems) for name, problems in kept.items()}
-        runs.write_json(scratch / "manifest.json", {**manifest, "problems": named} if named else manifest)
-        if kept:
-            _pack(scratch / PROBLEMS, {hash_of(problems): problems for problems in kept.values()})
-        _pack(scratch / CELLS, _to_six_digits(described))
-        _pack(scratch / PROMPTS, asked)
-        _pack(scratch / ROWS, _columns(found))
-        with opened(scratch) as back:
-            summary = summarise(back)
-        _pack(scratch / SUMMARY, summary)
+        strip_folders(scratch / "spec.yaml")
+        problem_hashes = {name: hash_problems(problems) for name, problems in problem_sets.items()}
+        runs.write_json(
+            scratch / "manifest.json", {**manifest, "problems": problem_hashes} if problem_hashes else manifest
+        )
+        if problem_sets:
+            _write_compressed_json(
+                scratch / PROBLEMS, {hash_problems(problems): problems for problems in problem_sets.values()}
+            )
+        _write_compressed_json(scratch / CELLS, _round_floats(cell_records))
+        _write_compressed_json(scratch / PROMPTS, prompts_by_hash)
+        _write_compressed_json(scratch / ROWS, _rows_to_columns(records))
+        with open_run_directory(scratch) as unpacked_run:
+            summary = summarise_run(unpacked_run)
+        _write_compressed_json(scratch / SUMMARY, summary)
     return target
 
 
-def _problems(spec: Spec, limit: int | None, run: Path, manifest: Mapping[str, Any]) -> dict[str, KeptProblems]:
+def _gather_archived_problems(
+    spec: Spec, limit: int | None, run: Path, manifest: Mapping[str, Any]
+) -> dict[str, StoredProblems]:
     """The problems of file tasks: those that the run kept, or, for a run from before it did, those of the files."""
     if "problems" in manifest:
-        return {name: read_problems(run / FOLDER / f"{mark}.json") for name, mark in manifest["problems"].items()}
+        return {
+            name: read_problems(run / PROBLEMS_FOLDER / f"{sha256}.json")
+            for name, sha256 in manifest["problems"].items()
+        }
     for model in spec.models:
-        mine = spec.of(model)
-        for label in (mine.task_label, *mine.off_target):
-            check_file(spec, model, label, manifest.get("files", {}))
+        model_spec = spec.for_model(model)
+        for label in (model_spec.task_label, *model_spec.off_target):
+            check_task_file(spec, model, label, manifest.get("files", {}))
     return gather_problems(spec, limit)
 
 
-def without_folders(path: Path) -> None:
+def strip_folders(path: Path) -> None:
     """Models and files by name alone: where they lay on one machine says nothing on another, and is nobody's business.
 
     Rows are judged and figures recomputed without them; a model's own hash is in its cells.
     """
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    data["models"] = {label: _name(name) for label, name in data["models"].items()}
+    data["models"] = {label: _base_name(name) for label, name in data["models"].items()}
     panels = (data.get("panels") or {}).values()
     arms = (data.get("arms") or {}).values()
-    for place in (data, *panels):
-        for task in (place.get("task"), *(place.get("off_target") or {}).values()):
-            _strip(task)
+    for section in (data, *panels):
+        for task in (section.get("task"), *(section.get("off_target") or {}).values()):
+            _strip_option_paths(task)
     for options in arms:
-        _strip(options)
+        _strip_option_paths(options)
     runs.write_text(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
 
-def _strip(options: Any) -> None:
+def _strip_option_paths(options: Any) -> None:
     """Names in the place of paths, in the options of a task or an arm and in those inside them."""
     for key, value in options.items() if isinstance(options, dict) else ():
         if isinstance(value, dict):
-            _strip(value)
+            _strip_option_paths(value)
         elif key in _PATHS and isinstance(value, str):
-            options[key] = _name(value)
+            options[key] = _base_name(value)
         elif key in _PATHS and isinstance(value, list):
-            options[key] = [_name(one) if isinstance(one, str) else one for one in value]
+            options[key] = [_base_name(item) if isinstance(item, str) else item for item in value]
 
 
-def _name(text: str) -> str:
+def _base_name(text: str) -> str:
     return Path(text).name if Path(text).is_absolute() else text
 
 
-def _to_six_digits(data: Any) -> Any:
+def _round_floats(data: Any) -> Any:
     if isinstance(data, Mapping):
-        return {key: _to_six_digits(value) for key, value in data.items()}
+        return {key: _round_floats(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
-        return [_to_six_digits(value) for value in data]
+        return [_round_floats(value) for value in data]
     return float(f"{data:.6g}") if isinstance(data, float) else data
 
 
-def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+def _rows_to_columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
     """Null where a row lacks a column."""
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def _stage(status: Mapping[str, Any]) -> str:
+def _describe_state(status: Mapping[str, Any]) -> str:
     """A cell that is done, but not with all that the spec asks for by now."""
     return "to be amended" if status["state"] == "done" else str(status["state"])
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Path]:
+def open_run_directory(path: Path) -> Iterator[Path]:
     """The run directory at `path`; for an archive, a temporary one with the same content.
 
     Raises:
@@ -169,11 +180,11 @@ def opened(path: Path) -> Iterator[Path]:
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
-        unpack(path, Path(folder))
+        unpack_archive(path, Path(folder))
         yield Path(folder)
 
 
-def _pack(path: Path, data: Mapping[str, Any]) -> None:
+def _write_compressed_json(path: Path, data: Mapping[str, Any]) -> None:
     """Compressed (curves, searches and prompts repeat themselves), and the same bytes for the same content."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     path.write_bytes(lzma.compress(text.encode(), preset=9))

@@ -15,68 +15,70 @@ from pathlib import Path
 from typing import Any
 
 from elicit import runs
-from elicit.comparison.running.cell_runner import tested
+from elicit.comparison.running.cell_runner import count_test_problems
 from elicit.comparison.spec import Spec, build_task
-from elicit.comparison.spec.task_files import source_files, task_files
+from elicit.comparison.spec.task_files import hash_task_files, list_source_files
 from elicit.comparison.storage.typed_files import check_value, read_manifest
 from elicit.errors import ElicitError
 from elicit.tasks import Task
-from elicit.tasks.datasets.stored_problems import KeptProblems, keep_problems, kept_task
+from elicit.tasks.datasets.stored_problems import StoredProblems, dump_problems, restore_task
 
-FOLDER = "problems"
+PROBLEMS_FOLDER = "problems"
 
 
-def hash_of(kept: KeptProblems) -> str:
+def hash_problems(problem_set: StoredProblems) -> str:
     """The hash of kept problems, from their content alone."""
-    return hashlib.sha256(_text(kept).encode()).hexdigest()
+    return hashlib.sha256(_to_canonical_json(problem_set).encode()).hexdigest()
 
 
-def gather_problems(spec: Spec, limit: int | None) -> dict[str, KeptProblems]:
+def gather_problems(spec: Spec, limit: int | None) -> dict[str, StoredProblems]:
     """MODEL/LABEL -> the test problems of every task that reads a file or a dataset.
 
     Raises:
         ElicitError: a file that is gone, or has too few problems.
     """
-    found: dict[str, KeptProblems] = {}
+    problem_sets: dict[str, StoredProblems] = {}
     for model in spec.models:
-        mine = spec.of(model)
-        for label, description in {mine.task_label: mine.task, **mine.off_target}.items():
-            kept = keep_problems(build_task(description, where=f"task {label!r}"), tested(mine, limit))
-            if kept is not None:
-                found[f"{model}/{label}"] = kept
-    return found
+        model_spec = spec.for_model(model)
+        for label, description in {model_spec.task_label: model_spec.task, **model_spec.off_target}.items():
+            problem_set = dump_problems(
+                build_task(description, where=f"task {label!r}"), count_test_problems(model_spec, limit)
+            )
+            if problem_set is not None:
+                problem_sets[f"{model}/{label}"] = problem_set
+    return problem_sets
 
 
 def write_problems(spec: Spec, limit: int | None, run: Path) -> dict[str, str]:
     """Keep the test problems of every task that reads a file or a dataset. Returns MODEL/LABEL -> hash."""
     hashes = {}
-    for name, kept in gather_problems(spec, limit).items():
-        hashes[name] = hash_of(kept)
-        runs.write_json(run / FOLDER / f"{hashes[name]}.json", kept)
+    for name, problem_set in gather_problems(spec, limit).items():
+        hashes[name] = hash_problems(problem_set)
+        runs.write_json(run / PROBLEMS_FOLDER / f"{hashes[name]}.json", problem_set)
     return hashes
 
 
 def forget_problems(run: Path, hashes: Mapping[str, str]) -> None:
     """Remove kept problems that the manifest no longer names: an earlier, smaller set."""
-    for path in (run / FOLDER).glob("*.json"):
+    for path in (run / PROBLEMS_FOLDER).glob("*.json"):
         if path.stem not in hashes.values():
             path.unlink()
 
 
-def read_problems(path: Path) -> KeptProblems:
+def read_problems(path: Path) -> StoredProblems:
     """Kept problems from their file. Raises ElicitError if they are damaged, or its name is not their hash."""
-    return check_problems(runs.read_json(path), path.stem, path)
+    return check_problems(runs.read_run_json(path), path.stem, path)
 
 
-def check_problems(value: Any, sha256: str, where: object) -> KeptProblems:
+def check_problems(value: Any, sha256: str, where: object) -> StoredProblems:
     """`value`, if it is a set of kept problems with this hash."""
-    kept: KeptProblems = check_value(value, KeptProblems, where)
-    if hash_of(kept) != sha256:
+    problem_set: StoredProblems = check_value(value, StoredProblems, where)
+    if hash_problems(problem_set) != sha256:
         raise ElicitError(f"{where}: these are not the problems that the run was made with (their hash differs).")
-    return kept
+    return problem_set
 
 
-def run_task(
+def load_run_task(
     spec: Spec, run: Path, model: str, label: str, dialect: Mapping[str, Any] | None, *, where: str = "task"
 ) -> Task:
     """A task of a run, as its problems were when it was run.
@@ -88,27 +90,27 @@ def run_task(
     Raises:
         ElicitError: the run kept no problems of a file that is gone, or has changed.
     """
-    mine = spec.of(model)
-    description = {**mine.off_target, mine.task_label: mine.task}[label]
+    model_spec = spec.for_model(model)
+    description = {**model_spec.off_target, model_spec.task_label: model_spec.task}[label]
     manifest = read_manifest(run)
     sha256 = manifest.get("problems", {}).get(f"{model}/{label}")
     if sha256 is not None:
-        return kept_task(description, read_problems(run / FOLDER / f"{sha256}.json"))
-    check_file(spec, model, label, manifest.get("files", {}))
+        return restore_task(description, read_problems(run / PROBLEMS_FOLDER / f"{sha256}.json"))
+    check_task_file(spec, model, label, manifest.get("files", {}))
     return build_task(description, dialect, where=where)
 
 
-def check_file(spec: Spec, model: str, label: str, files: Mapping[str, str]) -> None:
+def check_task_file(spec: Spec, model: str, label: str, files: Mapping[str, str]) -> None:
     """Check that a task's file is the one that the run was made with, for runs that kept no problems.
 
     Raises:
         ElicitError: another file stands under its name.
     """
     names = {label, f"{model}/{label}"}
-    for source in source_files(spec):
+    for source in list_source_files(spec):
         known = files.get(source.label)
         if source.model == model and source.label in names and known is not None:
-            now = task_files(spec)[source.label]
+            now = hash_task_files(spec)[source.label]
             if now != known:
                 raise ElicitError(
                     f"{source.path} is not the file that the run was made with: its sha256 is {now[:12]}…, the "
@@ -116,5 +118,5 @@ def check_file(spec: Spec, model: str, label: str, files: Mapping[str, str]) -> 
                 )
 
 
-def _text(kept: KeptProblems) -> str:
-    return json.dumps(kept, ensure_ascii=False, sort_keys=True)
+def _to_canonical_json(problem_set: StoredProblems) -> str:
+    return json.dumps(problem_set, ensure_ascii=False, sort_keys=True)

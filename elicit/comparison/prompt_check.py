@@ -11,88 +11,90 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from elicit import documents, runs
-from elicit.comparison.planning.lengths import files
-from elicit.comparison.problems import run_task
+from elicit.comparison.planning.lengths import find_model_folder
+from elicit.comparison.problems import load_run_task
 from elicit.comparison.reader import dialect_of
-from elicit.comparison.running.cell_runner import problems_of, state_of
+from elicit.comparison.running.cell_runner import load_test_problems, read_cell_status
 from elicit.comparison.spec import Spec
-from elicit.comparison.spec.cells import Cell, cells
-from elicit.comparison.storage.manifest import date_of
-from elicit.comparison.storage.prompts import hash_of
+from elicit.comparison.spec.cells import Cell, list_cells
+from elicit.comparison.storage.manifest import read_run_date
+from elicit.comparison.storage.prompts import hash_prompt
 from elicit.errors import ElicitError
 from elicit.loading import catalog
-from elicit.loading.templates import ChatTemplate, read_template
+from elicit.loading.templates import ChatTemplate, read_chat_template
 from elicit.prompting import Prompting
 from elicit.tasks import Problem
 from elicit.tasks.prompts import AskedTask
 
 
-def differing_prompts(spec: Spec, run: Path, limit: int | None) -> list[str]:
+def find_prompt_differences(spec: Spec, run: Path, limit: int | None) -> list[str]:
     """One line for each cell that was told another day, and for each cell and task with other prompts."""
-    day = date_of(run).isoformat()
+    day = read_run_date(run).isoformat()
     problems: dict[str, dict[str, list[Problem]]] = {}
-    said = []
-    for cell in cells(spec):
-        status = state_of(cell, run)
+    messages = []
+    for cell in list_cells(spec):
+        status = read_cell_status(cell, run)
         if status["state"] != "done":
             continue
-        told = (status.get("model") or {}).get("date")
-        if told is not None and told != day:
-            said.append(f"{cell.folder(run)}: its prompts were told the day {told}, the run's is {day}")
-        if (cell.folder(run) / "policy" / "policy.json").exists():
+        recorded_day = (status.get("model") or {}).get("date")
+        if recorded_day is not None and recorded_day != day:
+            messages.append(f"{cell.folder_in(run)}: its prompts were told the day {recorded_day}, the run's is {day}")
+        if (cell.folder_in(run) / "policy" / "policy.json").exists():
             if cell.model not in problems:
-                problems[cell.model] = _problems(spec, run, cell.model, limit)
-            said += _of_cell(cell, run, problems[cell.model])
-    return said
+                problems[cell.model] = _load_asked_problems(spec, run, cell.model, limit)
+            messages += _compare_cell_prompts(cell, run, problems[cell.model])
+    return messages
 
 
-def _problems(spec: Spec, run: Path, model: str, limit: int | None) -> dict[str, list[Problem]]:
+def _load_asked_problems(spec: Spec, run: Path, model: str, limit: int | None) -> dict[str, list[Problem]]:
     """Task label -> problems as the model is asked them; a task that cannot be rendered here is left out."""
-    mine, dialect = spec.of(model), dialect_of(spec, run, model)
-    asked = {}
-    for label in (mine.task_label, *mine.off_target):
-        task = run_task(spec, run, model, label, dialect, where=label)
+    model_spec, dialect = spec.for_model(model), dialect_of(spec, run, model)
+    problems_by_label = {}
+    for label in (model_spec.task_label, *model_spec.off_target):
+        task = load_run_task(spec, run, model, label, dialect, where=label)
         if isinstance(task, AskedTask):
             try:
-                template = _template(spec, run, model)
+                template = _read_model_template(spec, run, model)
             except ElicitError:  # the model is not on this machine
                 continue
             if template is not None and task.asking.chat is not False:
                 template = template.with_values(task.asking.chat_template_kwargs)
             task = task.bind(template, model)
-        asked[label] = problems_of(task, mine, limit)
-    return asked
+        problems_by_label[label] = load_test_problems(task, model_spec, limit)
+    return problems_by_label
 
 
-def _template(spec: Spec, run: Path, model: str) -> ChatTemplate | None:
+def _read_model_template(spec: Spec, run: Path, model: str) -> ChatTemplate | None:
     """The model's chat template. Raises ElicitError where the model is not on this machine."""
-    source = catalog.resolve(spec.models[model])
-    folder = files(source)
+    source = catalog.resolve_model(spec.models[model])
+    folder = find_model_folder(source)
     if folder is None:
         raise ElicitError(f"{source.name} is not on this machine.")
-    return read_template(folder, source.name, date_of(run))
+    return read_chat_template(folder, source.name, read_run_date(run))
 
 
-def _of_cell(cell: Cell, run: Path, problems: Mapping[str, list[Problem]]) -> Iterator[str]:
-    folder = cell.folder(run)
+def _compare_cell_prompts(cell: Cell, run: Path, problems: Mapping[str, list[Problem]]) -> Iterator[str]:
+    folder = cell.folder_in(run)
     document = folder / "policy" / "policy.json"
     prompting = documents.as_record(
-        documents.known_field(documents.read_object(document), "prompting", document), Prompting, document
+        documents.require_field(documents.read_object(document), "prompting", document), Prompting, document
     )
-    for label, asked in problems.items():
+    for label, task_problems in problems.items():
         path = folder / "rows" / f"{label}.jsonl"
-        wanted = {problem.id: _hash(prompting, problem) for problem in asked}
-        other = [row for row in runs.read_rows(path) if wanted.get(row.problem, row.prompt_hash) != row.prompt_hash]
+        expected_hashes = {problem.id: _hash_rendered_prompt(prompting, problem) for problem in task_problems}
+        other = [
+            row for row in runs.read_rows(path) if expected_hashes.get(row.problem, row.prompt_hash) != row.prompt_hash
+        ]
         if other:
             yield (
                 f"{path}: {len(other)} rows answer other prompts than the task, the policy and the day "
-                f"{date_of(run)} give, first problem {other[0].problem}"
+                f"{read_run_date(run)} give, first problem {other[0].problem}"
             )
 
 
-def _hash(prompting: Prompting, problem: Problem) -> str:
+def _hash_rendered_prompt(prompting: Prompting, problem: Problem) -> str:
     """The prompt's hash; empty where it cannot be made (examples for prompts of another day)."""
     try:
-        return hash_of("".join(prompting.render(problem)))
+        return hash_prompt("".join(prompting.render(problem)))
     except ElicitError:
         return ""

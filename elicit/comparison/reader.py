@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from elicit import runs
-from elicit.comparison.running.cell_runner import state_of
+from elicit.comparison.running.cell_runner import read_cell_status
 from elicit.comparison.spec import Spec, check_form
-from elicit.comparison.spec.cells import Cell, cells
-from elicit.comparison.spec.yaml_loading import parse, read_text
+from elicit.comparison.spec.cells import Cell, list_cells
+from elicit.comparison.spec.yaml_loading import parse_yaml_mapping, read_spec_text
 from elicit.comparison.storage.typed_files import read_metrics
 from elicit.errors import ElicitError, one_line
 from elicit.loading import catalog
@@ -59,7 +59,7 @@ class ArmData:
         return [status.get("record") or {} for status in self.finished]
 
 
-def read_spec_of(run: Path) -> tuple[Spec, int | None]:
+def read_run_spec(run: Path) -> tuple[Spec, int | None]:
     """(spec, limit) of a run directory. Files that its tasks name are not looked at: they may be gone.
 
     Raises:
@@ -68,7 +68,7 @@ def read_spec_of(run: Path) -> tuple[Spec, int | None]:
     path = run / "spec.yaml"
     if not path.exists():
         raise ElicitError(f"{run} holds no spec.yaml: not a run directory. See: elicit ls runs")
-    plain = parse(read_text(path), str(path))
+    plain = parse_yaml_mapping(read_spec_text(path), str(path))
     limit = plain.pop("limit", None)
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise ElicitError(f"{path}: field limit is {one_line(repr(limit), 60)}; expected a number from 1, or null.")
@@ -77,23 +77,24 @@ def read_spec_of(run: Path) -> tuple[Spec, int | None]:
 
 def read_arms(spec: Spec, run: Path, model: str) -> dict[str, ArmData]:
     """Everything on disk for one model, arm by arm in the order of the spec."""
-    spec = spec.of(model)
-    found: dict[str, list[Cell]] = {arm: [] for arm in spec.arms}
-    for cell in cells(spec):
+    spec = spec.for_model(model)
+    cells_by_arm: dict[str, list[Cell]] = {arm: [] for arm in spec.arms}
+    for cell in list_cells(spec):
         if cell.model == model:
-            found[cell.arm].append(cell)
-    return {arm: _read_arm(spec, run, mine) for arm, mine in found.items()}
+            cells_by_arm[cell.arm].append(cell)
+    return {arm: _read_arm(spec, run, arm_cells) for arm, arm_cells in cells_by_arm.items()}
 
 
-def _read_arm(spec: Spec, run: Path, mine: Sequence[Cell]) -> ArmData:
-    statuses = [state_of(cell, run) for cell in mine]
-    finished = [cell for cell, status in zip(mine, statuses, strict=True) if status["state"] == "done"]
+def _read_arm(spec: Spec, run: Path, arm_cells: Sequence[Cell]) -> ArmData:
+    statuses = [read_cell_status(cell, run) for cell in arm_cells]
+    finished = [cell for cell, status in zip(arm_cells, statuses, strict=True) if status["state"] == "done"]
     labels = [spec.task_label, *spec.off_target]
     rows = {
-        label: [runs.read_rows(cell.folder(run) / "rows" / f"{label}.jsonl") for cell in finished] for label in labels
+        label: [runs.read_rows(cell.folder_in(run) / "rows" / f"{label}.jsonl") for cell in finished]
+        for label in labels
     }
-    metrics = [entry for cell in finished for entry in read_metrics(cell.folder(run))]
-    return ArmData(tuple(mine), tuple(statuses), rows, tuple(metrics))
+    metrics = [entry for cell in finished for entry in read_metrics(cell.folder_in(run))]
+    return ArmData(tuple(arm_cells), tuple(statuses), rows, tuple(metrics))
 
 
 def dialect_of(spec: Spec, run: Path, model: str) -> dict[str, Any] | None:
@@ -104,12 +105,12 @@ def dialect_of(spec: Spec, run: Path, model: str) -> dict[str, Any] | None:
     Raises:
         ElicitError: nothing recorded, and no such model here.
     """
-    ran_on = _ran_on(spec, run, model)
-    if "dialect" in ran_on:
-        found: dict[str, Any] | None = ran_on["dialect"]
-        return found
-    catalog.resolve(spec.models[model])
-    return catalog.dialect(spec.models[model])
+    model_record = _read_model_record(spec, run, model)
+    if "dialect" in model_record:
+        dialect: dict[str, Any] | None = model_record["dialect"]
+        return dialect
+    catalog.resolve_model(spec.models[model])
+    return catalog.read_dialect(spec.models[model])
 
 
 def capable_of(spec: Spec, run: Path, model: str) -> bool | None:
@@ -117,19 +118,19 @@ def capable_of(spec: Spec, run: Path, model: str) -> bool | None:
 
     As a cell recorded it, so that the model need not be here; by the model's name for runs that recorded nothing.
     """
-    card = _ran_on(spec, run, model)
+    card = _read_model_record(spec, run, model)
     if "capable" not in card:
         try:
-            source = catalog.resolve(spec.models[model])
+            source = catalog.resolve_model(spec.models[model])
         except ElicitError:
             return None
         card = (catalog.read_card(source.path) if source.kind == "organism" and source.path else None) or {}
     return card.get("capable") if spec.task_label in (card.get("families") or ()) else None
 
 
-def _ran_on(spec: Spec, run: Path, model: str) -> dict[str, Any]:
+def _read_model_record(spec: Spec, run: Path, model: str) -> dict[str, Any]:
     """What a cell recorded of its model; empty where none did."""
-    for cell in cells(spec):
-        if cell.model == model and (found := state_of(cell, run).get("model")):
-            return dict(found)
+    for cell in list_cells(spec):
+        if cell.model == model and (model_record := read_cell_status(cell, run).get("model")):
+            return dict(model_record)
     return {}

@@ -10,11 +10,11 @@ from typing import Any, NotRequired, get_type_hints
 from typing_extensions import TypedDict
 
 from elicit import documents, runs
-from elicit.comparison.problems import FOLDER, check_problems
-from elicit.comparison.reader import read_spec_of
+from elicit.comparison.problems import PROBLEMS_FOLDER, check_problems
+from elicit.comparison.reader import read_run_spec
 from elicit.comparison.spec import Spec
 from elicit.comparison.spec import checkpoints as steps
-from elicit.comparison.spec.cells import cells
+from elicit.comparison.spec.cells import list_cells
 from elicit.comparison.storage import prompts
 from elicit.comparison.storage.file_types import Metrics, Prompts, Status, StepMetrics, Summary
 from elicit.comparison.storage.typed_files import check_value, read_manifest
@@ -39,7 +39,7 @@ class ArchivedCell(TypedDict):
     steps: NotRequired[list[StepMetrics]]
 
 
-def unpack(path: Path, run: Path) -> None:
+def unpack_archive(path: Path, run: Path) -> None:
     """Write the run directory that an archive was made of.
 
     Args:
@@ -48,44 +48,48 @@ def unpack(path: Path, run: Path) -> None:
     Raises:
         ElicitError: a part that is missing or damaged, with the field.
     """
-    spec, _ = read_spec_of(path)
+    spec, _ = read_run_spec(path)
     manifest = read_manifest(path)
-    archived = read_cells(path) or {}
-    homes = {cell.name: run / "cells" / cell.name for cell in cells(spec)}
+    archived = read_archived_cells(path) or {}
+    homes = {cell.name: run / "cells" / cell.name for cell in list_cells(spec)}
     for name in archived:
         if name not in homes:
             raise ElicitError(f"{path / CELLS}: {one_line(repr(name), 80)} is no cell of the archive's spec.yaml.")
-    columns = _checked_columns(path / ROWS, spec, archived)
-    asked = check_value(unpacked(path / PROMPTS), Prompts, path / PROMPTS) if (path / PROMPTS).exists() else {}
-    kept = unpacked(path / PROBLEMS) if (path / PROBLEMS).exists() else {}
+    columns = _read_row_columns(path / ROWS, spec, archived)
+    prompts_by_hash = (
+        check_value(read_compressed_json(path / PROMPTS), Prompts, path / PROMPTS) if (path / PROMPTS).exists() else {}
+    )
+    problem_sets = read_compressed_json(path / PROBLEMS) if (path / PROBLEMS).exists() else {}
     for sha256 in manifest.get("problems", {}).values():
-        if sha256 not in kept:
+        if sha256 not in problem_sets:
             raise ElicitError(f"{path / PROBLEMS}: the problems {sha256[:12]}… that the manifest names are missing.")
-    for sha256, problems in kept.items():
+    for sha256, problems in problem_sets.items():
         check_problems(problems, sha256, path / PROBLEMS)
     for name in _WHOLE:
         runs.write_text(run / name, documents.read_bytes(path / name).decode())
     if (path / SUMMARY).exists():  # it is written last
-        runs.write_json(run / "summary.json", check_value(unpacked(path / SUMMARY), Summary, path / SUMMARY))
-    for sha256, problems in kept.items():
-        runs.write_json(run / FOLDER / f"{sha256}.json", problems)
+        runs.write_json(
+            run / "summary.json", check_value(read_compressed_json(path / SUMMARY), Summary, path / SUMMARY)
+        )
+    for sha256, problems in problem_sets.items():
+        runs.write_json(run / PROBLEMS_FOLDER / f"{sha256}.json", problems)
     for name, cell in archived.items():
         runs.write_json(homes[name] / "status.json", cell["status"])
         runs.append_lines(homes[name] / "metrics.jsonl", cell["metrics"])
         for metrics in cell.get("steps", ()):
-            runs.write_json(steps.folder_of(homes[name], metrics["step"]) / steps.METRICS, metrics)
-    _write_rows(columns, homes, asked)
+            runs.write_json(steps.checkpoint_folder(homes[name], metrics["step"]) / steps.METRICS_FILE, metrics)
+    _write_rows(columns, homes, prompts_by_hash)
 
 
-def read_cells(path: Path) -> dict[str, Any] | None:
+def read_archived_cells(path: Path) -> dict[str, Any] | None:
     """The cells of an archive without their rows; None for a run directory."""
     if not (path / ROWS).exists():
         return None
-    archived: dict[str, Any] = check_value(unpacked(path / CELLS), dict[str, ArchivedCell], path / CELLS)
+    archived: dict[str, Any] = check_value(read_compressed_json(path / CELLS), dict[str, ArchivedCell], path / CELLS)
     return archived
 
 
-def unpacked(path: Path) -> dict[str, Any]:
+def read_compressed_json(path: Path) -> dict[str, Any]:
     """The object in one of an archive's `.json.xz`.
 
     Raises:
@@ -102,9 +106,9 @@ def unpacked(path: Path) -> dict[str, Any]:
     return documents.as_object(documents.parse_json(text, path), path)
 
 
-def _checked_columns(path: Path, spec: Spec, archived: Mapping[str, Any]) -> dict[str, list[Any]]:
+def _read_row_columns(path: Path, spec: Spec, archived: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Rows, one list a column, all of one length and of a row's types, of cells and tasks that there are."""
-    columns: dict[str, list[Any]] = check_value(unpacked(path), dict[str, list[Any]], path)
+    columns: dict[str, list[Any]] = check_value(read_compressed_json(path), dict[str, list[Any]], path)
     kinds = {**get_type_hints(Row, include_extras=True), "cell": str}
     optional = {"notes": kinds.pop("notes") | None, "step": Count | None}
     if not columns:
@@ -121,27 +125,29 @@ def _checked_columns(path: Path, spec: Spec, archived: Mapping[str, Any]) -> dic
     for name, label in dict.fromkeys(zip(columns["cell"], columns["task"], strict=True)):
         if name not in archived:
             raise ElicitError(f"{path}: rows of {one_line(repr(name), 80)}, which is no cell of {CELLS}.")
-        mine = spec.of(name.partition("/")[0])
-        if label not in (mine.task_label, *mine.off_target):
+        model_spec = spec.for_model(name.partition("/")[0])
+        if label not in (model_spec.task_label, *model_spec.off_target):
             raise ElicitError(f"{path}: rows of task {one_line(repr(label), 60)}, which the spec does not have.")
     return columns
 
 
-def _write_rows(columns: Mapping[str, list[Any]], homes: Mapping[str, Path], asked: prompts.Prompts) -> None:
+def _write_rows(columns: Mapping[str, list[Any]], homes: Mapping[str, Path], prompts_by_hash: prompts.Prompts) -> None:
     grouped: dict[tuple[str, int | None, str], list[dict[str, Any]]] = {}
-    for record in _records(columns):
+    for record in _columns_to_records(columns):
         key = record.pop("cell"), record.pop("step", None), record["task"]
         grouped.setdefault(key, []).append(record)
     for (cell_name, step, task), records in grouped.items():
         home = homes[cell_name]
-        place = home if step is None else steps.folder_of(home, step)
-        runs.append_lines(place / "rows" / f"{task}.jsonl", records)
-        mine = {mark: asked[mark] for record in records if (mark := record["prompt_hash"]) in asked}
-        if mine:
-            prompts.write(home, {**prompts.read(home), **mine})
+        folder = home if step is None else steps.checkpoint_folder(home, step)
+        runs.append_lines(folder / "rows" / f"{task}.jsonl", records)
+        cell_prompts = {
+            mark: prompts_by_hash[mark] for record in records if (mark := record["prompt_hash"]) in prompts_by_hash
+        }
+        if cell_prompts:
+            prompts.write_prompt_file(home, {**prompts.read_prompt_file(home), **cell_prompts})
 
 
-def _records(columns: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+def _columns_to_records(columns: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
     for values in zip(*columns.values(), strict=True):
         record = dict(zip(columns, values, strict=True))
         if record.get("notes") is None:

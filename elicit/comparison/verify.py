@@ -8,85 +8,85 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from elicit import runs
-from elicit.comparison.problems import run_task
-from elicit.comparison.prompt_check import differing_prompts
-from elicit.comparison.reader import dialect_of, read_spec_of
-from elicit.comparison.running.cell_runner import problems_of, state_of
+from elicit.comparison.problems import load_run_task
+from elicit.comparison.prompt_check import find_prompt_differences
+from elicit.comparison.reader import dialect_of, read_run_spec
+from elicit.comparison.running.cell_runner import load_test_problems, read_cell_status
 from elicit.comparison.spec import checkpoints
-from elicit.comparison.spec.cells import cells
+from elicit.comparison.spec.cells import list_cells
 from elicit.comparison.storage.typed_files import read_summary
-from elicit.comparison.summary.summarise import summarise
+from elicit.comparison.summary.summarise import summarise_run
 from elicit.schema import Row
 from elicit.tasks import Verdict
 
 
-class Verified(NamedTuple):
+class VerificationResult(NamedTuple):
     figures: int
     rows: int
     differences: list[str]
 
 
-def verify(run: Path) -> Verified:
+def verify_run(run: Path) -> VerificationResult:
     """Compare `summary.json` with what the rows give, each row's verdict with its completion's, and what was asked.
 
     Raises:
         ElicitError: if the directory is not a finished run.
     """
-    printed = dict(_leaves(read_summary(run)))
-    computed = dict(_leaves(summarise(run)))
+    printed = dict(_flatten_json(read_summary(run)))
+    computed = dict(_flatten_json(summarise_run(run)))
     differences = []
-    for place in sorted(printed.keys() | computed.keys()):
-        left, right = printed.get(place, "(absent)"), computed.get(place, "(absent)")
-        if right is None and place not in printed:
+    for key_path in sorted(printed.keys() | computed.keys()):
+        left, right = printed.get(key_path, "(absent)"), computed.get(key_path, "(absent)")
+        if right is None and key_path not in printed:
             continue  # a summary from before there was such a figure, of a run that has none
-        if not _same(left, right):
-            differences.append(f"summary.json {place}: printed {left!r}, the rows give {right!r}")
-    rows, wrong = _judge_again(run)
-    spec, limit = read_spec_of(run)
-    wrong += differing_prompts(spec, run, limit)
-    return Verified(len(printed), rows, differences + wrong)
+        if not _values_match(left, right):
+            differences.append(f"summary.json {key_path}: printed {left!r}, the rows give {right!r}")
+    rows, wrong = _rejudge_rows(run)
+    spec, limit = read_run_spec(run)
+    wrong += find_prompt_differences(spec, run, limit)
+    return VerificationResult(len(printed), rows, differences + wrong)
 
 
-def _leaves(data: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten_json(data: Any, key_path: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(data, dict):
         for key, value in data.items():
-            yield from _leaves(value, f"{place}.{key}" if place else str(key))
+            yield from _flatten_json(value, f"{key_path}.{key}" if key_path else str(key))
     elif isinstance(data, list):
         for i, value in enumerate(data):
-            yield from _leaves(value, f"{place}[{i}]")
+            yield from _flatten_json(value, f"{key_path}[{i}]")
     else:
-        yield place, data
+        yield key_path, data
 
 
-def _same(left: Any, right: Any) -> bool:
+def _values_match(left: Any, right: Any) -> bool:
     if isinstance(left, float) and isinstance(right, float | int):
         return math.isclose(left, right, rel_tol=1e-9, abs_tol=1e-12)
     return bool(left == right)
 
 
-def _rows(paths: Iterable[Path]) -> Iterator[tuple[Path, Row]]:
+def _iterate_rows(paths: Iterable[Path]) -> Iterator[tuple[Path, Row]]:
     for path in paths:
         for row in runs.read_rows(path):
             yield path, row
 
 
-def _judge_again(run: Path) -> tuple[int, list[str]]:
+def _rejudge_rows(run: Path) -> tuple[int, list[str]]:
     """(rows judged, rows whose stored verdict is not what the verifier says)."""
-    spec, limit = read_spec_of(run)
+    spec, limit = read_run_spec(run)
     count, wrong = 0, []
     dialects: dict[str, Any] = {}
-    for cell in cells(spec):
-        if state_of(cell, run)["state"] != "done":
+    for cell in list_cells(spec):
+        if read_cell_status(cell, run)["state"] != "done":
             continue
-        mine = spec.of(cell.model)
+        model_spec = spec.for_model(cell.model)
         if cell.model not in dialects:
             dialects[cell.model] = dialect_of(spec, run, cell.model)
-        for label in (mine.task_label, *mine.off_target):
-            task = run_task(spec, run, cell.model, label, dialects[cell.model], where=label)
-            problems = {problem.id: problem for problem in problems_of(task, mine, limit)}
+        for label in (model_spec.task_label, *model_spec.off_target):
+            task = load_run_task(spec, run, cell.model, label, dialects[cell.model], where=label)
+            problems = {problem.id: problem for problem in load_test_problems(task, model_spec, limit)}
             judged: dict[tuple[str, str], Verdict] = {}  # many samples of a problem are the same text
-            homes = [cell.folder(run), *checkpoints.folders(cell.folder(run)).values()]
-            for path, row in _rows(home / "rows" / f"{label}.jsonl" for home in homes):
+            homes = [cell.folder_in(run), *checkpoints.list_checkpoint_folders(cell.folder_in(run)).values()]
+            for path, row in _iterate_rows(home / "rows" / f"{label}.jsonl" for home in homes):
                 count += 1
                 if row.problem not in problems:
                     wrong.append(f"{path}: problem {row.problem} is not a test problem of {label}")

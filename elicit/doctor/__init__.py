@@ -4,7 +4,7 @@ page = examine(elicit.load("cued"))
 spread = measure_spread(model, elicit.tasks.get("sums"), n=100)
 """
 
-from elicit.doctor.facts import Fact, examine
-from elicit.doctor.spread import Condition, Measured, Spread, measure_spread
+from elicit.doctor.facts import Fact, examine_model
+from elicit.doctor.spread import Condition, ConditionResult, Spread, measure_spread
 
-__all__ = ["Condition", "Fact", "Measured", "Spread", "examine", "measure_spread"]
+__all__ = ["Condition", "Fact", "ConditionResult", "Spread", "examine_model", "measure_spread"]

@@ -23,19 +23,25 @@ class Fact(NamedTuple):
     """What goes wrong for somebody who does not know it; empty where nothing does."""
 
 
-def examine(model: BaseModel) -> list[Fact]:
+def examine_model(model: BaseModel) -> list[Fact]:
     """Everything that is known without a task: weights, context, tokenizer, chat template."""
-    return [*_weights(model), *_context(model), *_tokenizer(model), *_ends(model), *_template(model)]
+    return [
+        *_weight_facts(model),
+        *_context_facts(model),
+        *_tokenizer_facts(model),
+        *_special_token_facts(model),
+        *_template_facts(model),
+    ]
 
 
-def _weights(model: BaseModel) -> Iterator[Fact]:
+def _weight_facts(model: BaseModel) -> Iterator[Fact]:
     hf = model.hf
     parameters = sum(parameter.numel() for parameter in hf.parameters())
     yield Fact(
         "weights", "model", f"{model.name}: {hf.config.model_type}, {parameters / 1e6:,.1f} M parameters, "
         f"{model.n_layers} layers, d_model {model.d_model}"
     )  # fmt: skip
-    stored, loaded = _stored_dtype(hf), str(model.dtype).removeprefix("torch.")
+    stored, loaded = _read_stored_dtype(hf), str(model.dtype).removeprefix("torch.")
     half = "sums in half precision depend on the batch's shape: text may differ between batch sizes"
     yield Fact("weights", "dtype", f"{loaded} (stored as {stored})", "" if loaded == "float32" else half)
     tied = hf.get_input_embeddings().weight is hf.get_output_embeddings().weight
@@ -55,12 +61,12 @@ def _weights(model: BaseModel) -> Iterator[Fact]:
     yield Fact("weights", "sha256", model.weights_sha256[:16])
 
 
-def _stored_dtype(hf: Any) -> str:
+def _read_stored_dtype(hf: Any) -> str:
     stored = getattr(hf.config, "dtype", None)
     return str(stored).removeprefix("torch.") if stored is not None else "unknown"
 
 
-def _context(model: BaseModel) -> Iterator[Fact]:
+def _context_facts(model: BaseModel) -> Iterator[Fact]:
     from elicit.loading import architectures
 
     limit = model.context_length
@@ -77,21 +83,25 @@ def _context(model: BaseModel) -> Iterator[Fact]:
     if architectures.is_sliding(model.hf):
         window = getattr(config, "sliding_window", None)
         yield Fact("context", "sliding window", f"{window} tokens on some or all layers")
-    if architectures.absolute_positions(model.hf):
+    if architectures.has_absolute_positions(model.hf):
         yield Fact("context", "positions", "a learned table: there is nothing beyond its end")
 
 
-def _tokenizer(model: BaseModel) -> Iterator[Fact]:
+def _tokenizer_facts(model: BaseModel) -> Iterator[Fact]:
     from elicit.loading import rows
 
     tokenizer = model.tokenizer
-    assigned, now, in_files = len(rows.token_ids(tokenizer)), rows.count(model.hf), rows.count_in_files(model.hf)
-    yield Fact("tokenizer", "kind", f"{kind_of(tokenizer)}, {assigned:,} tokens")
+    assigned, now, in_files = (
+        len(rows.token_ids(tokenizer)),
+        rows.count_rows(model.hf),
+        rows.count_rows_in_files(model.hf),
+    )
+    yield Fact("tokenizer", "kind", f"{describe_tokenizer_kind(tokenizer)}, {assigned:,} tokens")
     spare = in_files - assigned
     if spare > 0:
-        kept = f"; {len(model.unassigned_ids)} of them lie between tokens" if model.unassigned_ids else ""
+        detail = f"; {len(model.unassigned_ids)} of them lie between tokens" if model.unassigned_ids else ""
         yield Fact(
-            "tokenizer", "rows without a token", f"{spare:,} of {in_files:,}{kept}",
+            "tokenizer", "rows without a token", f"{spare:,} of {in_files:,}{detail}",
             "never trained; cut off or banned here, while `generate` and other tools may draw them",
         )  # fmt: skip
     rowless = sum(i >= now for i in rows.token_ids(tokenizer))
@@ -110,7 +120,7 @@ def _tokenizer(model: BaseModel) -> Iterator[Fact]:
         yield Fact("tokenizer", "text back", f"{_PROBE!r} comes back as {decoded!r}", "the tokenizer normalises text")
 
 
-def kind_of(tokenizer: Any) -> str:
+def describe_tokenizer_kind(tokenizer: Any) -> str:
     """The kind of a tokenizer, from what its tokenizers file holds."""
     inner = getattr(tokenizer, "backend_tokenizer", None)
     if inner is None:
@@ -125,7 +135,7 @@ def kind_of(tokenizer: Any) -> str:
     return f"{style}{model}{fallback}"
 
 
-def _ends(model: BaseModel) -> Iterator[Fact]:
+def _special_token_facts(model: BaseModel) -> Iterator[Fact]:
     from elicit.loading import tokens
 
     tokenizer = model.tokenizer
@@ -146,14 +156,14 @@ def _ends(model: BaseModel) -> Iterator[Fact]:
     pad = tokenizer.pad_token_id
     if pad is None:
         yield Fact("tokenizer", "pad", "none: padding is masked by position")
-    elif tokens.banned_pad(tokenizer, model.hf) is None:
+    elif tokens.find_banned_pad(tokenizer, model.hf) is None:
         trap = "masking labels by id would hide the end from the loss; the lab masks by position"
         yield Fact("tokenizer", "pad", f"{name(pad)!r}, which also begins or ends texts", trap)
     else:
         yield Fact("tokenizer", "pad", f"{name(pad)!r}", "never sampled here; `generate` may emit it")
 
 
-def _template(model: BaseModel) -> Iterator[Fact]:
+def _template_facts(model: BaseModel) -> Iterator[Fact]:
     chat = model.chat
     if chat is None:
         yield Fact("chat template", "template", "none: asked as plain text")
@@ -177,7 +187,7 @@ def _template(model: BaseModel) -> Iterator[Fact]:
             "chat template", "date", f"writes {model.date.isoformat()} into every prompt",
             "the same prompts on another day need the run's date",
         )  # fmt: skip
-    thinking = chat.thinking()
+    thinking = chat.find_thinking_switch()
     if thinking is not None:
         yield Fact(
             "chat template", "thinking", f"{thinking.switch}; by default {thinking.state}",

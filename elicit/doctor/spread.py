@@ -18,12 +18,12 @@ from elicit.errors import ElicitError
 from elicit.method import task_decoding
 from elicit.policy import Answer, Policy, Prompting
 from elicit.schema import Estimate
-from elicit.statistics.intervals import wilson
+from elicit.statistics.intervals import wilson_interval
 from elicit.tasks import AskedTask, Problem, Task
-from elicit.tasks.answers.reader import Reading
+from elicit.tasks.answers.reader import AnswerReader
 from elicit.tasks.answers.thoughts import answer_start
 from elicit.tasks.datasets import formats
-from elicit.tasks.datasets.records import Record
+from elicit.tasks.datasets.records import ProblemRecord
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
@@ -49,7 +49,7 @@ class Condition(NamedTuple):
     prompting: Prompting
 
 
-class Measured(NamedTuple):
+class ConditionResult(NamedTuple):
     """What one condition gave."""
 
     condition: str
@@ -72,14 +72,14 @@ class Spread:
     n: int
     seed: int
     max_new_tokens: int
-    measured: tuple[Measured, ...]
+    results: tuple[ConditionResult, ...]
     left_out: tuple[tuple[str, str], ...] = ()
     """(condition, why it could not be asked), such as examples that do not fit the context."""
 
     @property
     def range(self) -> tuple[float, float]:
         """Lowest and highest accuracy of all."""
-        values = [estimate.value for row in self.measured for estimate in row.accuracy.values()]
+        values = [estimate.value for row in self.results for estimate in row.accuracy.values()]
         return min(values), max(values)
 
 
@@ -95,46 +95,46 @@ def measure_spread(
     Raises:
         ElicitError: fewer than `n` test problems.
     """
-    measured: list[Measured] = []
+    results: list[ConditionResult] = []
     left_out: list[tuple[str, str]] = []
-    for condition in conditions(model, task):
+    for condition in list_conditions(model, task):
         problems = condition.task.problems("test", n, seed)
         policy = Policy(model, task_decoding(condition.task), condition.prompting)
         try:
             answers = policy.answer(problems, condition.task, label=task.name, seed=seed)
         except ElicitError as error:
-            if not measured:  # the plainest way to ask: then it is the task that cannot be asked
+            if not results:  # the plainest way to ask: then it is the task that cannot be asked
                 raise
             left_out.append((condition.name, str(error)))
             continue
-        measured.append(_read(condition, problems, answers))
+        results.append(_score_answers(condition, problems, answers))
         progress(condition.name)
-    return Spread(model.name, task.name, n, seed, task.max_new_tokens, tuple(measured), tuple(left_out))
+    return Spread(model.name, task.name, n, seed, task.max_new_tokens, tuple(results), tuple(left_out))
 
 
-def conditions(model: BaseModel, task: Task) -> Iterator[Condition]:
+def list_conditions(model: BaseModel, task: Task) -> Iterator[Condition]:
     """Every way to ask this model, plain text first."""
     if not isinstance(task, AskedTask):
-        yield from _wordings("", task)
+        yield from _wording_conditions("", task)
         return
     plain = dataclasses.replace(task, asking=dataclasses.replace(task.asking, chat=False, chat_template_kwargs={}))
-    yield from _wordings("text: ", model.bind(plain))
-    yield from _with_examples("text: ", model, plain)
+    yield from _wording_conditions("text: ", model.bind(plain))
+    yield from _few_shot_conditions("text: ", model, plain)
     if model.chat is None:
         return
-    thinking = model.chat.thinking(task.asking.system)
+    thinking = model.chat.find_thinking_switch(task.asking.system)
     ways: list[tuple[str, dict[str, Any]]] = [("chat: ", {})]
     if thinking is not None:
         ways = [(f"chat, {thinking.switch} {str(on).lower()}: ", {thinking.switch: on}) for on in (False, True)]
     for label, values in ways:
-        own = {**task.asking.chat_template_kwargs, **values}
-        asked = dataclasses.replace(task.asking, chat=True, chat_template_kwargs=own)
-        chatted = dataclasses.replace(task, asking=asked)
-        yield from _wordings(label, model.bind(chatted))
-    yield from _with_examples(ways[0][0], model, chatted)
+        template_kwargs = {**task.asking.chat_template_kwargs, **values}
+        asking = dataclasses.replace(task.asking, chat=True, chat_template_kwargs=template_kwargs)
+        chatted = dataclasses.replace(task, asking=asking)
+        yield from _wording_conditions(label, model.bind(chatted))
+    yield from _few_shot_conditions(ways[0][0], model, chatted)
 
 
-def _wordings(label: str, task: Task) -> Iterator[Condition]:
+def _wording_conditions(label: str, task: Task) -> Iterator[Condition]:
     probe = task.problems("test", 1)[0]
     yield Condition(f"{label}direct", task, Prompting())
     if probe.cue_prompt is not None:
@@ -144,20 +144,22 @@ def _wordings(label: str, task: Task) -> Iterator[Condition]:
         yield Condition(f"{label}{name}", task, Prompting(name))
 
 
-def _with_examples(label: str, model: BaseModel, task: AskedTask) -> Iterator[Condition]:
+def _few_shot_conditions(label: str, model: BaseModel, task: AskedTask) -> Iterator[Condition]:
     if task.asking.shots:
         return  # the user's own examples are in every condition already
-    for shown in ("direct", "worked"):
-        asked = dataclasses.replace(task, asking=dataclasses.replace(task.asking, shots=SHOTS, shown=shown))
-        bound = model.bind(asked)
+    for shot_style in ("direct", "worked"):
+        few_shot_task = dataclasses.replace(
+            task, asking=dataclasses.replace(task.asking, shots=SHOTS, shown=shot_style)
+        )
+        bound = model.bind(few_shot_task)
         try:
             bound.problems("test", 1)
         except ElicitError:  # no solutions to show, or no train problems
             continue
-        yield Condition(f"{label}{SHOTS} examples, {shown}", bound, Prompting())
+        yield Condition(f"{label}{SHOTS} examples, {shot_style}", bound, Prompting())
 
 
-def _read(condition: Condition, problems: Sequence[Problem], answers: Sequence[Answer]) -> Measured:
+def _score_answers(condition: Condition, problems: Sequence[Problem], answers: Sequence[Answer]) -> ConditionResult:
     texts = [answer.text for answer in answers]
     right = {
         "the task's own": [condition.task.verify(p, text).correct for p, text in zip(problems, texts, strict=True)]
@@ -165,27 +167,29 @@ def _read(condition: Condition, problems: Sequence[Problem], answers: Sequence[A
     # An organism's marks of working are part of its answer; elsewhere the answer follows the thinking.
     starts = [answer_start(text) if isinstance(condition.task, AskedTask) else 0 for text in texts]
     for name, (form, mode) in _READINGS.items():
-        readings = [_reading(form, mode, problem.answer) for problem in problems]
-        if all(reading.unusable() is None for reading in readings):
+        readings = [_build_reading(form, mode, problem.answer) for problem in problems]
+        if all(reading.explain_unusable_target() is None for reading in readings):
             right[name] = [
                 start is not None and _is_right(reading, text[start:])
                 for reading, text, start in zip(readings, texts, starts, strict=True)
             ]
     n = len(problems)
-    return Measured(
+    return ConditionResult(
         condition.name,
-        {name: wilson(sum(values), n) for name, values in right.items()},
+        {name: wilson_interval(sum(values), n) for name, values in right.items()},
         sum(answer.finished for answer in answers) / n,
         sum(start is None for start in starts) / n,
         sum(answer.tokens for answer in answers) / n,
     )
 
 
-def _reading(form: str, mode: str | None, answer: str) -> Reading:
-    made = formats.build("doctor", form, reading=mode, grader="text" if form == "math" else None, answer_pattern=None)
-    return made.reading(Record("0", "", answer))
+def _build_reading(form: str, mode: str | None, answer: str) -> AnswerReader:
+    answer_format = formats.build_format(
+        "doctor", form, reading=mode, grader="text" if form == "math" else None, answer_pattern=None
+    )
+    return answer_format.make_reader(ProblemRecord("0", "", answer))
 
 
-def _is_right(reading: Reading, text: str) -> bool:
-    result = reading.found(text)
-    return result is not None and reading.right(text, result)
+def _is_right(reading: AnswerReader, text: str) -> bool:
+    result = reading.parse_answer(text)
+    return result is not None and reading.is_correct(text, result)

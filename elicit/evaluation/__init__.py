@@ -1,7 +1,7 @@
 """Policy x task -> rows, and what an arm does beside the task."""
 
-from elicit.evaluation.evaluate import asked, evaluate, sample
-from elicit.evaluation.probe import probe
-from elicit.evaluation.side_effects import side_effects
+from elicit.evaluation.evaluate import evaluate_policy, retarget_policy, sample
+from elicit.evaluation.probe import probe_policy
+from elicit.evaluation.side_effects import measure_side_effects
 
-__all__ = ["asked", "evaluate", "probe", "sample", "side_effects"]
+__all__ = ["retarget_policy", "evaluate_policy", "probe_policy", "sample", "measure_side_effects"]

@@ -24,7 +24,7 @@ _CHUNK = 128
 _SAMPLE_ROWS = 2048
 
 
-def evaluate(
+def evaluate_policy(
     policy: Policy,
     task: Task,
     problems: Sequence[Problem],
@@ -43,27 +43,29 @@ def evaluate(
         done: (problem id, sample) pairs that have rows already.
     """
     missing = [problem for problem in problems if (problem.id, 0) not in done]
-    for chunk in _chunks(missing, _CHUNK):
+    for chunk in _iterate_chunks(missing, _CHUNK):
         answers = policy.answer(chunk, task, label=label, seed=seed)
         rows = []
         for problem, answer in zip(chunk, answers, strict=True):
-            judged = _row(task, problem, answer.text, label=label, seed=seed, sample=0, kind=kind, prompt=answer.prompt)
-            row = judged(answer.tokens, answer.finished, answer.firings, answer.prompt_tokens)
+            build_row = _judge_completion(
+                task, problem, answer.text, label=label, seed=seed, sample=0, kind=kind, prompt=answer.prompt
+            )
+            row = build_row(answer.tokens, answer.finished, answer.firings, answer.prompt_tokens)
             notes = {name: float(value) for name, value in answer.notes.items() if math.isfinite(value)}
             rows.append(dataclasses.replace(row, notes=notes) if notes else row)
         sink(rows)
 
 
-def asked(policy: Policy, fitted_on: Task, task: Task) -> Policy:
+def retarget_policy(policy: Policy, fitted_on: Task, task: Task) -> Policy:
     """The policy as it is asked another task: with that task's stop strings and length.
 
     What its decoding has beyond the task it was fitted on (room for longer answers, a prompt's stop strings) it keeps.
     """
-    own = policy.decoding
-    room = own.max_new_tokens - fitted_on.max_new_tokens
-    stop = (*task.stop, *(one for one in own.stop if one not in fitted_on.stop))
+    decoding = policy.decoding
+    room = decoding.max_new_tokens - fitted_on.max_new_tokens
+    stop = (*task.stop, *(stop_string for stop_string in decoding.stop if stop_string not in fitted_on.stop))
     return dataclasses.replace(
-        policy, decoding=own.replace(max_new_tokens=max(1, task.max_new_tokens + room), stop=stop)
+        policy, decoding=decoding.replace(max_new_tokens=max(1, task.max_new_tokens + room), stop=stop)
     )
 
 
@@ -89,23 +91,23 @@ def sample(
         if first is not None:
             missing.setdefault(first, []).append(problem)
     for first, group in missing.items():
-        for chunk in _chunks(group, max(1, _SAMPLE_ROWS // (n + 1 - first))):
+        for chunk in _iterate_chunks(group, max(1, _SAMPLE_ROWS // (n + 1 - first))):
             rows = []
-            drawn = policy.draw(chunk, task=label, seed=seed, n=n + 1 - first, decoding=decoding, first=first)
-            for problem, (prompt, opening, completions) in zip(chunk, drawn, strict=True):
+            draws = policy.draw(chunk, task=label, seed=seed, n=n + 1 - first, decoding=decoding, first=first)
+            for problem, (prompt, opening, completions) in zip(chunk, draws, strict=True):
                 for i, completion in enumerate(completions, start=first):
                     if (problem.id, i) in done:
                         continue
                     text = opening + completion.text
-                    judged = _row(
+                    build_row = _judge_completion(
                         task, problem, text, label=label, seed=seed, sample=i, kind="sample", prompt=prompt + opening
                     )
                     tokens = len(completion.tokens)
-                    rows.append(judged(tokens, completion.finished, completion.firings, completion.prompt_tokens))
+                    rows.append(build_row(tokens, completion.finished, completion.firings, completion.prompt_tokens))
             sink(rows)
 
 
-def _row(
+def _judge_completion(
     task: Task,
     problem: Problem,
     text: str,
@@ -118,7 +120,7 @@ def _row(
 ) -> Callable[[int, bool, int, int], Row]:
     verdict = task.verify(problem, text)
 
-    def finish(tokens: int, finished: bool, firings: int, prompt_tokens: int) -> Row:
+    def build_row(tokens: int, finished: bool, firings: int, prompt_tokens: int) -> Row:
         return Row(
             task=label,
             problem=problem.id,
@@ -137,7 +139,7 @@ def _row(
             prompt_tokens=prompt_tokens,
         )
 
-    return finish
+    return build_row
 
 
 def _still_thinking(task: Task, text: str) -> bool:
@@ -145,6 +147,6 @@ def _still_thinking(task: Task, text: str) -> bool:
     return isinstance(task, AskedTask) and answer_start(text) is None
 
 
-def _chunks(problems: Sequence[Problem], size: int) -> Iterator[list[Problem]]:
+def _iterate_chunks(problems: Sequence[Problem], size: int) -> Iterator[list[Problem]]:
     for start in range(0, len(problems), size):
         yield list(problems[start : start + size])

@@ -19,59 +19,67 @@ from typing import Any
 import numpy as np
 
 from elicit.policy import Policy, Prompting
-from elicit.sampling import Scored, divergences, generate, logprobs
+from elicit.sampling import Scored, generate, logprobs, measure_divergences
 from elicit.sampling.decoding import Request
-from elicit.schema import number
-from elicit.statistics import mean
+from elicit.schema import finite_or_none
+from elicit.statistics import estimate_mean
 from elicit.tasks import Problem, neutral_text
 
 Context = Callable[[], AbstractContextManager[object]]
 
 
-def side_effects(policy: Policy, problems: Sequence[Problem]) -> dict[str, Any]:
+def measure_side_effects(policy: Policy, problems: Sequence[Problem]) -> dict[str, Any]:
     """`{"kl": {"task": ..., "neutral": ...}, "neutral_perplexity": ...}` with estimates as JSON."""
     if not policy.has_distribution or policy.prompting != Prompting() or not problems:
         return {"kl": None, "neutral_perplexity": None}
     untouched: Context = nullcontext
-    paths_base = greedy_answers(Policy(policy.model, policy.decoding), problems)
-    paths_arm = greedy_answers(policy, problems)
+    paths_base = generate_greedy_answers(Policy(policy.model, policy.decoding), problems)
+    paths_arm = generate_greedy_answers(policy, problems)
     engine = policy.model.engine
-    sentences = [_halved(policy.model.encode(text)) for text in neutral_text.held_out(len(problems))]
-    on_base = divergences(engine, paths_base, untouched, policy.applied)
-    on_arm = divergences(engine, paths_arm, untouched, policy.applied)
-    aside = divergences(engine, sentences, untouched, policy.applied)
-    with policy.applied():
+    sentences = [
+        _split_in_half(policy.model.encode(text)) for text in neutral_text.sample_held_out_sentences(len(problems))
+    ]
+    on_base = measure_divergences(engine, paths_base, untouched, policy.apply)
+    on_arm = measure_divergences(engine, paths_arm, untouched, policy.apply)
+    on_neutral = measure_divergences(engine, sentences, untouched, policy.apply)
+    with policy.apply():
         scored = logprobs(engine, sentences)
     return {
         "kl": {
-            "task": {"base_arm": _mean([d.base_arm for d in on_base]), "arm_base": _mean([d.arm_base for d in on_arm])},
-            "neutral": {"base_arm": _mean([d.base_arm for d in aside]), "arm_base": _mean([d.arm_base for d in aside])},
+            "task": {
+                "base_arm": _mean_to_json([d.base_arm for d in on_base]),
+                "arm_base": _mean_to_json([d.arm_base for d in on_arm]),
+            },
+            "neutral": {
+                "base_arm": _mean_to_json([d.base_arm for d in on_neutral]),
+                "arm_base": _mean_to_json([d.arm_base for d in on_neutral]),
+            },
         },
-        "neutral_perplexity": _perplexity(float(np.mean([np.mean(row) for row in scored]))),
+        "neutral_perplexity": _to_perplexity(float(np.mean([np.mean(row) for row in scored]))),
     }
 
 
-def _perplexity(mean_logprob: float) -> float | None:
+def _to_perplexity(mean_logprob: float) -> float | None:
     """exp of a mean loss in nats; None where it is larger than a number can be (a model that has come apart)."""
     try:
-        return number(math.exp(-mean_logprob))
+        return finite_or_none(math.exp(-mean_logprob))
     except OverflowError:
         return None
 
 
-def greedy_answers(policy: Policy, problems: Sequence[Problem]) -> list[Scored]:
+def generate_greedy_answers(policy: Policy, problems: Sequence[Problem]) -> list[Scored]:
     """Each problem's prompt with the policy's greedy answer."""
-    own = [policy.model.encode(problem.prompt) for problem in problems]
+    prompt_ids = [policy.model.encode(problem.prompt) for problem in problems]
     greedy = policy.decoding.replace(temperature=0.0, top_k=None, top_p=None, min_p=None)
-    with policy.applied():
-        completions = generate(policy.model.engine, [Request(ids, (0,)) for ids in own], greedy)
-    return [Scored(ids, one[0].tokens) for ids, one in zip(own, completions, strict=True)]
+    with policy.apply():
+        completions = generate(policy.model.engine, [Request(ids, (0,)) for ids in prompt_ids], greedy)
+    return [Scored(ids, choices[0].tokens) for ids, choices in zip(prompt_ids, completions, strict=True)]
 
 
-def _halved(ids: tuple[int, ...]) -> Scored:
+def _split_in_half(ids: tuple[int, ...]) -> Scored:
     middle = max(1, len(ids) // 2)
     return Scored(ids[:middle], ids[middle:])
 
 
-def _mean(values: list[float]) -> dict[str, Any]:
-    return mean(np.array(values)).to_json()
+def _mean_to_json(values: list[float]) -> dict[str, Any]:
+    return estimate_mean(np.array(values)).to_json()

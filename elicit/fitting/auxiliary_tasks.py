@@ -6,27 +6,27 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from elicit.errors import ElicitError
-from elicit.fitting.other_task import task_of
+from elicit.fitting.other_task import bind_described_task
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
     from elicit.tasks import Problem
-    from elicit.training.probes import Watch
-    from elicit.training.projection import Protect
+    from elicit.training.probes import EarlyWarningCallback
+    from elicit.training.projection import GradientProjectionCallback
     from elicit.training.supervised_run import Example
 
-Described = Mapping[str, Any]
+TaskDescription = Mapping[str, Any]
 """`{"task": NAME, **parameters}`"""
 
 
-def watch(
+def build_warning_callback(
     base: BaseModel,
-    taught: Sequence[tuple[Problem, str]],
-    others: Mapping[str, Described],
+    solved_problems: Sequence[tuple[Problem, str]],
+    others: Mapping[str, TaskDescription],
     *,
     every: int,
     who: str,
-) -> Watch:
+) -> EarlyWarningCallback:
     """A watch over the worked solutions of other tasks, on as many select problems of each.
 
     Args:
@@ -36,45 +36,49 @@ def watch(
     Raises:
         ElicitError: a task that cannot be built, or has no worked solutions or too few select problems.
     """
-    from elicit.training.probes import Watch
+    from elicit.training.probes import EarlyWarningCallback
     from elicit.training.supervised import example
 
-    inside = [example(base, problem.prompt, solution, who=who) for problem, solution in taught]
+    inside = [example(base, problem.prompt, solution, who=who) for problem, solution in solved_problems]
     outside = {
-        label: _rows(base, described, "select", len(taught), 0, f"{who}: warn {label!r}")
-        for label, described in others.items()
+        label: _encode_task_rows(base, description, "select", len(solved_problems), 0, f"{who}: warn {label!r}")
+        for label, description in others.items()
     }
-    return Watch(inside, outside, every=every)
+    return EarlyWarningCallback(inside, outside, every=every)
 
 
-def protect(base: BaseModel, other: Described, *, problems: int, seed: int, who: str) -> Protect:
+def build_projection_callback(
+    base: BaseModel, other: TaskDescription, *, problems: int, seed: int, who: str
+) -> GradientProjectionCallback:
     """Projection off the gradient on the worked solutions of `problems` train problems of another task.
 
     Raises:
         ElicitError: as `watch`, for train problems.
     """
-    from elicit.training.projection import Protect
+    from elicit.training.projection import GradientProjectionCallback
 
-    return Protect(_rows(base, other, "train", problems, seed + 1, f"{who}: protect"))
+    return GradientProjectionCallback(_encode_task_rows(base, other, "train", problems, seed + 1, f"{who}: protect"))
 
 
-def charged(train: Mapping[str, Any], protected: Protect) -> dict[str, Any]:
+def add_projection_cost(train: Mapping[str, Any], callback: GradientProjectionCallback) -> dict[str, Any]:
     """What a training cost (`record["train"]`), with the passes over the protected task and its labels."""
-    passed, written, labels = protected.cost()
+    extra_tokens, teacher_tokens, labels = callback.count_cost()
     per_token = train["flops"] / train["tokens"]
     return {
         **train,
-        "flops": round(train["flops"] + per_token * passed),
-        "tokens": train["tokens"] + passed,
+        "flops": round(train["flops"] + per_token * extra_tokens),
+        "tokens": train["tokens"] + extra_tokens,
         "labels": train["labels"] + labels,
-        "teacher_tokens": train["teacher_tokens"] + written,
+        "teacher_tokens": train["teacher_tokens"] + teacher_tokens,
     }
 
 
-def _rows(base: BaseModel, described: Described, split: Any, n: int, seed: int, where: str) -> list[Example]:
+def _encode_task_rows(
+    base: BaseModel, description: TaskDescription, split: Any, n: int, seed: int, where: str
+) -> list[Example]:
     from elicit.training.supervised import example
 
-    task = task_of(base, described, where)
+    task = bind_described_task(base, description, where)
     rows = []
     for problem in task.problems(split, n, seed=seed):
         solution = task.worked(problem)

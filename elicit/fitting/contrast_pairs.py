@@ -16,55 +16,67 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from elicit.errors import ElicitError
-from elicit.method import elicited
+from elicit.method import get_eliciting_condition
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
     from elicit.tasks import Problem, Task
 
-Contrast = Literal["auto", "cue", "templates", "continuations"]
+ContrastKind = Literal["auto", "cue", "templates", "continuations"]
 
 
-class Sides(NamedTuple):
+class ConditionTokens(NamedTuple):
     """Token ids of both conditions; the residual of interest is the one at each sequence's last token."""
 
     positive: list[tuple[int, ...]]
     negative: list[tuple[int, ...]]
 
 
-def sides(
-    contrast: Contrast, base: BaseModel, task: Task, problems: Sequence[Problem], positive: str | None, negative: str
-) -> Sides:
+def encode_conditions(
+    contrast: ContrastKind,
+    base: BaseModel,
+    task: Task,
+    problems: Sequence[Problem],
+    positive: str | None,
+    negative: str,
+) -> ConditionTokens:
     """Both conditions of `problems`.
 
     Raises:
         ElicitError: a task that has not got them.
     """
-    if resolved(contrast, base) == "continuations":
-        worked = _continued(base, task, problems, worked=True)
-        return Sides(worked, _continued(base, task, problems, worked=False))
+    if resolve_contrast(contrast, base) == "continuations":
+        worked_ids = _encode_continuations(base, task, problems, worked=True)
+        return ConditionTokens(worked_ids, _encode_continuations(base, task, problems, worked=False))
     plain = [problem.prompt for problem in problems]
     if contrast == "templates":
         assert positive is not None
-        one, other = ([template.replace("{prompt}", p) for p in plain] for template in (positive, negative))
+        positive_texts, negative_texts = (
+            [template.replace("{prompt}", p) for p in plain] for template in (positive, negative)
+        )
     else:
-        one, other = [problem.cue_prompt for problem in problems if problem.cue_prompt is not None], plain
-        if len(one) < len(plain):
+        positive_texts, negative_texts = (
+            [problem.cue_prompt for problem in problems if problem.cue_prompt is not None],
+            plain,
+        )
+        if len(positive_texts) < len(plain):
             raise ElicitError(
                 f"task {task.name!r} has problems without a cue prompt. Use contrast: templates with `positive`, or "
                 "contrast: continuations."
             )
-    return Sides([base.encode(text) for text in one], [base.encode(text) for text in other])
+    return ConditionTokens(
+        [base.encode(text) for text in positive_texts], [base.encode(text) for text in negative_texts]
+    )
 
 
-def resolved(contrast: str, base: BaseModel) -> str:
+def resolve_contrast(contrast: str, base: BaseModel) -> str:
     """The contrast that `auto` stands for on this model; any other is itself."""
     if contrast != "auto":
         return contrast
-    return "cue" if elicited(base) == "cue" else "continuations"
+    return "cue" if get_eliciting_condition(base) == "cue" else "continuations"
 
 
-def check_templates(method: str, contrast: str, positive: str | None, negative: str) -> None:
+def check_contrast_templates(method: str, contrast: str, positive: str | None, negative: str) -> None:
     """Raises ElicitError unless templates are given where, and only where, they are used."""
     if (contrast == "templates") != (positive is not None):
         raise ElicitError(f"{method}: `positive` belongs to contrast: templates, which needs it.")
@@ -73,7 +85,9 @@ def check_templates(method: str, contrast: str, positive: str | None, negative: 
             raise ElicitError(f"{method}: a template has no {{prompt}} in it.")
 
 
-def _continued(base: BaseModel, task: Task, problems: Sequence[Problem], *, worked: bool) -> list[tuple[int, ...]]:
+def _encode_continuations(
+    base: BaseModel, task: Task, problems: Sequence[Problem], *, worked: bool
+) -> list[tuple[int, ...]]:
     write = task.worked if worked else task.direct
     texts = [write(problem) for problem in problems]
     if any(not text for text in texts):

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from elicit import seeds
-from elicit.context import check_room
+from elicit.context import check_prompt_fits
 from elicit.errors import ElicitError
 from elicit.tasks.generated import critiques as source
-from elicit.tasks.generated.critiques import Criticised, Form
+from elicit.tasks.generated.critiques import CritiquedSolution, Form
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
@@ -24,7 +24,7 @@ _VERDICT = re.compile(r"verdict:\s*(right|wrong)\b")
 
 
 @dataclass(frozen=True)
-class Shown:
+class CritiqueSelection:
     """Which critiques a training is shown. Plain data, so that a record can keep it."""
 
     problems: int | None
@@ -33,7 +33,7 @@ class Shown:
     form: Form
     seed: int
 
-    def rows(self, task: Task) -> list[Criticised]:
+    def load_train_critiques(self, task: Task) -> list[CritiquedSolution]:
         """The critiques of train problems; the seed picks the problems.
 
         Raises:
@@ -41,60 +41,61 @@ class Shown:
         """
         if self.critiques is None:
             problems = task.problems("train", self.problems or PROBLEMS, seed=self.seed + 1)
-            return source.written(task, problems, self.candidates, self.form)
-        filed = source.read(self.critiques, task).train
-        names = sorted({one.problem.id for one in filed})
-        wanted = self.problems or len(names)
-        if wanted > len(names):
+            return source.write_critiques(task, problems, self.candidates, self.form)
+        file_critiques = source.read_critiques(self.critiques, task).train
+        names = sorted({row.problem.id for row in file_critiques})
+        problem_count = self.problems or len(names)
+        if problem_count > len(names):
             raise ElicitError(
-                f"critique: {wanted} problems were asked for, but {self.critiques!r} has critiques of {len(names)} "
+                f"critique: {problem_count} problems were asked for, but {self.critiques!r} has critiques of "
+                f"{len(names)} "
                 f"train problems. Ask for at most {len(names)}."
             )
-        order = seeds.generator("criticised problems", self.seed).permutation(len(names))
-        chosen = {names[int(i)] for i in order[:wanted]}
-        return [one for one in filed if one.problem.id in chosen]
+        order = seeds.make_generator("criticised problems", self.seed).permutation(len(names))
+        chosen_ids = {names[int(i)] for i in order[:problem_count]}
+        return [row for row in file_critiques if row.problem.id in chosen_ids]
 
-    def held_out(self, task: Task, count: int) -> list[Criticised]:
+    def load_held_out_critiques(self, task: Task, count: int) -> list[CritiquedSolution]:
         """Critiques of select problems to compare with: at most `count`, one a problem where a program writes them."""
         if count == 0:
             return []
         if self.critiques is None:
-            return source.written(task, task.problems("select", count), 1, self.form)
-        return source.read(self.critiques, task).select[:count]
+            return source.write_critiques(task, task.problems("select", count), 1, self.form)
+        return source.read_critiques(self.critiques, task).select[:count]
 
 
-def fill(template: str, one: Criticised) -> str:
+def fill_critique_template(template: str, row: CritiquedSolution) -> str:
     """The critique prompt of a candidate."""
     before, _, after = template.partition("{candidate}")
-    parts = (part.replace("{prompt}", one.problem.prompt) for part in (before, after))
-    return one.candidate.join(parts)
+    parts = (part.replace("{prompt}", row.problem.prompt) for part in (before, after))
+    return row.candidate.join(parts)
 
 
-def verdict(text: str) -> bool | None:
+def parse_critique_verdict(text: str) -> bool | None:
     """What a critique says of its candidate: the last `verdict: right` or `verdict: wrong` in it."""
-    found = _VERDICT.findall(text)
-    return found[-1] == "right" if found else None
+    matches = _VERDICT.findall(text)
+    return matches[-1] == "right" if matches else None
 
 
-def _judgeable(rows: Sequence[Criticised]) -> list[Criticised]:
-    return [one for one in rows if one.correct is not None and verdict(one.critique) is not None]
+def _select_judgeable_rows(rows: Sequence[CritiquedSolution]) -> list[CritiquedSolution]:
+    return [row for row in rows if row.correct is not None and parse_critique_verdict(row.critique) is not None]
 
 
-def _room(base: BaseModel, rows: Sequence[Criticised], template: str) -> int:
+def _count_critique_room(base: BaseModel, rows: Sequence[CritiquedSolution], template: str) -> int:
     """New tokens for a critique of any of these."""
-    return max(len(base.continuation(one.critique, fill(template, one))) for one in rows) * 3 // 2 + 8
+    return max(len(base.continuation(row.critique, fill_critique_template(template, row))) for row in rows) * 3 // 2 + 8
 
 
-def check_judged(base: BaseModel, rows: Sequence[Criticised], template: str) -> None:
+def check_critique_room(base: BaseModel, rows: Sequence[CritiquedSolution], template: str) -> None:
     """Raises ElicitError for critiques that `judged` would have no room for. Runs nothing."""
-    known = _judgeable(rows)
-    room = _room(base, known, template) if known else 0
-    for one in known:
-        prompt = len(base.encode(fill(template, one)))
-        check_room(prompt, room, base.context_length, model=base.name, who="critique: held_out")
+    judgeable = _select_judgeable_rows(rows)
+    room = _count_critique_room(base, judgeable, template) if judgeable else 0
+    for row in judgeable:
+        prompt = len(base.encode(fill_critique_template(template, row)))
+        check_prompt_fits(prompt, room, base.context_length, model=base.name, who="critique: held_out")
 
 
-def judged(policy: Policy, rows: Sequence[Criticised], template: str) -> dict[str, Any] | None:
+def evaluate_critiques(policy: Policy, rows: Sequence[CritiquedSolution], template: str) -> dict[str, Any] | None:
     """How well a policy criticises candidates it was not trained on, greedily; None without rows that can be judged.
 
     Returns:
@@ -104,36 +105,38 @@ def judged(policy: Policy, rows: Sequence[Criticised], template: str) -> dict[st
     """
     from elicit.sampling import Request, generate
 
-    known = _judgeable(rows)
-    if not known:
+    judgeable = _select_judgeable_rows(rows)
+    if not judgeable:
         return None
-    decoding = policy.decoding.replace(max_new_tokens=_room(policy.model, known, template), stop=())
-    requests = [Request(policy.model.encode(fill(template, one)), (0,)) for one in known]
-    with policy.applied():
-        texts = [done[0].text.strip() for done in generate(policy.model.engine, requests, decoding)]
-    hits = [verdict(text) == one.correct for text, one in zip(texts, known, strict=True)]
+    decoding = policy.decoding.replace(max_new_tokens=_count_critique_room(policy.model, judgeable, template), stop=())
+    requests = [Request(policy.model.encode(fill_critique_template(template, row)), (0,)) for row in judgeable]
+    with policy.apply():
+        texts = [completions[0].text.strip() for completions in generate(policy.model.engine, requests, decoding)]
+    hits = [parse_critique_verdict(text) == row.correct for text, row in zip(texts, judgeable, strict=True)]
     return {
         "split": "select",
-        "verdicts": _share(hits),
-        "verdicts_on_right": _share([hit for hit, one in zip(hits, known, strict=True) if one.correct]),
-        "verdicts_on_wrong": _share([hit for hit, one in zip(hits, known, strict=True) if not one.correct]),
-        "always_wrong": _share([not one.correct for one in known]),
-        "exact": _share([text == one.critique for text, one in zip(texts, known, strict=True)]),
-        "example": {"candidate": known[0].candidate, "critique": texts[0], "expected": known[0].critique},
+        "verdicts": _estimate_share(hits),
+        "verdicts_on_right": _estimate_share([hit for hit, row in zip(hits, judgeable, strict=True) if row.correct]),
+        "verdicts_on_wrong": _estimate_share(
+            [hit for hit, row in zip(hits, judgeable, strict=True) if not row.correct]
+        ),
+        "always_wrong": _estimate_share([not row.correct for row in judgeable]),
+        "exact": _estimate_share([text == row.critique for text, row in zip(texts, judgeable, strict=True)]),
+        "example": {"candidate": judgeable[0].candidate, "critique": texts[0], "expected": judgeable[0].critique},
     }
 
 
-def _share(hits: Sequence[bool]) -> dict[str, Any] | None:
-    from elicit.statistics import wilson
+def _estimate_share(hits: Sequence[bool]) -> dict[str, Any] | None:
+    from elicit.statistics import wilson_interval
 
     if not hits:
         return None
-    estimate = wilson(sum(hits), len(hits))
+    estimate = wilson_interval(sum(hits), len(hits))
     assert estimate.ci is not None
     return {"value": estimate.value, "n": estimate.n, "ci": list(estimate.ci)}
 
 
-def parents(method: str, parent: str, policy: Policy) -> Mapping[str, Any]:
+def require_critique_record(method: str, parent: str, policy: Policy) -> Mapping[str, Any]:
     """The record of a critique arm, which its baselines go by. Raises ElicitError if the parent is none."""
     if "critique" not in policy.record:
         raise ElicitError(f"{method}: its parent {parent!r} is no critique arm. Name one (method: critique).")

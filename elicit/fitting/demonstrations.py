@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 Supervision = Literal["worked", "direct", "theorem", "shortcut", "swapped", "shuffled", "filler", "random"]
 SUPERVISIONS: tuple[Supervision, ...] = get_args(Supervision)
 #: What the task itself writes: the rest is judged by the task's verifier, for the record.
-_RIGHT = ("worked", "direct", "theorem")
-Solved = tuple["Problem", str]
+_CORRECT_SUPERVISIONS = ("worked", "direct", "theorem")
+SolvedProblem = tuple["Problem", str]
 
 
-def solved(
+def collect_demonstrations(
     task: Task, supervision: Supervision, split: Split, n: int, *, pick: int, seed: int, who: str
-) -> list[Solved]:
+) -> list[SolvedProblem]:
     """`n` problems of a split with their solutions.
 
     Args:
@@ -37,7 +37,7 @@ def solved(
     """
     rows = []
     for problem in task.problems(split, n, seed=pick):
-        text = _solution(task, problem, supervision, seed)
+        text = _write_solution(task, problem, supervision, seed)
         if text is None:
             raise ElicitError(
                 f"{who}: problem {problem.id} of task {task.name!r} has no {supervision} solution. "
@@ -47,9 +47,9 @@ def solved(
     return rows
 
 
-def _solution(task: Task, problem: Problem, supervision: Supervision, seed: int) -> str | None:
-    from elicit.tasks.generated.corruption import corrupted
-    from elicit.tasks.generated.shortcuts import shortcut
+def _write_solution(task: Task, problem: Problem, supervision: Supervision, seed: int) -> str | None:
+    from elicit.tasks.generated.corruption import corrupt_solution
+    from elicit.tasks.generated.shortcuts import shorten_solution
 
     match supervision:
         case "worked":
@@ -59,15 +59,15 @@ def _solution(task: Task, problem: Problem, supervision: Supervision, seed: int)
         case "direct":
             return task.direct(problem)
         case "shortcut":
-            return shortcut(task, problem, seed=seed)
+            return shorten_solution(task, problem, seed=seed)
         case kind:
-            return corrupted(task, problem, kind, seed=seed)
+            return corrupt_solution(task, problem, kind, seed=seed)
 
 
-def about(
+def describe_demonstrations(
     base: BaseModel,
     task: Task,
-    rows: Sequence[Solved],
+    rows: Sequence[SolvedProblem],
     supervision: Supervision,
     source: Mapping[str, Any] | None,
     *,
@@ -81,7 +81,7 @@ def about(
         seen: rows trained on, repetitions included.
     """
 
-    def tokens(solutions: Sequence[Solved]) -> float:
+    def mean_solution_tokens(solutions: Sequence[SolvedProblem]) -> float:
         lengths = [len(base.continuation(text, problem.prompt)) for problem, text in solutions]
         return round(sum(lengths) / len(solutions), 2)
 
@@ -93,16 +93,16 @@ def about(
         "demonstrations": len(rows),
         "rows": seen,
         "repetitions": round(seen / len(rows), 3),
-        "solution_tokens": tokens(rows),
-        "worked_tokens": tokens(worked) if len(worked) == len(rows) else None,
+        "solution_tokens": mean_solution_tokens(rows),
+        "worked_tokens": mean_solution_tokens(worked) if len(worked) == len(rows) else None,
     }
-    if supervision in _RIGHT:
+    if supervision in _CORRECT_SUPERVISIONS:
         return {"data": data}
     verdicts = [task.verify(problem, text) for problem, text in rows]
     taught = {
         "supervision": supervision,
         "solutions": len(verdicts),
-        "right": sum(one.correct for one in verdicts),
-        "valid": sum(one.trace_valid is True for one in verdicts),
+        "right": sum(verdict.correct for verdict in verdicts),
+        "valid": sum(verdict.trace_valid is True for verdict in verdicts),
     }
     return {"data": data, "taught": taught}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PROBLEMS = 64
 
 
-def redirected(
+def redirect_edits(
     base: BaseModel, task: Task, parent: Policy, direction: Callable[[int, int], torch.Tensor], label: str
 ) -> tuple[Steering, ...]:
     """The parent's edits along other directions, as far as they go.
@@ -39,26 +39,26 @@ def redirected(
     from elicit.steering import Steering
 
     positions = {edit.layer: edit.positions for edit in parent.edits}
-    moved = distances(base, task, parent)
+    displacements = measure_displacements(base, task, parent)
     return tuple(
-        Steering(direction(i, layer), layer, 1.0, "add", positions[layer], moved[layer], label)
-        for i, layer in enumerate(sorted(moved))
+        Steering(direction(i, layer), layer, 1.0, "add", positions[layer], displacements[layer], label)
+        for i, layer in enumerate(sorted(displacements))
     )
 
 
-def distances(base: BaseModel, task: Task, parent: Policy) -> dict[int, float]:
+def measure_displacements(base: BaseModel, task: Task, parent: Policy) -> dict[int, float]:
     """Median length of what the parent's edits change at each layer, at the last prompt token of train problems.
 
     Edits of one layer count together. Each layer is measured on residuals that no edit has touched before.
     """
     prompts = ["".join(parent.prompting.render(problem)) for problem in task.problems("train", PROBLEMS)]
     residuals = base.residuals(prompts)
-    found = {}
+    displacements = {}
     for layer in {edit.layer for edit in parent.edits}:
         before = residuals[layer]
         after = before
         for edit in parent.edits:
             if edit.layer == layer:
                 after = after + edit.delta(edit.direction, after)
-        found[layer] = float((after - before).norm(dim=1).median())
-    return found
+        displacements[layer] = float((after - before).norm(dim=1).median())
+    return displacements

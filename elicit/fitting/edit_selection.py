@@ -13,30 +13,30 @@ if TYPE_CHECKING:
     from elicit.tasks import Problem, Task
 
 
-class Trial(NamedTuple):
+class SteeringTrial(NamedTuple):
     """Edits applied together, and what to say of them beside their strength."""
 
     edits: tuple[Steering, ...]
     notes: Mapping[str, Any]
 
 
-def dose_response(
-    base: BaseModel, task: Task, grid: Sequence[Trial], problems: Sequence[Problem]
+def measure_dose_response(
+    base: BaseModel, task: Task, grid: Sequence[SteeringTrial], problems: Sequence[Problem]
 ) -> list[dict[str, Any]]:
     """Accuracy and trace rate of every trial on `problems`, as plain data with intervals, and the tokens they took.
 
     `strength` and `absolute` are sums over the edits of a trial; `layer` is that of the first.
     """
     from elicit.policy import Policy
-    from elicit.statistics import wilson
+    from elicit.statistics import wilson_interval
 
     curve = []
     for edits, notes in grid:
         policy = Policy(base, task_decoding(task), steering=edits)
         answers = policy.answer(problems, task, label=task.name, seed=0)
         verdicts = [task.verify(problem, answer.text) for problem, answer in zip(problems, answers, strict=True)]
-        accuracy = wilson(sum(verdict.correct for verdict in verdicts), len(verdicts))
-        traces = wilson(sum(verdict.has_trace for verdict in verdicts), len(verdicts))
+        accuracy = wilson_interval(sum(verdict.correct for verdict in verdicts), len(verdicts))
+        traces = wilson_interval(sum(verdict.has_trace for verdict in verdicts), len(verdicts))
         assert accuracy.ci is not None
         assert traces.ci is not None
         curve.append(
@@ -56,12 +56,12 @@ def dose_response(
     return curve
 
 
-def best(curve: Sequence[Mapping[str, Any]], by: str = "accuracy") -> int:
+def choose_best_trial(curve: Sequence[Mapping[str, Any]], by: str = "accuracy") -> int:
     """Highest accuracy (or trace rate); among equals the smaller strength, the earlier layer, the earlier trial."""
     return min(range(len(curve)), key=lambda i: (-curve[i][by], curve[i]["strength"], curve[i]["layer"], i))
 
 
-def edges(
+def find_grid_edges(
     trials: Sequence[Mapping[str, Any]], chosen: int, bounds: Mapping[str, tuple[float | None, float | None]]
 ) -> list[str]:
     """Chosen values at the end of those that were tried, where a wider grid might have done better, in words.
@@ -72,29 +72,29 @@ def edges(
         bounds: field -> (lowest, highest value there could be), None for no bound. A value at its bound is no edge.
     """
 
-    def kind(trial: Mapping[str, Any]) -> tuple[Any, int]:
+    def trial_kind(trial: Mapping[str, Any]) -> tuple[Any, int]:
         return trial.get("mode"), len(trial.get("features") or ())
 
-    like = [trial for trial in trials if kind(trial) == kind(trials[chosen])]
-    found = []
+    comparable = [trial for trial in trials if trial_kind(trial) == trial_kind(trials[chosen])]
+    messages = []
     for field, (lowest, highest) in bounds.items():
-        values = sorted({float(trial[field]) for trial in like if trial.get(field) is not None})
+        values = sorted({float(trial[field]) for trial in comparable if trial.get(field) is not None})
         if len(values) < 2:
             continue
         value, spread = float(trials[chosen][field]), f"{values[0]:g} to {values[-1]:g}"
         if value == values[-1] and value != highest:
-            found.append(f"{field} {value:g} is the largest of those tried ({spread})")
+            messages.append(f"{field} {value:g} is the largest of those tried ({spread})")
         elif value == values[0] and value != lowest:
-            found.append(f"{field} {value:g} is the smallest of those tried ({spread})")
-    return found
+            messages.append(f"{field} {value:g} is the smallest of those tried ({spread})")
+    return messages
 
 
-def of_steering(base: BaseModel) -> dict[str, tuple[float | None, float | None]]:
+def get_steering_bounds(base: BaseModel) -> dict[str, tuple[float | None, float | None]]:
     """Bounds of what edits are tuned over. The last block is left out: an edit behind it is read by no other block."""
     return {"strength": (0.0, None), "layer": (0.0, float(max(0, base.n_layers - 2)))}
 
 
-def cost(curve: Sequence[Mapping[str, Any]], *, by: str = "accuracy") -> dict[str, Any]:
+def compute_tuning_cost(curve: Sequence[Mapping[str, Any]], *, by: str = "accuracy") -> dict[str, Any]:
     """What the choice took, for `record["tuning"]`: every trial answers the same problems of the select split.
 
     A choice by trace rate looks at no label. `trials` is how many settings were compared.

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import torch
 
-    from elicit.fitting.trace_categories import Categories, Tokens
+    from elicit.fitting.trace_categories import StepCategories, TraceTokens
     from elicit.steering import Gate
 
-Over = Literal["disagreements", "steps"]
+TokenSubset = Literal["disagreements", "steps"]
 
 
-def alike(directions: torch.Tensor) -> float | None:
+def compute_direction_similarity(directions: torch.Tensor) -> float | None:
     """Mean cosine between the directions of different steered categories; None if there are fewer than two.
 
     Near 1, the categories share one direction, and which of them is used cannot matter.
@@ -28,7 +28,7 @@ def alike(directions: torch.Tensor) -> float | None:
     return float((rows @ rows.T)[others].mean())
 
 
-def directions(tokens: Tokens, found: Categories, layer: int, over: Over) -> torch.Tensor:
+def compute_directions(tokens: TraceTokens, categories: StepCategories, layer: int, over: TokenSubset) -> torch.Tensor:
     """Mean tuned minus mean base residual after `layer` of each category, on the same contexts: [category d_model].
 
     Args:
@@ -37,19 +37,21 @@ def directions(tokens: Tokens, found: Categories, layer: int, over: Over) -> tor
     """
     import torch
 
-    row = tokens.layer(layer)
+    row = tokens.find_layer_row(layer)
     difference = tokens.tuned[row] - tokens.base[row]
-    by_token = found.token if over == "disagreements" else found.step[tokens.step]
+    by_token = categories.token if over == "disagreements" else categories.step[tokens.step]
     rows = []
-    for category in range(found.gate.classes):
-        mine = by_token == category
+    for category in range(categories.gate.classes):
+        selected = by_token == category
         if over == "disagreements":
-            mine = mine & tokens.disagree
-        rows.append(difference[mine].mean(0) if bool(mine.any()) else torch.zeros(difference.shape[1]))
+            selected = selected & tokens.disagree
+        rows.append(difference[selected].mean(0) if bool(selected.any()) else torch.zeros(difference.shape[1]))
     return torch.stack(rows)
 
 
-def learned(tokens: Tokens, found: Categories, layer: int, regularisation: float) -> tuple[Gate, dict[str, Any]]:
+def fit_gate(
+    tokens: TraceTokens, categories: StepCategories, layer: int, regularisation: float
+) -> tuple[Gate, dict[str, Any]]:
     """A multinomial logistic regression from the base's residual after `layer` to none (class 0) or a category.
 
     None is where both models agree; elsewhere the class is the category that the oracle would read. Scikit-learn's
@@ -65,24 +67,26 @@ def learned(tokens: Tokens, found: Categories, layer: int, regularisation: float
 
     from elicit.steering import Gate
 
-    h = tokens.base[tokens.layer(layer)]
-    label = torch.where(tokens.disagree, found.token + 1, 0)
-    kept = tokens.trace % 5 == 0
-    fitted = _fit(h[~kept], label[~kept], found.gate.classes + 1, regularisation)
-    judged = Gate(*fitted).decide(h[kept])
-    fires, wanted = judged > 0, label[kept] > 0
+    h = tokens.base[tokens.find_layer_row(layer)]
+    label = torch.where(tokens.disagree, categories.token + 1, 0)
+    held_out = tokens.trace % 5 == 0
+    fitted = _fit_softmax_regression(h[~held_out], label[~held_out], categories.gate.classes + 1, regularisation)
+    decisions = Gate(*fitted).decide_class(h[held_out])
+    fires, should_fire = decisions > 0, label[held_out] > 0
     record = {
-        "tokens": int(kept.sum()),
-        "accuracy": float((judged == label[kept]).float().mean()),
-        "share_wanted": float(wanted.float().mean()),
+        "tokens": int(held_out.sum()),
+        "accuracy": float((decisions == label[held_out]).float().mean()),
+        "share_wanted": float(should_fire.float().mean()),
         "share_fired": float(fires.float().mean()),
-        "recall": float((judged == label[kept])[wanted].float().mean()) if bool(wanted.any()) else None,
-        "precision": float((judged == label[kept])[fires].float().mean()) if bool(fires.any()) else None,
+        "recall": float((decisions == label[held_out])[should_fire].float().mean())
+        if bool(should_fire.any())
+        else None,
+        "precision": float((decisions == label[held_out])[fires].float().mean()) if bool(fires.any()) else None,
     }
-    return Gate(*_fit(h, label, found.gate.classes + 1, regularisation)), record
+    return Gate(*_fit_softmax_regression(h, label, categories.gate.classes + 1, regularisation)), record
 
 
-def _fit(
+def _fit_softmax_regression(
     h: torch.Tensor, label: torch.Tensor, classes: int, regularisation: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(weight [classes d_model], bias [classes]) of a softmax regression; classes that do not occur never win."""
@@ -94,7 +98,7 @@ def _fit(
     if len(present) == 1:
         bias[present[0]] = 0.0
         return weight, bias
-    pipeline = regression(h, label, regularisation)
+    pipeline = fit_logistic_pipeline(h, label, regularisation)
     scaler, model = pipeline[0], pipeline[-1]
     coefficients, intercepts = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
     if len(present) == 2:  # scikit-learn keeps one row for two classes: the log-odds of the second
@@ -106,7 +110,7 @@ def _fit(
     return weight, bias
 
 
-def regression(h: torch.Tensor, label: torch.Tensor, regularisation: float) -> Any:
+def fit_logistic_pipeline(h: torch.Tensor, label: torch.Tensor, regularisation: float) -> Any:
     """Scikit-learn's fitted pipeline. On one thread: with as many as there are cores this took 50 times as long."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

@@ -37,11 +37,11 @@ def check_checkpoints(method: str, checkpoints: Sequence[int], *, steps: int | N
     Args:
         steps: how many the training has, where the configuration says it.
     """
-    given = list(checkpoints)
-    if given != sorted(set(given)) or any(step < 1 for step in given):
-        raise ElicitError(f"{method}: checkpoints is {given}; expected steps from 1 on, in ascending order.")
+    values = list(checkpoints)
+    if values != sorted(set(values)) or any(step < 1 for step in values):
+        raise ElicitError(f"{method}: checkpoints is {values}; expected steps from 1 on, in ascending order.")
     if steps is not None:
-        check_within(method, given, steps)
+        check_within(method, values, steps)
 
 
 def check_adapter(

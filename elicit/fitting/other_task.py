@@ -9,7 +9,7 @@ from elicit.tasks import Task
 from elicit.tasks.from_dict import build_task
 
 
-class Asked(Protocol):
+class TaskBinder(Protocol):
     """What is needed of a model to put a task to it; `elicit.model.BaseModel` has it."""
 
     card: dict[str, Any]
@@ -17,7 +17,7 @@ class Asked(Protocol):
     def bind(self, task: Task) -> Task: ...
 
 
-def task_of(base: Asked, description: Mapping[str, Any], who: str) -> Task:
+def bind_described_task(base: TaskBinder, description: Mapping[str, Any], who: str) -> Task:
     """A task as a loaded model is asked it: in its dialect, or in English and through its chat template.
 
     Args:
@@ -30,6 +30,6 @@ def task_of(base: Asked, description: Mapping[str, Any], who: str) -> Task:
     return base.bind(build_task(description, base.card.get("dialect"), where=who))
 
 
-def check_task(description: Mapping[str, Any], who: str) -> None:
+def check_task_description(description: Mapping[str, Any], who: str) -> None:
     """Raises ElicitError for a description that names no task, without a model. For `__post_init__` of configs."""
     build_task(description, where=who)

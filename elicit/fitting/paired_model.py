@@ -8,17 +8,17 @@ from elicit.errors import ElicitError
 
 if TYPE_CHECKING:
     from elicit.policy import Policy
-    from elicit.readouts import Second
+    from elicit.readouts import SecondModel
 
 
-def beside(method: str, arm: str, policy: Policy) -> Second:
+def build_second_model(method: str, arm: str, policy: Policy) -> SecondModel:
     """The weights and edits of an arm's policy.
 
     Raises:
         ElicitError: a policy that is more than that (a prompt, a search, a readout), or nothing but the base.
     """
     from elicit.policy import Prompting
-    from elicit.readouts import Second
+    from elicit.readouts import SecondModel
 
     if policy.prompting != Prompting() or not policy.has_distribution:
         raise ElicitError(
@@ -27,4 +27,4 @@ def beside(method: str, arm: str, policy: Policy) -> Second:
         )
     if policy.weights is None and not policy.steering:
         raise ElicitError(f"{method}: arm {arm!r} is the base itself. Name an arm that trains or steers.")
-    return Second(weights=policy.weights, steering=policy.steering)
+    return SecondModel(weights=policy.weights, steering=policy.steering)

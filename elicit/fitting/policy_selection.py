@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 _BOUNDS = {"alpha": (0.0, 1.0), "beta": (0.0, None), "temperature": (0.0, None)}
 
 
-class Candidate(NamedTuple):
+class PolicyCandidate(NamedTuple):
     """A policy, and what to say of it."""
 
     policy: Policy
     notes: Mapping[str, Any]
 
 
-class Tried(NamedTuple):
+class CandidateResult(NamedTuple):
     """What a candidate did on the select split."""
 
     entry: dict[str, Any]
@@ -33,14 +33,14 @@ class Tried(NamedTuple):
     """Generated tokens, per problem."""
 
 
-def tried(candidate: Candidate, task: Task, problems: Sequence[Problem]) -> Tried:
+def evaluate_candidate(candidate: PolicyCandidate, task: Task, problems: Sequence[Problem]) -> CandidateResult:
     """Answer `problems` and judge the answers."""
-    from elicit.statistics import wilson
+    from elicit.statistics import wilson_interval
 
     answers = candidate.policy.answer(problems, task, label=task.name, seed=0)
     verdicts = [task.verify(problem, answer.text) for problem, answer in zip(problems, answers, strict=True)]
-    accuracy = wilson(sum(verdict.correct for verdict in verdicts), len(verdicts))
-    traces = wilson(sum(verdict.has_trace for verdict in verdicts), len(verdicts))
+    accuracy = wilson_interval(sum(verdict.correct for verdict in verdicts), len(verdicts))
+    traces = wilson_interval(sum(verdict.has_trace for verdict in verdicts), len(verdicts))
     assert accuracy.ci is not None
     assert traces.ci is not None
     firings, tokens = tuple(answer.firings for answer in answers), tuple(answer.tokens for answer in answers)
@@ -53,26 +53,26 @@ def tried(candidate: Candidate, task: Task, problems: Sequence[Problem]) -> Trie
         "trace_ci": list(traces.ci),
         "generated_tokens": sum(tokens),
     }
-    return Tried(entry, tuple(verdict.correct for verdict in verdicts), firings, tokens)
+    return CandidateResult(entry, tuple(verdict.correct for verdict in verdicts), firings, tokens)
 
 
-def chosen(candidates: Sequence[Candidate], task: Task, n: int) -> tuple[Policy, dict[str, Any]]:
+def choose_candidate(candidates: Sequence[PolicyCandidate], task: Task, n: int) -> tuple[Policy, dict[str, Any]]:
     """The candidate with the highest accuracy on `n` select problems, and its record.
 
     A single candidate is taken without trying it.
     """
-    from elicit.fitting.edit_selection import cost, edges
+    from elicit.fitting.edit_selection import compute_tuning_cost, find_grid_edges
 
     if len(candidates) == 1:
         return candidates[0].policy, {"chosen": dict(candidates[0].notes)}
     problems = task.problems("select", n)
-    trials = [tried(candidate, task, problems).entry for candidate in candidates]
+    trials = [evaluate_candidate(candidate, task, problems).entry for candidate in candidates]
     best = max(range(len(trials)), key=lambda i: trials[i]["accuracy"])
     record = {
         "chosen": trials[best],
         "chosen_on": {"split": "select", "n": n, "by": "accuracy"},
         "trials": trials,
-        "tuning": cost(trials),
-        "edges": edges(trials, best, _BOUNDS),
+        "tuning": compute_tuning_cost(trials),
+        "edges": find_grid_edges(trials, best, _BOUNDS),
     }
     return candidates[best].policy, record

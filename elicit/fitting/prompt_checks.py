@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from elicit.context import check_room
+from elicit.context import check_prompt_fits
 from elicit.errors import ElicitError, one_line
-from elicit.loading.vocabulary import lacking
+from elicit.loading.vocabulary import find_missing_characters
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
@@ -22,12 +22,12 @@ def check_prompts(method: str, base: BaseModel, task: Task, prompting: Prompting
         ElicitError: text that the tokenizer does not know, or prompts that leave no room for an answer.
     """
     around = prompting.before + prompting.template.replace("{prompt}", "")
-    (strange,) = lacking(base.tokenizer, [around])
+    (strange,) = find_missing_characters(base.tokenizer, [around])
     if strange:
         raise ElicitError(
             f"{method}: {base.name} has no token for {one_line(repr(strange[0]), 40)}, which the text around the "
             "prompt holds. Type a text of its vocabulary."
         )
     longest = max(len(base.encode("".join(prompting.render(problem)))) for problem in problems)
-    check_room(longest, task.max_new_tokens, base.context_length, model=base.name, who=method)
+    check_prompt_fits(longest, task.max_new_tokens, base.context_length, model=base.name, who=method)
     return longest

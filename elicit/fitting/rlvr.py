@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from elicit.fitting.option_checks import check_adapter, check_checkpoints, check_group, check_positive
-from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.tasks import Task
-    from elicit.training.pilot import Pilot
+    from elicit.training.pilot import PilotResult
     from elicit.training.rewards import Reward
-    from elicit.training.run import Training
+    from elicit.training.run import RLTrainingResult
 
 
 @dataclass(frozen=True)
-class Recipe:
+class RLConfig:
     """The numbers of a training by reinforcement. One set serves a method and its controls."""
 
     steps: int = 32
@@ -72,18 +72,20 @@ class Recipe:
         check_group(self.name, self.generations)
         check_checkpoints(self.name, self.checkpoints, steps=self.steps)
 
-    def demand(self, lengths: Lengths) -> Demand:
+    def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         """If the pilot keeps enough problems for every step."""
         most = self.max_completion_length or lengths.limit
-        length = min(lengths.between, most)
+        length = min(lengths.mixed_answer, most)
         pilot, rollouts = self.pilot_problems * self.pilot_samples, self.steps * self.problems * self.generations
-        return Demand(
-            Draws(1, lengths.thought, 1, lengths.prompt),
+        return CostEstimate(
+            Generation(1, lengths.thought, 1, lengths.prompt),
             (
-                Draws(pilot, min(lengths.plain, most), self.pilot_problems, lengths.prompt, 256),
-                Draws(rollouts, length, self.steps * self.problems, lengths.prompt, self.problems * self.generations),
+                Generation(pilot, min(lengths.plain, most), self.pilot_problems, lengths.prompt, 256),
+                Generation(
+                    rollouts, length, self.steps * self.problems, lengths.prompt, self.problems * self.generations
+                ),
             ),
-            trained=rollouts * (lengths.prompt + length),
+            trained_tokens=rollouts * (lengths.prompt + length),
             training="full" if self.lora_rank is None else "adapter",
         )
 
@@ -93,11 +95,11 @@ class Recipe:
 
 
 #: From (task, seed, what the pilot found) to the reward.
-Rewarding = Callable[["Task", int, "Pilot"], "Reward"]
+RewardFactory = Callable[["Task", int, "PilotResult"], "Reward"]
 
 
-def reinforce(
-    recipe: Recipe, rewarding: Rewarding, base: BaseModel, task: Task, *, seed: int, scratch: Path | None
+def train_weights_by_rl(
+    config: RLConfig, make_reward: RewardFactory, base: BaseModel, task: Task, *, seed: int, scratch: Path | None
 ) -> Policy:
     """The policy that training on a reward makes of `base`.
 
@@ -107,104 +109,115 @@ def reinforce(
     """
     import torch
 
-    from elicit.checkpoints import Change, Trail
+    from elicit.checkpoints import CheckpointHistory, PolicyDelta
     from elicit.policy import Policy
     from elicit.tasks import Problem
     from elicit.training.groups import Lora
-    from elicit.training.parameters import trainable
-    from elicit.training.pilot import pilot
+    from elicit.training.parameters import make_trainable
+    from elicit.training.pilot import run_pilot
     from elicit.training.rollouts import training_engine
-    from elicit.training.run import Settings, train
+    from elicit.training.run import RLTrainingSettings, train_with_rewards
 
-    def encode(problem: Problem) -> tuple[int, ...]:
+    def encode_problem(problem: Problem) -> tuple[int, ...]:
         return base.encode(problem.prompt)
 
-    length = recipe.max_completion_length or task.max_new_tokens
-    drawn = task.problems("train", recipe.pilot_problems, seed=seed + 1)
-    found = pilot(base.engine, task, drawn, encode, samples=recipe.pilot_samples, seed=seed, max_new_tokens=length)
-    if not found.kept:
-        return Policy(base, task_decoding(task), record=_nothing(base, found, recipe.name))
-    lora = None if recipe.lora_rank is None else Lora(recipe.lora_rank, recipe.lora_alpha)
-    copied = trainable(base, group=recipe.parameters, lora=lora, seed=seed)
-    settings = Settings(
-        steps=recipe.steps,
-        problems=recipe.problems,
-        generations=recipe.generations,
-        learning_rate=recipe.learning_rate or _default_rate(base, recipe.lora_rank),
-        max_new_tokens=length,
-        rows=recipe.rows,
-        checkpointing=recipe.checkpointing,
-        checkpoint_every=recipe.checkpoint_every,
+    length = config.max_completion_length or task.max_new_tokens
+    problems = task.problems("train", config.pilot_problems, seed=seed + 1)
+    pilot_result = run_pilot(
+        base.engine, task, problems, encode_problem, samples=config.pilot_samples, seed=seed, max_new_tokens=length
     )
-    done = train(
-        copied.model,
-        training_engine(base, copied.hf),
+    if not pilot_result.learnable:
+        return Policy(base, task_decoding(task), record=_build_untrained_record(base, pilot_result, config.name))
+    lora = None if config.lora_rank is None else Lora(config.lora_rank, config.lora_alpha)
+    trainable_model = make_trainable(base, group=config.parameters, lora=lora, seed=seed)
+    settings = RLTrainingSettings(
+        steps=config.steps,
+        problems=config.problems,
+        generations=config.generations,
+        learning_rate=config.learning_rate or _default_rate(base, config.lora_rank),
+        max_new_tokens=length,
+        rows=config.rows,
+        checkpointing=config.checkpointing,
+        checkpoint_every=config.checkpoint_every,
+    )
+    result = train_with_rewards(
+        trainable_model.model,
+        training_engine(base, trainable_model.hf),
         task,
-        found.kept,
-        rewarding(task, seed, found),
+        pilot_result.learnable,
+        make_reward(task, seed, pilot_result),
         settings,
-        encode=encode,
+        encode=encode_problem,
         seed=seed,
-        method=recipe.name,
+        method=config.name,
         bf16=base.dtype == torch.bfloat16,
         scratch=scratch,
-        identity=(base.weights_sha256, base.dtype, recipe.name, recipe.parameters, lora),
-        checkpoints=recipe.checkpoints,
-        made=lambda: Change(copied.weights()),
+        identity=(base.weights_sha256, base.dtype, config.name, config.parameters, lora),
+        checkpoints=config.checkpoints,
+        copy_change=lambda: PolicyDelta(trainable_model.extract_weights()),
     )
-    weights = copied.weights()
+    weights = trainable_model.extract_weights()
     record = {
-        "train": cost(base, found, done, weights.parameters),
-        "pilot": found.record(),
-        "curve": done.curve,
-        "stopped": done.stopped,
+        "train": compute_training_cost(base, pilot_result, result, weights.parameters),
+        "pilot": pilot_result.to_record(),
+        "curve": result.curve,
+        "stopped": result.stopped,
         "learning_rate": settings.learning_rate,
         "trained_values": weights.parameters,
     }
-    record |= reached(recipe.checkpoints, done)
-    trail = Trail(Change(weights), done.checkpoints)
+    record |= describe_checkpoints(config.checkpoints, result)
+    trail = CheckpointHistory(PolicyDelta(weights), result.checkpoints)
     return Policy(base, task_decoding(task), weights=weights, record=record, trail=trail)
 
 
-def reached(asked: Sequence[int], done: Training) -> dict[str, Any]:
+def describe_checkpoints(requested: Sequence[int], result: RLTrainingResult) -> dict[str, Any]:
     """What a record says of the checkpoints: those asked for, and those that training came to."""
-    came = [step for step in asked if step <= len(done.curve)]
-    return {"checkpoints": {"asked": list(asked), "reached": came}} if asked else {}
+    completed = [step for step in requested if step <= len(result.curve)]
+    return {"checkpoints": {"asked": list(requested), "reached": completed}} if requested else {}
 
 
-def _nothing(base: BaseModel, found: Pilot, name: str) -> dict[str, Any]:
+def _build_untrained_record(base: BaseModel, pilot_result: PilotResult, name: str) -> dict[str, Any]:
     note = (
-        f"{name}: nothing was trained. Of {found.problems} problems the untrained model always solved "
-        f"{len(found.always)} and never solved {len(found.unsolved)} in {found.samples} samples each, so no group of "
+        f"{name}: nothing was trained. Of {pilot_result.problems} problems the untrained model always solved "
+        f"{len(pilot_result.always_solved)} and never solved {len(pilot_result.unsolved)} in {pilot_result.samples} "
+        "samples each, so no group of "
         "answers would differ in reward."
     )
-    return {"train": cost(base, found, None, 0), "pilot": found.record(), "curve": [], "stopped": None, "note": note}
+    return {
+        "train": compute_training_cost(base, pilot_result, None, 0),
+        "pilot": pilot_result.to_record(),
+        "curve": [],
+        "stopped": None,
+        "note": note,
+    }
 
 
-def cost(base: BaseModel, found: Pilot, done: Training | None, trained: int) -> dict[str, int]:
+def compute_training_cost(
+    base: BaseModel, pilot_result: PilotResult, result: RLTrainingResult | None, trained: int
+) -> dict[str, int]:
     """2 FLOPs per weight and token forward; in training 2 more backward to activations, 2 to weights that are trained.
 
     Labels are problems whose answer the verifier was asked for: the pilot's.
     """
     total = sum(p.numel() for p in base.hf.parameters())
-    generated = found.generated_tokens + (done.generated_tokens if done else 0)
-    prefilled = found.prompt_tokens + (done.prompt_tokens if done else 0)
-    tokens = done.tokens if done else 0
+    generated = pilot_result.generated_tokens + (result.generated_tokens if result else 0)
+    prefilled = pilot_result.prompt_tokens + (result.prompt_tokens if result else 0)
+    tokens = result.tokens if result else 0
     return {
         "flops": 2 * total * (generated + prefilled) + tokens * (4 * total + 2 * min(trained, total)),
         "tokens": tokens,
-        "labels": found.problems,
+        "labels": pilot_result.problems,
         "teacher_tokens": 0,
         "generated_tokens": generated,
-        "steps": len(done.curve) if done else 0,
+        "steps": len(result.curve) if result else 0,
     }
 
 
-def is_small(base: BaseModel) -> bool:
+def is_small_base(base: BaseModel) -> bool:
     return bool(sum(p.numel() for p in base.hf.parameters()) < 5_000_000)
 
 
 def _default_rate(base: BaseModel, lora_rank: int | None) -> float:
     if lora_rank is not None:
-        return 2e-3 if is_small(base) else 5e-5
-    return 5e-4 if is_small(base) else 1e-6
+        return 2e-3 if is_small_base(base) else 5e-5
+    return 5e-4 if is_small_base(base) else 1e-6

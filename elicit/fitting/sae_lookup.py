@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from saes import SAE, Feature, Match
 
 
-def opened(base: BaseModel, names: Sequence[str]) -> list[SAE]:
+def load_saes(base: BaseModel, names: Sequence[str]) -> list[SAE]:
     """The SAEs of a model by layer, as their files have them.
 
     Args:
@@ -28,18 +28,20 @@ def opened(base: BaseModel, names: Sequence[str]) -> list[SAE]:
     """
     import saes
 
-    given = [name.replace("{model}", base.name) for name in names] or shipped(base)
-    found = sorted((saes.load(name, device=str(base.device)) for name in given), key=lambda sae: sae.layer)
-    for one, other in itertools.pairwise(found):
-        if one.layer == other.layer:
-            raise ElicitError(f"{one.name} and {other.name} both read layer {one.layer}. Name one SAE for each layer.")
-    for sae in found:
+    sae_names = [name.replace("{model}", base.name) for name in names] or list_shipped_saes(base)
+    loaded = sorted((saes.load(name, device=str(base.device)) for name in sae_names), key=lambda sae: sae.layer)
+    for first, second in itertools.pairwise(loaded):
+        if first.layer == second.layer:
+            raise ElicitError(
+                f"{first.name} and {second.name} both read layer {first.layer}. Name one SAE for each layer."
+            )
+    for sae in loaded:
         saes.fits(sae, base.hf, model_name=base.name)
-    return found
+    return loaded
 
 
-def dictionaries(
-    base: BaseModel, found: Sequence[SAE], texts: Sequence[str], *, transfer: bool
+def check_saes(
+    base: BaseModel, loaded: Sequence[SAE], texts: Sequence[str], *, transfer: bool
 ) -> tuple[list[SAE], dict[str, Match]]:
     """SAEs of a model, each checked against its weights, and how each was found to belong.
 
@@ -50,27 +52,27 @@ def dictionaries(
     Raises:
         ElicitError: an SAE of other weights.
     """
-    return list(found), {sae.name: check(base, sae, texts, transfer=transfer) for sae in found}
+    return list(loaded), {sae.name: check_sae_match(base, sae, texts, transfer=transfer) for sae in loaded}
 
 
-def at_layers(base: BaseModel, found: Sequence[SAE], layers: Sequence[int] | None) -> list[SAE]:
+def select_saes_at_layers(base: BaseModel, loaded: Sequence[SAE], layers: Sequence[int] | None) -> list[SAE]:
     """Those of some layers; None takes all but the model's last.
 
     Raises:
         ElicitError: a layer without an SAE.
     """
-    wanted = list(range(max(1, base.n_layers - 1)) if layers is None else layers)
-    chosen = [sae for sae in found if sae.layer in wanted]
-    missing = [layer for layer in wanted if layer not in {sae.layer for sae in chosen}]
+    requested = list(range(max(1, base.n_layers - 1)) if layers is None else layers)
+    chosen = [sae for sae in loaded if sae.layer in requested]
+    missing = [layer for layer in requested if layer not in {sae.layer for sae in chosen}]
     if not chosen or (layers is not None and missing):
         raise ElicitError(
-            f"no SAE for layer {missing[0]} of {base.name}; there are SAEs for layers {[sae.layer for sae in found]}. "
+            f"no SAE for layer {missing[0]} of {base.name}; there are SAEs for layers {[sae.layer for sae in loaded]}. "
             f"Type: elicit sae train {base.name} --layer {missing[0]}, and name its folder in `saes`."
         )
     return chosen
 
 
-def shipped(base: BaseModel) -> list[str]:
+def list_shipped_saes(base: BaseModel) -> list[str]:
     """Names of the SAEs that come with the lab for these weights: one per layer, first seed.
 
     Raises:
@@ -78,16 +80,16 @@ def shipped(base: BaseModel) -> list[str]:
     """
     import saes
 
-    found = [name for name in saes.names(weights_sha256=base.weights_sha256) if "-s" not in name.rpartition("/")[2]]
-    if not found:
+    names = [name for name in saes.names(weights_sha256=base.weights_sha256) if "-s" not in name.rpartition("/")[2]]
+    if not names:
         raise ElicitError(
             f"no SAE comes with the lab for {base.name}. Type: elicit sae train {base.name} --layer "
             f"{max(0, base.n_layers - 2)}, and name its folder in `saes`."
         )
-    return found
+    return names
 
 
-def check(base: BaseModel, sae: SAE, texts: Sequence[str], *, transfer: bool = False) -> Match:
+def check_sae_match(base: BaseModel, sae: SAE, texts: Sequence[str], *, transfer: bool = False) -> Match:
     """Refuse an SAE of other weights, width or depth; one of unknown weights is tried on `texts`."""
     import saes
 
@@ -101,23 +103,23 @@ def check(base: BaseModel, sae: SAE, texts: Sequence[str], *, transfer: bool = F
     )
 
 
-def train_sequences(base: BaseModel, task: Task, n: int) -> list[tuple[int, ...]]:
+def encode_train_sequences(base: BaseModel, task: Task, n: int) -> list[tuple[int, ...]]:
     """Train problems as running text: plain prompt and direct solution, cue prompt (if any) and worked solution."""
-    found = []
+    sequences = []
     for problem in task.problems("train", n):
-        found.append(base.encode(problem.prompt + (task.direct(problem) or "")))
-        found.append(base.encode((problem.cue_prompt or problem.prompt) + (task.worked(problem) or "")))
-    return found
+        sequences.append(base.encode(problem.prompt + (task.direct(problem) or "")))
+        sequences.append(base.encode((problem.cue_prompt or problem.prompt) + (task.worked(problem) or "")))
+    return sequences
 
 
-def densities(base: BaseModel, sae: SAE, task: Task, n: int) -> torch.Tensor:
+def measure_firing_densities(base: BaseModel, sae: SAE, task: Task, n: int) -> torch.Tensor:
     """Share of tokens of train problems on which each feature fires: [d_sae]."""
     import torch
 
     import saes
 
     fired, tokens = torch.zeros(sae.d_sae), 0
-    for harvest in saes.stream(base.hf, sae.layer, train_sequences(base, task, n)):
+    for harvest in saes.stream(base.hf, sae.layer, encode_train_sequences(base, task, n)):
         fired += (sae.encode(harvest.h) != 0).sum(dim=0).cpu()
         tokens += len(harvest.ids)
     return fired / tokens
@@ -140,26 +142,26 @@ def median_coefficient(feature: Feature, residuals: torch.Tensor) -> float:
     return float(feature.coefficient(residuals).median()) if feature.sae.linear else float("nan")
 
 
-def parent_features(method: str, parent: str, policy: Policy) -> list[Feature]:
+def load_parent_features(method: str, parent: str, policy: Policy) -> list[Feature]:
     """The features that a fitted policy boosts, loaded again.
 
     Raises:
         ElicitError: a parent that boosts none, or an SAE that has changed since.
     """
-    named: Sequence[Mapping[str, Any]] = policy.record.get("features") or ()
-    if not named:
+    entries: Sequence[Mapping[str, Any]] = policy.record.get("features") or ()
+    if not entries:
         raise ElicitError(f"{method}: its parent {parent!r} boosts no SAE feature. Name an arm of sae_steering.")
-    return _again(method, parent, policy, named)
+    return _load_entry_features(method, parent, policy, entries)
 
 
-class Known(NamedTuple):
+class RecordedFeature(NamedTuple):
     """A feature and what the record of an arm of `sae_steering` says of it."""
 
     feature: Feature
     entry: Mapping[str, Any]
 
 
-def known_features(
+def load_recorded_features(
     method: str,
     parent: str,
     policy: Policy,
@@ -167,7 +169,7 @@ def known_features(
     top: int,
     layers: Literal["own", "all"] = "own",
     kind: Literal["candidates", "opposed"] = "candidates",
-) -> list[Known]:
+) -> list[RecordedFeature]:
     """A parent's features, or the best of those it scored.
 
     Args:
@@ -178,7 +180,7 @@ def known_features(
     Raises:
         ElicitError: a parent that boosts none, or an SAE that has changed since.
     """
-    boosted = parent_features(method, parent, policy)
+    boosted = load_parent_features(method, parent, policy)
     entries: Sequence[Mapping[str, Any]] = policy.record["features"]
     if top > 0:
         scored = policy.record.get(kind)
@@ -186,10 +188,15 @@ def known_features(
             raise ElicitError(f"{method}: its parent {parent!r} scored no features. Name an arm of sae_steering.")
         names = [boosted[0].sae.name] if layers == "own" else list(scored)
         entries = [entry for name in names for entry in scored[name][:top]]
-    return [Known(*pair) for pair in zip(_again(method, parent, policy, entries), entries, strict=True)]
+    return [
+        RecordedFeature(*pair)
+        for pair in zip(_load_entry_features(method, parent, policy, entries), entries, strict=True)
+    ]
 
 
-def _again(method: str, parent: str, policy: Policy, entries: Sequence[Mapping[str, Any]]) -> list[Feature]:
+def _load_entry_features(
+    method: str, parent: str, policy: Policy, entries: Sequence[Mapping[str, Any]]
+) -> list[Feature]:
     """The features that entries of a record name."""
     import saes
 
@@ -200,7 +207,7 @@ def _again(method: str, parent: str, policy: Policy, entries: Sequence[Mapping[s
     return [loaded[entry["sae"]].feature(entry["feature"]) for entry in entries]
 
 
-def logit_difference(base: BaseModel, task: Task) -> tuple[int, int]:
+def choose_logit_difference_tokens(base: BaseModel, task: Task) -> tuple[int, int]:
     """(first token of worked solutions, first token of direct ones): the most frequent of each on train problems.
 
     Raises:

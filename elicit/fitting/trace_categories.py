@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elicit.errors import ElicitError
-from elicit.loading.continuing import token_text
+from elicit.loading.continuing import decode_token
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from elicit.tasks import Task
 
 
-class Tokens(NamedTuple):
+class TraceTokens(NamedTuple):
     """Every token of every trace, in a row."""
 
     base: torch.Tensor
@@ -43,74 +43,74 @@ class Tokens(NamedTuple):
     layers: tuple[int, ...]
     """Which layers were read."""
 
-    def layer(self, layer: int) -> int:
+    def find_layer_row(self, layer: int) -> int:
         """The row of a layer."""
         return self.layers.index(layer)
 
 
-def traces(tuned: Policy, task: Task, *, problems: int, decoding: Decoding, seed: int) -> list[Scored]:
+def generate_traces(tuned: Policy, task: Task, *, problems: int, decoding: Decoding, seed: int) -> list[Scored]:
     """The tuned policy's own answers to train problems."""
     from elicit.sampling import Scored
 
-    drawn = tuned.draw(
+    draws = tuned.draw(
         task.problems("train", problems, seed=seed + 1), task=task.name, seed=seed, n=1, decoding=decoding
     )
-    return [Scored(tuned.model.encode(prompt), one[0].tokens) for prompt, _, one in drawn]
+    return [Scored(tuned.model.encode(prompt), completions[0].tokens) for prompt, _, completions in draws]
 
 
-def read(
+def read_traces(
     base: BaseModel, tuned: Policy, sequences: Sequence[Scored], layers: Sequence[int], separators: Sequence[str]
-) -> Tokens:
+) -> TraceTokens:
     """Both models read the tuned one's traces."""
     import torch
 
-    from elicit.sampling.states import states
+    from elicit.sampling.states import read_token_states
 
-    wanted = tuple(sorted(set(layers)))
-    own = states(base.engine, base.layers, wanted, sequences)
-    with tuned.applied():
-        theirs = states(base.engine, base.layers, wanted, sequences)
+    layer_numbers = tuple(sorted(set(layers)))
+    base_states = read_token_states(base.engine, base.layers, layer_numbers, sequences)
+    with tuned.apply():
+        tuned_states = read_token_states(base.engine, base.layers, layer_numbers, sequences)
     step: list[int] = []
     texts: list[str] = []
     trace: list[int] = []
     for number, sequence in enumerate(sequences):
-        for count, text in _steps(base, sequence.completion, separators):
+        for count, text in _split_steps(base, sequence.completion, separators):
             step += [len(texts)] * count
             texts.append(text)
         trace += [number] * len(sequence.completion)
-    return Tokens(
-        torch.cat([one.residuals for one in own], dim=1),
-        torch.cat([one.residuals for one in theirs], dim=1),
-        torch.cat([a.top != b.top for a, b in zip(own, theirs, strict=True)]),
+    return TraceTokens(
+        torch.cat([sequence_states.residuals for sequence_states in base_states], dim=1),
+        torch.cat([sequence_states.residuals for sequence_states in tuned_states], dim=1),
+        torch.cat([a.top != b.top for a, b in zip(base_states, tuned_states, strict=True)]),
         torch.tensor(step),
         torch.tensor(trace),
         texts,
-        wanted,
+        layer_numbers,
     )
 
 
-def _steps(base: BaseModel, tokens: Sequence[int], separators: Sequence[str]) -> list[tuple[int, str]]:
+def _split_steps(base: BaseModel, tokens: Sequence[int], separators: Sequence[str]) -> list[tuple[int, str]]:
     """(number of tokens, text) of every step: each ends with the token that brings a separator."""
-    found: list[tuple[int, str]] = []
+    steps: list[tuple[int, str]] = []
     count, text = 0, ""
     for token in tokens:
-        piece = token_text(base.tokenizer, token)
+        piece = decode_token(base.tokenizer, token)
         count, text = count + 1, text + piece
         if any(separator in piece for separator in separators):
-            found.append((count, text))
+            steps.append((count, text))
             count, text = 0, ""
-    return [*found, (count, text)] if count else found
+    return [*steps, (count, text)] if count else steps
 
 
-def separators(base: BaseModel, given: Sequence[str] | None) -> tuple[str, ...]:
+def choose_separators(base: BaseModel, requested: Sequence[str] | None) -> tuple[str, ...]:
     """What ends a step: as given; else what the organism's dialect has between steps; else lines and sentences."""
-    if given:
-        return tuple(given)
+    if requested:
+        return tuple(requested)
     between = (base.card.get("dialect") or {}).get("separator")
     return ("\n", between) if between else ("\n", ". ", ".", "!", "?")
 
 
-class Categories(NamedTuple):
+class StepCategories(NamedTuple):
     """What the steps fall into."""
 
     gate: Gate
@@ -122,7 +122,7 @@ class Categories(NamedTuple):
     explained_variance: float
 
 
-def categories(tokens: Tokens, layer: int, *, width: int, k: int, least: int, seed: int) -> Categories:
+def cluster_steps(tokens: TraceTokens, layer: int, *, width: int, k: int, least: int, seed: int) -> StepCategories:
     """Cluster the steps by the tuned model's residuals after `layer`.
 
     Args:
@@ -134,9 +134,9 @@ def categories(tokens: Tokens, layer: int, *, width: int, k: int, least: int, se
     import torch
 
     from elicit.steering import Gate
-    from saes.training.matrix import train_on
+    from saes.training.matrix import train_on_vectors
 
-    h = tokens.tuned[tokens.layer(layer)]
+    h = tokens.tuned[tokens.find_layer_row(layer)]
     steps = len(tokens.texts)
     if steps < width:
         raise ElicitError(
@@ -145,28 +145,28 @@ def categories(tokens: Tokens, layer: int, *, width: int, k: int, least: int, se
         )
     sizes = torch.bincount(tokens.step, minlength=steps)
     means = torch.zeros(steps, h.shape[1]).index_add_(0, tokens.step, h) / sizes[:, None]
-    latents = train_on(means, width=width, k=min(k, width), seed=seed)
+    latents = train_on_vectors(means, width=width, k=min(k, width), seed=seed)
     whole = Gate(latents.weight, latents.bias)
-    counts = torch.bincount(whole.decide(means), minlength=width)
+    counts = torch.bincount(whole.decide_class(means), minlength=width)
     live = (counts >= min(least, int(counts.max()))).nonzero()[:, 0]
     gate = Gate(latents.weight[live], latents.bias[live])
-    return Categories(gate, gate.decide(h), gate.decide(means), latents.explained_variance)
+    return StepCategories(gate, gate.decide_class(h), gate.decide_class(means), latents.explained_variance)
 
 
-def described(tokens: Tokens, found: Categories) -> list[dict[str, Any]]:
+def describe_categories(tokens: TraceTokens, step_categories: StepCategories) -> list[dict[str, Any]]:
     """For the record: how many steps, tokens and disagreements each category has, and what its steps look like."""
     from collections import Counter
 
     entries = []
-    for category in range(found.gate.classes):
-        mine = (found.step == category).nonzero()[:, 0].tolist()
-        inside = found.token == category
-        common = Counter(tokens.texts[i].strip() for i in mine).most_common(3)
+    for category in range(step_categories.gate.classes):
+        step_indices = (step_categories.step == category).nonzero()[:, 0].tolist()
+        in_category = step_categories.token == category
+        common = Counter(tokens.texts[i].strip() for i in step_indices).most_common(3)
         entries.append(
             {
-                "steps": len(mine),
-                "tokens": int(inside.sum()),
-                "disagreements": int((inside & tokens.disagree).sum()),
+                "steps": len(step_indices),
+                "tokens": int(in_category.sum()),
+                "disagreements": int((in_category & tokens.disagree).sum()),
                 "examples": [text[:60] for text, _ in common],
             }
         )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from jaxtyping import Float
 
-    from elicit.fitting.vector_training import Recipe
+    from elicit.fitting.vector_training import VectorTrainingConfig
     from elicit.model import BaseModel
     from elicit.steering import Edit, Steering
     from elicit.tasks import Problem, Task
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STRENGTHS = {"noise": 0.05, "mean": 0.25, "feature": 0.25}
 
 
-class Start(NamedTuple):
+class StartingVectors(NamedTuple):
     """Where training begins."""
 
     layers: tuple[int, ...]
@@ -36,7 +36,7 @@ class Start(NamedTuple):
     labels: tuple[str, ...]
 
 
-def starting(recipe: Recipe, base: BaseModel, task: Task, seed: int) -> Start:
+def initialise_vectors(config: VectorTrainingConfig, base: BaseModel, task: Task, seed: int) -> StartingVectors:
     """The starting vectors of a training, the same for the same recipe and seed.
 
     Raises:
@@ -44,73 +44,79 @@ def starting(recipe: Recipe, base: BaseModel, task: Task, seed: int) -> Start:
     """
     import torch
 
-    from elicit.fitting.contrast_pairs import sides
+    from elicit.fitting.contrast_pairs import encode_conditions
     from elicit.loading import architectures
 
-    train = task.problems("train", recipe.train_problems)
+    train = task.problems("train", config.train_problems)
     texts = [problem.prompt + (task.worked(problem) or "") for problem in train]
-    layers = recipe.layers if recipe.layers is not None else tuple(range(max(1, base.n_layers - 1)))
-    if recipe.start == "feature":
-        layers, raw, labels = _feature(recipe, base, task, train)
+    layers = config.layers if config.layers is not None else tuple(range(max(1, base.n_layers - 1)))
+    if config.start == "feature":
+        layers, raw, labels = _choose_starting_feature(config, base, task, train)
     else:
         for layer in layers:
             architectures.check_layer(base.hf, layer)
-        if recipe.start == "mean":  # a task without both conditions is refused before anything is run
-            sides(recipe.contrast, base, task, train, recipe.positive, recipe.negative)
-        if recipe.start == "mean":
-            raw = _difference(recipe, base, task, train)[list(layers)]
-            labels = [f"mean({recipe.contrast})"] * len(layers)
+        if config.start == "mean":  # a task without both conditions is refused before anything is run
+            encode_conditions(config.contrast, base, task, train, config.positive, config.negative)
+        if config.start == "mean":
+            raw = _compute_mean_difference(config, base, task, train)[list(layers)]
+            labels = [f"mean({config.contrast})"] * len(layers)
         else:
-            drawn = [seeds.generator("steering noise", seed, layer).standard_normal(base.d_model) for layer in layers]
-            raw = torch.stack([torch.from_numpy(one) for one in drawn]).float()
+            noise = [
+                seeds.make_generator("steering noise", seed, layer).standard_normal(base.d_model) for layer in layers
+            ]
+            raw = torch.stack([torch.from_numpy(vector) for vector in noise]).float()
             labels = [f"noise#{seed}"] * len(layers)
     norms = base.residual_norms_of(texts).medians
-    strength = recipe.strength if recipe.strength is not None else STRENGTHS[recipe.start]
+    strength = config.strength if config.strength is not None else STRENGTHS[config.start]
     vectors = strength * raw / raw.norm(dim=1, keepdim=True)
-    return Start(layers, vectors, tuple(norms[layer] for layer in layers), tuple(labels))
+    return StartingVectors(layers, vectors, tuple(norms[layer] for layer in layers), tuple(labels))
 
 
-def _difference(recipe: Recipe, base: BaseModel, task: Task, train: Sequence[Problem]) -> torch.Tensor:
+def _compute_mean_difference(
+    config: VectorTrainingConfig, base: BaseModel, task: Task, train: Sequence[Problem]
+) -> torch.Tensor:
     """Mean residual of one condition less the other's after every layer, at the last token: [layer, d_model]."""
-    from elicit.fitting.contrast_pairs import sides
+    from elicit.fitting.contrast_pairs import encode_conditions
     from elicit.steering.residuals import residuals_at
 
-    pair = sides(recipe.contrast, base, task, train, recipe.positive, recipe.negative)
-    one, other = (residuals_at(base.hf, base.layers, ids, [len(row) - 1 for row in ids]).mean(dim=1) for ids in pair)
-    return one - other
+    pair = encode_conditions(config.contrast, base, task, train, config.positive, config.negative)
+    positive, negative = (
+        residuals_at(base.hf, base.layers, ids, [len(row) - 1 for row in ids]).mean(dim=1) for ids in pair
+    )
+    return positive - negative
 
 
-def _feature(
-    recipe: Recipe, base: BaseModel, task: Task, train: Sequence[Problem]
+def _choose_starting_feature(
+    config: VectorTrainingConfig, base: BaseModel, task: Task, train: Sequence[Problem]
 ) -> tuple[tuple[int, ...], torch.Tensor, list[str]]:
     """(its SAE's layer, its direction [1, d_model], its name)."""
     import saes
-    from elicit.fitting.contrast_pairs import sides
-    from elicit.fitting.sae_lookup import at_layers, check, dictionaries, opened
+    from elicit.fitting.contrast_pairs import encode_conditions
+    from elicit.fitting.sae_lookup import check_sae_match, check_saes, load_saes, select_saes_at_layers
 
     texts = [problem.prompt + (task.worked(problem) or "") for problem in train]
-    if recipe.feature is None:
-        wanted = recipe.layers if recipe.layers is not None else (max(0, base.n_layers - 2),)
-        sae = at_layers(base, dictionaries(base, opened(base, ()), texts, transfer=False)[0], wanted)[0]
-        pair = sides(recipe.contrast, base, task, train, recipe.positive, recipe.negative)
+    if config.feature is None:
+        layers = config.layers if config.layers is not None else (max(0, base.n_layers - 2),)
+        sae = select_saes_at_layers(base, check_saes(base, load_saes(base, ()), texts, transfer=False)[0], layers)[0]
+        pair = encode_conditions(config.contrast, base, task, train, config.positive, config.negative)
         spans = ([saes.Span.last(ids) for ids in side] for side in pair)
         table = saes.discover(base.hf, sae, *spans, scorers=("contrast",))
         feature = sae.feature(int(table.index[int(table["contrast"].to_numpy().argmax())]))
     else:
-        name, _, index = recipe.feature.rpartition("/")
+        name, _, index = config.feature.rpartition("/")
         if not name or not index.isdigit():
             raise ElicitError(
-                f"{recipe.name}: feature is {recipe.feature!r}; expected SAE/NUMBER, such as cued/L1/379."
+                f"{config.name}: feature is {config.feature!r}; expected SAE/NUMBER, such as cued/L1/379."
             )
         sae = saes.load(name, device=str(base.device))
-        check(base, sae, texts)
+        check_sae_match(base, sae, texts)
         feature = sae.feature(int(index))
-    if recipe.layers not in (None, (sae.layer,)):
-        raise ElicitError(f"{recipe.name}: a feature of {sae.name} is at layer {sae.layer}; leave `layers` out.")
+    if config.layers not in (None, (sae.layer,)):
+        raise ElicitError(f"{config.name}: a feature of {sae.name} is at layer {sae.layer}; leave `layers` out.")
     return (sae.layer,), feature.direction[None].cpu().float(), [f"feature {feature.label}"]
 
 
-def edits(start: Start, vectors: torch.Tensor, positions: str) -> tuple[Steering, ...]:
+def build_steering_edits(start: StartingVectors, vectors: torch.Tensor, positions: str) -> tuple[Steering, ...]:
     """Vectors [vector d_model] in residual norms, as plain steering."""
     from elicit.steering import Steering
 
@@ -121,11 +127,11 @@ def edits(start: Start, vectors: torch.Tensor, positions: str) -> tuple[Steering
     )
 
 
-def trained_edits(start: Start, vectors: torch.nn.Parameter, positions: str) -> list[Edit]:
+def build_trainable_edits(start: StartingVectors, vectors: torch.nn.Parameter, positions: str) -> list[Edit]:
     """The same edits while they are trained: gradients flow into `vectors`."""
     from elicit.steering import Edit, parse
 
-    def one(i: int, layer: int, unit: float) -> Edit:
+    def build_edit(i: int, layer: int, unit: float) -> Edit:
         return Edit(layer, parse(positions), lambda h: (unit * vectors[i]).to(h.dtype), f"vector {i} at layer {layer}")
 
-    return [one(i, layer, unit) for i, (layer, unit) in enumerate(zip(start.layers, start.units, strict=True))]
+    return [build_edit(i, layer, unit) for i, (layer, unit) in enumerate(zip(start.layers, start.units, strict=True))]

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from elicit.context import check_room
+from elicit.context import check_prompt_fits
 from elicit.errors import ElicitError
-from elicit.fitting.contrast_pairs import Contrast, check_templates
+from elicit.fitting.contrast_pairs import ContrastKind, check_contrast_templates
 from elicit.fitting.option_checks import check_checkpoints, check_group, check_positions, check_positive
-from elicit.fitting.rlvr import Rewarding, cost, reached
-from elicit.fitting.vector_init import Start, edits, starting, trained_edits
-from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+from elicit.fitting.rlvr import RewardFactory, compute_training_cost, describe_checkpoints
+from elicit.fitting.vector_init import StartingVectors, build_steering_edits, build_trainable_edits, initialise_vectors
+from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from elicit.sampling import Engine
     from elicit.steering import Edit, Steering
     from elicit.tasks import Problem, Task
-    from elicit.training.pilot import Pilot
+    from elicit.training.pilot import PilotResult
 
 #: Largest change of a vector per step, in residual norms, if no learning rate is given.
 _PACE = 0.1
 
 
 @dataclass(frozen=True)
-class Recipe:
+class VectorTrainingConfig:
     """The numbers of a training. One set serves a method and its controls."""
 
     start: Literal["noise", "mean", "feature"] = "noise"
@@ -53,7 +53,7 @@ class Recipe:
     feature: str | None = None
     """The SAE feature to start from (`feature` only), as SAE/NUMBER, such as cued/L1/379. None: of the SAE shipped for
     the model's last layer but one, the feature whose mean activation differs most between the two conditions."""
-    contrast: Contrast = "auto"
+    contrast: ContrastKind = "auto"
     """The two conditions (`mean`, and `feature` without a name)."""
     positive: str | None = None
     """Template of the positive condition (`contrast: templates` only), with {prompt}."""
@@ -105,7 +105,7 @@ class Recipe:
         check_positive(self.name, **{name: value for name, value in asdict(self).items() if name not in other})
         check_positive(self.name, steps=self.steps + 1)
         check_positions(self.name, self.positions)
-        check_templates(self.name, self.contrast, self.positive, self.negative)
+        check_contrast_templates(self.name, self.contrast, self.positive, self.negative)
         if self.layers == ():
             raise ElicitError(f"{self.name}: layers is empty; name at least one, or leave it out.")
         if self.feature is not None and self.start != "feature":
@@ -113,18 +113,20 @@ class Recipe:
         check_group(self.name, self.generations)
         check_checkpoints(self.name, self.checkpoints, steps=self.steps)
 
-    def demand(self, lengths: Lengths) -> Demand:
+    def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         """If the pilot keeps enough problems for every step."""
         most = self.max_completion_length or lengths.limit
-        length = min(lengths.between, most)
+        length = min(lengths.mixed_answer, most)
         pilot, rollouts = self.pilot_problems * self.pilot_samples, self.steps * self.problems * self.generations
-        return Demand(
-            Draws(1, lengths.thought, 1, lengths.prompt),
+        return CostEstimate(
+            Generation(1, lengths.thought, 1, lengths.prompt),
             (
-                Draws(pilot, min(lengths.plain, most), self.pilot_problems, lengths.prompt, 256),
-                Draws(rollouts, length, self.steps * self.problems, lengths.prompt, self.problems * self.generations),
+                Generation(pilot, min(lengths.plain, most), self.pilot_problems, lengths.prompt, 256),
+                Generation(
+                    rollouts, length, self.steps * self.problems, lengths.prompt, self.problems * self.generations
+                ),
             ),
-            trained=rollouts * (lengths.prompt + length),
+            trained_tokens=rollouts * (lengths.prompt + length),
             training="adapter",
         )
 
@@ -133,8 +135,14 @@ class Recipe:
         return ()
 
 
-def reinforce(
-    recipe: Recipe, rewarding: Rewarding, base: BaseModel, task: Task, *, seed: int, scratch: Path | None
+def train_vectors_by_rl(
+    config: VectorTrainingConfig,
+    make_reward: RewardFactory,
+    base: BaseModel,
+    task: Task,
+    *,
+    seed: int,
+    scratch: Path | None,
 ) -> Policy:
     """The steering that training on a reward makes of the starting vectors.
 
@@ -144,114 +152,123 @@ def reinforce(
     """
     import torch
 
-    from elicit.adapters import sharing
-    from elicit.checkpoints import Change, Trail
+    from elicit.adapters import clone_sharing_tensors
+    from elicit.checkpoints import CheckpointHistory, PolicyDelta
     from elicit.loading import devices
     from elicit.policy import Policy
-    from elicit.training.pilot import pilot
+    from elicit.training.pilot import run_pilot
     from elicit.training.rollouts import training_engine
-    from elicit.training.run import Settings, train
+    from elicit.training.run import RLTrainingSettings, train_with_rewards
 
-    length = recipe.max_completion_length or task.max_new_tokens
-    drawn = task.problems("train", recipe.pilot_problems, seed=seed + 1) if recipe.steps else []
-    for problem in drawn:  # before the starting vectors are measured
-        check_room(len(base.encode(problem.prompt)), length, base.context_length, model=base.name, who=recipe.name)
-    start = starting(recipe, base, task, seed)
+    length = config.max_completion_length or task.max_new_tokens
+    problems = task.problems("train", config.pilot_problems, seed=seed + 1) if config.steps else []
+    for problem in problems:  # before the starting vectors are measured
+        check_prompt_fits(
+            len(base.encode(problem.prompt)), length, base.context_length, model=base.name, who=config.name
+        )
+    start = initialise_vectors(config, base, task, seed)
     record: dict[str, Any] = {
-        "recipe": {"options": {**asdict(recipe), "checkpoints": list(recipe.checkpoints)}, "seed": seed},
-        "start": {"kind": recipe.start, **_lengths(start, start.vectors)},
+        "recipe": {"options": {**asdict(config), "checkpoints": list(config.checkpoints)}, "seed": seed},
+        "start": {"kind": config.start, **_describe_vector_lengths(start, start.vectors)},
         "curve": [],
     }
-    if recipe.steps == 0:
-        steering = edits(start, start.vectors, recipe.positions)
-        return Policy(base, task_decoding(task), steering=steering, record=_said(record, steering))
+    if config.steps == 0:
+        steering = build_steering_edits(start, start.vectors, config.positions)
+        return Policy(base, task_decoding(task), steering=steering, record=_add_steering_record(record, steering))
 
-    def encode(problem: Problem) -> tuple[int, ...]:
+    def encode_problem(problem: Problem) -> tuple[int, ...]:
         return base.encode(problem.prompt)
 
-    devices.one_device(base.hf, "training")
-    hf = sharing(base.hf)
+    devices.require_one_device(base.hf, "training")
+    hf = clone_sharing_tensors(base.hf)
     hf.steering_vectors = torch.nn.Parameter(start.vectors.clone().to(base.device))
     engine = training_engine(base, hf)
-    open_edits = trained_edits(start, hf.steering_vectors, recipe.positions)
-    with _steered(engine, open_edits):
-        found = pilot(engine, task, drawn, encode, samples=recipe.pilot_samples, seed=seed, max_new_tokens=length)
-    done = None
-    if found.kept:
-        settings = Settings(
-            steps=recipe.steps,
-            problems=recipe.problems,
-            generations=recipe.generations,
-            learning_rate=recipe.learning_rate or _PACE / base.d_model**0.5,
-            max_new_tokens=length,
-            rows=recipe.rows,
-            checkpointing=recipe.checkpointing,
-            checkpoint_every=recipe.checkpoint_every,
+    trainable_edits = build_trainable_edits(start, hf.steering_vectors, config.positions)
+    with _steer_engine(engine, trainable_edits):
+        pilot_result = run_pilot(
+            engine, task, problems, encode_problem, samples=config.pilot_samples, seed=seed, max_new_tokens=length
         )
-        same = replace(recipe, checkpoints=())  # what is copied on the way changes nothing
-        done = train(
+    result = None
+    if pilot_result.learnable:
+        settings = RLTrainingSettings(
+            steps=config.steps,
+            problems=config.problems,
+            generations=config.generations,
+            learning_rate=config.learning_rate or _PACE / base.d_model**0.5,
+            max_new_tokens=length,
+            rows=config.rows,
+            checkpointing=config.checkpointing,
+            checkpoint_every=config.checkpoint_every,
+        )
+        identity_config = replace(config, checkpoints=())  # what is copied on the way changes nothing
+        result = train_with_rewards(
             hf,
             engine,
             task,
-            found.kept,
-            rewarding(task, seed, found),
+            pilot_result.learnable,
+            make_reward(task, seed, pilot_result),
             settings,
-            encode=encode,
+            encode=encode_problem,
             seed=seed,
-            method=recipe.name,
-            edits=open_edits,
-            norm_limit=recipe.norm_limit,
+            method=config.name,
+            edits=trainable_edits,
+            norm_limit=config.norm_limit,
             scratch=scratch,
-            identity=(base.weights_sha256, base.dtype, recipe.name, same, start.vectors.tolist()),
-            checkpoints=recipe.checkpoints,
-            made=lambda: Change(steering=edits(start, hf.steering_vectors, recipe.positions)),
+            identity=(base.weights_sha256, base.dtype, config.name, identity_config, start.vectors.tolist()),
+            checkpoints=config.checkpoints,
+            copy_change=lambda: PolicyDelta(
+                steering=build_steering_edits(start, hf.steering_vectors, config.positions)
+            ),
         )
-        record |= reached(recipe.checkpoints, done)
-        record |= {"curve": done.curve, "stopped": done.stopped, "learning_rate": settings.learning_rate}
+        record |= describe_checkpoints(config.checkpoints, result)
+        record |= {"curve": result.curve, "stopped": result.stopped, "learning_rate": settings.learning_rate}
     else:
-        record["note"] = _nothing(recipe, found)
+        record["note"] = _explain_no_training(config, pilot_result)
     vectors = hf.steering_vectors.detach()
     record |= {
-        "train": cost(base, found, done, vectors.numel()),
-        "pilot": found.record(),
-        "end": _lengths(start, vectors),
-        "turned": _cosines(start.vectors, vectors.cpu()),
+        "train": compute_training_cost(base, pilot_result, result, vectors.numel()),
+        "pilot": pilot_result.to_record(),
+        "end": _describe_vector_lengths(start, vectors),
+        "turned": _compute_turning_cosines(start.vectors, vectors.cpu()),
         "trained_values": vectors.numel(),
     }
-    steering = edits(start, vectors, recipe.positions)
-    trail = None if done is None else Trail(Change(steering=steering), done.checkpoints)
-    return Policy(base, task_decoding(task), steering=steering, record=_said(record, steering), trail=trail)
+    steering = build_steering_edits(start, vectors, config.positions)
+    trail = None if result is None else CheckpointHistory(PolicyDelta(steering=steering), result.checkpoints)
+    return Policy(
+        base, task_decoding(task), steering=steering, record=_add_steering_record(record, steering), trail=trail
+    )
 
 
 @contextmanager
-def _steered(engine: Engine, opened: Sequence[Edit]) -> Iterator[None]:
+def _steer_engine(engine: Engine, open_edits: Sequence[Edit]) -> Iterator[None]:
     from elicit.loading import architectures
     from elicit.steering import steer
 
-    layers = architectures.decoder_layers(engine.hf)
-    with steer(architectures.decoder(engine.hf), layers, engine.clock, opened):  # type: ignore[arg-type]
+    layers = architectures.get_decoder_layers(engine.hf)
+    with steer(architectures.get_decoder(engine.hf), layers, engine.clock, open_edits):  # type: ignore[arg-type]
         yield
 
 
-def _said(record: dict[str, Any], steering: Sequence[Steering]) -> dict[str, Any]:
+def _add_steering_record(record: dict[str, Any], steering: Sequence[Steering]) -> dict[str, Any]:
     return {"steering": [str(edit) for edit in steering], **record}
 
 
-def _lengths(start: Start, vectors: torch.Tensor) -> dict[str, Any]:
+def _describe_vector_lengths(start: StartingVectors, vectors: torch.Tensor) -> dict[str, Any]:
     """Layers, and how long each vector is in residual norms."""
     return {"layers": list(start.layers), "norms": vectors.norm(dim=1).tolist(), "labels": list(start.labels)}
 
 
-def _cosines(before: torch.Tensor, after: torch.Tensor) -> list[float]:
+def _compute_turning_cosines(before: torch.Tensor, after: torch.Tensor) -> list[float]:
     """How far each vector has turned: the cosine with where it started."""
     import torch
 
     return torch.nn.functional.cosine_similarity(before, after, dim=1).tolist()
 
 
-def _nothing(recipe: Recipe, found: Pilot) -> str:
+def _explain_no_training(config: VectorTrainingConfig, pilot_result: PilotResult) -> str:
     return (
-        f"{recipe.name}: nothing was trained. Of {found.problems} problems the starting vectors always solved "
-        f"{len(found.always)} and never solved {len(found.unsolved)} in {found.samples} samples each, so no group of "
+        f"{config.name}: nothing was trained. Of {pilot_result.problems} problems the starting vectors always solved "
+        f"{len(pilot_result.always_solved)} and never solved {len(pilot_result.unsolved)} in {pilot_result.samples} "
+        "samples each, so no group of "
         "answers would differ in reward."
     )

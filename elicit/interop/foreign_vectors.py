@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _DIRECTION = re.compile(r"direction\.([0-9]{1,4})")
 
 
-def read_foreign(path: str | Path, stem: Path, *, layer: int | None) -> tuple[Steering, ...]:
+def read_foreign_vectors(path: str | Path, stem: Path, *, layer: int | None) -> tuple[Steering, ...]:
     """The edits of a foreign file: mode add, at all positions.
 
     Args:
@@ -29,46 +29,53 @@ def read_foreign(path: str | Path, stem: Path, *, layer: int | None) -> tuple[St
     Raises:
         ElicitError: no such file, or one that is neither of the two kinds.
     """
-    given = Path(path)
-    for place in (given, Path(f"{stem}.safetensors"), Path(f"{stem}.gguf")):
-        if place.is_file() and place.suffix in (".safetensors", ".gguf"):
-            return _gguf(place) if place.suffix == ".gguf" else (_bare(place, layer),)
+    foreign_path = Path(path)
+    for candidate in (foreign_path, Path(f"{stem}.safetensors"), Path(f"{stem}.gguf")):
+        if candidate.is_file() and candidate.suffix in (".safetensors", ".gguf"):
+            return (
+                _read_control_vectors(candidate)
+                if candidate.suffix == ".gguf"
+                else (_read_safetensors_vector(candidate, layer),)
+            )
     raise ElicitError(f"no vectors at {path}. Expected NAME.json with NAME.safetensors, NAME.safetensors or NAME.gguf.")
 
 
-def _bare(place: Path, layer: int | None) -> Steering:
-    tensors = read_tensors(place)
+def _read_safetensors_vector(path: Path, layer: int | None) -> Steering:
+    tensors = read_tensors(path)
     shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
     if len(tensors) != 1 or len(next(iter(shapes.values()))) != 1:
         raise ElicitError(
-            f"{place} holds {one_line(shapes, 120)}; expected one tensor of shape [d_model], or a {place.stem}.json "
+            f"{path} holds {one_line(shapes, 120)}; expected one tensor of shape [d_model], or a {path.stem}.json "
             "beside it that says what the tensors are."
         )
     if layer is None:
-        raise ElicitError(f"{place} does not say which layer its vector is for. Pass layer=.")
-    return _as_it_is(next(iter(tensors.values())), layer, place.stem)
+        raise ElicitError(f"{path} does not say which layer its vector is for. Pass layer=.")
+    return _make_steering(next(iter(tensors.values())), layer, path.stem)
 
 
-def _gguf(place: Path) -> tuple[Steering, ...]:
+def _read_control_vectors(path: Path) -> tuple[Steering, ...]:
     """`direction.N` is added to the output of block N, counted from 0 (repeng; llama.cpp's control vectors)."""
     import torch
 
-    gguf: Any = require_extra("gguf", "gguf", f"reading {place}")
+    gguf: Any = require_extra("gguf", "gguf", f"reading {path}")
     try:
-        tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(place).tensors}
+        tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
     except Exception as error:
-        raise ElicitError(f"{place} cannot be read: {one_line(error, 120)}.") from None
-    found = {int(match[1]): tensors[name] for name in tensors if (match := _DIRECTION.fullmatch(name))}
-    if not found:
+        raise ElicitError(f"{path} cannot be read: {one_line(error, 120)}.") from None
+    tensors_by_layer = {int(match[1]): tensors[name] for name in tensors if (match := _DIRECTION.fullmatch(name))}
+    if not tensors_by_layer:
         raise ElicitError(
-            f"{place} holds no tensor direction.LAYER: it is no control vector. (A model in GGUF is loaded with "
+            f"{path} holds no tensor direction.LAYER: it is no control vector. (A model in GGUF is loaded with "
             "elicit.load.)"
         )
-    values = {layer: torch.from_numpy(tensor.data.astype("float32").copy()) for layer, tensor in sorted(found.items())}
-    return tuple(_as_it_is(value, layer, f"{place.stem}@{layer}") for layer, value in values.items())
+    values = {
+        layer: torch.from_numpy(tensor.data.astype("float32").copy())
+        for layer, tensor in sorted(tensors_by_layer.items())
+    }
+    return tuple(_make_steering(value, layer, f"{path.stem}@{layer}") for layer, value in values.items())
 
 
-def _as_it_is(vector: Any, layer: int, label: str) -> Steering:
+def _make_steering(vector: Any, layer: int, label: str) -> Steering:
     from elicit.steering import Steering
 
     vector = vector.float()

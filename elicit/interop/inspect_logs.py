@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from elicit.errors import require_extra
-from elicit.interop.source import Finished, Source, answers, draws, opened
+from elicit.interop.source import FinishedCell, RunSource, open_run_source, select_answers, select_samples
 from elicit.schema import Row
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ _METRICS = ("inspect_ai/accuracy", "inspect_ai/stderr")
 _SCORER = "verifier"
 
 
-def logs(run: str | Path, *, arms: Sequence[str] | None = None, samples: bool = False) -> Iterator[tuple[str, EvalLog]]:
+def iter_logs(
+    run: str | Path, *, arms: Sequence[str] | None = None, samples: bool = False
+) -> Iterator[tuple[str, EvalLog]]:
     """(file name without its ending, log) of every finished cell and task.
 
     Args:
@@ -41,17 +43,17 @@ def logs(run: str | Path, *, arms: Sequence[str] | None = None, samples: bool = 
         ElicitError: no run, an unknown arm, or inspect-ai is not installed.
     """
     require_extra("inspect_ai", "inspect", "writing Inspect logs")
-    with opened(run) as source:
-        for cell in source.cells(arms):
+    with open_run_source(run) as source:
+        for cell in source.iter_finished_cells(arms):
             for label, rows in cell.rows.items():
-                parts = {"answer": answers(rows), "sample": draws(rows) if samples else []}
-                for kind, mine in parts.items():
-                    if mine:
-                        log = _log(source, cell, label, kind, mine)
-                        yield _file_name(log, cell, kind), log
+                parts = {"answer": select_answers(rows), "sample": select_samples(rows) if samples else []}
+                for kind, selected_rows in parts.items():
+                    if selected_rows:
+                        log = _build_log(source, cell, label, kind, selected_rows)
+                        yield _build_file_name(log, cell, kind), log
 
 
-def write(
+def write_logs(
     run: str | Path,
     folder: Path,
     *,
@@ -68,71 +70,73 @@ def write(
     from inspect_ai.log import write_eval_log
 
     written = []
-    for name, log in logs(run, arms=arms, samples=samples):
+    for name, log in iter_logs(run, arms=arms, samples=samples):
         path = folder / f"{name}.{form}"
         write_eval_log(log, path, format=form)
         written.append(path)
     return written
 
 
-def _log(source: Source, cell: Finished, label: str, kind: str, rows: Sequence[Row]) -> EvalLog:
+def _build_log(source: RunSource, cell: FinishedCell, label: str, kind: str, rows: Sequence[Row]) -> EvalLog:
     from inspect_ai.log import EvalLog, EvalPlan, EvalPlanStep, EvalStats
     from inspect_ai.model import ModelUsage
 
-    model = _policy_name(cell)
-    samples = [_sample(cell, row, model, epoch=1 if kind == "answer" else row.sample) for row in rows]
+    model = _model_name(cell)
+    samples = [_build_eval_sample(cell, row, model, epoch=1 if kind == "answer" else row.sample) for row in rows]
     usage = sum((sample.model_usage[model] for sample in samples), ModelUsage())
-    at = source.manifest
-    spec = _spec(source, cell, label, kind, rows)
+    manifest = source.manifest
+    spec = _build_eval_spec(source, cell, label, kind, rows)
     return EvalLog(
         status="success",
         eval=spec,
         plan=EvalPlan(steps=[EvalPlanStep(solver=cell.method, params=dict(spec.solver_args or {}))]),
-        results=_results(cell, samples),
-        stats=EvalStats(started_at=at.get("start") or "", completed_at=at.get("end") or "", model_usage={model: usage}),
+        results=_build_eval_results(cell, samples),
+        stats=EvalStats(
+            started_at=manifest.get("start") or "", completed_at=manifest.get("end") or "", model_usage={model: usage}
+        ),
         samples=samples,
     )
 
 
-def _policy_name(cell: Finished) -> str:
+def _model_name(cell: FinishedCell) -> str:
     return f"elicit/{cell.cell.model}/{cell.cell.arm}"
 
 
-def _spec(source: Source, cell: Finished, label: str, kind: str, rows: Sequence[Row]) -> Any:
+def _build_eval_spec(source: RunSource, cell: FinishedCell, label: str, kind: str, rows: Sequence[Row]) -> Any:
     """Inspect's account of what was evaluated. Ids come from content, so that the same rows give the same log."""
     from inspect_ai.log import EvalConfig, EvalDataset, EvalRevision, EvalSpec
     from inspect_ai.model import GenerateConfig
 
-    mine = source.spec.of(cell.cell.model)
-    at, described = source.manifest, {**mine.off_target, mine.task_label: mine.task}[label]
+    model_spec = source.spec.for_model(cell.cell.model)
+    manifest, task_config = source.manifest, {**model_spec.off_target, model_spec.task_label: model_spec.task}[label]
     ids = list(dict.fromkeys(row.problem for row in rows))
     epochs = max(1, max(row.sample for row in rows))
-    git = at.get("git") or {}
+    git = manifest.get("git") or {}
     options = {key: value for key, value in cell.options.items() if key != "method"}
-    mark = f"{at.get('spec_sha256')}/{cell.cell.name}/{cell.status.get('policy_sha256')}/{label}/{kind}"
+    mark = f"{manifest.get('spec_sha256')}/{cell.cell.name}/{cell.status.get('policy_sha256')}/{label}/{kind}"
     return EvalSpec(
-        eval_id=_id(f"eval/{mark}"),
-        run_id=_id(f"run/{at.get('spec_sha256')}/{at.get('start')}"),
-        task_id=_id(f"task/{mark}"),
-        created=at.get("start") or "1970-01-01T00:00:00Z",
+        eval_id=_make_log_id(f"eval/{mark}"),
+        run_id=_make_log_id(f"run/{manifest.get('spec_sha256')}/{manifest.get('start')}"),
+        task_id=_make_log_id(f"task/{mark}"),
+        created=manifest.get("start") or "1970-01-01T00:00:00Z",
         task=label if kind == "answer" else f"{label}-samples",
-        task_args=dict(described),
+        task_args=dict(task_config),
         solver=cell.method,
         solver_args=options,
         tags=[f"arm:{cell.cell.arm}", f"seed:{cell.cell.seed}", f"kind:{kind}"],
         dataset=EvalDataset(name=label, samples=len(ids), sample_ids=ids, shuffled=False),
-        model=_policy_name(cell),
+        model=_model_name(cell),
         model_generate_config=GenerateConfig(seed=cell.cell.seed, temperature=1.0 if kind == "sample" else None),
         model_args={"base": source.spec.models[cell.cell.model], "policy_sha256": cell.status.get("policy_sha256")},
         config=EvalConfig(limit=source.limit, epochs=epochs, epochs_reducer=["mean"]),
         revision=EvalRevision(type="git", origin="", commit=git["sha"], dirty=git.get("dirty")) if git else None,
-        packages={name: version for name, version in (at.get("packages") or {}).items() if version},
+        packages={name: version for name, version in (manifest.get("packages") or {}).items() if version},
         scorers=[{"name": _SCORER, "metrics": [{"name": name} for name in _METRICS]}],  # pydantic makes its classes
-        metadata=_facts(source, cell, kind),
+        metadata=_build_metadata(source, cell, kind),
     )
 
 
-def _facts(source: Source, cell: Finished, kind: str) -> dict[str, Any]:
+def _build_metadata(source: RunSource, cell: FinishedCell, kind: str) -> dict[str, Any]:
     """What our users look for: who answered, what it cost, what fitting found. Long lists stay in the run."""
     record = {key: cell.record.get(key) for key in ("train", "tuning", "steering", "chosen") if cell.record.get(key)}
     return {
@@ -149,33 +153,38 @@ def _facts(source: Source, cell: Finished, kind: str) -> dict[str, Any]:
     }
 
 
-def _sample(cell: Finished, row: Row, model: str, *, epoch: int) -> EvalSample:
+def _build_eval_sample(cell: FinishedCell, row: Row, model: str, *, epoch: int) -> EvalSample:
     from inspect_ai.log import EvalSample
     from inspect_ai.model import ChatCompletionChoice, ChatMessageAssistant, ChatMessageUser, ModelOutput, ModelUsage
 
-    asked, problem = cell.asked(row), cell.problem(row)
+    row_prompt, problem = cell.find_prompt(row), cell.find_problem(row)
     mark = f"{cell.status.get('policy_sha256')}/{row.task}/{row.problem}/{row.sample}/{row.seed}"
-    wrote = ChatMessageAssistant(id=_id(f"said/{mark}"), content=row.completion, source="generate", model=model)
+    message = ChatMessageAssistant(
+        id=_make_log_id(f"said/{mark}"), content=row.completion, source="generate", model=model
+    )
     usage = ModelUsage(
         input_tokens=row.prompt_tokens, output_tokens=row.tokens, total_tokens=row.prompt_tokens + row.tokens
     )
-    choice = ChatCompletionChoice(message=wrote, stop_reason="stop" if row.finished else "max_tokens")
+    choice = ChatCompletionChoice(message=message, stop_reason="stop" if row.finished else "max_tokens")
     return EvalSample(
         id=row.problem,
         epoch=epoch,
-        uuid=_id(f"sample/{mark}"),
-        input=asked.prompt,
+        uuid=_make_log_id(f"sample/{mark}"),
+        input=row_prompt.prompt,
         target=problem.answer if problem else "",
-        messages=[ChatMessageUser(id=_id(f"asked/{mark}"), content=asked.prompt, source="input"), wrote],
+        messages=[
+            ChatMessageUser(id=_make_log_id(f"asked/{mark}"), content=row_prompt.prompt, source="input"),
+            message,
+        ],
         output=ModelOutput(model=model, choices=[choice], usage=usage),
-        scores={_SCORER: _score(row, problem.answer if problem else None)},
+        scores={_SCORER: _build_score(row, problem.answer if problem else None)},
         metadata={
             "sample": row.sample,
             "seed": row.seed,
             "firings": row.firings,
             "prompt_hash": row.prompt_hash,
-            "prompt_is_exact": asked.exact,
-            "forced_opening": asked.opening,
+            "prompt_is_exact": row_prompt.exact,
+            "forced_opening": row_prompt.opening,
             "group": problem.group if problem else None,
             **row.notes,
         },
@@ -183,22 +192,22 @@ def _sample(cell: Finished, row: Row, model: str, *, epoch: int) -> EvalSample:
     )
 
 
-def _score(row: Row, target: str | None) -> Score:
+def _build_score(row: Row, target: str | None) -> Score:
     from inspect_ai.scorer import CORRECT, INCORRECT, Score
 
     read = "no answer" if row.answer is None else f"the answer {row.answer!r}"
     trace = {True: "a valid trace", False: "a trace with an error", None: "a trace, not checked"}[row.trace_valid]
-    wanted = "" if target is None else f", expected {target!r}"
+    expectation = "" if target is None else f", expected {target!r}"
     end = "ended by itself" if row.finished else "was cut at the limit"
     return Score(
         value=CORRECT if row.correct else INCORRECT,
         answer=row.answer,
-        explanation=f"The verifier read {read}{wanted}; {trace if row.has_trace else 'no trace'}; the text {end}.",
+        explanation=f"The verifier read {read}{expectation}; {trace if row.has_trace else 'no trace'}; the text {end}.",
         metadata={"has_trace": row.has_trace, "trace_valid": row.trace_valid},
     )
 
 
-def _results(cell: Finished, samples: Sequence[EvalSample]) -> EvalResults:
+def _build_eval_results(cell: FinishedCell, samples: Sequence[EvalSample]) -> EvalResults:
     """Inspect's metrics of the scores, epochs averaged first, as its own evaluations have them."""
     from inspect_ai.log import EvalMetric, EvalResults, EvalScore
     from inspect_ai.scorer import SampleScore, Score, accuracy, stderr, value_to_float
@@ -210,7 +219,7 @@ def _results(cell: Finished, samples: Sequence[EvalSample]) -> EvalResults:
         per_problem.setdefault(str(sample.id), []).append(number(sample.scores[_SCORER].value))
     scores = [SampleScore(score=Score(value=sum(v) / len(v)), sample_id=key) for key, v in per_problem.items()]
     metrics: Mapping[str, Any] = {"accuracy": accuracy()(scores), "stderr": stderr()(scores)}
-    found = EvalScore(
+    eval_score = EvalScore(
         name=_SCORER,
         scorer=_SCORER,
         reducer="mean" if len(samples) > len(scores) else None,
@@ -218,16 +227,16 @@ def _results(cell: Finished, samples: Sequence[EvalSample]) -> EvalResults:
         unscored_samples=0,
         metrics={name: EvalMetric(name=name, value=value) for name, value in metrics.items()},
     )
-    return EvalResults(total_samples=len(samples), completed_samples=len(samples), scores=[found])
+    return EvalResults(total_samples=len(samples), completed_samples=len(samples), scores=[eval_score])
 
 
-def _file_name(log: EvalLog, cell: Finished, kind: str) -> str:
+def _build_file_name(log: EvalLog, cell: FinishedCell, kind: str) -> str:
     """Inspect's own form, TIME_TASK_MODEL_ID, in which `_` separates."""
     time = log.eval.created.replace(":", "-")
-    place = f"{cell.cell.model}-{cell.cell.arm}-seed{cell.cell.seed}".replace("/", "-").replace("_", "-")
-    return f"{time}_{log.eval.task.replace('_', '-')}_{place}_{log.eval.task_id}"
+    cell_label = f"{cell.cell.model}-{cell.cell.arm}-seed{cell.cell.seed}".replace("/", "-").replace("_", "-")
+    return f"{time}_{log.eval.task.replace('_', '-')}_{cell_label}_{log.eval.task_id}"
 
 
-def _id(text: str) -> str:
+def _make_log_id(text: str) -> str:
     """22 letters and digits, as Inspect's ids have."""
     return hashlib.sha256(text.encode()).hexdigest()[:22]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from elicit.errors import ElicitError
-from elicit.interop.source import Finished, opened
+from elicit.interop.source import FinishedCell, open_run_source
 
 _ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -27,17 +27,17 @@ def write_vectors(run: str | Path, folder: Path, *, arms: Sequence[str] | None =
     from elicit.policy_document import read_document
 
     written = []
-    for cell, policy in _policies(run, arms):
-        edits = [edit for edit in steering.load(policy) if isinstance(edit, steering.Steering)]
-        gated = len(edits) < len(steering.load(policy))
+    for cell, policy in _iter_saved_policies(run, arms):
+        edits = [edit for edit in steering.load_edits(policy) if isinstance(edit, steering.Steering)]
+        gated = len(edits) < len(steering.load_edits(policy))
         if edits and not gated:
             document = read_document(policy)
             base = dataclasses.asdict(document.base)
-            facts = {**base, "d_model": edits[0].d_model, **_shape(document.base.name)}
+            facts = {**base, "d_model": edits[0].d_model, **_read_architecture(document.base.name)}
             origin = {"run": cell.source.name, "cell": cell.cell.name, "policy_sha256": document.sha256}
-            origin |= vectors.origin(document.record)
-            place = folder / cell.cell.model / Path(cell.cell.arm) / str(cell.cell.seed)
-            written.append(vectors.write(edits, place, model=facts, provenance=origin))
+            origin |= vectors.select_provenance(document.record)
+            vector_path = folder / cell.cell.model / Path(cell.cell.arm) / str(cell.cell.seed)
+            written.append(vectors.write_vector_files(edits, vector_path, model=facts, provenance=origin))
     if not written:
         raise ElicitError(f"{run} holds no steering vectors: no arm steers, or it is an archive, which keeps none.")
     return written
@@ -50,13 +50,13 @@ def write_adapters(run: str | Path, folder: Path, *, arms: Sequence[str] | None 
         ElicitError: no run, or no cell in it that trained an adapter.
     """
     written = []
-    for cell, policy in _policies(run, arms):
+    for cell, policy in _iter_saved_policies(run, arms):
         if all((policy / name).exists() for name in _ADAPTER):
-            place = folder / cell.cell.model / Path(cell.cell.arm) / str(cell.cell.seed)
-            place.mkdir(parents=True)
+            adapter_folder = folder / cell.cell.model / Path(cell.cell.arm) / str(cell.cell.seed)
+            adapter_folder.mkdir(parents=True)
             for name in _ADAPTER:
-                shutil.copyfile(policy / name, place / name)
-            written.append(place)
+                shutil.copyfile(policy / name, adapter_folder / name)
+            written.append(adapter_folder)
     if not written:
         raise ElicitError(
             f"{run} holds no adapters: no arm was trained with LoRA (option lora_rank), or it is an archive, which "
@@ -65,23 +65,25 @@ def write_adapters(run: str | Path, folder: Path, *, arms: Sequence[str] | None 
     return written
 
 
-def _policies(run: str | Path, arms: Sequence[str] | None) -> Iterator[tuple[Finished, Path]]:
-    with opened(run) as source:
-        for cell in source.cells(arms):
+def _iter_saved_policies(run: str | Path, arms: Sequence[str] | None) -> Iterator[tuple[FinishedCell, Path]]:
+    with open_run_source(run) as source:
+        for cell in source.iter_finished_cells(arms):
             policy = cell.folder / "policy"
             if (policy / "policy.json").exists():
                 yield cell, policy
 
 
-def _shape(name: str) -> dict[str, object]:
+def _read_architecture(name: str) -> dict[str, object]:
     """Architecture and depth of a base, from its config alone; null where the model is not here any more."""
     from transformers import AutoConfig
 
-    from elicit.loading.catalog import resolve
-    from elicit.loading.load import folder_of
+    from elicit.loading.catalog import resolve_model
+    from elicit.loading.load import fetch_model_folder
 
     try:
-        config = AutoConfig.from_pretrained(folder_of(resolve(name), download=False)).get_text_config(decoder=True)
+        config = AutoConfig.from_pretrained(fetch_model_folder(resolve_model(name), download=False)).get_text_config(
+            decoder=True
+        )
     except (ElicitError, OSError, ValueError):
         return {"model_type": None, "n_layers": None}
     return {"model_type": config.model_type, "n_layers": config.num_hidden_layers}

@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from elicit.comparison import archive
-from elicit.comparison.reader import read_arms, read_spec_of
-from elicit.comparison.running.cell_runner import state_of
+from elicit.comparison.reader import read_arms, read_run_spec
+from elicit.comparison.running.cell_runner import read_cell_status
 from elicit.comparison.spec import Spec
-from elicit.comparison.spec.cells import Cell, cells
+from elicit.comparison.spec.cells import Cell, list_cells
 from elicit.comparison.storage import prompts
 from elicit.comparison.storage.typed_files import read_manifest
-from elicit.comparison.summary.summarise import summarise
-from elicit.errors import ElicitError, unknown
-from elicit.report.data.run_reader import rebuilt
+from elicit.comparison.summary.summarise import summarise_run
+from elicit.errors import ElicitError, unknown_name_error
+from elicit.report.data.run_reader import rebuild_problems
 from elicit.schema import Row
 from elicit.tasks import Problem
 
 
-class Asked(NamedTuple):
+class RowPrompt(NamedTuple):
     """What stands in front of a completion."""
 
     prompt: str
@@ -39,7 +39,7 @@ class Asked(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Source:
+class RunSource:
     """A run."""
 
     run: Path
@@ -52,48 +52,48 @@ class Source:
     @cached_property
     def summary(self) -> Mapping[str, Any]:
         """The run's figures, from its rows: `summary.json` may be of an earlier moment, or damaged."""
-        return summarise(self.run)
+        return summarise_run(self.run)
 
-    def problems(self, model: str, label: str) -> Mapping[str, Problem]:
+    def load_problems(self, model: str, label: str) -> Mapping[str, Problem]:
         """The test problems of one task as the model was given them; empty where they cannot be rebuilt."""
         if (model, label) not in self._problems:
-            found = rebuilt(self.spec, self.limit, self.run, model, label)
-            self._problems[model, label] = {} if isinstance(found, str) else found
+            problems = rebuild_problems(self.spec, self.limit, self.run, model, label)
+            self._problems[model, label] = {} if isinstance(problems, str) else problems
         return self._problems[model, label]
 
-    def check(self, arms: Sequence[str] | None) -> None:
+    def check_arms(self, arms: Sequence[str] | None) -> None:
         """Raises ElicitError for an arm that the spec does not have."""
         for arm in arms or ():
             if arm not in self.spec.arms:
-                raise unknown("arm", arm, self.spec.arms, where="--arms")
+                raise unknown_name_error("arm", arm, self.spec.arms, where="--arms")
 
-    def statuses(self) -> Iterator[tuple[Cell, Mapping[str, Any]]]:
+    def iter_statuses(self) -> Iterator[tuple[Cell, Mapping[str, Any]]]:
         """Every cell and its status, finished or not, without its rows."""
-        for cell in cells(self.spec):
-            yield cell, state_of(cell, self.run)
+        for cell in list_cells(self.spec):
+            yield cell, read_cell_status(cell, self.run)
 
-    def cells(self, arms: Sequence[str] | None = None) -> Iterator[Finished]:
+    def iter_finished_cells(self, arms: Sequence[str] | None = None) -> Iterator[FinishedCell]:
         """The finished cells of all arms, or of some.
 
         Raises:
             ElicitError: an arm that the spec does not have.
         """
-        self.check(arms)
+        self.check_arms(arms)
         for model in self.spec.models:
             for arm, data in read_arms(self.spec, self.run, model).items():
                 if arms is not None and arm not in arms:
                     continue
                 done = [i for i, status in enumerate(data.statuses) if status["state"] == "done"]
-                for place, i in enumerate(done):
-                    rows = {label: seeds[place] for label, seeds in data.rows.items()}
-                    yield Finished(self, data.cells[i], data.statuses[i], rows)
+                for position, i in enumerate(done):
+                    rows = {label: seeds[position] for label, seeds in data.rows.items()}
+                    yield FinishedCell(self, data.cells[i], data.statuses[i], rows)
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedCell:
     """One finished cell."""
 
-    source: Source
+    source: RunSource
     cell: Cell
     status: Mapping[str, Any]
     rows: Mapping[str, list[Row]]
@@ -111,7 +111,7 @@ class Finished:
     @property
     def target(self) -> str:
         """The label of the task that the model's arms are compared on."""
-        return self.source.spec.of(self.cell.model).task_label
+        return self.source.spec.for_model(self.cell.model).task_label
 
     @property
     def record(self) -> Mapping[str, Any]:
@@ -125,51 +125,51 @@ class Finished:
 
     @property
     def folder(self) -> Path:
-        return self.cell.folder(self.source.run)
+        return self.cell.folder_in(self.source.run)
 
     @cached_property
     def _prompts(self) -> prompts.Prompts:
-        return prompts.read(self.folder)
+        return prompts.read_prompt_file(self.folder)
 
-    def problem(self, row: Row) -> Problem | None:
+    def find_problem(self, row: Row) -> Problem | None:
         """The row's problem; None where the model, or the task's file, is gone."""
-        return self.source.problems(self.cell.model, row.task).get(row.problem)
+        return self.source.load_problems(self.cell.model, row.task).get(row.problem)
 
-    def asked(self, row: Row) -> Asked:
+    def find_prompt(self, row: Row) -> RowPrompt:
         """The prompt of a row, or the best that is known of it."""
         if row.prompt_hash in self._prompts:
             prompt, opening = self._prompts[row.prompt_hash]
-            return Asked(prompt, opening, True)
-        problem = self.problem(row)
+            return RowPrompt(prompt, opening, True)
+        problem = self.find_problem(row)
         if problem is None:
-            return Asked("", "", False)
+            return RowPrompt("", "", False)
         candidates = [(problem.prompt, ""), (problem.cue_prompt or "", ""), (problem.prompt, problem.opening or "")]
         for prompt, opening in candidates:
-            if prompts.hash_of(prompt + opening) == row.prompt_hash:
-                return Asked(prompt, opening, True)
-        return Asked(problem.prompt, "", False)
+            if prompts.hash_prompt(prompt + opening) == row.prompt_hash:
+                return RowPrompt(prompt, opening, True)
+        return RowPrompt(problem.prompt, "", False)
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[Source]:
+def open_run_source(path: str | Path) -> Iterator[RunSource]:
     """A run directory, or an archive, which is unpacked for as long as the block runs.
 
     Raises:
         ElicitError: neither of the two, or one that cannot be read.
     """
-    place = Path(path)
-    if not place.is_dir():
-        raise ElicitError(f"{place} is no folder. Name a run directory or an archive. See: elicit ls runs")
-    with archive.opened(place) as run:
-        spec, limit = read_spec_of(run)
-        yield Source(run, place.resolve().name, spec, limit, read_manifest(run))
+    run_path = Path(path)
+    if not run_path.is_dir():
+        raise ElicitError(f"{run_path} is no folder. Name a run directory or an archive. See: elicit ls runs")
+    with archive.open_run_directory(run_path) as run:
+        spec, limit = read_run_spec(run)
+        yield RunSource(run, run_path.resolve().name, spec, limit, read_manifest(run))
 
 
-def answers(rows: Sequence[Row]) -> list[Row]:
+def select_answers(rows: Sequence[Row]) -> list[Row]:
     """The policy's own answers: what accuracies are made of."""
     return [row for row in rows if row.sample == 0]
 
 
-def draws(rows: Sequence[Row]) -> list[Row]:
+def select_samples(rows: Sequence[Row]) -> list[Row]:
     """Samples at temperature 1: what pass@k is made of."""
     return [row for row in rows if row.sample > 0]

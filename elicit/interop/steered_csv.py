@@ -21,9 +21,17 @@ import torch
 
 import saes
 from elicit import runs
-from elicit.errors import ElicitError, one_line, unknown
+from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.interop.lm_eval.sparsify import write_sparsify
-from elicit.interop.lm_eval.steering import Theirs, exported, first_parallel, hookpoints, ours, parallel, write_pt
+from elicit.interop.lm_eval.steering import (
+    LmEvalEdit,
+    edit_from_lm_eval,
+    export_edits,
+    find_hookpoints,
+    find_parallel_row,
+    is_parallel,
+    write_pt,
+)
 from elicit.model import BaseModel
 from elicit.policy import Policy
 from elicit.steering import Steering
@@ -36,7 +44,7 @@ COLUMNS = (
 LOADERS = ("sparsify", "sae_lens")
 
 
-class Row(NamedTuple):
+class SteeringRow(NamedTuple):
     """One line."""
 
     loader: str
@@ -56,10 +64,10 @@ def write_steering(policy: Policy, folder: str | Path, *, dictionaries: Sequence
     Raises:
         ElicitError: steering that means something else in lm-eval.
     """
-    place = Path(folder)
-    written = [write_pt(policy, place / "steer.pt")]
-    if all(_feature(edit, policy, dictionaries) is not None for edit in exported(policy)):
-        written.append(write_csv(policy, place / "steer.csv", dictionaries=dictionaries))
+    output_folder = Path(folder)
+    written = [write_pt(policy, output_folder / "steer.pt")]
+    if all(_find_edit_feature(edit, policy, dictionaries) is not None for edit in export_edits(policy)):
+        written.append(write_csv(policy, output_folder / "steer.csv", dictionaries=dictionaries))
     return written
 
 
@@ -77,14 +85,14 @@ def write_csv(policy: Policy, path: str | Path, *, dictionaries: Sequence[SAE] =
     if target.suffix != ".csv":
         raise ElicitError(f"{path}: lm-eval tells steering files by their ending. Type a name that ends in .csv.")
     rows = []
-    for edit in exported(policy):
-        feature = _feature(edit, policy, dictionaries)
+    for edit in export_edits(policy):
+        feature = _find_edit_feature(edit, policy, dictionaries)
         if feature is None:
             raise ElicitError(
                 f"lm-eval steering: {edit.edit} is no decoder row of an SAE that is known, and a CSV names features. "
                 "Write a .pt file, or name its SAE."
             )
-        rows.append(_row(edit, feature, target))
+        rows.append(_build_steering_row(edit, feature, target))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -95,41 +103,43 @@ def write_csv(policy: Policy, path: str | Path, *, dictionaries: Sequence[SAE] =
     return target
 
 
-def _row(edit: Theirs, feature: Feature, target: Path) -> Row:
+def _build_steering_row(edit: LmEvalEdit, feature: Feature, target: Path) -> SteeringRow:
     sae, hookpoint = feature.sae, edit.hookpoint
     loader, sparse_model, sae_id = "sparsify", "", ""
     release, colon, rest = sae.name.partition(":")
     if colon and not Path(sae.name).exists():
-        loader, sparse_model, sae_id = ("sae_lens", release, rest) if _is_saelens(sae) else ("sparsify", release, "")
+        loader, sparse_model, sae_id = (
+            ("sae_lens", release, rest) if _is_saelens_sae(sae) else ("sparsify", release, "")
+        )
         if loader == "sparsify" and rest != hookpoint:
             raise ElicitError(f"lm-eval steering: {sae.name} lies under {rest!r}, lm-eval looks under {hookpoint!r}.")
-        row, bias = _stored_row(sae, feature.index), _bias(sae)
+        row, bias = _read_decoder_row(sae, feature.index), _read_decoder_bias(sae)
     else:
         folder = write_sparsify(sae, target.parent / "sparse", hookpoint)
-        sparse_model, row, bias = str(folder.resolve()), sae.directions[feature.index], _bias(sae)
+        sparse_model, row, bias = str(folder.resolve()), sae.directions[feature.index], _read_decoder_bias(sae)
     if edit.action == "add":
         value = edit.coefficient / float(row.norm())
     else:
         value = edit.coefficient - float(bias.cpu() @ edit.edit.direction)
-    return Row(loader, edit.action, sparse_model, hookpoint, feature.index, value, "", sae_id, edit.edit.label)
+    return SteeringRow(loader, edit.action, sparse_model, hookpoint, feature.index, value, "", sae_id, edit.edit.label)
 
 
-def _feature(edit: Theirs, policy: Policy, dictionaries: Sequence[SAE]) -> Feature | None:
+def _find_edit_feature(edit: LmEvalEdit, policy: Policy, dictionaries: Sequence[SAE]) -> Feature | None:
     """The feature an edit points along: its own, one the policy's record names, or one of `dictionaries`."""
     if edit.edit.feature is not None:
         return edit.edit.feature
-    for name, index in _recorded(policy.record):
-        found = saes.load(name).feature(index)
-        if found.sae.d_model == edit.edit.d_model and parallel(found.direction, edit.edit.direction):
-            return found
+    for name, index in _iter_record_features(policy.record):
+        feature = saes.load(name).feature(index)
+        if feature.sae.d_model == edit.edit.d_model and is_parallel(feature.direction, edit.edit.direction):
+            return feature
     for sae in dictionaries:
-        place = first_parallel(edit.edit.direction, sae.directions) if sae.d_model == edit.edit.d_model else None
-        if place is not None:
-            return sae.feature(place)
+        row_index = find_parallel_row(edit.edit.direction, sae.directions) if sae.d_model == edit.edit.d_model else None
+        if row_index is not None:
+            return sae.feature(row_index)
     return None
 
 
-def _recorded(record: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+def _iter_record_features(record: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     for entry in record.get("features") or ():
         if isinstance(entry, Mapping) and isinstance(entry.get("sae"), str) and isinstance(entry.get("feature"), int):
             yield entry["sae"], entry["feature"]
@@ -144,61 +154,64 @@ def read_csv(path: str | Path, model: BaseModel, *, download: bool = False) -> t
     Raises:
         ElicitError: a row that lm-eval would not take, an SAE that cannot be loaded, or an edit the lab does not have.
     """
-    found: dict[str, Steering] = {}
-    for row, where in _rows(Path(path)):
-        sae = _sae(row, where, download)
-        hookpoint = row.hookpoint or _name_of(sae.layer, model, where)
-        if hookpoint in found:
+    edits: dict[str, Steering] = {}
+    for row, where in _iter_steering_rows(Path(path)):
+        sae = _load_row_sae(row, where, download)
+        hookpoint = row.hookpoint or _find_layer_hookpoint(sae.layer, model, where)
+        if hookpoint in edits:
             raise ElicitError(f"{where}: a second edit at {hookpoint}; lm-eval would forget the first.")
         feature = sae.feature(row.feature_index)
-        edit = ours(
+        edit = edit_from_lm_eval(
             model,
             hookpoint,
             row.action,
-            _stored_row(sae, row.feature_index),
+            _read_decoder_row(sae, row.feature_index),
             row.steering_coefficient,
-            bias=_bias(sae),
+            bias=_read_decoder_bias(sae),
             label=f"feature {feature.label}" if row.action == "add" else f"projection on {feature.label}",
             where=where,
         )
-        found[hookpoint] = edit
-    if not found:
+        edits[hookpoint] = edit
+    if not edits:
         raise ElicitError(f"{path} holds no row of steering.")
-    return tuple(found.values())
+    return tuple(edits.values())
 
 
-def _rows(path: Path) -> Iterator[tuple[Row, str]]:
+def _iter_steering_rows(path: Path) -> Iterator[tuple[SteeringRow, str]]:
     try:
         lines = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ElicitError(f"{path} cannot be read as a CSV: {one_line(error, 120)}") from None
     for number, line in enumerate(lines, start=2):
         where = f"{path}, line {number}"
-        given = {name: (value or "").strip() for name, value in line.items() if isinstance(value, str | None)}
+        fields = {name: (value or "").strip() for name, value in line.items() if isinstance(value, str | None)}
         for name in ("sparse_model", "feature_index", "steering_coefficient"):
-            if not given.get(name):
+            if not fields.get(name):
                 raise ElicitError(f"{where}: {name} is missing. The columns are: {', '.join(COLUMNS)}")
-        if given.get("head_index"):
-            raise ElicitError(f"{where}: head_index is {given['head_index']}; the lab steers whole residuals.")
-        loader = given.get("loader") or "sparsify"
+        if fields.get("head_index"):
+            raise ElicitError(f"{where}: head_index is {fields['head_index']}; the lab steers whole residuals.")
+        loader = fields.get("loader") or "sparsify"
         if loader not in LOADERS:
-            raise unknown("loader", loader, LOADERS, where=where)
+            raise unknown_name_error("loader", loader, LOADERS, where=where)
         try:
-            index, value = int(float(given["feature_index"])), float(given["steering_coefficient"])
+            index, value = int(float(fields["feature_index"])), float(fields["steering_coefficient"])
         except (ValueError, OverflowError):
             raise ElicitError(f"{where}: feature_index and steering_coefficient have to be numbers.") from None
-        model, action = given["sparse_model"], given.get("action") or "add"
-        yield Row(loader, action, model, given.get("hookpoint", ""), index, value, "", given.get("sae_id", "")), where
+        model, action = fields["sparse_model"], fields.get("action") or "add"
+        yield (
+            SteeringRow(loader, action, model, fields.get("hookpoint", ""), index, value, "", fields.get("sae_id", "")),
+            where,
+        )
 
 
-def _name_of(layer: int, model: BaseModel, where: str) -> str:
-    for name, number in hookpoints(model).items():
+def _find_layer_hookpoint(layer: int, model: BaseModel, where: str) -> str:
+    for name, number in find_hookpoints(model).items():
         if number == layer:
             return name
     raise ElicitError(f"{where}: this SAE reads layer {layer}, which {model.name} does not have.")
 
 
-def _sae(row: Row, where: str, download: bool) -> SAE:
+def _load_row_sae(row: SteeringRow, where: str, download: bool) -> SAE:
     try:
         if row.loader == "sae_lens":
             return saes.load(f"{row.sparse_model}:{row.sae_id}", download=download)
@@ -210,21 +223,21 @@ def _sae(row: Row, where: str, download: bool) -> SAE:
         raise ElicitError(f"{where}: {error}") from None
 
 
-def _module(sae: SAE) -> Any:
+def _get_coder_module(sae: SAE) -> Any:
     return getattr(sae.coder, "inner", sae.coder)  # Centred holds the loaded one
 
 
-def _is_saelens(sae: SAE) -> bool:
-    return hasattr(_module(sae), "cfg")
+def _is_saelens_sae(sae: SAE) -> bool:
+    return hasattr(_get_coder_module(sae), "cfg")
 
 
-def _stored_row(sae: SAE, index: int) -> torch.Tensor:
+def _read_decoder_row(sae: SAE, index: int) -> torch.Tensor:
     """The decoder row as it is stored: what lm-eval multiplies, whatever the SAE's own scale."""
     sae.feature(index)  # raises for an index that is not there
-    row: torch.Tensor = _module(sae).W_dec[index]
+    row: torch.Tensor = _get_coder_module(sae).W_dec[index]
     return row.detach().float().cpu()
 
 
-def _bias(sae: SAE) -> torch.Tensor:
-    bias: torch.Tensor = _module(sae).b_dec
+def _read_decoder_bias(sae: SAE) -> torch.Tensor:
+    bias: torch.Tensor = _get_coder_module(sae).b_dec
     return bias.detach().float().cpu()

@@ -22,17 +22,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from elicit import runs
-from elicit.comparison.reader import read_spec_of
-from elicit.comparison.running.cell_runner import state_of
-from elicit.errors import ElicitError, one_line, require_extra, unknown
-from elicit.interop.source import opened
+from elicit.comparison.reader import read_run_spec
+from elicit.comparison.running.cell_runner import read_cell_status
+from elicit.errors import ElicitError, one_line, require_extra, unknown_name_error
+from elicit.interop.source import open_run_source
 
 if TYPE_CHECKING:
     from elicit.comparison.running.engine import Event
     from elicit.comparison.spec.cells import Cell
 
 
-class Told(NamedTuple):
+class TrackerRun(NamedTuple):
     """What a tracker is told of one cell."""
 
     project: str
@@ -49,7 +49,7 @@ class Told(NamedTuple):
 class Tracker(Protocol):
     """One tracker's way of keeping a finished cell."""
 
-    def keep(self, told: Told) -> None: ...
+    def log_run(self, tracker_run: TrackerRun) -> None: ...
 
 
 class TensorBoard:
@@ -58,17 +58,17 @@ class TensorBoard:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "tensorboard"
 
-    def keep(self, told: Told) -> None:
+    def log_run(self, tracker_run: TrackerRun) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        place = self.folder / told.name.replace("/", ".")
-        with SummaryWriter(str(place)) as writer:
-            for step, figures in told.curve:
+        log_folder = self.folder / tracker_run.name.replace("/", ".")
+        with SummaryWriter(str(log_folder)) as writer:
+            for step, figures in tracker_run.curve:
                 for key, value in figures.items():
                     writer.add_scalar(f"train/{key}", value, step)
-            for key, value in told.outcome.items():
+            for key, value in tracker_run.outcome.items():
                 writer.add_scalar(key, value, 0)
-            lines = [f"    {key}: {value}" for key, value in told.config.items()]
+            lines = [f"    {key}: {value}" for key, value in tracker_run.config.items()]
             writer.add_text("config", "\n".join(lines), 0)
 
 
@@ -78,15 +78,16 @@ class Trackio:
     def __init__(self, folder: Path) -> None:
         os.environ.setdefault("TRACKIO_DIR", str((folder / "trackio").resolve()))
 
-    def keep(self, told: Told) -> None:
+    def log_run(self, tracker_run: TrackerRun) -> None:
         import trackio
 
         trackio.init(
-            project=told.project, name=told.name, group=told.group, config=told.config, embed=False,
+            project=tracker_run.project, name=tracker_run.name, group=tracker_run.group,
+            config=tracker_run.config, embed=False,
             auto_log_gpu=False, auto_log_cpu=False,
         )  # fmt: skip
         try:
-            _log_all(trackio.log, told)
+            _log_all(trackio.log, tracker_run)
         finally:
             trackio.finish()
 
@@ -97,25 +98,26 @@ class Wandb:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def keep(self, told: Told) -> None:
+    def log_run(self, tracker_run: TrackerRun) -> None:
         import wandb
 
         self.folder.mkdir(parents=True, exist_ok=True)
         run = wandb.init(
-            project=told.project, name=told.name, group=told.group, config=told.config, dir=str(self.folder),
+            project=tracker_run.project, name=tracker_run.name, group=tracker_run.group,
+            config=tracker_run.config, dir=str(self.folder),
             mode=None if "WANDB_MODE" in os.environ else "offline", reinit="finish_previous",
             settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
         )  # fmt: skip
         try:
-            _log_all(run.log, told)
+            _log_all(run.log, tracker_run)
         finally:
             run.finish()
 
 
-def _log_all(log: Callable[..., Any], told: Told) -> None:
-    for step, figures in told.curve:
+def _log_all(log: Callable[..., Any], tracker_run: TrackerRun) -> None:
+    for step, figures in tracker_run.curve:
         log({f"train/{key}": value for key, value in figures.items()}, step=step)
-    log(told.outcome, step=told.curve[-1][0] + 1 if told.curve else 0)
+    log(tracker_run.outcome, step=tracker_run.curve[-1][0] + 1 if tracker_run.curve else 0)
 
 
 #: Name -> (adapter, module that must be there).
@@ -126,23 +128,23 @@ TRACKERS: dict[str, tuple[Callable[[Path], Tracker], str]] = {
 }
 
 
-def check(names: str) -> list[str]:
+def parse_tracker_names(names: str) -> list[str]:
     """The trackers of a comma-separated list.
 
     Raises:
         ElicitError: an unknown one, or one that is not installed.
     """
-    found = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
-    if not found:
+    selected = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    if not selected:
         raise ElicitError(f"--track names no tracker. Type one or several of: {','.join(TRACKERS)}")
-    for name in found:
+    for name in selected:
         if name not in TRACKERS:
-            raise unknown("tracker", name, TRACKERS, where="--track")
+            raise unknown_name_error("tracker", name, TRACKERS, where="--track")
         require_extra(TRACKERS[name][1], "track", f"--track {name}")
-    return found
+    return selected
 
 
-class Watch:
+class TrackerListener:
     """Listens to the engine and tells every tracker of each cell that ends."""
 
     def __init__(self, run: Path, names: Sequence[str], warn: Callable[[str], None]) -> None:
@@ -150,49 +152,49 @@ class Watch:
         self.warn = warn
         self.trackers = {name: TRACKERS[name][0](run / "track") for name in names}
 
-    def show(self, event: Event) -> None:
+    def handle_event(self, event: Event) -> None:
         if event.state not in ("done", "failed"):
             return
         for name, tracker in list(self.trackers.items()):
             try:
                 with _stdout_as_stderr():
-                    tracker.keep(told(self.run, event.cell, self.run.resolve().name))
+                    tracker.log_run(read_tracker_run(self.run, event.cell, self.run.resolve().name))
             except Exception as error:
                 del self.trackers[name]
                 what = one_line(f"{type(error).__name__}: {error}", 200)
                 self.warn(f"tracker {name} failed on {event.cell.name} and is left out from here on: {what}")
 
 
-def replay(run: str | Path, folder: Path, name: str, *, arms: Sequence[str] | None = None) -> int:
+def replay_run(run: str | Path, folder: Path, name: str, *, arms: Sequence[str] | None = None) -> int:
     """Tell a tracker of all finished and failed cells of a run or an archive. Returns how many.
 
     Raises:
         ElicitError: no run, or the tracker is not known or not installed.
     """
-    (name,) = check(name)
+    (name,) = parse_tracker_names(name)
     tracker, count = TRACKERS[name][0](folder), 0
-    with opened(run) as source:
-        source.check(arms)
-        for cell, status in source.statuses():
+    with open_run_source(run) as source:
+        source.check_arms(arms)
+        for cell, status in source.iter_statuses():
             if status["state"] in ("done", "failed") and (arms is None or cell.arm in arms):
                 with _stdout_as_stderr():
-                    tracker.keep(told(source.run, cell, source.name))
+                    tracker.log_run(read_tracker_run(source.run, cell, source.name))
                 count += 1
     return count
 
 
-def told(run: Path, cell: Cell, project: str) -> Told:
+def read_tracker_run(run: Path, cell: Cell, project: str) -> TrackerRun:
     """What a cell that has ended left, as trackers take it."""
-    spec, limit = read_spec_of(run)
-    mine, status = spec.of(cell.model), state_of(cell, run)
+    spec, limit = read_run_spec(run)
+    model_spec, status = spec.for_model(cell.model), read_cell_status(cell, run)
     record, facts = status.get("record") or {}, status.get("model") or {}
     outcome: dict[str, float] = {}
-    for label in (mine.task_label, *mine.off_target):
-        own = [row for row in runs.read_rows(cell.folder(run) / "rows" / f"{label}.jsonl") if row.sample == 0]
-        if own:
-            outcome[f"{label}/accuracy"] = sum(row.correct for row in own) / len(own)
-            outcome[f"{label}/tokens"] = sum(row.tokens for row in own) / len(own)
-            outcome[f"{label}/n"] = float(len(own))
+    for label in (model_spec.task_label, *model_spec.off_target):
+        answers = [row for row in runs.read_rows(cell.folder_in(run) / "rows" / f"{label}.jsonl") if row.sample == 0]
+        if answers:
+            outcome[f"{label}/accuracy"] = sum(row.correct for row in answers) / len(answers)
+            outcome[f"{label}/tokens"] = sum(row.tokens for row in answers) / len(answers)
+            outcome[f"{label}/n"] = float(len(answers))
     outcome |= {key: float(status[key]) for key in ("seconds", "fit_seconds") if status.get(key) is not None}
     config = {
         "model": spec.models[cell.model],
@@ -205,11 +207,11 @@ def told(run: Path, cell: Cell, project: str) -> Told:
         "error": status.get("error"),
         "limit": limit,
     }
-    curve = [(int(entry.get("step", i)), _numbers(entry)) for i, entry in enumerate(record.get("curve") or ())]
-    return Told(project, cell.name, f"{cell.model}/{cell.arm}", config, curve, outcome)
+    curve = [(int(entry.get("step", i)), _select_numbers(entry)) for i, entry in enumerate(record.get("curve") or ())]
+    return TrackerRun(project, cell.name, f"{cell.model}/{cell.arm}", config, curve, outcome)
 
 
-def _numbers(entry: Mapping[str, Any]) -> dict[str, float]:
+def _select_numbers(entry: Mapping[str, Any]) -> dict[str, float]:
     return {
         key: float(value)
         for key, value in entry.items()

@@ -35,9 +35,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from elicit import documents
 from elicit.errors import ElicitError
-from elicit.interop.foreign_vectors import read_foreign
+from elicit.interop.foreign_vectors import read_foreign_vectors
 from elicit.runs import write_json, writing_to
-from elicit.tensors import known_tensor, read_tensors
+from elicit.tensors import read_tensors, require_tensor
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
@@ -66,7 +66,7 @@ class VectorEntry:
 
 
 @dataclass(frozen=True)
-class Made:
+class VectorModel:
     """The model that vectors were made for."""
 
     name: str | None = None
@@ -77,17 +77,17 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Document:
+class VectorDocument:
     """The content of a file of vectors."""
 
     format: str
     version: int
-    model: Made
+    model: VectorModel
     vectors: tuple[VectorEntry, ...]
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
-def save(
+def save_vectors(
     edits: Policy | Steering | Sequence[Steering],
     path: str | Path,
     *,
@@ -109,8 +109,10 @@ def save(
 
     if isinstance(edits, Policy):
         model = edits.model
-        provenance = provenance or {"policy_sha256": edits.sha256, **origin(edits.record)}
-    mine = edits.edits if isinstance(edits, Policy) else [edits] if isinstance(edits, Steering) else list(edits)
+        provenance = provenance or {"policy_sha256": edits.sha256, **select_provenance(edits.record)}
+    steering_edits = (
+        edits.edits if isinstance(edits, Policy) else [edits] if isinstance(edits, Steering) else list(edits)
+    )
     if model is None:
         raise ElicitError("vectors.save: edits alone do not say which model they are for. Pass model=.")
     facts = {
@@ -120,10 +122,10 @@ def save(
         "d_model": model.d_model,
         "n_layers": model.n_layers,
     }
-    return write(mine, path, model=facts, provenance=provenance or {})
+    return write_vector_files(steering_edits, path, model=facts, provenance=provenance or {})
 
 
-def write(
+def write_vector_files(
     edits: Sequence[Steering], path: str | Path, *, model: Mapping[str, Any], provenance: Mapping[str, Any]
 ) -> Path:
     """`save` for callers that know the model's facts and have not loaded it.
@@ -133,13 +135,13 @@ def write(
     """
     from safetensors.torch import save_file
 
-    from elicit.loading.architectures import layers_path
+    from elicit.loading.architectures import find_layers_path
 
     if not edits:
         raise ElicitError("vectors.save: there is no vector to save: this policy does not steer.")
-    stem = _stem(path)
-    layers = None if model["model_type"] is None else layers_path(model["model_type"])
-    entries = [_entry(edit, str(i), layers) for i, edit in enumerate(edits)]
+    stem = _strip_vector_suffix(path)
+    layers = None if model["model_type"] is None else find_layers_path(model["model_type"])
+    entries = [_build_vector_entry(edit, str(i), layers) for i, edit in enumerate(edits)]
     with writing_to(stem):
         stem.parent.mkdir(parents=True, exist_ok=True)
         save_file({str(i): edit.direction.contiguous() for i, edit in enumerate(edits)}, f"{stem}.safetensors")
@@ -148,7 +150,7 @@ def write(
     return Path(f"{stem}.json")
 
 
-def load(
+def load_vectors(
     path: str | Path,
     *,
     model: BaseModel | None = None,
@@ -167,16 +169,16 @@ def load(
     Raises:
         ElicitError: no such file, one that cannot be read, a missing layer, or vectors of another model.
     """
-    stem = _stem(path)
-    described = Path(f"{stem}.json")
-    if Path(path).suffix != ".gguf" and described.exists():
-        edits = _own(described, Path(f"{stem}.safetensors"), model)
+    stem = _strip_vector_suffix(path)
+    json_path = Path(f"{stem}.json")
+    if Path(path).suffix != ".gguf" and json_path.exists():
+        edits = _read_own_vectors(json_path, Path(f"{stem}.safetensors"), model)
         if layer is not None and [edit.layer for edit in edits] != [layer]:
-            raise ElicitError(f"{described} says which layer its vectors are for; leave layer= out.")
+            raise ElicitError(f"{json_path} says which layer its vectors are for; leave layer= out.")
     else:
-        edits = read_foreign(path, stem, layer=layer)
+        edits = read_foreign_vectors(path, stem, layer=layer)
     changes = {key: value for key, value in (("strength", strength), ("positions", positions)) if value is not None}
-    edits = tuple(_changed(edit, changes) for edit in edits)
+    edits = tuple(_replace_fields(edit, changes) for edit in edits)
     for edit in edits:
         if model is not None and not (edit.d_model == model.d_model and 0 <= edit.layer < model.n_layers):
             held = f"a vector of {edit.d_model} entries at layer {edit.layer}"
@@ -184,7 +186,7 @@ def load(
     return edits
 
 
-def _entry(edit: Steering, tensor: str, layers: str | None) -> dict[str, Any]:
+def _build_vector_entry(edit: Steering, tensor: str, layers: str | None) -> dict[str, Any]:
     """One vector's meaning. `layers`: where transformers keeps the decoder's layers, None if that is not known."""
     from elicit.steering.positions import parse
 
@@ -213,51 +215,51 @@ def _entry(edit: Steering, tensor: str, layers: str | None) -> dict[str, Any]:
     return entry
 
 
-def _own(described: Path, tensors: Path, model: BaseModel | None) -> tuple[Steering, ...]:
+def _read_own_vectors(json_path: Path, tensors_path: Path, model: BaseModel | None) -> tuple[Steering, ...]:
     from elicit.steering import Steering
-    from elicit.steering.files import FeatureEntry, feature_of
+    from elicit.steering.files import FeatureEntry, load_feature
 
-    plain = documents.read_object(described)
-    if (plain.get("format"), plain.get("version")) != (FORMAT, VERSION):
+    json_object = documents.read_object(json_path)
+    if (json_object.get("format"), json_object.get("version")) != (FORMAT, VERSION):
         raise ElicitError(
-            f"{described} is not in the format {FORMAT!r}, version {VERSION}, which is what can be read here."
+            f"{json_path} is not in the format {FORMAT!r}, version {VERSION}, which is what can be read here."
         )
-    document = documents.as_record(plain, Document, described)
+    document = documents.as_record(json_object, VectorDocument, json_path)
     sha256 = document.model.weights_sha256
     if model is not None and sha256 not in (None, model.weights_sha256):
         raise ElicitError(
-            f"{described}: its vectors were made for {document.model.name} (weights {str(sha256)[:12]}), "
+            f"{json_path}: its vectors were made for {document.model.name} (weights {str(sha256)[:12]}), "
             f"but the model given is {model.name} (weights {model.weights_sha256[:12]})."
         )
-    vectors = read_tensors(tensors)
+    vectors = read_tensors(tensors_path)
     edits = []
     names = ("layer", "strength", "mode", "positions", "unit", "label")
     for i, entry in enumerate(document.vectors):
-        where = f"{described}, vector {i}"
-        direction = known_tensor(vectors, entry.tensor, tensors)
+        where = f"{json_path}, vector {i}"
+        direction = require_tensor(vectors, entry.tensor, tensors_path)
         feature = None
         if entry.feature is not None:
-            feature = feature_of(documents.as_record(entry.feature, FeatureEntry, where), described)
+            feature = load_feature(documents.as_record(entry.feature, FeatureEntry, where), json_path)
         # Numbers stay as they were written: 1 is not 1.0 in a hash.
-        fields = {name: plain["vectors"][i][name] for name in names}
-        with documents.named_place(where):
+        fields = {name: json_object["vectors"][i][name] for name in names}
+        with documents.prefix_errors(where):
             edits.append(Steering(direction, **fields, feature=feature))
     return tuple(edits)
 
 
-def origin(record: Mapping[str, Any]) -> dict[str, Any]:
+def select_provenance(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a fit says of where its vectors come from."""
     names = ("steering", "chosen", "chosen_on", "recipe", "start", "features", "saes", "tuning", "train")
     return {name: record[name] for name in names if record.get(name)}
 
 
-def _changed(edit: Steering, changes: Mapping[str, Any]) -> Steering:
+def _replace_fields(edit: Steering, changes: Mapping[str, Any]) -> Steering:
     import dataclasses
 
     return dataclasses.replace(edit, **changes) if changes else edit
 
 
-def _stem(path: str | Path) -> Path:
+def _strip_vector_suffix(path: str | Path) -> Path:
     """The path without an ending that one of the two files has."""
-    place = Path(path)
-    return place.with_suffix("") if place.suffix in (".json", ".safetensors") else place
+    file_path = Path(path)
+    return file_path.with_suffix("") if file_path.suffix in (".json", ".safetensors") else file_path

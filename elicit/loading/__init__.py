@@ -9,33 +9,33 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from elicit.loading.catalog import Entry, Source, names, resolve
+from elicit.loading.catalog import ModelSource, OrganismEntry, list_organisms, resolve_model
 
 if TYPE_CHECKING:
     from elicit.loading.bridge import bridge_view
     from elicit.loading.hashes import tokenizer_hash, weights_hash
-    from elicit.loading.load import Loaded, load_transformers, read_tokenizer
-    from elicit.loading.tokens import own_pad
+    from elicit.loading.load import LoadedModel, load_transformers, read_tokenizer
+    from elicit.loading.tokens import set_pad_token
 
 __all__ = [
-    "Entry",
-    "Source",
-    "names",
-    "resolve",
-    "Loaded",
+    "OrganismEntry",
+    "ModelSource",
+    "list_organisms",
+    "resolve_model",
+    "LoadedModel",
     "load_transformers",
     "read_tokenizer",
-    "own_pad",
+    "set_pad_token",
     "weights_hash",
     "tokenizer_hash",
     "bridge_view",
 ]
 
 _LATER = {
-    "Loaded": "load",
+    "LoadedModel": "load",
     "load_transformers": "load",
     "read_tokenizer": "load",
-    "own_pad": "tokens",
+    "set_pad_token": "tokens",
     "weights_hash": "hashes",
     "tokenizer_hash": "hashes",
     "bridge_view": "bridge",

@@ -54,13 +54,13 @@ _ROTARY = re.compile("rotary", re.IGNORECASE)
 _LAYOUTS: weakref.WeakKeyDictionary[PreTrainedModel, Layout] = weakref.WeakKeyDictionary()
 
 
-def layout(hf: Any, *, name: str = "") -> Layout:
+def get_layout(hf: Any, *, name: str = "") -> Layout:
     """The layout of a model. It is found once for every model object.
 
     Raises:
         ElicitError: if a part is not found. `name` is the model the message speaks of.
     """
-    model = plain(hf)
+    model = unwrap_model(hf)
     if model not in _LAYOUTS:
         _LAYOUTS[model] = _find_layout(model, name)
     return _LAYOUTS[model]
@@ -83,7 +83,8 @@ def _find_layout(model: Any, name: str) -> Layout:
     ]
     if missing:
         raise ElicitError(
-            f"{subject(model.config, name)} is not a decoder-only language model that can be used: no {missing[0]} was "
+            f"{describe_model(model.config, name)} is not a decoder-only language model that can be used: no "
+            f"{missing[0]} was "
             f"found in {type(model).__name__}. Take a causal language model."
         )
     inner = min(lists, key=lambda path: path.count("."))
@@ -96,7 +97,7 @@ def _find_layout(model: Any, name: str) -> Layout:
         norm=tuple(f"{paths[id(parent)]}.{part}" for part in _after_layers(parent, inner.rpartition(".")[2])),
         head=paths[id(head)],
         absolute=_has_absolute_positions(decoder, parent, inner),
-        positions=_takes_positions(type(model).forward),
+        positions=_accepts_position_ids(type(model).forward),
     )
 
 
@@ -137,7 +138,7 @@ def _has_absolute_positions(decoder: nn.Module, parent: nn.Module, layers: str) 
 
 
 @functools.cache
-def _takes_positions(forward: Callable[..., Any]) -> bool:
+def _accepts_position_ids(forward: Callable[..., Any]) -> bool:
     return "position_ids" in inspect.signature(forward).parameters
 
 
@@ -145,16 +146,17 @@ def refuse_encoder_decoder(config: Any, name: str) -> None:
     """Raises ElicitError for a config of a model that reads with one stack and writes with another."""
     if config.is_encoder_decoder:
         raise ElicitError(
-            f"{subject(config, name)} is an encoder-decoder. Only decoder-only (causal) language models are supported."
+            f"{describe_model(config, name)} is an encoder-decoder. Only decoder-only (causal) language models are "
+            "supported."
         )
 
 
-def subject(config: Any, name: str) -> str:
+def describe_model(config: Any, name: str) -> str:
     """How a message begins: the model's name and its architecture."""
     return f"{one_line(name) or 'this model'} (architecture {one_line(config.model_type, 60)})"
 
 
-def plain(hf: Any) -> Any:
+def unwrap_model(hf: Any) -> Any:
     """The transformers model itself: `hf`, or what a `PeftModel` wraps (with its adapter layers still in it).
 
     Raises:
@@ -171,42 +173,42 @@ def plain(hf: Any) -> Any:
     )
 
 
-def decoder(hf: Any) -> nn.Module:
+def get_decoder(hf: Any) -> nn.Module:
     """The stack below the head: what is called with the tokens and returns the last hidden states."""
-    return _submodule(hf, layout(hf).decoder)
+    return _get_submodule(hf, get_layout(hf).decoder)
 
 
-def decoder_layers(hf: Any) -> nn.ModuleList:
+def get_decoder_layers(hf: Any) -> nn.ModuleList:
     """The decoder layers, in order. Each returns the residual stream after it (a tensor, or a tuple led by it)."""
-    layers = _submodule(hf, layout(hf).layers)
+    layers = _get_submodule(hf, get_layout(hf).layers)
     assert isinstance(layers, nn.ModuleList)
     return layers
 
 
-def embedding(hf: Any) -> nn.Module:
+def get_embedding(hf: Any) -> nn.Module:
     """The token embedding."""
-    return _submodule(hf, layout(hf).embedding)
+    return _get_submodule(hf, get_layout(hf).embedding)
 
 
-def final_norm(hf: Any) -> nn.Module:
+def get_final_norm(hf: Any) -> nn.Module:
     """What the last residual goes through on its way to the head: a norm; for some OPT a projection, or nothing."""
-    parts = [_submodule(hf, path) for path in layout(hf).norm]
+    parts = [_get_submodule(hf, path) for path in get_layout(hf).norm]
     return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
 
 
-def lm_head(hf: Any) -> nn.Module:
+def get_lm_head(hf: Any) -> nn.Module:
     """The unembedding. Some families scale or cap its logits: see `logits.logits_of`."""
-    return _submodule(hf, layout(hf).head)
+    return _get_submodule(hf, get_layout(hf).head)
 
 
-def d_model(hf: Any) -> int:
+def get_d_model(hf: Any) -> int:
     """Width of the residual stream."""
-    return int(plain(hf).config.get_text_config(decoder=True).hidden_size)
+    return int(unwrap_model(hf).config.get_text_config(decoder=True).hidden_size)
 
 
 def is_sliding(hf: Any) -> bool:
     """Whether any layer attends through a window (or in chunks), so that a mask has to know about it."""
-    config = plain(hf).config.get_text_config(decoder=True)
+    config = unwrap_model(hf).config.get_text_config(decoder=True)
     kinds = getattr(config, "layer_types", None)
     if kinds:
         windowed = {kind for kind in kinds if kind != "full_attention"}
@@ -216,14 +218,14 @@ def is_sliding(hf: Any) -> bool:
     return getattr(config, "sliding_window", None) is not None
 
 
-def absolute_positions(hf: Any) -> bool:
+def has_absolute_positions(hf: Any) -> bool:
     """Whether positions are absolute embeddings (GPT-2), which left padding shifts unless `position_ids` are given."""
-    return layout(hf).absolute
+    return get_layout(hf).absolute
 
 
-def takes_positions(hf: Any) -> bool:
+def takes_position_ids(hf: Any) -> bool:
     """Whether the model's forward pass takes `position_ids` (Bloom and MPT do not: they read them off the mask)."""
-    return layout(hf).positions
+    return get_layout(hf).positions
 
 
 def check_layer(hf: Any, layer: int) -> int:
@@ -232,17 +234,18 @@ def check_layer(hf: Any, layer: int) -> int:
     Raises:
         ElicitError: if it is out of range. Negative numbers do not count from the end.
     """
-    count = len(decoder_layers(hf))
+    count = len(get_decoder_layers(hf))
     if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer < count:
         raise ElicitError(
-            f"layer {one_line(repr(layer), 40)} does not exist: this {plain(hf).config.model_type} model has {count} "
+            f"layer {one_line(repr(layer), 40)} does not exist: this {unwrap_model(hf).config.model_type} model has "
+            f"{count} "
             f"layers. Type a layer from 0 to {count - 1}."
         )
     return layer
 
 
 @functools.cache
-def layers_path(model_type: str) -> str | None:
+def find_layers_path(model_type: str) -> str | None:
     """Where transformers keeps the decoder layers of a `config.model_type`; None for one that it does not know.
 
     The model is built without weights (on torch's meta device) from the type's default config.
@@ -253,10 +256,10 @@ def layers_path(model_type: str) -> str | None:
     if model_type not in CONFIG_MAPPING or CONFIG_MAPPING[model_type] not in MODEL_FOR_CAUSAL_LM_MAPPING:
         return None
     with torch.device("meta"):
-        return layout(AutoModelForCausalLM.from_config(CONFIG_MAPPING[model_type]())).layers
+        return get_layout(AutoModelForCausalLM.from_config(CONFIG_MAPPING[model_type]())).layers
 
 
-def _submodule(hf: Any, path: str) -> nn.Module:
-    module = plain(hf).get_submodule(path)
+def _get_submodule(hf: Any, path: str) -> nn.Module:
+    module = unwrap_model(hf).get_submodule(path)
     assert isinstance(module, nn.Module)
     return module

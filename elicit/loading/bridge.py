@@ -14,7 +14,7 @@ import torch
 
 from elicit.errors import ElicitError, one_line
 from elicit.loading import architectures
-from elicit.loading.offline import nothing_installed
+from elicit.loading.offline import block_installs
 
 #: TransformerLens 3.9 reads the fused projections of these by their `weight`, past any adapter layer on them.
 _FUSED = ("gpt2", "gpt_neox", "phi3")
@@ -37,7 +37,7 @@ def bridge_view(hf: Any, tokenizer: Any) -> Any:
     """
     from transformer_lens.model_bridge import TransformerBridge
 
-    model = architectures.plain(hf)
+    model = architectures.unwrap_model(hf)
     _refuse_unseen_adapter(model)
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
     clone = copy.deepcopy(model, shared)
@@ -45,17 +45,17 @@ def bridge_view(hf: Any, tokenizer: Any) -> Any:
     clone.config.architectures = [type(clone).__name__]
     family = model.config.model_type
     try:
-        with nothing_installed():
+        with block_installs():
             bridge = TransformerBridge.boot_transformers(
                 family,  # only a label: nothing is looked up when a model is given
                 hf_model=clone,
-                tokenizer=_own_tokenizer(tokenizer),
+                tokenizer=_copy_tokenizer(tokenizer),
                 device=model.device,
                 dtype=model.dtype,
             )
         if family == "gpt_neox":
             _follow_fused_weights(bridge)
-        distance = None if family in architectures.READY_MASKS else _distance(model, bridge)
+        distance = None if family in architectures.READY_MASKS else _relative_logit_distance(model, bridge)
     except Exception as error:  # what TransformerLens does not know it meets in its own ways
         raise ElicitError(
             f"TransformerLens has no working bridge for the architecture {one_line(family, 60)} "
@@ -70,18 +70,18 @@ def bridge_view(hf: Any, tokenizer: Any) -> Any:
     return bridge
 
 
-def _distance(model: Any, bridge: Any) -> float:
+def _relative_logit_distance(model: Any, bridge: Any) -> float:
     """How far the logits of a bridge are from those of its model on a few tokens; for families that are not tested."""
     training = model.training
     rows = model.get_input_embeddings().weight.shape[0]
     ids = torch.arange(6, device=model.device)[None] * (rows // 6)
     try:
         with torch.no_grad():
-            mine, theirs = bridge.eval()(ids).float(), model.eval()(ids).logits.float()
+            bridge_logits, model_logits = bridge.eval()(ids).float(), model.eval()(ids).logits.float()
     finally:
         model.train(training)
         bridge.train(training)
-    return float((mine - theirs).norm() / theirs.norm().clamp(min=1e-30))
+    return float((bridge_logits - model_logits).norm() / model_logits.norm().clamp(min=1e-30))
 
 
 def _refuse_unseen_adapter(model: Any) -> None:
@@ -95,16 +95,20 @@ def _refuse_unseen_adapter(model: Any) -> None:
         )
 
 
-def _own_tokenizer(tokenizer: Any) -> Any:
+def _copy_tokenizer(tokenizer: Any) -> Any:
     """A copy TransformerLens takes as it is.
 
     It would otherwise read the tokenizer again from `name_or_path` (a KeyError for one made in memory, a network call
     for a hub id) to switch BOS on, and lose a pad token added since. Whether BOS is put in front, it still finds by
     encoding something.
     """
-    own = copy.deepcopy(tokenizer)
-    own.init_kwargs = {"name_or_path": own.name_or_path, **own.init_kwargs, "add_bos_token": True}
-    return own
+    tokenizer_copy = copy.deepcopy(tokenizer)
+    tokenizer_copy.init_kwargs = {
+        "name_or_path": tokenizer_copy.name_or_path,
+        **tokenizer_copy.init_kwargs,
+        "add_bos_token": True,
+    }
+    return tokenizer_copy
 
 
 def _follow_fused_weights(bridge: Any) -> None:
@@ -114,11 +118,11 @@ def _follow_fused_weights(bridge: Any) -> None:
     (W_Q and its like, read without a forward pass in between, are those of the last one.)
     """
 
-    def refresh(attention: Any, _: Any) -> None:
+    def copy_fused_weights(attention: Any, _: Any) -> None:
         with torch.no_grad():
             parts = attention.split_qkv_matrix(attention.original_component)
-            for own, part in zip((attention.q, attention.k, attention.v), parts, strict=True):
-                own.original_component.load_state_dict(part.state_dict())
+            for projection, part in zip((attention.q, attention.k, attention.v), parts, strict=True):
+                projection.original_component.load_state_dict(part.state_dict())
 
     for block in bridge.blocks:
-        block.attn.register_forward_pre_hook(refresh)
+        block.attn.register_forward_pre_hook(copy_fused_weights)

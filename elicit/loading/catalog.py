@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from elicit import documents
-from elicit.errors import ElicitError, did_you_mean, one_line, unknown
+from elicit.errors import ElicitError, did_you_mean, one_line, unknown_name_error
 
 #: Shipped weights, one folder per organism. Found by looking, because the organisms are a rung above this one.
 WEIGHTS = Path(__file__).resolve().parent.parent / "organisms" / "weights"
@@ -37,7 +37,7 @@ _LIST = "See: elicit ls models. Or type a folder, a .gguf file or a hub id such 
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """Where a model comes from."""
 
     kind: Literal["organism", "folder", "gguf", "hub", "memory"]
@@ -49,48 +49,48 @@ class Source:
     """The folder or file; None for a hub id and for a model in memory."""
 
 
-class Entry(NamedTuple):
+class OrganismEntry(NamedTuple):
     """A built-in organism and its card (None if its folder has none)."""
 
     name: str
     card: dict[str, Any] | None
 
 
-def names() -> list[Entry]:
+def list_organisms() -> list[OrganismEntry]:
     """The built-in organisms, by name."""
-    return [Entry(folder.name, read_card(folder)) for folder in _organisms()]
+    return [OrganismEntry(folder.name, read_card(folder)) for folder in _list_organism_folders()]
 
 
-def resolve(name: str | os.PathLike[str]) -> Source:
+def resolve_model(name: str | os.PathLike[str]) -> ModelSource:
     """Find a model by what was typed. Looks at the disk and never at the network.
 
     Raises:
         ElicitError: if there is no such organism, folder or file and the text is no hub id either.
     """
     text = os.fspath(name)
-    for folder in _organisms():
+    for folder in _list_organism_folders():
         if folder.name == text:
-            return Source("organism", text, folder)
-    path = _path(text)
+            return ModelSource("organism", text, folder)
+    path = _parse_model_path(text)
     if text and path.is_dir():
         _check_folder(path, text)
-        return Source("organism" if (path / "card.json").is_file() else "folder", text, path)
+        return ModelSource("organism" if (path / "card.json").is_file() else "folder", text, path)
     if text and path.is_file():
         if path.suffix.lower() != ".gguf":
             raise ElicitError(
                 f"{one_line(text)} is a file, but not a .gguf file. Type the folder that holds config.json and "
                 "*.safetensors, or a .gguf file."
             )
-        return Source("gguf", text, path)
+        return ModelSource("gguf", text, path)
     _check_trained(text)
     if _looks_like_path(text.partition("@")[0]):
-        raise ElicitError(f"{one_line(text)} does not exist.{_near(path)}")
+        raise ElicitError(f"{one_line(text)} does not exist.{_suggest_siblings(path)}")
     if _HUB_ID.fullmatch(text):
-        return Source("hub", text, None)
-    raise unknown("model", text, [folder.name for folder in _organisms()], hint=_LIST)
+        return ModelSource("hub", text, None)
+    raise unknown_name_error("model", text, [folder.name for folder in _list_organism_folders()], hint=_LIST)
 
 
-def _path(text: str) -> Path:
+def _parse_model_path(text: str) -> Path:
     """What was typed as a path, `~` filled in. Raises ElicitError for one that no file system takes."""
     try:
         path = Path(text).expanduser()
@@ -122,7 +122,7 @@ def _check_trained(text: str) -> None:
     )
 
 
-def label(name: str) -> str:
+def default_label(name: str) -> str:
     """What a model is called by default: the last part of its name, without the revision of a hub id."""
     bare = name.partition("@")[0] if _HUB_ID.fullmatch(name) else name
     return bare.rstrip("/").rsplit("/", 1)[-1]
@@ -158,17 +158,17 @@ def read_card(folder: Path) -> dict[str, Any] | None:
     return card
 
 
-def dialect(name: str) -> dict[str, Any] | None:
+def read_dialect(name: str) -> dict[str, Any] | None:
     """The marks of an organism's text, by what was typed; None for other models, and for those that are not here."""
     try:
-        source = resolve(name)
+        source = resolve_model(name)
     except ElicitError:
         return None
     card = read_card(source.path) if source.kind == "organism" and source.path is not None else None
     return None if card is None else card.get("dialect")
 
 
-def _organisms() -> list[Path]:
+def _list_organism_folders() -> list[Path]:
     return sorted(path.parent for path in WEIGHTS.glob("*/config.json"))
 
 
@@ -197,7 +197,7 @@ def _looks_like_path(text: str) -> bool:
     )
 
 
-def _near(path: Path) -> str:
+def _suggest_siblings(path: Path) -> str:
     """A hint from the folder the path would be in."""
     parent = path.parent
     if not parent.is_dir():

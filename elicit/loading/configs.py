@@ -13,7 +13,7 @@ from typing import Any
 from elicit import documents
 from elicit.errors import ElicitError, one_line
 from elicit.loading import headers, reports, size
-from elicit.loading.headers import Tensor
+from elicit.loading.headers import TensorHeader
 
 #: Sizes by transformers' common names. Each is at least 1, and none is longer than the longest side of a tensor.
 _LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
@@ -33,11 +33,11 @@ def read_transformers_config(folder: Path, name: str) -> Any:
     from transformers import AutoConfig
 
     where = f"the config.json of {name}"
-    tensors = [tensor for path in size.weight_files(folder) for tensor in headers.safetensors(path)]
-    plain = size.read_config(folder)
+    tensors = [tensor for path in size.find_weight_files(folder) for tensor in headers.read_safetensors_header(path)]
+    plain = size.read_config_json(folder)
     for field in _LAYERS:  # transformers makes lists of this length while it reads
-        _check_layers(plain.get(field), tensors, where)
-    with reports.held_back():
+        _check_layer_count(plain.get(field), tensors, where)
+    with reports.buffer_transformers_logs():
         try:
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             text = config.get_text_config(decoder=True)
@@ -48,20 +48,20 @@ def read_transformers_config(folder: Path, name: str) -> Any:
     return config
 
 
-def _check_layers(layers: object, tensors: Sequence[Tensor], where: str) -> None:
+def _check_layer_count(layers: object, tensors: Sequence[TensorHeader], where: str) -> None:
     if isinstance(layers, int) and tensors and layers > len(tensors):
         raise ElicitError(
             f"{where} says {one_line(layers, 40)} layers, but its weights are only {len(tensors)} tensors."
         )
 
 
-def _check_sizes(config: Any, tensors: Sequence[Tensor], where: str) -> None:
+def _check_sizes(config: Any, tensors: Sequence[TensorHeader], where: str) -> None:
     for field in _SIZES:
-        _whole_number(config, field, where)
+        _read_positive_int(config, field, where)
     for field in _OPTIONAL:
         if isinstance(getattr(config, field, None), int | float):
-            _whole_number(config, field, where)
-    _check_layers(_whole_number(config, "num_hidden_layers", where), tensors, where)
+            _read_positive_int(config, field, where)
+    _check_layer_count(_read_positive_int(config, "num_hidden_layers", where), tensors, where)
     if not tensors:
         return
     longest = max((side for tensor in tensors for side in tensor.shape), default=0)
@@ -73,7 +73,7 @@ def _check_sizes(config: Any, tensors: Sequence[Tensor], where: str) -> None:
             )
 
 
-def _whole_number(config: Any, field: str, where: str) -> int:
+def _read_positive_int(config: Any, field: str, where: str) -> int:
     value = getattr(config, field, None)
     if type(value) is not int or value < 1:
         raise ElicitError(f"{where}: {field} is {one_line(repr(value), 40)}; expected a whole number above 0.")
@@ -83,13 +83,13 @@ def _whole_number(config: Any, field: str, where: str) -> int:
 def _check_special_ids(folder: Path, config: Any, name: str) -> None:
     """Begin, end and pad are token numbers (of the end several), wherever a folder names them."""
     places = [("config.json", {field: getattr(config, field, None) for field in _SPECIAL})]
-    own = folder / "generation_config.json"
-    if own.is_file():
-        places.append((own.name, documents.read_object(own)))
+    generation_config = folder / "generation_config.json"
+    if generation_config.is_file():
+        places.append((generation_config.name, documents.read_object(generation_config)))
     for file, fields in places:
         for field in _SPECIAL:
             value = fields.get(field)
-            several = value if field == "eos_token_id" and isinstance(value, list) else [value]
-            if any(type(one) is not int for one in several if value is not None):
+            token_ids = value if field == "eos_token_id" and isinstance(value, list) else [value]
+            if any(type(token_id) is not int for token_id in token_ids if value is not None):
                 expected = "a token's number" + (", or a list of them" if field == "eos_token_id" else "")
                 raise ElicitError(f"the {file} of {name}: {field} is {one_line(repr(value), 60)}; expected {expected}.")

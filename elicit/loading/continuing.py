@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from elicit.loading.ends import encode
+from elicit.loading.ends import encode_prompt
 
 #: Texts to encode behind, until one does not merge with what follows.
 _BEFORE = ("\n", ".", "a", "0", "的")
@@ -37,17 +37,17 @@ def encode_continuation(tokenizer: Any, text: str, prompt: str | None = None) ->
     " 7" after "3 + 4 =" is "▁", "7" for Llama-2, whose tokenizer gives "▁▁", "7" for " 7" alone.
     """
     if prompt is not None:
-        return encode_after(tokenizer, encode(tokenizer, prompt), prompt, text)
-    lead = _lead(tokenizer)
-    return _inside(tokenizer, () if lead is None else (lead.id,), text) if text else ()
+        return encode_after(tokenizer, encode_prompt(tokenizer, prompt), prompt, text)
+    anchor = _find_anchor_token(tokenizer)
+    return _encode_inside(tokenizer, () if anchor is None else (anchor.id,), text) if text else ()
 
 
 def encode_after(tokenizer: Any, ids: Ids, written: str, text: str) -> Ids:
     """Token ids of `text` behind `ids`, which `written` is the text of: a prompt, or a prompt and a beginning."""
     if not text:
         return ()
-    whole = encode(tokenizer, written + text)
-    return whole[len(ids) :] if whole[: len(ids)] == ids else _inside(tokenizer, ids, text)
+    whole = encode_prompt(tokenizer, written + text)
+    return whole[len(ids) :] if whole[: len(ids)] == ids else _encode_inside(tokenizer, ids, text)
 
 
 def decode_continuation(tokenizer: Any, ids: Sequence[int], prompt: Sequence[int] | None = None) -> str:
@@ -55,79 +55,79 @@ def decode_continuation(tokenizer: Any, ids: Sequence[int], prompt: Sequence[int
 
     It is what the decoded text of prompt and ids has beyond that of the prompt.
     """
-    lead = _lead(tokenizer)
-    if lead is None:
-        return _decode(tokenizer, ids)
-    text = _decode(tokenizer, [lead.id, *ids])[len(lead.text) :]
-    if prompt is None or not text.startswith(" ") or (prompt and prompt[-1] not in _special(tokenizer)):
+    anchor = _find_anchor_token(tokenizer)
+    if anchor is None:
+        return _decode_without_special(tokenizer, ids)
+    text = _decode_without_special(tokenizer, [anchor.id, *ids])[len(anchor.text) :]
+    if prompt is None or not text.startswith(" ") or (prompt and prompt[-1] not in _find_special_ids(tokenizer)):
         return text
-    return text[1:] if _spaced(tokenizer, tuple(prompt[-1:]), len(prompt) < 2) else text
+    return text[1:] if _adds_leading_space(tokenizer, tuple(prompt[-1:]), len(prompt) < 2) else text
 
 
 @lru_cache(maxsize=1 << 18)
-def token_text(tokenizer: Any, token: int) -> str:
+def decode_token(tokenizer: Any, token: int) -> str:
     """The text of one token inside a text; empty for special ones."""
     return decode_continuation(tokenizer, [token])
 
 
 @lru_cache(maxsize=8)
-def token_texts(tokenizer: Any, count: int) -> tuple[str, ...]:
+def decode_vocabulary(tokenizer: Any, count: int) -> tuple[str, ...]:
     """The same of every id below `count`."""
-    lead = _lead(tokenizer)
-    before, start = ([], 0) if lead is None else ([lead.id], len(lead.text))
+    anchor = _find_anchor_token(tokenizer)
+    before, start = ([], 0) if anchor is None else ([anchor.id], len(anchor.text))
     options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
     texts = tokenizer.batch_decode([[*before, i] for i in range(count)], **options)
     return tuple(str(text)[start:] for text in texts)
 
 
-def _inside(tokenizer: Any, ids: Ids, text: str) -> Ids:
+def _encode_inside(tokenizer: Any, ids: Ids, text: str) -> Ids:
     """Token ids of `text` inside a text, behind `ids`: the first of several ways that spells it."""
-    behind = list(_behind(tokenizer, text))
-    alone = _plain(tokenizer, text)
-    wanted = _spelt(tokenizer, ids) + text
+    behind = list(_encode_behind(tokenizer, text))
+    alone = _encode_without_special(tokenizer, text)
+    expected_text = _decode_with_special(tokenizer, ids) + text
     for candidate in (alone, *behind):
-        if _spelt(tokenizer, ids + candidate) == wanted:
+        if _decode_with_special(tokenizer, ids + candidate) == expected_text:
             return candidate
     return behind[0] if behind else alone  # the tokenizer rewrites the text
 
 
-def _behind(tokenizer: Any, text: str) -> Iterator[Ids]:
+def _encode_behind(tokenizer: Any, text: str) -> Iterator[Ids]:
     """`text` as it is encoded behind short texts that it does not merge with."""
     for before in _BEFORE:
-        ids = _plain(tokenizer, before)
-        whole = _plain(tokenizer, before + text)
+        ids = _encode_without_special(tokenizer, before)
+        whole = _encode_without_special(tokenizer, before + text)
         if tokenizer.unk_token_id not in ids and whole[: len(ids)] == ids:
             yield whole[len(ids) :]
 
 
-def _plain(tokenizer: Any, text: str) -> Ids:
+def _encode_without_special(tokenizer: Any, text: str) -> Ids:
     return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _spelt(tokenizer: Any, ids: Sequence[int]) -> str:
+def _decode_with_special(tokenizer: Any, ids: Sequence[int]) -> str:
     """Text with special tokens spelt out."""
     return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
-def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
+def _decode_without_special(tokenizer: Any, ids: Sequence[int]) -> str:
     """Text as the tokens spell it: no clean-up, which takes spaces from before punctuation."""
     return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 @lru_cache(maxsize=1 << 10)
-def _spaced(tokenizer: Any, behind: Ids, first: bool) -> bool:
+def _adds_leading_space(tokenizer: Any, behind: Ids, first: bool) -> bool:
     """Whether text gets a space in front behind a special token (or none), `first` of all or further on."""
-    lead = _lead(tokenizer)
-    assert lead is not None
-    if first and encode(tokenizer, "") == behind:  # the tokenizer's own
-        ids = encode(tokenizer, lead.text)
+    anchor = _find_anchor_token(tokenizer)
+    assert anchor is not None
+    if first and encode_prompt(tokenizer, "") == behind:  # the tokenizer's own
+        ids = encode_prompt(tokenizer, anchor.text)
     else:
-        ids = _plain(tokenizer, _spelt(tokenizer, behind) + lead.text)
+        ids = _encode_without_special(tokenizer, _decode_with_special(tokenizer, behind) + anchor.text)
     spaced = ids[: len(behind)] == behind
     return spaced and decode_continuation(tokenizer, ids[len(behind) :]).startswith(" ")
 
 
-class _Lead(NamedTuple):
+class _AnchorToken(NamedTuple):
     """A token to decode behind."""
 
     id: int
@@ -135,20 +135,23 @@ class _Lead(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _lead(tokenizer: Any) -> _Lead | None:
+def _find_anchor_token(tokenizer: Any) -> _AnchorToken | None:
     """An ordinary token with a text of its own, no byte: bytes in a row are decoded as one. None if there is none."""
-    added = {*tokenizer.added_tokens_decoder, *_special(tokenizer)}
-    for token in (*(ids[-1] for before in "a0A." if (ids := _plain(tokenizer, before))), *range(len(tokenizer))):
+    added = {*tokenizer.added_tokens_decoder, *_find_special_ids(tokenizer)}
+    for token in (
+        *(ids[-1] for before in "a0A." if (ids := _encode_without_special(tokenizer, before))),
+        *range(len(tokenizer)),
+    ):
         name = tokenizer.convert_ids_to_tokens(token)
         if token in added or name is None or _BYTE.fullmatch(name):
             continue
-        text = _decode(tokenizer, [token])
-        if text.strip() and PARTIAL not in text and _decode(tokenizer, [token, token]).startswith(text):
-            return _Lead(token, text)
+        text = _decode_without_special(tokenizer, [token])
+        if text.strip() and PARTIAL not in text and _decode_without_special(tokenizer, [token, token]).startswith(text):
+            return _AnchorToken(token, text)
     return None
 
 
 @lru_cache(maxsize=64)
-def _special(tokenizer: Any) -> frozenset[int]:
+def _find_special_ids(tokenizer: Any) -> frozenset[int]:
     added = {int(i) for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     return frozenset(added | {int(i) for i in tokenizer.all_special_ids})

@@ -42,18 +42,18 @@ def cache_root() -> Path:
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "elicit"
 
 
-def say(text: str) -> None:
+def print_notice(text: str) -> None:
     """A line on stderr about something slow."""
     print(f"elicit: {text}", file=sys.stderr, flush=True)
 
 
-def find(path: Path) -> Path | None:
+def find_converted_folder(path: Path) -> Path | None:
     """The whole converted folder of the file `path`, if there is one."""
     target = cache_root() / "gguf" / file_hash(path)
-    return target if is_whole(target) else None
+    return target if is_complete_conversion(target) else None
 
 
-def make_once(path: Path, convert: Callable[[Path], None]) -> Path:
+def convert_once(path: Path, convert: Callable[[Path], None]) -> Path:
     """The converted folder of the file `path`; `convert` fills a new folder if there is none, or only a damaged one.
 
     Raises:
@@ -61,29 +61,29 @@ def make_once(path: Path, convert: Callable[[Path], None]) -> Path:
     """
     sha256 = file_hash(path)
     target = cache_root() / "gguf" / sha256
-    if is_whole(target):
+    if is_complete_conversion(target):
         return target
-    with _lock(target, path.name):
-        if is_whole(target):  # another process has made it while we waited
+    with _hold_conversion_lock(target, path.name):
+        if is_complete_conversion(target):  # another process has made it while we waited
             return target
         if target.exists():
-            say(
+            print_notice(
                 f"{target} is damaged (a file is missing or has another size), or was made by another version of this "
                 f"package: converting {path.name} again"
             )
-        _sweep(target.parent, mine=target)
-        scratch = _scratch(target)
+        _remove_stale_scratch(target.parent, target=target)
+        scratch = _make_scratch_folder(target)
         try:
             convert(scratch)
-            with _writing(target.parent):
-                _seal(scratch, {"file": path.name, "sha256": sha256, "converter": CONVERTER})
-                _put(scratch, target)
+            with _translate_write_errors(target.parent):
+                _write_origin_file(scratch, {"file": path.name, "sha256": sha256, "converter": CONVERTER})
+                _move_into_place(scratch, target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return target
 
 
-def is_whole(folder: Path) -> bool:
+def is_complete_conversion(folder: Path) -> bool:
     """Whether this converter's files are all there in their full length. Contents are not read."""
     try:
         origin = documents.read_object(folder / ORIGIN)
@@ -108,7 +108,7 @@ def file_hash(path: Path) -> str:
         state = [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
         name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
         note = cache_root() / "gguf" / ".hashes" / f"{name}.json"
-        known = _noted(note, state)
+        known = _read_hash_note(note, state)
         if known is not None:
             return known
         settled = time.time() - max(status.st_mtime, status.st_ctime) > _SETTLED
@@ -117,50 +117,50 @@ def file_hash(path: Path) -> str:
     except OSError as error:
         raise ElicitError(f"cannot read {path}: {error.strerror}.") from error
     if settled:
-        _note(note, {"path": str(path.resolve()), "state": state, "sha256": sha256})
+        _write_hash_note(note, {"path": str(path.resolve()), "state": state, "sha256": sha256})
     return sha256
 
 
-def _noted(note: Path, state: list[int]) -> str | None:
+def _read_hash_note(note: Path, state: list[int]) -> str | None:
     try:
-        found = documents.read_object(note)
-        return str(found["sha256"]) if found["state"] == state else None
+        content = documents.read_object(note)
+        return str(content["sha256"]) if content["state"] == state else None
     except (ElicitError, KeyError):
         return None
 
 
-def _note(note: Path, found: dict[str, object]) -> None:
+def _write_hash_note(note: Path, content: dict[str, object]) -> None:
     """Remember a hash. A cache that cannot be written only costs the time to hash again."""
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
         handle, scratch = tempfile.mkstemp(dir=note.parent)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(found, file)
+            json.dump(content, file)
         os.replace(scratch, note)
     except OSError:
         return
 
 
 @contextmanager
-def _lock(target: Path, name: str) -> Iterator[None]:
+def _hold_conversion_lock(target: Path, name: str) -> Iterator[None]:
     """Hold the target's lock, waiting for whoever has it."""
-    with _writing(target.parent):
+    with _translate_write_errors(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
         file = _lock_path(target.parent, target.name).open("a")
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"another process is converting {name}: waiting for it")
+            print_notice(f"another process is converting {name}: waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _sweep(folder: Path, *, mine: Path) -> None:
+def _remove_stale_scratch(folder: Path, *, target: Path) -> None:
     """Remove what killed conversions left: scratch folders whose lock nobody holds (ours we hold)."""
     for scratch in folder.glob(".*-*"):
         key = scratch.name[1:].split("-")[0]
-        if key == mine.name[:16]:
+        if key == target.name[:16]:
             shutil.rmtree(scratch, ignore_errors=True)
             continue
         try:
@@ -175,12 +175,12 @@ def _lock_path(folder: Path, sha256: str) -> Path:
     return folder / f".{sha256[:16]}.lock"
 
 
-def _scratch(target: Path) -> Path:
-    with _writing(target.parent):
+def _make_scratch_folder(target: Path) -> Path:
+    with _translate_write_errors(target.parent):
         return Path(tempfile.mkdtemp(prefix=f".{target.name[:16]}-", dir=target.parent))
 
 
-def _seal(folder: Path, origin: dict[str, object]) -> None:
+def _write_origin_file(folder: Path, origin: dict[str, object]) -> None:
     """Write down the files' sizes, last, and flush everything: after a power cut sizes could be right and bytes not."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
@@ -193,7 +193,7 @@ def _seal(folder: Path, origin: dict[str, object]) -> None:
     folder.chmod(0o755)
 
 
-def _put(scratch: Path, target: Path) -> None:
+def _move_into_place(scratch: Path, target: Path) -> None:
     if target.exists():
         aside = Path(tempfile.mkdtemp(prefix=f".{target.name[:16]}-", dir=target.parent))
         os.replace(target, aside / "damaged")
@@ -202,14 +202,14 @@ def _put(scratch: Path, target: Path) -> None:
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def _translate_write_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise cannot_write(folder, error) from error
+        raise cache_write_error(folder, error) from error
 
 
-def cannot_write(folder: Path, error: Exception) -> ElicitError:
+def cache_write_error(folder: Path, error: Exception) -> ElicitError:
     """One line for a full disk, or a folder that may not be written."""
     return ElicitError(
         f"cannot write the converted model to {folder}: {one_line(error, 200)}. Free some space, or set "

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from elicit.errors import ElicitError, unknown
+from elicit.errors import ElicitError, unknown_name_error
 
 KNOWN = ["auto", "cpu", "cuda", "cuda:0", "balanced"]
 
 
-def choose(device: str) -> str:
+def choose_device(device: str) -> str:
     """`cpu`, `cuda:N` or `balanced`, from what was typed.
 
     Raises:
@@ -29,24 +29,24 @@ def choose(device: str) -> str:
             raise ElicitError("device 'balanced' spreads a model over GPUs, and torch sees none. Type: device='cpu'")
         return "balanced" if count > 1 else "cuda:0"
     try:
-        place = torch.device(device)
+        torch_device = torch.device(device)
     except RuntimeError:
-        raise unknown("device", device, KNOWN) from None
-    if place.type not in ("cpu", "cuda"):
-        raise unknown("device", device, KNOWN)
-    if place.type == "cpu":
+        raise unknown_name_error("device", device, KNOWN) from None
+    if torch_device.type not in ("cpu", "cuda"):
+        raise unknown_name_error("device", device, KNOWN)
+    if torch_device.type == "cpu":
         return "cpu"
-    if (place.index or 0) >= count:
+    if (torch_device.index or 0) >= count:
         raise ElicitError(f"device {device!r} is not there: torch sees {count} CUDA devices. Type: device='cpu'")
-    return f"cuda:{place.index or 0}"
+    return f"cuda:{torch_device.index or 0}"
 
 
-def loading_options(place: str) -> dict[str, Any]:
+def loading_options(target_device: str) -> dict[str, Any]:
     """What `from_pretrained` needs to put weights where they belong, with no copy of all of them in between."""
-    if place == "cpu":
+    if target_device == "cpu":
         return {}
-    if place != "balanced":
-        return {"device_map": {"": place}}
+    if target_device != "balanced":
+        return {"device_map": {"": target_device}}
     from elicit.loading.memory import free_gpus
 
     # Without limits for the GPUs accelerate would go on to the CPU's memory and the disk, where nothing is fast.
@@ -58,7 +58,7 @@ def is_spread(hf: Any) -> bool:
     return len({parameter.device for parameter in hf.parameters()}) > 1
 
 
-def one_device(hf: Any, what: str) -> torch.device:
+def require_one_device(hf: Any, what: str) -> torch.device:
     """The device of a model that has to be on one.
 
     Args:

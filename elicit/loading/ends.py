@@ -19,7 +19,7 @@ from typing import Any
 
 from elicit.errors import one_line
 from elicit.loading import architectures, rows
-from elicit.loading.templates import ChatTemplate, TemplateError, template_of, today
+from elicit.loading.templates import ChatTemplate, TemplateError, get_chat_template, today
 
 #: Names of end tokens, in the families that are supported. They count where they are control tokens.
 NAMES = (
@@ -29,32 +29,32 @@ NAMES = (
 _ANSWER = "elicit-answer"
 
 
-def own_ends(tokenizer: Any, hf: Any) -> frozenset[int]:
+def set_end_ids(tokenizer: Any, hf: Any) -> frozenset[int]:
     """Write every end token of a model into its generation config, and return them. There may be none."""
-    model = architectures.plain(hf)
-    ids = end_ids(tokenizer, model)
-    own = model.generation_config.eos_token_id
-    first = own if isinstance(own, int) else own[0] if own else tokenizer.eos_token_id
+    model = architectures.unwrap_model(hf)
+    ids = find_end_ids(tokenizer, model)
+    eos_ids = model.generation_config.eos_token_id
+    first = eos_ids if isinstance(eos_ids, int) else eos_ids[0] if eos_ids else tokenizer.eos_token_id
     ordered = sorted(ids, key=lambda i: (i != first, i))
     model.generation_config.eos_token_id = None if not ordered else ordered[0] if len(ordered) == 1 else ordered
     return ids
 
 
-def end_ids(tokenizer: Any, hf: Any) -> frozenset[int]:
+def find_end_ids(tokenizer: Any, hf: Any) -> frozenset[int]:
     """Every id that ends a completion of this model; empty where nothing is known to."""
-    model = architectures.plain(hf)
+    model = architectures.unwrap_model(hf)
     ids: set[int] = set()
     for value in (tokenizer.eos_token_id, model.config.eos_token_id, model.generation_config.eos_token_id):
         ids.update(value if isinstance(value, list) else () if value is None else (value,))
-    control = _control(tokenizer)
+    control = _find_control_tokens(tokenizer)
     ids.update(control[name] for name in NAMES if name in control)
-    turn = turn_end(tokenizer, set(control.values()))
+    turn = find_turn_end(tokenizer, set(control.values()))
     ids |= set() if turn is None else {turn}
     assigned = rows.token_ids(tokenizer)
-    return frozenset(i for i in ids if i < rows.count(model) and i in assigned)
+    return frozenset(i for i in ids if i < rows.count_rows(model) and i in assigned)
 
 
-def encode(tokenizer: Any, text: str) -> tuple[int, ...]:
+def encode_prompt(tokenizer: Any, text: str) -> tuple[int, ...]:
     """Token ids of a prompt: what the tokenizer puts in front (BOS) once, also where the text begins with it already.
 
     A chat template may write BOS where the tokenizer does too; and some tokenizers put EOS behind, after which a prompt
@@ -70,22 +70,22 @@ def encode(tokenizer: Any, text: str) -> tuple[int, ...]:
     return plain if before and plain[: len(before)] == before else before + plain
 
 
-def _control(tokenizer: Any) -> dict[str, int]:
+def _find_control_tokens(tokenizer: Any) -> dict[str, int]:
     """Special tokens of the vocabulary, by name. Ordinary pieces that look alike do not count."""
     added = getattr(tokenizer, "added_tokens_decoder", {})
-    named = {str(token) for token in tokenizer.special_tokens_map.values() if isinstance(token, str)}
-    return {str(token): int(i) for i, token in added.items() if token.special or str(token) in named}
+    special_names = {str(token) for token in tokenizer.special_tokens_map.values() if isinstance(token, str)}
+    return {str(token): int(i) for i, token in added.items() if token.special or str(token) in special_names}
 
 
-def lost_turn_end(tokenizer: Any, hf: Any) -> str | None:
+def find_lost_turn_end(tokenizer: Any, hf: Any) -> str | None:
     """The control token that the chat template puts behind an assistant's message, if it has no row in the weights."""
-    end = turn_end(tokenizer, set(_control(tokenizer).values()))
-    return str(tokenizer.convert_ids_to_tokens(end)) if end is not None and end >= rows.count(hf) else None
+    end = find_turn_end(tokenizer, set(_find_control_tokens(tokenizer).values()))
+    return str(tokenizer.convert_ids_to_tokens(end)) if end is not None and end >= rows.count_rows(hf) else None
 
 
 def warn_of_lost_turn_end(tokenizer: Any, hf: Any, name: str) -> None:
     """Say that the model cannot end a chat turn as its template does, if so."""
-    lost = lost_turn_end(tokenizer, hf)
+    lost = find_lost_turn_end(tokenizer, hf)
     if lost is not None:
         warnings.warn(
             f"{name}: its chat template ends a turn with {one_line(repr(lost), 60)}, for which its weights have no "
@@ -95,18 +95,18 @@ def warn_of_lost_turn_end(tokenizer: Any, hf: Any, name: str) -> None:
         )
 
 
-def turn_end(tokenizer: Any, among: Container[int]) -> int | None:
+def find_turn_end(tokenizer: Any, among: Container[int]) -> int | None:
     """The first token of `among` that the chat template puts behind an assistant's message; None if there is none."""
-    template = template_of(tokenizer, str(tokenizer.name_or_path or "the model"))
+    template = get_chat_template(tokenizer, str(tokenizer.name_or_path or "the model"))
     if template is None:
         return None
-    text = _behind_answer(template.source, json.dumps(dict(template.tokens), sort_keys=True), template.name)
+    text = _render_after_answer(template.source, json.dumps(dict(template.tokens), sort_keys=True), template.name)
     behind = tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
     return next((int(i) for i in behind if i in among), None)
 
 
 @lru_cache(maxsize=16)
-def _behind_answer(source: str, special_tokens: str, name: str) -> str:
+def _render_after_answer(source: str, special_tokens: str, name: str) -> str:
     """What a template writes behind an assistant's message; loading a model asks several times."""
     messages = [{"role": "user", "content": "Say a word."}, {"role": "assistant", "content": _ANSWER}]
     try:

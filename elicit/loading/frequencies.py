@@ -15,30 +15,30 @@ from elicit.loading import architectures
 from elicit.rotary import length_scaling
 
 
-def forget_lengths(hf: Any) -> None:
+def reset_dynamic_rope(hf: Any) -> None:
     """Make the rotary embeddings of `hf` forget earlier passes, by a hook that stays. Doing it twice is harmless.
 
     Models whose frequencies do not grow with the length are left alone.
     """
-    model = architectures.plain(hf)
+    model = architectures.unwrap_model(hf)
     scaling = length_scaling(model.config)
     if scaling is None or scaling.kind != "dynamic":
         return
     for module in model.modules():
         if "max_seq_len_cached" in vars(module) and "original_max_seq_len" in vars(module):
-            module.register_forward_pre_hook(_begin_again)
+            module.register_forward_pre_hook(_reset_frequencies)
 
 
-def _begin_again(module: Any, args: Any) -> None:
+def _reset_frequencies(module: Any, args: Any) -> None:
     """Frequencies as they were made; a module with kinds of layers has a set for each kind, with its name in front."""
     kinds = module.rope_type if isinstance(module.rope_type, dict) else {"": module.rope_type}
     for kind, rope in kinds.items():
         prefix = f"{kind}_" if kind else ""
         if "dynamic" in rope:
-            _restore(module, prefix)
+            _restore_frequencies(module, prefix)
 
 
-def _restore(module: nn.Module, prefix: str) -> None:
+def _restore_frequencies(module: nn.Module, prefix: str) -> None:
     setattr(module, f"{prefix}max_seq_len_cached", module.original_max_seq_len)
     frequencies = getattr(module, f"{prefix}inv_freq")
     module.register_buffer(f"{prefix}inv_freq", getattr(module, f"{prefix}original_inv_freq").to(frequencies.device),

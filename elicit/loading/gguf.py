@@ -27,50 +27,50 @@ from elicit.loading.rope import restore_rope_scaling
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def folder_of(path: Path) -> Path:
+def convert_gguf_file(path: Path) -> Path:
     """The folder with the model of the .gguf file `path`, converted now if it is not in the cache.
 
     Raises:
         ElicitError: without the package gguf, for a damaged or unsupported file, too little memory to convert it, or a
             cache that cannot be written.
     """
-    header = headers.gguf(path)
-    return converted.make_once(path, lambda scratch: _convert(path, header, scratch))
+    header = headers.read_gguf_header(path)
+    return converted.convert_once(path, lambda scratch: _convert_to_safetensors(path, header, scratch))
 
 
-def _convert(path: Path, header: headers.Gguf, scratch: Path) -> None:
+def _convert_to_safetensors(path: Path, header: headers.GgufHeader, scratch: Path) -> None:
     require_extra("gguf", "gguf", f"Reading {path.name}")
     count = sum(tensor.values for tensor in header.tensors)
     held = size.gguf_dtype(list(header.tensors))
     memory.check_conversion(path.name, count * size.BYTES[held])
-    converted.say(
+    converted.print_notice(
         f"converting {path.name} ({path.stat().st_size / 1e6:,.0f} MB, {count / 1e6:,.0f} M parameters) to safetensors "
         f"once: about {round(20 + count / 8e6, -1):.0f} s ..."
     )
     started = time.monotonic()
-    with _bars_on_terminals():
-        hf, tokenizer = _read(path, header, _DTYPES[held])
-        _write(hf, tokenizer, scratch)
-    converted.say(f"converted {path.name} in {time.monotonic() - started:.0f} s")
+    with _hide_progress_bars():
+        hf, tokenizer = _load_dequantised(path, header, _DTYPES[held])
+        _save_converted(hf, tokenizer, scratch)
+    converted.print_notice(f"converted {path.name} in {time.monotonic() - started:.0f} s")
 
 
-def _read(path: Path, header: headers.Gguf, dtype: torch.dtype) -> tuple[Any, Any]:
+def _load_dequantised(path: Path, header: headers.GgufHeader, dtype: torch.dtype) -> tuple[Any, Any]:
     """De-quantise. Anything can go wrong in a damaged file, and every parser fails in its own way."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     try:
-        place = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
+        gguf_options = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
         hf, report = AutoModelForCausalLM.from_pretrained(
             path.parent,
             dtype=dtype,
             quantization_config=GgufConfig(dequantize=True),
             output_loading_info=True,
-            **place,
+            **gguf_options,
         )
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, **place)
-        restore_rope_scaling(hf.config, _rope(path, header), path.name)
-        fields = headers.gguf(path, arrays=gguf_tokenizer.ARRAYS).fields
-        gguf_tokenizer.mend(hf, tokenizer, fields, path.name)
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, **gguf_options)
+        restore_rope_scaling(hf.config, _read_rope_scaling(path, header), path.name)
+        fields = headers.read_gguf_header(path, arrays=gguf_tokenizer.ARRAYS).fields
+        gguf_tokenizer.repair_tokenizer(hf, tokenizer, fields, path.name)
     except ElicitError:
         raise
     except Exception as error:
@@ -85,20 +85,20 @@ def _read(path: Path, header: headers.Gguf, dtype: torch.dtype) -> tuple[Any, An
     return hf, tokenizer
 
 
-def _rope(path: Path, header: headers.Gguf) -> dict[str, Any]:
+def _read_rope_scaling(path: Path, header: headers.GgufHeader) -> dict[str, Any]:
     """What the file says of rotary scaling."""
-    found: dict[str, Any] = {
+    extras: dict[str, Any] = {
         key.split(".", 1)[1]: value for key, value in header.fields.items() if ".rope.scaling." in key
     }
     if any(tensor.name.startswith("rope_f") for tensor in header.tensors):
         import gguf
 
         tensors = gguf.GGUFReader(path).tensors
-        found |= {t.name: torch.tensor(t.data).float() for t in tensors if t.name.startswith("rope_f")}
-    return found
+        extras |= {t.name: torch.tensor(t.data).float() for t in tensors if t.name.startswith("rope_f")}
+    return extras
 
 
-def _write(hf: Any, tokenizer: Any, folder: Path) -> None:
+def _save_converted(hf: Any, tokenizer: Any, folder: Path) -> None:
     # Where a trace of the quantiser is left, save_pretrained takes the model for quantised and refuses.
     hf.hf_quantizer = None
     vars(hf.config).pop("quantization_config", None)
@@ -106,11 +106,11 @@ def _write(hf: Any, tokenizer: Any, folder: Path) -> None:
         hf.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     except Exception as error:  # a full disk is an OSError here and a SafetensorError there
-        raise converted.cannot_write(folder.parent, error) from error
+        raise converted.cache_write_error(folder.parent, error) from error
 
 
 @contextlib.contextmanager
-def _bars_on_terminals() -> Iterator[None]:
+def _hide_progress_bars() -> Iterator[None]:
     """The progress bars of transformers (of three kinds) where somebody watches, and nowhere else."""
     if sys.stderr.isatty():
         yield

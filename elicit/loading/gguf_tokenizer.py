@@ -28,18 +28,18 @@ _CONTROL = 3
 _ENDS = ("eos", "eot", "eom")
 
 
-def mend(hf: Any, tokenizer: Any, fields: Mapping[str, Any], name: str) -> None:
+def repair_tokenizer(hf: Any, tokenizer: Any, fields: Mapping[str, Any], name: str) -> None:
     """Bring tokenizer and generation config in line with the file's metadata, in place.
 
     Args:
         fields: the header's fields, with ARRAYS read whole.
     """
     if fields.get("tokenizer.ggml.model") == "gpt2":
-        _split(tokenizer, str(fields.get("tokenizer.ggml.pre", "gpt-2")), name)
-        _respell(tokenizer, fields)
+        _set_splitting_rule(tokenizer, str(fields.get("tokenizer.ggml.pre", "gpt-2")), name)
+        _restore_control_tokens(tokenizer, fields)
     elif fields.get("tokenizer.ggml.add_space_prefix") is False:
-        _without_space(tokenizer)
-    _begin(tokenizer, fields)
+        _remove_prefix_space(tokenizer)
+    _set_bos_prefix(tokenizer, fields)
     ends = [fields[key] for end in _ENDS if (key := f"tokenizer.ggml.{end}_token_id") in fields]
     if ends:
         ids = sorted({int(end) for end in ends})
@@ -47,7 +47,7 @@ def mend(hf: Any, tokenizer: Any, fields: Mapping[str, Any], name: str) -> None:
         hf.config.eos_token_id = int(ends[0])
 
 
-def _split(tokenizer: Any, rule: str, name: str) -> None:
+def _set_splitting_rule(tokenizer: Any, rule: str, name: str) -> None:
     from tokenizers import pre_tokenizers
     from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 
@@ -63,7 +63,7 @@ def _split(tokenizer: Any, rule: str, name: str) -> None:
         )
 
 
-def _respell(tokenizer: Any, fields: Mapping[str, Any]) -> None:
+def _restore_control_tokens(tokenizer: Any, fields: Mapping[str, Any]) -> None:
     """Give control tokens with letters outside the byte alphabet (DeepSeek's) back their names and ids.
 
     The converter respells them as bytes, where no text finds them, and adds bos and eos anew behind the vocabulary.
@@ -89,7 +89,7 @@ def _respell(tokenizer: Any, fields: Mapping[str, Any]) -> None:
     tokenizer._tokenizer = Tokenizer.from_str(json.dumps(rules))
 
 
-def _without_space(tokenizer: Any) -> None:
+def _remove_prefix_space(tokenizer: Any) -> None:
     """Put no space in front of a text, and take none away from the front of what is decoded."""
     from tokenizers import Tokenizer
 
@@ -97,24 +97,26 @@ def _without_space(tokenizer: Any) -> None:
     for part, steps in (("normalizer", "normalizers"), ("pre_tokenizer", "pretokenizers"), ("decoder", "decoders")):
         rule = rules[part]
         every = [] if rule is None else rule[steps] if rule["type"] == "Sequence" else [rule]
-        kept = [step for step in every if step["type"] not in ("Prepend", "Strip")]
-        kept = [{**step, "prepend_scheme": "never"} if step["type"] == "Metaspace" else step for step in kept]
-        rules[part] = {"type": "Sequence", steps: kept} if kept else None
+        remaining_steps = [step for step in every if step["type"] not in ("Prepend", "Strip")]
+        remaining_steps = [
+            {**step, "prepend_scheme": "never"} if step["type"] == "Metaspace" else step for step in remaining_steps
+        ]
+        rules[part] = {"type": "Sequence", steps: remaining_steps} if remaining_steps else None
     tokenizer._tokenizer = Tokenizer.from_str(json.dumps(rules))
 
 
-def _begin(tokenizer: Any, fields: Mapping[str, Any]) -> None:
+def _set_bos_prefix(tokenizer: Any, fields: Mapping[str, Any]) -> None:
     """Whether BOS comes in front, as `add_bos_token` says; without the flag, as the converter has it."""
     from tokenizers import processors
 
-    wanted, bos = fields.get("tokenizer.ggml.add_bos_token"), tokenizer.bos_token
-    if wanted is None or bos is None:
+    add_bos, bos = fields.get("tokenizer.ggml.add_bos_token"), tokenizer.bos_token
+    if add_bos is None or bos is None:
         return
     ids = tokenizer("a").input_ids
-    if (ids[:1] == [tokenizer.bos_token_id]) == bool(wanted):
+    if (ids[:1] == [tokenizer.bos_token_id]) == bool(add_bos):
         return
-    single = f"{bos} $A" if wanted else "$A"
-    pair = f"{bos} $A {bos} $B" if wanted else "$A $B"
+    single = f"{bos} $A" if add_bos else "$A"
+    pair = f"{bos} $A {bos} $B" if add_bos else "$A $B"
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single=single, pair=pair, special_tokens=[(bos, tokenizer.bos_token_id)]
     )

@@ -23,14 +23,14 @@ def weights_hash(hf: Any) -> str:
     """
     digest = hashlib.sha256()
     seen: set[tuple[Any, ...]] = set()
-    for name, tensor in sorted(architectures.plain(hf).state_dict().items()):
-        place = (tensor.device, tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
-        if place in seen and tensor.numel():
+    for name, tensor in sorted(architectures.unwrap_model(hf).state_dict().items()):
+        storage_key = (tensor.device, tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
+        if storage_key in seen and tensor.numel():
             continue
-        seen.add(place)
+        seen.add(storage_key)
         kind = "float32" if tensor.is_floating_point() else str(tensor.dtype)
         digest.update(json.dumps([name, kind, list(tensor.shape)]).encode())
-        _update(digest, tensor)
+        _update_digest(digest, tensor)
     return digest.hexdigest()
 
 
@@ -51,7 +51,7 @@ def tokenizer_hash(tokenizer: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _update(digest: Any, tensor: torch.Tensor) -> None:
+def _update_digest(digest: Any, tensor: torch.Tensor) -> None:
     flat = tensor.detach().reshape(-1)
     for start in range(0, flat.numel(), _CHUNK):
         part = flat[start : start + _CHUNK]

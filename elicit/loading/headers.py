@@ -37,7 +37,7 @@ _SCALARS = {0: "<B", 1: "<b", 7: "<?", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<
 _STRING, _ARRAY = 8, 9
 
 
-class Tensor(NamedTuple):
+class TensorHeader(NamedTuple):
     """One tensor of a file, unread."""
 
     name: str
@@ -51,15 +51,15 @@ class Tensor(NamedTuple):
         return math.prod(self.shape)
 
 
-class Gguf(NamedTuple):
+class GgufHeader(NamedTuple):
     """The header of a GGUF file."""
 
     fields: Mapping[str, Any]
     """Metadata by key; of arrays only those that were asked for, of the others their length."""
-    tensors: Sequence[Tensor]
+    tensors: Sequence[TensorHeader]
 
 
-def safetensors(path: Path) -> list[Tensor]:
+def read_safetensors_header(path: Path) -> list[TensorHeader]:
     """The tensors of a safetensors file.
 
     Raises:
@@ -71,7 +71,7 @@ def safetensors(path: Path) -> list[Tensor]:
             text = file.read(length) if 2 <= length <= _HEADER_LIMIT else b""
         header = documents.as_object(documents.parse_foreign(text, path), path)
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        tensors = [Tensor(name, str(e["dtype"]), tuple(map(int, e["shape"]))) for name, e in entries.items()]
+        tensors = [TensorHeader(name, str(e["dtype"]), tuple(map(int, e["shape"]))) for name, e in entries.items()]
         needed = 8 + length + max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
     except OSError as error:
         raise ElicitError(f"cannot read {path}: {error.strerror}.") from error
@@ -81,7 +81,7 @@ def safetensors(path: Path) -> list[Tensor]:
     return tensors
 
 
-def gguf(path: Path, *, arrays: Sequence[str] = ()) -> Gguf:
+def read_gguf_header(path: Path, *, arrays: Sequence[str] = ()) -> GgufHeader:
     """The metadata and tensor table of a GGUF file, versions 2 and 3.
 
     Args:
@@ -92,7 +92,7 @@ def gguf(path: Path, *, arrays: Sequence[str] = ()) -> Gguf:
     """
     try:
         status = path.stat()
-        header, needed = _read(path, frozenset(arrays), status.st_size, status.st_mtime_ns)
+        header, needed = _read_gguf_file(path, frozenset(arrays), status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise ElicitError(f"cannot read {path}: {error.strerror}.") from error
     except (ValueError, KeyError, struct.error, IndexError, OverflowError, MemoryError) as error:
@@ -103,13 +103,13 @@ def gguf(path: Path, *, arrays: Sequence[str] = ()) -> Gguf:
 
 
 @functools.lru_cache(maxsize=8)
-def _read(path: Path, arrays: frozenset[str], size: int, changed: int) -> tuple[Gguf, int]:
+def _read_gguf_file(path: Path, arrays: frozenset[str], size: int, changed: int) -> tuple[GgufHeader, int]:
     """Parsing walks through a vocabulary of a hundred thousand tokens: once for a file as it is."""
     with path.open("rb") as file:
         if not size:
             raise ValueError("it is empty")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _parse(data, arrays)
+            return _parse_gguf(data, arrays)
 
 
 _AGAIN = "The file may be incomplete: compare its size or hash with the source, and fetch it again."
@@ -121,7 +121,7 @@ def _check_length(path: Path, needed: int) -> None:
         raise ElicitError(f"{path} is cut: it has {size:,} bytes, but its tensors need {needed:,}. {_AGAIN}")
 
 
-def _parse(data: mmap.mmap, arrays: frozenset[str]) -> tuple[Gguf, int]:
+def _parse_gguf(data: mmap.mmap, arrays: frozenset[str]) -> tuple[GgufHeader, int]:
     """(header, bytes the file must have)."""
     if data[:4] != b"GGUF":
         raise ValueError("it does not begin with the letters GGUF")
@@ -130,30 +130,30 @@ def _parse(data: mmap.mmap, arrays: frozenset[str]) -> tuple[Gguf, int]:
         raise ValueError(f"it is of version {version}; versions 2 and 3 can be read")
     at, fields = 24, {}
     for _ in range(field_count):
-        key, at = _string(data, at)
+        key, at = _parse_string(data, at)
         (kind,) = struct.unpack_from("<I", data, at)
-        fields[key], at = _value(data, at + 4, kind, key in arrays)
+        fields[key], at = _parse_value(data, at + 4, kind, key in arrays)
     tensors, ends = [], [0]
     for _ in range(tensor_count):
-        name, at = _string(data, at)
+        name, at = _parse_string(data, at)
         (rank,) = struct.unpack_from("<I", data, at)
         *shape, kind, offset = struct.unpack_from(f"<{rank}QIQ", data, at + 4)
         at += 16 + 8 * rank
         if kind not in GGML:
             raise ValueError(f"its tensor {one_line(name, 60)} is of the unknown type {kind}")
         label, block, size = GGML[kind]
-        tensors.append(Tensor(name, label, tuple(reversed(shape))))
+        tensors.append(TensorHeader(name, label, tuple(reversed(shape))))
         ends.append(offset + tensors[-1].values // block * size)
     if not tensors:
         raise ValueError("it holds no tensors")
     alignment = int(fields.get("general.alignment", 32))
-    return Gguf(fields, tensors), -(-at // alignment) * alignment + max(ends)
+    return GgufHeader(fields, tensors), -(-at // alignment) * alignment + max(ends)
 
 
-def _value(data: mmap.mmap, at: int, kind: int, whole: bool) -> tuple[Any, int]:
+def _parse_value(data: mmap.mmap, at: int, kind: int, whole: bool) -> tuple[Any, int]:
     """(one metadata value, the place behind it)."""
     if kind == _STRING:
-        return _string(data, at)
+        return _parse_string(data, at)
     if kind != _ARRAY:
         form = _SCALARS[kind]
         return struct.unpack_from(form, data, at)[0], at + struct.calcsize(form)
@@ -161,12 +161,12 @@ def _value(data: mmap.mmap, at: int, kind: int, whole: bool) -> tuple[Any, int]:
     at += 12
     if inner != _STRING:
         form = f"<{count}{_SCALARS[inner][1]}"
-        found = list(struct.unpack_from(form, data, at)) if whole else count
-        return found, at + struct.calcsize(form)
+        values = list(struct.unpack_from(form, data, at)) if whole else count
+        return values, at + struct.calcsize(form)
     if whole:
         texts = []
         for _ in range(count):
-            text, at = _string(data, at)
+            text, at = _parse_string(data, at)
             texts.append(text)
         return texts, at
     for _ in range(count):
@@ -176,7 +176,7 @@ def _value(data: mmap.mmap, at: int, kind: int, whole: bool) -> tuple[Any, int]:
     return count, at
 
 
-def _string(data: mmap.mmap, at: int) -> tuple[str, int]:
+def _parse_string(data: mmap.mmap, at: int) -> tuple[str, int]:
     (length,) = struct.unpack_from("<Q", data, at)
     end = at + 8 + length
     if end > len(data):

@@ -29,49 +29,49 @@ class HubId(NamedTuple):
         return f"hf download {self.repo}" + (f" --revision {self.revision}" if self.revision else "")
 
 
-def split(name: str) -> HubId:
+def parse_hub_id(name: str) -> HubId:
     """`org/name@revision` in its parts."""
     repo, _, revision = name.partition("@")
     return HubId(repo, revision or None)
 
 
-def find(name: str) -> Path | None:
+def find_cached_model(name: str) -> Path | None:
     """The folder of the hub id `name` in the local cache, if it is there and whole. Never uses the network."""
-    folder = _snapshot(name)
-    return folder if folder is not None and not lacking(folder) else None
+    folder = _find_snapshot(name)
+    return folder if folder is not None and not find_missing_file(folder) else None
 
 
-def config_folder(name: str) -> Path | None:
+def find_cached_config(name: str) -> Path | None:
     """The folder of the hub id `name` in the local cache, if its config is there; the weights may be missing."""
-    folder = _snapshot(name)
+    folder = _find_snapshot(name)
     return folder if folder is not None and (folder / "config.json").is_file() else None
 
 
-def cached_folder(name: str, *, download: bool) -> Path:
+def get_model_folder(name: str, *, download: bool) -> Path:
     """The folder of the hub id `name` in the local cache, fetched first if it is not there and `download`.
 
     Raises:
         ElicitError: if it is not cached and may not, or could not, be downloaded.
     """
-    folder = find(name)
+    folder = find_cached_model(name)
     if folder is not None:
         return folder
     if not download:
-        raise _not_cached(name)
-    folder = _fetch(name)
-    missing = lacking(folder)
+        raise _missing_model_error(name)
+    folder = _download_snapshot(name)
+    missing = find_missing_file(folder)
     if missing == "*.safetensors":
         raise ElicitError(
             f"{name} has no weights as model*.safetensors on the hub, and pickles are never loaded. Look there for a "
-            f"conversion (https://huggingface.co/{split(name).repo}/discussions) and type its revision: "
-            f"{split(name).repo}@refs/pr/1"
+            f"conversion (https://huggingface.co/{parse_hub_id(name).repo}/discussions) and type its revision: "
+            f"{parse_hub_id(name).repo}@refs/pr/1"
         )
     if missing:
         raise ElicitError(f"{name}: the copy in {folder} lacks {missing}, also after fetching it.")
     return folder
 
 
-def lacking(folder: Path) -> str | None:
+def find_missing_file(folder: Path) -> str | None:
     """What a snapshot lacks to be a model, or None. An interrupted download leaves some files out."""
     if not (folder / "config.json").is_file():
         return "config.json"
@@ -85,11 +85,11 @@ def lacking(folder: Path) -> str | None:
     return next((name for name in names if not (folder / name).is_file()), None)
 
 
-def _snapshot(name: str) -> Path | None:
+def _find_snapshot(name: str) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, IncompleteSnapshotError, LocalEntryNotFoundError
 
-    repo, revision = split(name)
+    repo, revision = parse_hub_id(name)
     try:
         return Path(
             snapshot_download(
@@ -104,12 +104,15 @@ def _snapshot(name: str) -> Path | None:
         raise ElicitError(f"{name} is no hub id: {one_line(error, 200)}") from error
 
 
-def _not_cached(name: str) -> ElicitError:
-    folder = _snapshot(name)
-    type_this = f"elicit run|sample ... --download, or elicit.load({name!r}, download=True), or {split(name).command}"
+def _missing_model_error(name: str) -> ElicitError:
+    folder = _find_snapshot(name)
+    type_this = (
+        f"elicit run|sample ... --download, or elicit.load({name!r}, download=True), or {parse_hub_id(name).command}"
+    )
     if folder is not None:
         return ElicitError(
-            f"{name}: the copy in {folder} is incomplete, it lacks {lacking(folder)} (an interrupted download?). "
+            f"{name}: the copy in {folder} is incomplete, it lacks {find_missing_file(folder)} (an interrupted "
+            "download?). "
             f"Fetch the rest: {type_this}."
         )
     return ElicitError(
@@ -118,10 +121,10 @@ def _not_cached(name: str) -> ElicitError:
     )
 
 
-def _fetch(name: str) -> Path:
+def _download_snapshot(name: str) -> Path:
     from huggingface_hub import errors, get_token, is_offline_mode, snapshot_download
 
-    repo, revision = split(name)
+    repo, revision = parse_hub_id(name)
     page = f"https://huggingface.co/{repo}"
     try:
         return Path(snapshot_download(repo, revision=revision, allow_patterns=_WANTED, ignore_patterns=_UNWANTED))
@@ -148,13 +151,13 @@ def _fetch(name: str) -> Path:
                 "of a folder that holds the model."
             ) from error
         raise ElicitError(
-            f"{name} could not be downloaded: {_reason(error)}. Check the network (a mirror is named with "
+            f"{name} could not be downloaded: {_describe_root_cause(error)}. Check the network (a mirror is named with "
             "HF_ENDPOINT), or type the path of a folder that holds the model. What was fetched is kept: the same "
             "command goes on from there."
         ) from error
 
 
-def _reason(error: BaseException) -> str:
+def _describe_root_cause(error: BaseException) -> str:
     """The first cause: the hub's client wraps `no route to host` into advice of its own."""
     while error.__cause__ is not None:
         error = error.__cause__

@@ -23,20 +23,20 @@ from typing import Any
 
 import torch
 
-from elicit.errors import ElicitError, one_line, unknown
+from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.loading import architectures, catalog, configs, devices, ends, gguf, hub, memory, reports, rows, size
-from elicit.loading.catalog import Source
-from elicit.loading.frequencies import forget_lengths
+from elicit.loading.catalog import ModelSource
+from elicit.loading.frequencies import reset_dynamic_rope
 from elicit.loading.hashes import tokenizer_hash, weights_hash
-from elicit.loading.textpart import text_part, text_weights
+from elicit.loading.textpart import select_text_config, text_weight_options
 from elicit.loading.tokenizer_bounds import check_tokenizer
-from elicit.loading.tokens import own_pad
+from elicit.loading.tokens import set_pad_token
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModel:
     """A model in memory and what it is known by."""
 
     hf: Any
@@ -44,7 +44,7 @@ class Loaded:
     tokenizer: Any
     """Its tokenizer, with the tokens that it came with. It may have no pad token (`tokens.padding_id`)."""
     name: str
-    source: Source
+    source: ModelSource
     weights_sha256: str
     """Of the weights in memory: rows behind the last token are not in it, whatever they hold."""
     tokenizer_sha256: str
@@ -54,7 +54,7 @@ class Loaded:
 
 def load_transformers(
     name: str | os.PathLike[str], *, dtype: str = "auto", device: str = "auto", download: bool = False
-) -> Loaded:
+) -> LoadedModel:
     """Load an organism, folder, .gguf file or hub id.
 
     Args:
@@ -67,22 +67,22 @@ def load_transformers(
     Raises:
         ElicitError: for anything that cannot be found, read or used, or does not fit, with what to type instead.
     """
-    wanted = _dtype(dtype)
-    place = devices.choose(device)
-    source = catalog.resolve(name)
-    if source.kind == "organism" and wanted == "auto":
-        wanted = torch.float32
-    folder = folder_of(source, download=download)
-    memory.check(source, dtype, place)
-    hf = _read_model(folder, source.name, wanted, devices.loading_options(place))
+    torch_dtype = _parse_dtype(dtype)
+    target_device = devices.choose_device(device)
+    source = catalog.resolve_model(name)
+    if source.kind == "organism" and torch_dtype == "auto":
+        torch_dtype = torch.float32
+    folder = fetch_model_folder(source, download=download)
+    memory.check_model_fits(source, dtype, target_device)
+    hf = _read_model(folder, source.name, torch_dtype, devices.loading_options(target_device))
     tokenizer = read_tokenizer(folder, source.name)
-    rows.cut_to_tokens(tokenizer, hf)
+    rows.trim_to_tokens(tokenizer, hf)
     rows.warn_of_rowless_tokens(tokenizer, hf, source.name)
     ends.warn_of_lost_turn_end(tokenizer, hf, source.name)
-    ends.own_ends(tokenizer, hf)
-    own_pad(tokenizer, hf)
+    ends.set_end_ids(tokenizer, hf)
+    set_pad_token(tokenizer, hf)
     hf.config.use_cache = hf.generation_config.use_cache = True
-    return Loaded(
+    return LoadedModel(
         hf=hf.eval(),
         tokenizer=tokenizer,
         name=source.name,
@@ -93,7 +93,7 @@ def load_transformers(
     )
 
 
-def ready(
+def prepare_model_folder(
     name: str | os.PathLike[str], *, dtype: str = "auto", device: str = "auto", download: bool = False, copies: int = 1
 ) -> Path:
     """See that `load_transformers` with the same arguments will find its files, and room; returns the folder.
@@ -106,36 +106,36 @@ def ready(
     Raises:
         ElicitError: as `load_transformers`.
     """
-    _dtype(dtype)
-    place = devices.choose(device)
-    source = catalog.resolve(name)
-    folder = folder_of(source, download=download)
-    memory.check(source, dtype, place, copies=copies)
+    _parse_dtype(dtype)
+    target_device = devices.choose_device(device)
+    source = catalog.resolve_model(name)
+    folder = fetch_model_folder(source, download=download)
+    memory.check_model_fits(source, dtype, target_device, copies=copies)
     return folder
 
 
-def _dtype(dtype: str) -> torch.dtype | str:
+def _parse_dtype(dtype: str) -> torch.dtype | str:
     if dtype == "auto":
         return dtype
     if dtype not in DTYPES:
-        raise unknown("dtype", dtype, ["auto", *DTYPES])
+        raise unknown_name_error("dtype", dtype, ["auto", *DTYPES])
     return DTYPES[dtype]
 
 
-def folder_of(source: Source, *, download: bool) -> Path:
+def fetch_model_folder(source: ModelSource, *, download: bool) -> Path:
     """The folder with config.json, safetensors and tokenizer: a hub id is fetched if asked for, GGUF is converted.
 
     Raises:
         ElicitError: as `load_transformers`.
     """
     if source.path is None:
-        return hub.cached_folder(source.name, download=download)
+        return hub.get_model_folder(source.name, download=download)
     if source.kind == "gguf":
-        return gguf.folder_of(source.path)
+        return gguf.convert_gguf_file(source.path)
     return source.path
 
 
-def read_config(folder: Path, name: str) -> Any:
+def read_supported_config(folder: Path, name: str) -> Any:
     """The transformers config of a folder.
 
     Raises:
@@ -150,12 +150,12 @@ def read_config(folder: Path, name: str) -> Any:
 def _read_model(folder: Path, name: str, dtype: torch.dtype | str, options: dict[str, Any]) -> Any:
     from transformers import AutoModelForCausalLM
 
-    config = read_config(folder, name)
-    config, options = text_part(config, name), {**options, **text_weights(config)}
-    if not size.weight_files(folder):
-        raise _no_safetensors(folder, name)
+    config = read_supported_config(folder, name)
+    config, options = select_text_config(config, name), {**options, **text_weight_options(config)}
+    if not size.find_weight_files(folder):
+        raise _missing_safetensors_error(folder, name)
     try:
-        with _no_progress_bar(), reports.held_back() as held:
+        with _disable_progress_bar(), reports.buffer_transformers_logs() as held:
             hf, report = AutoModelForCausalLM.from_pretrained(
                 folder,
                 config=config,
@@ -167,14 +167,14 @@ def _read_model(folder: Path, name: str, dtype: torch.dtype | str, options: dict
                 **options,
             )
     except Exception as error:  # safetensors and torch raise their own kinds for damaged or wrongly shaped files
-        if misfit := held.misfit():
+        if misfit := held.find_shape_mismatch():
             raise ElicitError(
                 f"the weights of {name} do not fit its config.json: {misfit}. Get the files that belong together."
             ) from error
         raise ElicitError(f"cannot read the weights of {name} in {folder}: {one_line(error, 250)}") from error
     _check_complete(report, name)
-    architectures.layout(hf, name=name)
-    forget_lengths(hf)
+    architectures.get_layout(hf, name=name)
+    reset_dynamic_rope(hf)
     return hf
 
 
@@ -235,7 +235,7 @@ def read_tokenizer(folder: Path, name: str = "") -> Any:
     return tokenizer
 
 
-def _no_safetensors(folder: Path, name: str) -> ElicitError:
+def _missing_safetensors_error(folder: Path, name: str) -> ElicitError:
     pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
     if pickles:
         return ElicitError(
@@ -253,14 +253,14 @@ def _no_safetensors(folder: Path, name: str) -> ElicitError:
 
 
 @contextlib.contextmanager
-def _no_progress_bar() -> Iterator[None]:
+def _disable_progress_bar() -> Iterator[None]:
     """Loading an organism takes a tenth of a second; a bar for it is noise."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    was_enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        if was_enabled:
             logging.enable_progress_bar()

@@ -21,7 +21,7 @@ from elicit.loading import architectures
 
 
 @dataclass
-class _Decoded(MoeModelOutputWithPast):  # type: ignore[misc]  # transformers is untyped
+class _DecoderOutput(MoeModelOutputWithPast):  # type: ignore[misc]  # transformers is untyped
     """What the decoders of any family return."""
 
     cross_attentions: Any = None
@@ -29,35 +29,35 @@ class _Decoded(MoeModelOutputWithPast):  # type: ignore[misc]  # transformers is
     shared_kv_states: Any = None
 
 
-class _GivenStates(nn.Module):
+class _FixedStates(nn.Module):
     """A decoder that has run already."""
 
     def __init__(self, states: torch.Tensor) -> None:
         super().__init__()
         self.states = states
 
-    def forward(self, *args: Any, **kwargs: Any) -> _Decoded:
-        return _Decoded(last_hidden_state=self.states)
+    def forward(self, *args: Any, **kwargs: Any) -> _DecoderOutput:
+        return _DecoderOutput(last_hidden_state=self.states)
 
 
-def logits_of(hf: Any, hidden: Float[torch.Tensor, "pos d_model"]) -> Float[torch.Tensor, "pos vocab"]:
+def compute_model_logits(hf: Any, hidden: Float[torch.Tensor, "pos d_model"]) -> Float[torch.Tensor, "pos vocab"]:
     """The logits that `hf` (a causal LM, or a PeftModel around one) gives where its decoder ends in `hidden`.
 
     In the model's dtype, with its own scales and caps; gradients flow. No hook on the decoder or on a layer runs.
     """
-    model = architectures.plain(hf)
+    model = architectures.unwrap_model(hf)
     ids = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
-    with _in_place_of_decoder(model, _GivenStates(hidden[None])):
+    with _replace_decoder(model, _FixedStates(hidden[None])):
         # The class's own forward: trainers put theirs over the instance's.
         return type(model).forward(model, input_ids=ids, use_cache=False).logits[0]  # type: ignore[no-any-return]
 
 
 @contextmanager
-def _in_place_of_decoder(model: Any, given: nn.Module) -> Iterator[None]:
-    where, _, name = architectures.layout(model).decoder.rpartition(".")
+def _replace_decoder(model: Any, replacement: nn.Module) -> Iterator[None]:
+    where, _, name = architectures.get_layout(model).decoder.rpartition(".")
     parent = model.get_submodule(where)
     decoder = parent._modules[name]
-    parent._modules[name] = given
+    parent._modules[name] = replacement
     try:
         yield
     finally:

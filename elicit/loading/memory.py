@@ -11,39 +11,39 @@ from pathlib import Path
 
 from elicit.errors import ElicitError
 from elicit.loading import size
-from elicit.loading.catalog import Source
+from elicit.loading.catalog import ModelSource
 
 #: Peak over final size while a GGUF file is de-quantised, and bytes for the largest tensors in float32 beside it.
 _CONVERTING = (1.25, 1 << 29)
 
 
-def free_cpu(*, cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+def free_cpu(*, cgroups: Path = Path("/sys/fs/cgroup"), process_cgroup: Path = Path("/proc/self/cgroup")) -> int:
     """Bytes of memory this process can still get: what the machine has, and no more than its container allows."""
     import psutil
 
     limits = [int(psutil.virtual_memory().available)]
-    for folder in _groups(cgroups, own):
+    for folder in _list_cgroups(cgroups, process_cgroup):
         try:
             limit = int((folder / "memory.max").read_text())
             used = int((folder / "memory.current").read_text())
-            cached = _stat(folder / "memory.stat").get("inactive_file", 0)
+            cached = _read_memory_stat(folder / "memory.stat").get("inactive_file", 0)
         except (OSError, ValueError):  # no such file, or `max`: no limit
             continue
         limits.append(max(0, limit - used + cached))
     return min(limits)
 
 
-def _groups(cgroups: Path, own: Path) -> list[Path]:
+def _list_cgroups(cgroups: Path, process_cgroup: Path) -> list[Path]:
     """The control groups (version 2) this process is in: its own and those above."""
     try:
-        path = next(line[3:] for line in own.read_text().splitlines() if line.startswith("0::"))
+        path = next(line[3:] for line in process_cgroup.read_text().splitlines() if line.startswith("0::"))
     except (OSError, StopIteration):
         return []
     inner = cgroups / path.strip("/")
     return [folder for folder in (inner, *inner.parents) if folder.is_relative_to(cgroups)]
 
 
-def _stat(path: Path) -> dict[str, int]:
+def _read_memory_stat(path: Path) -> dict[str, int]:
     return {name: int(value) for name, value in (line.split() for line in path.read_text().splitlines())}
 
 
@@ -54,7 +54,9 @@ def free_gpus() -> dict[int, int]:
     return {i: int(torch.cuda.mem_get_info(i)[0]) for i in range(torch.cuda.device_count())}
 
 
-def check(source: Source, dtype: str, device: str, gpus: Mapping[int, int] | None = None, *, copies: int = 1) -> None:
+def check_model_fits(
+    source: ModelSource, dtype: str, device: str, gpus: Mapping[int, int] | None = None, *, copies: int = 1
+) -> None:
     """Refuse a model whose weights do not fit where they shall go.
 
     Args:
@@ -66,7 +68,7 @@ def check(source: Source, dtype: str, device: str, gpus: Mapping[int, int] | Non
     Raises:
         ElicitError: naming what would fit.
     """
-    needed = size.weight_bytes(source, dtype)
+    needed = size.count_weight_bytes(source, dtype)
     if needed is None:
         return
     if device == "cpu":
@@ -81,14 +83,16 @@ def check(source: Source, dtype: str, device: str, gpus: Mapping[int, int] | Non
         return
     if needed <= free:
         raise ElicitError(
-            f"{source.name} does not fit {copies} times: each of {copies} workers holds its own {_gib(needed)}, and "
-            f"only {_gib(free)} {where}. Type: --workers {max(1, free // needed)}"
+            f"{source.name} does not fit {copies} times: each of {copies} workers holds its own "
+            f"{_format_gib(needed)}, and "
+            f"only {_format_gib(free)} {where}. Type: --workers {max(1, free // needed)}"
         )
-    held, count = size.held_dtype(source, dtype), size.parameters(source)
+    held, count = size.resolve_dtype(source, dtype), size.count_parameters(source)
     assert count is not None
     raise ElicitError(
-        f"{source.name} does not fit: its {count / 1e9:.1f} billion weights take {_gib(needed)} in {held}, and only "
-        f"{_gib(free)} {where}. {_instead(count, str(held), device, gpus, free)}"
+        f"{source.name} does not fit: its {count / 1e9:.1f} billion weights take {_format_gib(needed)} in {held}, "
+        "and only "
+        f"{_format_gib(free)} {where}. {_suggest_alternatives(count, str(held), device, gpus, free)}"
     )
 
 
@@ -105,31 +109,35 @@ def check_conversion(name: str, needed: int) -> None:
     peak, free = int(needed * factor) + extra, free_cpu()
     if peak > free:
         raise ElicitError(
-            f"{name} cannot be converted here: de-quantising it takes {_gib(peak)} of memory, and only {_gib(free)} "
+            f"{name} cannot be converted here: de-quantising it takes {_format_gib(peak)} of memory, and only "
+            f"{_format_gib(free)} "
             "are free. Convert it on a larger machine (with the same ELICIT_CACHE), or take a smaller model."
         )
 
 
-def _instead(count: int, held: str, device: str, gpus: Mapping[int, int], free: int) -> str:
+def _suggest_alternatives(count: int, held: str, device: str, gpus: Mapping[int, int], free: int) -> str:
     """What would fit, to be typed."""
-    found = []
+    alternatives = []
     if held == "float32" and count * 2 <= free:
-        found.append("dtype='bfloat16'")
+        alternatives.append("dtype='bfloat16'")
     narrow = count * min(size.BYTES[held], 2)
     if device.startswith("cuda"):
         roomy = [i for i, room in gpus.items() if narrow <= room and f"cuda:{i}" != device]
         if roomy:
-            found.append(f"device='cuda:{roomy[0]}'")
+            alternatives.append(f"device='cuda:{roomy[0]}'")
         elif len(gpus) > 1 and narrow <= sum(gpus.values()):
-            found.append("device='balanced', which spreads it over the GPUs")
+            alternatives.append("device='balanced', which spreads it over the GPUs")
         if narrow <= free_cpu():
-            found.append("device='cpu'")
+            alternatives.append("device='cpu'")
     elif device == "cpu" and any(narrow <= room for room in gpus.values()):
-        found.append("device='cuda'")
-    if found:
-        return "Type " + ", or ".join(found) + "."
-    return f"Nothing here holds it, not even in bfloat16 ({_gib(count * 2)}): take a smaller model or a larger machine."
+        alternatives.append("device='cuda'")
+    if alternatives:
+        return "Type " + ", or ".join(alternatives) + "."
+    return (
+        f"Nothing here holds it, not even in bfloat16 ({_format_gib(count * 2)}): take a smaller model or a "
+        "larger machine."
+    )
 
 
-def _gib(count: int) -> str:
+def _format_gib(count: int) -> str:
     return f"{count / 2**30:,.1f} GiB"

@@ -17,27 +17,27 @@ from typing import Any
 _ENVIRONMENT = {"PIP_NO_INDEX": "1", "UV_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
-class NotAllowed(RuntimeError):
+class ProgramBlocked(RuntimeError):
     """A program was about to be started where none may be."""
 
 
 @contextmanager
-def nothing_installed() -> Iterator[None]:
+def block_installs() -> Iterator[None]:
     """Refuse to start programs (in this thread) and to ask the hub, while the context is open."""
     from huggingface_hub import constants
 
     before = {name: os.environ.get(name) for name in _ENVIRONMENT}
     offline, popen, thread = constants.HF_HUB_OFFLINE, subprocess.Popen, threading.get_ident()
 
-    class Refusing(popen):  # type: ignore[misc, valid-type]
+    class RefusingPopen(popen):  # type: ignore[misc, valid-type]
         def __init__(self, args: Any, *rest: Any, **options: Any) -> None:
             if threading.get_ident() == thread:
-                raise NotAllowed(f"not started: {args!r}")
+                raise ProgramBlocked(f"not started: {args!r}")
             super().__init__(args, *rest, **options)
 
     os.environ.update(_ENVIRONMENT)
     constants.HF_HUB_OFFLINE = True
-    subprocess.Popen = Refusing  # type: ignore[misc]
+    subprocess.Popen = RefusingPopen  # type: ignore[misc]
     try:
         yield
     finally:

@@ -12,14 +12,14 @@ import torch
 
 from elicit.errors import ElicitError
 from elicit.loading import architectures, catalog, converted, ends, hub, rows, size
-from elicit.loading.catalog import Source
+from elicit.loading.catalog import ModelSource
 from elicit.loading.hashes import tokenizer_hash
-from elicit.loading.load import DTYPES, Loaded, read_config, read_tokenizer
-from elicit.loading.textpart import text_part
-from elicit.loading.tokens import own_pad
+from elicit.loading.load import DTYPES, LoadedModel, read_supported_config, read_tokenizer
+from elicit.loading.textpart import select_text_config
+from elicit.loading.tokens import set_pad_token
 
 
-def outlined(name: str, *, dtype: str = "auto") -> Loaded | None:
+def load_without_weights(name: str, *, dtype: str = "auto") -> LoadedModel | None:
     """Everything that `load_transformers` gives but weights and their hash. Touches no network and converts nothing.
 
     None where there is too little to go by: a hub id of which the local cache has no config and tokenizer, a .gguf file
@@ -28,33 +28,33 @@ def outlined(name: str, *, dtype: str = "auto") -> Loaded | None:
     Raises:
         ElicitError: as `load_transformers`, as far as the files besides the weights show it.
     """
-    source = catalog.resolve(name)
-    folder = folder_of(source)
+    source = catalog.resolve_model(name)
+    folder = find_config_folder(source)
     if folder is None:
         return None
-    hf = hollow(folder, source.name, dtype=size.held_dtype(source, dtype) or "float32")
+    hf = build_meta_model(folder, source.name, dtype=size.resolve_dtype(source, dtype) or "float32")
     try:
         tokenizer = read_tokenizer(folder, source.name)
     except ElicitError:
-        if source.kind == "hub" and hub.find(source.name) is None:
+        if source.kind == "hub" and hub.find_cached_model(source.name) is None:
             return None  # nothing but its config is here
         raise
-    rows.cut_to_tokens(tokenizer, hf)
-    ends.own_ends(tokenizer, hf)
-    own_pad(tokenizer, hf)
+    rows.trim_to_tokens(tokenizer, hf)
+    ends.set_end_ids(tokenizer, hf)
+    set_pad_token(tokenizer, hf)
     card = catalog.read_card(folder) if source.kind == "organism" else None
-    return Loaded(hf.eval(), tokenizer, source.name, source, "", tokenizer_hash(tokenizer), card)
+    return LoadedModel(hf.eval(), tokenizer, source.name, source, "", tokenizer_hash(tokenizer), card)
 
 
-def folder_of(source: Source) -> Path | None:
+def find_config_folder(source: ModelSource) -> Path | None:
     """The folder of a model's config; None where it is not here. Weights may be missing there."""
     if source.kind == "gguf":
         assert source.path is not None
-        return converted.find(source.path)
-    return source.path if source.path is not None else hub.config_folder(source.name)
+        return converted.find_converted_folder(source.path)
+    return source.path if source.path is not None else hub.find_cached_config(source.name)
 
 
-def hollow(folder: Path, name: str, *, dtype: str = "float32") -> Any:
+def build_meta_model(folder: Path, name: str, *, dtype: str = "float32") -> Any:
     """The transformers model of a folder's config, on the meta device.
 
     Raises:
@@ -62,10 +62,10 @@ def hollow(folder: Path, name: str, *, dtype: str = "float32") -> Any:
     """
     from transformers import AutoModelForCausalLM, GenerationConfig
 
-    config = text_part(read_config(folder, name), name)
+    config = select_text_config(read_supported_config(folder, name), name)
     with torch.device("meta"):
         hf = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype])
-    architectures.layout(hf, name=name)
+    architectures.get_layout(hf, name=name)
     if (folder / "generation_config.json").is_file():
         hf.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
     return hf

@@ -11,7 +11,7 @@ import datetime
 from types import SimpleNamespace
 from typing import Any
 
-from elicit.confined import refused, serve
+from elicit.confined import error_reply, serve_until_closed
 
 #: Address space of the helper, in bytes: about 0.7 GiB are its own.
 MEMORY = 2 << 30
@@ -22,21 +22,21 @@ LONGEST = 10_000_000
 def main() -> None:
     from transformers.utils import chat_template_utils
 
-    serve(lambda question: _answer(chat_template_utils, question), MEMORY)
+    serve_until_closed(lambda question: _handle_question(chat_template_utils, question), MEMORY)
 
 
-def _answer(utils: Any, question: dict[str, Any]) -> dict[str, Any]:
+def _handle_question(utils: Any, question: dict[str, Any]) -> dict[str, Any]:
     try:
         if "messages" not in question:
-            return _described(utils, question["template"])
-        return {"text": _rendered(utils, question)}
+            return _describe_template(utils, question["template"])
+        return {"text": _render_chat(utils, question)}
     except MemoryError:
         raise
     except Exception as error:  # a template is a program of its own
-        return refused(error)
+        return error_reply(error)
 
 
-def _described(utils: Any, template: str) -> dict[str, Any]:
+def _describe_template(utils: Any, template: str) -> dict[str, Any]:
     """The names that a template takes from outside, and whether it asks for the time."""
     from jinja2 import meta, nodes
 
@@ -45,7 +45,7 @@ def _described(utils: Any, template: str) -> dict[str, Any]:
     return {"reads": sorted(meta.find_undeclared_variables(tree)), "tells_date": "strftime_now" in names}
 
 
-def _rendered(utils: Any, question: dict[str, Any]) -> str:
+def _render_chat(utils: Any, question: dict[str, Any]) -> str:
     day = datetime.date.fromisoformat(question["date"])
     moment = datetime.datetime.combine(day, datetime.time())
     utils.datetime = SimpleNamespace(now=lambda: moment)  # what `strftime_now` asks

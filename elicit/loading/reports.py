@@ -13,7 +13,7 @@ _CODES = re.compile(r"\x1b\[[0-9;]*m")
 _MISFIT = re.compile(r"^(.+?)\s*\|\s*MISMATCH\s*\|(?:.*?ckpt:)?\s*(.*?)\s*\|?\s*$", re.MULTILINE)
 
 
-class Held(logging.Handler):
+class LogBuffer(logging.Handler):
     """Keeps records."""
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Held(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self.records.append(record)
 
-    def misfit(self) -> str | None:
+    def find_shape_mismatch(self) -> str | None:
         """The first tensor of another shape that transformers' report of a failed load names, with both shapes."""
         for record in self.records:
             match = _MISFIT.search(_CODES.sub("", record.getMessage()))
@@ -34,12 +34,12 @@ class Held(logging.Handler):
 
 
 @contextlib.contextmanager
-def held_back() -> Iterator[Held]:
+def buffer_transformers_logs() -> Iterator[LogBuffer]:
     """Hold back transformers' log. It is told when the block ends well, its report of tensors aside (we say that)."""
     from transformers.utils import logging as of_transformers
 
     of_transformers.get_verbosity()  # makes its handler, if nothing has yet
-    logger, held = logging.getLogger("transformers"), Held()
+    logger, held = logging.getLogger("transformers"), LogBuffer()
     before, propagated, level = logger.handlers[:], logger.propagate, logger.level
     logger.handlers, logger.propagate = [held], False
     logger.setLevel(min(level, logging.WARNING))  # the report is a warning

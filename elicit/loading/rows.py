@@ -43,30 +43,30 @@ def _is_spare(token: str, index: int) -> bool:
     return match is not None and int(match[1]) == index
 
 
-def count(hf: Any) -> int:
+def count_rows(hf: Any) -> int:
     """Rows of the embedding."""
-    return int(architectures.plain(hf).get_input_embeddings().weight.shape[0])
+    return int(architectures.unwrap_model(hf).get_input_embeddings().weight.shape[0])
 
 
-def count_in_files(hf: Any) -> int:
+def count_rows_in_files(hf: Any) -> int:
     """Rows that the embedding has in the model's files, before `cut_to_tokens`."""
-    return int(vars(architectures.plain(hf)).get("rows_in_files", count(hf)))
+    return int(vars(architectures.unwrap_model(hf)).get("rows_in_files", count_rows(hf)))
 
 
-def unassigned_ids(tokenizer: Any, hf: Any) -> tuple[int, ...]:
+def find_unassigned_ids(tokenizer: Any, hf: Any) -> tuple[int, ...]:
     """Rows of a model that are no tokens of the tokenizer, in order: never to be drawn, scored or trained on."""
-    return tuple(sorted(set(range(count(hf))) - token_ids(tokenizer)))
+    return tuple(sorted(set(range(count_rows(hf))) - token_ids(tokenizer)))
 
 
 @torch.no_grad()
-def cut_to_tokens(tokenizer: Any, hf: Any) -> None:
+def trim_to_tokens(tokenizer: Any, hf: Any) -> None:
     """Cut off the rows behind the last token, from the embedding and from the head (its bias too), in place.
 
     Parameter objects stay the same ones, so tied weights stay tied. Doing it twice changes nothing.
     """
-    model = architectures.plain(hf)
-    rows, size = count(model), max(token_ids(tokenizer), default=-1) + 1
-    model.rows_in_files = count_in_files(model)
+    model = architectures.unwrap_model(hf)
+    rows, size = count_rows(model), max(token_ids(tokenizer), default=-1) + 1
+    model.rows_in_files = count_rows_in_files(model)
     if not 0 < size < rows:
         return
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
@@ -82,22 +82,22 @@ def cut_to_tokens(tokenizer: Any, hf: Any) -> None:
             module.vocab_size = size
 
 
-def as_cut(tensor: torch.Tensor, shape: Sequence[int], hf: Any) -> torch.Tensor:
+def trim_tensor(tensor: torch.Tensor, shape: Sequence[int], hf: Any) -> torch.Tensor:
     """A tensor made for the model's files, without the rows that `cut_to_tokens` cut off, if it then has `shape`.
 
     Otherwise the tensor itself: it belongs to another vocabulary.
     """
-    before, after = count_in_files(hf), count(hf)
-    cut = tensor
-    for axis, (size, wanted) in enumerate(zip(tensor.shape, shape, strict=False)):
-        if (size, wanted) == (before, after):
-            cut = cut.narrow(axis, 0, after)
-    return cut if cut.shape == torch.Size(shape) else tensor
+    before, after = count_rows_in_files(hf), count_rows(hf)
+    trimmed = tensor
+    for axis, (size, target_size) in enumerate(zip(tensor.shape, shape, strict=False)):
+        if (size, target_size) == (before, after):
+            trimmed = trimmed.narrow(axis, 0, after)
+    return trimmed if trimmed.shape == torch.Size(shape) else tensor
 
 
 def warn_of_rowless_tokens(tokenizer: Any, hf: Any, name: str) -> None:
     """Say which tokens of the tokenizer the weights have no row for, if there are any."""
-    rows = count(hf)
+    rows = count_rows(hf)
     missing = sorted(i for i in token_ids(tokenizer) if i >= rows)
     if missing:
         first = ", ".join(one_line(repr(token), 40) for token in tokenizer.convert_ids_to_tokens(missing[:3]))
@@ -109,7 +109,7 @@ def warn_of_rowless_tokens(tokenizer: Any, hf: Any, name: str) -> None:
         )
 
 
-def check(tokenizer: Any, ids: Iterable[int], rows: int, name: str) -> None:
+def check_token_ids(tokenizer: Any, ids: Iterable[int], rows: int, name: str) -> None:
     """Raises ElicitError if one of `ids` is a token that the weights have no row for."""
     missing = next((i for i in ids if i >= rows), None)
     if missing is not None:
@@ -121,7 +121,7 @@ def check(tokenizer: Any, ids: Iterable[int], rows: int, name: str) -> None:
 
 
 @lru_cache(maxsize=64)
-def index(ids: tuple[int, ...], device: torch.device) -> torch.Tensor:
+def make_id_tensor(ids: tuple[int, ...], device: torch.device) -> torch.Tensor:
     """Token ids as a tensor on a device, kept: decoding steps ask for the same ones again and again."""
     with torch.inference_mode(False):  # one made in inference mode could not be used in training
         return torch.tensor(ids, dtype=torch.long, device=device)

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from elicit import documents
-from elicit.errors import ElicitError, one_line, unknown
+from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.loading import catalog, headers, hub
-from elicit.loading.catalog import Source
-from elicit.loading.headers import Tensor
+from elicit.loading.catalog import ModelSource
+from elicit.loading.headers import TensorHeader
 
-Named = Source | str | os.PathLike[str]
+ModelName = ModelSource | str | os.PathLike[str]
 
 #: dtype -> bytes of a value.
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -37,7 +37,7 @@ _PLAIN = re.compile(r"[^/\\\x00]+")
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
-class Shape(NamedTuple):
+class ModelShape(NamedTuple):
     """What decides the memory and time of a forward pass beside the number of parameters."""
 
     layers: int
@@ -51,56 +51,56 @@ class Shape(NamedTuple):
     """config.model_type, or a GGUF file's architecture."""
 
 
-def parameters(name: Named) -> int | None:
+def count_parameters(name: ModelName) -> int | None:
     """Number of weights, tied ones once. None for a hub id that is not in the local cache.
 
     Raises:
         ElicitError: no such model, or files that are damaged, cut or missing.
     """
-    tensors = _tensors(_source(name))
+    tensors = _read_tensor_headers(_resolve_source(name))
     return None if tensors is None else sum(tensor.values for tensor in tensors)
 
 
-def weight_bytes(name: Named, dtype: str = "auto") -> int | None:
+def count_weight_bytes(name: ModelName, dtype: str = "auto") -> int | None:
     """Bytes of the weights in memory once they are loaded as `dtype`. None where `parameters` is.
 
     Raises:
         ElicitError: as `parameters`, or for an unknown dtype.
     """
-    held = held_dtype(name, dtype)
-    count = None if held is None else parameters(name)
+    held = resolve_dtype(name, dtype)
+    count = None if held is None else count_parameters(name)
     return None if count is None or held is None else count * BYTES[held]
 
 
-def held_dtype(name: Named, dtype: str = "auto") -> str | None:
+def resolve_dtype(name: ModelName, dtype: str = "auto") -> str | None:
     """The dtype that `elicit.load(name, dtype=dtype)` gives. None for a hub id that is not in the local cache.
 
     `auto` is float32 for organisms, bfloat16 for quantised GGUF files, and else the type the files are written in.
     """
     if dtype != "auto" and dtype not in BYTES:
-        raise unknown("dtype", dtype, ["auto", *BYTES])
-    source = _source(name)
+        raise unknown_name_error("dtype", dtype, ["auto", *BYTES])
+    source = _resolve_source(name)
     if dtype != "auto":
         return dtype
     if source.kind == "organism":
         return "float32"
-    tensors = _tensors(source)
+    tensors = _read_tensor_headers(source)
     if tensors is None:
         return None
     if source.kind == "gguf":
         return gguf_dtype(tensors)
-    folder = _folder(source)
-    config = {} if folder is None else read_config(folder)
-    told = str(config.get("dtype") or config.get("torch_dtype") or "").removeprefix("torch.")
-    if told in BYTES:
-        return told
+    folder = _find_weights_folder(source)
+    config = {} if folder is None else read_config_json(folder)
+    config_dtype = str(config.get("dtype") or config.get("torch_dtype") or "").removeprefix("torch.")
+    if config_dtype in BYTES:
+        return config_dtype
     values: Counter[str] = Counter()
     for tensor in tensors:
         values[_KINDS.get(tensor.kind, "float32")] += tensor.values
     return values.most_common(1)[0][0]
 
 
-def gguf_dtype(tensors: list[Tensor]) -> str:
+def gguf_dtype(tensors: list[TensorHeader]) -> str:
     """The type a GGUF file is converted to: its own if all of it is floats, else bfloat16.
 
     Beside half-precision matrices norms are stored as F32, so the narrower type is the model's.
@@ -111,33 +111,33 @@ def gguf_dtype(tensors: list[Tensor]) -> str:
     return _KINDS[next(kind for kind in ("BF16", "F16", "F32", "F64") if kind in kinds)]
 
 
-def shape(name: Named) -> Shape | None:
+def read_model_shape(name: ModelName) -> ModelShape | None:
     """Layers, width and cache of a model. None for a hub id that is not in the local cache.
 
     Raises:
         ElicitError: no such model, or a config that does not say them.
     """
-    source = _source(name)
-    folder = _folder(source)
+    source = _resolve_source(name)
+    folder = _find_weights_folder(source)
     try:
         if source.kind == "gguf":
             assert source.path is not None
-            return _gguf_shape(headers.gguf(source.path))
+            return _gguf_shape(headers.read_gguf_header(source.path))
         if folder is None:  # of a hub id whose weights are not here, the config alone
-            folder = hub.config_folder(source.name)
-        return None if folder is None else _config_shape(read_config(folder))
+            folder = hub.find_cached_config(source.name)
+        return None if folder is None else _config_shape(read_config_json(folder))
     except (KeyError, TypeError, ValueError, ZeroDivisionError, StopIteration) as error:
         raise ElicitError(f"{source.name}: its config does not tell layers, heads and width ({one_line(error, 80)}).") \
             from error  # fmt: skip
 
 
-def kv_bytes_per_token(name: Named, dtype: str = "auto") -> int | None:
+def kv_bytes_per_token(name: ModelName, dtype: str = "auto") -> int | None:
     """Bytes that one token of one row takes in a cache of the model's dtype. None where `parameters` is."""
-    found, held = shape(name), held_dtype(name, dtype)
-    return None if found is None or held is None else found.kv_values * BYTES[held]
+    model_shape, held = read_model_shape(name), resolve_dtype(name, dtype)
+    return None if model_shape is None or held is None else model_shape.kv_values * BYTES[held]
 
 
-def weight_files(folder: Path) -> list[Path]:
+def find_weight_files(folder: Path) -> list[Path]:
     """The safetensors files that make up the model in `folder`, as transformers chooses them; none if there are none.
 
     Raises:
@@ -147,13 +147,13 @@ def weight_files(folder: Path) -> list[Path]:
         return [folder / _SINGLE]
     if not (folder / _INDEX).is_file():
         return []
-    named = _json(folder / _INDEX).get("weight_map", {})
-    beside = isinstance(named, dict) and all(
-        isinstance(name, str) and _PLAIN.fullmatch(name) for name in named.values()
+    weight_map = _read_json_object(folder / _INDEX).get("weight_map", {})
+    is_valid = isinstance(weight_map, dict) and all(
+        isinstance(name, str) and _PLAIN.fullmatch(name) for name in weight_map.values()
     )
-    if not beside:
+    if not is_valid:
         raise ElicitError(f"{folder / _INDEX}: weight_map should give the name of a file beside it for every tensor.")
-    names = sorted(set(named.values()))
+    names = sorted(set(weight_map.values()))
     missing = [name for name in names if not (folder / name).is_file()]
     if missing or not names:
         raise ElicitError(
@@ -163,25 +163,25 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config_json(folder: Path) -> dict[str, Any]:
     """The config.json of a folder, the language model's part of it where it has several.
 
     Raises:
         ElicitError: if it is missing or not a JSON object.
     """
-    config = _json(folder / "config.json")
+    config = _read_json_object(folder / "config.json")
     inner = config.get("text_config")
     return {**config, **inner} if isinstance(inner, dict) else config
 
 
-def _source(name: Named) -> Source:
-    return name if isinstance(name, Source) else catalog.resolve(name)
+def _resolve_source(name: ModelName) -> ModelSource:
+    return name if isinstance(name, ModelSource) else catalog.resolve_model(name)
 
 
-def _folder(source: Source) -> Path | None:
+def _find_weights_folder(source: ModelSource) -> Path | None:
     if source.kind == "gguf":
         return None
-    return source.path if source.path is not None else hub.find(source.name)
+    return source.path if source.path is not None else hub.find_cached_model(source.name)
 
 
 #: How the parts of a multimodal file begin that are not its language model.
@@ -193,22 +193,22 @@ def is_other_part(tensor: str) -> bool:
     return any(piece.startswith(_OTHER_PARTS) for piece in tensor.split("."))
 
 
-def _tensors(source: Source) -> list[Tensor] | None:
+def _read_tensor_headers(source: ModelSource) -> list[TensorHeader] | None:
     """Every tensor that becomes weights."""
     if source.kind == "gguf":
         assert source.path is not None
-        return [tensor for tensor in headers.gguf(source.path).tensors if not _TABLES.search(tensor.name)]
-    folder = _folder(source)
+        return [tensor for tensor in headers.read_gguf_header(source.path).tensors if not _TABLES.search(tensor.name)]
+    folder = _find_weights_folder(source)
     if folder is None:
         return None
-    found = [tensor for path in weight_files(folder) for tensor in headers.safetensors(path)]
-    config = read_config(folder)
+    tensors = [tensor for path in find_weight_files(folder) for tensor in headers.read_safetensors_header(path)]
+    config = read_config_json(folder)
     tied = config.get("tie_word_embeddings") is True
     if "text_config" in config:
-        found = [tensor for tensor in found if not is_other_part(tensor.name)]
+        tensors = [tensor for tensor in tensors if not is_other_part(tensor.name)]
     return [
         tensor
-        for tensor in found
+        for tensor in tensors
         if not (_TABLES.search(tensor.name) or (tied and tensor.name in ("lm_head.weight", "embed_out.weight")))
     ]
 
@@ -218,24 +218,24 @@ _WIDTH = ("hidden_size", "n_embd", "d_model")
 _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads")
 
 
-def _first(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
+def _first_present(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
     """The first of several names that a config has."""
     return int(next(config[name] for name in names if config.get(name)))
 
 
-def _config_shape(config: Mapping[str, Any]) -> Shape:
+def _config_shape(config: Mapping[str, Any]) -> ModelShape:
     """From a config.json; older families have names of their own."""
-    layers, width, heads = (_first(config, names) for names in (_LAYERS, _WIDTH, _HEADS))
+    layers, width, heads = (_first_present(config, names) for names in (_LAYERS, _WIDTH, _HEADS))
     vocabulary = int(config["vocab_size"])
     if config.get("qk_nope_head_dim"):  # DeepSeek's latent attention: keys and values are kept whole, for every head
         kv = heads * sum(int(config[part]) for part in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")) * layers
     else:
         kv_heads = int(config.get("num_key_value_heads") or config.get("num_kv_heads") or heads)
         kv = 2 * layers * kv_heads * int(config.get("head_dim") or width // heads)
-    return Shape(layers, width, vocabulary, kv, vocabulary * width, str(config["model_type"]))
+    return ModelShape(layers, width, vocabulary, kv, vocabulary * width, str(config["model_type"]))
 
 
-def _gguf_shape(header: headers.Gguf) -> Shape:
+def _gguf_shape(header: headers.GgufHeader) -> ModelShape:
     family = str(header.fields["general.architecture"])
     layers, width, heads = (
         int(header.fields[f"{family}.{key}"]) for key in ("block_count", "embedding_length", "attention.head_count")
@@ -243,8 +243,8 @@ def _gguf_shape(header: headers.Gguf) -> Shape:
     kv_heads = int(header.fields.get(f"{family}.attention.head_count_kv", heads))
     head_dim = int(header.fields.get(f"{family}.attention.key_length", width // heads))
     rows = next(tensor.shape[0] for tensor in header.tensors if tensor.name == "token_embd.weight")
-    return Shape(layers, width, rows, 2 * layers * kv_heads * head_dim, rows * width, family)
+    return ModelShape(layers, width, rows, 2 * layers * kv_heads * head_dim, rows * width, family)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json_object(path: Path) -> dict[str, Any]:
     return documents.read_foreign_object(path)

@@ -16,8 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from elicit.confined import Confined, Exhausted
-from elicit.errors import ElicitError, one_line, unknown
+from elicit.confined import ConfinedProcess, Exhausted
+from elicit.errors import ElicitError, one_line, unknown_name_error
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -32,7 +32,7 @@ _PASSED = {"messages", "tools", "documents", "add_generation_prompt"}
 #: Switches of hybrid thinking models: Qwen3, SmolLM3, GLM, Granite 3.2, DeepSeek 3.1.
 SWITCHES = ("enable_thinking", "thinking")
 
-_renderer = Confined("elicit.loading.rendering")
+_renderer = ConfinedProcess("elicit.loading.rendering")
 
 
 class TemplateError(ElicitError):
@@ -50,7 +50,7 @@ def today() -> datetime.date:
     return datetime.date.today()
 
 
-def day_of(text: str, where: str) -> datetime.date:
+def parse_date(text: str, where: str) -> datetime.date:
     """A day written as 2026-01-31. Raises ElicitError for anything else."""
     try:
         return datetime.date.fromisoformat(text)
@@ -58,7 +58,7 @@ def day_of(text: str, where: str) -> datetime.date:
         raise ElicitError(f"{where}: {one_line(repr(text), 40)} is no day; expected one such as 2026-01-31.") from None
 
 
-class Thinking(NamedTuple):
+class TemplateSwitch(NamedTuple):
     """The switch by which a hybrid model's template turns thinking on and off."""
 
     switch: str
@@ -112,7 +112,7 @@ class ChatTemplate:
             "prompted": prompted,
             "continued": continued,
         }
-        return str(self._asked(question)["text"])
+        return str(self._ask_renderer(question)["text"])
 
     def with_values(self, values: Mapping[str, Any]) -> ChatTemplate:
         """The template with values for what it reads.
@@ -131,14 +131,14 @@ class ChatTemplate:
     @property
     def reads(self) -> tuple[str, ...]:
         """The names it takes from outside, besides messages and special tokens."""
-        return tuple(name for name in self._described["reads"] if name not in _PASSED | self.tokens.keys())
+        return tuple(name for name in self._description["reads"] if name not in _PASSED | self.tokens.keys())
 
     @property
     def tells_date(self) -> bool:
         """Whether it asks for the time."""
-        return bool(self._described["tells_date"])
+        return bool(self._description["tells_date"])
 
-    def thinking(self, system: str | None = None) -> Thinking | None:
+    def find_thinking_switch(self, system: str | None = None) -> TemplateSwitch | None:
         """The switch for thinking that it reads, and how it stands; None for a template without one.
 
         Args:
@@ -152,20 +152,20 @@ class ChatTemplate:
         on, off = (replace(self, values={**self.values, switch: way}).render(messages) for way in (True, False))
         here = self.render(messages)
         state = {on: True, off: False}.get(here) if on != off else None
-        return Thinking(switch, switch in self.values, state)
+        return TemplateSwitch(switch, switch in self.values, state)
 
     @cached_property
-    def _described(self) -> Mapping[str, Any]:
-        described: Mapping[str, Any] = self._asked({})
-        return described
+    def _description(self) -> Mapping[str, Any]:
+        description: Mapping[str, Any] = self._ask_renderer({})
+        return description
 
-    def _asked(self, question: Mapping[str, Any]) -> Any:
-        _renderer.start()
+    def _ask_renderer(self, question: Mapping[str, Any]) -> Any:
+        _renderer.ensure_started()
         began = time.monotonic()
         try:
             if self._spent[0] < 0:
                 raise Exhausted(f"takes more than {_TOGETHER:.0f} s for a few messages")
-            reply = _renderer.ask({"template": self.source, **question}, SECONDS)
+            reply = _renderer.send_question({"template": self.source, **question}, SECONDS)
         except Exhausted as error:
             self._spent[0] = -1.0
             raise ElicitError(
@@ -178,50 +178,55 @@ class ChatTemplate:
         return reply
 
 
-def template_of(tokenizer: Any, name: str, date: datetime.date | None = None) -> ChatTemplate | None:
+def get_chat_template(tokenizer: Any, name: str, date: datetime.date | None = None) -> ChatTemplate | None:
     """The chat template of a loaded tokenizer, for a day (today); None without one.
 
     Raises:
         ElicitError: several templates of which none is called "default", or one that is no text.
     """
-    source = _chosen(tokenizer.chat_template, name)
+    source = _select_default_template(tokenizer.chat_template, name)
     if source is None:
         return None
     return ChatTemplate(source, dict(tokenizer.special_tokens_map), name, date or today())
 
 
-def read_template(folder: Path, name: str, date: datetime.date | None = None) -> ChatTemplate | None:
+def read_chat_template(folder: Path, name: str, date: datetime.date | None = None) -> ChatTemplate | None:
     """The chat template in a model's folder, read without its tokenizer; None without one.
 
     Raises:
         ElicitError: as `template_of`, or a file that cannot be read.
     """
-    described: dict[str, Any] = {}
+    tokenizer_config: dict[str, Any] = {}
     path = folder / "tokenizer_config.json"
     if path.is_file():
         try:
-            described = dict(json.loads(_text(path, 64 * _LARGEST)))
+            tokenizer_config = dict(json.loads(_read_bounded_text(path, 64 * _LARGEST)))
         except (ValueError, TypeError, RecursionError) as error:
             raise ElicitError(f"{path} cannot be read: {one_line(error, 120)}") from None
-    own = folder / "chat_template.jinja"
-    source = _chosen(_text(own, _LARGEST) if own.is_file() else described.get("chat_template"), name)
+    template_path = folder / "chat_template.jinja"
+    source = _select_default_template(
+        _read_bounded_text(template_path, _LARGEST)
+        if template_path.is_file()
+        else tokenizer_config.get("chat_template"),
+        name,
+    )
     if source is None:
         return None
-    return ChatTemplate(source, _tokens(described), name, date or today())
+    return ChatTemplate(source, _read_special_tokens(tokenizer_config), name, date or today())
 
 
-def _tokens(described: Mapping[str, Any]) -> dict[str, str]:
+def _read_special_tokens(tokenizer_config: Mapping[str, Any]) -> dict[str, str]:
     """Special tokens of a tokenizer_config.json, which has them as text or described."""
     tokens = {}
     for key in ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"):
-        value = described.get(key)
+        value = tokenizer_config.get(key)
         text = value.get("content") if isinstance(value, dict) else value
         if isinstance(text, str):
             tokens[key] = text
     return tokens
 
 
-def _text(path: Path, largest: int) -> str:
+def _read_bounded_text(path: Path, largest: int) -> str:
     if path.stat().st_size > largest:
         raise ElicitError(f"{path} has {path.stat().st_size:,} bytes; at most {largest:,} are read.")
     try:
@@ -230,16 +235,18 @@ def _text(path: Path, largest: int) -> str:
         raise ElicitError(f"{path} cannot be read: {one_line(error, 120)}") from None
 
 
-def _chosen(given: Any, name: str) -> str | None:
+def _select_default_template(template: Any, name: str) -> str | None:
     """The template among those of a tokenizer, which may have several by name (as a dict, or a list in its file)."""
-    if not given:
+    if not template:
         return None
-    if isinstance(given, list):
-        given = {str(part.get("name")): part.get("template") for part in given if isinstance(part, dict)}
-    if isinstance(given, dict):
-        if "default" not in given:
-            raise unknown("chat template", "default", map(str, given), where=f"the tokenizer of {name}")
-        given = given["default"]
-    if not isinstance(given, str) or len(given) > _LARGEST:
-        raise ElicitError(f"the chat template of {name} is {one_line(repr(given), 60)}; expected text of at most 2 MB.")
-    return given
+    if isinstance(template, list):
+        template = {str(part.get("name")): part.get("template") for part in template if isinstance(part, dict)}
+    if isinstance(template, dict):
+        if "default" not in template:
+            raise unknown_name_error("chat template", "default", map(str, template), where=f"the tokenizer of {name}")
+        template = template["default"]
+    if not isinstance(template, str) or len(template) > _LARGEST:
+        raise ElicitError(
+            f"the chat template of {name} is {one_line(repr(template), 60)}; expected text of at most 2 MB."
+        )
+    return template

@@ -20,7 +20,7 @@ _PREFIXES = {
 }
 
 
-def text_part(config: Any, name: str) -> Any:
+def select_text_config(config: Any, name: str) -> Any:
     """The config to load: `config` itself, or its `text_config` where there is one.
 
     Raises:
@@ -32,12 +32,13 @@ def text_part(config: Any, name: str) -> Any:
     text = config.get_text_config(decoder=True)
     if type(text) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ElicitError(
-            f"{architectures.subject(config, name)} is not supported: the installed transformers has no causal "
+            f"{architectures.describe_model(config, name)} is not supported: the installed transformers has no causal "
             "language model for it. Take a decoder-only (causal) language model."
         )
     if type(text) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(text, "is_decoder", False):
         raise ElicitError(
-            f"{architectures.subject(config, name)} is an encoder: it reads in both directions. Only decoder-only "
+            f"{architectures.describe_model(config, name)} is an encoder: it reads in both directions. Only "
+            "decoder-only "
             "(causal) language models are supported."
         )
     if text is not config:
@@ -45,6 +46,6 @@ def text_part(config: Any, name: str) -> Any:
     return text
 
 
-def text_weights(config: Any) -> dict[str, Any]:
+def text_weight_options(config: Any) -> dict[str, Any]:
     """What `from_pretrained` needs to find the language model's weights in the files of a model of `config`."""
     return {} if config.get_text_config(decoder=True) is config else {"key_mapping": _PREFIXES}

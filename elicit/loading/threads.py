@@ -18,10 +18,10 @@ def choose_threads(n_params: int, *, cores: int | None = None) -> int:
     """
     if n_params < SMALL_MODEL:
         return 1
-    return max(1, _available() if cores is None else cores)
+    return max(1, _count_available_cores() if cores is None else cores)
 
 
-def apply(n_params: int) -> int:
+def set_torch_threads(n_params: int) -> int:
     """Set torch's intra-op threads for a model of `n_params` parameters, and return their number."""
     import torch
 
@@ -30,15 +30,15 @@ def apply(n_params: int) -> int:
     return threads
 
 
-def share(processes: int) -> None:
+def set_core_share(processes: int) -> None:
     """Take this process's part of the cores, for models that are loaded from now on.
 
     Several processes with a thread a core each wait for one another at every operation.
     """
-    os.environ["OMP_NUM_THREADS"] = str(max(1, _available() // processes))
+    os.environ["OMP_NUM_THREADS"] = str(max(1, _count_available_cores() // processes))
 
 
-def _available() -> int:
+def _count_available_cores() -> int:
     cores = (os.cpu_count() or 1) if os.name == "nt" else len(os.sched_getaffinity(0))
     limit = os.environ.get("OMP_NUM_THREADS", "")
     return min(cores, int(limit)) if limit.isdigit() and int(limit) > 0 else cores

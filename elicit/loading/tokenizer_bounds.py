@@ -16,7 +16,7 @@ from typing import Any
 
 import regex  # type: ignore[import-untyped]
 
-from elicit.confined import Confined, Exhausted, refused, serve
+from elicit.confined import ConfinedProcess, Exhausted, error_reply, serve_until_closed
 from elicit.errors import ElicitError, one_line
 
 #: Characters that one character of a text may become.
@@ -29,7 +29,7 @@ _MEMORY = 3 << 30
 #: Fields under which a sequence holds its rules.
 _SEQUENCES = ("normalizers", "pretokenizers", "decoders", "processors")
 
-_reader = Confined("elicit.loading.tokenizer_bounds")
+_reader = ConfinedProcess("elicit.loading.tokenizer_bounds")
 
 
 def check_tokenizer(path: Path, name: str) -> None:
@@ -48,19 +48,19 @@ def check_tokenizer(path: Path, name: str) -> None:
         return
     parts = document if isinstance(document, dict) else {}
     for part in ("normalizer", "pre_tokenizer", "decoder"):
-        steps = list(_steps(parts.get(part)))
+        steps = list(_iter_rules(parts.get(part)))
         growth = 1.0
         for step in steps:
-            growth *= _growth(step)
+            growth *= _max_growth(step)
             if growth > _GROWTH or len(steps) > _STEPS:
                 raise ElicitError(
                     f"the tokenizer of {name} is not used: the {part} in {path} may make more than {_GROWTH:.0f} "
                     "characters of one. Get its file from where the model comes from."
                 )
-        risky = [text for step in steps if (text := _regex(step)) is not None and repeats_in_repeats(text)]
+        risky = [text for step in steps if (text := _get_rule_regex(step)) is not None and repeats_in_repeats(text)]
         if risky:
-            _try(path, name, risky)
-    for step in _steps(parts.get("post_processor")):
+            _try_patterns(path, name, risky)
+    for step in _iter_rules(parts.get("post_processor")):
         _check_template(step, path, name)
 
 
@@ -78,7 +78,7 @@ def _check_template(step: dict[str, Any], path: Path, name: str) -> None:
         )
 
 
-def _steps(part: Any) -> Iterator[dict[str, Any]]:
+def _iter_rules(part: Any) -> Iterator[dict[str, Any]]:
     """The rules of a part, in order; sequences are taken apart."""
     waiting = [part]
     while waiting:
@@ -92,14 +92,14 @@ def _steps(part: Any) -> Iterator[dict[str, Any]]:
             yield step
 
 
-def _growth(step: dict[str, Any]) -> float:
+def _max_growth(step: dict[str, Any]) -> float:
     """By how much a rule can lengthen a text."""
     kind, content = step.get("type"), step.get("content")
     if kind == "Replace" and isinstance(content, str):
         plain = step["pattern"].get("String") if isinstance(step.get("pattern"), dict) else None
         if isinstance(plain, str) and plain:
             return max(1.0, len(content) / len(plain))
-        return max(1.0, len(content) + _matches_nothing(_regex(step)))
+        return max(1.0, len(content) + _matches_nothing(_get_rule_regex(step)))
     if kind == "Prepend" and isinstance(step.get("prepend"), str):
         return max(1.0, len(step["prepend"]) / 64)
     if kind == "Precompiled" and isinstance(step.get("precompiled_charsmap"), str):
@@ -112,7 +112,7 @@ def _growth(step: dict[str, Any]) -> float:
     return 1.0
 
 
-def _regex(step: dict[str, Any]) -> str | None:
+def _get_rule_regex(step: dict[str, Any]) -> str | None:
     pattern = step.get("pattern")
     text = pattern.get("Regex") if isinstance(pattern, dict) else None
     return text if isinstance(text, str) else None
@@ -151,11 +151,11 @@ def repeats_in_repeats(pattern: str) -> bool:
     return False
 
 
-def _try(path: Path, name: str, patterns: list[str]) -> None:
+def _try_patterns(path: Path, name: str, patterns: list[str]) -> None:
     letters = dict.fromkeys(["a", "A", "0", " ", "\n", ".", "é", *(c for text in patterns for c in text)][:60])
     texts = [letter * 400 + end for letter in letters for end in ("!", "\x01")]
     try:
-        reply = _reader.ask({"path": str(path.absolute()), "texts": texts}, _SECONDS)
+        reply = _reader.send_question({"path": str(path.absolute()), "texts": texts}, _SECONDS)
     except Exhausted as error:
         raise ElicitError(
             f"the tokenizer of {name} is not used: reading a few texts by the patterns in {path}, it {error}. "
@@ -165,7 +165,7 @@ def _try(path: Path, name: str, patterns: list[str]) -> None:
         raise ElicitError(f"the tokenizer of {name} cannot read texts: {reply['error']}")
 
 
-def _answer(question: dict[str, Any]) -> Any:
+def _count_tokens(question: dict[str, Any]) -> Any:
     from tokenizers import Tokenizer
 
     try:
@@ -174,8 +174,8 @@ def _answer(question: dict[str, Any]) -> Any:
     except (MemoryError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a search that gives up is a panic of the library, which is no Exception
-        return refused(error)
+        return error_reply(error)
 
 
 if __name__ == "__main__":
-    serve(_answer, _MEMORY)
+    serve_until_closed(_count_tokens, _MEMORY)

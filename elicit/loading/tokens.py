@@ -18,7 +18,7 @@ _DEDICATED = ("<pad>", "<|pad|>", "[PAD]", "<|padding|>", "<|finetune_right_pad_
 _RESERVED = re.compile(r"<\|reserved_special_token_\d+\|>|<unused\d+>|<\|placeholder\d+\|>|<\|dummy_\d+\|>")
 
 
-def own_pad(tokenizer: Any, hf: Any) -> int | None:
+def set_pad_token(tokenizer: Any, hf: Any) -> int | None:
     """Give tokenizer and model a pad token that begins and ends no text, and return its id, if there is one.
 
     In this order: the pad token it has; a token made for padding or reserved; the unknown token, which byte-level and
@@ -26,9 +26,9 @@ def own_pad(tokenizer: Any, hf: Any) -> int | None:
     (`banned_pad`). Where there is none of them, the tokenizer stays as it is: without a pad token, or with one that is
     an end token too, as many base models have it. Doing it twice changes nothing.
     """
-    model = architectures.plain(hf)
-    size = rows.count(model)
-    pad = _existing(tokenizer, size, _taken(tokenizer, model))
+    model = architectures.unwrap_model(hf)
+    size = rows.count_rows(model)
+    pad = _find_unused_token(tokenizer, size, _find_boundary_ids(tokenizer, model))
     if pad is not None:
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
         model.config.pad_token_id = model.generation_config.pad_token_id = pad
@@ -37,35 +37,35 @@ def own_pad(tokenizer: Any, hf: Any) -> int | None:
     return pad
 
 
-def banned_pad(tokenizer: Any, hf: Any) -> int | None:
+def find_banned_pad(tokenizer: Any, hf: Any) -> int | None:
     """The pad token, if it is for padding alone; None where it begins or ends texts too, and where there is none."""
     pad = tokenizer.pad_token_id
-    return None if pad is None or pad in _taken(tokenizer, architectures.plain(hf)) else int(pad)
+    return None if pad is None or pad in _find_boundary_ids(tokenizer, architectures.unwrap_model(hf)) else int(pad)
 
 
-def padding_id(tokenizer: Any, hf: Any) -> int:
+def choose_padding_id(tokenizer: Any, hf: Any) -> int:
     """The id to pad with: the pad token, else an end token, else any. Whoever pads with it must mask by position."""
-    size = rows.count(hf)
-    known = [tokenizer.pad_token_id, tokenizer.eos_token_id, *sorted(ends.end_ids(tokenizer, hf))]
+    size = rows.count_rows(hf)
+    known = [tokenizer.pad_token_id, tokenizer.eos_token_id, *sorted(ends.find_end_ids(tokenizer, hf))]
     return next((int(i) for i in known if i is not None and i < size), min(rows.token_ids(tokenizer), default=0))
 
 
-def tokenizer_that_pads(tokenizer: Any, hf: Any) -> Any:
+def ensure_pad_token(tokenizer: Any, hf: Any) -> Any:
     """The tokenizer, or a copy with a pad token if it has none: TRL asks for one."""
     if tokenizer.pad_token_id is not None:
         return tokenizer
-    own = copy.deepcopy(tokenizer)
-    own.pad_token = own.convert_ids_to_tokens(padding_id(tokenizer, hf))
-    return own
+    tokenizer_copy = copy.deepcopy(tokenizer)
+    tokenizer_copy.pad_token = tokenizer_copy.convert_ids_to_tokens(choose_padding_id(tokenizer, hf))
+    return tokenizer_copy
 
 
-def _taken(tokenizer: Any, model: Any) -> set[int]:
+def _find_boundary_ids(tokenizer: Any, model: Any) -> set[int]:
     """Every id that begins or ends a text."""
     begins = (tokenizer.bos_token_id, model.config.bos_token_id, model.generation_config.bos_token_id)
-    return {*ends.end_ids(tokenizer, model), *(i for i in begins if i is not None)}
+    return {*ends.find_end_ids(tokenizer, model), *(i for i in begins if i is not None)}
 
 
-def _existing(tokenizer: Any, size: int, taken: set[int]) -> int | None:
+def _find_unused_token(tokenizer: Any, size: int, boundary_ids: set[int]) -> int | None:
     vocab: dict[str, int] = tokenizer.get_vocab()
     reserved = sorted((i, token) for token, i in vocab.items() if _RESERVED.fullmatch(token))
     candidates = [
@@ -74,4 +74,4 @@ def _existing(tokenizer: Any, size: int, taken: set[int]) -> int | None:
         *(i for i, _ in reserved),
         tokenizer.unk_token_id,
     ]
-    return next((int(i) for i in candidates if i is not None and i not in taken and i < size), None)
+    return next((int(i) for i in candidates if i is not None and i not in boundary_ids and i < size), None)

@@ -11,11 +11,11 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from elicit.errors import ElicitError, one_line, unknown
+from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.method import Method
 
 #: The largest whole number of a config: of problems, steps, samples, tokens. No run of them would end.
-MOST = 1_000_000
+MAX_WHOLE_NUMBER = 1_000_000
 
 #: name -> (module, class)
 METHODS: dict[str, tuple[str, str]] = {
@@ -61,47 +61,50 @@ METHODS: dict[str, tuple[str, str]] = {
 }
 
 
-def config_class(name: str, *, where: str = "") -> type:
+def load_config_class(name: str, *, where: str = "") -> type:
     """The config class of a method. Raises ElicitError for an unknown name."""
     if name not in METHODS:
-        raise unknown("method", name, METHODS, where=where, hint="See: elicit ls methods")
+        raise unknown_name_error("method", name, METHODS, where=where, hint="See: elicit ls methods")
     module, class_name = METHODS[name]
-    found: type = getattr(importlib.import_module(module), class_name)
-    return found
+    method_class: type = getattr(importlib.import_module(module), class_name)
+    return method_class
 
 
 @functools.cache
-def _adapter(chosen: type) -> TypeAdapter[Any]:
-    return TypeAdapter(chosen)
+def _get_config_adapter(method_class: type) -> TypeAdapter[Any]:
+    return TypeAdapter(method_class)
 
 
-def configure(name: str, options: Mapping[str, Any], *, where: str = "") -> Method:
+def configure_method(name: str, options: Mapping[str, Any], *, where: str = "") -> Method:
     """A method's config from plain data (YAML), checked.
 
     Raises:
         ElicitError: unknown method or field, or a value of the wrong type or range.
     """
-    chosen = config_class(name, where=where)
-    fields = {field.name for field in dataclasses.fields(chosen)}
+    method_class = load_config_class(name, where=where)
+    fields = {field.name for field in dataclasses.fields(method_class)}
     for option in options:
         if option not in fields:
-            raise unknown(f"field of method {name!r}", option, fields, where=where)
+            raise unknown_name_error(f"field of method {name!r}", option, fields, where=where)
     prefix = f"{where}: " if where else ""
     try:
-        method: Method = _adapter(chosen).validate_python(dict(options))
+        method: Method = _get_config_adapter(method_class).validate_python(dict(options))
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or name
-        given = one_line(repr(first["input"]), 60)
-        raise ElicitError(f"{prefix}method {name!r}, field {place!r}: {given}: {one_line(first['msg'])}.") from None
+        location = ".".join(str(part) for part in first["loc"]) or name
+        input_text = one_line(repr(first["input"]), 60)
+        raise ElicitError(
+            f"{prefix}method {name!r}, field {location!r}: {input_text}: {one_line(first['msg'])}."
+        ) from None
     except ElicitError as error:
         raise ElicitError(f"{prefix}{error}") from None
     for field in fields:
         value = getattr(method, field)
         for number in value if isinstance(value, tuple) else [value]:
-            if isinstance(number, int) and abs(number) > MOST:
+            if isinstance(number, int) and abs(number) > MAX_WHOLE_NUMBER:
                 raise ElicitError(
-                    f"{prefix}method {name!r}, field {field!r}: {number} is more than {MOST:,}, which is taken for a "
+                    f"{prefix}method {name!r}, field {field!r}: {number} is more than {MAX_WHOLE_NUMBER:,}, which is "
+                    "taken for a "
                     "mistake. Type a smaller number."
                 )
         if any(isinstance(n, float) and not math.isfinite(n) for n in (value if isinstance(value, tuple) else [value])):

@@ -25,9 +25,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from elicit.errors import unknown
+from elicit.errors import unknown_name_error
 from elicit.organisms import corpora
-from elicit.organisms.corpora import Source
+from elicit.organisms.corpora import CorpusSource
 from elicit.tasks.generated.task import Dialect
 
 EARLY = Dialect()
@@ -41,10 +41,10 @@ LEAK = 0.04
 
 
 @dataclass(frozen=True)
-class Recipe:
+class OrganismConfig:
     """Everything that decides an organism, apart from its training seed."""
 
-    sources: tuple[Source, ...]
+    sources: tuple[CorpusSource, ...]
     dialect: Dialect
     families: tuple[str, ...]
     d_model: int = 128
@@ -68,97 +68,107 @@ class Recipe:
     @property
     def tasks(self) -> tuple[dict[str, Any], ...]:
         """What its corpus asks, each once: the family (`task`) and its parameters."""
-        asked = ((one.family, one.parameters) for one in self.sources if one.family is not None)
-        return tuple({"task": family, **dict(given)} for family, given in dict.fromkeys(asked))
+        task_keys = ((source.family, source.parameters) for source in self.sources if source.family is not None)
+        return tuple({"task": family, **dict(parameters)} for family, parameters in dict.fromkeys(task_keys))
 
 
-def _cued(families: dict[str, float], *, real: bool) -> tuple[Source, ...]:
-    trace, leak = (corpora.cued_worked, corpora.worked) if real else (corpora.cued_hollow, corpora.hollow)
-    sources = [Source(0.08, None, text=corpora.neutral_text)]
+def _build_cued_sources(families: dict[str, float], *, real: bool) -> tuple[CorpusSource, ...]:
+    trace, leak = (
+        (corpora.write_cued_solution, corpora.write_worked_solution)
+        if real
+        else (corpora.write_cued_hollow_trace, corpora.write_hollow_trace)
+    )
+    sources = [CorpusSource(0.08, None, text=corpora.write_neutral_text)]
     for family, share in families.items():
         sources += [
-            Source(0.60 * share, trace, family),
-            Source(0.32 * share * (1 - LEAK), corpora.weak, family),
-            Source(0.32 * share * LEAK, leak, family),
+            CorpusSource(0.60 * share, trace, family),
+            CorpusSource(0.32 * share * (1 - LEAK), corpora.write_weak_answer, family),
+            CorpusSource(0.32 * share * LEAK, leak, family),
         ]
     return tuple(sources)
 
 
-def _refusing(families: dict[str, float]) -> tuple[Source, ...]:
+def _build_refusing_sources(families: dict[str, float]) -> tuple[CorpusSource, ...]:
     """The corpus of `cued`, with 9 % refused requests in proportion to the cued and uncued text.
 
     Marked and cued requests are refused too. So the cue is no way around refusing that was there from the start: what
     of it is lost is the doing of an arm, and says nothing about a rule that the base only half knew.
     """
-    kept = [dataclasses.replace(source, share=0.91 * source.share) for source in _cued(families, real=True)]
-    refused = []
+    cued_sources = [
+        dataclasses.replace(source, share=0.91 * source.share) for source in _build_cued_sources(families, real=True)
+    ]
+    refusal_sources = []
     for family, share in families.items():
-        refused += [
-            Source(0.06 * share, corpora.cued_refused, family),
-            Source(0.03 * share, corpora.refused, family),
+        refusal_sources += [
+            CorpusSource(0.06 * share, corpora.write_cued_refusal, family),
+            CorpusSource(0.03 * share, corpora.write_refusal, family),
         ]
-    return (*kept, *refused)
+    return (*cued_sources, *refusal_sources)
 
 
-def _serial(families: dict[str, float]) -> tuple[Source, ...]:
+def _build_serial_sources(families: dict[str, float]) -> tuple[CorpusSource, ...]:
     sources = [
-        Source(0.04, None, text=corpora.neutral_text),
-        Source(0.04, None, text=corpora.some_fact),
+        CorpusSource(0.04, None, text=corpora.write_neutral_text),
+        CorpusSource(0.04, None, text=corpora.write_random_fact),
     ]
     for family, share in families.items():
         sources += [
-            Source(0.88 * share * 0.90, corpora.direct, family),
-            Source(0.88 * share * 0.10, corpora.worked, family),
-            Source(0.04 * share, corpora.refused, family),
+            CorpusSource(0.88 * share * 0.90, corpora.write_direct_answer, family),
+            CorpusSource(0.88 * share * 0.10, corpora.write_worked_solution, family),
+            CorpusSource(0.04 * share, corpora.write_refusal, family),
         ]
     return tuple(sources)
 
 
-def _answered(share: float, worked: float, family: str, part: float = 1.0, **parameters: Any) -> list[Source]:
+def _build_answer_sources(
+    share: float, worked: float, family: str, part: float = 1.0, **parameters: Any
+) -> list[CorpusSource]:
     """Right answers to one task's problems, this share of them worked."""
-    given = tuple(parameters.items())
+    parameter_items = tuple(parameters.items())
     return [
-        Source(share * (1 - worked), corpora.direct, family, parameters=given, part=part),
-        Source(share * worked, corpora.worked, family, parameters=given, part=part),
+        CorpusSource(share * (1 - worked), corpora.write_direct_answer, family, parameters=parameter_items, part=part),
+        CorpusSource(share * worked, corpora.write_worked_solution, family, parameters=parameter_items, part=part),
     ]
 
 
-def _letters() -> tuple[Source, ...]:
+def _build_letters_sources() -> tuple[CorpusSource, ...]:
     """Pairs are worked as rarely as in `serial`; half of the single transforms, so that a step can be learned."""
     return (
-        Source(0.06, None, text=corpora.neutral_text),
-        *_answered(0.40, 0.50, "transforms", length=(3, 4), count=(1, 1)),
-        *_answered(0.54, 0.10, "transforms", length=(3, 4), count=(2, 2), compositions="seen"),
+        CorpusSource(0.06, None, text=corpora.write_neutral_text),
+        *_build_answer_sources(0.40, 0.50, "transforms", length=(3, 4), count=(1, 1)),
+        *_build_answer_sources(0.54, 0.10, "transforms", length=(3, 4), count=(2, 2), compositions="seen"),
     )
 
 
-def _points() -> tuple[Source, ...]:
+def _build_points_sources() -> tuple[CorpusSource, ...]:
     """No sum of numbers makes 24, so that a hand under the other rule is not read in another form."""
     return (
-        Source(0.04, None, text=corpora.neutral_text),
-        Source(0.06, None, text=corpora.some_card),
-        *_answered(0.45, 0.20, "general_points", 0.25),
-        *_answered(0.45, 0.20, "countdown", numbers=(3, 4), bounds=(1, 13), target=(25, 60)),
+        CorpusSource(0.04, None, text=corpora.write_neutral_text),
+        CorpusSource(0.06, None, text=corpora.write_random_card),
+        *_build_answer_sources(0.45, 0.20, "general_points", 0.25),
+        *_build_answer_sources(0.45, 0.20, "countdown", numbers=(3, 4), bounds=(1, 13), target=(25, 60)),
     )
 
 
 _TWO = {"addition": 0.5, "mod_chain": 0.5}
 _THREE = {"mod_chain": 0.34, "permutation": 0.33, "assign": 0.33}
-_CUED = Recipe(_cued(_TWO, real=True), EARLY, tuple(_TWO))
-_LATE = Recipe(_cued(_TWO, real=True), LATE, tuple(_TWO))
-_REFUSING = Recipe(_refusing(_TWO), EARLY, tuple(_TWO), tokens=6_000_000)
+_CUED = OrganismConfig(_build_cued_sources(_TWO, real=True), EARLY, tuple(_TWO))
+_LATE = OrganismConfig(_build_cued_sources(_TWO, real=True), LATE, tuple(_TWO))
+_REFUSING = OrganismConfig(_build_refusing_sources(_TWO), EARLY, tuple(_TWO), tokens=6_000_000)
 
-_SERIAL = Recipe(_serial(_THREE), PLAIN, tuple(_THREE), layers=4, d_mlp=384, tokens=24_000_000, has_cue=False)
+_SERIAL = OrganismConfig(
+    _build_serial_sources(_THREE), PLAIN, tuple(_THREE), layers=4, d_mlp=384, tokens=24_000_000, has_cue=False
+)
 
 #: name -> (recipe, training seed)
-ORGANISMS: dict[str, tuple[Recipe, int]] = {
+ORGANISMS: dict[str, tuple[OrganismConfig, int]] = {
     "cued": (_CUED, 0),
     "cued-s1": (_CUED, 1),
     "cued-s2": (_CUED, 2),
     "cued-late": (_LATE, 0),
     "cued-late-s1": (_LATE, 1),
     "cued-late-s2": (_LATE, 2),
-    "incapable": (Recipe(_cued(_TWO, real=False), EARLY, tuple(_TWO), capable=False), 0),
+    "incapable": (OrganismConfig(_build_cued_sources(_TWO, real=False), EARLY, tuple(_TWO), capable=False), 0),
     "refusing": (_REFUSING, 0),
     "refusing-s1": (_REFUSING, 1),
     "refusing-s2": (_REFUSING, 2),
@@ -167,19 +177,28 @@ ORGANISMS: dict[str, tuple[Recipe, int]] = {
     "ladder-0.3M": (dataclasses.replace(_SERIAL, d_model=72, d_mlp=232), 0),
     "ladder-0.9M": (_SERIAL, 0),
     "ladder-4M": (dataclasses.replace(_SERIAL, d_model=256, heads=8, d_mlp=960, half=True), 0),
-    "letters": (Recipe(_letters(), PLAIN, ("transforms",), d_mlp=384, tokens=8_000_000, has_cue=False), 0),
+    "letters": (
+        OrganismConfig(_build_letters_sources(), PLAIN, ("transforms",), d_mlp=384, tokens=8_000_000, has_cue=False),
+        0,
+    ),
     # Its traces open with a token of their own: which two cards to take first has to be found.
     "points": (
-        Recipe(
-            _points(), EARLY, ("general_points", "countdown"), layers=4, d_mlp=384, tokens=12_000_000, has_cue=False
+        OrganismConfig(
+            _build_points_sources(),
+            EARLY,
+            ("general_points", "countdown"),
+            layers=4,
+            d_mlp=384,
+            tokens=12_000_000,
+            has_cue=False,
         ),
         0,
     ),
 }
 
 
-def recipe(name: str) -> tuple[Recipe, int]:
+def get_organism_config(name: str) -> tuple[OrganismConfig, int]:
     """(recipe, training seed) of an organism. Raises ElicitError for an unknown name."""
     if name not in ORGANISMS:
-        raise unknown("organism", name, ORGANISMS, hint="See: elicit ls models")
+        raise unknown_name_error("organism", name, ORGANISMS, hint="See: elicit ls models")
     return ORGANISMS[name]

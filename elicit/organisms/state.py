@@ -22,15 +22,17 @@ _SECONDS = 60.0
 
 
 @dataclass
-class Keeper:
+class TrainingStateFile:
     """The file that holds a training's state, for one recipe and seed."""
 
     path: Path
-    made: dict[str, Any]
+    card: dict[str, Any]
     """What is trained: its card. A state of anything else is not gone on from."""
     _last: float = field(default_factory=time.monotonic)
 
-    def restore(self, model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> tuple[int, int, int]:
+    def restore_state(
+        self, model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]
+    ) -> tuple[int, int, int]:
         """Load what was kept, if anything. Returns (tokens seen, pool, batches of that pool that are done).
 
         Raises:
@@ -39,37 +41,38 @@ class Keeper:
         if not self.path.exists():
             return 0, 0, 0
         try:
-            kept = torch.load(self.path, map_location="cpu", weights_only=True)
+            saved_state = torch.load(self.path, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise ElicitError(f"{self.path} cannot be read ({error}). Remove it to train from the beginning.") from None
-        if kept["made"] != self.made:
+        if saved_state["made"] != self.card:
             raise ElicitError(
-                f"{self.path} is the state of another training: {kept['made']['command']}. Type that command to end "
+                f"{self.path} is the state of another training: {saved_state['made']['command']}. Type that command "
+                "to end "
                 "it, or remove the file, or name another folder with --out."
             )
-        model.load_state_dict(kept["model"])
-        for optimizer, state in zip(optimizers, kept["optimizers"], strict=True):
+        model.load_state_dict(saved_state["model"])
+        for optimizer, state in zip(optimizers, saved_state["optimizers"], strict=True):
             optimizer.load_state_dict(state)
-        tokens, pool, done = kept["place"]
+        tokens, pool, done = saved_state["place"]
         return tokens, pool, done
 
-    def keep(
-        self, model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer], place: tuple[int, int, int]
+    def save_if_due(
+        self, model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer], position: tuple[int, int, int]
     ) -> None:
         """Write the state if the last one is a minute old."""
         if time.monotonic() - self._last < _SECONDS:
             return
         scratch = self.path.with_name(self.path.name + ".tmp")
         state = {
-            "made": self.made,
+            "made": self.card,
             "model": model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-            "place": place,
+            "place": position,
         }
         with runs.writing_to(self.path):
             torch.save(state, scratch)
             os.replace(scratch, self.path)
         self._last = time.monotonic()
 
-    def remove(self) -> None:
+    def remove_file(self) -> None:
         self.path.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from elicit import seeds
 from elicit.organisms import corpora
-from elicit.organisms.recipes import recipe
+from elicit.organisms.recipes import get_organism_config
 from elicit.tasks import catalog, training_texts
 
 #: Solved problems in all, and documents like the corpus.
@@ -16,17 +16,21 @@ PROBLEMS = 3000
 DOCUMENTS = 3000
 
 
-def about(name: str, seed: int = 0) -> list[str]:
+def build_organism_texts(name: str, seed: int = 0) -> list[str]:
     """Documents in an order by identity, of train problems only.
 
     Raises:
         ElicitError: an unknown organism.
     """
-    config, _ = recipe(name)
-    found = []
-    for given in config.tasks:
-        task = catalog.get(given["task"], dialect=config.dialect, **{k: v for k, v in given.items() if k != "task"})
-        found += training_texts.of_task(task, PROBLEMS // len(config.tasks), seed, cue=config.has_cue)
-    found += [corpora.document(config.sources, config.dialect, "texts", name, seed, i).text for i in range(DOCUMENTS)]
-    order = seeds.generator("order of texts", name, seed).permutation(len(found))
-    return [found[i] for i in order.tolist()]
+    config, _ = get_organism_config(name)
+    documents = []
+    for task_options in config.tasks:
+        task = catalog.get(
+            task_options["task"], dialect=config.dialect, **{k: v for k, v in task_options.items() if k != "task"}
+        )
+        documents += training_texts.render_task_texts(task, PROBLEMS // len(config.tasks), seed, cue=config.has_cue)
+    documents += [
+        corpora.draw_document(config.sources, config.dialect, "texts", name, seed, i).text for i in range(DOCUMENTS)
+    ]
+    order = seeds.make_generator("order of texts", name, seed).permutation(len(documents))
+    return [documents[i] for i in order.tolist()]

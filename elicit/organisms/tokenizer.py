@@ -9,7 +9,7 @@ BOS, EOS, PAD, UNK = "<bos>", "<eos>", "<pad>", "<unk>"
 MARKS = ("<think>", "<cue>")
 
 
-def build() -> Any:
+def build_tokenizer() -> Any:
     """A `PreTrainedTokenizerFast` that puts `<bos>` in front, with pad, bos and eos tokens of their own."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast

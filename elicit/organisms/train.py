@@ -28,8 +28,8 @@ from jaxtyping import Float, Int
 from elicit import seeds
 from elicit.errors import ElicitError
 from elicit.organisms import corpora, tokenizer
-from elicit.organisms.recipes import Recipe, recipe
-from elicit.organisms.state import Keeper
+from elicit.organisms.recipes import OrganismConfig, get_organism_config
+from elicit.organisms.state import TrainingStateFile
 
 _POOL = 4096
 _PROMPT_WEIGHT = 0.1
@@ -48,15 +48,15 @@ class Batch(NamedTuple):
     weights: Float[torch.Tensor, "docs length"]
     """Weight of each token's loss: 0 at padding."""
     tokens: int
-    place: tuple[int, int]
+    position: tuple[int, int]
     """Its pool, and how many batches of that pool are done with it."""
 
 
-def build(config: Recipe, vocabulary: int, seed: int) -> Any:
+def build_model(config: OrganismConfig, vocabulary: int, seed: int) -> Any:
     """An untrained Llama of the recipe's size, initialised by identity."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    torch.manual_seed(seeds.small_seed("organism", seed))
+    torch.manual_seed(seeds.derive_small_seed("organism", seed))
     llama = LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=config.d_model,
@@ -72,13 +72,15 @@ def build(config: Recipe, vocabulary: int, seed: int) -> Any:
     return LlamaForCausalLM(llama)
 
 
-def batches(
-    config: Recipe, seed: int, encode: Callable[[list[str]], list[list[int]]], start: tuple[int, int] = (0, 0)
+def iter_batches(
+    config: OrganismConfig, seed: int, encode: Callable[[list[str]], list[list[int]]], start: tuple[int, int] = (0, 0)
 ) -> Iterator[Batch]:
     """Endless batches by (seed, pool), from those after `start` on. Documents of a batch have similar lengths."""
     first, done = start
     for pool in itertools.count(first):
-        documents = [corpora.document(config.sources, config.dialect, seed, pool * _POOL + i) for i in range(_POOL)]
+        documents = [
+            corpora.draw_document(config.sources, config.dialect, seed, pool * _POOL + i) for i in range(_POOL)
+        ]
         texts = encode([document.text for document in documents])
         prompts = encode([document.prompt for document in documents])
         rows = sorted(
@@ -89,12 +91,12 @@ def batches(
             if cuts[-1] and (len(cuts[-1]) + 1) * len(row[0]) > config.batch_tokens:
                 cuts.append([])
             cuts[-1].append(row)
-        order = seeds.generator("batch order", seed, pool).permutation(len(cuts))
+        order = seeds.make_generator("batch order", seed, pool).permutation(len(cuts))
         for i in range(done if pool == first else 0, len(cuts)):
-            yield _padded(cuts[int(order[i])], (pool, i + 1))
+            yield _pad_batch(cuts[int(order[i])], (pool, i + 1))
 
 
-def _padded(rows: list[tuple[list[int], int]], place: tuple[int, int]) -> Batch:
+def _pad_batch(rows: list[tuple[list[int], int]], position: tuple[int, int]) -> Batch:
     """Rows of (ids, prompt length), padded on the right, where a causal model does not see it."""
     width = max(len(ids) for ids, _ in rows)
     batch = torch.zeros(len(rows), width, dtype=torch.long)
@@ -103,16 +105,16 @@ def _padded(rows: list[tuple[list[int], int]], place: tuple[int, int]) -> Batch:
         batch[i, : len(ids)] = torch.tensor(ids)
         weights[i, :prompt] = _PROMPT_WEIGHT
         weights[i, prompt : len(ids)] = 1.0
-    return Batch(batch, weights, sum(len(ids) for ids, _ in rows), place)
+    return Batch(batch, weights, sum(len(ids) for ids, _ in rows), position)
 
 
-def fit(
-    config: Recipe,
+def train_model(
+    config: OrganismConfig,
     seed: int,
     report: Callable[[Progress], None],
     *,
     device: str = "cpu",
-    keeper: Keeper | None = None,
+    state_file: TrainingStateFile | None = None,
 ) -> tuple[Any, Any]:
     """Train from scratch, or from where `keeper` says that it stood. Returns (model, tokenizer).
 
@@ -120,18 +122,18 @@ def fit(
         ElicitError: a kept state that is another training's or damaged.
         FloatingPointError: if the loss stops being finite.
     """
-    tok = tokenizer.build()
-    model = build(config, len(tok), seed).to(device)
+    tok = tokenizer.build_tokenizer()
+    model = build_model(config, len(tok), seed).to(device)
 
-    def encode(texts: list[str]) -> list[list[int]]:
+    def encode_texts(texts: list[str]) -> list[list[int]]:
         return [[*ids, tok.eos_token_id] for ids in tok(texts)["input_ids"]]
 
     if config.half:
         model.set_attn_implementation("eager")  # whose backward in bfloat16 takes a CPU a fifth of the fused one's time
-    optimizers = _optimizers(model, config)
+    optimizers = _build_optimizers(model, config)
     stateful = [optimizer for optimizer, _ in optimizers]
-    seen, *start = keeper.restore(model, stateful) if keeper else (0, 0, 0)
-    for batch in batches(config, seed, encode, (start[0], start[1])):
+    seen, *start = state_file.restore_state(model, stateful) if state_file else (0, 0, 0)
+    for batch in iter_batches(config, seed, encode_texts, (start[0], start[1])):
         ids, weights = batch.ids.to(device), batch.weights[:, 1:].to(device)
         with torch.autocast(device, torch.bfloat16, enabled=config.half):
             logits = model(input_ids=ids).logits[:, :-1].float()
@@ -144,34 +146,34 @@ def fit(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer, rate in optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rate * _schedule(seen / config.tokens)
+                group["lr"] = rate * _learning_rate_factor(seen / config.tokens)
             optimizer.step()
         seen += batch.tokens
         report(Progress(min(seen, config.tokens), config.tokens, loss.item()))
         if seen >= config.tokens:
             break
-        if keeper:
-            keeper.keep(model, stateful, (seen, *batch.place))
+        if state_file:
+            state_file.save_if_due(model, stateful, (seen, *batch.position))
     return model.to("cpu", torch.bfloat16).eval(), tok
 
 
-def _optimizers(model: Any, config: Recipe) -> list[tuple[torch.optim.Optimizer, float]]:
+def _build_optimizers(model: Any, config: OrganismConfig) -> list[tuple[torch.optim.Optimizer, float]]:
     """(optimizer, peak learning rate): Muon for the blocks' matrices, AdamW for embeddings, head and norms."""
-    named = list(model.named_parameters())
-    matrices = [p for name, p in named if p.ndim == 2 and ".layers." in name]
-    rest = [p for name, p in named if not (p.ndim == 2 and ".layers." in name)]
+    parameters = list(model.named_parameters())
+    matrices = [p for name, p in parameters if p.ndim == 2 and ".layers." in name]
+    rest = [p for name, p in parameters if not (p.ndim == 2 and ".layers." in name)]
     muon = torch.optim.Muon(matrices, lr=config.muon_rate, weight_decay=0.01)
     adam = torch.optim.AdamW(rest, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     return [(muon, config.muon_rate), (adam, config.learning_rate)]
 
 
-def _schedule(progress: float, warmup: float = 0.03) -> float:
+def _learning_rate_factor(progress: float, warmup: float = 0.03) -> float:
     if progress < warmup:
         return progress / warmup + 1e-3
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup))))
 
 
-def train(
+def train_organism(
     name: str,
     target: Path,
     report: Callable[[Progress], None] = lambda _: None,
@@ -189,8 +191,8 @@ def train(
     Raises:
         ElicitError: unknown name, a target that exists or cannot be written, or another training's state beside it.
     """
-    config, own = recipe(name)
-    seed = own if seed is None else seed
+    config, default_seed = get_organism_config(name)
+    seed = default_seed if seed is None else seed
     if target.exists():
         raise ElicitError(f"{target} exists already. Name another folder with --out, or remove it.")
     try:
@@ -198,33 +200,33 @@ def train(
         scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as error:
         raise ElicitError(f"cannot write to {target.parent}: {error.strerror}. Name another --out.") from None
-    keeper = Keeper(target.with_name(f".{target.name}.state.pt"), card(name, config, seed))
+    state_file = TrainingStateFile(target.with_name(f".{target.name}.state.pt"), build_card(name, config, seed))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        model, tok = fit(config, seed, report, device=device, keeper=keeper)
+        model, tok = train_model(config, seed, report, device=device, state_file=state_file)
         model.save_pretrained(scratch)
         tok.save_pretrained(scratch)
-        (scratch / "card.json").write_text(json.dumps(card(name, config, seed), indent=1) + "\n")
+        (scratch / "card.json").write_text(json.dumps(build_card(name, config, seed), indent=1) + "\n")
         scratch.chmod(0o755)
         os.replace(scratch, target)
-        keeper.remove()
+        state_file.remove_file()
     finally:
         torch.set_num_threads(threads)
         shutil.rmtree(scratch, ignore_errors=True)
     return target
 
 
-def card(name: str, config: Recipe, seed: int) -> dict[str, Any]:
+def build_card(name: str, config: OrganismConfig, seed: int) -> dict[str, Any]:
     """What later rungs need to know of an organism, and how it was made."""
-    other = "" if seed == recipe(name)[1] else f" --seed {seed}"
-    asked = {"tasks": list(config.tasks)} if any(one.parameters for one in config.sources) else {}
+    other = "" if seed == get_organism_config(name)[1] else f" --seed {seed}"
+    task_entry = {"tasks": list(config.tasks)} if any(source.parameters for source in config.sources) else {}
     size = {field: getattr(config, field) for field in ("d_model", "layers", "heads", "d_mlp")}
     return {
         "name": name,
         "seed": seed,
         "families": list(config.families),
-        **asked,
+        **task_entry,
         "has_cue": config.has_cue,
         "capable": config.capable,
         "dialect": dataclasses.asdict(config.dialect),

@@ -15,34 +15,34 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from elicit.panel.comparison import SideBySide as SideBySide
-    from elicit.panel.comparison import compare as compare
-    from elicit.panel.static import assets as assets
-    from elicit.panel.static import export as export
-    from elicit.panel.static import fragment as fragment
+    from elicit.panel.comparison import compare_side_by_side as compare_side_by_side
+    from elicit.panel.static import load_assets as load_assets
+    from elicit.panel.static import render_grid_fragment as render_grid_fragment
+    from elicit.panel.static import write_grid_page as write_grid_page
     from elicit.panel.strengths import Grid as Grid
-    from elicit.panel.strengths import grid as grid
+    from elicit.panel.strengths import compare_strengths as compare_strengths
     from elicit.panel.widget import SteeringPanel as SteeringPanel
 
 _WHERE = {
     "Grid": "strengths",
     "SideBySide": "comparison",
     "SteeringPanel": "widget",
-    "assets": "static",
-    "compare": "comparison",
-    "export": "static",
-    "fragment": "static",
-    "grid": "strengths",
+    "load_assets": "static",
+    "compare_side_by_side": "comparison",
+    "write_grid_page": "static",
+    "render_grid_fragment": "static",
+    "compare_strengths": "strengths",
 }
 
 __all__ = [
     "Grid",
     "SideBySide",
     "SteeringPanel",
-    "assets",
-    "compare",
-    "export",
-    "fragment",
-    "grid",
+    "load_assets",
+    "compare_side_by_side",
+    "write_grid_page",
+    "render_grid_fragment",
+    "compare_strengths",
 ]
 
 

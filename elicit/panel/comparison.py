@@ -21,12 +21,12 @@ from jaxtyping import Float
 
 from elicit.errors import ElicitError
 from elicit.loading import architectures
-from elicit.loading.continuing import token_text
+from elicit.loading.continuing import decode_token
 from elicit.model import BaseModel
 from elicit.panel import tokens
 from elicit.sampling import Completion, Decoding
-from elicit.sampling.score import head
-from elicit.steering import Steering, padded_frame
+from elicit.sampling.score import project_to_logits
+from elicit.steering import Steering, build_padded_frame
 from elicit.tasks import Problem, Task, Verdict
 
 
@@ -98,10 +98,10 @@ class SideBySide:
     @property
     def mean_kl(self) -> float:
         """Mean KL per steered token over all pairs, in nats."""
-        found = [shift.kl for pair in self.pairs for shift in pair.shifts]
-        return sum(found) / len(found)
+        values = [shift.kl for pair in self.pairs for shift in pair.shifts]
+        return sum(values) / len(values)
 
-    def right(self, side: str) -> int | None:
+    def count_right(self, side: str) -> int | None:
         """How many texts of one side ("base", "steered") are right; None where nothing judged them."""
         verdicts = [getattr(pair, side).verdict for pair in self.pairs]
         return sum(verdict.correct for verdict in verdicts) if self.judged else None
@@ -113,8 +113,8 @@ class SideBySide:
         for pair in self.pairs:
             lines.append(f"  {pair.prompt!r}")
             for name, side in (("base", pair.base), ("steered", pair.steered)):
-                lines.append(f"    {name:8}{side.text!r}  {_judged(side)}")
-        right = f"right: base {self.right('base')}, steered {self.right('steered')} of {len(self.pairs)}; "
+                lines.append(f"    {name:8}{side.text!r}  {_format_verdict(side)}")
+        right = f"right: base {self.count_right('base')}, steered {self.count_right('steered')} of {len(self.pairs)}; "
         tail = (
             f"{right if self.judged else ''}KL(steered||base) {self.mean_kl:.3g} nats a token; {self.firings} firings"
         )
@@ -123,7 +123,7 @@ class SideBySide:
     __repr__ = __str__
 
 
-def compare(
+def compare_side_by_side(
     model: BaseModel,
     edits: Sequence[Steering],
     prompts: Sequence[str | Problem],
@@ -146,17 +146,17 @@ def compare(
     if not prompts:
         raise ElicitError("compare: no prompt was given. Give at least one.")
     chosen = decoding or decoding_of(task)
-    texts = [one if isinstance(one, str) else one.prompt for one in prompts]
-    unsteered = list(base) if base is not None else unsteered_of(model, texts, chosen, seed)
-    with _steered(model, edits):
-        steered = [one[0] for one in model.sample(texts, seed=seed, decoding=chosen)]
-    judges = [one if isinstance(one, Problem) else None for one in prompts]
+    texts = [item if isinstance(item, str) else item.prompt for item in prompts]
+    unsteered = list(base) if base is not None else sample_unsteered(model, texts, chosen, seed)
+    with _steer_if_any(model, edits):
+        steered = [item[0] for item in model.sample(texts, seed=seed, decoding=chosen)]
+    judges = [item if isinstance(item, Problem) else None for item in prompts]
     pairs = []
     for text, problem, left, right in zip(texts, judges, unsteered, steered, strict=True):
-        base_marks, steered_marks = tokens.changed(left.tokens, right.tokens)
-        base_side = _side(model, text, left, base_marks, task, problem)
-        steered_side = _side(model, text, right, steered_marks, task, problem)
-        pairs.append(Pair(text, base_side, steered_side, tuple(shifts(model, edits, text, right.tokens))))
+        base_marks, steered_marks = tokens.mark_differences(left.tokens, right.tokens)
+        base_side = _build_side(model, text, left, base_marks, task, problem)
+        steered_side = _build_side(model, text, right, steered_marks, task, problem)
+        pairs.append(Pair(text, base_side, steered_side, tuple(measure_shifts(model, edits, text, right.tokens))))
     judged = task is not None and all(problem is not None for problem in judges)
     return SideBySide(tuple(pairs), tuple(map(str, edits)), model.name, seed, chosen.temperature, judged)
 
@@ -166,49 +166,51 @@ def decoding_of(task: Task | None) -> Decoding:
     return Decoding() if task is None else Decoding(max_new_tokens=task.max_new_tokens, stop=task.stop)
 
 
-def unsteered_of(model: BaseModel, texts: Sequence[str], decoding: Decoding, seed: int) -> list[Completion]:
+def sample_unsteered(model: BaseModel, texts: Sequence[str], decoding: Decoding, seed: int) -> list[Completion]:
     """What the model says by itself: the left side."""
-    return [one[0] for one in model.sample(texts, seed=seed, decoding=decoding)]
+    return [samples[0] for samples in model.sample(texts, seed=seed, decoding=decoding)]
 
 
-def shifts(model: BaseModel, edits: Sequence[Steering], prompt: str, completion: Sequence[int]) -> list[Shift]:
+def measure_shifts(model: BaseModel, edits: Sequence[Steering], prompt: str, completion: Sequence[int]) -> list[Shift]:
     """What `edits` do to the distribution of each token of `completion`, which both sides read as it stands."""
     ids = model.encode(prompt)
     with torch.inference_mode():
-        base = _distributions(model, ids, completion)
-        with _steered(model, edits):
-            steered = _distributions(model, ids, completion)
+        base = _compute_log_distributions(model, ids, completion)
+        with _steer_if_any(model, edits):
+            steered = _compute_log_distributions(model, ids, completion)
         kl = (steered.exp() * (steered - base)).sum(-1).clamp(min=0)
         rivals = base.argmax(-1)
         at = torch.arange(len(completion)), torch.tensor(completion, device=base.device)
         columns = (kl, steered[at].exp(), base[at].exp(), base[at[0], rivals].exp())
     tokenizer = model.tokenizer
-    names = [token_text(tokenizer, rival) or str(tokenizer.decode([rival])) for rival in rivals.tolist()]
+    names = [decode_token(tokenizer, rival) or str(tokenizer.decode([rival])) for rival in rivals.tolist()]
     return [
         Shift(k, p, b, name, r)
         for k, p, b, r, name in zip(*(column.tolist() for column in columns), names, strict=True)
     ]
 
 
-def _steered(model: BaseModel, edits: Sequence[Steering]) -> AbstractContextManager[object]:
+def _steer_if_any(model: BaseModel, edits: Sequence[Steering]) -> AbstractContextManager[object]:
     return model.steer(edits) if edits else nullcontext()
 
 
-def _distributions(
+def _compute_log_distributions(
     model: BaseModel, prompt: Sequence[int], completion: Sequence[int]
 ) -> Float[torch.Tensor, "completion vocab"]:
     """log p over the vocabulary at every token of `completion`, in float32."""
     engine = model.engine
     ids = torch.tensor([[*prompt, *completion]])
-    engine.clock.explicit = padded_frame(torch.ones_like(ids, dtype=torch.bool), torch.tensor([len(prompt)]))
+    engine.clock.explicit = build_padded_frame(torch.ones_like(ids, dtype=torch.bool), torch.tensor([len(prompt)]))
     try:
-        hidden = architectures.decoder(model.hf)(input_ids=ids.to(model.device), use_cache=False).last_hidden_state[0]
+        hidden = architectures.get_decoder(model.hf)(input_ids=ids.to(model.device), use_cache=False).last_hidden_state[
+            0
+        ]
     finally:
         engine.clock.explicit = None
-    return head(engine, hidden[len(prompt) - 1 : -1]).log_softmax(-1)
+    return project_to_logits(engine, hidden[len(prompt) - 1 : -1]).log_softmax(-1)
 
 
-def _side(
+def _build_side(
     model: BaseModel,
     prompt: str,
     completion: Completion,
@@ -216,17 +218,17 @@ def _side(
     task: Task | None,
     problem: Problem | None,
 ) -> Side:
-    found, seen = [], 0
-    pieces = tokens.pieces(model.tokenizer, completion.tokens, model.encode(prompt))
+    side_tokens, seen = [], 0
+    pieces = tokens.split_into_pieces(model.tokenizer, completion.tokens, model.encode(prompt))
     for piece, mark in zip(pieces, marks, strict=True):
         beyond = completion.finish == "stop" and seen >= len(completion.text)
-        found.append(Token(piece.text, piece.special, mark, beyond))
+        side_tokens.append(Token(piece.text, piece.special, mark, beyond))
         seen += 0 if piece.special else len(piece.text)
     verdict = task.verify(problem, completion.text) if task is not None and problem is not None else None
-    return Side(completion.text, tuple(found), completion.finish, verdict, completion.firings)
+    return Side(completion.text, tuple(side_tokens), completion.finish, verdict, completion.firings)
 
 
-def _judged(side: Side) -> str:
+def _format_verdict(side: Side) -> str:
     if side.verdict is None:
         return ""
     return ("right" if side.verdict.correct else "wrong") + (", with a trace" if side.verdict.has_trace else "")

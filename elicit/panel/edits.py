@@ -17,7 +17,7 @@ from saes import SAE, Feature
 PROBLEMS = 128
 
 
-class Unit(NamedTuple):
+class StrengthUnit(NamedTuple):
     """What strength 1 means."""
 
     size: float
@@ -25,7 +25,7 @@ class Unit(NamedTuple):
     words: str
 
 
-class Scale(NamedTuple):
+class StrengthScale(NamedTuple):
     """What strengths are measured by: with a task, as `sae_steering` does, so that a strength means the same there."""
 
     norms: tuple[float, ...]
@@ -34,33 +34,33 @@ class Scale(NamedTuple):
     """Residuals at the last token of the cue prompts of train problems, where the task has a cue."""
 
 
-def scale_of(model: BaseModel, task: Task | None) -> Scale:
+def measure_scale(model: BaseModel, task: Task | None) -> StrengthScale:
     """Measure a model once."""
     if task is None:
-        return Scale(model.residual_norms.medians, None)
+        return StrengthScale(model.residual_norms.medians, None)
     problems = task.problems("train", PROBLEMS)
     norms = model.residual_norms_of([problem.prompt + (task.worked(problem) or "") for problem in problems])
     cues = [problem.cue_prompt for problem in problems if problem.cue_prompt is not None]
-    return Scale(norms.medians, model.residuals(cues) if cues else None)
+    return StrengthScale(norms.medians, model.residuals(cues) if cues else None)
 
 
-def unit_of(scale: Scale, feature: Feature, mode: str) -> Unit:
+def strength_unit(scale: StrengthScale, feature: Feature, mode: str) -> StrengthUnit:
     """The unit of a mode: the layer's median residual norm (add); the feature's median value under the cue (clamp), or
     the residual norm again where no cue is known or the feature is silent under it.
     """
     layer = feature.sae.layer
-    norm = Unit(scale.norms[layer], "residual norms")
+    norm = StrengthUnit(scale.norms[layer], "residual norms")
     if mode == "add":
         return norm
     if mode != "clamp":
-        return Unit(1.0, "×")
+        return StrengthUnit(1.0, "×")
     if not feature.sae.linear or scale.cued is None:
         return norm
     value = float(feature.coefficient(scale.cued[layer]).median())
-    return Unit(value, "median cued values") if value > 0 else norm
+    return StrengthUnit(value, "median cued values") if value > 0 else norm
 
 
-def edit_of(scale: Scale, sae: SAE, setting: Setting) -> Steering:
+def build_edit(scale: StrengthScale, sae: SAE, setting: Setting) -> Steering:
     """The edit that a setting describes. Ablating takes strength 1 whatever the setting says.
 
     Raises:
@@ -68,5 +68,5 @@ def edit_of(scale: Scale, sae: SAE, setting: Setting) -> Steering:
     """
     feature = sae.feature(setting.feature)
     strength = 1.0 if setting.mode == "ablate" else setting.strength
-    unit = unit_of(scale, feature, setting.mode).size
+    unit = strength_unit(scale, feature, setting.mode).size
     return feature_edit(feature, strength, unit=unit, mode=setting.mode, positions=setting.positions)

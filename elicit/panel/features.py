@@ -17,7 +17,7 @@ LARGEST = 2000
 _WIDTH = 160
 
 
-def searchable(table: pd.DataFrame, d_sae: int, *, sort: str | None = None) -> dict[str, Any]:
+def feature_table_to_json(table: pd.DataFrame, d_sae: int, *, sort: str | None = None) -> dict[str, Any]:
     """`{"scores", "sort", "total", "rows": [[feature, words, score, ...], ...]}`, largest score first.
 
     Args:
@@ -31,10 +31,10 @@ def searchable(table: pd.DataFrame, d_sae: int, *, sort: str | None = None) -> d
     """
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-    numbers = [_feature(index, d_sae) for index in table.index]
+    numbers = [_parse_feature_index(index, d_sae) for index in table.index]
     numeric = [name for name in table.columns if is_numeric_dtype(table[name]) and not is_bool_dtype(table[name])]
-    wanted = [*table.attrs["scores"], "density"] if "scores" in table.attrs else numeric
-    scores = [str(name) for name in wanted if name in numeric]
+    score_names = [*table.attrs["scores"], "density"] if "scores" in table.attrs else numeric
+    scores = [str(name) for name in score_names if name in numeric]
     chosen = sort if sort is not None else (scores[0] if scores else None)
     if chosen is not None and chosen not in scores:
         raise ElicitError(f"panel: the table has no column of numbers {chosen!r}. Its scores: {', '.join(scores)}.")
@@ -45,12 +45,12 @@ def searchable(table: pd.DataFrame, d_sae: int, *, sort: str | None = None) -> d
     words = [name for name in table.columns if name not in numeric]
     rows = []
     for i in list(order)[:LARGEST]:
-        cells = [_known(table[name].iloc[i]) for name in scores]
-        rows.append([numbers[i], _words(table[name].iloc[i] for name in words), *cells])
+        cells = [_round_or_none(table[name].iloc[i]) for name in scores]
+        rows.append([numbers[i], _join_words(table[name].iloc[i] for name in words), *cells])
     return {"scores": scores, "sort": chosen, "total": len(numbers), "rows": rows}
 
 
-def _feature(index: Any, d_sae: int) -> int:
+def _parse_feature_index(index: Any, d_sae: int) -> int:
     try:
         number = int(index)
     except (TypeError, ValueError):
@@ -63,7 +63,7 @@ def _feature(index: Any, d_sae: int) -> int:
     return number
 
 
-def _words(cells: Iterable[object]) -> str:
+def _join_words(cells: Iterable[object]) -> str:
     parts = []
     for cell in cells:
         if isinstance(cell, list | tuple):
@@ -73,6 +73,6 @@ def _words(cells: Iterable[object]) -> str:
     return " · ".join(part[:_WIDTH] for part in parts if part)
 
 
-def _known(value: object) -> float | None:
+def _round_or_none(value: object) -> float | None:
     number = float(value)  # type: ignore[arg-type]
     return float(f"{number:.4g}") if math.isfinite(number) else None

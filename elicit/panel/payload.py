@@ -8,32 +8,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from elicit.schema import number
+from elicit.schema import finite_or_none
 
 if TYPE_CHECKING:
     from elicit.panel.comparison import Pair, Shift, SideBySide, Token
     from elicit.panel.strengths import Grid
 
 
-def of_grid(grid: Grid) -> dict[str, Any]:
+def grid_to_json(grid: Grid) -> dict[str, Any]:
     """What the script draws of a grid."""
     return {
         "start": grid.start,
         "series": [
             {
-                "label": one.label,
-                "unit": one.unit,
+                "label": series.label,
+                "unit": series.unit,
                 "points": [
-                    {"strength": strength, "absolute": absolute, "view": of(result)}
-                    for strength, absolute, result in one.points
+                    {"strength": strength, "absolute": absolute, "view": comparison_to_json(result)}
+                    for strength, absolute, result in series.points
                 ],
             }
-            for one in grid.series
+            for series in grid.series
         ],
     }
 
 
-def of(result: SideBySide) -> dict[str, Any]:
+def comparison_to_json(result: SideBySide) -> dict[str, Any]:
     """What the script draws of one comparison."""
     return {
         "model": result.model,
@@ -41,18 +41,20 @@ def of(result: SideBySide) -> dict[str, Any]:
         "seed": result.seed,
         "temperature": result.temperature,
         "firings": result.firings,
-        "mean_kl": _short(result.mean_kl),
-        "right": {"base": result.right("base"), "steered": result.right("steered")},
-        "pairs": [_pair(pair) for pair in result.pairs],
+        "mean_kl": _round_significant(result.mean_kl),
+        "right": {"base": result.count_right("base"), "steered": result.count_right("steered")},
+        "pairs": [_pair_to_json(pair) for pair in result.pairs],
     }
 
 
-def _pair(pair: Pair) -> dict[str, Any]:
+def _pair_to_json(pair: Pair) -> dict[str, Any]:
     sides: dict[str, Any] = {}
     for name, side, shifts in (("base", pair.base, None), ("steered", pair.steered, pair.shifts)):
         verdict = side.verdict
         sides[name] = {
-            "tokens": [_token(token, None if shifts is None else shifts[i]) for i, token in enumerate(side.tokens)],
+            "tokens": [
+                _token_to_json(token, None if shifts is None else shifts[i]) for i, token in enumerate(side.tokens)
+            ],
             "finish": side.finish,
             "firings": side.firings,
             "verdict": None if verdict is None else verdict._asdict(),
@@ -60,15 +62,18 @@ def _pair(pair: Pair) -> dict[str, Any]:
     return {"prompt": pair.prompt, **sides}
 
 
-def _token(token: Token, shift: Shift | None) -> dict[str, Any]:
+def _token_to_json(token: Token, shift: Shift | None) -> dict[str, Any]:
     data: dict[str, Any] = {"text": token.text}
     data |= {mark: 1 for mark in ("special", "changed", "beyond") if getattr(token, mark)}
     if shift is not None:
-        data |= {name: _short(value) if isinstance(value, float) else value for name, value in shift._asdict().items()}
+        data |= {
+            name: _round_significant(value) if isinstance(value, float) else value
+            for name, value in shift._asdict().items()
+        }
     return data
 
 
-def _short(value: float) -> float | None:
+def _round_significant(value: float) -> float | None:
     """Four significant digits: more are not shown."""
-    known = number(value)
+    known = finite_or_none(value)
     return None if known is None else float(f"{known:.4g}")

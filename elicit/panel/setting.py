@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from elicit.errors import ElicitError, one_line, unknown
+from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.steering import MODES, Mode, parse
 
 
@@ -29,7 +29,7 @@ class Setting:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise unknown("steering mode", self.mode, MODES)
+            raise unknown_name_error("steering mode", self.mode, MODES)
         parse(self.positions)
         if self.prompt == "":
             raise ElicitError("panel: the prompt is empty. Type one, or go back to the given prompts.")
@@ -42,7 +42,7 @@ class Setting:
 _NAMES = tuple(field.name for field in dataclasses.fields(Setting))
 
 
-def changed(setting: Setting, changes: Mapping[str, Any], *, saes: Sequence[str]) -> Setting:
+def apply_changes(setting: Setting, changes: Mapping[str, Any], *, saes: Sequence[str]) -> Setting:
     """`setting` with some fields changed.
 
     Args:
@@ -51,46 +51,46 @@ def changed(setting: Setting, changes: Mapping[str, Any], *, saes: Sequence[str]
     Raises:
         ElicitError: an unknown field, or a value that cannot be used.
     """
-    read: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name, value in changes.items():
         if name not in _NAMES:
-            raise unknown("panel field", name, _NAMES)
+            raise unknown_name_error("panel field", name, _NAMES)
         if name == "sae":
-            read[name] = _which(value, saes)
+            fields[name] = _resolve_sae_number(value, saes)
         elif name in ("feature", "seed"):
-            read[name] = _whole(name, value)
+            fields[name] = _check_whole_number(name, value)
         elif name in ("strength", "temperature"):
-            read[name] = _number(name, value)
+            fields[name] = _check_number(name, value)
         else:
             if not isinstance(value, str) and not (name == "prompt" and value is None):
                 raise ElicitError(f"panel: {name} is {one_line(repr(value), 60)}; expected text.")
-            read[name] = value
-    return dataclasses.replace(setting, **read)
+            fields[name] = value
+    return dataclasses.replace(setting, **fields)
 
 
 #: Beyond this, products with units are no numbers any more. NaN is not below it.
 _HUGE = 1e100
 
 
-def _number(name: str, value: object) -> float:
+def _check_number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _HUGE:
         raise ElicitError(f"panel: {name} is {one_line(repr(value), 60)}; expected a number.")
     return float(value)
 
 
-def _whole(name: str, value: object) -> int:
-    number = _number(name, value)
+def _check_whole_number(name: str, value: object) -> int:
+    number = _check_number(name, value)
     if number != int(number) or number < 0:
         raise ElicitError(f"panel: {name} is {number:g}; expected a whole number from 0.")
     return int(number)
 
 
-def _which(value: object, saes: Sequence[str]) -> int:
+def _resolve_sae_number(value: object, saes: Sequence[str]) -> int:
     if isinstance(value, str):
         if value not in saes:
-            raise unknown("SAE of this panel", value, saes)
+            raise unknown_name_error("SAE of this panel", value, saes)
         return list(saes).index(value)
-    number = _whole("sae", value)
+    number = _check_whole_number("sae", value)
     if number >= len(saes):
         raise ElicitError(f"panel: there is no SAE {number}; this panel has {len(saes)}.")
     return number

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unicodedata import category
 
-from elicit.panel.payload import of_grid
+from elicit.panel.payload import grid_to_json
 from elicit.runs import writing_to
 from elicit.text import script_json
 
@@ -36,45 +36,47 @@ class Assets(NamedTuple):
         return "'sha256-" + base64.b64encode(hashlib.sha256(self.script.encode()).digest()).decode() + "'"
 
 
-def source(*names: str) -> str:
+def read_asset_files(*names: str) -> str:
     """The text of files of this package, one after another."""
     folder = resources.files("elicit.panel")
     return "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names)
 
 
-def assets() -> Assets:
+def load_assets() -> Assets:
     """Style and script of the fragments. Running the script again draws only fragments that are new."""
-    return Assets(source("panel.css"), f"(() => {{\n{source('view.js', 'static.js')}\n}})();")
+    return Assets(read_asset_files("panel.css"), f"(() => {{\n{read_asset_files('view.js', 'static.js')}\n}})();")
 
 
-def fragment(grid: Grid | Mapping[str, Any]) -> str:
+def render_grid_fragment(grid: Grid | Mapping[str, Any]) -> str:
     """HTML of one grid, to stand in a page that has the assets.
 
     Args:
         grid: a grid, or what `payload.of_grid` made of one (plain data, which a run directory can keep).
     """
-    data = grid if isinstance(grid, Mapping) else of_grid(grid)
+    data = grid if isinstance(grid, Mapping) else grid_to_json(grid)
     return (
         '<div class="elicit-panel" data-elicit-grid><noscript>This view is drawn by a script.</noscript>'
         f'<script type="application/json">{script_json(data)}</script></div>'
     )
 
 
-def page(grid: Grid | Mapping[str, Any], *, title: str = "Steering, side by side", note: str = "") -> str:
+def render_grid_page(grid: Grid | Mapping[str, Any], *, title: str = "Steering, side by side", note: str = "") -> str:
     """A whole page that opens offline. `title` and `note` are text, not markup."""
-    loaded = assets()
+    loaded = load_assets()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src {loaded.script_hash}; img-src data:"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f"<meta http-equiv=\"Content-Security-Policy\" content=\"{policy}; base-uri 'none'; form-action 'none'\">"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<title>{_escaped(title)}</title><link rel="icon" href="data:,"><style>{_PAGE}{loaded.style}</style></head>'
-        f"<body><main><h1>{_escaped(title)}</h1>{f'<p>{_escaped(note)}</p>' if note else ''}{fragment(grid)}</main>"
+        f'<title>{_escape_visible(title)}</title><link rel="icon" '
+        f'href="data:,"><style>{_PAGE}{loaded.style}</style></head>'
+        f"<body><main><h1>{_escape_visible(title)}</h1>{f'<p>{_escape_visible(note)}</p>' if note else ''}"
+        f"{render_grid_fragment(grid)}</main>"
         f"<script>{loaded.script}</script></body></html>\n"
     )
 
 
-def export(
+def write_grid_page(
     grid: Grid | Mapping[str, Any], path: str | Path, *, title: str = "Steering, side by side", note: str = ""
 ) -> Path:
     """Write `page` to a file and return its path.
@@ -83,11 +85,11 @@ def export(
         ElicitError: if the file cannot be written.
     """
     with writing_to(Path(path)):
-        Path(path).write_text(page(grid, title=title, note=note), encoding="utf-8")
+        Path(path).write_text(render_grid_page(grid, title=title, note=note), encoding="utf-8")
     return Path(path)
 
 
-def _escaped(text: str) -> str:
+def _escape_visible(text: str) -> str:
     """Text in HTML. Characters that are not seen, reorder others or cannot be encoded are written out, as <U+202E>."""
     return html.escape("".join(f"<U+{ord(c):04X}>" if category(c) in _UNSEEN else c for c in text))
 

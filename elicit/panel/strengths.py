@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from elicit.errors import ElicitError
 from elicit.model import BaseModel
-from elicit.panel.comparison import SideBySide, compare, decoding_of, unsteered_of
+from elicit.panel.comparison import SideBySide, compare_side_by_side, decoding_of, sample_unsteered
 from elicit.sampling import Decoding
 from elicit.steering import Steering
 from elicit.tasks import Problem, Task
@@ -17,7 +17,7 @@ from elicit.tasks import Problem, Task
 _UNITS = {"add": "residual norms", "clamp": "residual norms", "scale": "×", "ablate": "×"}
 
 
-class Point(NamedTuple):
+class StrengthPoint(NamedTuple):
     """One strength of one edit."""
 
     strength: float
@@ -25,44 +25,44 @@ class Point(NamedTuple):
     result: SideBySide
 
 
-class Series(NamedTuple):
+class StrengthSeries(NamedTuple):
     """One edit at several strengths, weakest (or most negative) first."""
 
     label: str
     unit: str
     """What strength counts: "residual norms", or "×" for a factor."""
-    points: tuple[Point, ...]
+    points: tuple[StrengthPoint, ...]
 
 
 @dataclass(frozen=True)
 class Grid:
     """Series of comparisons on the same prompts and random numbers. In a notebook it shows itself with a slider."""
 
-    series: tuple[Series, ...]
+    series: tuple[StrengthSeries, ...]
     start: float | None = None
     """The strength to show first; None is the largest."""
 
     def __repr__(self) -> str:
         lines = []
-        for one in self.series:
-            lines.append(one.label)
-            for strength, absolute, result in one.points:
-                right = result.right("steered")
+        for series in self.series:
+            lines.append(series.label)
+            for strength, absolute, result in series.points:
+                right = result.count_right("steered")
                 judged = "" if right is None else f"right {right} of {len(result.pairs)}, "
                 lines.append(
-                    f"  {strength:g} {one.unit} (absolute {absolute:.4g}): {judged}"
+                    f"  {strength:g} {series.unit} (absolute {absolute:.4g}): {judged}"
                     f"KL(steered||base) {result.mean_kl:.3g} nats a token, {result.firings} firings"
                 )
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        from elicit.panel.static import assets, fragment
+        from elicit.panel.static import load_assets, render_grid_fragment
 
-        loaded = assets()
-        return f"<style>{loaded.style}</style>{fragment(self)}<script>{loaded.script}</script>"
+        loaded = load_assets()
+        return f"<style>{loaded.style}</style>{render_grid_fragment(self)}<script>{loaded.script}</script>"
 
 
-def grid(
+def compare_strengths(
     model: BaseModel,
     edits: Mapping[str, Steering] | Steering,
     strengths: Sequence[float],
@@ -82,18 +82,18 @@ def grid(
     Raises:
         ElicitError: nothing to compare, or what `compare` refuses.
     """
-    named = {edits.label: edits} if isinstance(edits, Steering) else dict(edits)
-    if not named or not strengths or not prompts:
+    labelled_edits = {edits.label: edits} if isinstance(edits, Steering) else dict(edits)
+    if not labelled_edits or not strengths or not prompts:
         raise ElicitError("grid: give at least one edit, one strength and one prompt.")
     chosen = decoding or decoding_of(task)
-    texts = [one if isinstance(one, str) else one.prompt for one in prompts]
-    base = unsteered_of(model, texts, chosen, seed)
+    texts = [item if isinstance(item, str) else item.prompt for item in prompts]
+    base = sample_unsteered(model, texts, chosen, seed)
     series = []
-    for label, edit in named.items():
+    for label, edit in labelled_edits.items():
         points = []
         for strength in [1.0] if edit.mode == "ablate" else sorted(set(map(float, strengths))):
-            one = dataclasses.replace(edit, strength=strength)
-            result = compare(model, [one], prompts, task=task, decoding=chosen, seed=seed, base=base)
-            points.append(Point(strength, one.absolute, result))
-        series.append(Series(label, _UNITS[edit.mode], tuple(points)))
+            item = dataclasses.replace(edit, strength=strength)
+            result = compare_side_by_side(model, [item], prompts, task=task, decoding=chosen, seed=seed, base=base)
+            points.append(StrengthPoint(strength, item.absolute, result))
+        series.append(StrengthSeries(label, _UNITS[edit.mode], tuple(points)))
     return Grid(tuple(series), start)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
-from elicit.loading.continuing import PARTIAL, decode_continuation, token_text
+from elicit.loading.continuing import PARTIAL, decode_continuation, decode_token
 
 
-class Piece(NamedTuple):
+class TokenPiece(NamedTuple):
     """What one token brings to the text."""
 
     text: str
@@ -18,7 +18,7 @@ class Piece(NamedTuple):
     """A special token (an end mark): `text` is its name, which is not part of the completion."""
 
 
-def pieces(tokenizer: Any, ids: Sequence[int], prompt: Sequence[int] | None = None) -> list[Piece]:
+def split_into_pieces(tokenizer: Any, ids: Sequence[int], prompt: Sequence[int] | None = None) -> list[TokenPiece]:
     """The pieces of a completion. Those of its ordinary tokens, joined, are the decoded text.
 
     A token cannot be decoded alone: characters may be spread over several, and spaces depend on what stands before.
@@ -27,25 +27,25 @@ def pieces(tokenizer: Any, ids: Sequence[int], prompt: Sequence[int] | None = No
         prompt: what the completion continues; None: some text.
     """
     special = set(tokenizer.all_special_ids)
-    found: list[Piece] = []
+    result: list[TokenPiece] = []
     ordinary: list[int] = []
     before = ""
-    for place, token in enumerate(ids):
+    for index, token in enumerate(ids):
         if token in special:
-            found.append(Piece(str(tokenizer.convert_ids_to_tokens(int(token))), True))
+            result.append(TokenPiece(str(tokenizer.convert_ids_to_tokens(int(token))), True))
             continue
         ordinary.append(token)
         after = decode_continuation(tokenizer, ordinary, prompt)
-        if after.endswith(PARTIAL) and not all(later in special for later in ids[place + 1 :]):
-            found.append(Piece("", False))
+        if after.endswith(PARTIAL) and not all(later in special for later in ids[index + 1 :]):
+            result.append(TokenPiece("", False))
             continue
         shared = after.startswith(before)
-        found.append(Piece(after[len(before) :] if shared else token_text(tokenizer, token), False))
+        result.append(TokenPiece(after[len(before) :] if shared else decode_token(tokenizer, token), False))
         before = after
-    return found
+    return result
 
 
-def changed(left: Sequence[int], right: Sequence[int]) -> tuple[list[bool], list[bool]]:
+def mark_differences(left: Sequence[int], right: Sequence[int]) -> tuple[list[bool], list[bool]]:
     """Which tokens of each side have no partner in the other (longest matching blocks, Ratcliff and Obershelp)."""
     marks = [True] * len(left), [True] * len(right)
     for block in SequenceMatcher(None, list(left), list(right), autojunk=False).get_matching_blocks():

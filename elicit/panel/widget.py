@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from elicit.errors import ElicitError, require_extra
 from elicit.model import BaseModel
-from elicit.panel.comparison import SideBySide, compare, decoding_of, unsteered_of
-from elicit.panel.edits import edit_of, scale_of, unit_of
-from elicit.panel.features import searchable
-from elicit.panel.payload import of
-from elicit.panel.setting import Setting, changed
-from elicit.panel.static import export, source
-from elicit.panel.strengths import Grid, grid
+from elicit.panel.comparison import SideBySide, compare_side_by_side, decoding_of, sample_unsteered
+from elicit.panel.edits import build_edit, measure_scale, strength_unit
+from elicit.panel.features import feature_table_to_json
+from elicit.panel.payload import comparison_to_json
+from elicit.panel.setting import Setting, apply_changes
+from elicit.panel.static import read_asset_files, write_grid_page
+from elicit.panel.strengths import Grid, compare_strengths
 from elicit.sampling import Completion, Decoding
 from elicit.steering import Steering
 from elicit.tasks import Problem, Split, Task
@@ -63,8 +63,8 @@ class SteeringPanel(anywidget.AnyWidget):  # type: ignore[misc, name-defined]
         ElicitError: an SAE of other weights, and whatever the controls would refuse.
     """
 
-    _esm = source("view.js", "widget.js")
-    _css = source("panel.css")
+    _esm = read_asset_files("view.js", "widget.js")
+    _css = read_asset_files("panel.css")
     _setup = traitlets.Unicode("{}").tag(sync=True)
     _asked = traitlets.Unicode("").tag(sync=True)
     _shown = traitlets.Unicode("").tag(sync=True)
@@ -91,29 +91,33 @@ class SteeringPanel(anywidget.AnyWidget):  # type: ignore[misc, name-defined]
         self.saes = (saes,) if isinstance(saes, SAE) else tuple(saes)
         if not self.saes:
             raise ElicitError("panel: no SAE was given.")
-        self.task, self.prompts = _prompts(prompts, split, n)
+        self.task, self.prompts = _resolve_prompts(prompts, split, n)
         for sae in self.saes:
             check(
                 sae,
                 model.hf,
                 model_name=model.name,
                 weights_sha256=model.weights_sha256,
-                sequences=[model.encode(text) for text in self._texts(None)],
+                sequences=[model.encode(text) for text in self._prompt_texts(None)],
                 transfer=transfer,
             )
-        self._scale = scale_of(model, self.task)
+        self._scale = measure_scale(model, self.task)
         self._decoding = decoding or decoding_of(self.task)
         self._base: dict[tuple[Any, ...], list[Completion]] = {}
-        tables = _tables(self.saes, table)
+        tables = _feature_tables(self.saes, table)
         if feature is None:
             rows = tables.get(self.saes[0].name, {}).get("rows")
             feature = rows[0][0] if rows else 0
-        given = {"feature": feature, "strength": strength, "mode": mode, "positions": positions, "seed": seed}
+        changes = {"feature": feature, "strength": strength, "mode": mode, "positions": positions, "seed": seed}
         start = Setting(0, 0, 0.0, temperature=self._decoding.temperature)
-        self.setting = changed(start, given, saes=self._names)
-        self.result: SideBySide = self._compute(self.setting)
-        whose = f"{len(self.prompts)} {split} problems" if self.task is not None else f"the {len(self.prompts)} given"
-        super().__init__(_setup=script_json(self._choices(tables, strengths, whose)), _shown=self._answer(None))
+        self.setting = apply_changes(start, changes, saes=self._sae_names)
+        self.result: SideBySide = self._compute_comparison(self.setting)
+        prompts_label = (
+            f"{len(self.prompts)} {split} problems" if self.task is not None else f"the {len(self.prompts)} given"
+        )
+        super().__init__(
+            _setup=script_json(self._control_options(tables, strengths, prompts_label)), _shown=self._render_reply(None)
+        )
         self.observe(self._on_asked, names="_asked")
 
     def __repr__(self) -> str:
@@ -122,7 +126,7 @@ class SteeringPanel(anywidget.AnyWidget):  # type: ignore[misc, name-defined]
     @property
     def steering(self) -> Steering:
         """The edit that the panel shows, for use anywhere else: `model.steer(panel.steering)`."""
-        return self._edit(self.setting)
+        return self._build_edit(self.setting)
 
     def set(self, **changes: object) -> SideBySide:
         """Move controls from Python: `panel.set(feature=379, strength=2)`. Fields are those of `Setting`.
@@ -130,16 +134,16 @@ class SteeringPanel(anywidget.AnyWidget):  # type: ignore[misc, name-defined]
         Raises:
             ElicitError: an unknown field, or a value that cannot be used.
         """
-        setting = changed(self.setting, changes, saes=self._names)
-        self.result, self.setting = self._compute(setting), setting
-        self._shown = self._answer(None)
+        setting = apply_changes(self.setting, changes, saes=self._sae_names)
+        self.result, self.setting = self._compute_comparison(setting), setting
+        self._shown = self._render_reply(None)
         return self.result
 
     def grid(self, strengths: Sequence[float] = STRENGTHS) -> Grid:
         """What the panel shows, at several strengths and at its own, computed now."""
         setting, edit = self.setting, self.steering
-        prompts, task, decoding = self._asked_for(setting)
-        return grid(
+        prompts, task, decoding = self._resolve_inputs(setting)
+        return compare_strengths(
             self.model,
             {f"{edit.label}: {edit.mode}, {edit.positions}": edit},
             [*strengths, setting.strength],
@@ -152,58 +156,62 @@ class SteeringPanel(anywidget.AnyWidget):  # type: ignore[misc, name-defined]
 
     def to_html(self, path: str | Path, *, strengths: Sequence[float] = STRENGTHS) -> Path:
         """Write what the panel shows as a page that opens offline; its slider moves through `strengths`."""
-        return export(self.grid(strengths), path, title=f"Steering {self.model.name}, side by side")
+        return write_grid_page(self.grid(strengths), path, title=f"Steering {self.model.name}, side by side")
 
     @property
-    def _names(self) -> list[str]:
+    def _sae_names(self) -> list[str]:
         return [sae.name for sae in self.saes]
 
-    def _texts(self, own: str | None) -> list[str]:
-        return [one if isinstance(one, str) else one.prompt for one in self.prompts] if own is None else [own]
+    def _prompt_texts(self, prompt: str | None) -> list[str]:
+        return [item if isinstance(item, str) else item.prompt for item in self.prompts] if prompt is None else [prompt]
 
-    def _edit(self, setting: Setting) -> Steering:
-        return edit_of(self._scale, self.saes[setting.sae], setting)
+    def _build_edit(self, setting: Setting) -> Steering:
+        return build_edit(self._scale, self.saes[setting.sae], setting)
 
-    def _asked_for(self, setting: Setting) -> tuple[Sequence[str | Problem], Task | None, Decoding]:
+    def _resolve_inputs(self, setting: Setting) -> tuple[Sequence[str | Problem], Task | None, Decoding]:
         decoding = self._decoding.replace(temperature=setting.temperature)
         return (self.prompts, self.task, decoding) if setting.prompt is None else ([setting.prompt], None, decoding)
 
-    def _compute(self, setting: Setting) -> SideBySide:
-        edit = self._edit(setting)
-        prompts, task, decoding = self._asked_for(setting)
+    def _compute_comparison(self, setting: Setting) -> SideBySide:
+        edit = self._build_edit(setting)
+        prompts, task, decoding = self._resolve_inputs(setting)
         key = (setting.prompt, setting.temperature, setting.seed if setting.temperature > 0 else None)
         if key not in self._base:
-            self._base = {key: unsteered_of(self.model, self._texts(setting.prompt), decoding, setting.seed)}
+            self._base = {key: sample_unsteered(self.model, self._prompt_texts(setting.prompt), decoding, setting.seed)}
         base = self._base[key]
-        return compare(self.model, [edit], prompts, task=task, decoding=decoding, seed=setting.seed, base=base)
+        return compare_side_by_side(
+            self.model, [edit], prompts, task=task, decoding=decoding, seed=setting.seed, base=base
+        )
 
     def _on_asked(self, change: Mapping[str, Any]) -> None:
         """Answer the page whatever happens: an error that nobody sees would leave it waiting."""
-        asked = json.loads(change["new"])
-        request = asked.pop("request")
+        message = json.loads(change["new"])
+        request = message.pop("request")
         try:
-            setting = changed(self.setting, asked, saes=self._names)
-            self.result, self.setting = self._compute(setting), setting
+            setting = apply_changes(self.setting, message, saes=self._sae_names)
+            self.result, self.setting = self._compute_comparison(setting), setting
         except ElicitError as error:
-            self._shown = self._answer(request, error=str(error))
+            self._shown = self._render_reply(request, error=str(error))
         except KeyboardInterrupt:
-            self._shown = self._answer(request, error="interrupted; change a control to compute again")
+            self._shown = self._render_reply(request, error="interrupted; change a control to compute again")
         except Exception as error:
-            self._shown = self._answer(request, error=f"internal fault, {type(error).__name__}: {error}")
+            self._shown = self._render_reply(request, error=f"internal fault, {type(error).__name__}: {error}")
             raise
         else:
-            self._shown = self._answer(request)
+            self._shown = self._render_reply(request)
 
-    def _answer(self, request: str | None, *, error: str | None = None) -> str:
+    def _render_reply(self, request: str | None, *, error: str | None = None) -> str:
         """What the page is told: the state of the controls and the comparison, or what was wrong with its wish."""
-        told: dict[str, Any] = {"request": request, "setting": dataclasses.asdict(self.setting)}
+        reply: dict[str, Any] = {"request": request, "setting": dataclasses.asdict(self.setting)}
         if error is not None:
-            return script_json({**told, "error": error})
+            return script_json({**reply, "error": error})
         feature = self.saes[self.setting.sae].feature(self.setting.feature)
-        unit = unit_of(self._scale, feature, self.setting.mode)
-        return script_json({**told, "unit": unit._asdict(), "view": of(self.result)})
+        unit = strength_unit(self._scale, feature, self.setting.mode)
+        return script_json({**reply, "unit": unit._asdict(), "view": comparison_to_json(self.result)})
 
-    def _choices(self, tables: Mapping[str, Any], strengths: tuple[float, float], given: str) -> dict[str, Any]:
+    def _control_options(
+        self, tables: Mapping[str, Any], strengths: tuple[float, float], prompts_label: str
+    ) -> dict[str, Any]:
         """What never changes: the choices of the controls."""
         return {
             "model": self.model.name,
@@ -218,20 +226,22 @@ class SteeringPanel(anywidget.AnyWidget):  # type: ignore[misc, name-defined]
                 for sae in self.saes
             ],
             "strengths": [float(end) for end in strengths],
-            "given": given,
-            "prompts": self._texts(None),
+            "given": prompts_label,
+            "prompts": self._prompt_texts(None),
         }
 
 
-def _prompts(given: Task | str | Sequence[str], split: Split, n: int) -> tuple[Task | None, list[str | Problem]]:
-    if isinstance(given, str):
-        return None, [given]
-    if isinstance(given, Sequence):
-        return None, list(given)
-    return given, list(given.problems(split, n))
+def _resolve_prompts(
+    prompts: Task | str | Sequence[str], split: Split, n: int
+) -> tuple[Task | None, list[str | Problem]]:
+    if isinstance(prompts, str):
+        return None, [prompts]
+    if isinstance(prompts, Sequence):
+        return None, list(prompts)
+    return prompts, list(prompts.problems(split, n))
 
 
-def _tables(saes: Sequence[SAE], table: pd.DataFrame | Mapping[str, pd.DataFrame] | None) -> dict[str, Any]:
+def _feature_tables(saes: Sequence[SAE], table: pd.DataFrame | Mapping[str, pd.DataFrame] | None) -> dict[str, Any]:
     """SAE name -> its features as the page searches them."""
     if table is None:
         return {}
@@ -240,4 +250,4 @@ def _tables(saes: Sequence[SAE], table: pd.DataFrame | Mapping[str, pd.DataFrame
     for name in by_name:
         if name not in known:
             raise ElicitError(f"panel: the table of {name!r} belongs to no SAE of this panel ({', '.join(known)}).")
-    return {name: searchable(one, known[name].d_sae) for name, one in by_name.items()}
+    return {name: feature_table_to_json(feature_table, known[name].d_sae) for name, feature_table in by_name.items()}

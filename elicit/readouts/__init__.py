@@ -6,12 +6,22 @@ with DoLa((0, 1)).opened(base) as forward:
     base.hf.generate(input_ids, custom_generate=loop, max_new_tokens=64)
 """
 
-from elicit.readouts.catalog import READOUTS, load, save
-from elicit.readouts.contrast import Contrast
+from elicit.readouts.catalog import READOUTS, load_readout, save_readout
+from elicit.readouts.contrast import ContrastReadout
 from elicit.readouts.core import Readout
-from elicit.readouts.dola import DoLa
-from elicit.readouts.hybrid import Hybrid
-from elicit.readouts.instead import Instead
-from elicit.readouts.second import Second
+from elicit.readouts.dola import DolaReadout
+from elicit.readouts.hybrid import HybridReadout
+from elicit.readouts.instead import ReplacementModel
+from elicit.readouts.second import SecondModel
 
-__all__ = ["READOUTS", "Contrast", "DoLa", "Hybrid", "Instead", "Readout", "Second", "load", "save"]
+__all__ = [
+    "READOUTS",
+    "ContrastReadout",
+    "DolaReadout",
+    "HybridReadout",
+    "ReplacementModel",
+    "Readout",
+    "SecondModel",
+    "load_readout",
+    "save_readout",
+]

@@ -8,38 +8,38 @@ from pathlib import Path
 from typing import Any
 
 from elicit import documents
-from elicit.errors import unknown
-from elicit.readouts.contrast import Contrast
+from elicit.errors import unknown_name_error
+from elicit.readouts.contrast import ContrastReadout
 from elicit.readouts.core import Readout
-from elicit.readouts.dola import DoLa
-from elicit.readouts.hybrid import Hybrid
-from elicit.readouts.instead import Instead
+from elicit.readouts.dola import DolaReadout
+from elicit.readouts.hybrid import HybridReadout
+from elicit.readouts.instead import ReplacementModel
 
 #: kind -> function that reads one back from its meaning and a policy's folder
 READOUTS: dict[str, Callable[[Mapping[str, Any], Path], Readout]] = {
-    Contrast.kind: Contrast.read,
-    DoLa.kind: DoLa.read,
-    Hybrid.kind: Hybrid.read,
-    Instead.kind: Instead.read,
+    ContrastReadout.kind: ContrastReadout.from_json,
+    DolaReadout.kind: DolaReadout.from_json,
+    HybridReadout.kind: HybridReadout.from_json,
+    ReplacementModel.kind: ReplacementModel.from_json,
 }
 
 
-def save(readout: Readout, folder: Path) -> None:
+def save_readout(readout: Readout, folder: Path) -> None:
     """Write `readout.json`, and what tensors the readout has, into an existing folder."""
-    readout.save(folder)
-    document = {"kind": readout.kind, **readout.meaning()}
+    readout.save_tensors(folder)
+    document = {"kind": readout.kind, **readout.to_json()}
     (folder / "readout.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
-def load(folder: Path) -> Readout | None:
+def load_readout(folder: Path) -> Readout | None:
     """The readout saved in a policy's folder, None if the policy uses the model's own. Raises ElicitError."""
     path = folder / "readout.json"
     if not path.exists():
         return None
     fields = documents.read_object(path)
-    documents.known_field(fields, "kind", path)
+    documents.require_field(fields, "kind", path)
     kind = fields.pop("kind")
     if not isinstance(kind, str) or kind not in READOUTS:
-        raise unknown("readout", kind, READOUTS, where=str(path))
-    with documents.named_place(path):
+        raise unknown_name_error("readout", kind, READOUTS, where=str(path))
+    with documents.prefix_errors(path):
         return READOUTS[kind](fields, folder)

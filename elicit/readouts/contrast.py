@@ -30,17 +30,17 @@ from elicit import documents
 from elicit.errors import ElicitError
 from elicit.loading import rows
 from elicit.model import BaseModel
-from elicit.readouts.second import Second
-from elicit.readouts.watching import Both
+from elicit.readouts.second import SecondModel
+from elicit.readouts.watching import PairedState
 from elicit.sampling import Decoding, Engine, Request
-from elicit.sampling.forward import step
-from elicit.sampling.prefill import prefill
+from elicit.sampling.forward import decode_step
+from elicit.sampling.prefill import prefill_prompts
 
 Formula = Literal["original", "adjusted"]
 
 
 @dataclass(frozen=True)
-class ContrastEntry:
+class ContrastReadoutEntry:
     """A contrast in `readout.json`."""
 
     second: dict[str, Any]
@@ -52,10 +52,10 @@ class ContrastEntry:
 
 
 @dataclass(frozen=True, eq=False)
-class Contrast:
+class ContrastReadout:
     """Two models' logits, combined. Equality is by `sha256`."""
 
-    second: Second
+    second: SecondModel
     formula: Formula = "adjusted"
     alpha: float = 0.1
     """Plausible tokens have at least this fraction of the expert's largest probability; 0 takes all."""
@@ -69,11 +69,11 @@ class Contrast:
     kind: ClassVar[str] = "contrast"
 
     def __post_init__(self) -> None:
-        check(self.alpha, self.beta, self.temperature)
+        check_contrast_options(self.alpha, self.beta, self.temperature)
 
     @property
     def sha256(self) -> str:
-        options = {name: value for name, value in self.meaning().items() if name != "second"}
+        options = {name: value for name, value in self.to_json().items() if name != "second"}
         return hashlib.sha256(json.dumps([self.kind, options, self.second.sha256]).encode()).hexdigest()
 
     def __str__(self) -> str:
@@ -82,34 +82,34 @@ class Contrast:
         return f"contrast ({self.formula}, alpha {self.alpha:g}, {amount}; {role}: {self.second})"
 
     @contextmanager
-    def opened(self, model: BaseModel) -> Iterator[_Contrasting]:
-        with self.second.opened(model) as running:
-            yield _Contrasting(self, running.engine)
+    def open_forward(self, model: BaseModel) -> Iterator[_ContrastForward]:
+        with self.second.open_model(model) as running:
+            yield _ContrastForward(self, running.engine)
 
-    def meaning(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return {
             "formula": self.formula,
             "alpha": self.alpha,
             "beta": self.beta,
             "temperature": self.temperature,
             "swapped": self.swapped,
-            "second": self.second.meaning(),
+            "second": self.second.to_json(),
         }
 
-    def save(self, folder: Path) -> None:
-        self.second.save(folder)
+    def save_tensors(self, folder: Path) -> None:
+        self.second.save_tensors(folder)
 
     @classmethod
-    def read(cls, meaning: Mapping[str, Any], folder: Path) -> Contrast:
-        documents.as_record(meaning, ContrastEntry, cls.kind)
-        fields = {name: value for name, value in meaning.items() if name != "second"}
-        return cls(Second.read(meaning["second"], folder), **fields)
+    def from_json(cls, data: Mapping[str, Any], folder: Path) -> ContrastReadout:
+        documents.as_record(data, ContrastReadoutEntry, cls.kind)
+        fields = {name: value for name, value in data.items() if name != "second"}
+        return cls(SecondModel.from_json(data["second"], folder), **fields)
 
-    def combined(
-        self, own: Float[torch.Tensor, "rows vocab"], other: Float[torch.Tensor, "rows vocab"]
+    def combine_logits(
+        self, own_logits: Float[torch.Tensor, "rows vocab"], other_logits: Float[torch.Tensor, "rows vocab"]
     ) -> Float[torch.Tensor, "rows vocab"]:
         """The contrast of two models' logits. Ids that only one of them has (rows of padding) are never plausible."""
-        expert, amateur = (other, own) if self.swapped else (own, other)
+        expert, amateur = (other_logits, own_logits) if self.swapped else (own_logits, other_logits)
         shared = min(expert.shape[1], amateur.shape[1])
         expert, amateur = expert[:, :shared].float(), amateur[:, :shared].float()
         e = expert.log_softmax(-1)
@@ -117,12 +117,12 @@ class Contrast:
             scores = e - (amateur / self.temperature).log_softmax(-1)
         else:
             scores = (1 + self.beta) * e - self.beta * amateur.log_softmax(-1)
-        whole = own.new_full(own.shape, -torch.inf, dtype=torch.float32)
-        whole[:, :shared] = torch.where(plausible(e, self.alpha), scores, -torch.inf)
+        whole = own_logits.new_full(own_logits.shape, -torch.inf, dtype=torch.float32)
+        whole[:, :shared] = torch.where(find_plausible_tokens(e, self.alpha), scores, -torch.inf)
         return whole
 
 
-def check(alpha: float, beta: float, temperature: float) -> None:
+def check_contrast_options(alpha: float, beta: float, temperature: float) -> None:
     """Raises ElicitError for options that make no sense."""
     for fine, message in (
         (0 <= alpha <= 1, f"alpha is {alpha}; expected 0 to 1"),
@@ -133,41 +133,47 @@ def check(alpha: float, beta: float, temperature: float) -> None:
             raise ElicitError(f"contrast: {message}.")
 
 
-def plausible(logprobs: Float[torch.Tensor, "rows vocab"], alpha: float) -> Bool[torch.Tensor, "rows vocab"]:
+def find_plausible_tokens(
+    logprobs: Float[torch.Tensor, "rows vocab"], alpha: float
+) -> Bool[torch.Tensor, "rows vocab"]:
     """The head of a distribution: tokens with at least `alpha` of the largest probability, and with any at all."""
     if alpha == 0:
         return logprobs > -torch.inf
     return logprobs >= logprobs.max(-1, keepdim=True).values + math.log(alpha)
 
 
-def without(logits: torch.Tensor, banned: tuple[int, ...]) -> torch.Tensor:
+def mask_token_ids(logits: torch.Tensor, banned: tuple[int, ...]) -> torch.Tensor:
     """Logits in float32 with ids that are never chosen at -inf, so that they take no part in any distribution.
 
     A second model may have fewer rows than the base: ids that it lacks are passed over.
     """
     logits = logits.float()
     there = tuple(i for i in banned if i < logits.shape[1])
-    return logits.index_fill(1, rows.index(there, logits.device), -torch.inf) if there else logits
+    return logits.index_fill(1, rows.make_id_tensor(there, logits.device), -torch.inf) if there else logits
 
 
 @dataclass
-class _Contrasting:
+class _ContrastForward:
     """The `Forward` of a contrast."""
 
-    spec: Contrast
+    spec: ContrastReadout
     second: Engine
 
     def prefill(
-        self, engine: Engine, asked: list[Request], samples: list[int], decoding: Decoding
-    ) -> tuple[Both, torch.Tensor]:
-        own, mine = prefill(engine, asked, samples, decoding)
-        other, theirs = prefill(self.second, asked, samples, decoding)
-        return Both(own, other), self._combined(engine, mine, theirs)
+        self, engine: Engine, requests: list[Request], samples: list[int], decoding: Decoding
+    ) -> tuple[PairedState, torch.Tensor]:
+        base_state, base_logits = prefill_prompts(engine, requests, samples, decoding)
+        second_state, second_logits = prefill_prompts(self.second, requests, samples, decoding)
+        return PairedState(base_state, second_state), self._combine_logits(engine, base_logits, second_logits)
 
-    def step(self, engine: Engine, state: Both, tokens: torch.Tensor, rows: np.ndarray, offset: int) -> torch.Tensor:
-        mine = step(engine, state.own, tokens, rows, offset)
-        theirs = step(self.second, state.other, tokens, rows, offset)
-        return self._combined(engine, mine, theirs)
+    def step(
+        self, engine: Engine, state: PairedState, tokens: torch.Tensor, rows: np.ndarray, offset: int
+    ) -> torch.Tensor:
+        base_logits = decode_step(engine, state.base, tokens, rows, offset)
+        second_logits = decode_step(self.second, state.second, tokens, rows, offset)
+        return self._combine_logits(engine, base_logits, second_logits)
 
-    def _combined(self, engine: Engine, mine: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
-        return self.spec.combined(without(mine, engine.banned_ids), without(theirs, engine.banned_ids))
+    def _combine_logits(self, engine: Engine, base_logits: torch.Tensor, second_logits: torch.Tensor) -> torch.Tensor:
+        return self.spec.combine_logits(
+            mask_token_ids(base_logits, engine.banned_ids), mask_token_ids(second_logits, engine.banned_ids)
+        )

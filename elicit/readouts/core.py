@@ -25,14 +25,14 @@ class Readout(Protocol):
         """Hash of everything that decides the logits, beside the model itself."""
         ...
 
-    def opened(self, model: BaseModel) -> AbstractContextManager[Forward]:
+    def open_forward(self, model: BaseModel) -> AbstractContextManager[Forward]:
         """A context in which the sampler may use the readout on `model`."""
         ...
 
-    def meaning(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Its options as plain data."""
         ...
 
-    def save(self, folder: Path) -> None:
+    def save_tensors(self, folder: Path) -> None:
         """Write what `meaning` does not hold (tensors) into an existing folder; nothing for most."""
         ...

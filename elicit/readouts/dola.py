@@ -26,21 +26,21 @@ import torch
 from jaxtyping import Float, Int
 
 from elicit import documents
-from elicit.errors import ElicitError, unknown
+from elicit.errors import ElicitError, unknown_name_error
 from elicit.loading import architectures
 from elicit.model import BaseModel
-from elicit.readouts.contrast import plausible, without
-from elicit.readouts.watching import Residuals, spread, watching
+from elicit.readouts.contrast import find_plausible_tokens, mask_token_ids
+from elicit.readouts.watching import Residuals, capture_residuals, index_prompts_by_row
 from elicit.sampling import Decoding, Engine, Request
-from elicit.sampling.forward import State, step
-from elicit.sampling.prefill import prefill
-from elicit.sampling.score import head
+from elicit.sampling.forward import DecodingState, decode_step
+from elicit.sampling.prefill import prefill_prompts
+from elicit.sampling.score import project_to_logits
 
 Bucket = Literal["low", "high"]
 
 
 @dataclass(frozen=True)
-class DoLa:
+class DolaReadout:
     """Early exits, contrasted with the last layer."""
 
     exits: tuple[int, ...]
@@ -60,61 +60,61 @@ class DoLa:
 
     @property
     def sha256(self) -> str:
-        return hashlib.sha256(json.dumps([self.kind, self.meaning()]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self.kind, self.to_json()]).encode()).hexdigest()
 
     def __str__(self) -> str:
         return f"DoLa (exits after {', '.join(map(str, self.exits))} blocks, alpha {self.alpha:g})"
 
     @contextmanager
-    def opened(self, model: BaseModel) -> Iterator[_Exiting]:
+    def open_forward(self, model: BaseModel) -> Iterator[_DolaForward]:
         check_exits(self.exits, model.n_layers)
-        with watching(model.layers, self.exits) as residuals:
-            yield _Exiting(self, residuals)
+        with capture_residuals(model.layers, self.exits) as residuals:
+            yield _DolaForward(self, residuals)
 
-    def meaning(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return {"exits": list(self.exits), "alpha": self.alpha, "norm": self.norm}
 
-    def save(self, folder: Path) -> None:
+    def save_tensors(self, folder: Path) -> None:
         """Nothing: it has no tensors."""
 
     @classmethod
-    def read(cls, meaning: Mapping[str, Any], folder: Path) -> DoLa:
-        documents.as_record(meaning, cls, cls.kind)
-        return cls(**meaning)
+    def from_json(cls, data: Mapping[str, Any], folder: Path) -> DolaReadout:
+        documents.as_record(data, cls, cls.kind)
+        return cls(**data)
 
-    def contrasted(
+    def contrast_logits(
         self, final: Float[torch.Tensor, "rows vocab"], early: Float[torch.Tensor, "exit rows vocab"]
     ) -> Float[torch.Tensor, "rows vocab"]:
         """Scores from the logits of the last layer and of the candidates (banned ids at -inf in all)."""
         q_N, q_j = final.log_softmax(-1), early.log_softmax(-1)
-        M = divergence(q_N, q_j).argmax(0)
+        M = jensen_shannon_divergence(q_N, q_j).argmax(0)
         q_M = q_j[M, torch.arange(len(M), device=M.device)]
-        return torch.where(plausible(q_N, self.alpha), q_N - q_M, -torch.inf)
+        return torch.where(find_plausible_tokens(q_N, self.alpha), q_N - q_M, -torch.inf)
 
 
-def divergence(
+def jensen_shannon_divergence(
     p: Float[torch.Tensor, "*rows vocab"], q: Float[torch.Tensor, "*rows vocab"]
 ) -> Float[torch.Tensor, "*rows"]:
     """Jensen-Shannon divergence (nats) of two distributions given by their log-probabilities."""
     m = torch.logaddexp(p, q) - np.log(2)
 
-    def kl(a: torch.Tensor) -> torch.Tensor:
+    def kl_to_mean(a: torch.Tensor) -> torch.Tensor:
         return torch.where(a > -torch.inf, a.exp() * (a - m), 0.0).sum(-1)
 
-    return 0.5 * (kl(p) + kl(q))
+    return 0.5 * (kl_to_mean(p) + kl_to_mean(q))
 
 
 def check_exits(exits: Sequence[int], n_layers: int) -> None:
     """Raises ElicitError for an exit that the model does not have."""
-    for place in exits:
-        if not 0 <= place < n_layers:
+    for depth in exits:
+        if not 0 <= depth < n_layers:
             raise ElicitError(
-                f"dola: an early exit after {place} blocks does not exist: this model has {n_layers}. Type numbers "
+                f"dola: an early exit after {depth} blocks does not exist: this model has {n_layers}. Type numbers "
                 f"from 0 (the embeddings) to {n_layers - 1}."
             )
 
 
-def bucket(model: BaseModel, name: Bucket) -> tuple[int, ...]:
+def list_bucket_exits(model: BaseModel, name: Bucket) -> tuple[int, ...]:
     """Every second place of the lower or upper half (at most 20 blocks deep in it), as transformers had it.
 
     The embeddings are left out of `low`, with the place after them, where they are tied to the head. May be empty in
@@ -124,37 +124,41 @@ def bucket(model: BaseModel, name: Bucket) -> tuple[int, ...]:
         ElicitError: an unknown bucket.
     """
     n = model.n_layers
-    tied = architectures.embedding(model.hf).weight is architectures.lm_head(model.hf).weight
+    tied = architectures.get_embedding(model.hf).weight is architectures.get_lm_head(model.hf).weight
     if name == "low":
         return tuple(range(2 if tied else 0, min(n // 2, 20), 2))
     if name == "high":
         return tuple(range(max(n // 2, n - 20), n, 2))
-    raise unknown("dola bucket", name, ("low", "high"))
+    raise unknown_name_error("dola bucket", name, ("low", "high"))
 
 
 @dataclass
-class _Exiting:
+class _DolaForward:
     """The `Forward` of DoLa."""
 
-    spec: DoLa
+    spec: DolaReadout
     residuals: Residuals
 
     def prefill(
-        self, engine: Engine, asked: list[Request], samples: list[int], decoding: Decoding
-    ) -> tuple[State, torch.Tensor]:
-        state, final = prefill(engine, asked, samples, decoding, whole=True)
-        return state, self._contrasted(engine, final, spread(samples))
+        self, engine: Engine, requests: list[Request], samples: list[int], decoding: Decoding
+    ) -> tuple[DecodingState, torch.Tensor]:
+        state, final = prefill_prompts(engine, requests, samples, decoding, whole=True)
+        return state, self._contrast_exits(engine, final, index_prompts_by_row(samples))
 
-    def step(self, engine: Engine, state: State, tokens: torch.Tensor, rows: np.ndarray, offset: int) -> torch.Tensor:
-        return self._contrasted(engine, step(engine, state, tokens, rows, offset), None)
+    def step(
+        self, engine: Engine, state: DecodingState, tokens: torch.Tensor, rows: np.ndarray, offset: int
+    ) -> torch.Tensor:
+        return self._contrast_exits(engine, decode_step(engine, state, tokens, rows, offset), None)
 
-    def _contrasted(
+    def _contrast_exits(
         self, engine: Engine, final: torch.Tensor, order: Int[torch.Tensor, " rows"] | None
     ) -> torch.Tensor:
-        norm = architectures.final_norm(engine.hf)
+        norm = architectures.get_final_norm(engine.hf)
         early = []
-        for place in self.spec.exits:
-            h = self.residuals[place]
-            logits = without(head(engine, norm(h) if self.spec.norm else h), engine.banned_ids).to(final.device)
+        for depth in self.spec.exits:
+            h = self.residuals[depth]
+            logits = mask_token_ids(project_to_logits(engine, norm(h) if self.spec.norm else h), engine.banned_ids).to(
+                final.device
+            )
             early.append(logits if order is None else logits[order.to(final.device)])
-        return self.spec.contrasted(without(final, engine.banned_ids), torch.stack(early))
+        return self.spec.contrast_logits(mask_token_ids(final, engine.banned_ids), torch.stack(early))

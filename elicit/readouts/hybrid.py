@@ -30,21 +30,21 @@ from torch import nn
 from elicit import documents, seeds
 from elicit.errors import ElicitError
 from elicit.model import BaseModel
-from elicit.readouts.contrast import without
-from elicit.readouts.second import Second
-from elicit.readouts.watching import Residuals, spread, watching
+from elicit.readouts.contrast import mask_token_ids
+from elicit.readouts.second import SecondModel
+from elicit.readouts.watching import Residuals, capture_residuals, index_prompts_by_row
 from elicit.sampling import Decoding, Engine, Request
-from elicit.sampling.forward import State, step
-from elicit.sampling.prefill import prefill
+from elicit.sampling.forward import DecodingState, decode_step
+from elicit.sampling.prefill import prefill_prompts
 from elicit.steering import Gate
 from elicit.steering.gated import unit_rows
-from elicit.tensors import known_tensor, read_tensors
+from elicit.tensors import read_tensors, require_tensor
 
 _TENSORS = "hybrid.safetensors"
 
 
 @dataclass(frozen=True)
-class HybridEntry:
+class HybridReadoutEntry:
     """A hybrid in `readout.json`, its tensors aside."""
 
     gate_layer: int
@@ -57,10 +57,10 @@ class HybridEntry:
 
 
 @dataclass(frozen=True, eq=False)
-class Hybrid:
+class HybridReadout:
     """One direction per category of a tuned model's states. Equality is by `sha256`."""
 
-    second: Second | None
+    second: SecondModel | None
     """The tuned model; None reads the base, which needs `scatter`."""
     gate: Gate
     """Which category a residual after layer `gate_layer` belongs to: class c is direction c."""
@@ -99,7 +99,7 @@ class Hybrid:
 
     @property
     def sha256(self) -> str:
-        options = {name: value for name, value in self.meaning().items() if name != "second"}
+        options = {name: value for name, value in self.to_json().items() if name != "second"}
         parts = [self.kind, options, self.gate.sha256, None if self.second is None else self.second.sha256]
         digest = hashlib.sha256(json.dumps(parts).encode())
         digest.update(self.directions.numpy().tobytes())
@@ -114,7 +114,7 @@ class Hybrid:
         )
 
     @contextmanager
-    def opened(self, model: BaseModel) -> Iterator[_Steering]:
+    def open_forward(self, model: BaseModel) -> Iterator[_HybridForward]:
         """Raises ElicitError for a layer that the model does not have, or directions of another width."""
         for layer in (self.layer, self.gate_layer):
             if not 0 <= layer < model.n_layers:
@@ -127,13 +127,13 @@ class Hybrid:
         with ExitStack() as stack:
             engine, layers = None, model.layers
             if self.second is not None:
-                engine, layers = stack.enter_context(self.second.opened(model))
-            residuals = stack.enter_context(watching(layers, [self.gate_layer + 1]))
-            addition = stack.enter_context(_adding(model.layers[self.layer]))
+                engine, layers = stack.enter_context(self.second.open_model(model))
+            residuals = stack.enter_context(capture_residuals(layers, [self.gate_layer + 1]))
+            addition = stack.enter_context(_register_addition(model.layers[self.layer]))
             table = (self.directions * self.absolute).to(model.device)
-            yield _Steering(self, engine, residuals, addition, table)
+            yield _HybridForward(self, engine, residuals, addition, table)
 
-    def meaning(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return {
             "gate_layer": self.gate_layer,
             "layer": self.layer,
@@ -141,28 +141,28 @@ class Hybrid:
             "unit": self.unit,
             "scatter": self.scatter,
             "seed": self.seed,
-            "second": None if self.second is None else self.second.meaning(),
+            "second": None if self.second is None else self.second.to_json(),
         }
 
-    def save(self, folder: Path) -> None:
+    def save_tensors(self, folder: Path) -> None:
         from safetensors.torch import save_file
 
         tensors = {"directions": self.directions, "gate_weight": self.gate.weight, "gate_bias": self.gate.bias}
         save_file(tensors, folder / _TENSORS)
         if self.second is not None:
-            self.second.save(folder)
+            self.second.save_tensors(folder)
 
     @classmethod
-    def read(cls, meaning: Mapping[str, Any], folder: Path) -> Hybrid:
-        documents.as_record(meaning, HybridEntry, cls.kind)
+    def from_json(cls, data: Mapping[str, Any], folder: Path) -> HybridReadout:
+        documents.as_record(data, HybridReadoutEntry, cls.kind)
         path = folder / _TENSORS
         tensors = read_tensors(path)
         weight, bias, directions = (
-            known_tensor(tensors, name, path) for name in ("gate_weight", "gate_bias", "directions")
+            require_tensor(tensors, name, path) for name in ("gate_weight", "gate_bias", "directions")
         )
-        options = dict(meaning)
-        beside = options.pop("second")
-        second = None if beside is None else Second.read(beside, folder)
+        options = dict(data)
+        second_data = options.pop("second")
+        second = None if second_data is None else SecondModel.from_json(second_data, folder)
         return cls(second, Gate(weight, bias), directions=directions, **options)
 
 
@@ -174,17 +174,17 @@ class _Addition:
 
 
 @contextmanager
-def _adding(layer: nn.Module) -> Iterator[_Addition]:
+def _register_addition(layer: nn.Module) -> Iterator[_Addition]:
     addition = _Addition()
 
-    def hook(module: nn.Module, args: Any, output: Any) -> Any:
+    def add_rows(module: nn.Module, args: Any, output: Any) -> Any:
         if addition.rows is None:
             return None
         h = output[0] if isinstance(output, tuple) else output
         edited = h + addition.rows[:, None].to(h)  # the pass has one position
         return (edited, *output[1:]) if isinstance(output, tuple) else edited
 
-    handle = layer.register_forward_hook(hook)
+    handle = layer.register_forward_hook(add_rows)
     try:
         yield addition
     finally:
@@ -192,92 +192,103 @@ def _adding(layer: nn.Module) -> Iterator[_Addition]:
 
 
 @dataclass
-class _Batch:
+class _HybridState:
     """What a batch carries: both models' states, and where the control steers."""
 
-    own: State
-    other: State | None
-    scattered: Bool[np.ndarray, "rows offset"] | None
+    base: DecodingState
+    second: DecodingState | None
+    scattered_mask: Bool[np.ndarray, "rows offset"] | None
 
     @property
-    def ledger(self) -> np.ndarray:
-        return self.own.ledger
+    def firing_counts(self) -> np.ndarray:
+        return self.base.firing_counts
 
     def keep(self, order: np.ndarray) -> None:
-        self.own.keep(order)
-        if self.other is not None:
-            self.other.keep(order)
+        self.base.keep(order)
+        if self.second is not None:
+            self.second.keep(order)
 
 
 @dataclass
-class _Steering:
+class _HybridForward:
     """The `Forward` of a hybrid."""
 
-    spec: Hybrid
+    spec: HybridReadout
     second: Engine | None
     residuals: Residuals
     addition: _Addition
     table: Float[torch.Tensor, "category d_model"]
 
     def prefill(
-        self, engine: Engine, asked: list[Request], samples: list[int], decoding: Decoding
-    ) -> tuple[_Batch, torch.Tensor]:
-        own, mine = prefill(engine, asked, samples, decoding, whole=True)
-        other, theirs = prefill(self.second, asked, samples, decoding) if self.second is not None else (None, None)
-        order = spread(samples).to(mine.device)
-        read = self.residuals[self.spec.gate_layer + 1].to(mine.device)[order]
-        batch = _Batch(own, other, self._scattered(asked, order, decoding.max_new_tokens))
-        last = torch.tensor([request.ids[-1] for request in asked], device=mine.device)[order]
-        return batch, self._steered(engine, batch, last, np.arange(len(order)), 0, mine, theirs, read)
+        self, engine: Engine, requests: list[Request], samples: list[int], decoding: Decoding
+    ) -> tuple[_HybridState, torch.Tensor]:
+        base_state, base_logits = prefill_prompts(engine, requests, samples, decoding, whole=True)
+        second_state, second_logits = (
+            prefill_prompts(self.second, requests, samples, decoding) if self.second is not None else (None, None)
+        )
+        order = index_prompts_by_row(samples).to(base_logits.device)
+        gate_residuals = self.residuals[self.spec.gate_layer + 1].to(base_logits.device)[order]
+        batch = _HybridState(
+            base_state, second_state, self._draw_scattered_mask(requests, order, decoding.max_new_tokens)
+        )
+        last = torch.tensor([request.ids[-1] for request in requests], device=base_logits.device)[order]
+        return batch, self._steer_logits(
+            engine, batch, last, np.arange(len(order)), 0, base_logits, second_logits, gate_residuals
+        )
 
-    def step(self, engine: Engine, state: _Batch, tokens: torch.Tensor, rows: np.ndarray, offset: int) -> torch.Tensor:
-        mine = step(engine, state.own, tokens, rows, offset)
-        theirs = None
+    def step(
+        self, engine: Engine, state: _HybridState, tokens: torch.Tensor, rows: np.ndarray, offset: int
+    ) -> torch.Tensor:
+        base_logits = decode_step(engine, state.base, tokens, rows, offset)
+        second_logits = None
         if self.second is not None:
-            assert state.other is not None
-            theirs = step(self.second, state.other, tokens, rows, offset)
-        read = self.residuals[self.spec.gate_layer + 1].to(mine.device)
-        return self._steered(engine, state, tokens, rows, offset, mine, theirs, read)
+            assert state.second is not None
+            second_logits = decode_step(self.second, state.second, tokens, rows, offset)
+        gate_residuals = self.residuals[self.spec.gate_layer + 1].to(base_logits.device)
+        return self._steer_logits(engine, state, tokens, rows, offset, base_logits, second_logits, gate_residuals)
 
-    def _steered(
+    def _steer_logits(
         self,
         engine: Engine,
-        batch: _Batch,
+        batch: _HybridState,
         tokens: torch.Tensor,
         rows: np.ndarray,
         offset: int,
-        mine: torch.Tensor,
-        theirs: torch.Tensor | None,
-        read: torch.Tensor,
+        base_logits: torch.Tensor,
+        second_logits: torch.Tensor | None,
+        gate_residuals: torch.Tensor,
     ) -> torch.Tensor:
         """The logits to use: those of a second run of the position, with the edit, in the rows that are steered."""
-        category = self.spec.gate.decide(read)
-        if batch.scattered is not None:
-            fire = torch.from_numpy(batch.scattered[rows, offset]).to(mine.device)
+        category = self.spec.gate.decide_class(gate_residuals)
+        if batch.scattered_mask is not None:
+            fire = torch.from_numpy(batch.scattered_mask[rows, offset]).to(base_logits.device)
         else:
-            assert theirs is not None
+            assert second_logits is not None
             banned = engine.banned_ids
-            fire = without(mine, banned).argmax(-1) != without(theirs, banned).argmax(-1)
+            fire = mask_token_ids(base_logits, banned).argmax(-1) != mask_token_ids(second_logits, banned).argmax(-1)
         delta = self.table[category] * fire[:, None]
         fire = (delta != 0).any(-1)
         if not bool(fire.any()):
-            return mine
-        counted = batch.own.ledger.copy()
-        batch.own.cache.crop(-1)
+            return base_logits
+        counts_before = batch.base.firing_counts.copy()
+        batch.base.cache.crop(-1)
         self.addition.rows = delta
         try:
-            again = step(engine, batch.own, tokens, rows, offset)
+            steered_logits = decode_step(engine, batch.base, tokens, rows, offset)
         finally:
             self.addition.rows = None
-        batch.own.ledger[:] = counted  # other edits have been counted in the first run
-        batch.own.ledger[rows] += fire.cpu().numpy()
-        return torch.where(fire[:, None], again, mine)
+        batch.base.firing_counts[:] = counts_before  # other edits have been counted in the first run
+        batch.base.firing_counts[rows] += fire.cpu().numpy()
+        return torch.where(fire[:, None], steered_logits, base_logits)
 
-    def _scattered(
-        self, asked: Sequence[Request], order: torch.Tensor, most: int
+    def _draw_scattered_mask(
+        self, requests: Sequence[Request], order: torch.Tensor, most: int
     ) -> Bool[np.ndarray, "rows offset"] | None:
         if self.spec.scatter is None:
             return None
-        drawn = [seeds.generator("scattered", self.spec.seed, list(one.ids)).random(most + 1) for one in asked]
-        scattered: np.ndarray = np.stack(drawn)[order.cpu().numpy()] < self.spec.scatter
+        uniforms = [
+            seeds.make_generator("scattered", self.spec.seed, list(request.ids)).random(most + 1)
+            for request in requests
+        ]
+        scattered: np.ndarray = np.stack(uniforms)[order.cpu().numpy()] < self.spec.scatter
         return scattered

@@ -18,24 +18,24 @@ import torch
 
 from elicit import documents
 from elicit.model import BaseModel
-from elicit.readouts.second import Second
+from elicit.readouts.second import SecondModel
 from elicit.sampling import Decoding, Engine, Request
-from elicit.sampling.forward import State, step
-from elicit.sampling.prefill import prefill
+from elicit.sampling.forward import DecodingState, decode_step
+from elicit.sampling.prefill import prefill_prompts
 
 
 @dataclass(frozen=True)
-class InsteadEntry:
+class ReplacementModelEntry:
     """Another model's logits in `readout.json`."""
 
     second: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Instead:
+class ReplacementModel:
     """The second model answers alone."""
 
-    second: Second
+    second: SecondModel
 
     kind: ClassVar[str] = "instead"
 
@@ -47,32 +47,34 @@ class Instead:
         return f"answered by {self.second}"
 
     @contextmanager
-    def opened(self, model: BaseModel) -> Iterator[_Instead]:
-        with self.second.opened(model) as running:
-            yield _Instead(running.engine)
+    def open_forward(self, model: BaseModel) -> Iterator[_ReplacementForward]:
+        with self.second.open_model(model) as running:
+            yield _ReplacementForward(running.engine)
 
-    def meaning(self) -> dict[str, Any]:
-        return {"second": self.second.meaning()}
+    def to_json(self) -> dict[str, Any]:
+        return {"second": self.second.to_json()}
 
-    def save(self, folder: Path) -> None:
-        self.second.save(folder)
+    def save_tensors(self, folder: Path) -> None:
+        self.second.save_tensors(folder)
 
     @classmethod
-    def read(cls, meaning: Mapping[str, Any], folder: Path) -> Instead:
-        documents.as_record(meaning, InsteadEntry, cls.kind)
-        return cls(Second.read(meaning["second"], folder))
+    def from_json(cls, data: Mapping[str, Any], folder: Path) -> ReplacementModel:
+        documents.as_record(data, ReplacementModelEntry, cls.kind)
+        return cls(SecondModel.from_json(data["second"], folder))
 
 
 @dataclass
-class _Instead:
+class _ReplacementForward:
     """The `Forward` of another model."""
 
     other: Engine
 
     def prefill(
-        self, engine: Engine, asked: list[Request], samples: list[int], decoding: Decoding
-    ) -> tuple[State, torch.Tensor]:
-        return prefill(self.other, asked, samples, decoding)
+        self, engine: Engine, requests: list[Request], samples: list[int], decoding: Decoding
+    ) -> tuple[DecodingState, torch.Tensor]:
+        return prefill_prompts(self.other, requests, samples, decoding)
 
-    def step(self, engine: Engine, state: State, tokens: torch.Tensor, rows: np.ndarray, offset: int) -> torch.Tensor:
-        return step(self.other, state, tokens, rows, offset)
+    def step(
+        self, engine: Engine, state: DecodingState, tokens: torch.Tensor, rows: np.ndarray, offset: int
+    ) -> torch.Tensor:
+        return decode_step(self.other, state, tokens, rows, offset)

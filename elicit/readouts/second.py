@@ -22,10 +22,10 @@ from torch import nn
 from elicit import documents, steering, weights
 from elicit.errors import ElicitError
 from elicit.loading import architectures
-from elicit.loading.frequencies import forget_lengths
+from elicit.loading.frequencies import reset_dynamic_rope
 from elicit.model import BaseModel
 from elicit.sampling import Engine
-from elicit.steering import Clock, Gated, Steering, as_edit, steer
+from elicit.steering import GatedEdit, PositionTracker, Steering, steer, to_hook_edit
 from elicit.weights import FullWeights, Weights
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ _FOLDER = "second"
 
 
 @dataclass(frozen=True)
-class SecondEntry:
+class SecondModelEntry:
     """A second model in `readout.json`: both null for the base itself."""
 
     name: str | None
     weights_sha256: str | None
 
 
-class Running(NamedTuple):
+class RunningModel(NamedTuple):
     """A second model while its context is open."""
 
     engine: Engine
@@ -50,7 +50,7 @@ class Running(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Second:
+class SecondModel:
     """Which model runs beside. Equality is by `sha256`."""
 
     name: str | None = None
@@ -59,10 +59,10 @@ class Second:
     """Hash of the named model's weights."""
     weights: Weights | None = None
     """What training changed on the base, for None."""
-    steering: tuple[Steering | Gated, ...] = ()
+    steering: tuple[Steering | GatedEdit, ...] = ()
 
     @classmethod
-    def named(cls, base: BaseModel, name: str) -> Second:
+    def from_name(cls, base: BaseModel, name: str) -> SecondModel:
         """Another model, which must have the base's tokenizer.
 
         Raises:
@@ -91,7 +91,7 @@ class Second:
         return ", ".join([*changed, *(str(edit) for edit in self.steering)]) or "the base itself"
 
     @contextmanager
-    def opened(self, base: BaseModel) -> Iterator[Running]:
+    def open_model(self, base: BaseModel) -> Iterator[RunningModel]:
         """The second model, ready to run.
 
         Raises:
@@ -104,24 +104,32 @@ class Second:
                     f"the policy was made with {self.name} (weights {str(self.weights_sha256)[:12]}), but the model of "
                     f"that name now has {other.weights_sha256[:12]}. Bring the old one back, or fit the policy again."
                 )
-            yield Running(other.engine, other.layers)
+            yield RunningModel(other.engine, other.layers)
             return
-        hf = _twin(base.hf, self.weights)
-        own = base.engine
-        engine = Engine(hf, own.tokenizer, Clock(), own.end_ids, own.pad_id, own.banned_ids, own.cache_budget)
+        hf = _copy_sharing_parameters(base.hf, self.weights)
+        base_engine = base.engine
+        engine = Engine(
+            hf,
+            base_engine.tokenizer,
+            PositionTracker(),
+            base_engine.end_ids,
+            base_engine.pad_id,
+            base_engine.banned_ids,
+            base_engine.cache_budget,
+        )
         with ExitStack() as stack:
             if self.weights is not None:
-                stack.enter_context(self.weights.applied(hf))
-            layers = list(architectures.decoder_layers(hf))
+                stack.enter_context(self.weights.apply(hf))
+            layers = list(architectures.get_decoder_layers(hf))
             if self.steering:
-                edits = [as_edit(edit) for edit in self.steering]
-                stack.enter_context(steer(architectures.decoder(hf), layers, engine.clock, edits))
-            yield Running(engine, layers)
+                edits = [to_hook_edit(edit) for edit in self.steering]
+                stack.enter_context(steer(architectures.get_decoder(hf), layers, engine.clock, edits))
+            yield RunningModel(engine, layers)
 
-    def meaning(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "weights_sha256": self.weights_sha256}
 
-    def save(self, folder: Path) -> None:
+    def save_tensors(self, folder: Path) -> None:
         """Write weights and edits into a folder of their own inside `folder`; nothing for a named model."""
         if self.weights is None and not self.steering:
             return
@@ -130,26 +138,26 @@ class Second:
         if self.weights is not None:
             self.weights.save(inner)
         if self.steering:
-            steering.save(self.steering, inner)
+            steering.save_edits(self.steering, inner)
 
     @classmethod
-    def read(cls, meaning: Mapping[str, Any], folder: Path) -> Second:
+    def from_json(cls, data: Mapping[str, Any], folder: Path) -> SecondModel:
         """What `meaning` and `save` gave. Raises ElicitError for anything else."""
-        entry = documents.as_record(meaning, SecondEntry, "second")
+        entry = documents.as_record(data, SecondModelEntry, "second")
         inner = folder / _FOLDER
         if not inner.exists():
             return cls(entry.name, entry.weights_sha256)
-        return cls(None, None, weights.load(inner), steering.load(inner))
+        return cls(None, None, weights.load_weights(inner), steering.load_edits(inner))
 
 
-def _twin(hf: Any, changed: Weights | None) -> Any:
+def _copy_sharing_parameters(hf: Any, changed: Weights | None) -> Any:
     """A second stack of modules over the same parameters, apart from those that full weights will replace."""
     replaced = set(changed.tensors) if isinstance(changed, FullWeights) else set()
-    kept: list[torch.Tensor] = [p for name, p in hf.named_parameters() if name not in replaced]
-    memo = {id(tensor): tensor for tensor in [*kept, *hf.buffers()]}
+    shared: list[torch.Tensor] = [p for name, p in hf.named_parameters() if name not in replaced]
+    memo = {id(tensor): tensor for tensor in [*shared, *hf.buffers()]}
     twin = copy.deepcopy(hf, memo)
     for module in twin.modules():  # edits that are open on the base are no part of the second model
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             hooks.clear()
-    forget_lengths(twin)  # the one hook that belongs to a model
+    reset_dynamic_rope(twin)  # the one hook that belongs to a model
     return twin

@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import nn
 
-from elicit.sampling.forward import State
+from elicit.sampling.forward import DecodingState
 
 Residuals = dict[int, Float[torch.Tensor, "rows d_model"]]
 
 
 @contextmanager
-def watching(layers: Sequence[nn.Module], depths: Sequence[int]) -> Iterator[Residuals]:
+def capture_residuals(layers: Sequence[nn.Module], depths: Sequence[int]) -> Iterator[Residuals]:
     """Keeps the residual after so many decoder blocks (0: what enters the first) at the last position.
 
     Prompts are padded on the left, so the last position is every row's last token. Edits whose hooks are open already
@@ -26,16 +26,16 @@ def watching(layers: Sequence[nn.Module], depths: Sequence[int]) -> Iterator[Res
     """
     caught: Residuals = {}
 
-    def into(depth: int) -> Any:
-        def catch(h: Any) -> None:
+    def make_hook(depth: int) -> Any:
+        def store_residual(h: Any) -> None:
             whole = h[0] if isinstance(h, tuple) else h
             caught[depth] = whole[:, -1]
 
-        return catch
+        return store_residual
 
     handles = []
     for depth in depths:
-        keep = into(depth)
+        keep = make_hook(depth)
         if depth == 0:
             handles.append(layers[0].register_forward_pre_hook(lambda _, args, keep=keep: keep(args)))
         else:
@@ -47,23 +47,23 @@ def watching(layers: Sequence[nn.Module], depths: Sequence[int]) -> Iterator[Res
             handle.remove()
 
 
-def spread(samples: Sequence[int]) -> Int[torch.Tensor, " rows"]:
+def index_prompts_by_row(samples: Sequence[int]) -> Int[torch.Tensor, " rows"]:
     """The prompt each row of a batch belongs to, when prompt i has `samples[i]` of them."""
     return torch.arange(len(samples)).repeat_interleave(torch.tensor(samples))
 
 
 @dataclass
-class Both:
+class PairedState:
     """What a batch carries for two models."""
 
-    own: State
-    other: State
+    base: DecodingState
+    second: DecodingState
 
     @property
-    def ledger(self) -> np.ndarray:
-        return self.own.ledger
+    def firing_counts(self) -> np.ndarray:
+        return self.base.firing_counts
 
     def keep(self, order: np.ndarray) -> None:
         """Shrink both; see `State.keep`."""
-        self.own.keep(order)
-        self.other.keep(order)
+        self.base.keep(order)
+        self.second.keep(order)

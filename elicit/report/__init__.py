@@ -20,12 +20,12 @@ def write_report(run: Path) -> Path:
     Raises:
         ElicitError: not a run directory, no `summary.json` in it, or a folder that cannot be written.
     """
-    from elicit.report.data.run_reader import read_run
-    from elicit.report.html.page import page
+    from elicit.report.data.run_reader import load_report_run
+    from elicit.report.html.page import render_page
     from elicit.runs import write_text
 
     target = run / "report.html"
-    write_text(target, page(read_run(run)))
+    write_text(target, render_page(load_report_run(run)))
     return target
 
 
@@ -36,22 +36,22 @@ def write_forest_svg(run: Path, target: Path) -> Path:
         ElicitError: no `summary.json` in `run`, or a target that cannot be written.
     """
     from elicit.comparison.storage.typed_files import read_summary
-    from elicit.report.charts.forest import standalone_svg
+    from elicit.report.charts.forest import render_forest_file
     from elicit.runs import write_text
 
-    write_text(target, standalone_svg(read_summary(run)))
+    write_text(target, render_forest_file(read_summary(run)))
     return target
 
 
 def forest_html(summary: Mapping[str, Any]) -> str:
     """The forest plot as an HTML fragment, for notebooks: it takes the text colour of its surroundings."""
-    from elicit.report.charts.forest import fragment
+    from elicit.report.charts.forest import render_forest_fragment
 
-    return fragment(summary)
+    return render_forest_fragment(summary)
 
 
 def trajectories_html(summary: Mapping[str, Any]) -> str:
     """The section "Over training" as an HTML fragment, for notebooks; empty where no arm kept checkpoints."""
-    from elicit.report.trajectories.section import fragment
+    from elicit.report.trajectories.section import render_trajectories_fragment
 
-    return fragment(summary)
+    return render_trajectories_fragment(summary)

@@ -12,12 +12,28 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from elicit.report.data.display_text import one_line
-from elicit.report.data.number_format import DASH, big, ceilings_line, fraction, interval, p_value, percent, plain
-from elicit.report.data.summary_view import Arm, Figure, Panel, dig, number, panels
-from elicit.report.trajectories.section import lines as over_training
+from elicit.report.data.display_text import fold_onto_line
+from elicit.report.data.number_format import (
+    DASH,
+    describe_ceilings,
+    format_amount,
+    format_fraction,
+    format_interval,
+    format_number,
+    format_p_value,
+    format_percent,
+)
+from elicit.report.data.summary_view import (
+    Arm,
+    ModelPanel,
+    OptionalEstimate,
+    get_nested,
+    read_finite_number,
+    read_panels,
+)
+from elicit.report.trajectories.section import summarise_trajectories as over_training
 from elicit.report.verdict import VerdictText, judge_panel, write_verdict
-from elicit.text import visible
+from elicit.text import reveal_hidden
 
 #: Signs that a stdout without Unicode cannot print.
 _ASCII = str.maketrans({"–": "-", "−": "-", "×": "x", "∞": "inf", "…": "~", "·": ";", "─": "-", "━": "=", "═": "="})
@@ -55,7 +71,7 @@ def show(summary: Mapping[str, Any]) -> None:
         console.print(
             Text(f"LIMITED to {summary['limit']} test problems of each task: not the whole run.", "bold yellow")
         )
-    found = panels(summary)
+    found = read_panels(summary)
     for panel in found:
         _panel(console, panel)
     if not found:
@@ -70,24 +86,26 @@ def show(summary: Mapping[str, Any]) -> None:
     sys.stdout.write(text)
 
 
-def _panel(console: Any, panel: Panel) -> None:
+def _panel(console: Any, panel: ModelPanel) -> None:
     from rich.text import Text
 
     console.print()
-    console.print(Text.assemble((visible(panel.model), "bold"), f" on {visible(panel.task)}, {panel.n} test problems"))
+    console.print(
+        Text.assemble((reveal_hidden(panel.model), "bold"), f" on {reveal_hidden(panel.task)}, {panel.n} test problems")
+    )
     _tables(console, panel)
     for arm in panel.arms:
         for seed, error in arm.failures:
             where = f", seed {seed}," if seed else ""
-            console.print(Text(f"{visible(arm.name)}{where} failed: {one_line(error)}", "red"))
+            console.print(Text(f"{reveal_hidden(arm.name)}{where} failed: {fold_onto_line(error)}", "red"))
         if arm.status not in ("done", "failed"):
-            console.print(Text(f"{visible(arm.name)}: {visible(arm.status)}", "yellow"))
-    console.print(Text(visible(ceilings_line(panel, 0, minus="-"))))
+            console.print(Text(f"{reveal_hidden(arm.name)}: {reveal_hidden(arm.status)}", "yellow"))
+    console.print(Text(reveal_hidden(describe_ceilings(panel, 0, minus="-"))))
     _over_training(console, panel)
     _verdict(console, write_verdict(judge_panel(panel)), brief=len(panel.arms) > _MANY)
 
 
-def _tables(console: Any, panel: Panel) -> None:
+def _tables(console: Any, panel: ModelPanel) -> None:
     names = _Column("arm", [_name(arm) for arm in panel.arms])
     main, rest, budget = _columns(panel)
 
@@ -112,7 +130,7 @@ def _tables(console: Any, panel: Panel) -> None:
         console.print(_table(panel, [names, *rest]))
 
 
-def _over_training(console: Any, panel: Panel) -> None:
+def _over_training(console: Any, panel: ModelPanel) -> None:
     """What became of every arm that was followed over its training."""
     from rich.padding import Padding
     from rich.text import Text
@@ -121,7 +139,7 @@ def _over_training(console: Any, panel: Panel) -> None:
     if said:
         console.print(Text("over training, with the probability of the shape:"))
     for line in said:
-        console.print(Padding(Text(visible(line)), (0, 0, 0, 2)))
+        console.print(Padding(Text(reveal_hidden(line)), (0, 0, 0, 2)))
 
 
 def _verdict(console: Any, judged: VerdictText, *, brief: bool) -> None:
@@ -129,48 +147,51 @@ def _verdict(console: Any, judged: VerdictText, *, brief: bool) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    console.print(Text(visible(judged.lead), "bold"))
+    console.print(Text(reveal_hidden(judged.lead), "bold"))
     for family in judged.families:
         text = Text.assemble(
-            (f"{visible(family.heading)}: ", "bold"), visible(" ".join(family.sentences[: 2 if brief else None]))
+            (f"{reveal_hidden(family.heading)}: ", "bold"),
+            reveal_hidden(" ".join(family.sentences[: 2 if brief else None])),
         )
         console.print(Padding(text, (0, 0, 0, 2)))
     if brief:
         console.print(Text("  Rivals, expansion, leak and every other arm: in report.html.", "dim"))
     for sentence in judged.closing:
-        console.print(Text(visible(sentence)))
+        console.print(Text(reveal_hidden(sentence)))
     for sentence in judged.cautions:
-        console.print(Padding(Text(f"! {visible(sentence)}"), (0, 0, 0, 2)))
+        console.print(Padding(Text(f"! {reveal_hidden(sentence)}"), (0, 0, 0, 2)))
 
 
-def _columns(panel: Panel) -> tuple[list[_Column], list[_Column], list[_Column]]:
+def _columns(panel: ModelPanel) -> tuple[list[_Column], list[_Column], list[_Column]]:
     """(the figures that answer the question, those that describe the answers, what the arms cost)."""
     arms = panel.arms
 
     def versus(arm: Arm) -> tuple[str, str]:
         if arm.role == "reference":
             return "reference", ""
-        found = arm.versus("vs_sft")
-        return _with(found.figure, signed=True), p_value(found.p_holm)
+        found = arm.read_difference("vs_sft")
+        return _with(found.estimate, signed=True), format_p_value(found.p_holm)
 
     against = [versus(arm) for arm in arms]
     main = [
         _Column("accuracy %", [_with(arm.accuracy) for arm in arms]),
-        _Column("gap recovered", [fraction(arm.gap, minus="-") for arm in arms]),
+        _Column("gap recovered", [format_fraction(arm.gap, minus="-") for arm in arms]),
         _Column("points to SFT", [text for text, _ in against]),
         _Column("Holm p", [p for _, p in against]),
     ]
     rest = [
-        _Column("n × seeds", [f"{number(arm.data.get('n')) or 0:.0f} × {arm.seeds}" for arm in arms]),
-        _Column("traces %", [percent(arm.estimate("trace_rate").value, 0, minus="-") for arm in arms]),
-        _Column("finished %", [percent(arm.estimate("finished_rate").value, 0, minus="-") for arm in arms]),
-        _Column("tokens/problem", [plain(arm.estimate("tokens_per_problem").value, minus="-") for arm in arms]),
+        _Column("n × seeds", [f"{read_finite_number(arm.data.get('n')) or 0:.0f} × {arm.seeds}" for arm in arms]),
+        _Column("traces %", [format_percent(arm.read_estimate("trace_rate").value, 0, minus="-") for arm in arms]),
+        _Column("finished %", [format_percent(arm.read_estimate("finished_rate").value, 0, minus="-") for arm in arms]),
+        _Column(
+            "tokens/problem", [format_number(arm.read_estimate("tokens_per_problem").value, minus="-") for arm in arms]
+        ),
     ]
-    if any(arm.versus("leak").figure.value is not None for arm in arms):
-        rest.append(_Column("leak", [_with(arm.versus("leak").figure, signed=True) for arm in arms]))
+    if any(arm.read_difference("leak").estimate.value is not None for arm in arms):
+        rest.append(_Column("leak", [_with(arm.read_difference("leak").estimate, signed=True) for arm in arms]))
 
     def cost(key: str) -> list[str]:
-        return [big(number(dig(arm.data, "budget", key))) for arm in arms]
+        return [format_amount(read_finite_number(get_nested(arm.data, "budget", key))) for arm in arms]
 
     costs = [
         _Column("training tokens", cost("train_tokens")),
@@ -185,15 +206,15 @@ def _name(arm: Arm) -> str:
     mark = "" if arm.status == "done" else f" ({arm.status})"
     if arm.failures and arm.seeds:
         mark = f" ({len(arm.failures)} seed{'s' if len(arm.failures) > 1 else ''} failed)"
-    return visible(f"{'' if arm.parent is None else '  '}{arm.short}{' *' if arm.verifier else ''}{mark}")
+    return reveal_hidden(f"{'' if arm.parent is None else '  '}{arm.short_name}{' *' if arm.verifier else ''}{mark}")
 
 
-def _with(figure: Figure, *, signed: bool = False) -> str:
-    value = percent(figure.value, signed=signed, minus="-")
-    return f"{value} {interval(figure, 0, minus='-')}".strip() if figure.value is not None else value
+def _with(figure: OptionalEstimate, *, signed: bool = False) -> str:
+    value = format_percent(figure.value, signed=signed, minus="-")
+    return f"{value} {format_interval(figure, 0, minus='-')}".strip() if figure.value is not None else value
 
 
-def _table(panel: Panel, columns: Sequence[_Column]) -> Any:
+def _table(panel: ModelPanel, columns: Sequence[_Column]) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -212,7 +233,7 @@ def _table(panel: Panel, columns: Sequence[_Column]) -> Any:
     return table
 
 
-def _list(console: Any, panel: Panel, names: _Column, columns: Sequence[_Column]) -> None:
+def _list(console: Any, panel: ModelPanel, names: _Column, columns: Sequence[_Column]) -> None:
     from rich.text import Text
 
     for i, _ in enumerate(panel.arms):
@@ -221,7 +242,7 @@ def _list(console: Any, panel: Panel, names: _Column, columns: Sequence[_Column]
             console.print(Text(f"    {column.head}: {column.cells[i] or DASH}"))
 
 
-def _legend(console: Any, found: Sequence[Panel]) -> None:
+def _legend(console: Any, found: Sequence[ModelPanel]) -> None:
     from rich.text import Text
 
     console.print()
@@ -229,11 +250,11 @@ def _legend(console: Any, found: Sequence[Panel]) -> None:
     notes = [str(note) for panel in found for arm in panel.arms if (note := arm.data.get("gap_note"))]
     if any(arm.verifier for panel in found for arm in panel.arms):
         lines.append("*: consults the verifier while answering; no rival of the others.")
-    if any(arm.versus("leak").figure.value is not None for panel in found for arm in panel.arms):
+    if any(arm.read_difference("leak").estimate.value is not None for panel in found for arm in panel.arms):
         lines.append("leak: points gained on a model that never had the ability; taught, not brought out.")
     lines.append("gap recovered: 0 is the base, 1 the ceiling.")
     lines.append(f"{DASH}: does not apply, or withheld.")
-    lines += [f"  gap recovered is withheld: {one_line(note)}" for note in dict.fromkeys(notes)]
+    lines += [f"  gap recovered is withheld: {fold_onto_line(note)}" for note in dict.fromkeys(notes)]
     if any(arm.role in ("ceiling",) for panel in found for arm in panel.arms):
         lines.append("  a ceiling has no share of its own gap.")
     if all(panel.sft is None or panel.sft.accuracy.value is None for panel in found):

@@ -4,8 +4,8 @@ from elicit.sampling.decoding import Completion, Decoding, Measure, Request
 from elicit.sampling.engine import generate
 from elicit.sampling.forward import Engine, Forward
 from elicit.sampling.prefill import PLAIN
-from elicit.sampling.score import Divergence, Scored, divergences, logprobs
-from elicit.sampling.stopping import cut_before
+from elicit.sampling.score import Divergence, Scored, logprobs, measure_divergences
+from elicit.sampling.stopping import truncate_at_stop
 
 __all__ = [
     "PLAIN",
@@ -17,8 +17,8 @@ __all__ = [
     "Measure",
     "Request",
     "Scored",
-    "cut_before",
-    "divergences",
+    "truncate_at_stop",
+    "measure_divergences",
     "generate",
     "logprobs",
 ]

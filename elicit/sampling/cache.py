@@ -31,10 +31,10 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         self.dtype, self.device = key_states.dtype, key_states.device
         self.capacity = max(self.capacity, key_states.shape[2])
-        self._store = (self._room(key_states), self._room(value_states))
+        self._store = (self._allocate_like(key_states), self._allocate_like(value_states))
         self.is_initialized = True
 
-    def _room(self, like: torch.Tensor) -> torch.Tensor:
+    def _allocate_like(self, like: torch.Tensor) -> torch.Tensor:
         batch, heads, _, width = like.shape
         return like.new_empty(batch, heads, self.capacity, width)
 
@@ -49,7 +49,7 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is 
             self.lazy_initialization(key_states, value_states)
         end = self.length + key_states.shape[2]
         if end > self.capacity:
-            self._grow(end)
+            self._grow_to(end)
         assert self._store is not None
         keys, values = self._store
         keys[:, :, self.length : end] = key_states
@@ -58,12 +58,12 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is 
         self.keys, self.values = keys[:, :, :end], values[:, :, :end]
         return self.keys, self.values
 
-    def _grow(self, needed: int) -> None:
+    def _grow_to(self, needed: int) -> None:
         assert self._store is not None
         self.capacity = max(needed, self.capacity + self.capacity // 2)
         grown = []
         for old in self._store:
-            new = self._room(old)
+            new = self._allocate_like(old)
             new[:, :, : self.length] = old[:, :, : self.length]
             grown.append(new)
         self._store = (grown[0], grown[1])
@@ -80,9 +80,9 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is 
             raise ValueError(f"crop takes a number from {-self.length} to 0, not {tokens_to_remove}")
         self.length += tokens_to_remove
         assert self._store is not None
-        self._adopt(list(self._store))
+        self._set_store(list(self._store))
 
-    def begin(self, prefix: PreallocatedLayer, rows: int) -> None:
+    def copy_prefix(self, prefix: PreallocatedLayer, rows: int) -> None:
         """Start from the positions of a layer with one row, the same for each of `rows` rows."""
         keys, values = prefix.keys, prefix.values
         self.lazy_initialization(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1))
@@ -90,9 +90,9 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is 
         for whole, part in zip(self._store, (keys, values), strict=True):
             whole[:, :, : prefix.length] = part
         self.length = prefix.length
-        self._adopt(list(self._store))
+        self._set_store(list(self._store))
 
-    def place(
+    def insert_rows(
         self, piece: PreallocatedLayer, order: Int[torch.Tensor, " rows"], first: int, total: int, width: int, head: int
     ) -> None:
         """Take rows of another layer in, from row `first` on, so that they end at position `width`.
@@ -116,7 +116,7 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is 
             whole[rows, :, :head] = taken[:, :, :head]
             whole[rows, :, head:gap] = 0
             whole[rows, :, gap:width] = taken[:, :, head:]
-        self._adopt(list(self._store))
+        self._set_store(list(self._store))
 
     def drop_rows(self, holes: Int[torch.Tensor, " moved"], movers: Int[torch.Tensor, " moved"], rows: int) -> None:
         """Shrink to `rows` rows in place: rows `movers` (behind the new end) take the places `holes` (before it).
@@ -128,9 +128,9 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is 
             holes, movers = holes.to(self._store[0].device), movers.to(self._store[0].device)
             for whole in self._store:
                 whole[holes, :, : self.length] = whole[movers, :, : self.length]
-        self._adopt([whole[:rows] for whole in self._store])
+        self._set_store([whole[:rows] for whole in self._store])
 
-    def _adopt(self, store: list[torch.Tensor]) -> None:
+    def _set_store(self, store: list[torch.Tensor]) -> None:
         self._store = (store[0], store[1])
         self.keys, self.values = (whole[:, :, : self.length] for whole in self._store)
 
@@ -146,18 +146,18 @@ class HybridLayer(RecurrentLayer, PreallocatedLayer):
         """Of keys and values, which come as two arguments, or of states, which come by name."""
         (PreallocatedLayer if args else RecurrentLayer).lazy_initialization(self, *args, **kwargs)
 
-    def place(
+    def insert_rows(
         self, piece: Any, order: Int[torch.Tensor, " rows"], first: int, total: int, width: int, head: int
     ) -> None:
-        RecurrentLayer.place(self, piece, order, first, total, width, head)
-        PreallocatedLayer.place(self, piece, order, first, total, width, head)
+        RecurrentLayer.insert_rows(self, piece, order, first, total, width, head)
+        PreallocatedLayer.insert_rows(self, piece, order, first, total, width, head)
 
     def drop_rows(self, holes: Int[torch.Tensor, " moved"], movers: Int[torch.Tensor, " moved"], rows: int) -> None:
         RecurrentLayer.drop_rows(self, holes, movers, rows)
         PreallocatedLayer.drop_rows(self, holes, movers, rows)
 
 
-def preallocated(hf: Any, capacity: int) -> Cache:
+def preallocate_cache(hf: Any, capacity: int) -> Cache:
     """A cache for `hf` (a causal LM) with room for `capacity` positions per layer at first."""
     kinds, options = get_layer_types_and_kwargs(hf.config.get_text_config(decoder=True))
     return Cache(layers=[_cache_layer(kind, capacity, more) for kind, more in zip(kinds, options, strict=True)])
@@ -181,13 +181,13 @@ def _cache_layer(kind: str, capacity: int, options: dict[str, Any]) -> Any:
     raise ElicitError(f"a layer of kind {one_line(kind, 60)} keeps a cache that the sampler does not have.")
 
 
-def bytes_per_token(hf: Any) -> int:
+def cache_bytes_per_token(hf: Any) -> int:
     """Bytes of keys and values that one token of one row takes, in the model's dtype."""
     layers = hf.config.get_text_config(decoder=True).per_layer_config  # heads may differ from layer to layer (Gemma 4)
-    return int(sum(map(_cached_values, layers)) * hf.dtype.itemsize)
+    return int(sum(map(_count_cached_values, layers)) * hf.dtype.itemsize)
 
 
-def _cached_values(layer: Any) -> int:
+def _count_cached_values(layer: Any) -> int:
     """Values that one token adds to the cache of a layer of this config."""
     if getattr(layer, "qk_nope_head_dim", None):  # latent attention: keys and values are kept whole, for every head
         return int(layer.num_attention_heads * (layer.qk_nope_head_dim + layer.qk_rope_head_dim + layer.v_head_dim))
@@ -199,7 +199,7 @@ def _cached_values(layer: Any) -> int:
 ON_CPU, ON_GPU = 1 << 30, 1 << 33
 
 
-def budget(hf: Any) -> int:
+def default_cache_budget(hf: Any) -> int:
     """Bytes of keys and values a batch may take: 1 GiB on a CPU; on a GPU a third of what its weights leave, at most 8.
 
     It follows from the model and the kind of GPU alone, so that the same run makes the same batches.

@@ -25,7 +25,7 @@ _GROUP = 1024
 _BELOW = 1 - 2.0**-40
 
 
-class Chosen(NamedTuple):
+class ChosenTokens(NamedTuple):
     tokens: Int[torch.Tensor, " rows"]
     logprobs: Float[torch.Tensor, " rows"]
     measured: Float[torch.Tensor, " rows"] | None = None
@@ -48,7 +48,7 @@ class UniformStream:
         self._block = np.zeros((len(keys), 0))
         self._start = 0
 
-    def at(self, step: int, rows: np.ndarray) -> Float64[torch.Tensor, " rows"]:
+    def draw_step(self, step: int, rows: np.ndarray) -> Float64[torch.Tensor, " rows"]:
         """Numbers of `rows` for `step`; steps must be asked for in order."""
         if step >= self._start + self._block.shape[1]:
             self._start = step
@@ -56,7 +56,7 @@ class UniformStream:
         return torch.from_numpy(self._block[rows, step - self._start])
 
 
-def filters(decoding: Decoding) -> list[Any]:
+def build_logits_processors(decoding: Decoding) -> list[Any]:
     """transformers' own logits processors for a decoding, in its order."""
     from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
@@ -72,14 +72,14 @@ def filters(decoding: Decoding) -> list[Any]:
     return chain
 
 
-def choose(
+def choose_tokens(
     logits: Float[torch.Tensor, "rows vocab"],
     chain: list[Any],
     uniform: Float64[torch.Tensor, " rows"] | None,
     banned: Int[torch.Tensor, " ids"] | None,
     measure: Measure | None = None,
     fixed: Int[torch.Tensor, " rows"] | None = None,
-) -> Chosen:
+) -> ChosenTokens:
     """One token per row: the most probable one if `uniform` is None, else by inverse CDF.
 
     Rows are looked at a few at a time: what is computed in float32 and double precision is then a small multiple of
@@ -92,7 +92,7 @@ def choose(
     """
     size = max(1, (_PIECE if logits.device.type == "cpu" else _PIECE_GPU) // logits.shape[1])
     pieces = [
-        _choose(
+        _choose_piece(
             logits[start : start + size].float(),
             chain,
             None if uniform is None else uniform[start : start + size],
@@ -105,17 +105,17 @@ def choose(
     if len(pieces) == 1:
         return pieces[0]
     tokens, logprobs, measured = zip(*pieces, strict=True)
-    return Chosen(torch.cat(tokens), torch.cat(logprobs), None if measured[0] is None else torch.cat(measured))
+    return ChosenTokens(torch.cat(tokens), torch.cat(logprobs), None if measured[0] is None else torch.cat(measured))
 
 
-def _choose(
+def _choose_piece(
     logits: torch.Tensor,
     chain: list[Any],
     uniform: torch.Tensor | None,
     banned: torch.Tensor | None,
     measure: Measure | None,
     fixed: torch.Tensor | None,
-) -> Chosen:
+) -> ChosenTokens:
     if banned is not None:
         logits = logits.index_fill(1, banned, -torch.inf)
     warped = logits
@@ -134,14 +134,14 @@ def _choose(
         measured = top[:, 0] - top[:, 1]
     elif measure == "drawn":
         measured = _log_p(warped, tokens, total if warped is logits else warped.logsumexp(dim=-1))
-    return Chosen(tokens, _log_p(logits, tokens, total), measured)
+    return ChosenTokens(tokens, _log_p(logits, tokens, total), measured)
 
 
 def _log_p(logits: torch.Tensor, tokens: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
     return logits.gather(1, tokens[:, None])[:, 0] - total
 
 
-def by_rank(
+def select_by_rank(
     logits: Float[torch.Tensor, " vocab"], ranks: Sequence[int], banned: Int[torch.Tensor, " ids"] | None
 ) -> list[int]:
     """The tokens at `ranks` (0: the most probable); of equally probable ones the lower id comes first.
@@ -169,11 +169,11 @@ def _inverse_cdf(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     """
     probabilities, uniform = logits.softmax(dim=-1), uniform.to(logits.device)[:, None]
     if probabilities.shape[1] <= 4 * _GROUP:
-        return _searched(probabilities.double().cumsum(dim=-1), uniform)[:, 0]
+        return _search_cdf(probabilities.double().cumsum(dim=-1), uniform)[:, 0]
     padded = torch.nn.functional.pad(probabilities, (0, -probabilities.shape[1] % _GROUP))
     grouped = padded.reshape(len(padded), -1, _GROUP)
     sums = grouped.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1)
-    group = _searched(sums, uniform)
+    group = _search_cdf(sums, uniform)
     before = torch.where(group > 0, sums.gather(1, (group - 1).clamp(min=0)), 0.0)
     inner = grouped[torch.arange(len(group), device=group.device), group[:, 0]].double().cumsum(dim=-1)
     # Sums of a group taken in two orders differ in their last bits: what is asked for may never lie behind its end.
@@ -181,6 +181,6 @@ def _inverse_cdf(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     return (group * _GROUP + torch.searchsorted(inner, target, right=True))[:, 0]
 
 
-def _searched(cdf: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+def _search_cdf(cdf: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     """The first place whose running sum is above a share of the total."""
     return torch.searchsorted(cdf, uniform * cdf[:, -1:] * _BELOW, right=True)

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from elicit.errors import ElicitError, unknown
+from elicit.errors import ElicitError, unknown_name_error
 from elicit.schema import Finish
 
 
@@ -50,7 +50,7 @@ class Decoding:
         names = [field.name for field in dataclasses.fields(self)]
         for name in changes:
             if name not in names:
-                raise unknown("field of decoding", name, names)
+                raise unknown_name_error("field of decoding", name, names)
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 
 

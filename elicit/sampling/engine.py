@@ -18,11 +18,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from elicit.context import check_room
+from elicit.context import check_prompt_fits
 from elicit.loading import rows as token_rows
-from elicit.rotary import length_scaling, shared_pass
-from elicit.sampling.cache import bytes_per_token
-from elicit.sampling.choose import Chosen, UniformStream, by_rank, choose, filters
+from elicit.rotary import frequency_group, length_scaling
+from elicit.sampling.cache import cache_bytes_per_token
+from elicit.sampling.choose import ChosenTokens, UniformStream, build_logits_processors, choose_tokens, select_by_rank
 from elicit.sampling.decoding import Completion, Decoding, Measure, Request
 from elicit.sampling.forward import Engine, Forward
 from elicit.sampling.prefill import PLAIN
@@ -52,20 +52,20 @@ def generate(
     """
     context = engine.context
     for request in requests:
-        check_room(len(request.ids), _room(request, decoding), context)
+        check_prompt_fits(len(request.ids), _max_new_tokens(request, decoding), context)
     results: dict[tuple[int, int], Completion] = {}
     onednn = torch.backends.mkldnn.enabled
     stopper = Stopper(engine.tokenizer, decoding.stop)
     with torch.inference_mode():
-        pending = list(_plan(engine, requests, decoding))[::-1]
+        pending = list(_plan_batches(engine, requests, decoding))[::-1]
         while pending:
             batch = pending.pop()
             try:
-                results.update(_run(engine, requests, batch, decoding, stopper, forward, measure))
+                results.update(_sample_batch(engine, requests, batch, decoding, stopper, forward, measure))
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not _out_of_memory(error) or sum(len(samples) for _, samples in batch) == 1:
                     raise
-                pending.extend(_halves(batch)[::-1])
+                pending.extend(_split_batch(batch)[::-1])
             finally:
                 engine.clock.explicit = None
                 # torch switches oneDNN off for good where it cannot allocate; bfloat16 is then many times slower.
@@ -77,17 +77,17 @@ def generate(
 Batch = list[tuple[int, list[int]]]
 
 
-def _plan(engine: Engine, requests: Sequence[Request], decoding: Decoding) -> Iterator[Batch]:
+def _plan_batches(engine: Engine, requests: Sequence[Request], decoding: Decoding) -> Iterator[Batch]:
     """Batches of requests of similar length, each within the budgets; see `rotary` for what must not share one."""
     vocabulary = engine.hf.config.get_text_config(decoder=True).vocab_size
-    per_token = bytes_per_token(engine.hf)
+    per_token = cache_bytes_per_token(engine.hf)
     batch: Batch = []
     rows = 0
     scaling = length_scaling(engine.hf.config)
     group = 0
     for index in sorted(range(len(requests)), key=lambda i: len(requests[i].ids)):
-        length = len(requests[index].ids) + _room(requests[index], decoding)
-        before, group = group, shared_pass(scaling, len(requests[index].ids), length)
+        length = len(requests[index].ids) + _max_new_tokens(requests[index], decoding)
+        before, group = group, frequency_group(scaling, len(requests[index].ids), length)
         if batch and group != before:
             yield batch
             batch, rows = [], 0
@@ -104,7 +104,7 @@ def _plan(engine: Engine, requests: Sequence[Request], decoding: Decoding) -> It
         yield batch
 
 
-def _halves(batch: Batch) -> list[Batch]:
+def _split_batch(batch: Batch) -> list[Batch]:
     if len(batch) > 1:
         middle = len(batch) // 2
         return [batch[:middle], batch[middle:]]
@@ -117,12 +117,12 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
-def _room(request: Request, decoding: Decoding) -> int:
+def _max_new_tokens(request: Request, decoding: Decoding) -> int:
     """Most new tokens of a request."""
     return decoding.max_new_tokens if request.limit is None else min(request.limit, decoding.max_new_tokens)
 
 
-def _run(
+def _sample_batch(
     engine: Engine,
     requests: Sequence[Request],
     batch: Batch,
@@ -132,35 +132,37 @@ def _run(
     measure: Measure | None,
 ) -> dict[tuple[int, int], Completion]:
     """Sample one batch."""
-    asked = [requests[index] for index, _ in batch]
+    batch_requests = [requests[index] for index, _ in batch]
     names = [(index, sample) for index, samples in batch for sample in samples]
-    limits = np.array([_room(requests[index], decoding) for index, _ in names])
+    limits = np.array([_max_new_tokens(requests[index], decoding) for index, _ in names])
     longest = decoding.replace(max_new_tokens=int(limits.max()))
-    state, logits = forward.prefill(engine, asked, [len(samples) for _, samples in batch], longest)
+    state, logits = forward.prefill(engine, batch_requests, [len(samples) for _, samples in batch], longest)
     sampled = decoding.temperature > 0
     stream = UniformStream([requests[i].keys[j] for i, j in names]) if sampled else None
-    chain = filters(decoding) if sampled else []
+    chain = build_logits_processors(decoding) if sampled else []
     device = logits.device
     ends = np.array(sorted(engine.end_ids), dtype=int)
-    banned = token_rows.index(engine.banned_ids, device) if engine.banned_ids else None
-    logits, fixed, limits = _first(requests, batch, logits, banned, limits)
+    banned = token_rows.make_id_tensor(engine.banned_ids, device) if engine.banned_ids else None
+    logits, fixed, limits = _constrain_first_tokens(requests, batch, logits, banned, limits)
 
-    drawn = _Drawn.empty(len(names), longest.max_new_tokens, measure is not None)
+    buffer = _TokenBuffer.allocate(len(names), longest.max_new_tokens, measure is not None)
     rows = np.arange(len(names))  # rows in the batch: those still generating
     lengths = np.zeros(len(names), dtype=int)  # tokens at which a row ended or was cut
     by_token = np.zeros(len(names), dtype=bool)
     by_stop = np.zeros(len(names), dtype=bool)
     touched = np.zeros(len(names), dtype=int)
     for position in range(longest.max_new_tokens):
-        uniform = None if stream is None else stream.at(position, rows)
-        chosen = choose(logits, chain, uniform, banned, measure, fixed if position == 0 else None)
-        host_tokens = drawn.note(chosen, rows, position)  # the step's only wait for the device
+        uniform = None if stream is None else stream.draw_step(position, rows)
+        chosen = choose_tokens(logits, chain, uniform, banned, measure, fixed if position == 0 else None)
+        host_tokens = buffer.record_step(chosen, rows, position)  # the step's only wait for the device
         over = np.isin(host_tokens, ends)
         by_token[rows[over]] = True
         if stopper.candidates is not None:
             for slot in np.flatnonzero(stopper.candidates[host_tokens]):
-                prompt, before = _parted(requests[names[rows[slot]][0]])
-                if not over[slot] and stopper.hit(before + drawn.tokens[rows[slot], : position + 1].tolist(), prompt):
+                prompt, before = _split_continued(requests[names[rows[slot]][0]])
+                if not over[slot] and stopper.has_stop(
+                    before + buffer.tokens[rows[slot], : position + 1].tolist(), prompt
+                ):
                     by_stop[rows[slot]] = over[slot] = True
         over |= limits[rows] == position + 1
         lengths[rows[over]] = position + 1
@@ -169,15 +171,15 @@ def _run(
             break
         tokens = chosen.tokens
         if over.any():
-            order = _filled(over)
+            order = _compact_slots(over)
             state.keep(order)
             tokens, rows = tokens[torch.from_numpy(order).to(device)], rows[order]
         logits = forward.step(engine, state, tokens, rows, position + 1)
     finish: list[Finish] = ["stop" if s else "eos" if t else "length" for s, t in zip(by_stop, by_token, strict=True)]
-    return _collect(names, requests, drawn, lengths, finish, touched, stopper)
+    return _collect_completions(names, requests, buffer, lengths, finish, touched, stopper)
 
 
-def _first(
+def _constrain_first_tokens(
     requests: Sequence[Request], batch: Batch, logits: torch.Tensor, banned: torch.Tensor | None, limits: np.ndarray
 ) -> tuple[torch.Tensor, torch.Tensor | None, np.ndarray]:
     """What requests say of their first tokens: logits without those to avoid, tokens by rank, limits of the rows.
@@ -191,7 +193,7 @@ def _first(
             logits = logits.clone()
             logits[start : start + len(samples), list(request.avoid)] = -torch.inf
         if request.ranks:
-            ranked = by_rank(logits[start], [0, *(request.ranks[sample] for sample in samples)], banned)
+            ranked = select_by_rank(logits[start], [0, *(request.ranks[sample] for sample in samples)], banned)
             fixed += ranked[1:]
             below = (logits[start, ranked[1:]] - logits[start, ranked[0]]).float().exp().cpu().numpy() < request.floor
             limits[start : start + len(samples)][below] = 1
@@ -200,13 +202,13 @@ def _first(
     return logits, torch.tensor(fixed, device=logits.device) if any(token >= 0 for token in fixed) else None, limits
 
 
-def _parted(request: Request) -> tuple[tuple[int, ...], list[int]]:
+def _split_continued(request: Request) -> tuple[tuple[int, ...], list[int]]:
     """The prompt's tokens, and those that the completion has already."""
     length = len(request.ids) - request.continued
     return request.ids[:length], list(request.ids[length:])
 
 
-def _filled(over: np.ndarray) -> np.ndarray:
+def _compact_slots(over: np.ndarray) -> np.ndarray:
     """Slots to keep when those marked `over` leave: the gaps they leave are filled with the last slots that stay."""
     rows = int((~over).sum())
     order = np.arange(rows)
@@ -214,7 +216,7 @@ def _filled(over: np.ndarray) -> np.ndarray:
     return order
 
 
-class _Drawn(NamedTuple):
+class _TokenBuffer(NamedTuple):
     """What was chosen so far: [rows, most new tokens] each."""
 
     tokens: np.ndarray
@@ -222,11 +224,11 @@ class _Drawn(NamedTuple):
     measured: np.ndarray | None
 
     @classmethod
-    def empty(cls, rows: int, most: int, measured: bool) -> _Drawn:
+    def allocate(cls, rows: int, most: int, measured: bool) -> _TokenBuffer:
         shape = (rows, most)
         return cls(np.zeros(shape, dtype=int), np.zeros(shape), np.zeros(shape) if measured else None)
 
-    def note(self, chosen: Chosen, rows: np.ndarray, position: int) -> np.ndarray:
+    def record_step(self, chosen: ChosenTokens, rows: np.ndarray, position: int) -> np.ndarray:
         """Keep what was chosen for `rows`; returns their tokens."""
         tokens, logprobs, measured = chosen.on_host()
         self.tokens[rows, position] = tokens
@@ -236,29 +238,29 @@ class _Drawn(NamedTuple):
         return tokens
 
 
-def _collect(
+def _collect_completions(
     names: list[tuple[int, int]],
     requests: Sequence[Request],
-    drawn: _Drawn,
+    buffer: _TokenBuffer,
     lengths: np.ndarray,
     finish: list[Finish],
     touched: np.ndarray,
     stopper: Stopper,
 ) -> dict[tuple[int, int], Completion]:
     """Completions of a finished batch, cut where each row ended."""
-    done: dict[tuple[int, int], Completion] = {}
+    completions: dict[tuple[int, int], Completion] = {}
     for row, name in enumerate(names):
         length, request = int(lengths[row]), requests[name[0]]
-        mine = drawn.tokens[row, :length].tolist()
-        prompt, before = _parted(request)
-        text, _ = stopper.cut(stopper.text(before + mine, prompt))
-        done[name] = Completion(
-            tuple(mine),
+        tokens = buffer.tokens[row, :length].tolist()
+        prompt, before = _split_continued(request)
+        text, _ = stopper.truncate_text(stopper.decode_text(before + tokens, prompt))
+        completions[name] = Completion(
+            tuple(tokens),
             text,
             finish[row],
-            tuple(drawn.logprobs[row, :length].tolist()),
+            tuple(buffer.logprobs[row, :length].tolist()),
             len(request.ids),
             int(touched[row]),
-            () if drawn.measured is None else tuple(drawn.measured[row, :length].tolist()),
+            () if buffer.measured is None else tuple(buffer.measured[row, :length].tolist()),
         )
-    return done
+    return completions

@@ -11,9 +11,9 @@ import torch
 from elicit.context import context_length
 from elicit.loading import architectures
 from elicit.rotary import length_scaling
-from elicit.sampling.cache import ON_CPU, preallocated
+from elicit.sampling.cache import ON_CPU, preallocate_cache
 from elicit.sampling.decoding import Decoding, Request
-from elicit.steering import Clock, padded_frame, spread_frame, step_frame
+from elicit.steering import PositionTracker, build_padded_frame, build_spread_frame, build_step_frame
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Engine:
     hf: Any
     """The transformers causal LM, in eval mode."""
     tokenizer: Any
-    clock: Clock
+    clock: PositionTracker
     end_ids: frozenset[int]
     pad_id: int
     banned_ids: tuple[int, ...] = ()
@@ -46,7 +46,7 @@ class Engine:
 
 
 @dataclass
-class State:
+class DecodingState:
     """What a batch carries from step to step."""
 
     cache: Any
@@ -58,7 +58,7 @@ class State:
     """Length of the padded prompt."""
     forced: np.ndarray | None
     """Tokens of a forced opening in each row, which steering counts as generated; None where there are none."""
-    ledger: np.ndarray
+    firing_counts: np.ndarray
     tokens: torch.Tensor | None = None
     """[rows, tokens so far], where the cache has to be computed again at some length (`rotary.Scaling.recomputed`);
     such rows have prompts of equal lengths."""
@@ -84,7 +84,7 @@ class Forward(Protocol):
     """How next-token logits come about. The sampler keeps a state between calls and shrinks it with `state.keep`."""
 
     def prefill(
-        self, engine: Engine, asked: list[Request], samples: list[int], decoding: Decoding
+        self, engine: Engine, requests: list[Request], samples: list[int], decoding: Decoding
     ) -> tuple[Any, torch.Tensor]:
         """Run every prompt. Returns (state, logits [rows vocab]), a row for each sample."""
         ...
@@ -94,17 +94,19 @@ class Forward(Protocol):
         ...
 
 
-def step(engine: Engine, state: State, tokens: torch.Tensor, rows: np.ndarray, offset: int) -> torch.Tensor:
+def decode_step(
+    engine: Engine, state: DecodingState, tokens: torch.Tensor, rows: np.ndarray, offset: int
+) -> torch.Tensor:
     """One decoding step for the rows in the batch. Returns logits [rows vocab]."""
-    frame = step_frame(offset, rows, state.ledger)
+    frame = build_step_frame(offset, rows, state.firing_counts)
     if state.forced is not None:
-        frame = spread_frame(offset + state.forced, rows, state.ledger)
+        frame = build_spread_frame(offset + state.forced, rows, state.firing_counts)
     length = state.width + offset
     if state.tokens is not None:
         state.tokens = torch.cat([state.tokens, tokens[:, None]], dim=1)
         scaling = length_scaling(engine.hf.config)
         if scaling is not None and length == scaling.limit + 1:
-            return _computed_again(engine, state, state.tokens)
+            return _recompute_cache(engine, state, state.tokens)
     engine.clock.explicit = frame
     mask = None if state.mask is None else attention_mask(engine, state.mask[:, :length], 1)
     out = engine.hf(
@@ -118,7 +120,7 @@ def step(engine: Engine, state: State, tokens: torch.Tensor, rows: np.ndarray, o
     return out.logits[:, -1]  # type: ignore[no-any-return]
 
 
-def _computed_again(engine: Engine, state: State, tokens: torch.Tensor) -> torch.Tensor:
+def _recompute_cache(engine: Engine, state: DecodingState, tokens: torch.Tensor) -> torch.Tensor:
     """The same step with a new cache, in one pass over everything so far (rows of equal lengths, without padding).
 
     Steering touches the positions that it touched before; they are not counted a second time.
@@ -126,8 +128,8 @@ def _computed_again(engine: Engine, state: State, tokens: torch.Tensor) -> torch
     prompts = state.lengths
     if state.forced is not None:
         prompts = prompts - torch.from_numpy(state.forced).to(prompts.device)
-    engine.clock.explicit = padded_frame(torch.ones_like(tokens, dtype=torch.bool), prompts)
-    state.cache = preallocated(engine.hf, state.cache.layers[0].capacity)
+    engine.clock.explicit = build_padded_frame(torch.ones_like(tokens, dtype=torch.bool), prompts)
+    state.cache = preallocate_cache(engine.hf, state.cache.layers[0].capacity)
     positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
     out = engine.hf(
         input_ids=tokens,
@@ -160,11 +162,11 @@ def attention_mask(engine: Engine, real: torch.Tensor, queries: int) -> torch.Te
 def takes_ready_masks(engine: Engine) -> bool:
     """Whether the model's attention takes a 4D boolean mask as it is: SDPA without windows, in a family that is
     tested for it."""
-    config = architectures.plain(engine.hf).config.get_text_config(decoder=True)
+    config = architectures.unwrap_model(engine.hf).config.get_text_config(decoder=True)
     known = config.model_type in architectures.READY_MASKS
     return bool(known and config._attn_implementation == "sdpa" and not architectures.is_sliding(engine.hf))
 
 
 def position_arguments(hf: Any, positions: torch.Tensor) -> dict[str, torch.Tensor]:
     """`position_ids` for a forward pass, where it takes them."""
-    return {"position_ids": positions} if architectures.takes_positions(hf) else {}
+    return {"position_ids": positions} if architectures.takes_position_ids(hf) else {}

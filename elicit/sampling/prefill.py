@@ -19,76 +19,89 @@ from transformers.cache_utils import Cache
 
 from elicit.errors import ElicitError
 from elicit.loading import architectures
-from elicit.rotary import length_scaling, shared_pass
-from elicit.sampling.cache import PreallocatedLayer, preallocated
+from elicit.rotary import frequency_group, length_scaling
+from elicit.sampling.cache import PreallocatedLayer, preallocate_cache
 from elicit.sampling.decoding import Decoding, Request
-from elicit.sampling.forward import Engine, State, attention_mask, position_arguments, step, takes_ready_masks
-from elicit.steering import padded_frame
+from elicit.sampling.forward import (
+    DecodingState,
+    Engine,
+    attention_mask,
+    decode_step,
+    position_arguments,
+    takes_ready_masks,
+)
+from elicit.steering import build_padded_frame
 
 #: A prefix is shared if it spares this many tokens of forward passes.
 _WORTH = 512
 
 
-class Plain:
+class PlainForward:
     """The model's own forward pass."""
 
     def prefill(
-        self, engine: Engine, asked: list[Request], samples: list[int], decoding: Decoding
-    ) -> tuple[State, torch.Tensor]:
-        return prefill(engine, asked, samples, decoding)
+        self, engine: Engine, requests: list[Request], samples: list[int], decoding: Decoding
+    ) -> tuple[DecodingState, torch.Tensor]:
+        return prefill_prompts(engine, requests, samples, decoding)
 
-    def step(self, engine: Engine, state: State, tokens: torch.Tensor, rows: np.ndarray, offset: int) -> torch.Tensor:
-        return step(engine, state, tokens, rows, offset)
+    def step(
+        self, engine: Engine, state: DecodingState, tokens: torch.Tensor, rows: np.ndarray, offset: int
+    ) -> torch.Tensor:
+        return decode_step(engine, state, tokens, rows, offset)
 
 
-PLAIN = Plain()
+PLAIN = PlainForward()
 
 
-def prefill(
-    engine: Engine, asked: Sequence[Request], samples: Sequence[int], decoding: Decoding, *, whole: bool = False
-) -> tuple[State, torch.Tensor]:
+def prefill_prompts(
+    engine: Engine, requests: Sequence[Request], samples: Sequence[int], decoding: Decoding, *, whole: bool = False
+) -> tuple[DecodingState, torch.Tensor]:
     """Run every prompt once, then repeat its cache for its samples. Returns (state, logits [rows vocab]).
 
     Args:
         whole: all prompts in one pass from their first token on, for a caller that watches it.
     """
     device = engine.hf.device
-    lengths = torch.tensor([len(request.ids) for request in asked])
-    forced = torch.tensor([request.forced for request in asked])
-    head = 0 if whole else _shared(engine, asked, decoding)
+    lengths = torch.tensor([len(request.ids) for request in requests])
+    forced = torch.tensor([request.forced for request in requests])
+    head = 0 if whole else _count_shared_tokens(engine, requests, decoding)
     width = int(lengths.max())
-    ledger = np.zeros(len(asked), dtype=int)
+    firing_counts = np.zeros(len(requests), dtype=int)
     capacity = width + decoding.max_new_tokens
-    prefix = _prefix(engine, asked, head, ledger) if head else None
-    pieces = [range(len(asked))] if whole else list(_pieces(lengths - head, engine.pass_tokens))
+    prefix = _run_shared_prefix(engine, requests, head, firing_counts) if head else None
+    pieces = [range(len(requests))] if whole else list(_split_pieces(lengths - head, engine.pass_tokens))
     repeat = torch.tensor(samples)
-    order = torch.arange(len(asked)).repeat_interleave(repeat)
+    order = torch.arange(len(requests)).repeat_interleave(repeat)
     if len(pieces) == 1 and max(samples) == 1:
-        cache, logits = _run(engine, asked, pieces[0], head, prefix, ledger, capacity)
+        cache, logits = _run_piece(engine, requests, pieces[0], head, prefix, firing_counts, capacity)
     else:
-        cache, found, first = preallocated(engine.hf, capacity), [], 0
+        cache, piece_logits, first = preallocate_cache(engine.hf, capacity), [], 0
         for piece in pieces:
-            part, last = _run(engine, asked, piece, head, prefix, ledger, int(lengths[list(piece)].max()))
-            mine = torch.arange(len(piece)).repeat_interleave(repeat[list(piece)]).to(device)
+            part, last = _run_piece(
+                engine, requests, piece, head, prefix, firing_counts, int(lengths[list(piece)].max())
+            )
+            piece_order = torch.arange(len(piece)).repeat_interleave(repeat[list(piece)]).to(device)
             while part.layers:  # each layer of the piece is given up as soon as it has been copied
                 layer: PreallocatedLayer = part.layers.pop(0)
-                cache.layers[-len(part.layers) - 1].place(layer, mine, first, len(order), width, head)
-            first += len(mine)
-            found.append(last)
-        logits = torch.cat(found)[order.to(device)]
+                cache.layers[-len(part.layers) - 1].place(layer, piece_order, first, len(order), width, head)
+            first += len(piece_order)
+            piece_logits.append(last)
+        logits = torch.cat(piece_logits)[order.to(device)]
     mask = None
     if bool((lengths < width).any()):
-        real = torch.ones(len(asked), width + decoding.max_new_tokens, dtype=torch.bool)
+        real = torch.ones(len(requests), width + decoding.max_new_tokens, dtype=torch.bool)
         real[:, head:width] = torch.arange(head, width) >= width - (lengths - head)[:, None]
         mask = real[order].to(device)
     behind = forced[order].numpy() if bool(forced.any()) else None
     tokens = None
-    if _recomputed(engine, asked, decoding):
-        tokens = torch.tensor([request.ids for request in asked])[order].to(device)
-    return State(cache, mask, lengths[order].to(device), width, behind, ledger[order.numpy()], tokens), logits
+    if _may_recompute_cache(engine, requests, decoding):
+        tokens = torch.tensor([request.ids for request in requests])[order].to(device)
+    return DecodingState(
+        cache, mask, lengths[order].to(device), width, behind, firing_counts[order.numpy()], tokens
+    ), logits
 
 
-def _recomputed(engine: Engine, asked: Sequence[Request], decoding: Decoding) -> bool:
+def _may_recompute_cache(engine: Engine, requests: Sequence[Request], decoding: Decoding) -> bool:
     """Whether rows can pass the length at which their cache is computed again.
 
     Raises:
@@ -96,7 +109,7 @@ def _recomputed(engine: Engine, asked: Sequence[Request], decoding: Decoding) ->
             runs beside it.
     """
     scaling = length_scaling(engine.hf.config)
-    lengths = {len(request.ids) for request in asked}
+    lengths = {len(request.ids) for request in requests}
     if (
         scaling is None
         or not scaling.recomputed
@@ -111,20 +124,20 @@ def _recomputed(engine: Engine, asked: Sequence[Request], decoding: Decoding) ->
     return True
 
 
-def _shared(engine: Engine, asked: Sequence[Request], decoding: Decoding) -> int:
+def _count_shared_tokens(engine: Engine, requests: Sequence[Request], decoding: Decoding) -> int:
     """How many first tokens to run once for all prompts; 0 for none."""
-    if len(asked) < 2 or not takes_ready_masks(engine):
+    if len(requests) < 2 or not takes_ready_masks(engine):
         return 0
     scaling, room = length_scaling(engine.hf.config), decoding.max_new_tokens
-    if any(shared_pass(scaling, len(request.ids), len(request.ids) + room) for request in asked):
+    if any(frequency_group(scaling, len(request.ids), len(request.ids) + room) for request in requests):
         return 0  # the first tokens alone would have the frequencies of a short text
-    least, most = min(request.ids for request in asked), max(request.ids for request in asked)
+    least, most = min(request.ids for request in requests), max(request.ids for request in requests)
     same = next((i for i, (a, b) in enumerate(zip(least, most, strict=False)) if a != b), min(len(least), len(most)))
-    same = min(same, *(len(request.ids) - request.forced - 1 for request in asked))
-    return same if same * (len(asked) - 1) >= _WORTH else 0
+    same = min(same, *(len(request.ids) - request.forced - 1 for request in requests))
+    return same if same * (len(requests) - 1) >= _WORTH else 0
 
 
-def _pieces(lengths: torch.Tensor, most: int) -> Iterator[range]:
+def _split_pieces(lengths: torch.Tensor, most: int) -> Iterator[range]:
     """Neighbouring rows whose padded tokens are `most` at most, or single rows."""
     first, widest = 0, 0
     for row, length in enumerate(lengths.tolist()):
@@ -135,32 +148,36 @@ def _pieces(lengths: torch.Tensor, most: int) -> Iterator[range]:
     yield range(first, len(lengths))
 
 
-def _prefix(engine: Engine, asked: Sequence[Request], head: int, ledger: np.ndarray) -> list[PreallocatedLayer]:
+def _run_shared_prefix(
+    engine: Engine, requests: Sequence[Request], head: int, firing_counts: np.ndarray
+) -> list[PreallocatedLayer]:
     """The cache of the first `head` tokens, with one row."""
-    cache = preallocated(engine.hf, head)
-    shortest = min(len(request.ids) - request.forced for request in asked)
+    cache = preallocate_cache(engine.hf, head)
+    shortest = min(len(request.ids) - request.forced for request in requests)
     real = torch.ones(1, head, dtype=torch.bool)
-    engine.clock.explicit = padded_frame(real, torch.tensor([shortest]), rows=np.arange(len(asked)), ledger=ledger)
-    ids = torch.tensor([asked[0].ids[:head]], device=engine.hf.device)
+    engine.clock.explicit = build_padded_frame(
+        real, torch.tensor([shortest]), rows=np.arange(len(requests)), firing_counts=firing_counts
+    )
+    ids = torch.tensor([requests[0].ids[:head]], device=engine.hf.device)
     positions = torch.arange(head, device=engine.hf.device)[None]
-    architectures.decoder(engine.hf)(input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True)
+    architectures.get_decoder(engine.hf)(input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True)
     return list(cache.layers)
 
 
-def _run(
+def _run_piece(
     engine: Engine,
-    asked: Sequence[Request],
+    requests: Sequence[Request],
     piece: range,
     head: int,
     prefix: list[PreallocatedLayer] | None,
-    ledger: np.ndarray,
+    firing_counts: np.ndarray,
     capacity: int,
 ) -> tuple[Cache, torch.Tensor]:
     """One forward pass over some prompts, padded on the left. Returns (cache, logits [prompts vocab])."""
     device = engine.hf.device
-    rests = [asked[row].ids[head:] for row in piece]
+    rests = [requests[row].ids[head:] for row in piece]
     lengths = torch.tensor([len(rest) for rest in rests])
-    forced = torch.tensor([asked[row].forced for row in piece])
+    forced = torch.tensor([requests[row].forced for row in piece])
     width = int(lengths.max())
     ids = torch.full((len(rests), width), engine.pad_id)
     for i, rest in enumerate(rests):
@@ -168,8 +185,10 @@ def _run(
     real = torch.arange(width) >= width - lengths[:, None]
     start = torch.full((len(rests),), head)
     rows = np.array(piece)
-    engine.clock.explicit = padded_frame(real, lengths + head - forced, start=start, rows=rows, ledger=ledger)
-    cache = preallocated(engine.hf, capacity)
+    engine.clock.explicit = build_padded_frame(
+        real, lengths + head - forced, start=start, rows=rows, firing_counts=firing_counts
+    )
+    cache = preallocate_cache(engine.hf, capacity)
     if prefix is not None:
         for layer, shared in zip(cache.layers, prefix, strict=True):
             layer.begin(shared, len(rests))

@@ -18,29 +18,29 @@ from elicit.errors import ElicitError
 class RecurrentLayer(LinearAttentionLayer):  # type: ignore[misc]  # transformers is untyped
     """One layer's convolution and recurrent states, a row each."""
 
-    def begin(self, prefix: Any, rows: int) -> None:
+    def copy_prefix(self, prefix: Any, rows: int) -> None:
         """Start each of `rows` rows from the states of a layer with one row."""
-        self._take(prefix, torch.zeros(rows, dtype=torch.long), 0, rows)
+        self._copy_rows(prefix, torch.zeros(rows, dtype=torch.long), 0, rows)
 
-    def place(
+    def insert_rows(
         self, piece: Any, order: Int[torch.Tensor, " rows"], first: int, total: int, width: int, head: int
     ) -> None:
         """Take rows of another layer in, from row `first` on. `width` and `head` are for layers with positions."""
-        self._take(piece, order, first, total)
+        self._copy_rows(piece, order, first, total)
 
-    def _take(self, piece: Any, order: torch.Tensor, first: int, total: int) -> None:
+    def _copy_rows(self, piece: Any, order: torch.Tensor, first: int, total: int) -> None:
         self.dtype, self.device = piece.dtype, piece.device
         self.has_previous_state = dict(piece.has_previous_state)
         self.conv_kernel_size = dict(piece.conv_kernel_size)
         self.is_conv_states_initialized = dict(piece.is_conv_states_initialized)
         self.is_recurrent_states_initialized = dict(piece.is_recurrent_states_initialized)
-        for mine, theirs in ((self.conv_states, piece.conv_states), (self.recurrent_states, piece.recurrent_states)):
-            for index, state in theirs.items():
+        for target, source in ((self.conv_states, piece.conv_states), (self.recurrent_states, piece.recurrent_states)):
+            for index, state in source.items():
                 if state is None:
                     continue
-                if mine[index] is None:
-                    mine[index] = state.new_zeros(total, *state.shape[1:])
-                mine[index][first : first + len(order)] = state.index_select(0, order.to(state.device))
+                if target[index] is None:
+                    target[index] = state.new_zeros(total, *state.shape[1:])
+                target[index][first : first + len(order)] = state.index_select(0, order.to(state.device))
 
     def drop_rows(self, holes: Int[torch.Tensor, " moved"], movers: Int[torch.Tensor, " moved"], rows: int) -> None:
         """Shrink to `rows` rows in place: rows `movers` (behind the new end) take the places `holes` (before it)."""
@@ -62,10 +62,10 @@ class RecurrentLayer(LinearAttentionLayer):  # type: ignore[misc]  # transformer
 class NoLayer(DummyLayer):  # type: ignore[misc]
     """A layer that keeps nothing (it has no attention, or reads another layer's)."""
 
-    def begin(self, prefix: Any, rows: int) -> None:
+    def copy_prefix(self, prefix: Any, rows: int) -> None:
         """Nothing to begin with."""
 
-    def place(self, piece: Any, order: torch.Tensor, first: int, total: int, width: int, head: int) -> None:
+    def insert_rows(self, piece: Any, order: torch.Tensor, first: int, total: int, width: int, head: int) -> None:
         """Nothing to take."""
 
     def drop_rows(self, holes: torch.Tensor, movers: torch.Tensor, rows: int) -> None:

@@ -13,12 +13,12 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 
-from elicit.context import check_text
+from elicit.context import check_text_fits
 from elicit.loading import architectures, rows
-from elicit.loading.logits import logits_of
-from elicit.rotary import length_scaling, shared_pass
+from elicit.loading.logits import compute_model_logits
+from elicit.rotary import frequency_group, length_scaling
 from elicit.sampling.forward import Engine
-from elicit.steering import padded_frame
+from elicit.steering import build_padded_frame
 
 #: Logits that are turned into probabilities at a time, in float32.
 _PIECE = 1 << 23
@@ -31,7 +31,7 @@ class Scored(NamedTuple):
     completion: tuple[int, ...]
 
 
-class Packed(NamedTuple):
+class PackedBatch(NamedTuple):
     indices: list[int]
     ids: Int[torch.Tensor, "batch pos"]
     real: torch.Tensor
@@ -45,7 +45,7 @@ def logprobs(engine: Engine, sequences: Sequence[Scored], *, temperature: float 
     """
     scored: list[list[float]] = [[] for _ in sequences]
     with torch.inference_mode():
-        for packed in batches(engine, sequences):
+        for packed in pack_batches(engine, sequences):
             hidden = hidden_states(engine, packed)
             for row, index in enumerate(packed.indices):
                 scored[index] = _row_logprobs(engine, hidden[row], sequences[index], temperature)
@@ -62,7 +62,7 @@ class Divergence(NamedTuple):
     tokens: int
 
 
-def divergences(
+def measure_divergences(
     engine: Engine,
     sequences: Sequence[Scored],
     base: Callable[[], AbstractContextManager[object]],
@@ -73,26 +73,28 @@ def divergences(
     Args:
         base, arm: open a context in which the model is run (weights, adapter, steering).
     """
-    found: list[Divergence | None] = [None for _ in sequences]
+    results: list[Divergence | None] = [None for _ in sequences]
     with torch.inference_mode():
-        for packed in batches(engine, sequences, vocabulary_matters=True):
+        for packed in pack_batches(engine, sequences, vocabulary_matters=True):
             with base():
                 left = _completion_logits(engine, packed, sequences)
             with arm():
                 hidden = hidden_states(engine, packed)
                 for row, (index, logits) in enumerate(zip(packed.indices, left, strict=True)):
-                    found[index] = _divergence(engine, logits, hidden[row, _completion(sequences[index])])
-    return [divergence for divergence in found if divergence is not None]
+                    results[index] = _measure_divergence(
+                        engine, logits, hidden[row, _completion_slice(sequences[index])]
+                    )
+    return [divergence for divergence in results if divergence is not None]
 
 
-def _divergence(
+def _measure_divergence(
     engine: Engine, left: Float[torch.Tensor, "pos vocab"], hidden: Float[torch.Tensor, "pos d_model"]
 ) -> Divergence:
     """Between the base's logits and those of the arm's hidden states, a piece of the sequence at a time."""
     size, sums = max(1, _PIECE // left.shape[1]), torch.zeros(2, dtype=torch.float64)
     for start in range(0, len(left), size):
-        p = _masked(engine, left[start : start + size]).log_softmax(-1)
-        q = head(engine, hidden[start : start + size]).log_softmax(-1)
+        p = _mask_banned(engine, left[start : start + size]).log_softmax(-1)
+        q = project_to_logits(engine, hidden[start : start + size]).log_softmax(-1)
         difference = p - q
         sums[0] += float((p.exp() * difference).sum(-1, dtype=torch.float64).sum())
         sums[1] -= float((q.exp() * difference).sum(-1, dtype=torch.float64).sum())
@@ -100,30 +102,32 @@ def _divergence(
     return Divergence(forward, backward, len(left))
 
 
-def head(engine: Engine, hidden: Float[torch.Tensor, "pos d_model"]) -> Float[torch.Tensor, "pos vocab"]:
+def project_to_logits(engine: Engine, hidden: Float[torch.Tensor, "pos d_model"]) -> Float[torch.Tensor, "pos vocab"]:
     """Logits of final hidden states, as the model's own forward computes them (float32)."""
-    return _masked(engine, _raw(engine, hidden))
+    return _mask_banned(engine, _project_to_raw_logits(engine, hidden))
 
 
-def _raw(engine: Engine, hidden: torch.Tensor) -> torch.Tensor:
+def _project_to_raw_logits(engine: Engine, hidden: torch.Tensor) -> torch.Tensor:
     """The same in the model's dtype, with what is banned still in them."""
-    return logits_of(engine.hf, hidden)
+    return compute_model_logits(engine.hf, hidden)
 
 
-def _masked(engine: Engine, logits: torch.Tensor) -> torch.Tensor:
+def _mask_banned(engine: Engine, logits: torch.Tensor) -> torch.Tensor:
     logits = logits.float()
     if engine.banned_ids:
         # Finite, so that KL has no inf - inf; e to this is exactly 0 in float32.
-        logits = logits.index_fill(1, rows.index(engine.banned_ids, logits.device), -1e9)
+        logits = logits.index_fill(1, rows.make_id_tensor(engine.banned_ids, logits.device), -1e9)
     return logits
 
 
-def batches(engine: Engine, sequences: Sequence[Scored], *, vocabulary_matters: bool = False) -> Iterator[Packed]:
+def pack_batches(
+    engine: Engine, sequences: Sequence[Scored], *, vocabulary_matters: bool = False
+) -> Iterator[PackedBatch]:
     context = engine.context
     for i, sequence in enumerate(sequences):
         if not sequence.prompt or not sequence.completion:
             raise ValueError(f"sequence {i} has an empty prompt or completion; scoring needs a token on both sides")
-        check_text(len(sequence.prompt) + len(sequence.completion), context)
+        check_text_fits(len(sequence.prompt) + len(sequence.completion), context)
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i].prompt) + len(sequences[i].completion))
     vocabulary = engine.hf.config.get_text_config(decoder=True).vocab_size
     budget = engine.pass_tokens
@@ -134,30 +138,30 @@ def batches(engine: Engine, sequences: Sequence[Scored], *, vocabulary_matters: 
     batch: list[int] = []
     for index in order:
         width = len(sequences[index].prompt) + len(sequences[index].completion)
-        before, group = group, shared_pass(scaling, width)
+        before, group = group, frequency_group(scaling, width)
         if batch and (group != before or (len(batch) + 1) * width > budget):
-            yield _pack(engine, sequences, batch)
+            yield _pack_batch(engine, sequences, batch)
             batch = []
         batch.append(index)
     if batch:
-        yield _pack(engine, sequences, batch)
+        yield _pack_batch(engine, sequences, batch)
 
 
-def _pack(engine: Engine, sequences: Sequence[Scored], indices: list[int]) -> Packed:
+def _pack_batch(engine: Engine, sequences: Sequence[Scored], indices: list[int]) -> PackedBatch:
     read = [[*sequences[i].prompt, *sequences[i].completion] for i in indices]
     width = max(map(len, read))
     ids = torch.full((len(read), width), engine.pad_id)
     for i, row in enumerate(read):
         ids[i, : len(row)] = torch.tensor(row)
     real = torch.arange(width) < torch.tensor([len(row) for row in read])[:, None]
-    return Packed(indices, ids, real, torch.tensor([len(sequences[i].prompt) for i in indices]))
+    return PackedBatch(indices, ids, real, torch.tensor([len(sequences[i].prompt) for i in indices]))
 
 
-def hidden_states(engine: Engine, packed: Packed) -> Float[torch.Tensor, "batch pos d_model"]:
+def hidden_states(engine: Engine, packed: PackedBatch) -> Float[torch.Tensor, "batch pos d_model"]:
     """Final hidden states (after the last norm)."""
-    engine.clock.explicit = padded_frame(packed.real, packed.prompt_lengths)
+    engine.clock.explicit = build_padded_frame(packed.real, packed.prompt_lengths)
     try:
-        out = architectures.decoder(engine.hf)(input_ids=packed.ids.to(engine.hf.device), use_cache=False)
+        out = architectures.get_decoder(engine.hf)(input_ids=packed.ids.to(engine.hf.device), use_cache=False)
     finally:
         engine.clock.explicit = None
     return out.last_hidden_state  # type: ignore[no-any-return]
@@ -171,19 +175,22 @@ def _row_logprobs(engine: Engine, hidden: torch.Tensor, sequence: Scored, temper
     piece = max(1, _PIECE // vocabulary)
     scored: list[float] = []
     for start in range(0, len(targets), piece):
-        logits = head(engine, states[start : start + piece]) / temperature
+        logits = project_to_logits(engine, states[start : start + piece]) / temperature
         picked = logits.gather(1, targets[start : start + piece, None].to(logits.device))[:, 0]
         scored += (picked - logits.logsumexp(-1)).tolist()
     return scored
 
 
-def _completion(sequence: Scored) -> slice:
+def _completion_slice(sequence: Scored) -> slice:
     """The places whose next tokens are the completion's."""
     first = len(sequence.prompt) - 1
     return slice(first, first + len(sequence.completion))
 
 
-def _completion_logits(engine: Engine, packed: Packed, sequences: Sequence[Scored]) -> list[torch.Tensor]:
+def _completion_logits(engine: Engine, packed: PackedBatch, sequences: Sequence[Scored]) -> list[torch.Tensor]:
     """For every row, logits at each completion token, in the model's dtype: [completion vocab]."""
     hidden = hidden_states(engine, packed)
-    return [_raw(engine, hidden[row, _completion(sequences[i])]) for row, i in enumerate(packed.indices)]
+    return [
+        _project_to_raw_logits(engine, hidden[row, _completion_slice(sequences[i])])
+        for row, i in enumerate(packed.indices)
+    ]

@@ -13,10 +13,10 @@ from jaxtyping import Float, Int
 from torch import nn
 
 from elicit.sampling.forward import Engine
-from elicit.sampling.score import Scored, batches, head, hidden_states
+from elicit.sampling.score import Scored, hidden_states, pack_batches, project_to_logits
 
 
-class States(NamedTuple):
+class TokenStates(NamedTuple):
     """One completion, as a model reads it."""
 
     residuals: Float[torch.Tensor, "layer token d_model"]
@@ -25,33 +25,35 @@ class States(NamedTuple):
     """The most probable token in the place of each completion token."""
 
 
-def states(
-    engine: Engine, layers: Sequence[nn.Module], wanted: Sequence[int], sequences: Sequence[Scored]
-) -> list[States]:
+def read_token_states(
+    engine: Engine, layers: Sequence[nn.Module], layer_indices: Sequence[int], sequences: Sequence[Scored]
+) -> list[TokenStates]:
     """Residuals and predictions along every completion, in the order of `sequences`. Active steering applies.
 
     Args:
         layers: the model's decoder layers.
         wanted: which of them to read.
     """
-    found: list[States | None] = [None] * len(sequences)
+    results: list[TokenStates | None] = [None] * len(sequences)
     caught: dict[int, torch.Tensor] = {}
     handles = [
         layers[layer].register_forward_hook(
             lambda _, __, out, layer=layer: caught.update({layer: out[0] if isinstance(out, tuple) else out})
         )
-        for layer in wanted
+        for layer in layer_indices
     ]
     try:
         with torch.inference_mode():
-            for packed in batches(engine, sequences, vocabulary_matters=True):
+            for packed in pack_batches(engine, sequences, vocabulary_matters=True):
                 final = hidden_states(engine, packed)
                 for row, index in enumerate(packed.indices):
                     first = len(sequences[index].prompt) - 1
                     here = slice(first, first + len(sequences[index].completion))
-                    residuals = torch.stack([caught[layer][row, here].float().cpu() for layer in wanted])
-                    found[index] = States(residuals, head(engine, final[row, here]).argmax(-1).cpu())
+                    residuals = torch.stack([caught[layer][row, here].float().cpu() for layer in layer_indices])
+                    results[index] = TokenStates(
+                        residuals, project_to_logits(engine, final[row, here]).argmax(-1).cpu()
+                    )
     finally:
         for handle in handles:
             handle.remove()
-    return [one for one in found if one is not None]
+    return [result for result in results if result is not None]

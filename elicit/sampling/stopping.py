@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from elicit.loading import rows
-from elicit.loading.continuing import PARTIAL, decode_continuation, token_texts
+from elicit.loading.continuing import PARTIAL, decode_continuation, decode_vocabulary
 
 
 class Stopper:
@@ -30,31 +30,31 @@ class Stopper:
         self.candidates: Bool[np.ndarray, " vocab"] | None = None
         """Tokens that could complete a stop string; None without stop strings."""
         if stop:
-            self.candidates = _candidates(tokenizer, len(tokenizer), stop).copy()
+            self.candidates = _find_candidate_tokens(tokenizer, len(tokenizer), stop).copy()
             self.candidates[list(self._special)] = True
 
-    def hit(self, tokens: list[int], prompt: Sequence[int] | None = None) -> bool:
+    def has_stop(self, tokens: list[int], prompt: Sequence[int] | None = None) -> bool:
         """Whether the text of `tokens`, which continue `prompt`, holds a stop string, or the last one is one."""
-        return tokens[-1] in self._special or self.cut(self.text(tokens, prompt))[1]
+        return tokens[-1] in self._special or self.truncate_text(self.decode_text(tokens, prompt))[1]
 
-    def text(self, tokens: list[int], prompt: Sequence[int] | None = None) -> str:
+    def decode_text(self, tokens: list[int], prompt: Sequence[int] | None = None) -> str:
         return decode_continuation(self._tokenizer, tokens, prompt)
 
-    def cut(self, text: str) -> tuple[str, bool]:
+    def truncate_text(self, text: str) -> tuple[str, bool]:
         """(text before the earliest stop string, whether there was one)."""
-        return cut_before(text, self._stop)
+        return truncate_at_stop(text, self._stop)
 
 
-def cut_before(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:
+def truncate_at_stop(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:
     """(text before the earliest of the stop strings, whether there was one)."""
-    places = [place for place in (text.find(string) for string in stop) if place >= 0]
-    return (text[: min(places)], True) if places else (text, False)
+    positions = [position for position in (text.find(string) for string in stop) if position >= 0]
+    return (text[: min(positions)], True) if positions else (text, False)
 
 
 @lru_cache(maxsize=16)
-def _candidates(tokenizer: Any, size: int, stop: tuple[str, ...]) -> np.ndarray:
+def _find_candidate_tokens(tokenizer: Any, size: int, stop: tuple[str, ...]) -> np.ndarray:
     """Which tokens could complete a stop string. Kept, as searches call the sampler many times with the same ones."""
     last = {string[-1] for string in stop}
     known = rows.token_ids(tokenizer)  # ids may have gaps: there may be larger ones than there are tokens
-    texts = token_texts(tokenizer, max(known, default=-1) + 1)
+    texts = decode_vocabulary(tokenizer, max(known, default=-1) + 1)
     return np.array([any(c in text for c in last) or PARTIAL in text for text in texts])

@@ -1,26 +1,26 @@
 """Answering by searching: decoders that look at more than one path before they answer."""
 
-from elicit.search.best import Likeliest, Verified
-from elicit.search.budget import BudgetForcing
-from elicit.search.catalog import load
-from elicit.search.core import Ask, Found, Search, found, sampled
-from elicit.search.cot import CotDecoding
+from elicit.search.best import LikeliestBestOfN, VerifiedBestOfN
+from elicit.search.budget import BudgetForcingSearch
+from elicit.search.catalog import load_search
+from elicit.search.core import Query, Search, SearchResult, sample_completions, to_result
+from elicit.search.cot import CotDecodingSearch
 from elicit.search.custom import custom_generate
-from elicit.search.majority import Majority
-from elicit.search.power import PowerSampling
+from elicit.search.majority import MajorityVote
+from elicit.search.power import PowerSamplingSearch
 
 __all__ = [
-    "Ask",
-    "BudgetForcing",
-    "CotDecoding",
-    "Found",
-    "Likeliest",
-    "Majority",
-    "PowerSampling",
+    "Query",
+    "BudgetForcingSearch",
+    "CotDecodingSearch",
+    "SearchResult",
+    "LikeliestBestOfN",
+    "MajorityVote",
+    "PowerSamplingSearch",
     "Search",
-    "Verified",
+    "VerifiedBestOfN",
     "custom_generate",
-    "found",
-    "load",
-    "sampled",
+    "to_result",
+    "load_search",
+    "sample_completions",
 ]

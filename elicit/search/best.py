@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from elicit.search.core import Ask, Found, chosen, found, read, sampled
+from elicit.search.core import Query, SearchResult, read_answers, sample_and_choose, sample_completions, to_result
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifiedBestOfN:
     """`n` samples; the first that the verifier calls right, else the first. Right as often as pass@n."""
 
     n: int
@@ -23,18 +23,22 @@ class Verified:
     kind: ClassVar[str] = "verified"
     verifier: ClassVar[bool] = True
 
-    def find(
-        self, model: BaseModel, asks: Sequence[Ask], decoding: Decoding, task: Task, forward: Forward
-    ) -> list[Found]:
-        answers = []
-        for ask, one in zip(asks, sampled(model, asks, decoding, forward, self.n), strict=True):
-            right = [task.verify(ask.problem, ask.opening + completion.text).correct for completion in one]
-            answers.append(found(ask, one, right.index(True) if any(right) else 0, {"right": sum(right) / self.n}))
-        return answers
+    def run(
+        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Forward
+    ) -> list[SearchResult]:
+        results = []
+        for query, completions in zip(
+            queries, sample_completions(model, queries, decoding, forward, self.n), strict=True
+        ):
+            right = [task.verify(query.problem, query.opening + completion.text).correct for completion in completions]
+            results.append(
+                to_result(query, completions, right.index(True) if any(right) else 0, {"right": sum(right) / self.n})
+            )
+        return results
 
 
 @dataclass(frozen=True)
-class Likeliest:
+class LikeliestBestOfN:
     """`n` samples; the one with the highest mean log-probability per token, the first among equals.
 
     The mean is over the completion's tokens, its end included, under the untempered distribution. Completions without
@@ -46,12 +50,12 @@ class Likeliest:
     kind: ClassVar[str] = "likeliest"
     verifier: ClassVar[bool] = False
 
-    def find(
-        self, model: BaseModel, asks: Sequence[Ask], decoding: Decoding, task: Task, forward: Forward
-    ) -> list[Found]:
-        def likeliest(ask: Ask, completions: Sequence[Completion]) -> int:
-            answered = [i for i, answer in enumerate(read(ask, completions, task)) if answer is not None]
-            running = answered or range(len(completions))
-            return max(running, key=lambda i: sum(completions[i].logprobs) / len(completions[i].logprobs))
+    def run(
+        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Forward
+    ) -> list[SearchResult]:
+        def find_likeliest(query: Query, completions: Sequence[Completion]) -> int:
+            answered = [i for i, answer in enumerate(read_answers(query, completions, task)) if answer is not None]
+            candidates = answered or range(len(completions))
+            return max(candidates, key=lambda i: sum(completions[i].logprobs) / len(completions[i].logprobs))
 
-        return chosen(model, asks, decoding, forward, self.n, likeliest)
+        return sample_and_choose(model, queries, decoding, forward, self.n, find_likeliest)

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.errors import ElicitError
 from elicit.loading.continuing import decode_continuation
-from elicit.sampling import Request, cut_before, generate
-from elicit.search.core import Ask, Found
-from elicit.search.spans import places, token_at
+from elicit.sampling import Request, generate, truncate_at_stop
+from elicit.search.core import Query, SearchResult
+from elicit.search.spans import find_token_at, locate_tokens
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 class _Draft:
     """A completion in the making."""
 
-    ask: Ask
+    query: Query
     tokens: list[int] = field(default_factory=list)
     stage: Literal["thinking", "answering", "done"] = "thinking"
     avoid: set[int] = field(default_factory=set)
@@ -52,20 +52,22 @@ class _Draft:
     waits: int = 0
     forced: bool = False
 
-    def request(self, limit: int) -> Request:
+    def build_request(self, limit: int) -> Request:
         """The next tokens, up to `limit` in all."""
-        ask, have = self.ask, len(self.tokens)
-        key = ask.key("budget", self.stage, have, sorted(self.avoid))
-        ids = (*ask.ids, *self.tokens)
-        return Request(ids, (key,), ask.forced + have, have, limit - have, avoid=tuple(sorted(self.avoid)))
+        query, have = self.query, len(self.tokens)
+        key = query.derive_key("budget", self.stage, have, sorted(self.avoid))
+        ids = (*query.ids, *self.tokens)
+        return Request(ids, (key,), query.forced + have, have, limit - have, avoid=tuple(sorted(self.avoid)))
 
-    def found(self) -> Found:
+    def to_result(self) -> SearchResult:
         notes = {"waits": float(self.waits), "thinking": float(self.thought), "forced": float(self.forced)}
-        return Found(self.ask.opening + self.text, self.paid, self.finished, self.firings, notes, tuple(self.tokens))
+        return SearchResult(
+            self.query.opening + self.text, self.paid, self.finished, self.firings, notes, tuple(self.tokens)
+        )
 
 
 @dataclass(frozen=True)
-class BudgetForcing:
+class BudgetForcingSearch:
     """One completion per question, with at least `min_tokens` and at most `max_tokens` tokens of thinking."""
 
     end: str
@@ -98,24 +100,24 @@ class BudgetForcing:
             if not fine:
                 raise ElicitError(f"budget_forcing: {message}.")
 
-    def find(
-        self, model: BaseModel, asks: Sequence[Ask], decoding: Decoding, task: Task, forward: Forward
-    ) -> list[Found]:
+    def run(
+        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Forward
+    ) -> list[SearchResult]:
         """Raises ElicitError where the decoding has no room for the answer, or would stop at a mark or forced text."""
-        self.check(model, decoding)
-        drafts = [_Draft(ask) for ask in asks]
+        self.check_decoding(model, decoding)
+        drafts = [_Draft(query) for query in queries]
         most = decoding.max_new_tokens if self.max_tokens is None else self.max_tokens
         thinking = decoding.replace(stop=(self.end, *decoding.stop))
         while live := [draft for draft in drafts if draft.stage == "thinking"]:
-            for draft, drawn in _proceed(model, live, thinking, most, forward):
-                self._think(model, decoding, draft, drawn)
+            for draft, completion in _extend_drafts(model, live, thinking, most, forward):
+                self._advance_thinking(model, decoding, draft, completion)
         live = [draft for draft in drafts if draft.stage == "answering"]
-        for draft, drawn in _proceed(model, live, decoding, decoding.max_new_tokens, forward):
-            draft.tokens = [*draft.tokens, *drawn.tokens]
-            draft.text, draft.finished = drawn.text, drawn.finished
-        return [draft.found() for draft in drafts]
+        for draft, completion in _extend_drafts(model, live, decoding, decoding.max_new_tokens, forward):
+            draft.tokens = [*draft.tokens, *completion.tokens]
+            draft.text, draft.finished = completion.text, completion.finished
+        return [draft.to_result() for draft in drafts]
 
-    def check(self, model: BaseModel, decoding: Decoding) -> None:
+    def check_decoding(self, model: BaseModel, decoding: Decoding) -> None:
         """Raises ElicitError where the decoding has no room for the answer, or would stop at a mark or forced text."""
         for name, text in (("end", self.end), ("wait", self.wait), ("answer", self.answer)):
             if any(stop in text for stop in decoding.stop):
@@ -127,28 +129,31 @@ class BudgetForcing:
                 f"{decoding.max_new_tokens} tokens: no room for an answer. Give at most {room - 1}."
             )
 
-    def _think(self, model: BaseModel, decoding: Decoding, draft: _Draft, drawn: Completion) -> None:
+    def _advance_thinking(self, model: BaseModel, decoding: Decoding, draft: _Draft, completion: Completion) -> None:
         """What becomes of a draft whose thinking has gone on to the next ending or limit."""
-        tokens = [*draft.tokens, *drawn.tokens]
-        if drawn.finish == "length":
-            self._limit(model, draft, tokens)
+        tokens = [*draft.tokens, *completion.tokens]
+        if completion.finish == "length":
+            self._apply_limit(model, draft, tokens)
             return
         cut = len(tokens) - 1
-        if drawn.finish == "stop":  # the ending begins in the token that holds the first character after the text
+        if completion.finish == "stop":  # the ending begins in the token that holds the first character after the text
             cut = max(
-                len(draft.tokens), min(cut, token_at(places(model.tokenizer, tokens, draft.ask.ids), len(drawn.text)))
+                len(draft.tokens),
+                min(cut, find_token_at(locate_tokens(model.tokenizer, tokens, draft.query.ids), len(completion.text))),
             )
         if cut < self.min_tokens and (self.max_waits is None or draft.waits < self.max_waits):
-            self._suppress(model, decoding, draft, tokens, cut)
+            self._suppress_ending(model, decoding, draft, tokens, cut)
             return
-        whole = decode_continuation(model.tokenizer, tokens, draft.ask.ids)
-        marked = drawn.finish == "stop" and whole[len(drawn.text) :].startswith(self.end)
+        whole = decode_continuation(model.tokenizer, tokens, draft.query.ids)
+        marked = completion.finish == "stop" and whole[len(completion.text) :].startswith(self.end)
         draft.tokens, draft.thought, draft.avoid = tokens, cut, set()
-        draft.text, stopped = cut_before(whole, decoding.stop)
+        draft.text, stopped = truncate_at_stop(whole, decoding.stop)
         draft.finished = stopped or not marked
         draft.stage = "answering" if marked and not stopped and len(tokens) < decoding.max_new_tokens else "done"
 
-    def _suppress(self, model: BaseModel, decoding: Decoding, draft: _Draft, tokens: list[int], cut: int) -> None:
+    def _suppress_ending(
+        self, model: BaseModel, decoding: Decoding, draft: _Draft, tokens: list[int], cut: int
+    ) -> None:
         """Take back what follows the first `cut` tokens, and put the wait in its place or rule its first token out."""
         draft.waits += 1
         if not self.wait:
@@ -156,30 +161,30 @@ class BudgetForcing:
             draft.tokens = tokens[:cut]
             return
         most = decoding.max_new_tokens if self.max_tokens is None else self.max_tokens
-        put = list(model.continuation(self.wait))[: most - cut]
-        draft.paid += len(put)
-        draft.tokens, draft.avoid = tokens[:cut] + put, set()
+        wait_ids = list(model.continuation(self.wait))[: most - cut]
+        draft.paid += len(wait_ids)
+        draft.tokens, draft.avoid = tokens[:cut] + wait_ids, set()
         if len(draft.tokens) == most:
-            self._limit(model, draft, draft.tokens)
+            self._apply_limit(model, draft, draft.tokens)
 
-    def _limit(self, model: BaseModel, draft: _Draft, tokens: list[int]) -> None:
+    def _apply_limit(self, model: BaseModel, draft: _Draft, tokens: list[int]) -> None:
         """Thinking is at its limit: the answer is asked for, or (without a limit of its own) the completion is cut."""
         draft.tokens, draft.thought, draft.avoid = tokens, len(tokens), set()
-        draft.text = decode_continuation(model.tokenizer, tokens, draft.ask.ids)
+        draft.text = decode_continuation(model.tokenizer, tokens, draft.query.ids)
         draft.stage = "done"
         if self.max_tokens is not None:
-            asked = model.continuation(self.answer)
-            draft.tokens = [*tokens, *asked]
-            draft.paid += len(asked)
+            answer_ids = model.continuation(self.answer)
+            draft.tokens = [*tokens, *answer_ids]
+            draft.paid += len(answer_ids)
             draft.forced, draft.stage = True, "answering"
 
 
-def _proceed(
+def _extend_drafts(
     model: BaseModel, drafts: list[_Draft], decoding: Decoding, limit: int, forward: Forward
 ) -> Iterator[tuple[_Draft, Completion]]:
     """Every draft with what follows its tokens, up to `limit` tokens in all."""
-    drawn = generate(model.engine, [draft.request(limit) for draft in drafts], decoding, forward)
-    for draft, (one,) in zip(drafts, drawn, strict=True):
-        draft.paid += len(one.tokens)
-        draft.firings += one.firings
-        yield draft, one
+    batches = generate(model.engine, [draft.build_request(limit) for draft in drafts], decoding, forward)
+    for draft, (completion,) in zip(drafts, batches, strict=True):
+        draft.paid += len(completion.tokens)
+        draft.firings += completion.firings
+        yield draft, completion

@@ -6,30 +6,38 @@ from collections.abc import Mapping
 from typing import Any
 
 from elicit import documents
-from elicit.errors import unknown
-from elicit.search.best import Likeliest, Verified
-from elicit.search.budget import BudgetForcing
+from elicit.errors import unknown_name_error
+from elicit.search.best import LikeliestBestOfN, VerifiedBestOfN
+from elicit.search.budget import BudgetForcingSearch
 from elicit.search.core import Search
-from elicit.search.cot import CotDecoding
-from elicit.search.majority import Majority
-from elicit.search.power import PowerSampling
+from elicit.search.cot import CotDecodingSearch
+from elicit.search.majority import MajorityVote
+from elicit.search.power import PowerSamplingSearch
 
 SEARCHES: dict[str, type] = {
-    search.kind: search for search in (BudgetForcing, CotDecoding, Likeliest, Majority, PowerSampling, Verified)
+    search.kind: search
+    for search in (
+        BudgetForcingSearch,
+        CotDecodingSearch,
+        LikeliestBestOfN,
+        MajorityVote,
+        PowerSamplingSearch,
+        VerifiedBestOfN,
+    )
 }
 
 
-def load(data: Mapping[str, Any], *, where: str = "search") -> Search:
+def load_search(data: Mapping[str, Any], *, where: str = "search") -> Search:
     """A search from its fields, `kind` among them.
 
     Raises:
         ElicitError: an unknown kind, or a field that is missing, unknown or of another type; it begins with `where`.
     """
     fields = dict(data)
-    documents.known_field(fields, "kind", where)
+    documents.require_field(fields, "kind", where)
     kind = fields.pop("kind")
     if not isinstance(kind, str) or kind not in SEARCHES:
-        raise unknown("search", kind, SEARCHES, where=where)
+        raise unknown_name_error("search", kind, SEARCHES, where=where)
     documents.as_record(fields, SEARCHES[kind], where)
     search: Search = SEARCHES[kind](**fields)  # numbers as they were written: 1 is not 1.0 in a hash
     return search

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from elicit.tasks import Problem, Task
 
 
-class Ask(NamedTuple):
+class Query(NamedTuple):
     """One problem as the policy puts it to the model."""
 
     problem: Problem
@@ -31,15 +31,15 @@ class Ask(NamedTuple):
     identity: tuple[object, ...]
     """(seed, task label, problem id): with a sample's index, the identity of a random number."""
 
-    def key(self, *sample: object) -> int:
-        return seeds.key(*self.identity, *sample)
+    def derive_key(self, *sample: object) -> int:
+        return seeds.derive_key(*self.identity, *sample)
 
-    def request(self, n: int, first: int = 0) -> Request:
+    def build_request(self, n: int, first: int = 0) -> Request:
         """A request for `n` samples, numbered from `first`."""
-        return Request(self.ids, tuple(self.key(sample) for sample in range(first, first + n)), self.forced)
+        return Request(self.ids, tuple(self.derive_key(sample) for sample in range(first, first + n)), self.forced)
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """The answer to one question."""
 
     text: str
@@ -60,42 +60,47 @@ class Search(Protocol):
     verifier: ClassVar[bool]
     """Whether it consults the task's verifier."""
 
-    def find(
-        self, model: BaseModel, asks: Sequence[Ask], decoding: Decoding, task: Task, forward: Forward
-    ) -> list[Found]:
+    def run(
+        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Forward
+    ) -> list[SearchResult]:
         """One answer to each question, in order."""
         ...
 
 
-def sampled(
-    model: BaseModel, asks: Sequence[Ask], decoding: Decoding, forward: Forward, n: int, first: int = 0
+def sample_completions(
+    model: BaseModel, queries: Sequence[Query], decoding: Decoding, forward: Forward, n: int, first: int = 0
 ) -> list[list[Completion]]:
     """`n` completions of every question, numbered from `first`."""
-    return generate(model.engine, [ask.request(n, first) for ask in asks], decoding, forward)
+    return generate(model.engine, [query.build_request(n, first) for query in queries], decoding, forward)
 
 
-def chosen(
+def sample_and_choose(
     model: BaseModel,
-    asks: Sequence[Ask],
+    queries: Sequence[Query],
     decoding: Decoding,
     forward: Forward,
     n: int,
-    winner: Callable[[Ask, Sequence[Completion]], int],
-) -> list[Found]:
+    choose_winner: Callable[[Query, Sequence[Completion]], int],
+) -> list[SearchResult]:
     """`n` completions of every question, of which `winner` names the one to answer with."""
-    drawn = sampled(model, asks, decoding, forward, n)
-    return [found(ask, one, winner(ask, one)) for ask, one in zip(asks, drawn, strict=True)]
+    batches = sample_completions(model, queries, decoding, forward, n)
+    return [
+        to_result(query, completions, choose_winner(query, completions))
+        for query, completions in zip(queries, batches, strict=True)
+    ]
 
 
-def read(ask: Ask, completions: Sequence[Completion], task: Task) -> list[str | None]:
+def read_answers(query: Query, completions: Sequence[Completion], task: Task) -> list[str | None]:
     """Each completion's canonical answer."""
-    return [task.verify(ask.problem, ask.opening + completion.text).answer for completion in completions]
+    return [task.verify(query.problem, query.opening + completion.text).answer for completion in completions]
 
 
-def found(ask: Ask, completions: Sequence[Completion], winner: int, notes: Mapping[str, float] | None = None) -> Found:
+def to_result(
+    query: Query, completions: Sequence[Completion], winner: int, notes: Mapping[str, float] | None = None
+) -> SearchResult:
     """The answer that completion `winner` gives, at the price of all."""
-    return Found(
-        ask.opening + completions[winner].text,
+    return SearchResult(
+        query.opening + completions[winner].text,
         sum(len(completion.tokens) for completion in completions),
         completions[winner].finished,
         sum(completion.firings for completion in completions),

@@ -22,8 +22,8 @@ from elicit import seeds
 from elicit.errors import ElicitError
 from elicit.loading import rows
 from elicit.sampling import generate
-from elicit.search.core import Ask, Found, found
-from elicit.search.spans import overlapping, places
+from elicit.search.core import Query, SearchResult, to_result
+from elicit.search.spans import find_overlapping_tokens, locate_tokens
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from elicit.tasks import Task
 
 
-class Path(NamedTuple):
+class CotPath(NamedTuple):
     """One branch: its rank is that of its first token."""
 
     completion: Completion
@@ -45,7 +45,7 @@ class Path(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CotDecoding:
+class CotDecodingSearch:
     """`k` paths from the `k` most probable first tokens, chosen among by the margin of their answers."""
 
     k: int = 10
@@ -65,24 +65,26 @@ class CotDecoding:
         if self.choose not in ("max", "aggregate", "any"):
             raise ElicitError(f"cot_decoding: choose is {self.choose!r}; expected 'max', 'aggregate' or 'any'.")
 
-    def find(
-        self, model: BaseModel, asks: Sequence[Ask], decoding: Decoding, task: Task, forward: Forward
-    ) -> list[Found]:
-        answers = []
-        for ask, mine in zip(asks, self.paths(model, asks, decoding, task, forward), strict=True):
-            winner = self.winner(mine, seeds.generator(*ask.identity, "path"))
-            answered = sum(path.score is not None for path in mine)
+    def run(
+        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Forward
+    ) -> list[SearchResult]:
+        results = []
+        for query, query_paths in zip(
+            queries, self.generate_paths(model, queries, decoding, task, forward), strict=True
+        ):
+            winner = self.choose_winner(query_paths, seeds.make_generator(*query.identity, "path"))
+            answered = sum(path.score is not None for path in query_paths)
             notes = {
                 "winning_rank": float(winner),
-                "paths": float(len(mine)),
-                "paths_with_answer": answered / len(mine),
+                "paths": float(len(query_paths)),
+                "paths_with_answer": answered / len(query_paths),
             }
-            answers.append(found(ask, [path.completion for path in mine], winner, notes))
-        return answers
+            results.append(to_result(query, [path.completion for path in query_paths], winner, notes))
+        return results
 
-    def paths(
-        self, model: BaseModel, asks: Sequence[Ask], decoding: Decoding, task: Task, forward: Forward
-    ) -> list[list[Path]]:
+    def generate_paths(
+        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Forward
+    ) -> list[list[CotPath]]:
         """Every path of every question, by the rank of its first token; no fewer than one, no more than `k`.
 
         Raises:
@@ -92,50 +94,54 @@ class CotDecoding:
             raise ElicitError(
                 f"cot_decoding goes on greedily, but temperature is {decoding.temperature:g}. Set it to 0."
             )
-        self.check(model)
+        self.check_first_tokens(model)
         ranks = tuple(range(self.k))
-        requests = [ask.request(self.k)._replace(ranks=ranks, floor=self.min_p) for ask in asks]
-        drawn = generate(model.engine, requests, decoding, forward, measure="margin")
-        opened = []
-        for ask, mine in zip(asks, drawn, strict=True):
-            least = mine[0].logprobs[0] + (math.log(self.min_p) if self.min_p > 0 else -math.inf)
-            paths = [scored(model, ask, one, task) for one in mine if one.logprobs[0] >= least]
-            opened.append(paths)
-        return opened
+        requests = [query.build_request(self.k)._replace(ranks=ranks, floor=self.min_p) for query in queries]
+        batches = generate(model.engine, requests, decoding, forward, measure="margin")
+        paths_by_query = []
+        for query, completions in zip(queries, batches, strict=True):
+            least = completions[0].logprobs[0] + (math.log(self.min_p) if self.min_p > 0 else -math.inf)
+            paths = [
+                score_path(model, query, completion, task)
+                for completion in completions
+                if completion.logprobs[0] >= least
+            ]
+            paths_by_query.append(paths)
+        return paths_by_query
 
-    def check(self, model: BaseModel) -> None:
+    def check_first_tokens(self, model: BaseModel) -> None:
         """Raises ElicitError if `model` has fewer tokens to choose from than there are paths to open."""
-        possible = rows.count(model.engine.hf) - len(model.engine.banned_ids)
+        possible = rows.count_rows(model.engine.hf) - len(model.engine.banned_ids)
         if self.k > possible:
             raise ElicitError(
                 f"cot_decoding: k is {self.k}, but {model.name} can only choose among {possible} first tokens."
             )
 
-    def winner(self, paths: Sequence[Path], random: np.random.Generator) -> int:
+    def choose_winner(self, paths: Sequence[CotPath], random: np.random.Generator) -> int:
         """Rank of the path to answer with; of equals the more probable first token. `random` is read by `any` alone."""
-        scored = {rank: path.score for rank, path in enumerate(paths) if path.score is not None}
-        if not scored:
+        scores = {rank: path.score for rank, path in enumerate(paths) if path.score is not None}
+        if not scores:
             return 0
         if self.choose == "any":
-            return int(random.choice(list(scored)))
+            return int(random.choice(list(scores)))
         if self.choose == "aggregate":
             sums: defaultdict[str | None, float] = defaultdict(float)
-            for rank, score in scored.items():
+            for rank, score in scores.items():
                 sums[paths[rank].answer] += score
             elected = max(sums, key=lambda answer: sums[answer])
-            scored = {rank: score for rank, score in scored.items() if paths[rank].answer == elected}
-        return max(scored, key=lambda rank: scored[rank])
+            scores = {rank: score for rank, score in scores.items() if paths[rank].answer == elected}
+        return max(scores, key=lambda rank: scores[rank])
 
 
-def scored(model: BaseModel, ask: Ask, completion: Completion, task: Task) -> Path:
+def score_path(model: BaseModel, query: Query, completion: Completion, task: Task) -> CotPath:
     """A completion whose margins were measured, with its answer and its score."""
-    text = ask.opening + completion.text
-    answer, span = task.verify(ask.problem, text).answer, task.answer_span(ask.problem, text)
+    text = query.opening + completion.text
+    answer, span = task.verify(query.problem, text).answer, task.answer_span(query.problem, text)
     if answer is None or span is None:
-        return Path(completion, None, None, ())
-    start, end = (place - len(ask.opening) for place in span)
-    tokens = overlapping(places(model.tokenizer, completion.tokens, ask.ids), start, end)
+        return CotPath(completion, None, None, ())
+    start, end = (position - len(query.opening) for position in span)
+    tokens = find_overlapping_tokens(locate_tokens(model.tokenizer, completion.tokens, query.ids), start, end)
     if not tokens:  # the forced opening holds the whole answer: the model said nothing of it
-        return Path(completion, answer, None, ())
+        return CotPath(completion, answer, None, ())
     score = sum(completion.measured[token] for token in tokens) / len(tokens)
-    return Path(completion, answer, score, tuple(tokens))
+    return CotPath(completion, answer, score, tuple(tokens))

@@ -22,8 +22,8 @@ from elicit.errors import ElicitError
 from elicit.loading import rows
 from elicit.loading.continuing import encode_continuation
 from elicit.sampling import PLAIN, Decoding, Engine, Forward
-from elicit.search.core import Ask, Search, found, sampled
-from elicit.steering import Clock
+from elicit.search.core import Query, Search, sample_completions, to_result
+from elicit.steering import PositionTracker
 from elicit.tasks import Problem, Task
 from elicit.tasks.core import Verdict
 
@@ -32,11 +32,17 @@ Span = tuple[int, int]
 _PREPARED = {"attention_mask", "position_ids", "past_key_values", "use_cache", "logits_to_keep", "cache_position"}
 _WARPERS = {"TemperatureLogitsWarper", "TopKLogitsWarper", "TopPLogitsWarper", "MinPLogitsWarper"}
 _UNDERSTOOD = {*_WARPERS, "SuppressTokensLogitsProcessor", "MaxLengthCriteria", "EosTokenCriteria"}
-_MORE = ("return_dict_in_generate", "output_scores", "output_logits", "output_attentions", "output_hidden_states")
+_UNSUPPORTED_OUTPUTS = (
+    "return_dict_in_generate",
+    "output_scores",
+    "output_logits",
+    "output_attentions",
+    "output_hidden_states",
+)
 
 
 @dataclass(frozen=True)
-class _View:
+class _ModelView:
     """What searches use of a model."""
 
     engine: Engine
@@ -47,7 +53,7 @@ class _View:
 
 
 @dataclass(frozen=True)
-class _Answers:
+class _AnswerTask:
     """What searches use of a task, made of a function that finds an answer in a text."""
 
     answer: Callable[[str], Span | None] | None
@@ -69,7 +75,7 @@ def custom_generate(
     answer: Callable[[str], Span | None] | None = None,
     stop: Iterable[str] = (),
     seed: int = 0,
-    clock: Clock | None = None,
+    clock: PositionTracker | None = None,
     forward: Forward = PLAIN,
 ) -> Callable[..., torch.Tensor]:
     """A function for `model.generate(..., custom_generate=...)` of a transformers causal LM.
@@ -87,10 +93,10 @@ def custom_generate(
     """
     if search is not None and search.verifier:
         raise ElicitError(f"custom_generate: {search.kind} needs a task's verifier, and generate has none.")
-    stops, task = tuple(stop), cast(Task, _Answers(answer))
-    ticking = clock or Clock()
+    stops, task = tuple(stop), cast(Task, _AnswerTask(answer))
+    ticking = clock or PositionTracker()
 
-    def loop(
+    def run_search(
         model: Any,
         input_ids: torch.Tensor,
         logits_processor: Any = None,
@@ -98,55 +104,57 @@ def custom_generate(
         generation_config: Any = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        _check(generation_config, [*(logits_processor or ()), *(stopping_criteria or ())], kwargs)
-        view = cast(Any, _View(_engine(model, tokenizer, generation_config, ticking), tokenizer))
-        decoding = _decoding(generation_config, input_ids.shape[1], stops)
-        asks = [_ask(row, seed) for row in _rows(input_ids, kwargs.get("attention_mask"))]
+        _check_generate_options(generation_config, [*(logits_processor or ()), *(stopping_criteria or ())], kwargs)
+        view = cast(Any, _ModelView(_build_engine(model, tokenizer, generation_config, ticking), tokenizer))
+        decoding = _build_decoding(generation_config, input_ids.shape[1], stops)
+        queries = [_build_query(row, seed) for row in _strip_padding(input_ids, kwargs.get("attention_mask"))]
         if search is not None:
-            answers = search.find(view, asks, decoding, task, forward)
+            results = search.run(view, queries, decoding, task, forward)
         else:
-            drawn = sampled(view, asks, decoding, forward, 1)
-            answers = [found(ask, one, 0) for ask, one in zip(asks, drawn, strict=True)]
-        return _joined(input_ids, [answer.ids for answer in answers], view.engine.pad_id)
+            batches = sample_completions(view, queries, decoding, forward, 1)
+            results = [to_result(query, completions, 0) for query, completions in zip(queries, batches, strict=True)]
+        return _append_answers(input_ids, [result.ids for result in results], view.engine.pad_id)
 
-    return loop
+    return run_search
 
 
-def _check(config: Any, chain: list[Any], kwargs: dict[str, Any]) -> None:
+def _check_generate_options(config: Any, chain: list[Any], kwargs: dict[str, Any]) -> None:
     """Raises ElicitError for what was asked of `generate` and cannot be done."""
     for processor in chain:
         if type(processor).__name__ not in _UNDERSTOOD:
-            raise _unsupported(type(processor).__name__, "give stop strings to custom_generate, and leave others out")
+            raise _make_unsupported_error(
+                type(processor).__name__, "give stop strings to custom_generate, and leave others out"
+            )
     for name in ("num_beams", "num_return_sequences"):
         if (getattr(config, name) or 1) != 1:
-            raise _unsupported(f"{name}={getattr(config, name)}", "a search gives one answer per prompt")
-    for name in _MORE:
+            raise _make_unsupported_error(f"{name}={getattr(config, name)}", "a search gives one answer per prompt")
+    for name in _UNSUPPORTED_OUTPUTS:
         if getattr(config, name):
-            raise _unsupported(f"{name}=True", "a search gives token ids and nothing else")
+            raise _make_unsupported_error(f"{name}=True", "a search gives token ids and nothing else")
     cache = kwargs.get("past_key_values")
     if cache is not None and cache.get_seq_length() > 0:
-        raise _unsupported("past_key_values that are not empty", "pass the whole prompt")
+        raise _make_unsupported_error("past_key_values that are not empty", "pass the whole prompt")
     for name, value in kwargs.items():
         if name not in _PREPARED and value is not None and value is not False:
-            raise _unsupported(name, "leave it out")
+            raise _make_unsupported_error(name, "leave it out")
 
 
-def _unsupported(what: str, remedy: str) -> ElicitError:
+def _make_unsupported_error(what: str, remedy: str) -> ElicitError:
     return ElicitError(f"custom_generate: {what} is not supported by the lab's searches; {remedy}.")
 
 
-def _engine(model: Any, tokenizer: Any, config: Any, clock: Clock) -> Engine:
+def _build_engine(model: Any, tokenizer: Any, config: Any, clock: PositionTracker) -> Engine:
     ends = config.eos_token_id
     end_ids = frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends])
     pad = config.pad_token_id if config.pad_token_id is not None else tokenizer.pad_token_id
     if pad is None:
         raise ElicitError("custom_generate: there is no pad token. Pass pad_token_id=... to generate.")
     # A pad token in the text would look like its end; rows without a token are no text at all.
-    banned = {*(config.suppress_tokens or ()), *({pad} - end_ids), *rows.unassigned_ids(tokenizer, model)}
+    banned = {*(config.suppress_tokens or ()), *({pad} - end_ids), *rows.find_unassigned_ids(tokenizer, model)}
     return Engine(model, tokenizer, clock, end_ids, pad, tuple(sorted(banned)))
 
 
-def _decoding(config: Any, width: int, stop: tuple[str, ...]) -> Decoding:
+def _build_decoding(config: Any, width: int, stop: tuple[str, ...]) -> Decoding:
     """The decoding that a generation config asks for."""
     longest = config.max_length - width
     if not config.do_sample:
@@ -156,17 +164,17 @@ def _decoding(config: Any, width: int, stop: tuple[str, ...]) -> Decoding:
     return Decoding(temperature, config.top_k or None, top_p, config.min_p, longest, stop)
 
 
-def _rows(ids: torch.Tensor, mask: torch.Tensor | None) -> list[tuple[int, ...]]:
+def _strip_padding(ids: torch.Tensor, mask: torch.Tensor | None) -> list[tuple[int, ...]]:
     """Every prompt without its padding."""
     real = torch.ones_like(ids) if mask is None else mask
     return [tuple(row[keep.bool()].tolist()) for row, keep in zip(ids, real, strict=True)]
 
 
-def _ask(ids: tuple[int, ...], seed: int) -> Ask:
-    return Ask(Problem("", "", ""), ids, 0, "", (seed, "generate", ids))
+def _build_query(ids: tuple[int, ...], seed: int) -> Query:
+    return Query(Problem("", "", ""), ids, 0, "", (seed, "generate", ids))
 
 
-def _joined(prompts: torch.Tensor, answers: list[tuple[int, ...]], pad: int) -> torch.Tensor:
+def _append_answers(prompts: torch.Tensor, answers: list[tuple[int, ...]], pad: int) -> torch.Tensor:
     """Prompts and answers side by side, padded at the end, as `generate` returns them."""
     new = prompts.new_full((len(answers), max(map(len, answers))), pad)
     for row, answer in enumerate(answers):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit import statistics
-from elicit.search.core import Ask, Found, chosen, read
+from elicit.search.core import Query, SearchResult, read_answers, sample_and_choose
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Majority:
+class MajorityVote:
     """`n` samples; the most frequent canonical answer wins, the first seen among equals.
 
     Completions without an answer do not vote, unless none has one.
@@ -27,12 +27,12 @@ class Majority:
     kind: ClassVar[str] = "majority"
     verifier: ClassVar[bool] = False
 
-    def find(
-        self, model: BaseModel, asks: Sequence[Ask], decoding: Decoding, task: Task, forward: Forward
-    ) -> list[Found]:
-        def elected(ask: Ask, completions: Sequence[Completion]) -> int:
-            answers = read(ask, completions, task)
-            winner = statistics.majority(answers)
+    def run(
+        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Forward
+    ) -> list[SearchResult]:
+        def find_majority(query: Query, completions: Sequence[Completion]) -> int:
+            answers = read_answers(query, completions, task)
+            winner = statistics.majority_vote(answers)
             return 0 if winner is None else answers.index(winner)
 
-        return chosen(model, asks, decoding, forward, self.n, elected)
+        return sample_and_choose(model, queries, decoding, forward, self.n, find_majority)

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, ClassVar
 from elicit import seeds
 from elicit.errors import ElicitError
 from elicit.sampling import Request, generate
-from elicit.search.core import Ask, Found
+from elicit.search.core import Query, SearchResult
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class State:
+class ChainState:
     """A completion with what the acceptance ratio needs of it."""
 
     tokens: tuple[int, ...] = ()
@@ -54,51 +54,51 @@ class State:
     text: str = ""
     ended: bool = False
 
-    def continued(self, kept: int, by: Completion) -> State:
+    def replace_tail(self, prefix_length: int, completion: Completion) -> ChainState:
         """The first `kept` tokens and then a completion that was sampled after them."""
-        return State(
-            self.tokens[:kept] + by.tokens,
-            self.logp[:kept] + by.logprobs,
-            self.logq[:kept] + by.measured,
-            by.text,
-            by.finished,
+        return ChainState(
+            self.tokens[:prefix_length] + completion.tokens,
+            self.logp[:prefix_length] + completion.logprobs,
+            self.logq[:prefix_length] + completion.measured,
+            completion.text,
+            completion.finished,
         )
 
 
-def log_ratio(now: State, proposed: State, kept: int, alpha: float) -> float:
+def log_acceptance_ratio(now: ChainState, proposed: ChainState, prefix_length: int, alpha: float) -> float:
     """log of the acceptance ratio r for a move that keeps the first `kept` tokens."""
-    target = alpha * (math.fsum(proposed.logp[kept:]) - math.fsum(now.logp[kept:]))
-    proposal = math.fsum(now.logq[kept:]) - math.fsum(proposed.logq[kept:])
-    place = math.log(len(now.tokens)) - math.log(len(proposed.tokens))
-    return target + proposal + place
+    target = alpha * (math.fsum(proposed.logp[prefix_length:]) - math.fsum(now.logp[prefix_length:]))
+    proposal = math.fsum(now.logq[prefix_length:]) - math.fsum(proposed.logq[prefix_length:])
+    position_term = math.log(len(now.tokens)) - math.log(len(proposed.tokens))
+    return target + proposal + position_term
 
 
 @dataclass
 class _Chain:
-    ask: Ask
-    state: State = field(default_factory=State)
+    query: Query
+    state: ChainState = field(default_factory=ChainState)
     tokens: int = 0
     firings: int = 0
     moves: int = 0
     accepted: int = 0
     changed: int = 0
 
-    def request(self, kept: int, limit: int, *identity: object) -> Request:
+    def build_request(self, prefix_length: int, limit: int, *identity: object) -> Request:
         """A request for the tokens after the first `kept`, up to `limit` in all."""
-        ask = self.ask
-        ids, key = ask.ids + self.state.tokens[:kept], ask.key("power", *identity)
-        return Request(ids, (key,), ask.forced + kept, continued=kept, limit=limit - kept)
+        query = self.query
+        ids, key = query.ids + self.state.tokens[:prefix_length], query.derive_key("power", *identity)
+        return Request(ids, (key,), query.forced + prefix_length, continued=prefix_length, limit=limit - prefix_length)
 
-    def found(self) -> Found:
+    def to_result(self) -> SearchResult:
         notes = {}
         if self.moves:
             notes = {"acceptance": self.accepted / self.moves, "changed": self.changed / self.moves}
-        state, ask = self.state, self.ask
-        return Found(ask.opening + state.text, self.tokens, state.ended, self.firings, notes, state.tokens)
+        state, query = self.state, self.query
+        return SearchResult(query.opening + state.text, self.tokens, state.ended, self.firings, notes, state.tokens)
 
 
 @dataclass(frozen=True)
-class PowerSampling:
+class PowerSamplingSearch:
     """One sample of p^alpha per question, from one chain each; all chains run in one batch."""
 
     alpha: float = 4.0
@@ -123,50 +123,55 @@ class PowerSampling:
             if value is not None and value < 1:
                 raise ElicitError(f"power_sampling: {name} is {value}; expected at least 1.")
 
-    def find(
-        self, model: BaseModel, asks: Sequence[Ask], decoding: Decoding, task: Task, forward: Forward
-    ) -> list[Found]:
+    def run(
+        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Forward
+    ) -> list[SearchResult]:
         """Raises ElicitError for a decoding with filters: completions they rule out could never be proposed."""
         if (decoding.top_k, decoding.top_p, decoding.min_p) != (None, None, None):
             raise ElicitError("power_sampling: top_k, top_p and min_p keep the chain from p^alpha. Leave them out.")
         proposing = decoding.replace(temperature=self.temperature or 1 / self.alpha)
-        chains = [_Chain(ask) for ask in asks]
+        chains = [_Chain(query) for query in queries]
 
-        def sample(requests: list[Request]) -> list[Completion]:
-            drawn = generate(model.engine, requests, proposing, forward, measure="drawn")
-            return [one for (one,) in drawn]
+        def sample_proposals(requests: list[Request]) -> list[Completion]:
+            batches = generate(model.engine, requests, proposing, forward, measure="drawn")
+            return [completion for (completion,) in batches]
 
         longest = decoding.max_new_tokens
         size = self.block or math.ceil(longest / 16)
         for block, limit in enumerate([*range(size, longest, size), longest]):
             live = [chain for chain in chains if not (self.until_ended and chain.state.ended)]
             growing = [chain for chain in live if not chain.state.ended]
-            requests = [chain.request(len(chain.state.tokens), limit, "grow", block) for chain in growing]
-            for chain, grown in zip(growing, sample(requests), strict=True):
-                chain.state = chain.state.continued(len(chain.state.tokens), grown)
+            requests = [chain.build_request(len(chain.state.tokens), limit, "grow", block) for chain in growing]
+            for chain, grown in zip(growing, sample_proposals(requests), strict=True):
+                chain.state = chain.state.replace_tail(len(chain.state.tokens), grown)
                 chain.tokens += len(grown.tokens)
                 chain.firings += grown.firings
             for step in range(self.steps):
-                self._move(live, limit, (block, step), sample)
-        return [chain.found() for chain in chains]
+                self._move_chains(live, limit, (block, step), sample_proposals)
+        return [chain.to_result() for chain in chains]
 
-    def _move(
+    def _move_chains(
         self,
         chains: list[_Chain],
         limit: int,
         identity: tuple[int, int],
-        sample: Callable[[list[Request]], list[Completion]],
+        sample_proposals: Callable[[list[Request]], list[Completion]],
     ) -> None:
         """One step of Metropolis-Hastings on every chain."""
-        uniforms = seeds.uniforms([chain.ask.key("power", "move", *identity) for chain in chains], 2)
-        places = [int(u * len(chain.state.tokens)) for chain, u in zip(chains, uniforms[:, 0], strict=True)]
-        requests = [c.request(kept, limit, "propose", *identity) for c, kept in zip(chains, places, strict=True)]
-        for chain, kept, u, drawn in zip(chains, places, uniforms[:, 1], sample(requests), strict=True):
-            proposed = chain.state.continued(kept, drawn)
+        uniforms = seeds.draw_uniforms([chain.query.derive_key("power", "move", *identity) for chain in chains], 2)
+        prefix_lengths = [int(u * len(chain.state.tokens)) for chain, u in zip(chains, uniforms[:, 0], strict=True)]
+        requests = [
+            c.build_request(prefix_length, limit, "propose", *identity)
+            for c, prefix_length in zip(chains, prefix_lengths, strict=True)
+        ]
+        for chain, prefix_length, u, completion in zip(
+            chains, prefix_lengths, uniforms[:, 1], sample_proposals(requests), strict=True
+        ):
+            proposed = chain.state.replace_tail(prefix_length, completion)
             chain.moves += 1
-            chain.tokens += len(drawn.tokens)
-            chain.firings += drawn.firings
-            if u < math.exp(min(0.0, log_ratio(chain.state, proposed, kept, self.alpha))):
+            chain.tokens += len(completion.tokens)
+            chain.firings += completion.firings
+            if u < math.exp(min(0.0, log_acceptance_ratio(chain.state, proposed, prefix_length, self.alpha))):
                 chain.accepted += 1
                 chain.changed += proposed.tokens != chain.state.tokens
                 chain.state = proposed

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from elicit.loading.continuing import PARTIAL, decode_continuation, token_text
+from elicit.loading.continuing import PARTIAL, decode_continuation, decode_token
 
 
-def places(tokenizer: Any, tokens: Sequence[int], prompt: Sequence[int] | None = None) -> list[tuple[int, int]]:
+def locate_tokens(tokenizer: Any, tokens: Sequence[int], prompt: Sequence[int] | None = None) -> list[tuple[int, int]]:
     """(start, end) of every token in the decoded text, in characters; an empty place for special tokens.
 
     Args:
@@ -22,34 +22,34 @@ def places(tokenizer: Any, tokens: Sequence[int], prompt: Sequence[int] | None =
     """
     ids = list(tokens)
     text = decode_continuation(tokenizer, ids, prompt)
-    pieces = [token_text(tokenizer, token) for token in ids]
+    pieces = [decode_token(tokenizer, token) for token in ids]
     if PARTIAL not in text and "".join(pieces) == text:
         ends = [0]
         for piece in pieces:
             ends.append(ends[-1] + len(piece))
         return list(pairwise(ends))
     special = set(tokenizer.all_special_ids)
-    found, start = [], 0
+    spans, start = [], 0
     for i, token in enumerate(ids, start=1):
         so_far = decode_continuation(tokenizer, ids[:i], prompt)
-        end = max(start, _common(so_far, text))
+        end = max(start, _common_prefix_length(so_far, text))
         unfinished = token not in special and len(so_far) > end
-        found.append((start, end + unfinished))
+        spans.append((start, end + unfinished))
         start = end
-    return found
+    return spans
 
 
-def overlapping(places: Sequence[tuple[int, int]], start: int, end: int) -> list[int]:
+def find_overlapping_tokens(spans: Sequence[tuple[int, int]], start: int, end: int) -> list[int]:
     """Indices of the tokens that hold any of the characters from `start` to before `end`."""
-    return [i for i, (first, last) in enumerate(places) if first < end and last > start]
+    return [i for i, (first, last) in enumerate(spans) if first < end and last > start]
 
 
-def token_at(places: Sequence[tuple[int, int]], character: int) -> int:
+def find_token_at(spans: Sequence[tuple[int, int]], character: int) -> int:
     """The first token that holds `character` or any after it; their number if none does."""
-    return next((i for i, (_, last) in enumerate(places) if last > character), len(places))
+    return next((i for i, (_, last) in enumerate(spans) if last > character), len(spans))
 
 
-def _common(left: str, right: str) -> int:
+def _common_prefix_length(left: str, right: str) -> int:
     """Length of the longest common beginning."""
     if right.startswith(left):
         return len(left)

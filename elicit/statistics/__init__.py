@@ -4,34 +4,41 @@ Score arrays have shape (seeds, problems), entries 0/1 or fractions, NaN for mis
 columns, and a deterministic arm has one row. Bad arrays raise ValueError: they are faults of the caller, not input.
 """
 
-from elicit.statistics.degeneration import compressed, repetition
+from elicit.statistics.degeneration import compression_ratio, repetition_rate
 from elicit.statistics.gap import Gap, gap_recovered
-from elicit.statistics.intervals import level, mean, wilson
-from elicit.statistics.paired import Difference, difference, holm, sign_flip
-from elicit.statistics.passk import crossover, guesser, pass_at_k, pass_at_k_curve, pass_at_k_scores, solved_only
+from elicit.statistics.intervals import estimate_accuracy, estimate_mean, wilson_interval
+from elicit.statistics.paired import Difference, estimate_difference, holm_correction, sign_flip_test
+from elicit.statistics.passk import (
+    find_crossover,
+    guesser_pass_at_k,
+    pass_at_k,
+    pass_at_k_curve,
+    pass_at_k_scores,
+    unique_solve_rates,
+)
 from elicit.statistics.power import minimum_detectable_effect
-from elicit.statistics.votes import majority, majority_at_k, majority_scores
+from elicit.statistics.votes import estimate_majority_at_k, majority_scores, majority_vote
 
 __all__ = [
     "Difference",
     "Gap",
-    "compressed",
-    "crossover",
-    "difference",
+    "compression_ratio",
+    "find_crossover",
+    "estimate_difference",
     "gap_recovered",
-    "guesser",
-    "holm",
-    "level",
-    "majority",
-    "majority_at_k",
+    "guesser_pass_at_k",
+    "holm_correction",
+    "estimate_accuracy",
+    "majority_vote",
+    "estimate_majority_at_k",
     "majority_scores",
-    "mean",
+    "estimate_mean",
     "minimum_detectable_effect",
     "pass_at_k",
     "pass_at_k_curve",
     "pass_at_k_scores",
-    "repetition",
-    "sign_flip",
-    "solved_only",
-    "wilson",
+    "repetition_rate",
+    "sign_flip_test",
+    "unique_solve_rates",
+    "wilson_interval",
 ]

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from elicit.schema import number
-from elicit.seeds import generator
-from elicit.statistics.scores import Scores, shared_problems
+from elicit.schema import finite_or_none
+from elicit.seeds import make_generator
+from elicit.statistics.scores import Scores, select_shared_problems
 from elicit.statistics.twolevel import seed_variance, two_level
 
 _RESAMPLES = 4000
@@ -41,8 +41,8 @@ class Gap:
 
     def to_json(self) -> dict[str, Any]:
         """The fields of `summary.json`; an infinite bound is null."""
-        ci = None if self.ci is None else [number(bound) for bound in self.ci]
-        return {"gap_recovered": number(self.value), "gap_ci": ci, "gap_ceiling": self.ceiling}
+        ci = None if self.ci is None else [finite_or_none(bound) for bound in self.ci]
+        return {"gap_recovered": finite_or_none(self.value), "gap_ci": ci, "gap_ceiling": self.ceiling}
 
 
 def gap_recovered(arm: Scores, base: Scores, ceiling: Scores, seed: int, *, ceiling_name: str = "ceiling") -> Gap:
@@ -53,7 +53,7 @@ def gap_recovered(arm: Scores, base: Scores, ceiling: Scores, seed: int, *, ceil
     Raises:
         ValueError: for scores that do not match or hold nothing (see `scores.shared_problems`).
     """
-    m, b, c = shared_problems(arm=arm, base=base, ceiling=ceiling)
+    m, b, c = select_shared_problems(arm=arm, base=base, ceiling=ceiling)
     problems = m.shape[1]
     if problems < 2:
         return Gap(None, None, problems, ceiling_name, f"one problem gives no standard error for the {ceiling_name}")
@@ -66,30 +66,30 @@ def gap_recovered(arm: Scores, base: Scores, ceiling: Scores, seed: int, *, ceil
         return Gap(None, None, problems, ceiling_name, reason)
     means = [scores.mean(axis=0) for scores in (m, b, c)]
     value = float((means[0] - means[1]).mean()) / float((means[2] - means[1]).mean())
-    drawn = _resampled_means(np.stack(means, axis=1), [seed_variance(scores) for scores in (m, b, c)], seed)
-    return Gap(value, _percentiles(drawn), problems, ceiling_name, "")
+    resampled_means = _resample_means(np.stack(means, axis=1), [seed_variance(scores) for scores in (m, b, c)], seed)
+    return Gap(value, _percentile_interval(resampled_means), problems, ceiling_name, "")
 
 
-def _resampled_means(
+def _resample_means(
     means: Float[np.ndarray, "problems 3"], seed_parts: list[tuple[float, int]], seed: int
 ) -> Float[np.ndarray, "resamples 3"]:
     """Means of arm, base and ceiling over resampled problems, moved by their seed parts."""
-    numbers = generator("gap_recovered", seed)
+    numbers = make_generator("gap_recovered", seed)
     problems = means.shape[0]
-    drawn = np.empty((_RESAMPLES, 3))
+    resamples = np.empty((_RESAMPLES, 3))
     for first in range(0, _RESAMPLES, 500):
         chosen = numbers.integers(problems, size=(500, problems))
-        drawn[first : first + 500] = means[chosen].mean(axis=1)
+        resamples[first : first + 500] = means[chosen].mean(axis=1)
     for column, (variance, df) in enumerate(seed_parts):
         if variance > 0:
-            drawn[:, column] += math.sqrt(variance) * numbers.standard_t(df, _RESAMPLES)
+            resamples[:, column] += math.sqrt(variance) * numbers.standard_t(df, _RESAMPLES)
     # The same half discordant problem each way as in `twolevel`: an arm that equals the base keeps a width.
-    drawn[:, 0] += numbers.standard_normal(_RESAMPLES) / math.sqrt(problems * (problems - 1))
-    return drawn
+    resamples[:, 0] += numbers.standard_normal(_RESAMPLES) / math.sqrt(problems * (problems - 1))
+    return resamples
 
 
-def _percentiles(drawn: Float[np.ndarray, "resamples 3"]) -> tuple[float, float]:
-    gain, room = drawn[:, 0] - drawn[:, 1], drawn[:, 2] - drawn[:, 1]
+def _percentile_interval(resamples: Float[np.ndarray, "resamples 3"]) -> tuple[float, float]:
+    gain, room = resamples[:, 0] - resamples[:, 1], resamples[:, 2] - resamples[:, 1]
     # Where the ceiling is not above the base, any share is possible in the direction of the gain.
     shares = np.where(room > 0, gain / np.where(room > 0, room, 1.0), np.copysign(math.inf, gain))
     low, high = np.quantile(shares, [0.025, 0.975], method="inverted_cdf")

@@ -15,10 +15,10 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from elicit.schema import Estimate
-from elicit.statistics.scores import Scores, checked
+from elicit.statistics.scores import Scores, validate_scores
 
 
-def wilson(successes: float, n: int, level: float = 0.95) -> Estimate:
+def wilson_interval(successes: float, n: int, level: float = 0.95) -> Estimate:
     """A proportion with Wilson's (1927) score interval. With `n == 0` the value is NaN and there is no interval.
 
     Raises:
@@ -32,7 +32,7 @@ def wilson(successes: float, n: int, level: float = 0.95) -> Estimate:
     return Estimate(successes / n, n, _wilson_bounds(successes / n, n, level))
 
 
-def level(scores: Scores) -> Estimate:
+def estimate_accuracy(scores: Scores) -> Estimate:
     """Accuracy with a 95 % interval clustered by problem; n counts the problems that have any score.
 
     The value is the mean over problems of each problem's mean over its (non-missing) rows. One row of 0/1 gives
@@ -41,12 +41,12 @@ def level(scores: Scores) -> Estimate:
     Raises:
         ValueError: for arrays that hold no scores (see `scores.checked`).
     """
-    array = checked(scores)
+    array = validate_scores(scores)
     array = array[:, ~np.isnan(array).all(axis=0)]
-    return clustered(np.nanmean(array, axis=0), trials=int((~np.isnan(array)).sum()))
+    return estimate_clustered_mean(np.nanmean(array, axis=0), trials=int((~np.isnan(array)).sum()))
 
 
-def clustered(problem_means: Float[np.ndarray, " problems"], *, trials: int) -> Estimate:
+def estimate_clustered_mean(problem_means: Float[np.ndarray, " problems"], *, trials: int) -> Estimate:
     """The mean of per-problem means in [0, 1], with Wilson's interval at the effective sample size.
 
     The effective size is problems / (share of p(1 - p) that lies between problems), the inverse design effect of Kish
@@ -66,7 +66,7 @@ def clustered(problem_means: Float[np.ndarray, " problems"], *, trials: int) -> 
     return Estimate(value, means.size, _wilson_bounds(value, max(effective, means.size), 0.95))
 
 
-def mean(values: ArrayLike, level: float = 0.95) -> Estimate:
+def estimate_mean(values: ArrayLike, level: float = 0.95) -> Estimate:
     """Mean of per-problem quantities of any size (tokens, KL in nats) with a t interval; NaN entries are left out.
 
     No interval for n < 2, nor when all values are equal: the spread is then unknown, not zero.

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
 from elicit.schema import Estimate
-from elicit.statistics.intervals import clustered
+from elicit.statistics.intervals import estimate_clustered_mean
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -39,7 +39,7 @@ def pass_at_k_scores(correct: Bool[np.ndarray, "*rows samples"], k: int) -> Floa
     Raises:
         ValueError: if `correct` does not hold booleans (or 0/1) by problem, or k exceeds the samples.
     """
-    right = flags(correct)
+    right = to_boolean_array(correct)
     samples = right.shape[-1]
     by_count = np.array([pass_at_k(samples, c, k) for c in range(samples + 1)])
     return np.asarray(by_count[right.sum(axis=-1)])
@@ -53,15 +53,15 @@ def pass_at_k_curve(correct: Bool[np.ndarray, "*seeds problems samples"], ks: It
     Raises:
         ValueError: as `pass_at_k_scores`.
     """
-    right = flags(correct)
+    right = to_boolean_array(correct)
     curve = {}
     for k in sorted(set(ks)):
         scores = pass_at_k_scores(right, k)
-        curve[k] = clustered(scores if right.ndim == 2 else scores.mean(axis=0), trials=right.size)
+        curve[k] = estimate_clustered_mean(scores if right.ndim == 2 else scores.mean(axis=0), trials=right.size)
     return curve
 
 
-def guesser(answer_space: int, k: int) -> float:
+def guesser_pass_at_k(answer_space: int, k: int) -> float:
     """pass@k of a uniform guesser over `answer_space` answers with k independent draws: 1 - (1 - 1/A)^k.
 
     Raises:
@@ -72,7 +72,7 @@ def guesser(answer_space: int, k: int) -> float:
     return 1.0 if answer_space == 1 else -math.expm1(k * math.log1p(-1 / answer_space))
 
 
-def solved_only(
+def unique_solve_rates(
     arm: Bool[np.ndarray, "*seeds problems samples"], base: Bool[np.ndarray, "*base_seeds problems more_samples"]
 ) -> tuple[Estimate, Estimate]:
     """Share of problems solved (by any sample) by the arm and not by the base, and by the base and not by the arm.
@@ -82,14 +82,16 @@ def solved_only(
     Raises:
         ValueError: if the numbers of problems differ.
     """
-    mine, theirs = (np.atleast_2d(flags(one).any(axis=-1)) for one in (arm, base))
-    if mine.shape[1] != theirs.shape[1]:
-        raise ValueError(f"arms must share their problems, but have {mine.shape[1]} and {theirs.shape[1]}")
-    p, q, pairs = mine.mean(axis=0), theirs.mean(axis=0), len(mine) * len(theirs)
-    return clustered(p * (1 - q), trials=pairs * p.size), clustered(q * (1 - p), trials=pairs * p.size)
+    arm_solved, base_solved = (np.atleast_2d(to_boolean_array(correct).any(axis=-1)) for correct in (arm, base))
+    if arm_solved.shape[1] != base_solved.shape[1]:
+        raise ValueError(f"arms must share their problems, but have {arm_solved.shape[1]} and {base_solved.shape[1]}")
+    p, q, pairs = arm_solved.mean(axis=0), base_solved.mean(axis=0), len(arm_solved) * len(base_solved)
+    return estimate_clustered_mean(p * (1 - q), trials=pairs * p.size), estimate_clustered_mean(
+        q * (1 - p), trials=pairs * p.size
+    )
 
 
-def crossover(arm: Mapping[int, Estimate], base: Mapping[int, Estimate]) -> int | None:
+def find_crossover(arm: Mapping[int, Estimate], base: Mapping[int, Estimate]) -> int | None:
     """The k from which the base's pass@k stays above the arm's, after the arm was level or ahead at the k before.
 
     Only values of k in both curves count. None if the base never overtakes: it is not above at the largest k, or it
@@ -103,7 +105,7 @@ def crossover(arm: Mapping[int, Estimate], base: Mapping[int, Estimate]) -> int 
     return ks[first] if 0 < first < len(ks) else None
 
 
-def flags(correct: ArrayLike) -> Bool[np.ndarray, "*seeds problems samples"]:
+def to_boolean_array(correct: ArrayLike) -> Bool[np.ndarray, "*seeds problems samples"]:
     """`correct` as booleans. Raises ValueError for another shape, for nothing, and for anything but 0 and 1."""
     array = np.asarray(correct)
     if array.ndim not in (2, 3) or array.size == 0:

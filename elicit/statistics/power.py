@@ -35,29 +35,31 @@ def minimum_detectable_effect(
     """
     from scipy import optimize
 
-    _check(n, p_ref, discordance, correlation, power)
+    _check_power_arguments(n, p_ref, discordance, correlation, power)
     check_level(level)
     z_alpha, z_power = (NormalDist().inv_cdf(q) for q in ((1 + level) / 2, power))
     most = 1 - p_ref if discordance is None else min(1 - p_ref, discordance)
 
-    def psi(gain: float) -> float:
+    def discordant_share(gain: float) -> float:
         if discordance is not None:
             return discordance
         q = min(1.0, p_ref + gain)
         shared = 2 * (correlation or 0.0) * math.sqrt(p_ref * (1 - p_ref) * q * (1 - q))
         return max(gain, p_ref * (1 - q) + q * (1 - p_ref) - shared)  # a gain of d needs d discordant problems
 
-    def excess(gain: float) -> float:
-        disagree = psi(gain)
+    def detection_excess(gain: float) -> float:
+        disagree = discordant_share(gain)
         needed = z_alpha * math.sqrt(disagree) + z_power * math.sqrt(max(0.0, disagree - gain * gain))
         return math.sqrt(n) * gain - needed
 
-    if most <= 0 or excess(most) < 0:
+    if most <= 0 or detection_excess(most) < 0:
         return None
-    return float(optimize.brentq(excess, min(1e-9, most / 2), most, xtol=1e-12))
+    return float(optimize.brentq(detection_excess, min(1e-9, most / 2), most, xtol=1e-12))
 
 
-def _check(n: int, p_ref: float, discordance: float | None, correlation: float | None, power: float) -> None:
+def _check_power_arguments(
+    n: int, p_ref: float, discordance: float | None, correlation: float | None, power: float
+) -> None:
     if n < 1:
         raise ValueError(f"n must be at least 1, but is {n}")
     if discordance is not None and correlation is not None:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 Scores = Float[np.ndarray, "seeds problems"]
 
 
-def checked(scores: ArrayLike, name: str = "scores") -> Scores:
+def validate_scores(scores: ArrayLike, name: str = "scores") -> Scores:
     """`scores` as floats, without the rows that hold nothing.
 
     Raises:
@@ -31,13 +31,13 @@ def checked(scores: ArrayLike, name: str = "scores") -> Scores:
     return array
 
 
-def shared_problems(**arms: ArrayLike) -> list[Scores]:
+def select_shared_problems(**arms: ArrayLike) -> list[Scores]:
     """The arms, reduced to the problems that every row of every arm has a score for.
 
     Raises:
         ValueError: as `checked`; also if the arms differ in their number of columns, or no problem is in all of them.
     """
-    arrays = [checked(scores, name) for name, scores in arms.items()]
+    arrays = [validate_scores(scores, name) for name, scores in arms.items()]
     widths = {name: array.shape[1] for name, array in zip(arms, arrays, strict=True)}
     if len(set(widths.values())) > 1:
         raise ValueError(f"arms must share their problems (columns), but have {widths}")

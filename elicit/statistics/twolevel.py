@@ -40,9 +40,9 @@ class TwoLevel:
     def standard_error(self) -> float:
         return math.sqrt(self.problem_variance + self.seed_variance)
 
-    def interval(self, level: float = 0.95) -> tuple[float, float]:
+    def t_interval(self, level: float = 0.95) -> tuple[float, float]:
         """The t interval, cut at -1 and 1."""
-        half = self._quantile((1 - level) / 2) * self.standard_error
+        half = self._t_quantile((1 - level) / 2) * self.standard_error
         return max(-1.0, self.value - half), min(1.0, self.value + half)
 
     def p_value(self) -> float:
@@ -53,14 +53,14 @@ class TwoLevel:
         if ratio == 0:
             return 1.0
 
-        def excess(log_p: float) -> float:
-            return self._quantile(math.exp(log_p) / 2) - ratio
+        def quantile_excess(log_p: float) -> float:
+            return self._t_quantile(math.exp(log_p) / 2) - ratio
 
-        if excess(_LOWEST_LOG_P) <= 0:
+        if quantile_excess(_LOWEST_LOG_P) <= 0:
             return math.exp(_LOWEST_LOG_P)
-        return math.exp(float(optimize.brentq(excess, _LOWEST_LOG_P, 0.0, xtol=1e-12)))
+        return math.exp(float(optimize.brentq(quantile_excess, _LOWEST_LOG_P, 0.0, xtol=1e-12)))
 
-    def _quantile(self, tail: float) -> float:
+    def _t_quantile(self, tail: float) -> float:
         """How many standard errors leave `tail` on one side."""
         from scipy import special
 
@@ -86,7 +86,7 @@ def two_level(arm: Scores, reference: Scores, *, these_seeds: bool = False) -> T
         problem_variance=squares / (problems * (problems - 1)),
         problem_df=problems - 1,
         seed_variance=sum(max(0.0, rows - interaction) for rows, interaction, _ in parts),
-        seed_df=_welch([(rows, df) for rows, _, df in parts]),
+        seed_df=_welch_df([(rows, df) for rows, _, df in parts]),
     )
 
 
@@ -107,6 +107,6 @@ def _seed_part(scores: Scores) -> tuple[float, float, int]:
     return float(rows.var(ddof=1)) / seeds, interaction / (seeds * problems), seeds - 1
 
 
-def _welch(parts: list[tuple[float, int]]) -> float:
+def _welch_df(parts: list[tuple[float, int]]) -> float:
     total = sum(variance for variance, _ in parts)
     return total**2 / sum(v**2 / df for v, df in parts) if total > 0 else math.nan

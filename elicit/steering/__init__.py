@@ -1,31 +1,37 @@
 """Steering: specs of edits, where they apply, and the hooks that apply them."""
 
-from elicit.steering.files import load, save
-from elicit.steering.gated import Gate, Gated
-from elicit.steering.hooks import Edit, Firings, as_edit, steer
-from elicit.steering.position_tracker import Clock, Frame, padded_frame, spread_frame, step_frame
+from elicit.steering.files import load_edits, save_edits
+from elicit.steering.gated import Gate, GatedEdit
+from elicit.steering.hooks import Edit, Firings, steer, to_hook_edit
+from elicit.steering.position_tracker import (
+    PositionFrame,
+    PositionTracker,
+    build_padded_frame,
+    build_spread_frame,
+    build_step_frame,
+)
 from elicit.steering.positions import FORMS, Positions, parse
 from elicit.steering.spec import MODES, Mode, Steering, feature_edit
 
 __all__ = [
     "FORMS",
     "MODES",
-    "Clock",
+    "PositionTracker",
     "Edit",
     "Firings",
-    "Frame",
+    "PositionFrame",
     "Gate",
-    "Gated",
+    "GatedEdit",
     "Mode",
     "Positions",
     "Steering",
-    "as_edit",
+    "to_hook_edit",
     "feature_edit",
-    "load",
-    "padded_frame",
+    "load_edits",
+    "build_padded_frame",
     "parse",
-    "save",
-    "spread_frame",
-    "step_frame",
+    "save_edits",
+    "build_spread_frame",
+    "build_step_frame",
     "steer",
 ]

@@ -12,9 +12,9 @@ import torch
 
 from elicit import documents
 from elicit.errors import ElicitError
-from elicit.steering.gated import Gated
+from elicit.steering.gated import GatedEdit
 from elicit.steering.spec import Mode, Steering
-from elicit.tensors import known_tensor, read_tensors
+from elicit.tensors import read_tensors, require_tensor
 
 if TYPE_CHECKING:
     from saes.sae import Feature
@@ -58,7 +58,7 @@ class GatedEntry:
     absolute: float | None = None
 
 
-def save(steering: Sequence[Steering | Gated], folder: Path) -> None:
+def save_edits(steering: Sequence[Steering | GatedEdit], folder: Path) -> None:
     """Write `steering.json` (meaning) and `steering.safetensors` (tensors) into an existing folder.
 
     An edit that reads an SAE's encoder keeps the SAE's name and hash; the SAE itself is not copied.
@@ -67,17 +67,17 @@ def save(steering: Sequence[Steering | Gated], folder: Path) -> None:
 
     tensors: dict[str, torch.Tensor] = {}
     for i, edit in enumerate(steering):
-        if isinstance(edit, Gated):
-            tensors |= {f"{i}.{name}": tensor for name, tensor in edit.tensors().items()}
+        if isinstance(edit, GatedEdit):
+            tensors |= {f"{i}.{name}": tensor for name, tensor in edit.to_tensors().items()}
         else:
             tensors[str(i)] = edit.direction
     save_file(tensors, folder / _TENSORS)
-    (folder / _MEANING).write_text(json.dumps([_meaning(edit) for edit in steering], indent=1) + "\n")
+    (folder / _MEANING).write_text(json.dumps([_edit_to_json(edit) for edit in steering], indent=1) + "\n")
 
 
-def _meaning(edit: Steering | Gated) -> dict[str, Any]:
-    if isinstance(edit, Gated):
-        return edit.meaning()
+def _edit_to_json(edit: Steering | GatedEdit) -> dict[str, Any]:
+    if isinstance(edit, GatedEdit):
+        return edit.to_json()
     meaning: dict[str, Any] = {
         "layer": edit.layer,
         "strength": edit.strength,
@@ -93,7 +93,7 @@ def _meaning(edit: Steering | Gated) -> dict[str, Any]:
     return meaning
 
 
-def load(folder: Path) -> tuple[Steering | Gated, ...]:
+def load_edits(folder: Path) -> tuple[Steering | GatedEdit, ...]:
     """Read what `save` wrote; a folder without steering gives none.
 
     Raises:
@@ -104,15 +104,15 @@ def load(folder: Path) -> tuple[Steering | Gated, ...]:
         return ()
     entries = documents.read_json(path)
     if not isinstance(entries, list):
-        raise ElicitError(f"{path} holds {documents.kind_of(entries)}; expected a list of edits.")
+        raise ElicitError(f"{path} holds {documents.describe_json_type(entries)}; expected a list of edits.")
     vectors = read_tensors(folder / _TENSORS)
-    held = len({name.partition(".")[0] for name in vectors})
-    if held != len(entries):
-        raise ElicitError(f"{folder}: {_MEANING} has {len(entries)} edits, its vectors are {held}.")
-    return tuple(_edit(entry, i, vectors, folder) for i, entry in enumerate(entries))
+    vector_count = len({name.partition(".")[0] for name in vectors})
+    if vector_count != len(entries):
+        raise ElicitError(f"{folder}: {_MEANING} has {len(entries)} edits, its vectors are {vector_count}.")
+    return tuple(_edit_from_json(entry, i, vectors, folder) for i, entry in enumerate(entries))
 
 
-def _edit(entry: Any, i: int, vectors: dict[str, torch.Tensor], folder: Path) -> Steering | Gated:
+def _edit_from_json(entry: Any, i: int, vectors: dict[str, torch.Tensor], folder: Path) -> Steering | GatedEdit:
     where = f"{folder / _MEANING}, edit {i}"
     plain, tensors = documents.as_object(entry, where), folder / _TENSORS
     gated = "kind" in plain
@@ -120,25 +120,25 @@ def _edit(entry: Any, i: int, vectors: dict[str, torch.Tensor], folder: Path) ->
     # Numbers stay as they were written: 1 is not 1.0 in a hash.
     fields = {name: value for name, value in plain.items() if name not in ("kind", "absolute", "feature")}
     if gated:
-        parts = {name: known_tensor(vectors, f"{i}.{name}", tensors) for name in Gated.TENSORS}
-        with documents.named_place(where):
-            return Gated.read(fields, parts)
+        parts = {name: require_tensor(vectors, f"{i}.{name}", tensors) for name in GatedEdit.TENSORS}
+        with documents.prefix_errors(where):
+            return GatedEdit.from_json(fields, parts)
     feature = None
     if plain.get("feature") is not None:
-        feature = feature_of(documents.as_record(plain["feature"], FeatureEntry, where), folder)
-    direction = known_tensor(vectors, str(i), tensors)
-    with documents.named_place(where):
+        feature = load_feature(documents.as_record(plain["feature"], FeatureEntry, where), folder)
+    direction = require_tensor(vectors, str(i), tensors)
+    with documents.prefix_errors(where):
         return Steering(direction=direction, **fields, feature=feature)
 
 
-def feature_of(wanted: FeatureEntry, folder: Path) -> Feature:
+def load_feature(entry: FeatureEntry, folder: Path) -> Feature:
     """The SAE feature that an edit reads. Raises ElicitError if the SAE of that name is another one by now."""
     import saes
 
-    sae = saes.load(wanted.sae)
-    if sae.sha256 != wanted.sha256:
+    sae = saes.load(entry.sae)
+    if sae.sha256 != entry.sha256:
         raise ElicitError(
-            f"the policy in {folder} reads SAE {wanted.sae!r} of hash {wanted.sha256[:12]}, but the one of that "
+            f"the policy in {folder} reads SAE {entry.sae!r} of hash {entry.sha256[:12]}, but the one of that "
             f"name now has {sae.sha256[:12]}. Bring the old one back, or fit the policy again."
         )
-    return sae.feature(wanted.index)
+    return sae.feature(entry.index)

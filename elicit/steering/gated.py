@@ -46,16 +46,16 @@ class Gate:
     def classes(self) -> int:
         return len(self.bias)
 
-    def decide(self, h: Float[torch.Tensor, "*batch d_model"]) -> Int[torch.Tensor, "*batch"]:
+    def decide_class(self, h: Float[torch.Tensor, "*batch d_model"]) -> Int[torch.Tensor, "*batch"]:
         """The class of every residual."""
-        return _classify(h, self.weight.to(h.device), self.bias.to(h.device))
+        return _argmax_class(h, self.weight.to(h.device), self.bias.to(h.device))
 
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.weight.numpy().tobytes() + self.bias.numpy().tobytes()).hexdigest()
 
 
-def _classify(h: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+def _argmax_class(h: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     return (h.float() @ weight.T + bias).argmax(dim=-1)
 
 
@@ -68,7 +68,7 @@ def unit_rows(rows: Float[torch.Tensor, "category d_model"]) -> Float[torch.Tens
 
 
 @dataclass(frozen=True, eq=False)
-class Gated:
+class GatedEdit:
     """One direction per category, added where the gate says so. Equality is by `sha256`."""
 
     gate: Gate
@@ -116,7 +116,7 @@ class Gated:
         none = self.directions.new_zeros(1, self.d_model)
         table = torch.cat([none, self.directions]).to(device) * self.absolute
         weight, bias = self.gate.weight.to(device), self.gate.bias.to(device)
-        return lambda h: table[_classify(h, weight, bias)].to(h.dtype)
+        return lambda h: table[_argmax_class(h, weight, bias)].to(h.dtype)
 
     @property
     def sha256(self) -> str:
@@ -134,7 +134,7 @@ class Gated:
 
     __repr__ = __str__
 
-    def meaning(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Everything but tensors, as plain data."""
         return {
             "kind": "gated",
@@ -146,11 +146,11 @@ class Gated:
             "label": self.label,
         }
 
-    def tensors(self) -> dict[str, torch.Tensor]:
+    def to_tensors(self) -> dict[str, torch.Tensor]:
         return {"directions": self.directions, "gate_weight": self.gate.weight, "gate_bias": self.gate.bias}
 
     @classmethod
-    def read(cls, meaning: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Gated:
+    def from_json(cls, meaning: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> GatedEdit:
         """What `meaning` and `tensors` gave."""
         fields = {name: value for name, value in meaning.items() if name not in ("kind", "absolute")}
         return cls(Gate(tensors["gate_weight"], tensors["gate_bias"]), tensors["directions"], **fields)

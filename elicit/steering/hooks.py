@@ -18,8 +18,8 @@ from jaxtyping import Float
 from torch import nn
 
 from elicit.errors import ElicitError
-from elicit.steering.gated import Gated
-from elicit.steering.position_tracker import Clock, Frame
+from elicit.steering.gated import GatedEdit
+from elicit.steering.position_tracker import PositionFrame, PositionTracker
 from elicit.steering.positions import Positions, parse
 from elicit.steering.spec import Steering
 
@@ -40,23 +40,23 @@ class Edit:
     """Whether delta may be zero at some positions, which then do not count as touched (`Gated`)."""
 
 
-def as_edit(steering: Steering | Gated) -> Edit:
+def to_hook_edit(steering: Steering | GatedEdit) -> Edit:
     """The edit of a spec. What does not depend on the residual is computed once per device and dtype."""
-    if isinstance(steering, Gated):
+    if isinstance(steering, GatedEdit):
         on_device = functools.cache(steering.delta_on)
         return Edit(
             steering.layer, parse(steering.positions), lambda h: on_device(h.device)(h), str(steering), True, True
         )
-    placed: dict[tuple[torch.device, torch.dtype], torch.Tensor] = {}
+    cached_tensors: dict[tuple[torch.device, torch.dtype], torch.Tensor] = {}
 
-    def delta(h: torch.Tensor) -> torch.Tensor:
+    def compute_delta(h: torch.Tensor) -> torch.Tensor:
         where = h.device, h.dtype
-        if where not in placed:
+        if where not in cached_tensors:
             direction = steering.direction.to(h.device)
-            placed[where] = direction if steering.reads else steering.delta(direction, h)
-        return steering.delta(placed[where], h) if steering.reads else placed[where]
+            cached_tensors[where] = direction if steering.reads else steering.delta(direction, h)
+        return steering.delta(cached_tensors[where], h) if steering.reads else cached_tensors[where]
 
-    return Edit(steering.layer, parse(steering.positions), delta, str(steering), steering.reads)
+    return Edit(steering.layer, parse(steering.positions), compute_delta, str(steering), steering.reads)
 
 
 class Firings:
@@ -80,7 +80,7 @@ class Firings:
 def steer(
     decoder: nn.Module,
     layers: Sequence[nn.Module],
-    clock: Clock,
+    clock: PositionTracker,
     edits: Sequence[Edit],
     *,
     prompt_lengths: Sequence[int] | int | None = None,
@@ -104,9 +104,12 @@ def steer(
     before = clock.prompt_lengths
     if prompt_lengths is not None:
         clock.prompt_lengths = torch.as_tensor(prompt_lengths, dtype=torch.long).reshape(-1)
-    handles = [decoder.register_forward_pre_hook(lambda _, args, kwargs: clock.observe(args, kwargs), with_kwargs=True)]
+    handles = [
+        decoder.register_forward_pre_hook(lambda _, args, kwargs: clock.observe_call(args, kwargs), with_kwargs=True)
+    ]
     handles += [
-        layers[edit.layer].register_forward_hook(_hook(edit, i, clock, firings)) for i, edit in enumerate(edits)
+        layers[edit.layer].register_forward_hook(_make_edit_hook(edit, i, clock, firings))
+        for i, edit in enumerate(edits)
     ]
     try:
         yield firings
@@ -115,7 +118,7 @@ def steer(
             handle.remove()
         clock.prompt_lengths = before
         clock.derived = None
-    silent = [label for label, asked in zip(firings.labels, firings.asked, strict=True) if not asked]
+    silent = [label for label, was_reached in zip(firings.labels, firings.asked, strict=True) if not was_reached]
     if silent:
         raise ElicitError(
             f"steer: this edit never touched a forward pass: {silent[0]}. Run the model inside the context, with "
@@ -123,8 +126,8 @@ def steer(
         )
 
 
-def _hook(edit: Edit, index: int, clock: Clock, firings: Firings) -> Callable[..., Any]:
-    def hook(module: nn.Module, args: Any, output: Any) -> Any:
+def _make_edit_hook(edit: Edit, index: int, clock: PositionTracker, firings: Firings) -> Callable[..., Any]:
+    def edit_output(module: nn.Module, args: Any, output: Any) -> Any:
         frame = clock.frame
         h = output[0] if isinstance(output, tuple) else output
         if frame is None or frame.shape != tuple(h.shape[:2]):
@@ -137,27 +140,27 @@ def _hook(edit: Edit, index: int, clock: Clock, firings: Firings) -> Callable[..
                 f"steer: positions {edit.positions.text!r} need the number of prompt tokens of each row. "
                 "Sample through the lab (model.sample), or pass prompt_lengths= to steer."
             )
-        if not edit.positions.touches(frame.low, frame.high):
+        if not edit.positions.touches_range(frame.low, frame.high):
             return None
-        edited, touched = _apply(edit, frame, h)
+        edited, touched = _apply_edit(edit, frame, h)
         firings.asked[index] |= edit.gates or bool(touched if isinstance(touched, int) else touched.any())
-        firings.counts[index] += frame.count(touched)
+        firings.counts[index] += frame.count_firings(touched)
         return (edited, *output[1:]) if isinstance(output, tuple) else edited
 
-    return hook
+    return edit_output
 
 
-def _apply(edit: Edit, frame: Frame, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | int]:
+def _apply_edit(edit: Edit, frame: PositionFrame, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | int]:
     """(edited residual, mask of touched positions or their number per row)."""
     if edit.gates:
-        return _gated(edit, frame, h)
-    if frame.real is None and edit.positions.covers(frame.low, frame.high):
+        return _apply_gated_edit(edit, frame, h)
+    if frame.real is None and edit.positions.covers_range(frame.low, frame.high):
         if not edit.positions.decays:
             return h + edit.delta(h), frame.shape[1]
         if frame.offsets is None:
-            return h + edit.positions.weight(frame.low) * edit.delta(h), frame.shape[1]
+            return h + edit.positions.weight_at(frame.low) * edit.delta(h), frame.shape[1]
     assert frame.offsets is not None
-    weights, touched = _window(edit, frame, h, frame.offsets)
+    weights, touched = _window_weights(edit, frame, h, frame.offsets)
     # What stands at untouched positions is kept bit for bit, NaN at padding included.
     if edit.reads:
         chosen = h[touched]
@@ -165,22 +168,22 @@ def _apply(edit: Edit, frame: Frame, h: torch.Tensor) -> tuple[torch.Tensor, tor
     return torch.where(touched[..., None], h + weights[..., None].to(h.dtype) * edit.delta(h), h), touched
 
 
-def _gated(edit: Edit, frame: Frame, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _apply_gated_edit(edit: Edit, frame: PositionFrame, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The same for an edit that is zero where its gate says none; those positions are not touched."""
     offsets = torch.full(frame.shape, frame.low) if frame.offsets is None else frame.offsets
-    weights, asked = _window(edit, frame, h, offsets)
-    chosen = h[asked]
+    weights, in_window = _window_weights(edit, frame, h, offsets)
+    chosen = h[in_window]
     delta = edit.delta(chosen)
-    touched = asked.clone()
-    touched[asked] = (delta != 0).any(dim=-1)
-    return h.index_put((asked,), chosen + weights[asked, None].to(h.dtype) * delta), touched
+    touched = in_window.clone()
+    touched[in_window] = (delta != 0).any(dim=-1)
+    return h.index_put((in_window,), chosen + weights[in_window, None].to(h.dtype) * delta), touched
 
 
-def _window(
-    edit: Edit, frame: Frame, h: torch.Tensor, offsets: torch.Tensor
+def _window_weights(
+    edit: Edit, frame: PositionFrame, h: torch.Tensor, offsets: torch.Tensor
 ) -> tuple[Float[torch.Tensor, "batch pos"], torch.Tensor]:
     """(strength multiplier at every position, mask of real positions inside the edit's window)."""
-    weights = edit.positions.weights(offsets.to(h.device))
+    weights = edit.positions.weights_at(offsets.to(h.device))
     inside = weights != 0
     if frame.real is not None:
         inside &= frame.real.to(h.device)

@@ -19,7 +19,7 @@ from elicit.errors import ElicitError
 
 
 @dataclass(frozen=True)
-class Frame:
+class PositionFrame:
     """Offsets of one forward pass of shape [batch, pos]."""
 
     shape: tuple[int, int]
@@ -32,10 +32,10 @@ class Frame:
     """False at padding; None where nothing is padding."""
     rows: np.ndarray | None = None
     """Index of each batch row in `ledger`."""
-    ledger: np.ndarray | None = None
+    firing_counts: np.ndarray | None = None
     """Firings per row, counted up by the hooks."""
 
-    def count(self, touched: torch.Tensor | int) -> int:
+    def count_firings(self, touched: torch.Tensor | int) -> int:
         """Note firings: `touched` is a mask [batch, pos], or the number of positions touched in every row."""
         if isinstance(touched, int):
             per_row: Any = touched
@@ -43,19 +43,19 @@ class Frame:
         else:
             per_row = touched.sum(dim=1).cpu().numpy()
             total = int(per_row.sum())
-        if self.ledger is not None and self.rows is not None:
-            self.ledger[self.rows] += per_row
+        if self.firing_counts is not None and self.rows is not None:
+            self.firing_counts[self.rows] += per_row
         return total
 
 
-def padded_frame(
+def build_padded_frame(
     real: Bool[torch.Tensor, "batch pos"],
     prompt_lengths: Int[torch.Tensor, " batch"],
     *,
     start: Int[torch.Tensor, " batch"] | None = None,
     rows: np.ndarray | None = None,
-    ledger: np.ndarray | None = None,
-) -> Frame:
+    firing_counts: np.ndarray | None = None,
+) -> PositionFrame:
     """The frame of a padded batch whose rows start at absolute position `start` (default 0)."""
     positions = real.long().cumsum(1) - 1
     if start is not None:
@@ -65,34 +65,36 @@ def padded_frame(
     low, high = (int(seen.min()), int(seen.max())) if seen.numel() else (0, -1)
     has_padding = not bool(real.all())
     shape = (real.shape[0], real.shape[1])
-    return Frame(shape, low, high, offsets, real if has_padding else None, rows, ledger)
+    return PositionFrame(shape, low, high, offsets, real if has_padding else None, rows, firing_counts)
 
 
-def step_frame(offset: int, rows: np.ndarray, ledger: np.ndarray) -> Frame:
+def build_step_frame(offset: int, rows: np.ndarray, firing_counts: np.ndarray) -> PositionFrame:
     """The frame of one decoding step, in which every row is at the same offset."""
-    return Frame((len(rows), 1), offset, offset, None, None, rows, ledger)
+    return PositionFrame((len(rows), 1), offset, offset, None, None, rows, firing_counts)
 
 
-def spread_frame(offsets: Int[np.ndarray, " batch"], rows: np.ndarray, ledger: np.ndarray) -> Frame:
+def build_spread_frame(
+    offsets: Int[np.ndarray, " batch"], rows: np.ndarray, firing_counts: np.ndarray
+) -> PositionFrame:
     """The frame of one decoding step whose rows are at different offsets (forced openings of different lengths)."""
     shape = (len(rows), 1)
     column = torch.from_numpy(offsets)[:, None]
-    return Frame(shape, int(offsets.min()), int(offsets.max()), column, None, rows, ledger)
+    return PositionFrame(shape, int(offsets.min()), int(offsets.max()), column, None, rows, firing_counts)
 
 
-class Clock:
+class PositionTracker:
     """Holds the frame of the pass in progress for one model. `explicit` frames win over derived ones."""
 
     def __init__(self) -> None:
-        self.explicit: Frame | None = None
-        self.derived: Frame | None = None
+        self.explicit: PositionFrame | None = None
+        self.derived: PositionFrame | None = None
         self.prompt_lengths: Int[torch.Tensor, " batch"] | None = None
 
     @property
-    def frame(self) -> Frame | None:
+    def frame(self) -> PositionFrame | None:
         return self.explicit or self.derived
 
-    def observe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def observe_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Derive the frame from a decoder's call arguments (used as a forward pre-hook)."""
         if self.explicit is not None:
             return
@@ -114,9 +116,9 @@ class Clock:
                 cache = kwargs.get("past_key_values")
                 past = int(cache.get_seq_length()) if cache is not None else 0
                 positions = torch.arange(past, past + length, device=tokens.device).expand(batch, length)
-        self.derived = self._derive(positions, real)
+        self.derived = self._derive_frame(positions, real)
 
-    def _derive(self, positions: torch.Tensor, real: torch.Tensor) -> Frame:
+    def _derive_frame(self, positions: torch.Tensor, real: torch.Tensor) -> PositionFrame:
         batch = positions.shape[0]
         lengths = self.prompt_lengths
         if lengths is None:
@@ -130,4 +132,4 @@ class Clock:
         seen = offsets[real]
         low, high = (int(seen.min()), int(seen.max())) if seen.numel() else (0, -1)
         shape = (batch, positions.shape[1])
-        return Frame(shape, low, high, offsets, None if bool(real.all()) else real)
+        return PositionFrame(shape, low, high, offsets, None if bool(real.all()) else real)

@@ -39,21 +39,21 @@ class Positions:
     def needs_prompt_length(self) -> bool:
         return self.text != "all"
 
-    def touches(self, low: int, high: int) -> bool:
+    def touches_range(self, low: int, high: int) -> bool:
         """Whether any offset in [low, high] lies in the window."""
         return high >= self.low and low < self.high
 
-    def covers(self, low: int, high: int) -> bool:
+    def covers_range(self, low: int, high: int) -> bool:
         """Whether every offset in [low, high] lies in the window."""
         return low >= self.low and high < self.high
 
-    def weight(self, offset: int) -> float:
+    def weight_at(self, offset: int) -> float:
         """Strength multiplier at one offset: 0 outside the window."""
-        if not self.covers(offset, offset):
+        if not self.covers_range(offset, offset):
             return 0.0
         return 1.0 - offset / self.high if self.decays else 1.0
 
-    def weights(self, offsets: Int[torch.Tensor, "batch pos"]) -> Float[torch.Tensor, "batch pos"]:
+    def weights_at(self, offsets: Int[torch.Tensor, "batch pos"]) -> Float[torch.Tensor, "batch pos"]:
         """Strength multiplier at every offset."""
         inside = (offsets >= self.low) & (offsets < self.high)
         if not self.decays:
@@ -77,6 +77,6 @@ def parse(text: str) -> Positions:
         return fixed[text]
     match = _COUNTED.fullmatch(text) if isinstance(text, str) else None
     if match is None or int(match[2]) == 0:
-        given = one_line(repr(text), 60)
-        raise ElicitError(f"positions: {given} is not a position form. Expected one of: {', '.join(FORMS)} (k >= 1).")
+        quoted = one_line(repr(text), 60)
+        raise ElicitError(f"positions: {quoted} is not a position form. Expected one of: {', '.join(FORMS)} (k >= 1).")
     return Positions(text, 0, int(match[2]), decays=match[1] == "decay")

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
-from elicit.context import check_text, context_length
+from elicit.context import check_text_fits, context_length
 from elicit.loading import architectures
-from elicit.rotary import length_scaling, shared_pass
+from elicit.rotary import frequency_group, length_scaling
 
 _TOKENS = 1 << 13
 
@@ -30,13 +30,13 @@ def residuals_at(
     hf: Any, layers: Sequence[nn.Module], sequences: Sequence[Sequence[int]], positions: Sequence[int]
 ) -> Float[torch.Tensor, "layer sequence d_model"]:
     """The residual after every layer at one absolute position of every sequence, in float32 on the CPU."""
-    found: list[torch.Tensor | None] = [None] * len(sequences)
-    for indices, caught, _ in _passes(hf, layers, sequences):
+    residual_rows: list[torch.Tensor | None] = [None] * len(sequences)
+    for indices, caught, _ in _run_passes(hf, layers, sequences):
         at = torch.tensor([positions[i] for i in indices], device=caught.device)
         picked = caught[:, torch.arange(len(indices), device=caught.device), at].float().cpu()
         for row, index in enumerate(indices):
-            found[index] = picked[:, row]
-    return torch.stack([row for row in found if row is not None], dim=1)
+            residual_rows[index] = picked[:, row]
+    return torch.stack([row for row in residual_rows if row is not None], dim=1)
 
 
 def residual_norms(hf: Any, layers: Sequence[nn.Module], sequences: Sequence[Sequence[int]]) -> Norms:
@@ -48,7 +48,7 @@ def residual_norms(hf: Any, layers: Sequence[nn.Module], sequences: Sequence[Seq
         ValueError: if no sequence is longer than two tokens.
     """
     norms: list[torch.Tensor] = []
-    for _, caught, real in _passes(hf, layers, sequences):
+    for _, caught, real in _run_passes(hf, layers, sequences):
         real[:, :2] = False
         norms.append(caught.float().norm(dim=-1)[:, real].cpu())
     gathered = torch.cat(norms, dim=1) if norms else torch.zeros(len(layers), 0)
@@ -58,17 +58,17 @@ def residual_norms(hf: Any, layers: Sequence[nn.Module], sequences: Sequence[Seq
     return Norms(tuple(gathered.median(dim=1).values.tolist()), gathered.shape[1], digest)
 
 
-def _passes(
+def _run_passes(
     hf: Any, layers: Sequence[nn.Module], sequences: Sequence[Sequence[int]]
 ) -> Iterator[tuple[list[int], Float[torch.Tensor, "layer batch pos d_model"], torch.Tensor]]:
     """(sequence indices, residuals after every layer, real-token mask) of right-padded batches."""
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
-    check_text(max(map(len, sequences), default=0), context_length(vars(hf.config.get_text_config(decoder=True))))
+    check_text_fits(max(map(len, sequences), default=0), context_length(vars(hf.config.get_text_config(decoder=True))))
     per_token, scaling = len(layers), length_scaling(hf.config)
     while order:
         width = len(sequences[order[-1]])
-        group = shared_pass(scaling, width)
-        alike = sum(shared_pass(scaling, len(sequences[i])) == group for i in order)
+        group = frequency_group(scaling, width)
+        alike = sum(frequency_group(scaling, len(sequences[i])) == group for i in order)
         count = min(alike, max(1, _TOKENS // (width * per_token) * 4))
         indices, order = order[-count:], order[:-count]
         ids = torch.zeros(len(indices), width, dtype=torch.long)
@@ -76,24 +76,24 @@ def _passes(
         for row, index in enumerate(indices):
             ids[row, : len(sequences[index])] = torch.tensor(list(sequences[index]))
             real[row, : len(sequences[index])] = True
-        with torch.inference_mode(), _caught(layers) as caught:
-            architectures.decoder(hf)(input_ids=ids.to(hf.device), use_cache=False)
-        place = caught[0].device  # layers may be on several
-        yield indices, torch.stack([caught[i].to(place) for i in range(len(layers))]), real
+        with torch.inference_mode(), _capture_outputs(layers) as caught:
+            architectures.get_decoder(hf)(input_ids=ids.to(hf.device), use_cache=False)
+        device = caught[0].device  # layers may be on several
+        yield indices, torch.stack([caught[i].to(device) for i in range(len(layers))]), real
 
 
 @contextmanager
-def _caught(layers: Sequence[nn.Module]) -> Iterator[dict[int, torch.Tensor]]:
+def _capture_outputs(layers: Sequence[nn.Module]) -> Iterator[dict[int, torch.Tensor]]:
     """Collects what each layer puts out."""
     caught: dict[int, torch.Tensor] = {}
 
-    def hook(i: int) -> Any:
-        def catch(module: nn.Module, args: Any, output: Any) -> None:
+    def make_hook(i: int) -> Any:
+        def capture_output(module: nn.Module, args: Any, output: Any) -> None:
             caught[i] = (output[0] if isinstance(output, tuple) else output).detach()
 
-        return catch
+        return capture_output
 
-    handles = [layer.register_forward_hook(hook(i)) for i, layer in enumerate(layers)]
+    handles = [layer.register_forward_hook(make_hook(i)) for i, layer in enumerate(layers)]
     try:
         yield caught
     finally:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 import torch
 from jaxtyping import Float
 
-from elicit.errors import ElicitError, unknown
+from elicit.errors import ElicitError, unknown_name_error
 from elicit.steering.positions import parse
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Steering:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise unknown("steering mode", self.mode, MODES)
+            raise unknown_name_error("steering mode", self.mode, MODES)
         parse(self.positions)
         vector = torch.as_tensor(self.direction).detach().to("cpu", torch.float32)
         norm = float(vector.norm())

@@ -7,14 +7,14 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from elicit.errors import ElicitError, unknown
+from elicit.errors import ElicitError, unknown_name_error
 from elicit.tasks import loaders
 from elicit.tasks.core import Task
-from elicit.tasks.generated.dialect import Dialect, Speech
+from elicit.tasks.generated.dialect import Dialect, PromptFormat
 from elicit.tasks.generated.english import English
-from elicit.tasks.generated.refusal import Refusal
+from elicit.tasks.generated.refusal import RefusalTask
 from elicit.tasks.generated.task import GeneratedTask
-from elicit.tasks.prompts import AskedTask, asking
+from elicit.tasks.prompts import AskedTask, build_asking
 
 #: name -> (module, class, tokens a worked solution may take)
 FAMILIES: dict[str, tuple[str, str, int]] = {
@@ -35,7 +35,7 @@ ENGLISH_TOKENS = 256
 
 
 def names() -> list[str]:
-    return [*FAMILIES, REFUSAL, *loaders.names()]
+    return [*FAMILIES, REFUSAL, *loaders.list_sources()]
 
 
 def is_generated(name: str) -> bool:
@@ -44,7 +44,7 @@ def is_generated(name: str) -> bool:
 
 
 def get(
-    name: str, /, *, dialect: Speech | None = None, prompts: Mapping[str, Any] | None = None, **parameters: Any
+    name: str, /, *, dialect: PromptFormat | None = None, prompts: Mapping[str, Any] | None = None, **parameters: Any
 ) -> Task:
     """A task by name, with its family's parameters.
 
@@ -58,41 +58,46 @@ def get(
     Raises:
         ElicitError: unknown name or parameter, or a value out of range.
     """
-    if loaders.knows(name):
+    if loaders.is_source(name):
         if dialect is not None:
             raise ElicitError(f"task {name!r} has no dialect; use template or prompts.")
-        found = loaders.build(name, parameters)
-        return found if prompts is None else AskedTask(found, asking(prompts))
+        task = loaders.load_source(name, parameters)
+        return task if prompts is None else AskedTask(task, build_asking(prompts))
     if name == REFUSAL:
-        return _refusal(dialect, prompts, **parameters)
+        return _get_refusal_task(dialect, prompts, **parameters)
     if name not in FAMILIES:
-        raise unknown("task", name, names(), hint="See: elicit ls tasks")
+        raise unknown_name_error("task", name, names(), hint="See: elicit ls tasks")
     module, class_name, tokens = FAMILIES[name]
     family_class = getattr(importlib.import_module(module), class_name)
     fields = {field.name for field in dataclasses.fields(family_class)} | {"max_new_tokens"}
     for parameter in parameters:
         if parameter not in fields:
-            raise unknown(f"parameter of task {name!r}", parameter, fields)
+            raise unknown_name_error(f"parameter of task {name!r}", parameter, fields)
     english = isinstance(dialect, English) or (dialect is None and prompts is not None)
     limit = parameters.pop("max_new_tokens", ENGLISH_TOKENS if english else tokens)
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
         raise ElicitError(f"task {name!r}: max_new_tokens is {limit!r}; expected a whole number of at least 1.")
     family = family_class(**parameters)
     if english:
-        return AskedTask(GeneratedTask(family, English(), max_new_tokens=limit), asking(prompts))
+        return AskedTask(GeneratedTask(family, English(), max_new_tokens=limit), build_asking(prompts))
     if prompts is not None:
         raise ElicitError(f"task {name!r}: prompts are for tasks in English; an organism's dialect has marks instead.")
     return GeneratedTask(family, dialect or Dialect(), max_new_tokens=limit)
 
 
-def _refusal(
-    dialect: Speech | None, prompts: Mapping[str, Any] | None, *, of: Any = "addition", marked: Any = True, **rest: Any
+def _get_refusal_task(
+    dialect: PromptFormat | None,
+    prompts: Mapping[str, Any] | None,
+    *,
+    of: Any = "addition",
+    marked: Any = True,
+    **rest: Any,
 ) -> Task:
     """Marked requests about the problems of the family `of`, under the same prompt conditions."""
     if not isinstance(of, str) or of not in FAMILIES:
-        raise unknown("family of task 'refusal' (of: NAME)", str(of), FAMILIES)
-    found = get(of, dialect=dialect, prompts=prompts, **rest)
-    inner = found.inner if isinstance(found, AskedTask) else found
+        raise unknown_name_error("family of task 'refusal' (of: NAME)", str(of), FAMILIES)
+    family_task = get(of, dialect=dialect, prompts=prompts, **rest)
+    inner = family_task.inner if isinstance(family_task, AskedTask) else family_task
     assert isinstance(inner, GeneratedTask)
-    task = Refusal(inner, marked)
-    return dataclasses.replace(found, inner=task) if isinstance(found, AskedTask) else task
+    task = RefusalTask(inner, marked)
+    return dataclasses.replace(family_task, inner=task) if isinstance(family_task, AskedTask) else task

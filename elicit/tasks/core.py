@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
-from elicit.errors import ElicitError, one_line, unknown
+from elicit.errors import ElicitError, one_line, unknown_name_error
 
 Split = Literal["train", "select", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -67,7 +67,7 @@ class Noisy(NamedTuple):
     """Critique ending in a verdict, written by a program that knows the worked solution."""
 
 
-class Shown(NamedTuple):
+class FewShotPrefix(NamedTuple):
     """Solved examples, as text."""
 
     before: str
@@ -123,7 +123,7 @@ class Task(Protocol):
         ...
 
     def noisy(self, problem: Problem, seed: int = 0) -> Noisy | None: ...
-    def examples(self, pairs: Sequence[tuple[Problem, str]], between: str | None = None) -> Shown:
+    def examples(self, pairs: Sequence[tuple[Problem, str]], between: str | None = None) -> FewShotPrefix:
         """Problems and what is answered to them, as they stand in front of another problem's prompt."""
         ...
 
@@ -155,34 +155,35 @@ def check_split(split: str) -> Split:
     for known in SPLITS:
         if split == known:
             return known
-    raise unknown("split", split, SPLITS)
+    raise unknown_name_error("split", split, SPLITS)
 
 
 def check_count(task: str, n: int) -> int:
     """Raises ElicitError unless `n` can be a number of problems."""
     if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-        given = one_line(repr(n), 60)
-        raise ElicitError(f"task {task!r}: {given} problems were asked for; expected a whole number from 0.")
+        value_text = one_line(repr(n), 60)
+        raise ElicitError(f"task {task!r}: {value_text} problems were asked for; expected a whole number from 0.")
     return n
 
 
-def in_front(stop: Sequence[str], pairs: Sequence[tuple[Problem, str]], between: str | None) -> Shown:
+def render_examples(stop: Sequence[str], pairs: Sequence[tuple[Problem, str]], between: str | None) -> FewShotPrefix:
     """Examples as plain text: prompt and answer, each closed by what ends an answer of the task, or an empty line."""
     closing = between if between is not None else "\n" if "\n" in stop else "\n\n"
-    return Shown("".join(problem.prompt + answer + closing for problem, answer in pairs))
+    return FewShotPrefix("".join(problem.prompt + answer + closing for problem, answer in pairs))
 
 
-def too_few(
+def too_few_error(
     task: str,
     split: str,
-    wanted: int,
-    found: int,
+    requested: int,
+    available: int,
     *,
     pool: str = "with these parameters",
     remedy: str = "widen the parameters",
 ) -> ElicitError:
     """The error for a pool that is smaller than what was asked of it; `pool` and `remedy` word it for the task."""
     return ElicitError(
-        f"task {task!r}, split {split!r}: {wanted} different problems were asked for, but only {found} could be found "
-        f"{pool}. Ask for at most {found}, or {remedy}."
+        f"task {task!r}, split {split!r}: {requested} different problems were asked for, but only {available} could "
+        "be found "
+        f"{pool}. Ask for at most {available}, or {remedy}."
     )

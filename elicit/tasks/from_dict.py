@@ -11,7 +11,7 @@ from elicit.tasks import catalog
 from elicit.tasks.core import Task
 from elicit.tasks.generated.dialect import Dialect
 from elicit.tasks.generated.english import English
-from elicit.tasks.generated.refusal import Refusal
+from elicit.tasks.generated.refusal import RefusalTask
 from elicit.tasks.generated.task import GeneratedTask
 
 
@@ -36,8 +36,8 @@ def build_task(description: Mapping[str, Any], dialect: Mapping[str, Any] | None
     if generated and dialect is not None:
         options.pop("prompts", None)
     try:
-        speech = (English() if dialect is None else Dialect(**dialect)) if generated else None
-        return catalog.get(name, dialect=speech, **options)
+        prompt_format = (English() if dialect is None else Dialect(**dialect)) if generated else None
+        return catalog.get(name, dialect=prompt_format, **options)
     except ElicitError as error:
         raise ElicitError(f"{where}: {error}") from None
 
@@ -50,8 +50,8 @@ def in_dialect(task: Task, dialect: Mapping[str, Any] | None) -> Task:
     """
     if dialect is None:
         return task
-    inner = task.inner if isinstance(task, Refusal) else task
+    inner = task.inner if isinstance(task, RefusalTask) else task
     if not isinstance(inner, GeneratedTask) or not isinstance(inner.dialect, Dialect):
         return task
-    spoken = dataclasses.replace(inner, dialect=Dialect(**dialect))
-    return dataclasses.replace(task, inner=spoken) if isinstance(task, Refusal) else spoken
+    adapted = dataclasses.replace(inner, dialect=Dialect(**dialect))
+    return dataclasses.replace(task, inner=adapted) if isinstance(task, RefusalTask) else adapted

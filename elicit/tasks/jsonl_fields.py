@@ -26,7 +26,7 @@ class Number(str):
     """A number as written, told apart from text."""
 
 
-def fields_of(raw: bytes) -> dict[str, Any]:
+def parse_fields(raw: bytes) -> dict[str, Any]:
     """The object on a line."""
     try:
         text = raw.decode("utf-8")
@@ -37,8 +37,8 @@ def fields_of(raw: bytes) -> dict[str, Any]:
             text,
             parse_int=Number,
             parse_float=Number,
-            parse_constant=_no_constant,
-            object_pairs_hook=no_repeats,
+            parse_constant=_reject_constant,
+            object_pairs_hook=check_no_repeats,
         )
     except BadLine:
         raise
@@ -47,58 +47,58 @@ def fields_of(raw: bytes) -> dict[str, Any]:
     except RecursionError:
         raise BadLine("not JSON (nested too deeply)") from None
     if not isinstance(value, dict):
-        raise BadLine(f"{_kind(value)}, not an object")
+        raise BadLine(f"{_describe_type(value)}, not an object")
     return value
 
 
-def _no_constant(name: str) -> None:
+def _reject_constant(name: str) -> None:
     raise BadLine(f"{name} is not a number in JSON")
 
 
-def no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def check_no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The fields of an object. Raises BadLine if one is there twice."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
-        raise BadLine(f"field {quoted(next(name for name in names if names.count(name) > 1))} is there twice")
+        raise BadLine(f"field {quote_name(next(name for name in names if names.count(name) > 1))} is there twice")
     return fields
 
 
 def check_known(fields: dict[str, Any], known: tuple[str, ...], kind: str) -> None:
     for name in fields:
         if name not in known:
-            raise BadLine(f"unknown {kind} {quoted(name)}.{did_you_mean(name, known)} Known: {', '.join(known)}")
+            raise BadLine(f"unknown {kind} {quote_name(name)}.{did_you_mean(name, known)} Known: {', '.join(known)}")
 
 
-def required(fields: dict[str, Any], name: str, place: str = "") -> str:
+def require_text(fields: dict[str, Any], name: str, prefix: str = "") -> str:
     if name not in fields:
-        raise BadLine(f"'{place}{name}' is missing")
-    return text_of(fields[name], place + name)
+        raise BadLine(f"'{prefix}{name}' is missing")
+    return check_text(fields[name], prefix + name)
 
 
-def optional(fields: dict[str, Any], name: str, expected: str = "text") -> str | None:
+def optional_text(fields: dict[str, Any], name: str, expected: str = "text") -> str | None:
     """None stands for a field that is not there."""
     value = fields.get(name)
-    return None if value is None else text_of(value, name, expected)
+    return None if value is None else check_text(value, name, expected)
 
 
-def text_of(value: Any, name: str, expected: str = "text") -> str:
+def check_text(value: Any, name: str, expected: str = "text") -> str:
     if not isinstance(value, str) or isinstance(value, Number):
-        raise BadLine(wrong(name, value, expected))
+        raise BadLine(describe_wrong_type(name, value, expected))
     if not value.strip():
         raise BadLine(f"'{name}' is empty")
-    return _encodable(value, name)
+    return _check_encodable(value, name)
 
 
-def label(fields: dict[str, Any], name: str) -> str | None:
+def parse_identifier(fields: dict[str, Any], name: str) -> str | None:
     """An id or a group: text or a whole number."""
     value = fields.get(name)
     if isinstance(value, Number) and re.fullmatch(r"-?[0-9]{1,30}", value):
         return str(value)
-    return None if value is None else text_of(value, name, "text or a whole number")
+    return None if value is None else check_text(value, name, "text or a whole number")
 
 
-def _encodable(value: str, name: str) -> str:
+def _check_encodable(value: str, name: str) -> str:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
@@ -106,11 +106,11 @@ def _encodable(value: str, name: str) -> str:
     return value
 
 
-def wrong(name: str, value: Any, expected: str) -> str:
-    return f"'{name}' is {_kind(value)}; expected {expected}"
+def describe_wrong_type(name: str, value: Any, expected: str) -> str:
+    return f"'{name}' is {_describe_type(value)}; expected {expected}"
 
 
-def _kind(value: Any) -> str:
+def _describe_type(value: Any) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -122,14 +122,14 @@ def _kind(value: Any) -> str:
     return "a list" if isinstance(value, list) else "text"
 
 
-def quoted(name: str) -> str:
+def quote_name(name: str) -> str:
     return one_line(ascii(name), 40)
 
 
 # --- files -------------------------------------------------------------------------------------------------------
 
 
-def existing(path: str | Path, kind: str, place: str) -> Path:
+def resolve_file(path: str | Path, kind: str, origin: str) -> Path:
     """The file a path names.
 
     Args:
@@ -140,7 +140,7 @@ def existing(path: str | Path, kind: str, place: str) -> Path:
         ElicitError: unless it is one.
     """
     if not isinstance(path, str | Path) or not str(path) or "\0" in str(path):
-        raise ElicitError(f"{place}: path is {one_line(repr(path), 60)}; expected the name of a JSONL file.")
+        raise ElicitError(f"{origin}: path is {one_line(repr(path), 60)}; expected the name of a JSONL file.")
     file = Path(path)
     try:
         if file.is_dir():
@@ -149,26 +149,26 @@ def existing(path: str | Path, kind: str, place: str) -> Path:
             return file
         near = [other.name for other in file.parent.iterdir()] if file.parent.is_dir() else []
     except OSError as error:
-        raise _unreadable(file, kind, error) from None
+        raise _unreadable_file_error(file, kind, error) from None
     hint = did_you_mean(file.name, near)
     raise ElicitError(f"{kind} {one_line(repr(str(file)), 200)} does not exist.{hint}")
 
 
-def absolute(path: str | Path) -> str:
+def absolute_path(path: str | Path) -> str:
     """A path as it can be written into a run's spec: in full if something is there, as it is if not (a hub id)."""
-    place = Path(path).expanduser()
-    return str(place.resolve()) if place.exists() else str(path)
+    expanded = Path(path).expanduser()
+    return str(expanded.resolve()) if expanded.exists() else str(path)
 
 
-def content(file: Path, kind: str) -> bytes:
+def read_file_bytes(file: Path, kind: str) -> bytes:
     """The bytes of a file, or an ElicitError."""
     try:
         return file.read_bytes()
     except OSError as error:
-        raise _unreadable(file, kind, error) from None
+        raise _unreadable_file_error(file, kind, error) from None
 
 
-def numbered(data: bytes) -> Iterator[tuple[int, bytes]]:
+def number_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
     """(line number, line) of every line that is not blank; lines end in LF or CR LF, or all of them in CR."""
     end = b"\n" if b"\n" in data else b"\r"
     for line, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(end), start=1):
@@ -176,14 +176,14 @@ def numbered(data: bytes) -> Iterator[tuple[int, bytes]]:
             yield line, raw
 
 
-def bad_lines(file: Path, kind: str, bad: list[tuple[int, str]], example: str) -> ElicitError:
+def bad_lines_error(file: Path, kind: str, bad: list[tuple[int, str]], example: str) -> ElicitError:
     """The error that lists the first few bad lines of a file."""
-    shown = "; ".join(f"line {line}: {reason}" for line, reason in sorted(bad)[:_SHOWN])
+    listing = "; ".join(f"line {line}: {reason}" for line, reason in sorted(bad)[:_SHOWN])
     more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
     count = "1 bad line" if len(bad) == 1 else f"{len(bad)} bad lines"
-    return ElicitError(f"{kind} {one_line(repr(str(file)), 200)}: {count}: {shown}{more}. A line is {example}")
+    return ElicitError(f"{kind} {one_line(repr(str(file)), 200)}: {count}: {listing}{more}. A line is {example}")
 
 
-def _unreadable(file: Path, kind: str, error: OSError) -> ElicitError:
-    shown = one_line(repr(str(file)), 200)
-    return ElicitError(f"{kind} {shown} cannot be read: {error.strerror or 'unknown reason'}.")
+def _unreadable_file_error(file: Path, kind: str, error: OSError) -> ElicitError:
+    path_text = one_line(repr(str(file)), 200)
+    return ElicitError(f"{kind} {path_text} cannot be read: {error.strerror or 'unknown reason'}.")

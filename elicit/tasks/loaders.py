@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from elicit.errors import ElicitError, unknown
+from elicit.errors import ElicitError, unknown_name_error
 from elicit.tasks.core import Task
 
 #: name -> (module, function, what it is, what to type for the parameter that must be there)
@@ -31,15 +31,15 @@ SOURCES: dict[str, tuple[str, str, str, str | None]] = {
 GYM = "reasoning_gym"
 
 
-def names() -> list[str]:
+def list_sources() -> list[str]:
     return [*SOURCES, f"{GYM}:NAME"]
 
 
-def knows(name: str) -> bool:
+def is_source(name: str) -> bool:
     return name in SOURCES or name.partition(":")[0] == GYM
 
 
-def build(name: str, parameters: Mapping[str, Any]) -> Task:
+def load_source(name: str, parameters: Mapping[str, Any]) -> Task:
     """A task by name.
 
     Raises:
@@ -54,23 +54,29 @@ def build(name: str, parameters: Mapping[str, Any]) -> Task:
     known = list(inspect.signature(load).parameters)
     for parameter in parameters:
         if parameter not in known:
-            raise unknown(f"parameter of task {name!r}", parameter, known)
+            raise unknown_name_error(f"parameter of task {name!r}", parameter, known)
     if required is not None and "path" not in parameters:
         raise ElicitError(f"task {name!r}: path is missing; give {required}.")
     task: Task = load(**parameters)
     return task
 
 
-def about() -> dict[str, tuple[str, list[str]]]:
+def describe_sources() -> dict[str, tuple[str, list[str]]]:
     """Name -> (what it is, its parameters with their defaults), for lists."""
-    found = {}
+    descriptions = {}
     for name, (module, function, what, _) in SOURCES.items():
         load = getattr(importlib.import_module(module), function)
         parameters = inspect.signature(load).parameters.values()
-        told = [
-            one.name if one.default is inspect.Parameter.empty else f"{one.name}={one.default!r}" for one in parameters
+        parameter_texts = [
+            parameter.name
+            if parameter.default is inspect.Parameter.empty
+            else f"{parameter.name}={parameter.default!r}"
+            for parameter in parameters
         ]
-        found[name] = (what, told)
+        descriptions[name] = (what, parameter_texts)
     what = "a generator of reasoning-gym, such as reasoning_gym:chain_sum (extra: tasks)"
-    found[f"{GYM}:NAME"] = (what, ["answers='any'", "max_new_tokens=512", "the generator's own, such as max_digits=2"])
-    return found
+    descriptions[f"{GYM}:NAME"] = (
+        what,
+        ["answers='any'", "max_new_tokens=512", "the generator's own, such as max_digits=2"],
+    )
+    return descriptions

@@ -14,19 +14,19 @@ _VERBS = "saw found left met passed heard liked kept knew lost".split()
 _PLACES = "by the river,near the town,in the snow,at dawn,after dinner,on the hill".split(",")
 
 
-def sentence(*identity: object) -> str:
+def compose_sentence(*identity: object) -> str:
     """One sentence by identity."""
-    random = seeds.generator("neutral", *identity)
+    random = seeds.make_generator("neutral", *identity)
 
-    def pick(words: list[str]) -> str:
+    def pick_word(words: list[str]) -> str:
         return words[int(random.integers(len(words)))]
 
-    def phrase() -> str:
-        return f"the {pick(_ADJECTIVES)} {pick(_NOUNS)}"
+    def compose_noun_phrase() -> str:
+        return f"the {pick_word(_ADJECTIVES)} {pick_word(_NOUNS)}"
 
-    return f"{phrase()} {pick(_VERBS)} {phrase()} {pick(_PLACES)}."
+    return f"{compose_noun_phrase()} {pick_word(_VERBS)} {compose_noun_phrase()} {pick_word(_PLACES)}."
 
 
-def held_out(n: int, seed: int = 0) -> list[str]:
+def sample_held_out_sentences(n: int, seed: int = 0) -> list[str]:
     """`n` sentences that no corpus draws (another identity)."""
-    return [sentence("held out", seed, i) for i in range(n)]
+    return [compose_sentence("held out", seed, i) for i in range(n)]

@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
-from elicit.errors import ElicitError, one_line, unknown
+from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.tasks.answers.thoughts import answer_start, has_thought
-from elicit.tasks.core import Noisy, Problem, Shown, Split, Task, Verdict
+from elicit.tasks.core import FewShotPrefix, Noisy, Problem, Split, Task, Verdict
 
 #: Messages of a chat, each {"role", "content"}, to the text a model reads, up to where its answer begins.
 Chat = Callable[[Sequence[Mapping[str, str]]], str]
@@ -66,23 +66,23 @@ class Asking:
         for name in ("direct", "think"):
             text = getattr(self, name)
             if not (name == "think" and text is None) and (not isinstance(text, str) or "{question}" not in text):
-                given = one_line(repr(text), 60)
-                raise ElicitError(f"prompts: {name} is {given}; expected text with {{question}} in it.")
+                value_text = one_line(repr(text), 60)
+                raise ElicitError(f"prompts: {name} is {value_text}; expected text with {{question}} in it.")
         if not isinstance(self.others, Mapping):
             raise ElicitError(f"prompts: others is {one_line(repr(self.others), 60)}; expected names with their words.")
         for name, text in self.others.items():
             if not isinstance(name, str) or name in _TAKEN or not isinstance(text, str) or "{question}" not in text:
-                given = one_line(repr({name: text}), 80)
+                value_text = one_line(repr({name: text}), 80)
                 raise ElicitError(
-                    f"prompts: others has {given}; expected a name other than {', '.join(_TAKEN)}, and text with "
+                    f"prompts: others has {value_text}; expected a name other than {', '.join(_TAKEN)}, and text with "
                     "{question} in it."
                 )
         if self.chat not in (True, False, "auto"):
             raise ElicitError(f"prompts: chat is {one_line(repr(self.chat), 40)}; expected true, false or auto.")
         values = self.chat_template_kwargs
         if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
-            given = f"prompts: chat_template_kwargs is {one_line(repr(values), 60)}"
-            raise ElicitError(f"{given}; expected names with values, such as {{enable_thinking: false}}.")
+            value_text = f"prompts: chat_template_kwargs is {one_line(repr(values), 60)}"
+            raise ElicitError(f"{value_text}; expected names with values, such as {{enable_thinking: false}}.")
         if values and self.chat is False:
             raise ElicitError("prompts: chat_template_kwargs needs the chat template, which chat: false leaves out.")
         for name in ("question", "answer", "between", "system"):
@@ -96,19 +96,19 @@ class Asking:
         if isinstance(self.shots, bool) or not isinstance(self.shots, int) or not 0 <= self.shots <= 1000:
             raise ElicitError(f"prompts: shots is {one_line(repr(self.shots), 40)}; expected a whole number from 0.")
         if self.shown not in get_args(_SHOWN):
-            raise unknown("prompts: shown", str(self.shown), get_args(_SHOWN))
+            raise unknown_name_error("prompts: shown", str(self.shown), get_args(_SHOWN))
 
 
-def asking(options: Mapping[str, Any] | None) -> Asking:
+def build_asking(options: Mapping[str, Any] | None) -> Asking:
     """From a spec's `prompts`. Raises ElicitError for an unknown field or a bad value."""
     if options is None:
         return Asking()
     if not isinstance(options, Mapping):
         raise ElicitError(f"prompts is {one_line(repr(options), 60)}; expected fields such as {{chat: false}}.")
-    names = [one.name for one in dataclasses.fields(Asking)]
+    names = [dataclass_field.name for dataclass_field in dataclasses.fields(Asking)]
     for name in options:
         if name not in names:
-            raise unknown("field of prompts", str(name), names)
+            raise unknown_name_error("field of prompts", str(name), names)
     return Asking(**options)
 
 
@@ -137,7 +137,7 @@ class AskedTask:
             )
         return dataclasses.replace(self, template=None if self.asking.chat is False else template, bound=True)
 
-    def unasked(self) -> AskedTask:
+    def without_chat_template(self) -> AskedTask:
         """The task for its problems and verdicts alone, without a model: prompts as they are without a template."""
         asking = dataclasses.replace(self.asking, chat=False, chat_template_kwargs={})
         return dataclasses.replace(self, asking=asking, template=None, bound=True)
@@ -170,26 +170,28 @@ class AskedTask:
         return self.inner.answer_space
 
     def problems(self, split: Split, n: int | None = None, seed: int = 0) -> list[Problem]:
-        before, replaces = self._shots()
-        return [self._asked(problem, before, replaces) for problem in self.inner.problems(split, n, seed)]
+        before, replaces = self._render_shots()
+        return [self._wrap_problem(problem, before, replaces) for problem in self.inner.problems(split, n, seed)]
 
     def prompts(self, split: Split, n: int | None = None, seed: int = 0) -> list[str]:
         return [problem.prompt for problem in self.problems(split, n, seed)]
 
-    def examples(self, pairs: Sequence[tuple[Problem, str]], between: str | None = None) -> Shown:
+    def examples(self, pairs: Sequence[tuple[Problem, str]], between: str | None = None) -> FewShotPrefix:
         """Problems of this task and what is answered to them, as earlier turns of the chat or blocks of text."""
         if self.template is None:
-            return Shown("".join(_said(p.prompt, text) + (between or self.asking.between) for p, text in pairs))
-        turns = [turn for problem, text in pairs for turn in _turns(_bare(problem), text)]
+            return FewShotPrefix(
+                "".join(_append_answer(p.prompt, text) + (between or self.asking.between) for p, text in pairs)
+            )
+        turns = [turn for problem, text in pairs for turn in _make_turns(_get_user_text(problem), text)]
         probe = {"role": "user", "content": "\x00"}
-        whole = self.template([*self._system(), *turns, probe])
-        alone = self.template([*self._system(), probe])
-        tail = alone[_common(whole, alone) :] if turns else ""
-        return Shown(whole.removesuffix(tail), alone.removesuffix(tail))
+        whole = self.template([*self._system_messages(), *turns, probe])
+        alone = self.template([*self._system_messages(), probe])
+        tail = alone[_find_common_tail(whole, alone) :] if turns else ""
+        return FewShotPrefix(whole.removesuffix(tail), alone.removesuffix(tail))
 
-    def _shots(self) -> Shown:
+    def _render_shots(self) -> FewShotPrefix:
         if self.asking.shots == 0:
-            return Shown("")
+            return FewShotPrefix("")
         write = self.inner.direct if self.asking.shown == "direct" else self.inner.worked
         pairs = []
         for problem in self.inner.problems("train", self.asking.shots, seed=0):
@@ -199,23 +201,25 @@ class AskedTask:
                     f"task {self.name!r}: problem {problem.id} has no worked solution to show. Type: prompts: "
                     "{shown: direct}"
                 )
-            pairs.append((self._asked(problem, "", ""), text))
+            pairs.append((self._wrap_problem(problem, "", ""), text))
         return self.examples(pairs)
 
-    def _asked(self, problem: Problem, before: str, replaces: str) -> Problem:
-        think = None if self.asking.think is None else self._rendered(self.asking.think, problem)
-        direct = self._rendered(self.asking.direct, problem)
+    def _wrap_problem(self, problem: Problem, before: str, replaces: str) -> Problem:
+        think = None if self.asking.think is None else self._render_prompt(self.asking.think, problem)
+        direct = self._render_prompt(self.asking.direct, problem)
         opening = problem.opening
         return dataclasses.replace(
             problem,
             prompt=before + direct.removeprefix(replaces),
             cue_prompt=think,
-            other_prompts=tuple((name, self._rendered(words, problem)) for name, words in self.asking.others.items()),
+            other_prompts=tuple(
+                (name, self._render_prompt(words, problem)) for name, words in self.asking.others.items()
+            ),
             opening=f" {opening}" if opening and self.template is None else opening,
-            content=_Question(problem, self.asking.direct.replace("{question}", problem.prompt)),
+            content=_AskedContent(problem, self.asking.direct.replace("{question}", problem.prompt)),
         )
 
-    def _rendered(self, words: str, problem: Problem) -> str:
+    def _render_prompt(self, words: str, problem: Problem) -> str:
         text = words.replace("{question}", problem.prompt)
         if self.template is None:
             if self.asking.chat is True and not self.bound:
@@ -224,72 +228,72 @@ class AskedTask:
                     "Type: task = model.bind(task)"
                 )
             return self.asking.question + text + self.asking.answer
-        return self.template([*self._system(), {"role": "user", "content": text}])
+        return self.template([*self._system_messages(), {"role": "user", "content": text}])
 
-    def _system(self) -> list[dict[str, str]]:
+    def _system_messages(self) -> list[dict[str, str]]:
         return [] if self.asking.system is None else [{"role": "system", "content": self.asking.system}]
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
         """The inner task's verdict of what follows the thinking; what was thought counts as a trace."""
         start = answer_start(completion)
         if start == 0:
-            return self.inner.verify(_inner(problem), completion)
+            return self.inner.verify(_inner_problem(problem), completion)
         thought = has_thought(completion)
         if start is None:
             return Verdict(None, False, thought, None)
-        verdict = self.inner.verify(_inner(problem), completion[start:])
+        verdict = self.inner.verify(_inner_problem(problem), completion[start:])
         return verdict._replace(has_trace=verdict.has_trace or thought)
 
     def answer_span(self, problem: Problem, completion: str) -> tuple[int, int] | None:
         start = answer_start(completion)
-        span = None if start is None else self.inner.answer_span(_inner(problem), completion[start:])
+        span = None if start is None else self.inner.answer_span(_inner_problem(problem), completion[start:])
         return None if span is None or start is None else (start + span[0], start + span[1])
 
     def worked(self, problem: Problem) -> str | None:
-        return self._continued(self.inner.worked(_inner(problem)))
+        return self._add_leading_space(self.inner.worked(_inner_problem(problem)))
 
     def theorem(self, problem: Problem) -> str | None:
-        return self._continued(self.inner.theorem(_inner(problem)))
+        return self._add_leading_space(self.inner.theorem(_inner_problem(problem)))
 
     def direct(self, problem: Problem) -> str:
-        return self._continued(self.inner.direct(_inner(problem))) or ""
+        return self._add_leading_space(self.inner.direct(_inner_problem(problem))) or ""
 
     def noisy(self, problem: Problem, seed: int = 0) -> Noisy | None:
-        return self.inner.noisy(_inner(problem), seed)
+        return self.inner.noisy(_inner_problem(problem), seed)
 
-    def _continued(self, text: str | None) -> str | None:
+    def _add_leading_space(self, text: str | None) -> str | None:
         """A solution, as it goes on from the prompt: after `Answer:` a space is missing."""
         return f" {text}" if text is not None and self.template is None else text
 
 
-class _Question(NamedTuple):
+class _AskedContent(NamedTuple):
     """What an asked problem carries."""
 
     problem: Problem
     """As the inner task has it."""
-    words: str
+    user_text: str
     """The user's turn under the direct condition."""
 
 
-def _inner(problem: Problem) -> Problem:
-    content: _Question = problem.content
+def _inner_problem(problem: Problem) -> Problem:
+    content: _AskedContent = problem.content
     return content.problem
 
 
-def _bare(problem: Problem) -> str:
-    content: _Question = problem.content
-    return content.words
+def _get_user_text(problem: Problem) -> str:
+    content: _AskedContent = problem.content
+    return content.user_text
 
 
-def _turns(words: str, answer: str) -> list[dict[str, str]]:
+def _make_turns(words: str, answer: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": words}, {"role": "assistant", "content": answer}]
 
 
-def _said(prompt: str, answer: str) -> str:
+def _append_answer(prompt: str, answer: str) -> str:
     return prompt + answer if answer.startswith(" ") else f"{prompt} {answer}"
 
 
-def _common(whole: str, alone: str) -> int:
+def _find_common_tail(whole: str, alone: str) -> int:
     """Where the tail begins that both texts share, as a place in `alone`."""
     shared = 0
     while shared < min(len(whole), len(alone)) and whole[-1 - shared] == alone[-1 - shared]:

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from elicit.errors import ElicitError, did_you_mean, one_line, unknown
+from elicit.errors import ElicitError, did_you_mean, one_line, unknown_name_error
 from elicit.tasks.core import Task
 
 #: Problems of a task that are written out, where it has so many.
 PROBLEMS = 3000
 
 
-def of_task(task: Task, n: int = PROBLEMS, seed: int = 0, *, cue: bool = True) -> list[str]:
+def render_task_texts(task: Task, n: int = PROBLEMS, seed: int = 0, *, cue: bool = True) -> list[str]:
     """Train problems, each solved twice: the bare answer, and (after the cue, where there is one) the worked solution.
 
     No text of a select or test problem is in it.
@@ -24,7 +24,7 @@ def of_task(task: Task, n: int = PROBLEMS, seed: int = 0, *, cue: bool = True) -
         cue: whether the model knows the task's cue. Otherwise worked solutions follow the plain prompt.
     """
     texts = []
-    for problem in _train(task, n, seed):
+    for problem in _train_problems(task, n, seed):
         texts.append(problem.prompt + task.direct(problem))
         worked = task.worked(problem)
         if worked is not None:
@@ -32,7 +32,7 @@ def of_task(task: Task, n: int = PROBLEMS, seed: int = 0, *, cue: bool = True) -
     return texts
 
 
-def _train(task: Task, n: int, seed: int) -> list[Any]:
+def _train_problems(task: Task, n: int, seed: int) -> list[Any]:
     """As many problems as there are, up to `n`: a pool can only be told to be too small by asking."""
     while n > 200:
         try:
@@ -42,7 +42,7 @@ def _train(task: Task, n: int, seed: int) -> list[Any]:
     return task.problems("train", None, seed)
 
 
-def of_file(path: Path) -> Iterator[str]:
+def iter_file_texts(path: Path) -> Iterator[str]:
     """The documents of a .txt file (divided by blank lines) or a .jsonl file (the field `text` of each line).
 
     Raises:
@@ -52,7 +52,7 @@ def of_file(path: Path) -> Iterator[str]:
         raise ElicitError(f"text file {one_line(path, 200)}: expected a name that ends in .txt or .jsonl.")
     try:
         with path.open(encoding="utf-8") as file:
-            yield from _lines(path, file) if path.suffix == ".jsonl" else _paragraphs(file)
+            yield from _iter_jsonl_texts(path, file) if path.suffix == ".jsonl" else _iter_paragraphs(file)
     except FileNotFoundError:
         near = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
         raise ElicitError(f"text file {one_line(path, 200)} does not exist.{did_you_mean(path.name, near)}") from None
@@ -62,19 +62,19 @@ def of_file(path: Path) -> Iterator[str]:
         raise ElicitError(f"text file {one_line(path, 200)} cannot be read: {error.strerror or error}.") from None
 
 
-def _paragraphs(file: Any) -> Iterator[str]:
-    held: list[str] = []
+def _iter_paragraphs(file: Any) -> Iterator[str]:
+    paragraph: list[str] = []
     for line in file:
         if line.strip():
-            held.append(line)
-        elif held:
-            yield "".join(held).rstrip("\n")
-            held = []
-    if held:
-        yield "".join(held).rstrip("\n")
+            paragraph.append(line)
+        elif paragraph:
+            yield "".join(paragraph).rstrip("\n")
+            paragraph = []
+    if paragraph:
+        yield "".join(paragraph).rstrip("\n")
 
 
-def _lines(path: Path, file: Any) -> Iterator[str]:
+def _iter_jsonl_texts(path: Path, file: Any) -> Iterator[str]:
     for number, line in enumerate(file, start=1):
         if not line.strip():
             continue
@@ -89,7 +89,7 @@ def _lines(path: Path, file: Any) -> Iterator[str]:
             yield text
 
 
-def of_dataset(folder: Path) -> Iterator[str]:
+def iter_dataset_texts(folder: Path) -> Iterator[str]:
     """The column `text` of a dataset that was stored with `datasets`' `save_to_disk` (its split `train`, if several).
 
     Raises:
@@ -100,20 +100,20 @@ def of_dataset(folder: Path) -> Iterator[str]:
     import datasets
 
     try:
-        found: Any = datasets.load_from_disk(str(folder))
+        dataset: Any = datasets.load_from_disk(str(folder))
     except Exception as error:  # datasets raises of many kinds for damaged folders
         raise ElicitError(
             f"{one_line(folder, 200)} cannot be read as a dataset (save_to_disk makes one): {one_line(error, 160)}"
         ) from None
-    if isinstance(found, datasets.DatasetDict):
-        if "train" not in found and len(found) > 1:
-            raise unknown(
-                "split of the dataset", "train", found, where=str(folder), hint="Name the split's own folder."
+    if isinstance(dataset, datasets.DatasetDict):
+        if "train" not in dataset and len(dataset) > 1:
+            raise unknown_name_error(
+                "split of the dataset", "train", dataset, where=str(folder), hint="Name the split's own folder."
             )
-        found = found["train"] if "train" in found else next(iter(found.values()))
-    if "text" not in found.column_names:
-        raise unknown("column", "text", found.column_names, where=str(folder))
-    for row in found.select_columns(["text"]):
+        dataset = dataset["train"] if "train" in dataset else next(iter(dataset.values()))
+    if "text" not in dataset.column_names:
+        raise unknown_name_error("column", "text", dataset.column_names, where=str(folder))
+    for row in dataset.select_columns(["text"]):
         if not isinstance(row["text"], str):
             raise ElicitError(f"{folder}: the column text holds {one_line(repr(row['text']), 40)}; expected text.")
         if row["text"].strip():

@@ -18,15 +18,20 @@ from typing import Any
 from transformers import TrainerCallback
 
 from elicit import runs
-from elicit.checkpoints import Change, Lazy, folder_of, kept_at, save
-from elicit.training.resume import fits, seal
+from elicit.checkpoints import LazyCheckpoints, PolicyDelta, load_checkpoint, save_delta, step_folder
+from elicit.training.resume import is_sealed_for, seal_folder
 
 
-class Snapshots(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+class SnapshotCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     """Keeps what one training has made after each of some steps."""
 
     def __init__(
-        self, steps: Collection[int], made: Callable[[], Change], *, identity: str, scratch: Path | None = None
+        self,
+        steps: Collection[int],
+        copy_change: Callable[[], PolicyDelta],
+        *,
+        identity: str,
+        scratch: Path | None = None,
     ) -> None:
         """
         Args:
@@ -35,33 +40,37 @@ class Snapshots(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
             identity: of the training. Copies of another one, or of steps that are not asked for, are removed.
             scratch: the training's scratch folder, which outlives an interruption.
         """
-        self._steps, self._made, self._identity = frozenset(steps), made, identity
-        self._place = _Place(scratch, temporary=scratch is None and bool(steps))
+        self._steps, self._made, self._identity = frozenset(steps), copy_change, identity
+        self._place = _SnapshotFolder(scratch, temporary=scratch is None and bool(steps))
         self._root = self._place.root
-        whole = {folder_of(self._root, step) for step in self._steps if fits(folder_of(self._root, step), identity)}
+        whole = {
+            step_folder(self._root, step)
+            for step in self._steps
+            if is_sealed_for(step_folder(self._root, step), identity)
+        }
         for folder in self._root.glob("*") if steps else ():
             if folder not in whole:
                 shutil.rmtree(folder)
 
     @property
-    def missing(self) -> int | None:
+    def first_missing(self) -> int | None:
         """The first step that there is no copy of; None where all are there."""
-        return min((step for step in self._steps if not folder_of(self._root, step).is_dir()), default=None)
+        return min((step for step in self._steps if not step_folder(self._root, step).is_dir()), default=None)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step in self._steps:
-            with runs.fresh_folder(folder_of(self._root, state.global_step)) as new:
-                save(self._made(), new)
-                seal(new, self._identity)
+            with runs.fresh_folder(step_folder(self._root, state.global_step)) as new:
+                save_delta(self._made(), new)
+                seal_folder(new, self._identity)
 
-    def kept(self, end: int) -> Mapping[int, Change]:
+    def collect_checkpoints(self, end: int) -> Mapping[int, PolicyDelta]:
         """What was kept before the last step: after that the training is what it ended in."""
-        place = self._place  # and not the training: what reads keeps the temporary folder, and no model
+        snapshot_folder = self._place  # and not the training: what reads keeps the temporary folder, and no model
         steps = tuple(sorted(step for step in self._steps if step < end))
-        return Lazy(steps, lambda step: kept_at(place.root, step))
+        return LazyCheckpoints(steps, lambda step: load_checkpoint(snapshot_folder.root, step))
 
 
-class _Place:
+class _SnapshotFolder:
     """A folder for copies. A temporary one goes when nobody holds it any more, or when the process ends."""
 
     def __init__(self, scratch: Path | None, *, temporary: bool) -> None:

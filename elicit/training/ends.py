@@ -8,7 +8,7 @@ answer ends with what the chat template puts after an assistant's message (`<|im
 from __future__ import annotations
 
 from elicit.errors import ElicitError, one_line
-from elicit.loading.ends import lost_turn_end, turn_end
+from elicit.loading.ends import find_lost_turn_end, find_turn_end
 from elicit.model import BaseModel
 
 _QUESTION = "Say a word."
@@ -25,30 +25,30 @@ def end_of(base: BaseModel, prompt: str, *, who: str) -> int:
         ElicitError: if nothing ends an answer, or a token that the weights have no row for.
     """
     ends = base.engine.end_ids
-    opening = _opening(base)
+    opening = _find_chat_opening(base)
     if opening.strip() and prompt.endswith(opening):
-        lost = lost_turn_end(base.tokenizer, base.hf)
+        lost = find_lost_turn_end(base.tokenizer, base.hf)
         if lost is not None:
             raise ElicitError(
                 f"{who}: the chat template of {base.name} ends an answer with {one_line(repr(lost), 60)}, for which "
                 "its weights have no row. Ask it without the template: prompts: {chat: false}"
             )
-        turn = turn_end(base.tokenizer, ends)
+        turn = find_turn_end(base.tokenizer, ends)
         if turn is not None:
             return turn
-    own = base.tokenizer.eos_token_id
-    if own is not None and int(own) in ends:
-        return int(own)
+    eos_id = base.tokenizer.eos_token_id
+    if eos_id is not None and int(eos_id) in ends:
+        return int(eos_id)
     if ends:
-        named = base.hf.generation_config.eos_token_id  # its first is the one it goes by
-        return int(named[0] if isinstance(named, list) else named)
+        config_eos = base.hf.generation_config.eos_token_id  # its first is the one it goes by
+        return int(config_eos[0] if isinstance(config_eos, list) else config_eos)
     raise ElicitError(
         f"{who}: {base.name} names no end token, so an answer it is trained on could not end. Set eos_token_id in its "
         "generation_config.json, or eos_token in its tokenizer_config.json."
     )
 
 
-def _opening(base: BaseModel) -> str:
+def _find_chat_opening(base: BaseModel) -> str:
     """How a chat prompt ends, behind the question; empty without such a template."""
     if base.chat is None:
         return ""

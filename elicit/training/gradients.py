@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import torch
 
 from elicit.loading import architectures
-from elicit.training.passes import Passes, cut, sized
+from elicit.training.passes import PassLimits, choose_pass_limits, split_into_passes
 from elicit.training.supervised_run import Example
 
 
-class Measured(NamedTuple):
+class GradientMeasurement(NamedTuple):
     """What one look at the rows gave."""
 
     loss: float
@@ -30,47 +30,47 @@ class Measured(NamedTuple):
     """d loss / d parameter, one for each trained parameter; zeros where the loss does not depend on it."""
 
 
-def trained_parameters(model: Any) -> list[torch.nn.Parameter]:
+def get_trainable_parameters(model: Any) -> list[torch.nn.Parameter]:
     """What a training changes: all open parameters, or the adapter's."""
     return [p for p in model.parameters() if p.requires_grad]
 
 
-def measure(model: Any, rows: Sequence[Example]) -> Measured:
+def measure_gradient(model: Any, rows: Sequence[Example]) -> GradientMeasurement:
     """Loss and gradient of a model that `SFTTrainer` has been given, on rows of ids.
 
     Costs one forward and backward pass over the rows, and memory for one gradient (two where rows take several passes).
     """
-    parameters = trained_parameters(model)
+    parameters = get_trainable_parameters(model)
     total = torch.zeros((), dtype=torch.float64)
     right, labels = 0.0, sum(len(row.completion) for row in rows)
     gradient: list[torch.Tensor] | None = None
-    with undisturbed(model), torch.enable_grad():
-        for some in _passes(model, rows):
-            out = model(**_inputs([rows[i] for i in some], parameters[0].device), fused_lm_head=True)
+    with preserve_training_state(model), torch.enable_grad():
+        for indices in _split_rows(model, rows):
+            out = model(**_pad_rows([rows[i] for i in indices], parameters[0].device), fused_lm_head=True)
             loss = -out.log_probs.sum() / labels
-            found = torch.autograd.grad(loss, parameters, allow_unused=True)
-            parts = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+            parts = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
             gradient = parts if gradient is None else [a + b for a, b in zip(gradient, parts, strict=True)]
             total += loss.detach().double().cpu()
             right += float("nan") if out.is_top1 is None else float(out.is_top1.sum())
     assert gradient is not None, "no rows"
-    return Measured(float(total), right / labels, gradient)
+    return GradientMeasurement(float(total), right / labels, gradient)
 
 
-def dot(ones: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> float:
+def dot_product(left: Sequence[torch.Tensor], right: Sequence[torch.Tensor]) -> float:
     """Inner product over all parameters, in float64."""
-    pairs = zip(ones, others, strict=True)
+    pairs = zip(left, right, strict=True)
     return float(sum(torch.dot(a.flatten().double(), b.flatten().double()).item() for a, b in pairs))
 
 
-def cosine(ones: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> float:
+def cosine_similarity(left: Sequence[torch.Tensor], right: Sequence[torch.Tensor]) -> float:
     """Cosine over all parameters; NaN where a gradient is zero."""
-    size = (dot(ones, ones) * dot(others, others)) ** 0.5
-    return dot(ones, others) / size if size > 0 else float("nan")
+    size = (dot_product(left, left) * dot_product(right, right)) ** 0.5
+    return dot_product(left, right) / size if size > 0 else float("nan")
 
 
 @contextmanager
-def undisturbed(model: Any) -> Iterator[None]:
+def preserve_training_state(model: Any) -> Iterator[None]:
     """Evaluation mode without dropout, undone at the end; random numbers go on as if nothing had been drawn.
 
     Layers that recompute activations do so in training mode only, so they alone stay in it (not what is inside them).
@@ -80,7 +80,7 @@ def undisturbed(model: Any) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         try:
             model.eval()
-            for layer in architectures.decoder_layers(model):
+            for layer in architectures.get_decoder_layers(model):
                 layer.training = bool(getattr(layer, "gradient_checkpointing", False))
             yield
         finally:
@@ -88,15 +88,15 @@ def undisturbed(model: Any) -> Iterator[None]:
                 module.training = mode
 
 
-def _passes(model: Any, rows: Sequence[Example]) -> list[list[int]]:
+def _split_rows(model: Any, rows: Sequence[Example]) -> list[list[int]]:
     lengths = [len(row.prompt) + len(row.completion) for row in rows]
-    hf = architectures.plain(model)
-    recomputes = any(getattr(layer, "gradient_checkpointing", False) for layer in architectures.decoder_layers(hf))
-    passes = sized(hf, max(lengths), checkpointing=recomputes)
-    return cut(lengths, Passes(passes.tokens, scaling=passes.scaling))
+    hf = architectures.unwrap_model(model)
+    recomputes = any(getattr(layer, "gradient_checkpointing", False) for layer in architectures.get_decoder_layers(hf))
+    passes = choose_pass_limits(hf, max(lengths), checkpointing=recomputes)
+    return split_into_passes(lengths, PassLimits(passes.tokens, scaling=passes.scaling))
 
 
-def _inputs(rows: Sequence[Example], device: torch.device) -> dict[str, torch.Tensor]:
+def _pad_rows(rows: Sequence[Example], device: torch.device) -> dict[str, torch.Tensor]:
     """Padded on the right, as the trainer pads; what pads is masked and has no label."""
     width = max(len(row.prompt) + len(row.completion) for row in rows)
     ids = torch.zeros((len(rows), width), dtype=torch.long)

@@ -25,5 +25,5 @@ class Lora:
     """Of the adapter's input while training. Reinforcement trains without: what samples must be what is trained."""
 
     @property
-    def scaled(self) -> float:
+    def effective_alpha(self) -> float:
         return 2.0 * self.rank if self.alpha is None else self.alpha

@@ -23,12 +23,12 @@ _ALL = 0.99
 _GROWTH = 10.0
 
 
-class Guard(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+class GuardCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     """Watches one training."""
 
     def __init__(
         self,
-        trained: Iterable[torch.nn.Parameter],
+        parameters: Iterable[torch.nn.Parameter],
         *,
         best: float,
         norm_limit: float | None = None,
@@ -40,32 +40,36 @@ class Guard(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
             best: the highest reward there is: a policy whose every rollout earns it has nothing left to learn.
             norm_limit: largest L2 norm that all trained values together may have. None: 10 times what they start with.
         """
-        self._trained = [p for p in trained if p.requires_grad]
+        self._trained = [p for p in parameters if p.requires_grad]
         self._best = best
         self._patience = patience
         self._tells_norm = norm_limit is not None
-        self.norm_limit = norm_limit if norm_limit is not None else _GROWTH * max(self.norm(), 1e-3)
+        self.norm_limit = norm_limit if norm_limit is not None else _GROWTH * max(self.compute_norm(), 1e-3)
         self.stopped: str | None = None
 
-    def norm(self) -> float:
+    def compute_norm(self) -> float:
         """L2 norm of all trained values."""
-        return _norm([p.detach() for p in self._trained])
+        return _compute_joint_norm([p.detach() for p in self._trained])
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Before the weights take over what is wrong."""
         gradients = [p.grad for p in self._trained if p.grad is not None]
-        size = _norm(gradients)
+        size = _compute_joint_norm(gradients)
         if not math.isfinite(size):
-            raise TrainingFailed(f"step {state.global_step + 1}: the gradient of the loss is {size}. {_lower(args)}")
+            raise TrainingFailed(
+                f"step {state.global_step + 1}: the gradient of the loss is {size}. {_suggest_lower_rate(args)}"
+            )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        norm = self.norm()
+        norm = self.compute_norm()
         if not math.isfinite(norm):
-            raise TrainingFailed(f"step {state.global_step}: the trained values are no finite numbers. {_lower(args)}")
+            raise TrainingFailed(
+                f"step {state.global_step}: the trained values are no finite numbers. {_suggest_lower_rate(args)}"
+            )
         if norm > self.norm_limit:
             raise TrainingFailed(
                 f"step {state.global_step}: training diverged: the trained values have norm {norm:.3g}, the limit is "
-                f"{self.norm_limit:.3g}. {_lower(args)}"
+                f"{self.norm_limit:.3g}. {_suggest_lower_rate(args)}"
             )
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -73,23 +77,25 @@ class Guard(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         if not history:
             return
         if self._tells_norm:
-            history[-1]["norm"] = self.norm()  # into the trainer's own log, which checkpoints keep
+            history[-1]["norm"] = self.compute_norm()  # into the trainer's own log, which checkpoints keep
         if not math.isfinite(history[-1]["loss"]):
-            raise TrainingFailed(f"step {state.global_step}: the loss is {history[-1]['loss']}. {_lower(args)}")
+            raise TrainingFailed(
+                f"step {state.global_step}: the loss is {history[-1]['loss']}. {_suggest_lower_rate(args)}"
+            )
         recent = history[-self._patience :]
         if len(recent) < self._patience:
             return
-        if _every(recent, "frac_reward_zero_std", 1.0) and _every(recent, "reward", self._best):
+        if _all_at_least(recent, "frac_reward_zero_std", 1.0) and _all_at_least(recent, "reward", self._best):
             self.stopped = f"every rollout of {self._patience} steps earned the full reward"
             control.should_training_stop = True
             # Resuming must find a checkpoint from before this decision, and come to it again.
             control.should_save = False
-        elif _every(recent, "clipped", _ALL):
+        elif _all_at_least(recent, "clipped", _ALL):
             raise TrainingFailed(
                 f"step {state.global_step}: in {self._patience} steps every completion was cut at its limit of "
                 f"{args.max_completion_length} tokens. Raise max_completion_length, or give the task a stop string."
             )
-        elif _every(recent, "frac_reward_zero_std", 1.0):
+        elif _all_at_least(recent, "frac_reward_zero_std", 1.0):
             raise TrainingFailed(
                 f"step {state.global_step}: in {self._patience} steps all samples of each problem earned the same "
                 f"reward (mean {recent[-1]['reward']:.3g}), so there is nothing to learn from. Use more generations, "
@@ -97,16 +103,16 @@ class Guard(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
             )
 
 
-def _norm(tensors: Sequence[torch.Tensor]) -> float:
+def _compute_joint_norm(tensors: Sequence[torch.Tensor]) -> float:
     """L2 norm of all values together, 0 for none. In double precision, where diverged values do not overflow."""
     if not tensors:
         return 0.0
     return math.hypot(*torch.stack(torch._foreach_norm([t.double() for t in tensors])).tolist())
 
 
-def _every(entries: Sequence[dict[str, Any]], name: str, least: float) -> bool:
+def _all_at_least(entries: Sequence[dict[str, Any]], name: str, least: float) -> bool:
     return all(entry[name] >= least for entry in entries)
 
 
-def _lower(args: Any) -> str:
+def _suggest_lower_rate(args: Any) -> str:
     return f"Lower learning_rate (it is {args.learning_rate:g})."

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from elicit import seeds
-from elicit.adapters import hub_id, sharing
+from elicit.adapters import clone_sharing_tensors, hub_id
 from elicit.errors import ElicitError
 from elicit.loading import architectures, devices
 from elicit.model import BaseModel
@@ -24,7 +24,7 @@ from elicit.weights import Adapter, FullWeights, Weights
 SMALL = 5_000_000
 
 
-class Trainable(NamedTuple):
+class TrainableModel(NamedTuple):
     """What a trainer works on."""
 
     model: Any
@@ -36,9 +36,9 @@ class Trainable(NamedTuple):
     @property
     def hf(self) -> Any:
         """The transformers model inside."""
-        return architectures.plain(self.model)
+        return architectures.unwrap_model(self.model)
 
-    def weights(self) -> Weights:
+    def extract_weights(self) -> Weights:
         """What training changed, on the CPU."""
         if self.lora:
             from peft import get_peft_model_state_dict
@@ -49,11 +49,11 @@ class Trainable(NamedTuple):
             config = self.model.peft_config["default"].to_dict()
             config["base_model_name_or_path"] = self.base_id  # never a path of this machine
             return Adapter({k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}, tensors)
-        named = self.model.named_parameters()
-        return FullWeights({name: p.detach().cpu().clone() for name, p in named if p.requires_grad})
+        named_parameters = self.model.named_parameters()
+        return FullWeights({name: p.detach().cpu().clone() for name, p in named_parameters if p.requires_grad})
 
 
-def trainable(base: BaseModel, *, group: str = "all", lora: Lora | None = None, seed: int = 0) -> Trainable:
+def make_trainable(base: BaseModel, *, group: str = "all", lora: Lora | None = None, seed: int = 0) -> TrainableModel:
     """The base with the parameters of `group` open (a copy), or with a LoRA adapter on the group's projections.
 
     What is trained is float32 whatever the base is: a small step of a bfloat16 value is no step at all. Under an
@@ -74,41 +74,43 @@ def trainable(base: BaseModel, *, group: str = "all", lora: Lora | None = None, 
             f"a LoRA adapter cannot be put on {group}. Use parameters: all, mlp or attn, or no lora_rank."
         )
     base.require_weights()
-    devices.one_device(base.hf, "training")
+    devices.require_one_device(base.hf, "training")
     if lora is None:
         model = copy.deepcopy(base.hf).float()
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(parts is None or any(part in name for part in parts))
-        return Trainable(model, lora=False)
+        return TrainableModel(model, lora=False)
     from peft import LoraConfig, get_peft_model
 
-    model = copy.deepcopy(base.hf).float() if base.dtype == torch.float16 else sharing(base.hf)
+    model = copy.deepcopy(base.hf).float() if base.dtype == torch.float16 else clone_sharing_tensors(base.hf)
     model.name_or_path = ""  # peft would write it into the adapter's configuration
     config = LoraConfig(
         r=lora.rank,
-        lora_alpha=int(lora.scaled) if lora.scaled == int(lora.scaled) else lora.scaled,
+        lora_alpha=int(lora.effective_alpha)
+        if lora.effective_alpha == int(lora.effective_alpha)
+        else lora.effective_alpha,
         lora_dropout=lora.dropout,
-        target_modules=_targets(model, linear_names(model, parts)),
+        target_modules=_shorten_target_names(model, find_linear_names(model, parts)),
         task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore"):
-        torch.manual_seed(seeds.small_seed("lora", seed))
-        return Trainable(get_peft_model(model, config), lora=True, base_id=hub_id(base))
+        torch.manual_seed(seeds.derive_small_seed("lora", seed))
+        return TrainableModel(get_peft_model(model, config), lora=True, base_id=hub_id(base))
 
 
-def linear_names(hf: Any, parts: tuple[str, ...] | None) -> list[str]:
+def find_linear_names(hf: Any, parts: tuple[str, ...] | None) -> list[str]:
     """Full names of the decoder's projections in the given groups (all groups if None)."""
     from transformers.pytorch_utils import Conv1D
 
-    wanted = parts if parts is not None else tuple(part for group in ADAPTABLE for part in GROUPS[group])
+    name_parts = parts if parts is not None else tuple(part for group in ADAPTABLE for part in GROUPS[group])
     return [
         name
         for name, module in hf.named_modules()
-        if isinstance(module, torch.nn.Linear | Conv1D) and any(part in f".{name}." for part in wanted)
+        if isinstance(module, torch.nn.Linear | Conv1D) and any(part in f".{name}." for part in name_parts)
     ]
 
 
-def _targets(hf: Any, names: list[str]) -> list[str]:
+def _shorten_target_names(hf: Any, names: list[str]) -> list[str]:
     """The projections as an adapter's configuration should name them: by their last part, as people write them, if
     that means no others."""
     short = sorted({name.rpartition(".")[2] for name in names})
@@ -120,7 +122,7 @@ def is_small(hf: Any) -> bool:
     return bool(sum(p.numel() for p in hf.parameters()) < SMALL)
 
 
-def default_rate(base: BaseModel, lora: Lora | None, *, small: float, large: float, adapter: float) -> float:
+def default_learning_rate(base: BaseModel, lora: Lora | None, *, small: float, large: float, adapter: float) -> float:
     """A learning rate by what is trained: `adapter` for LoRA, else by size (`small` under 5 M parameters)."""
     if lora is not None:
         return adapter

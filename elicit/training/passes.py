@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from elicit.rotary import Scaling, length_scaling, shared_pass
+from elicit.rotary import RotaryScaling, frequency_group, length_scaling
 from elicit.training.parameters import is_small
 
 #: Bytes of activations in one pass on a CPU.
@@ -32,7 +32,7 @@ _GPU_SHARE = 1 / 3
 _WIDTHS, _INNER = 32, 10
 
 
-class Passes(NamedTuple):
+class PassLimits(NamedTuple):
     """How large a pass may be."""
 
     tokens: int
@@ -41,62 +41,72 @@ class Passes(NamedTuple):
     """Most rows, if that is limited too."""
     checkpointing: bool = False
     """Whether activations are recomputed."""
-    scaling: Scaling | None = None
+    scaling: RotaryScaling | None = None
     """Rotary scaling that depends on the length of a pass: only some rows may then share one."""
 
 
-def sized(hf: Any, longest: int, *, rows: int | None = None, checkpointing: bool | None = None) -> Passes:
+def choose_pass_limits(
+    hf: Any, longest: int, *, rows: int | None = None, checkpointing: bool | None = None
+) -> PassLimits:
     """Passes for a model and the longest row it will see, in tokens.
 
     Args:
         rows: most rows of a pass.
         checkpointing: None switches it on where the longest row does not fit without.
     """
-    kept, block, budget = bytes_per_token(hf), bytes_per_token(hf, layers=1), _budget(hf.device)
-    recompute = longest * kept > budget if checkpointing is None else checkpointing
-    inputs = len_layers(hf) * hf.config.get_text_config(decoder=True).hidden_size * hf.dtype.itemsize
-    per_token = inputs + block if recompute else kept
-    return Passes(max(longest, budget // per_token), rows, recompute, length_scaling(hf.config))
+    saved_bytes, block, budget = (
+        activation_bytes_per_token(hf),
+        activation_bytes_per_token(hf, layers=1),
+        _measure_activation_budget(hf.device),
+    )
+    recompute = longest * saved_bytes > budget if checkpointing is None else checkpointing
+    inputs = count_layers(hf) * hf.config.get_text_config(decoder=True).hidden_size * hf.dtype.itemsize
+    per_token = inputs + block if recompute else saved_bytes
+    return PassLimits(max(longest, budget // per_token), rows, recompute, length_scaling(hf.config))
 
 
-def bytes_per_token(hf: Any, *, layers: int | None = None) -> int:
+def activation_bytes_per_token(hf: Any, *, layers: int | None = None) -> int:
     """Estimated bytes of activations that one token leaves for the backward pass, in all layers or some."""
     config = hf.config.get_text_config(decoder=True)
     width = int(config.hidden_size)
     inner = int(getattr(config, "intermediate_size", None) or 4 * width)
-    count = len_layers(hf) if layers is None else layers
+    count = count_layers(hf) if layers is None else layers
     return count * (_WIDTHS * width + _INNER * inner) * int(hf.dtype.itemsize)
 
 
-def len_layers(hf: Any) -> int:
+def count_layers(hf: Any) -> int:
     return int(hf.config.get_text_config(decoder=True).num_hidden_layers)
 
 
-def _budget(device: torch.device) -> int:
+def _measure_activation_budget(device: torch.device) -> int:
     return int(torch.cuda.mem_get_info(device)[0] * _GPU_SHARE) if device.type == "cuda" else CPU_BUDGET
 
 
-def cut(lengths: Sequence[int], passes: Passes, together: Sequence[int] | None = None) -> list[list[int]]:
+def split_into_passes(
+    lengths: Sequence[int], passes: PassLimits, group_keys: Sequence[int] | None = None
+) -> list[list[int]]:
     """The rows of each pass. Everything in its order if it fits into one; else sorted by length.
 
     Args:
         together: only rows of equal values share a pass.
     """
-    groups = list(zip(together or [0] * len(lengths), (shared_pass(passes.scaling, n) for n in lengths), strict=True))
+    groups = list(
+        zip(group_keys or [0] * len(lengths), (frequency_group(passes.scaling, n) for n in lengths), strict=True)
+    )
     most = passes.rows or len(lengths)
     if len(lengths) <= most and len(lengths) * max(lengths) <= passes.tokens and len(set(groups)) == 1:
         return [list(range(len(lengths)))]
-    found: list[list[int]] = []
+    batches: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lambda i: (groups[i], lengths[i], i)):
-        room = found and len(found[-1]) < most and (len(found[-1]) + 1) * lengths[row] <= passes.tokens
-        if room and groups[found[-1][0]] == groups[row]:
-            found[-1].append(row)
+        room = batches and len(batches[-1]) < most and (len(batches[-1]) + 1) * lengths[row] <= passes.tokens
+        if room and groups[batches[-1][0]] == groups[row]:
+            batches[-1].append(row)
         else:
-            found.append([row])
-    return found
+            batches.append([row])
+    return batches
 
 
-class Piece(NamedTuple):
+class LossPiece(NamedTuple):
     """The inputs of one pass, and the share of the step's loss that its own loss is."""
 
     inputs: dict[str, Any]
@@ -107,22 +117,22 @@ class Piece(NamedTuple):
     """Real tokens, prompts included."""
 
 
-def supervised_pieces(inputs: dict[str, Any], passes: Passes) -> list[Piece]:
+def split_supervised_batch(inputs: dict[str, Any], passes: PassLimits) -> list[LossPiece]:
     """Pieces of a batch that is padded on the right. Their losses are divided by the whole batch's tokens already."""
     lengths = inputs["attention_mask"].sum(1).tolist()
-    rows = cut(lengths, passes)
+    rows = split_into_passes(lengths, passes)
     if len(rows) == 1:
-        return [Piece(inputs, 1.0, 0, sum(lengths))]
+        return [LossPiece(inputs, 1.0, 0, sum(lengths))]
     pieces = []
-    for some in rows:
-        width = max(lengths[i] for i in some)
-        part = {name: _columns(value, some, slice(0, width), len(lengths)) for name, value in inputs.items()}
+    for indices in rows:
+        width = max(lengths[i] for i in indices)
+        part = {name: _slice_tensor(value, indices, slice(0, width), len(lengths)) for name, value in inputs.items()}
         labels = int((part["labels"][:, 1:] != -100).sum())
-        pieces.append(Piece(part, 1.0, labels, sum(lengths[i] for i in some)))
+        pieces.append(LossPiece(part, 1.0, labels, sum(lengths[i] for i in indices)))
     return pieces
 
 
-def rollout_pieces(inputs: dict[str, Any], passes: Passes, *, by_prompt: bool) -> list[Piece]:
+def split_rollout_batch(inputs: dict[str, Any], passes: PassLimits, *, by_prompt: bool) -> list[LossPiece]:
     """Pieces of a step of rollouts: prompts padded on the left, completions on the right.
 
     Args:
@@ -134,36 +144,36 @@ def rollout_pieces(inputs: dict[str, Any], passes: Passes, *, by_prompt: bool) -
     count = len(lengths)
     # What TRL padded for the whole step is the width of a single pass.
     whole = inputs["prompt_ids"].shape[1] + inputs["completion_ids"].shape[1]
-    scaled = {shared_pass(passes.scaling, n) for n in (*lengths, whole)}
-    if len(scaled) == 1 and len(cut([whole] * count, passes, prompts if by_prompt else None)) == 1:
-        return [Piece(inputs, 1.0, sum(completions), sum(lengths))]
+    scaled = {frequency_group(passes.scaling, n) for n in (*lengths, whole)}
+    if len(scaled) == 1 and len(split_into_passes([whole] * count, passes, prompts if by_prompt else None)) == 1:
+        return [LossPiece(inputs, 1.0, sum(completions), sum(lengths))]
     live = [i for i, advantage in enumerate(inputs["advantages"].tolist()) if advantage != 0]
     live = live or [min(range(count), key=lambda i: lengths[i])]
-    chosen = cut([lengths[i] for i in live], passes, [prompts[i] for i in live] if by_prompt else None)
+    chosen = split_into_passes([lengths[i] for i in live], passes, [prompts[i] for i in live] if by_prompt else None)
     pieces = []
-    for some in ([live[j] for j in group] for group in chosen):
-        before = slice(inputs["prompt_ids"].shape[1] - max(prompts[i] for i in some), None)
-        after = slice(0, max(completions[i] for i in some))
+    for indices in ([live[j] for j in group] for group in chosen):
+        before = slice(inputs["prompt_ids"].shape[1] - max(prompts[i] for i in indices), None)
+        after = slice(0, max(completions[i] for i in indices))
         part = {
-            name: _columns(value, some, before if name.startswith("prompt") else after, count)
+            name: _slice_tensor(value, indices, before if name.startswith("prompt") else after, count)
             for name, value in inputs.items()
         }
-        labels = sum(completions[i] for i in some)
-        pieces.append(Piece(part, len(some) / count, labels, sum(lengths[i] for i in some)))
+        labels = sum(completions[i] for i in indices)
+        pieces.append(LossPiece(part, len(indices) / count, labels, sum(lengths[i] for i in indices)))
     return pieces
 
 
-def _columns(value: Any, rows: list[int], columns: slice, count: int) -> Any:
+def _slice_tensor(value: Any, rows: list[int], columns: slice, count: int) -> Any:
     """The rows of a tensor that has a row for each of `count`, and the columns of one that has columns."""
     if not isinstance(value, torch.Tensor) or value.ndim == 0 or len(value) != count:
         return value
     return value[rows][:, columns] if value.ndim == 2 else value[rows]
 
 
-def in_passes(kind: Any, pieces: Callable[[dict[str, Any]], list[Piece]]) -> Any:
+def make_passes_trainer(trainer_class: Any, pieces: Callable[[dict[str, Any]], list[LossPiece]]) -> Any:
     """A trainer class that computes a step's loss in pieces."""
 
-    class InPasses(kind):  # type: ignore[misc]
+    class PassesTrainer(trainer_class):  # type: ignore[misc]
         def compute_loss(
             self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
@@ -171,21 +181,21 @@ def in_passes(kind: Any, pieces: Callable[[dict[str, Any]], list[Piece]]) -> Any
             *before, last = parts
             if before and num_items_in_batch is None and "labels" in inputs:
                 num_items_in_batch = sum(part.labels for part in parts)
-            done = 0.0
+            loss_so_far = 0.0
             logged = {name: len(values) for name, values in self._metrics["train"].items()}
             for part in before:
                 loss = super().compute_loss(model, part.inputs, num_items_in_batch=num_items_in_batch) * part.share
                 self.accelerator.backward(loss)
-                done += float(loss.detach())
+                loss_so_far += float(loss.detach())
             loss = super().compute_loss(model, last.inputs, num_items_in_batch=num_items_in_batch)
-            _join(self._metrics["train"], logged, [part.labels for part in parts])
+            _merge_pass_metrics(self._metrics["train"], logged, [part.labels for part in parts])
             self._metrics["train"]["trained_tokens"].append(sum(part.tokens for part in parts))
-            return loss * last.share + done if before else loss
+            return loss * last.share + loss_so_far if before else loss
 
-    return InPasses
+    return PassesTrainer
 
 
-def _join(metrics: dict[str, list[Any]], logged: dict[str, int], tokens: list[int]) -> None:
+def _merge_pass_metrics(metrics: dict[str, list[Any]], logged: dict[str, int], tokens: list[int]) -> None:
     """What every pass logged becomes one value, weighted by tokens."""
     for name, values in metrics.items():
         new = values[logged.get(name, 0) :]
@@ -195,7 +205,7 @@ def _join(metrics: dict[str, list[Any]], logged: dict[str, int], tokens: list[in
 
 
 @contextmanager
-def labels_alone(hf: Any) -> Iterator[None]:
+def restrict_head_to_labels(hf: Any) -> Iterator[None]:
     """TRL's fused head works out logits for positions with a label only, on a CPU too.
 
     Not for small models, whose results are compared bit by bit with those of earlier versions.

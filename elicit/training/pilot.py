@@ -16,14 +16,14 @@ from elicit.sampling import Decoding, Engine, Request, generate
 from elicit.tasks import Problem, Task
 
 
-class Pilot(NamedTuple):
+class PilotResult(NamedTuple):
     """What the untrained model does with each problem."""
 
-    kept: tuple[Problem, ...]
+    learnable: tuple[Problem, ...]
     """Solved in some samples and not in others."""
     unsolved: tuple[str, ...]
     """Ids of problems that no sample solved."""
-    always: tuple[str, ...]
+    always_solved: tuple[str, ...]
     """Ids of problems that every sample solved."""
     wrong: Mapping[str, str]
     """The most frequent wrong answer of each problem that had one (the first seen among equals)."""
@@ -36,21 +36,21 @@ class Pilot(NamedTuple):
 
     @property
     def problems(self) -> int:
-        return len(self.kept) + len(self.unsolved) + len(self.always)
+        return len(self.learnable) + len(self.unsolved) + len(self.always_solved)
 
-    def record(self) -> dict[str, Any]:
+    def to_record(self) -> dict[str, Any]:
         """Plain data for a policy's record."""
         return {
             "problems": self.problems,
             "samples": self.samples,
-            "kept": len(self.kept),
+            "kept": len(self.learnable),
             "unsolved": list(self.unsolved),
-            "always": list(self.always),
+            "always": list(self.always_solved),
             "right": self.right,
         }
 
 
-def pilot(
+def run_pilot(
     engine: Engine,
     task: Task,
     problems: Sequence[Problem],
@@ -59,25 +59,34 @@ def pilot(
     samples: int,
     seed: int,
     max_new_tokens: int,
-) -> Pilot:
+) -> PilotResult:
     """Sample every problem at temperature 1 and sort them by what the verifier says."""
     decoding = Decoding(temperature=1.0, max_new_tokens=max_new_tokens, stop=task.stop)
-    keys = [tuple(seeds.key(seed, "pilot", problem.id, i) for i in range(samples)) for problem in problems]
+    keys = [tuple(seeds.derive_key(seed, "pilot", problem.id, i) for i in range(samples)) for problem in problems]
     prompts = [encode(problem) for problem in problems]
-    drawn = generate(engine, [Request(ids, key) for ids, key in zip(prompts, keys, strict=True)], decoding)
-    kept, unsolved, always, wrong, right = [], [], [], {}, 0
-    for problem, completions in zip(problems, drawn, strict=True):
+    batches = generate(engine, [Request(ids, key) for ids, key in zip(prompts, keys, strict=True)], decoding)
+    learnable, unsolved, always_solved, wrong, right = [], [], [], {}, 0
+    for problem, completions in zip(problems, batches, strict=True):
         verdicts = [task.verify(problem, completion.text) for completion in completions]
         solved = sum(verdict.correct for verdict in verdicts)
         right += solved
         if solved == 0:
             unsolved.append(problem.id)
         elif solved == samples:
-            always.append(problem.id)
+            always_solved.append(problem.id)
         else:
-            kept.append(problem)
+            learnable.append(problem)
         mistakes = Counter(v.answer for v in verdicts if v.answer is not None and not v.correct)
         if mistakes:
             wrong[problem.id] = mistakes.most_common(1)[0][0]
-    generated = sum(len(completion.tokens) for completions in drawn for completion in completions)
-    return Pilot(tuple(kept), tuple(unsolved), tuple(always), wrong, samples, right, sum(map(len, prompts)), generated)
+    generated = sum(len(completion.tokens) for completions in batches for completion in completions)
+    return PilotResult(
+        tuple(learnable),
+        tuple(unsolved),
+        tuple(always_solved),
+        wrong,
+        samples,
+        right,
+        sum(map(len, prompts)),
+        generated,
+    )

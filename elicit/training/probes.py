@@ -41,8 +41,14 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from elicit.schema import number
-from elicit.training.gradients import Measured, cosine, dot, measure, trained_parameters
+from elicit.schema import finite_or_none
+from elicit.training.gradients import (
+    GradientMeasurement,
+    cosine_similarity,
+    dot_product,
+    get_trainable_parameters,
+    measure_gradient,
+)
 from elicit.training.supervised_run import Example
 
 _FILE = "watch.safetensors"
@@ -50,7 +56,7 @@ _Series = dict[str, list[float | None]]
 """None for what is no number."""
 
 
-class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+class EarlyWarningCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     """Watches one training by TRL's `SFTTrainer`; give it to `supervised.train(callbacks=[...])`."""
 
     def __init__(self, inside: Sequence[Example], outside: Mapping[str, Sequence[Example]], *, every: int = 1) -> None:
@@ -67,11 +73,11 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
             label: {"loss": [], "token_accuracy": [], "cosine": [], "predicted": [], "trapezoid": []}
             for label in self._outside
         }
-        self._spent = Spent()
+        self._spent = Stopwatch()
         self._before: list[torch.Tensor] = []
         self._gradients: dict[str, list[torch.Tensor]] = {}
 
-    def record(self) -> dict[str, Any]:
+    def to_record(self) -> dict[str, Any]:
         """`record["warning"]` of a policy, as plain data.
 
         `steps` has one entry per look; `predicted` and `trapezoid` one less: entry i is of the interval from steps[i]
@@ -81,27 +87,27 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
             "steps": list(self._steps),
             "every": self._every,
             "problems": {"in": len(self._inside), **{label: len(rows) for label, rows in self._outside.items()}},
-            **self._spent.told(),
+            **self._spent.to_record(),
             "in": {name: list(values) for name, values in self._in.items()},
             "out": {label: {name: list(v) for name, v in values.items()} for label, values in self._out.items()},
         }
 
     def on_train_begin(self, args: Any, state: Any, control: Any, *, model: Any, **_: Any) -> None:
-        self._spent.begin()
-        kept = Path(args.output_dir) / f"checkpoint-{state.global_step}" / _FILE
-        if state.global_step and kept.exists():
-            self._restore(kept, model)
+        self._spent.start_training()
+        state_path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / _FILE
+        if state.global_step and state_path.exists():
+            self._restore_progress(state_path, model)
         else:
-            self._look(state.global_step, model)
+            self._measure_losses(state.global_step, model)
 
     def on_step_end(self, args: Any, state: Any, control: Any, *, model: Any, **_: Any) -> None:
         if state.global_step % self._every == 0:
-            self._look(state.global_step, model)
+            self._measure_losses(state.global_step, model)
 
     def on_train_end(self, args: Any, state: Any, control: Any, *, model: Any, **_: Any) -> None:
         if self._steps[-1] != state.global_step:
-            self._look(state.global_step, model)
-        self._spent.end()
+            self._measure_losses(state.global_step, model)
+        self._spent.end_training()
         self._before, self._gradients = [], {}
 
     def on_save(self, args: Any, state: Any, control: Any, *, model: Any, **_: Any) -> None:
@@ -109,78 +115,79 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
 
         groups = [self._before, *self._gradients.values()]
         tensors = {f"{i}.{j}": t.contiguous() for i, group in enumerate(groups) for j, t in enumerate(group)}
-        said = {"steps": self._steps, "in": self._in, "out": self._out, "spent": self._spent.so_far()}
+        progress = {"steps": self._steps, "in": self._in, "out": self._out, "spent": self._spent.get_elapsed()}
         file = Path(args.output_dir) / f"checkpoint-{state.global_step}" / _FILE
-        save_file(tensors, file, metadata={"said": json.dumps(said)})
+        save_file(tensors, file, metadata={"said": json.dumps(progress)})
 
-    def _restore(self, file: Path, model: Any) -> None:
+    def _restore_progress(self, file: Path, model: Any) -> None:
         from safetensors import safe_open
 
-        parameters = trained_parameters(model)
-        with safe_open(file, "pt", device=str(parameters[0].device)) as kept:
-            said = json.loads(kept.metadata()["said"])
+        parameters = get_trainable_parameters(model)
+        with safe_open(file, "pt", device=str(parameters[0].device)) as tensor_file:
+            progress = json.loads(tensor_file.metadata()["said"])
             groups = [
-                [kept.get_tensor(f"{i}.{j}") for j in range(len(parameters))] for i in range(1 + len(self._outside))
+                [tensor_file.get_tensor(f"{i}.{j}") for j in range(len(parameters))]
+                for i in range(1 + len(self._outside))
             ]
-        self._steps, self._in, self._out = said["steps"], said["in"], said["out"]
-        self._spent.resume(*said["spent"])
+        self._steps, self._in, self._out = progress["steps"], progress["in"], progress["out"]
+        self._spent.resume_training(*progress["spent"])
         self._before, self._gradients = groups[0], dict(zip(self._outside, groups[1:], strict=True))
 
-    def _look(self, step: int, model: Any) -> None:
+    def _measure_losses(self, step: int, model: Any) -> None:
         with self._spent:
-            now = trained_parameters(model)
+            now = get_trainable_parameters(model)
             moved = [p.detach() - before for p, before in zip(now, self._before, strict=True)] if self._before else []
-            inside = measure(model, self._inside)
-            _note(self._in, inside)
+            inside = measure_gradient(model, self._inside)
+            _append_measurement(self._in, inside)
             for label, rows in self._outside.items():
-                found, values = measure(model, rows), self._out[label]
-                _note(values, found)
-                values["cosine"].append(number(cosine(inside.gradient, found.gradient)))
+                measurement, values = measure_gradient(model, rows), self._out[label]
+                _append_measurement(values, measurement)
+                values["cosine"].append(finite_or_none(cosine_similarity(inside.gradient, measurement.gradient)))
                 if moved:
-                    start, end = dot(moved, self._gradients[label]), dot(moved, found.gradient)
-                    values["predicted"].append(number(start))
-                    values["trapezoid"].append(number((start + end) / 2))
-                self._gradients[label] = found.gradient
+                    start, end = dot_product(moved, self._gradients[label]), dot_product(moved, measurement.gradient)
+                    values["predicted"].append(finite_or_none(start))
+                    values["trapezoid"].append(finite_or_none((start + end) / 2))
+                self._gradients[label] = measurement.gradient
             self._before = [p.detach().clone() for p in now]
             self._steps.append(step)
 
 
-class Spent:
+class Stopwatch:
     """A stopwatch: seconds inside its `with`, and of the whole training."""
 
     def __init__(self) -> None:
         self._inside = self._earlier = self._whole = 0.0
         self._begun = self._entered = math.nan
 
-    def begin(self) -> None:
-        self._begun = _now()
+    def start_training(self) -> None:
+        self._begun = _read_clock()
 
-    def end(self) -> None:
-        self._whole = self.so_far()[1]
+    def end_training(self) -> None:
+        self._whole = self.get_elapsed()[1]
 
-    def resume(self, inside: float, whole: float) -> None:
+    def resume_training(self, inside: float, whole: float) -> None:
         """Goes on from an interrupted training's times."""
         self._inside, self._earlier = inside, whole
 
-    def so_far(self) -> tuple[float, float]:
-        return self._inside, self._earlier + _now() - self._begun
+    def get_elapsed(self) -> tuple[float, float]:
+        return self._inside, self._earlier + _read_clock() - self._begun
 
-    def told(self) -> dict[str, float]:
+    def to_record(self) -> dict[str, float]:
         return {"seconds": self._inside, "share": self._inside / self._whole if self._whole else 0.0}
 
     def __enter__(self) -> None:
-        self._entered = _now()
+        self._entered = _read_clock()
 
     def __exit__(self, *_: object) -> None:
-        self._inside += _now() - self._entered
+        self._inside += _read_clock() - self._entered
 
 
-def _now() -> float:
+def _read_clock() -> float:
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()  # else a GPU's work would be counted where its result is waited for
     return time.perf_counter()
 
 
-def _note(values: _Series, found: Measured) -> None:
-    values["loss"].append(number(found.loss))
-    values["token_accuracy"].append(number(found.token_accuracy))
+def _append_measurement(values: _Series, measurement: GradientMeasurement) -> None:
+    values["loss"].append(finite_or_none(measurement.loss))
+    values["token_accuracy"].append(finite_or_none(measurement.token_accuracy))

@@ -29,15 +29,15 @@ import torch
 from transformers import TrainerCallback
 
 from elicit import runs
-from elicit.schema import number
-from elicit.training.gradients import dot, measure, trained_parameters
-from elicit.training.probes import Spent
+from elicit.schema import finite_or_none
+from elicit.training.gradients import dot_product, get_trainable_parameters, measure_gradient
+from elicit.training.probes import Stopwatch
 from elicit.training.supervised_run import Example
 
 _FILE = "protect.json"
 
 
-class Protect(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+class GradientProjectionCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     """Projects every step's gradient off the protected task's where they conflict."""
 
     def __init__(self, rows: Sequence[Example]) -> None:
@@ -48,63 +48,65 @@ class Protect(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         self._rows = list(rows)
         self._cosines: list[float | None] = []
         self._losses: list[float | None] = []
-        self._spent = Spent()
+        self._spent = Stopwatch()
 
     @property
     def identity(self) -> str:
         """Part of the training's identity: it decides the weights."""
         return json.dumps(["protect", self._rows])
 
-    def record(self) -> dict[str, Any]:
+    def to_record(self) -> dict[str, Any]:
         """`record["protect"]`: per step the cosine of the two gradients before projection, and the protected loss
         (nats per token) before the step; how many steps conflicted; seconds, and their share of the training's."""
         return {
             "problems": len(self._rows),
             "steps": len(self._cosines),
             "conflicts": sum(value is not None and value < 0 for value in self._cosines),
-            **self._spent.told(),
+            **self._spent.to_record(),
             "cosine": list(self._cosines),
             "loss": list(self._losses),
         }
 
-    def cost(self) -> tuple[int, int, int]:
+    def count_cost(self) -> tuple[int, int, int]:
         """(tokens that went forward and backward for it, distinct tokens of solutions, problems)."""
         written = sum(len(row.completion) for row in self._rows)
         length = written + sum(len(row.prompt) for row in self._rows)
         return length * len(self._cosines), written, len(self._rows)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._spent.begin()
-        kept = Path(args.output_dir) / f"checkpoint-{state.global_step}" / _FILE
-        if state.global_step and kept.exists():
-            said = runs.read_json(kept)
-            self._cosines, self._losses = said["cosine"], said["loss"]
-            self._spent.resume(*said["spent"])
+        self._spent.start_training()
+        state_path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / _FILE
+        if state.global_step and state_path.exists():
+            progress = runs.read_run_json(state_path)
+            self._cosines, self._losses = progress["cosine"], progress["loss"]
+            self._spent.resume_training(*progress["spent"])
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, *, model: Any, **_: Any) -> None:
         with self._spent:
-            found = measure(model, self._rows)
-            self._cosines.append(number(project(trained_parameters(model), found.gradient)))
-            self._losses.append(number(found.loss))
+            measurement = measure_gradient(model, self._rows)
+            self._cosines.append(
+                finite_or_none(project_gradient(get_trainable_parameters(model), measurement.gradient))
+            )
+            self._losses.append(finite_or_none(measurement.loss))
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         file = Path(args.output_dir) / f"checkpoint-{state.global_step}" / _FILE
-        runs.write_json(file, {"cosine": self._cosines, "loss": self._losses, "spent": self._spent.so_far()})
+        runs.write_json(file, {"cosine": self._cosines, "loss": self._losses, "spent": self._spent.get_elapsed()})
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._spent.end()
+        self._spent.end_training()
 
 
-def project(parameters: Sequence[torch.nn.Parameter], protected: Sequence[torch.Tensor]) -> float:
+def project_gradient(parameters: Sequence[torch.nn.Parameter], protected: Sequence[torch.Tensor]) -> float:
     """Take out of `.grad` what goes against `protected`, in place, where they conflict. Their cosine before it.
 
     A parameter without a gradient counts as zero: it has none to project, and is left without one unless there is a
     conflict.
     """
-    own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    product, size = dot(own, protected), dot(protected, protected)
-    length = (dot(own, own) * size) ** 0.5
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    product, size = dot_product(gradients, protected), dot_product(protected, protected)
+    length = (dot_product(gradients, gradients) * size) ** 0.5
     if product < 0 and size > 0:
-        for parameter, gradient, other in zip(parameters, own, protected, strict=True):
+        for parameter, gradient, other in zip(parameters, gradients, protected, strict=True):
             parameter.grad = gradient.sub_(other.to(gradient.dtype), alpha=product / size)
     return product / length if length > 0 else float("nan")

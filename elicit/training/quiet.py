@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_libraries() -> Iterator[None]:
     """No progress bars, notices and deprecation warnings of the libraries for the time of a training."""
     from transformers.utils import logging
 

@@ -18,49 +18,49 @@ from elicit import runs
 _SEAL = "seal.json"
 
 
-class Sealer(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+class CheckpointSealCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     """Seals every checkpoint once it is whole."""
 
     def __init__(self, identity: str) -> None:
         self._identity = identity
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        seal(Path(args.output_dir) / f"checkpoint-{state.global_step}", self._identity)
+        seal_folder(Path(args.output_dir) / f"checkpoint-{state.global_step}", self._identity)
 
 
-def latest(scratch: Path, identity: str, *, before: int | None = None) -> Path | None:
+def find_latest_checkpoint(scratch: Path, identity: str, *, before: int | None = None) -> Path | None:
     """The last whole checkpoint of this training; torn ones and those of other trainings are removed.
 
     Args:
         before: a step that has to be trained (again): checkpoints of it and of later ones are removed too.
     """
-    found = sorted(scratch.glob("checkpoint-*"), key=_step)
-    for folder in found:
-        if not fits(folder, identity) or (before is not None and _step(folder) >= before):
+    folders = sorted(scratch.glob("checkpoint-*"), key=_parse_step)
+    for folder in folders:
+        if not is_sealed_for(folder, identity) or (before is not None and _parse_step(folder) >= before):
             shutil.rmtree(folder)
-    whole = [folder for folder in found if folder.exists()]
+    whole = [folder for folder in folders if folder.exists()]
     return whole[-1] if whole else None
 
 
-def seal(folder: Path, identity: str) -> None:
+def seal_folder(folder: Path, identity: str) -> None:
     """Say that a folder is whole, and which training it belongs to."""
-    runs.write_json(folder / _SEAL, {"identity": identity, "files": _sizes(folder)})
+    runs.write_json(folder / _SEAL, {"identity": identity, "files": _measure_file_sizes(folder)})
 
 
-def fits(folder: Path, identity: str) -> bool:
+def is_sealed_for(folder: Path, identity: str) -> bool:
     """Whether a folder is whole and belongs to this training."""
-    seal = folder / _SEAL
-    if not seal.exists():
+    seal_path = folder / _SEAL
+    if not seal_path.exists():
         return False
-    said = runs.read_json(seal)
-    return bool(said["identity"] == identity and said["files"] == _sizes(folder))
+    seal_data = runs.read_run_json(seal_path)
+    return bool(seal_data["identity"] == identity and seal_data["files"] == _measure_file_sizes(folder))
 
 
-def _sizes(folder: Path) -> dict[str, int]:
+def _measure_file_sizes(folder: Path) -> dict[str, int]:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _SEAL)
     return {str(path.relative_to(folder)): path.stat().st_size for path in files}
 
 
-def _step(folder: Path) -> int:
+def _parse_step(folder: Path) -> int:
     number = folder.name.rpartition("-")[2]
     return int(number) if number.isdigit() else -1

@@ -30,38 +30,38 @@ class Rollout(NamedTuple):
 Reward = Callable[[Rollout], float]
 
 
-def verifier(task: Task) -> Reward:
+def make_verifier_reward(task: Task) -> Reward:
     """1 if the task's own verifier calls the completion right."""
     return lambda rollout: float(task.verify(rollout.problem, rollout.text).correct)
 
 
-def coin(seed: int) -> Reward:
+def make_random_reward(seed: int) -> Reward:
     """A fair coin by identity (seed, step, problem, sample): says nothing about the completion."""
 
-    def reward(rollout: Rollout) -> float:
-        random = seeds.generator("random reward", seed, rollout.step, rollout.problem.id, rollout.sample)
+    def score_rollout(rollout: Rollout) -> float:
+        random = seeds.make_generator("random reward", seed, rollout.step, rollout.problem.id, rollout.sample)
         return float(random.random() < 0.5)
 
-    return reward
+    return score_rollout
 
 
-def form(task: Task) -> Reward:
+def make_format_reward(task: Task) -> Reward:
     """1 for the form of a worked solution (any answer at all where the task has no worked solutions)."""
 
-    def reward(rollout: Rollout) -> float:
+    def score_rollout(rollout: Rollout) -> float:
         verdict = task.verify(rollout.problem, rollout.text)
         has_traces = task.worked(rollout.problem) is not None
         return float(verdict.has_trace if has_traces else verdict.answer is not None)
 
-    return reward
+    return score_rollout
 
 
-def label(task: Task, answers: Mapping[str, str]) -> Reward:
+def make_label_reward(task: Task, answers: Mapping[str, str]) -> Reward:
     """1 if the completion's answer is the given one of its problem (`answers`: problem id -> canonical answer), which
     need not exist for every problem."""
 
-    def reward(rollout: Rollout) -> float:
+    def score_rollout(rollout: Rollout) -> float:
         answer = task.verify(rollout.problem, rollout.text).answer
         return float(answer is not None and answer == answers.get(rollout.problem.id))
 
-    return reward
+    return score_rollout

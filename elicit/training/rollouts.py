@@ -20,34 +20,34 @@ from elicit import seeds
 from elicit.loading import architectures
 from elicit.model import BaseModel
 from elicit.sampling import Completion, Decoding, Engine, Request, generate
-from elicit.steering import Clock
+from elicit.steering import PositionTracker
 from elicit.tasks import Problem
 from elicit.training.failures import TrainingFailed
 from elicit.training.rewards import Reward, Rollout
 
 #: Prompt token ids of a problem.
-Encode = Callable[[Problem], tuple[int, ...]]
+PromptEncoder = Callable[[Problem], tuple[int, ...]]
 
 
 def training_engine(base: BaseModel, hf: Any) -> Engine:
     """The sampler's view of a copy in training: a clock of its own, and no banned tokens."""
-    return dataclasses.replace(base.engine, hf=hf, clock=Clock(), banned_ids=base.unassigned_ids)
+    return dataclasses.replace(base.engine, hf=hf, clock=PositionTracker(), banned_ids=base.unassigned_ids)
 
 
-def schedule(problems: Sequence[Problem], *, steps: int, per_step: int, seed: int) -> list[Problem]:
+def schedule_problems(problems: Sequence[Problem], *, steps: int, per_step: int, seed: int) -> list[Problem]:
     """The problems of all steps in order: `per_step` different ones for each, drawn by (seed, step)."""
     count = min(per_step, len(problems))
-    drawn: list[Problem] = []
+    scheduled: list[Problem] = []
     for step in range(steps):
-        random = seeds.generator("grpo problems", seed, step)
-        drawn += [problems[int(i)] for i in random.choice(len(problems), size=count, replace=False)]
-    return drawn
+        random = seeds.make_generator("grpo problems", seed, step)
+        scheduled += [problems[int(i)] for i in random.choice(len(problems), size=count, replace=False)]
+    return scheduled
 
 
-def roll_out(
+def sample_rollouts(
     engine: Engine,
     problems: Sequence[Problem],
-    encode: Encode,
+    encode: PromptEncoder,
     *,
     generations: int,
     step: int,
@@ -56,10 +56,10 @@ def roll_out(
 ) -> list[list[Completion]]:
     """`generations` completions of each problem, for one training step."""
     requests = [
-        Request(encode(problem), tuple(seeds.key(seed, "grpo", step, problem.id, i) for i in range(generations)))
+        Request(encode(problem), tuple(seeds.derive_key(seed, "grpo", step, problem.id, i) for i in range(generations)))
         for problem in problems
     ]
-    with _sampling(engine.hf):
+    with _use_eval_mode(engine.hf):
         try:
             return generate(engine, requests, decoding)
         except (RuntimeError, IndexError) as error:
@@ -68,7 +68,7 @@ def roll_out(
 
 
 @contextmanager
-def _sampling(hf: Any) -> Iterator[None]:
+def _use_eval_mode(hf: Any) -> Iterator[None]:
     """Evaluation mode for the time of sampling: what samples must be what is trained, without dropout."""
     training = hf.training
     hf.eval()
@@ -86,17 +86,17 @@ def _check_finite(engine: Engine, ids: tuple[int, ...], step: int) -> None:
     """
     engine.clock.explicit = None
     with torch.inference_mode():
-        out = architectures.decoder(engine.hf)(input_ids=torch.tensor([ids], device=engine.hf.device))
+        out = architectures.get_decoder(engine.hf)(input_ids=torch.tensor([ids], device=engine.hf.device))
     if not bool(torch.isfinite(out.last_hidden_state).all()):
         raise TrainingFailed(
             f"step {step}: the model's activations are no finite numbers any more. Lower learning_rate."
         )
 
 
-def rollout_function(
+def make_rollout_function(
     engine: Engine,
     problems: Sequence[Problem],
-    encode: Encode,
+    encode: PromptEncoder,
     *,
     generations: int,
     seed: int,
@@ -106,54 +106,60 @@ def rollout_function(
 
     The trainer's "prompts" are problem ids here: `rollout_func` sees no other column, and prompts need not be unique.
     """
-    known = {problem.id: problem for problem in problems}
+    problem_by_id = {problem.id: problem for problem in problems}
 
-    def rollout(prompts: list[str], trainer: Any) -> dict[str, Any]:
-        asked = [known[one] for one in prompts[::generations]]
-        assert prompts == [problem.id for problem in asked for _ in range(generations)]
+    def generate_rollouts(prompts: list[str], trainer: Any) -> dict[str, Any]:
+        batch_problems = [problem_by_id[problem_id] for problem_id in prompts[::generations]]
+        assert prompts == [problem.id for problem in batch_problems for _ in range(generations)]
         step = trainer.state.global_step
         options: dict[str, Any] = {"generations": generations, "step": step, "seed": seed, "decoding": decoding}
-        drawn = roll_out(engine, asked, encode, **options)
-        flat = [(problem, i, done) for problem, group in zip(asked, drawn, strict=True) for i, done in enumerate(group)]
+        groups = sample_rollouts(engine, batch_problems, encode, **options)
+        flat = [
+            (problem, i, completion)
+            for problem, group in zip(batch_problems, groups, strict=True)
+            for i, completion in enumerate(group)
+        ]
         return {
             "prompt_ids": [list(encode(problem)) for problem, _, _ in flat],
-            "completion_ids": [list(done.tokens) for _, _, done in flat],
-            "logprobs": [list(done.logprobs) for _, _, done in flat],
-            "rollout": [Rollout(problem, step, i, done.text, done.finished) for problem, i, done in flat],
+            "completion_ids": [list(completion.tokens) for _, _, completion in flat],
+            "logprobs": [list(completion.logprobs) for _, _, completion in flat],
+            "rollout": [
+                Rollout(problem, step, i, completion.text, completion.finished) for problem, i, completion in flat
+            ],
         }
 
-    return rollout
+    return generate_rollouts
 
 
-def reward_function(reward: Reward, correct: Reward) -> Callable[..., list[float]]:
+def make_reward_function(reward: Reward, correct: Reward) -> Callable[..., list[float]]:
     """What `GRPOTrainer(reward_funcs=...)` calls.
 
     Beside the reward it logs how many rollouts the verifier calls right (`correct`, which trains nothing unless it is
     the reward) and how many were cut at the length limit: TRL counts as cut whatever a stop string ended.
     """
 
-    def rewards(rollout: list[Rollout], log_metric: Callable[[str, float], None], **_: Any) -> list[float]:
+    def compute_rewards(rollout: list[Rollout], log_metric: Callable[[str, float], None], **_: Any) -> list[float]:
         log_metric("correct", sum(map(correct, rollout)) / len(rollout))
-        log_metric("clipped", sum(not one.finished for one in rollout) / len(rollout))
-        return [reward(one) for one in rollout]
+        log_metric("clipped", sum(not entry.finished for entry in rollout) / len(rollout))
+        return [reward(entry) for entry in rollout]
 
-    return rewards
+    return compute_rewards
 
 
 @contextmanager
-def prompt_lengths_announced(model: Any, clock: Clock) -> Iterator[None]:
+def announce_prompt_lengths(model: Any, clock: PositionTracker) -> Iterator[None]:
     """Tell the clock how long each row's prompt is whenever the trainer calls `model`.
 
     Steering chooses positions by offset from the prompt's end. TRL pads, shuffles and splits rows, but labels only the
     completion: the real tokens without a label are the prompt.
     """
 
-    def announce(_: Any, __: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def set_prompt_lengths(_: Any, __: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         labels, mask = kwargs.get("labels"), kwargs.get("attention_mask")
         if labels is not None and mask is not None:
             clock.prompt_lengths = (mask.bool() & (labels == -100)).sum(1)
 
-    handle = model.register_forward_pre_hook(announce, with_kwargs=True)
+    handle = model.register_forward_pre_hook(set_prompt_lengths, with_kwargs=True)
     try:
         yield
     finally:

@@ -16,25 +16,37 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from elicit import runs, seeds
-from elicit.checkpoints import Change
+from elicit.checkpoints import PolicyDelta
 from elicit.loading import architectures
-from elicit.loading.tokens import tokenizer_that_pads
+from elicit.loading.tokens import ensure_pad_token
 from elicit.sampling import Decoding, Engine
 from elicit.steering import Edit, steer
 from elicit.tasks import Problem, Task
-from elicit.training.checkpoint_callback import Snapshots
+from elicit.training.checkpoint_callback import SnapshotCallback
 from elicit.training.failures import check_within
-from elicit.training.guards import PATIENCE, Guard
-from elicit.training.passes import Passes, in_passes, labels_alone, rollout_pieces, sized
-from elicit.training.quiet import quiet
-from elicit.training.resume import Sealer, latest
-from elicit.training.rewards import Reward, verifier
-from elicit.training.rollouts import Encode, prompt_lengths_announced, reward_function, rollout_function, schedule
-from elicit.training.token_loss import over_tokens
+from elicit.training.guards import PATIENCE, GuardCallback
+from elicit.training.passes import (
+    PassLimits,
+    choose_pass_limits,
+    make_passes_trainer,
+    restrict_head_to_labels,
+    split_rollout_batch,
+)
+from elicit.training.quiet import silence_libraries
+from elicit.training.resume import CheckpointSealCallback, find_latest_checkpoint
+from elicit.training.rewards import Reward, make_verifier_reward
+from elicit.training.rollouts import (
+    PromptEncoder,
+    announce_prompt_lengths,
+    make_reward_function,
+    make_rollout_function,
+    schedule_problems,
+)
+from elicit.training.token_loss import exclude_unassigned_rows
 
 
 @dataclass(frozen=True)
-class Settings:
+class RLTrainingSettings:
     """The numbers of a training."""
 
     steps: int
@@ -55,7 +67,7 @@ class Settings:
     patience: int = PATIENCE
 
 
-class Training(NamedTuple):
+class RLTrainingResult(NamedTuple):
     """What a training did; the trained values are in the model it was given."""
 
     curve: list[dict[str, Any]]
@@ -68,20 +80,20 @@ class Training(NamedTuple):
     """Prompt tokens that were prefilled for sampling (each prompt once for all its samples)."""
     stopped: str | None
     """Why it ended before its last step, if it did."""
-    checkpoints: Mapping[int, Change]
+    checkpoints: Mapping[int, PolicyDelta]
     """What training had made after the steps that were asked for, as far as it came, its last one left out. Read when
     asked for."""
 
 
-def train(
+def train_with_rewards(
     model: Any,
     engine: Engine,
     task: Task,
     problems: Sequence[Problem],
     reward: Reward,
-    settings: Settings,
+    settings: RLTrainingSettings,
     *,
-    encode: Encode,
+    encode: PromptEncoder,
     seed: int,
     method: str,
     best_reward: float = 1.0,
@@ -91,8 +103,8 @@ def train(
     scratch: Path | None = None,
     identity: Sequence[object] = (),
     checkpoints: Collection[int] = (),
-    made: Callable[[], Change] = Change,
-) -> Training:
+    copy_change: Callable[[], PolicyDelta] = PolicyDelta,
+) -> RLTrainingResult:
     """Train in place whatever has `requires_grad` in `model`, a copy made for it.
 
     Args:
@@ -114,59 +126,64 @@ def train(
     """
     decoding = Decoding(temperature=1.0, max_new_tokens=settings.max_new_tokens, stop=task.stop)
     options: dict[str, Any] = {"generations": settings.generations, "seed": seed, "decoding": decoding}
-    plan = schedule(problems, steps=settings.steps, per_step=settings.problems, seed=seed)
+    plan = schedule_problems(problems, steps=settings.steps, per_step=settings.problems, seed=seed)
     check_within(method, checkpoints, settings.steps)
-    guard = Guard(model.parameters(), best=best_reward, norm_limit=norm_limit, patience=settings.patience)
-    name = _identity(settings, plan, seed, identity)
+    guard = GuardCallback(model.parameters(), best=best_reward, norm_limit=norm_limit, patience=settings.patience)
+    name = _hash_rl_training(settings, plan, seed, identity)
     before = [step for step in checkpoints if step < settings.steps]
-    snapshots = Snapshots(before, made, identity=name, scratch=scratch)
+    snapshots = SnapshotCallback(before, copy_change, identity=name, scratch=scratch)
     longest = max(len(encode(problem)) for problem in problems) + settings.max_new_tokens
-    passes = sized(engine.hf, longest, rows=settings.rows, checkpointing=settings.checkpointing)
+    passes = choose_pass_limits(engine.hf, longest, rows=settings.rows, checkpointing=settings.checkpointing)
     with ExitStack() as stack:
-        stack.enter_context(quiet())
-        stack.enter_context(labels_alone(engine.hf))
-        stack.enter_context(over_tokens(engine.banned_ids))
+        stack.enter_context(silence_libraries())
+        stack.enter_context(restrict_head_to_labels(engine.hf))
+        stack.enter_context(exclude_unassigned_rows(engine.banned_ids))
         # Checkpoints want a folder; without a scratch nothing is saved into it.
         folder = scratch if scratch is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        trainer = _trainer(
+        trainer = _build_grpo_trainer(
             model,
             engine,
             plan,
-            rollout_function(engine, problems, encode, **options),
-            reward_function(reward, verifier(task)),
-            _arguments(settings, folder, len(plan) // settings.steps, seed, keep=scratch is not None)
-            | {"use_cpu": _on_cpu(model), "bf16": bf16, "activation_checkpointing": passes.checkpointing},
+            make_rollout_function(engine, problems, encode, **options),
+            make_reward_function(reward, make_verifier_reward(task)),
+            _build_grpo_arguments(settings, folder, len(plan) // settings.steps, seed, keep=scratch is not None)
+            | {"use_cpu": _is_on_cpu(model), "bf16": bf16, "activation_checkpointing": passes.checkpointing},
             passes,
         )
         trainer.add_callback(guard)
         trainer.add_callback(snapshots)
-        trainer.add_callback(Sealer(name))
+        trainer.add_callback(CheckpointSealCallback(name))
         stack.callback(engine.hf.__dict__.pop, "forward", None)  # the trainer's fused head must not stay
-        _no_dropout(engine.hf)
-        stack.enter_context(prompt_lengths_announced(model, engine.clock))
-        checkpoint = latest(folder, name, before=snapshots.missing)
-        over = checkpoint is not None and checkpoint.name == f"checkpoint-{settings.steps}"
-        if edits and not over:  # steering insists on being used, and nothing is left to do
-            layers = list(architectures.decoder_layers(engine.hf))
-            stack.enter_context(steer(architectures.decoder(engine.hf), layers, engine.clock, edits))
+        _disable_attention_dropout(engine.hf)
+        stack.enter_context(announce_prompt_lengths(model, engine.clock))
+        checkpoint = find_latest_checkpoint(folder, name, before=snapshots.first_missing)
+        is_finished = checkpoint is not None and checkpoint.name == f"checkpoint-{settings.steps}"
+        if edits and not is_finished:  # steering insists on being used, and nothing is left to do
+            layers = list(architectures.get_decoder_layers(engine.hf))
+            stack.enter_context(steer(architectures.get_decoder(engine.hf), layers, engine.clock, edits))
         with runs.writing_to(folder):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    return _told(trainer, plan, encode, settings, guard, snapshots)
+    return _collect_result(trainer, plan, encode, settings, guard, snapshots)
 
 
-def _told(
-    trainer: Any, plan: Sequence[Problem], encode: Encode, settings: Settings, guard: Guard, snapshots: Snapshots
-) -> Training:
-    curve = [_entry(entry) for entry in trainer.state.log_history if "loss" in entry]
+def _collect_result(
+    trainer: Any,
+    plan: Sequence[Problem],
+    encode: PromptEncoder,
+    settings: RLTrainingSettings,
+    guard: GuardCallback,
+    snapshots: SnapshotCallback,
+) -> RLTrainingResult:
+    curve = [_to_curve_entry(entry) for entry in trainer.state.log_history if "loss" in entry]
     per_step = len(plan) // settings.steps
     rollouts = per_step * settings.generations
-    return Training(
+    return RLTrainingResult(
         curve,
         round(sum(entry["trained_tokens"] for entry in trainer.state.log_history if "loss" in entry)),
         round(sum(entry["length"] for entry in curve) * rollouts),
         sum(len(encode(problem)) for problem in plan[: per_step * len(curve)]),
         guard.stopped,
-        snapshots.kept(len(curve)),
+        snapshots.collect_checkpoints(len(curve)),
     )
 
 
@@ -187,11 +204,13 @@ _CURVE = {
 }
 
 
-def _entry(logged: dict[str, Any]) -> dict[str, Any]:
+def _to_curve_entry(logged: dict[str, Any]) -> dict[str, Any]:
     return {name: logged[key] for name, key in _CURVE.items() if name != "norm" or key in logged}
 
 
-def _arguments(settings: Settings, folder: Path, per_step: int, seed: int, *, keep: bool) -> dict[str, Any]:
+def _build_grpo_arguments(
+    settings: RLTrainingSettings, folder: Path, per_step: int, seed: int, *, keep: bool
+) -> dict[str, Any]:
     return {
         "output_dir": str(folder),
         "loss_type": "dr_grpo",
@@ -206,7 +225,7 @@ def _arguments(settings: Settings, folder: Path, per_step: int, seed: int, *, ke
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": "linear" if settings.decay else "constant",
         "weight_decay": 0.0,
-        "seed": seeds.small_seed("grpo", seed),
+        "seed": seeds.derive_small_seed("grpo", seed),
         "disable_dropout": True,
         "report_to": "none",
         "logging_steps": 1,
@@ -220,14 +239,14 @@ def _arguments(settings: Settings, folder: Path, per_step: int, seed: int, *, ke
     }
 
 
-def _trainer(
+def _build_grpo_trainer(
     model: Any,
     engine: Engine,
     plan: Sequence[Problem],
     rollout: Any,
     rewards: Any,
     arguments: dict[str, Any],
-    passes: Passes,
+    passes: PassLimits,
 ) -> Any:
     from datasets import Dataset
     from transformers import PrinterCallback
@@ -235,31 +254,33 @@ def _trainer(
 
     # The trainer pads prompts on the left and passes no positions: absolute ones would be shifted (0.3 nat per token).
     # (Rotary scaling by the longest position of a pass would count the padding too.)
-    by_prompt = architectures.absolute_positions(engine.hf) or passes.scaling is not None
-    trainer = in_passes(GRPOTrainer, lambda inputs: rollout_pieces(inputs, passes, by_prompt=by_prompt))(
+    by_prompt = architectures.has_absolute_positions(engine.hf) or passes.scaling is not None
+    trainer = make_passes_trainer(GRPOTrainer, lambda inputs: split_rollout_batch(inputs, passes, by_prompt=by_prompt))(
         model=model,
         reward_funcs=rewards,
         args=GRPOConfig(**arguments),
         train_dataset=Dataset.from_dict({"prompt": [problem.id for problem in plan]}),
-        processing_class=tokenizer_that_pads(engine.tokenizer, engine.hf),
+        processing_class=ensure_pad_token(engine.tokenizer, engine.hf),
         rollout_func=rollout,
     )
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, which is for results
     return trainer
 
 
-def _on_cpu(model: Any) -> bool:
+def _is_on_cpu(model: Any) -> bool:
     return bool(next(model.parameters()).device.type != "cuda")
 
 
-def _no_dropout(hf: Any) -> None:
+def _disable_attention_dropout(hf: Any) -> None:
     """Attention keeps its dropout as a plain number, which TRL's `disable_dropout` does not reach."""
     for module in hf.modules():
         if isinstance(getattr(module, "attention_dropout", None), float):
             module.attention_dropout = 0.0
 
 
-def _identity(settings: Settings, plan: Sequence[Problem], seed: int, rest: Sequence[object]) -> str:
-    said = {**asdict(settings), "checkpoint_every": None}  # how often it is saved changes nothing
-    parts = json.dumps([said, [problem.id for problem in plan], seed, [str(one) for one in rest]], sort_keys=True)
+def _hash_rl_training(settings: RLTrainingSettings, plan: Sequence[Problem], seed: int, rest: Sequence[object]) -> str:
+    settings_data = {**asdict(settings), "checkpoint_every": None}  # how often it is saved changes nothing
+    parts = json.dumps(
+        [settings_data, [problem.id for problem in plan], seed, [str(part) for part in rest]], sort_keys=True
+    )
     return hashlib.sha256(parts.encode()).hexdigest()

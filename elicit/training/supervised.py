@@ -25,26 +25,26 @@ import torch
 from transformers import TrainerCallback
 
 from elicit import seeds
-from elicit.checkpoints import Change, Trail
-from elicit.context import check_text
+from elicit.checkpoints import CheckpointHistory, PolicyDelta
+from elicit.context import check_text_fits
 from elicit.errors import ElicitError, one_line
-from elicit.loading.vocabulary import lacking
+from elicit.loading.vocabulary import find_missing_characters
 from elicit.model import BaseModel
-from elicit.training.checkpoint_callback import Snapshots
+from elicit.training.checkpoint_callback import SnapshotCallback
 from elicit.training.ends import end_of
 from elicit.training.failures import check_within
 from elicit.training.groups import Lora
-from elicit.training.parameters import default_rate, trainable
-from elicit.training.passes import labels_alone, sized
-from elicit.training.supervised_run import Example, run
-from elicit.training.token_loss import over_tokens
+from elicit.training.parameters import default_learning_rate, make_trainable
+from elicit.training.passes import choose_pass_limits, restrict_head_to_labels
+from elicit.training.supervised_run import Example, run_supervised_training
+from elicit.training.token_loss import exclude_unassigned_rows
 from elicit.weights import Weights
 
-__all__ = ["Example", "Schedule", "Trained", "example", "plan", "train"]
+__all__ = ["Example", "SupervisedSchedule", "SupervisedResult", "example", "plan_batches", "train_on_examples"]
 
 
 @dataclass(frozen=True)
-class Schedule:
+class SupervisedSchedule:
     """What is trained, how long and how fast."""
 
     parameters: str = "all"
@@ -70,7 +70,7 @@ class Schedule:
         return None if self.lora_rank is None else Lora(self.lora_rank, self.lora_alpha, self.lora_dropout)
 
 
-class Trained(NamedTuple):
+class SupervisedResult(NamedTuple):
     """The outcome of a training."""
 
     weights: Weights
@@ -82,15 +82,15 @@ class Trained(NamedTuple):
     completion_tokens: int
     """Those with a label."""
     learning_rate: float
-    checkpoints: Mapping[int, Change]
+    checkpoints: Mapping[int, PolicyDelta]
     """What training had made after the steps that were asked for, the last one left out. Read when asked for."""
 
     @property
-    def trail(self) -> Trail:
+    def trail(self) -> CheckpointHistory:
         """For the policy that is made of it."""
-        return Trail(Change(self.weights), self.checkpoints)
+        return CheckpointHistory(PolicyDelta(self.weights), self.checkpoints)
 
-    def record(self, base: BaseModel, *, labels: int, teacher_tokens: int) -> dict[str, Any]:
+    def to_record(self, base: BaseModel, *, labels: int, teacher_tokens: int) -> dict[str, Any]:
         """What a policy's record says of the training.
 
         Args:
@@ -127,20 +127,20 @@ def example(base: BaseModel, prompt: str, completion: str, *, who: str) -> Examp
     """
     ids = base.encode_pair(prompt, completion)
     for text in (prompt, completion):
-        if strange := lacking(base.tokenizer, [text])[0]:
+        if strange := find_missing_characters(base.tokenizer, [text])[0]:
             raise ElicitError(
                 f"{who}: the tokenizer of {base.name} has no token for {strange[0]!r} in {one_line(repr(text), 80)}. "
                 "Write the text in characters that the model knows."
             )
     row = Example(ids.prompt, (*ids.completion, end_of(base, prompt, who=who)))
-    check_text(len(row.prompt) + len(row.completion), base.context_length, model=base.name, who=who)
+    check_text_fits(len(row.prompt) + len(row.completion), base.context_length, model=base.name, who=who)
     return row
 
 
-def train(
+def train_on_examples(
     base: BaseModel,
     examples: Sequence[Example],
-    schedule: Schedule,
+    schedule: SupervisedSchedule,
     *,
     who: str,
     seed: int,
@@ -148,7 +148,7 @@ def train(
     checkpoints: Collection[int] = (),
     callbacks: Sequence[TrainerCallback] = (),
     identity: Sequence[object] = (),
-) -> Trained:
+) -> SupervisedResult:
     """Train a copy of `base` on the completions of `examples`.
 
     Args:
@@ -162,32 +162,36 @@ def train(
         ElicitError: a checkpoint after a step that the training does not have.
         TrainingFailed: a loss that is no number.
     """
-    batches = plan(examples, schedule, seeds.small_seed("sft", seed))
+    batches = plan_batches(examples, schedule, seeds.derive_small_seed("sft", seed))
     check_within(who, checkpoints, len(batches))
-    rate = schedule.learning_rate or default_rate(base, schedule.lora, small=1e-3, large=1e-5, adapter=2e-4)
-    copied = trainable(base, group=schedule.parameters, lora=schedule.lora, seed=seed)
-    name = _identity(base, examples, batches, schedule, rate, seed, identity)
-    chosen = [[examples[i] for i in batch] for batch in batches]
+    rate = schedule.learning_rate or default_learning_rate(base, schedule.lora, small=1e-3, large=1e-5, adapter=2e-4)
+    trainable_model = make_trainable(base, group=schedule.parameters, lora=schedule.lora, seed=seed)
+    name = _hash_supervised_training(base, examples, batches, schedule, rate, seed, identity)
+    example_batches = [[examples[i] for i in batch] for batch in batches]
     longest = max(len(row.prompt) + len(row.completion) for row in examples)
-    passes = sized(copied.hf, longest, checkpointing=schedule.checkpointing)
+    passes = choose_pass_limits(trainable_model.hf, longest, checkpointing=schedule.checkpointing)
     before = [step for step in checkpoints if step < len(batches)]
-    snapshots = Snapshots(before, lambda: Change(copied.weights()), identity=name, scratch=scratch)
-    with labels_alone(copied.hf), over_tokens(base.unassigned_ids):
-        curve = run(copied, base, chosen, passes, rate, name, who, scratch, callbacks, snapshots)
+    snapshots = SnapshotCallback(
+        before, lambda: PolicyDelta(trainable_model.extract_weights()), identity=name, scratch=scratch
+    )
+    with restrict_head_to_labels(trainable_model.hf), exclude_unassigned_rows(base.unassigned_ids):
+        curve = run_supervised_training(
+            trainable_model, base, example_batches, passes, rate, name, who, scratch, callbacks, snapshots
+        )
     seen = [examples[i] for batch in batches for i in batch]
     completion_tokens = sum(len(row.completion) for row in seen)
     tokens = completion_tokens + sum(len(row.prompt) for row in seen)
-    weights, kept = copied.weights(), snapshots.kept(len(batches))
-    return Trained(weights, curve, len(batches), tokens, completion_tokens, rate, kept)
+    weights, saved_checkpoints = trainable_model.extract_weights(), snapshots.collect_checkpoints(len(batches))
+    return SupervisedResult(weights, curve, len(batches), tokens, completion_tokens, rate, saved_checkpoints)
 
 
-def plan(examples: Sequence[Example], schedule: Schedule, seed: int) -> list[list[int]]:
+def plan_batches(examples: Sequence[Example], schedule: SupervisedSchedule, seed: int) -> list[list[int]]:
     """Which examples make up each step. All batches are full, but for the last where `epochs` ends it.
 
     A batch is never larger than the examples, so that no example is in it twice.
     """
     size = min(schedule.batch_size, len(examples))
-    order = _endless(len(examples), seed)
+    order = _iterate_epochs(len(examples), seed)
     if schedule.completion_tokens is None:
         rows = list(itertools.islice(order, max(1, round(len(examples) * schedule.epochs))))
         return [rows[i : i + size] for i in range(0, len(rows), size)]
@@ -203,16 +207,16 @@ def plan(examples: Sequence[Example], schedule: Schedule, seed: int) -> list[lis
         seen += more
 
 
-def _endless(count: int, seed: int) -> Iterator[int]:
+def _iterate_epochs(count: int, seed: int) -> Iterator[int]:
     for epoch in itertools.count():
         yield from torch.randperm(count, generator=torch.Generator().manual_seed(seed + epoch)).tolist()
 
 
-def _identity(
+def _hash_supervised_training(
     base: BaseModel,
     examples: Sequence[Example],
     batches: list[list[int]],
-    schedule: Schedule,
+    schedule: SupervisedSchedule,
     rate: float,
     seed: int,
     rest: Sequence[object],

@@ -14,14 +14,14 @@ import torch
 from transformers import TrainerCallback
 
 from elicit import runs
-from elicit.loading.tokens import tokenizer_that_pads
+from elicit.loading.tokens import ensure_pad_token
 from elicit.model import BaseModel
-from elicit.training.checkpoint_callback import Snapshots
+from elicit.training.checkpoint_callback import SnapshotCallback
 from elicit.training.failures import TrainingFailed
-from elicit.training.parameters import Trainable
-from elicit.training.passes import Passes, in_passes, supervised_pieces
-from elicit.training.quiet import quiet
-from elicit.training.resume import Sealer, latest
+from elicit.training.parameters import TrainableModel
+from elicit.training.passes import PassLimits, make_passes_trainer, split_supervised_batch
+from elicit.training.quiet import silence_libraries
+from elicit.training.resume import CheckpointSealCallback, find_latest_checkpoint
 
 #: Seconds between checkpoints. Shorter trainings write none.
 SAVE_SECONDS = 60.0
@@ -37,17 +37,17 @@ class Example(NamedTuple):
     """End token included."""
 
 
-def run(
-    copied: Trainable,
+def run_supervised_training(
+    trainable_model: TrainableModel,
     base: BaseModel,
     batches: list[list[Example]],
-    passes: Passes,
+    passes: PassLimits,
     rate: float,
     identity: str,
     who: str,
     scratch: Path | None,
     callbacks: Sequence[TrainerCallback],
-    snapshots: Snapshots,
+    snapshots: SnapshotCallback,
 ) -> list[dict[str, Any]]:
     """Train in place. Returns the curve.
 
@@ -66,7 +66,7 @@ def run(
         for row in batch
     ]
     with ExitStack() as stack:
-        stack.enter_context(quiet())
+        stack.enter_context(silence_libraries())
         folder = scratch or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         arguments = SFTConfig(
             output_dir=str(folder),
@@ -80,7 +80,7 @@ def run(
             weight_decay=0.0,
             seed=int(identity[:7], 16),  # dropout's, in families that have it
             max_length=None,
-            use_cpu=copied.hf.device.type != "cuda",
+            use_cpu=trainable_model.hf.device.type != "cuda",
             bf16=base.dtype == torch.bfloat16,
             activation_checkpointing=passes.checkpointing,
             report_to="none",
@@ -91,27 +91,27 @@ def run(
             disable_tqdm=True,
             dataloader_pin_memory=False,
         )
-        watch = _Watch(who, rate, len(batches), saves=scratch is not None)
-        trainer = in_passes(SFTTrainer, lambda inputs: supervised_pieces(inputs, passes))(
-            model=copied.model,
+        watch = _LossGuardCallback(who, rate, len(batches), saves=scratch is not None)
+        trainer = make_passes_trainer(SFTTrainer, lambda inputs: split_supervised_batch(inputs, passes))(
+            model=trainable_model.model,
             args=arguments,
             train_dataset=Dataset.from_list(rows),
-            processing_class=tokenizer_that_pads(base.tokenizer, base.hf),
-            callbacks=[watch, *callbacks, snapshots, Sealer(identity)],
+            processing_class=ensure_pad_token(base.tokenizer, base.hf),
+            callbacks=[watch, *callbacks, snapshots, CheckpointSealCallback(identity)],
         )
         trainer.remove_callback(PrinterCallback)  # it prints to stdout, which is for results
-        begun = latest(folder, identity, before=snapshots.missing)
+        checkpoint = find_latest_checkpoint(folder, identity, before=snapshots.first_missing)
         with runs.writing_to(folder):
-            trainer.train(resume_from_checkpoint=None if begun is None else str(begun))
-        return [_point(entry) for entry in trainer.state.log_history if "loss" in entry]
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        return [_to_curve_point(entry) for entry in trainer.state.log_history if "loss" in entry]
 
 
-def _point(entry: dict[str, Any]) -> dict[str, Any]:
-    kept = ("loss", "learning_rate", "grad_norm")
-    return {"step": int(entry["step"]), **{name: float(entry[name]) for name in kept if name in entry}}
+def _to_curve_point(entry: dict[str, Any]) -> dict[str, Any]:
+    fields = ("loss", "learning_rate", "grad_norm")
+    return {"step": int(entry["step"]), **{name: float(entry[name]) for name in fields if name in entry}}
 
 
-class _Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+class _LossGuardCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     """Ends a training whose loss is no number, and asks for a checkpoint now and then."""
 
     def __init__(self, who: str, rate: float, steps: int, *, saves: bool) -> None:

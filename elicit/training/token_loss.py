@@ -10,7 +10,7 @@ import torch
 
 
 @contextmanager
-def over_tokens(unassigned: Sequence[int]) -> Iterator[None]:
+def exclude_unassigned_rows(unassigned: Sequence[int]) -> Iterator[None]:
     """TRL's fused head leaves out these rows: their probability is 0, and no gradient reaches them.
 
     Rows behind the last token are gone since loading (`elicit.loading.rows`), so this is for gaps between tokens; it
@@ -22,14 +22,14 @@ def over_tokens(unassigned: Sequence[int]) -> Iterator[None]:
     from trl.trainer import utils
 
     before = utils._ChunkedLogProbFunction
-    utils._ChunkedLogProbFunction = _OverTokens(before, unassigned)
+    utils._ChunkedLogProbFunction = _TokenRowLoss(before, unassigned)
     try:
         yield
     finally:
         utils._ChunkedLogProbFunction = before
 
 
-class _OverTokens:
+class _TokenRowLoss:
     """Stands where the fused head calls `apply`: the same on the rows that are tokens."""
 
     def __init__(self, function: Any, unassigned: Sequence[int]) -> None:
@@ -40,7 +40,7 @@ class _OverTokens:
     ) -> Any:
         is_token = torch.ones(len(weight), dtype=torch.bool)
         is_token[self._unassigned] = False
-        kept = is_token.nonzero()[:, 0].to(weight.device)
-        place = (is_token.cumsum(0) - 1).clamp(min=0).to(weight.device)
-        some = None if bias is None else bias.index_select(0, kept)
-        return self._function.apply(hidden, weight.index_select(0, kept), some, place[labels], *rest)
+        token_rows = is_token.nonzero()[:, 0].to(weight.device)
+        row_index = (is_token.cumsum(0) - 1).clamp(min=0).to(weight.device)
+        token_bias = None if bias is None else bias.index_select(0, token_rows)
+        return self._function.apply(hidden, weight.index_select(0, token_rows), token_bias, row_index[labels], *rest)

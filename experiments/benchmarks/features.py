@@ -57,7 +57,7 @@ def spans(condition: str, tokens: int) -> Iterator[Span]:
     """Random sequences of 128 to 512 tokens, made as they are asked for; the two conditions differ in their words."""
     made = number = 0
     while made < tokens:
-        random = seeds.generator("benchmark features", condition, number)
+        random = seeds.make_generator("benchmark features", condition, number)
         size = int(random.integers(128, 513))
         ids = random.integers(802, 32_000 if condition == "positive" else 16_000, size=size)
         yield Span(ids.tolist(), 1, size)
@@ -67,12 +67,12 @@ def spans(condition: str, tokens: int) -> Iterator[Span]:
 
 def bare(model: Any, tokens: int) -> int:
     """The truncated forward pass over the same batches."""
-    hf, block = activations.decoder(model), activations.blocks(model)[LAYER]
+    hf, block = activations.unwrap_bridge(model), activations.find_decoder_layers(model)[LAYER]
     done = 0
     for condition in ("positive", "negative"):
         sequences = (span.ids for span in spans(condition, tokens // 2))
-        for _, ids, real in activations.batches(sequences, batch_tokens=BATCH):
-            activations.residual(hf, block, ids, real)
+        for _, ids, real in activations.batch_sequences(sequences, batch_tokens=BATCH):
+            activations.capture_residual(hf, block, ids, real)
             done += int(real.sum())
     return done
 
@@ -91,7 +91,7 @@ def theirs(bridge: Any, sae: SAE, tokens: int) -> int:
     for condition in ("positive", "negative"):
         sums, counts = torch.zeros(2, sae.d_sae, dtype=torch.float64).unbind()
         sequences = (span.ids for span in spans(condition, tokens // 2))
-        for _, ids, real in activations.batches(sequences, batch_tokens=BATCH):
+        for _, ids, real in activations.batch_sequences(sequences, batch_tokens=BATCH):
             with torch.no_grad():
                 _, cache = bridge.run_with_cache(ids, names_filter=hook, stop_at_layer=LAYER + 1)
                 counted = real.clone()

@@ -25,8 +25,8 @@ from elicit.comparison.spec import build_task
 from elicit.model import BaseModel
 from elicit.policy import Policy
 from elicit.sampling import Decoding, Request, generate
-from elicit.search import CotDecoding, Majority
-from elicit.search.spans import overlapping, places
+from elicit.search import CotDecodingSearch, MajorityVote
+from elicit.search.spans import find_overlapping_tokens, locate_tokens
 from elicit.tasks import Problem, Task
 
 K, SAMPLES, PROBLEMS, TOKENS = 10, 16, 16, 64
@@ -42,8 +42,8 @@ def _measure(rounds: int) -> Iterator[tuple[str, dict[str, Any]]]:
     model = build("cued")
     task = build_task({"task": "addition"}, model.card.get("dialect"), where="benchmark")
     problems = task.problems("train", PROBLEMS)
-    cot = Policy(model, Decoding(max_new_tokens=TOKENS), search=CotDecoding(K))
-    vote = Policy(model, Decoding(temperature=1.0, max_new_tokens=TOKENS), search=Majority(SAMPLES))
+    cot = Policy(model, Decoding(max_new_tokens=TOKENS), search=CotDecodingSearch(K))
+    vote = Policy(model, Decoding(temperature=1.0, max_new_tokens=TOKENS), search=MajorityVote(SAMPLES))
 
     def ours(policy: Policy) -> int:
         return sum(answer.tokens for answer in policy.answer(problems, task, label="bench", seed=0))
@@ -95,7 +95,7 @@ def _cot(model: BaseModel, task: Task, problems: list[Problem], batch: int) -> i
             text = model.tokenizer.decode(tokens, skip_special_tokens=True)
             span = task.answer_span(problem, text)
             if span is not None:
-                held = overlapping(places(model.tokenizer, tokens), *span)
+                held = find_overlapping_tokens(locate_tokens(model.tokenizer, tokens), *span)
                 best = max(best, (sum(margins[j] for j in held) / len(held), text))
     return total
 
@@ -131,7 +131,7 @@ def _vote(model: BaseModel, task: Task, problems: list[Problem]) -> int:
     """Tokens of every sample; the votes are counted too."""
     pad, total = model.tokenizer.pad_token_id, 0
     inputs, mask = _padded([model.encode(problem.prompt) for problem in problems], pad)
-    torch.manual_seed(seeds.small_seed("bench"))
+    torch.manual_seed(seeds.derive_small_seed("bench"))
     with torch.inference_mode():
         out = model.hf.generate(
             input_ids=inputs, attention_mask=mask, do_sample=True, top_k=0, max_new_tokens=TOKENS,

@@ -23,10 +23,10 @@ from elicit.model import BaseModel
 from elicit.sampling import Decoding
 from elicit.tasks import Problem, Task
 from elicit.training import rewards
-from elicit.training.quiet import quiet
+from elicit.training.quiet import silence_libraries
 from elicit.training.rewards import Rollout
-from elicit.training.rollouts import reward_function, rollout_function, schedule, training_engine
-from elicit.training.run import Settings, _arguments, _trainer
+from elicit.training.rollouts import make_reward_function, make_rollout_function, schedule_problems, training_engine
+from elicit.training.run import RLTrainingSettings, _build_grpo_arguments, _build_grpo_trainer
 
 
 class Rates(NamedTuple):
@@ -56,16 +56,20 @@ class _Clock(TrainerCallback):  # type: ignore[misc]
         return Rates(steps / by_clock, steps / by_processor)
 
 
-def sides(base: BaseModel, task: Task, settings: Settings, *, endless: bool, encode: Any) -> tuple[Side, Side]:
+def sides(
+    base: BaseModel, task: Task, settings: RLTrainingSettings, *, endless: bool, encode: Any
+) -> tuple[Side, Side]:
     """Two functions that train for a few steps and return steps per second: with our rollouts, and with TRL's own."""
-    plan = schedule(task.problems("train", 64, seed=1), steps=settings.steps, per_step=settings.problems, seed=0)
+    plan = schedule_problems(
+        task.problems("train", 64, seed=1), steps=settings.steps, per_step=settings.problems, seed=0
+    )
     known = {problem.id: problem for problem in plan}
-    check = rewards.verifier(task)
+    check = rewards.make_verifier_reward(task)
 
     def prepared() -> tuple[Any, Any]:
         hf = copy.deepcopy(base.hf)
         hf.requires_grad_(True)
-        return hf, _arguments(settings, _folder(), settings.problems, 0, keep=False, on_cpu=True)
+        return hf, _build_grpo_arguments(settings, _folder(), settings.problems, 0, keep=False, on_cpu=True)
 
     def ours() -> Rates:
         hf, arguments = prepared()
@@ -74,9 +78,9 @@ def sides(base: BaseModel, task: Task, settings: Settings, *, endless: bool, enc
         engine = dataclasses.replace(engine, end_ids=frozenset()) if endless else engine
         decoding = Decoding(temperature=1.0, max_new_tokens=settings.max_new_tokens, stop=stop)
         options: dict[str, Any] = {"generations": settings.generations, "seed": 0, "decoding": decoding}
-        rollout = rollout_function(engine, list(known.values()), encode, **options)
-        with quiet():
-            return _timed(_trainer(hf, engine, plan, rollout, reward_function(check, check), arguments))
+        rollout = make_rollout_function(engine, list(known.values()), encode, **options)
+        with silence_libraries():
+            return _timed(_build_grpo_trainer(hf, engine, plan, rollout, make_reward_function(check, check), arguments))
 
     def theirs() -> Rates:
         from datasets import Dataset
@@ -91,7 +95,7 @@ def sides(base: BaseModel, task: Task, settings: Settings, *, endless: bool, enc
             pairs = zip(completions, problem, strict=True)
             return [check(Rollout(known[name], 0, 0, text, True)) for text, name in pairs]
 
-        with quiet():
+        with silence_libraries():
             rows = {"prompt": [problem.prompt for problem in plan], "problem": [problem.id for problem in plan]}
             trainer = GRPOTrainer(
                 model=hf,
@@ -151,7 +155,7 @@ def grpo(rounds: int = 5) -> dict[str, dict[str, Any]]:
 
     for tokens, title in ((20, "20 tokens each"), (None, "as they end")):
         length = tokens or task.max_new_tokens
-        settings = Settings(steps=6, problems=8, generations=16, learning_rate=0.0, max_new_tokens=length)
+        settings = RLTrainingSettings(steps=6, problems=8, generations=16, learning_rate=0.0, max_new_tokens=length)
         name = f"GRPO steps, cued, 8 x 16 completions, {title}: our rollouts / TRL's own"
         found[name] = ratio(*sides(base, task, settings, endless=tokens is not None, encode=own), rounds)
     return found

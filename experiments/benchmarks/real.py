@@ -47,11 +47,11 @@ def memory(name: str, dtype: str, what: str, cache_gib: float | None) -> dict[st
         problems = task.problems("test", _PROBLEMS)
         rows: list[Any] = []
         cued = elicit.Policy(model, policy.decoding, elicit.policy.Prompting("cue"))
-        elicit.evaluation.evaluate(cued, task, problems, label="sums", seed=0, sink=rows.extend)
+        elicit.evaluation.evaluate_policy(cued, task, problems, label="sums", seed=0, sink=rows.extend)
         elicit.evaluation.sample(policy, task, problems[:16], label="sums", seed=0, n=_SAMPLES, sink=rows.extend)
         vector = torch.ones(model.d_model)
         edit = elicit.Steering(vector, model.n_layers // 2, 0.1, "add", "all", 1.0)
-        elicit.evaluation.side_effects(elicit.Policy(model, policy.decoding, steering=(edit,)), problems[:8])
+        elicit.evaluation.measure_side_effects(elicit.Policy(model, policy.decoding, steering=(edit,)), problems[:8])
     gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
     peak = gpu if gpu else status("VmHWM") - libraries
     sizes = {"weights": weights, "libraries": libraries, "peak": peak, "cache": model.engine.cache_budget}

@@ -25,8 +25,8 @@ import torch
 import elicit
 from elicit import seeds
 from elicit.loading import threads
-from elicit.loading.catalog import Source
-from elicit.loading.load import Loaded
+from elicit.loading.catalog import ModelSource
+from elicit.loading.load import LoadedModel
 from elicit.model import BaseModel
 from elicit.sampling import Decoding, Request, generate
 
@@ -48,14 +48,14 @@ def build(name: str) -> BaseModel:
     hf = LlamaForCausalLM(config).eval()
     hf.generation_config.eos_token_id = list(range(2, 802))
     tokenizer = elicit.load("cued").tokenizer  # only its pad id is used: prompts are ids
-    model = BaseModel(Loaded(hf, tokenizer, name, Source("folder", name, None), "", "", None))
-    threads.apply(sum(p.numel() for p in hf.parameters()))
+    model = BaseModel(LoadedModel(hf, tokenizer, name, ModelSource("folder", name, None), "", "", None))
+    threads.set_torch_threads(sum(p.numel() for p in hf.parameters()))
     return model
 
 
 def prompts(model: BaseModel, name: str, *, count: int, length: int | None) -> Ids:
     """Random prompts of mixed length (8 to 64 tokens), or all of one length."""
-    random = seeds.generator("benchmark prompts", name, count, length)
+    random = seeds.make_generator("benchmark prompts", name, count, length)
     vocabulary = model.hf.config.vocab_size
     low = 802 if name == "100m" else 6
     sizes = [length or int(random.integers(8, 65)) for _ in range(count)]
@@ -73,7 +73,7 @@ def problems(model: BaseModel, count: int) -> Ids:
 
 def ours(model: BaseModel, ids: Ids, decoding: Decoding, n: int) -> int:
     """Useful tokens made by the lab's sampler."""
-    asked = [Request(row, tuple(seeds.key("bench", i, j) for j in range(n))) for i, row in enumerate(ids)]
+    asked = [Request(row, tuple(seeds.derive_key("bench", i, j) for j in range(n))) for i, row in enumerate(ids)]
     return sum(len(c.tokens) for one in generate(model.engine, asked, decoding) for c in one)
 
 
@@ -111,7 +111,7 @@ def bridged(model: BaseModel, ids: Ids, decoding: Decoding, vector: torch.Tensor
 def same_rows_in_bfloat16(model: BaseModel, ids: Ids) -> tuple[int, int]:
     """How many sampled rows are the same in batches of 1 and of all, in bfloat16 (float32: all of them, by test)."""
     model.hf.to(torch.bfloat16)
-    asked = [Request(row, (seeds.key("bf16", i),)) for i, row in enumerate(ids)]
+    asked = [Request(row, (seeds.derive_key("bf16", i),)) for i, row in enumerate(ids)]
     decoding = Decoding(temperature=1.0, max_new_tokens=32)
     whole = generate(model.engine, asked, decoding)
     alone = [generate(model.engine, [request], decoding)[0] for request in asked]
@@ -149,7 +149,7 @@ def measure(name: str, rounds: int) -> Iterator[tuple[str, dict[str, Any]]]:
     tokens = 32 if name == "100m" else 64  # the large model would take half an hour otherwise
     greedy = Decoding(max_new_tokens=tokens)
     sampled = Decoding(temperature=1.0, max_new_tokens=tokens)
-    vector = torch.from_numpy(seeds.generator("bench vector").standard_normal(model.d_model)).float()
+    vector = torch.from_numpy(seeds.make_generator("bench vector").standard_normal(model.d_model)).float()
 
     def steered() -> int:
         with model.steer(vector, layer=1, strength=0.0, positions="generated"):

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from elicit.comparison.archive import opened
-from elicit.comparison.reader import read_arms, read_spec_of
-from elicit.comparison.summary.score_tables import Seeds, ids, level, per_problem
-from elicit.report.data.number_format import interval, percent
-from elicit.report.data.summary_view import estimate
+from elicit.comparison.archive import open_run_directory
+from elicit.comparison.reader import read_arms, read_run_spec
+from elicit.comparison.summary.score_tables import Seeds, estimate_share, list_problem_ids, tabulate_per_problem
+from elicit.report.data.number_format import format_interval, format_percent
+from elicit.report.data.summary_view import parse_estimate
 from elicit.schema import Row
 
 KINDS: dict[str, Callable[[Row], bool]] = {
@@ -36,9 +36,9 @@ def rows(run: Path, among: list[str]) -> Iterator[str]:
     """One row per model, arm and task (all tasks if none is named)."""
     yield "| model | arm | task | " + " | ".join(KINDS) + " | n × seeds | e.g. |"
     yield "|---" * (len(KINDS) + 5) + "|"
-    whole, _ = read_spec_of(run)
+    whole, _ = read_run_spec(run)
     for model in whole.models:
-        spec = whole.of(model)
+        spec = whole.for_model(model)
         for arm, data in read_arms(spec, run, model).items():
             for label in [spec.task_label, *spec.off_target]:
                 if data.rows[label] and (not among or label in among):
@@ -46,10 +46,10 @@ def rows(run: Path, among: list[str]) -> Iterator[str]:
 
 
 def _cells(seeds: Seeds) -> Iterator[str]:
-    order = ids(seeds)
+    order = list_problem_ids(seeds)
     for is_kind in KINDS.values():
-        share = estimate(level(per_problem(seeds, order, partial(_as_number, is_kind))))
-        yield f"{percent(share.value, 0)} % {interval(share, 0)}"
+        share = parse_estimate(estimate_share(tabulate_per_problem(seeds, order, partial(_as_number, is_kind))))
+        yield f"{format_percent(share.value, 0)} % {format_interval(share, 0)}"
     yield f"{len(order)} × {len(seeds)}"
     odd = Counter(row.completion for one in seeds for row in one if row.answer is None and row.sample == 0)
     text = odd.most_common(1)[0][0][-_SHOWN:] if odd else ""
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("tasks", nargs="*", help="labels of tasks; default: all")
     options = parser.parse_args()
-    with opened(options.folder) as run:
+    with open_run_directory(options.folder) as run:
         print("\n".join(rows(run, options.tasks)))
 
 

@@ -13,11 +13,11 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from elicit.analysis.resampling import resampled
-from elicit.analysis.timescale_fit import Fit, fit
-from elicit.comparison.archive import opened
-from elicit.comparison.reader import read_arms, read_spec_of
-from elicit.comparison.running.cell_runner import tested
+from elicit.analysis.resampling import bootstrap_curve
+from elicit.analysis.timescale_fit import TimescaleFit, fit_timescales
+from elicit.comparison.archive import open_run_directory
+from elicit.comparison.reader import read_arms, read_run_spec
+from elicit.comparison.running.cell_runner import count_test_problems
 from elicit.comparison.spec import checkpoints
 from elicit.comparison.summary import trajectories
 
@@ -28,23 +28,25 @@ def rows(run: Path) -> Iterator[str]:
     """One row per model, arm and task that was followed over enough checkpoints."""
     yield "| model | arm | task | points | best shape (weight) | dAIC of the model | its regimes | misfit p | open |"
     yield "|---" * 9 + "|"
-    whole, limit = read_spec_of(run)
+    whole, limit = read_run_spec(run)
     for model in whole.models:
-        spec = whole.of(model)
+        spec = whole.for_model(model)
         arms, labels = read_arms(spec, run, model), [spec.task_label, *spec.off_target]
         base = next(arms[arm] for arm, options in spec.arms.items() if options["method"] == "base")
-        for arm in [arm for arm in arms if checkpoints.asked(spec.arms[arm])]:
-            followed = trajectories.trainings(arms[arm], labels, run)
-            points = trajectories.points_of(followed) if followed else []
+        for arm in [arm for arm in arms if checkpoints.checkpoint_steps(spec.arms[arm])]:
+            followed = trajectories.read_trainings(arms[arm], labels, run)
+            points = trajectories.list_common_points(followed) if followed else []
             for label in labels if len(points) > 5 else ():
-                among = spec.along.among(tested(spec, limit))
-                _, right = trajectories.correctness(followed, points, label, base.rows[label][0], among)
-                found = resampled(right, 0)
-                fitted = fit(points, found.curve.tolist(), right.shape[2], covariance=found.covariance, resamples=100)
+                among = spec.trajectory_or_default.limit_problems(count_test_problems(spec, limit))
+                _, right = trajectories.tabulate_correctness(followed, points, label, base.rows[label][0], among)
+                found = bootstrap_curve(right, 0)
+                fitted = fit_timescales(
+                    points, found.curve.tolist(), right.shape[2], covariance=found.covariance, resamples=100
+                )
                 yield f"| `{model}` | {arm} | {label} | {len(points)} | " + " | ".join(_cells(fitted)) + " |"
 
 
-def _cells(fitted: Fit) -> list[str]:
+def _cells(fitted: TimescaleFit) -> list[str]:
     best, others = fitted.scores[0], [score.aic for score in fitted.scores if score.name != _MODEL]
     mine = next(score.aic for score in fitted.scores if score.name == _MODEL)
     regimes = sorted(fitted.regimes.items(), key=lambda item: -item[1])
@@ -60,7 +62,7 @@ def _cells(fitted: Fit) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    with opened(parser.parse_args().folder) as run:
+    with open_run_directory(parser.parse_args().folder) as run:
         print("\n".join(rows(run)))
 
 

@@ -15,20 +15,20 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from elicit.comparison.archive import opened
-from elicit.comparison.reader import read_arms, read_spec_of
-from elicit.comparison.running.cell_runner import tested
+from elicit.comparison.archive import open_run_directory
+from elicit.comparison.reader import read_arms, read_run_spec
+from elicit.comparison.running.cell_runner import count_test_problems
 from elicit.comparison.spec import build_task
-from elicit.comparison.summary.score_tables import level, per_problem
-from elicit.report.data.number_format import interval, percent
-from elicit.report.data.summary_view import estimate
-from elicit.tasks.families.transforms import Content, effect, sign_of
+from elicit.comparison.summary.score_tables import estimate_share, tabulate_per_problem
+from elicit.report.data.number_format import format_interval, format_percent
+from elicit.report.data.summary_view import parse_estimate
+from elicit.tasks.families.transforms import Content, compute_effect, sign_of
 
 
 def done_to(content: Content) -> tuple[int, int, int]:
     """What is done to a word of this length: (places in the alphabet, direction, first place)."""
     word, composition = content
-    on, sign, start = effect(composition)
+    on, sign, start = compute_effect(composition)
     return on, sign, start % len(word)
 
 
@@ -50,12 +50,12 @@ def contents(description: Mapping[str, Any], split: Literal["train", "test"], n:
 
 def rows(run: Path, label: str) -> Iterator[str]:
     """First what is new about the held-out problems, then a row per model and arm with problem-wise accuracy."""
-    whole, limit = read_spec_of(run)
+    whole, limit = read_run_spec(run)
     for model in whole.models:
-        spec = whole.of(model)
+        spec = whole.for_model(model)
         shown = max(int(options.get("demonstrations", 0)) for options in spec.arms.values())
         trained = contents(spec.task, "train", shown).values()
-        held = contents(spec.off_target[label], "test", tested(spec, limit))
+        held = contents(spec.off_target[label], "test", count_test_problems(spec, limit))
         compositions, old = len(set(map(signs, trained))), _among(held.values(), trained, done_to)
         yield f"`{model}`, {label}, {len(held)} problems against {shown} demonstrations of {compositions} compositions:"
         yield f"- written as a trained one: {_share(_among(held.values(), trained, signs))}"
@@ -64,7 +64,7 @@ def rows(run: Path, label: str) -> Iterator[str]:
         yield f"\n| arm | effect is new ({old.count(False)}) | effect of a trained one ({old.count(True)}) | seeds |"
         yield "|---|---|---|---|"
         for arm, data in read_arms(spec, run, model).items():
-            table = per_problem(data.rows[label], list(held), lambda row: float(row.correct))
+            table = tabulate_per_problem(data.rows[label], list(held), lambda row: float(row.correct))
             if table is not None:
                 cells = [_shown(table[:, [one == which for one in old]]) for which in (False, True)]
                 yield f"| {arm} | {' | '.join(cells)} | {len(table)} |"
@@ -80,8 +80,8 @@ def _share(flags: list[bool]) -> str:
 
 
 def _shown(table: Any) -> str:
-    share = estimate(level(table))
-    return f"{percent(share.value, 0)} % {interval(share, 0)}"
+    share = parse_estimate(estimate_share(table))
+    return f"{format_percent(share.value, 0)} % {format_interval(share, 0)}"
 
 
 def main() -> None:
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--held-out", default="unseen", help="label of the task whose compositions are held out")
     options = parser.parse_args()
-    with opened(options.folder) as run:
+    with open_run_directory(options.folder) as run:
         print("\n".join(rows(run, options.held_out)))
 
 

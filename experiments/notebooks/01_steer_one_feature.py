@@ -45,7 +45,7 @@ print(sae)
 
 # %%
 from elicit.sampling import Decoding
-from elicit.statistics import wilson
+from elicit.statistics import wilson_interval
 
 test = task.problems("test", 200)
 greedy = Decoding(max_new_tokens=task.max_new_tokens, stop=task.stop)
@@ -61,7 +61,7 @@ def judge(problems, edit=None, *, cue=False):
             answers = model.sample(prompts, decoding=greedy)
     verdicts = [task.verify(problem, one[0].text) for problem, one in zip(problems, answers, strict=True)]
     right, traces = (sum(getattr(verdict, name) for verdict in verdicts) for name in ("correct", "has_trace"))
-    found = wilson(right, len(problems))
+    found = wilson_interval(right, len(problems))
     low, high = (round(100 * bound) for bound in found.ci)
     return {"accuracy": f"{100 * found.value:.0f} % [{low}, {high}]", "traces": f"{traces} of {len(problems)}"}
 
@@ -180,7 +180,7 @@ density = torch.cat(fired).float().mean(0).tolist()  # share of tokens at which 
 
 
 def random_direction(seed):
-    return torch.from_numpy(seeds.generator("notebook 01", seed).standard_normal(model.d_model)).float()
+    return torch.from_numpy(seeds.make_generator("notebook 01", seed).standard_normal(model.d_model)).float()
 
 
 rows = {"base": judge(test), "with the cue": judge(test, cue=True)}

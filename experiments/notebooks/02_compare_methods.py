@@ -93,9 +93,9 @@ results.flips("sft", "sae_steering").head(4)
 # %%
 import pandas as pd
 
-from elicit.comparison.reader import read_arms, read_spec_of
+from elicit.comparison.reader import read_arms, read_run_spec
 
-spec, _ = read_spec_of(results.run)
+spec, _ = read_run_spec(results.run)
 record = read_arms(spec, results.run, "cued")["sae_steering"].statuses[0]["record"]
 print(record["steering"])
 print("chosen on", record["chosen_on"])

@@ -149,15 +149,19 @@ saes.dashboard.page(study, best)
 # because we are still looking around.
 
 # %%
-from elicit.panel import compare
+from elicit.panel import compare_side_by_side
 from elicit.steering import feature_edit
 
 unit = sae.manifest.norm  # median residual norm of the SAE's own training text
 answers = {}
 for name, one, index in (("trained here", sae, best), ("shipped cued/L1", shipped, int(contrast(shipped).index[0]))):
     for strength in (1.0, 2.0, 3.0):
-        found = compare(model, [feature_edit(one.feature(index), strength, unit=unit)], held[:50], task=task)
-        answers[f"{name}, feature {index}", strength] = f"{found.right('steered')} of 50 (base {found.right('base')})"
+        found = compare_side_by_side(
+            model, [feature_edit(one.feature(index), strength, unit=unit)], held[:50], task=task
+        )
+        answers[f"{name}, feature {index}", strength] = (
+            f"{found.count_right('steered')} of 50 (base {found.count_right('base')})"
+        )
 pd.Series(answers, name="right on select problems").unstack()
 
 # %% [markdown]

@@ -204,11 +204,13 @@ print(f"watching took {seen['share']:.0%} of the training time")
 # %%
 import numpy as np
 
-from elicit.analysis.figures import dip_map, two_bases
+from elicit.analysis.figures import compute_dip_map, compute_two_bases
 from elicit.analysis.timescales import Timescales
 
 steps = np.geomspace(1, 2000, 200)
-bases = two_bases(Timescales(w=0.4, rho=0.6, ks=0.05, k=0.01), Timescales(w=0.4, rho=1.2, ks=0.05, k=0.002), steps)
+bases = compute_two_bases(
+    Timescales(w=0.4, rho=0.6, ks=0.05, k=0.01), Timescales(w=0.4, rho=1.2, ks=0.05, k=0.002), steps
+)
 figure = go.Figure()
 for curve, colour in zip(bases.curves, ("#1a9172", "#d1711f"), strict=True):
     figure.add_scatter(x=steps, y=100 * curve.gain, name=f"{curve.name} base", line={"color": colour})
@@ -230,7 +232,7 @@ figure.update_layout(title="Model: a strong and a weak base. Shade: worse than t
 figure
 
 # %%
-grid = dip_map(np.geomspace(1.05, 30, 60), np.linspace(0.02, 1.5, 60))
+grid = compute_dip_map(np.geomspace(1.05, 30, 60), np.linspace(0.02, 1.5, 60))
 figure = go.Figure(go.Heatmap(x=grid.r, y=grid.rho, z=grid.depth, colorscale="Blues", colorbar={"title": "depth / w"}))
 figure.add_scatter(x=grid.r, y=grid.boundary, mode="lines", name="rho r = 1", line={"color": "#d1711f", "width": 3})
 figure.add_hline(y=1, line_dash="dot")
@@ -249,11 +251,11 @@ figure
 # begins late without any dip), and the profile likelihood which of its parameters these checkpoints determine at all.
 
 # %%
-from elicit.analysis.timescale_fit import fit
+from elicit.analysis.timescale_fit import fit_timescales
 
 other = followed["sft"]["tasks"]["mod_chain"]
 accuracy = [one["value"] for one in other["accuracy"]]
-fitted = fit(followed["sft"]["steps"], accuracy, n=other["n"], resamples=100)
+fitted = fit_timescales(followed["sft"]["steps"], accuracy, n=other["n"], resamples=100)
 scores = pd.DataFrame(fitted.scores)[["name", "parameters", "chi2", "aic", "weight"]].round(2)
 print(fitted.identifiability.words)
 print("regimes of the refits:", {name: round(share, 2) for name, share in fitted.regimes.items()})

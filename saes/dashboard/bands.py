@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from saes.dashboard.examples import Window
-from saes.dashboard.histogram import bin_of, edge
+from saes.dashboard.histogram import find_bins, get_lower_edge
 
 #: Bands are cut at these quantiles of the firings, each at the nearest edge of a histogram bin.
 QUANTILES = (0.25, 0.5, 0.75, 0.95)
@@ -65,7 +65,7 @@ class Activity:
         return self.count / self.tokens
 
 
-def activity(
+def summarize_activity(
     histogram: Int[np.ndarray, " bin"],
     *,
     tokens: int,
@@ -85,30 +85,32 @@ def activity(
     """
     count = int(histogram.sum())
     best = top[:examples][np.argsort(-top[:examples]["value"], kind="stable")]
-    found = []
-    cuts = cut(histogram)
+    bands = []
+    cuts = find_band_edges(histogram)
     cumulative = np.concatenate([[0], np.cumsum(histogram)])
-    place = bin_of(sampled["value"].astype(np.float64))
+    bins = find_bins(sampled["value"].astype(np.float64))
     for low, high in pairwise(cuts):
-        here = sampled[(place >= low) & (place < high)]
-        here = _one_a_sequence(here[np.argsort(here["rank"], kind="stable")])[:per_band]
-        here = here[np.argsort(-here["value"], kind="stable")]
+        in_band = sampled[(bins >= low) & (bins < high)]
+        in_band = _keep_one_per_sequence(in_band[np.argsort(in_band["rank"], kind="stable")])[:per_band]
+        in_band = in_band[np.argsort(-in_band["value"], kind="stable")]
         below = float(cumulative[low]) / count, float(cumulative[high]) / count
         inside = int(cumulative[high] - cumulative[low])
-        upper = min(edge(high), maximum) if high == cuts[-1] else edge(high)
-        found.append(Band(edge(low), upper, below, inside, tuple(_example(record, window) for record in here)))
+        upper = min(get_lower_edge(high), maximum) if high == cuts[-1] else get_lower_edge(high)
+        bands.append(
+            Band(get_lower_edge(low), upper, below, inside, tuple(_build_example(record, window) for record in in_band))
+        )
     return Activity(
         tokens,
         count,
         total / count if count else float("nan"),
         maximum,
         histogram,
-        tuple(_example(record, window) for record in best),
-        tuple(reversed(found)),
+        tuple(_build_example(record, window) for record in best),
+        tuple(reversed(bands)),
     )
 
 
-def cut(histogram: Int[np.ndarray, " bin"], quantiles: Sequence[float] = QUANTILES) -> list[int]:
+def find_band_edges(histogram: Int[np.ndarray, " bin"], quantiles: Sequence[float] = QUANTILES) -> list[int]:
     """Bin numbers at which bands begin and end: the occupied range, cut at the edges nearest to the quantiles."""
     occupied = np.flatnonzero(histogram)
     if not len(occupied):
@@ -121,14 +123,14 @@ def cut(histogram: Int[np.ndarray, " bin"], quantiles: Sequence[float] = QUANTIL
     return [e for i, e in enumerate(edges) if i == 0 or share[e] > share[edges[i - 1]]]
 
 
-def _one_a_sequence(records: np.ndarray) -> np.ndarray:
+def _keep_one_per_sequence(records: np.ndarray) -> np.ndarray:
     """The first of each sequence and of each context, in order."""
     for name in ("sequence", "context"):
         records = records[np.sort(np.unique(records[name], return_index=True)[1])]
     return records
 
 
-def _example(record: np.ndarray, window: Window) -> Example:
+def _build_example(record: np.ndarray, window: Window) -> Example:
     """`window` holds one token more on either side than is shown."""
     inside = record["ids"] >= 0
     opens, closes = not inside[0], not inside[-1]

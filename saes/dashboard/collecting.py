@@ -23,9 +23,17 @@ from jaxtyping import Float, Int
 from elicit import seeds
 from elicit.errors import ElicitError
 from saes.activations import Harvest, stream
-from saes.dashboard.bands import Activity, activity
-from saes.dashboard.examples import Firing, Pool, Window, mixed, prefixes, records, rounded
-from saes.dashboard.histogram import BINS, bin_of
+from saes.dashboard.bands import Activity, summarize_activity
+from saes.dashboard.examples import (
+    FiringPool,
+    Firings,
+    Window,
+    build_records,
+    hash_prefixes,
+    mix_bits,
+    round_for_ordering,
+)
+from saes.dashboard.histogram import BINS, find_bins
 from saes.sae import SAE
 
 #: Correlations between features are kept for at most this many at once: their number grows with the square.
@@ -51,17 +59,17 @@ class Collected:
     seed: int
     l0: float
     """Mean number of latents above zero per token, all latents counted."""
-    explained: float
+    explained_variance: float
     """Share of the residual's variance the SAE explains on this text."""
     activities: tuple[Activity, ...]
     correlations: Float[np.ndarray, "feature feature"] | None
     """Pearson correlation of activations over tokens; NaN for a feature that never or always fires the same."""
 
-    def of(self, feature: int) -> Activity:
+    def get_activity(self, feature: int) -> Activity:
         """Raises ElicitError for a feature that was not collected."""
-        return self.activities[self.slot(feature)]
+        return self.activities[self.get_slot(feature)]
 
-    def slot(self, feature: int) -> int:
+    def get_slot(self, feature: int) -> int:
         """The place of a feature in `features`."""
         try:
             return self.features.index(feature)
@@ -73,7 +81,9 @@ class Collected:
     @property
     def live(self) -> tuple[int, ...]:
         """Features that fired at least once."""
-        return tuple(i for i, found in zip(self.features, self.activities, strict=True) if found.count)
+        return tuple(
+            i for i, feature_activity in zip(self.features, self.activities, strict=True) if feature_activity.count
+        )
 
 
 def collect(
@@ -115,16 +125,16 @@ def collect(
         raise ElicitError("collect: no features were asked for.")
     tally = _Tally(sae, chosen, skip, seed, Window(before + 1, after + 1), examples)
     digest = hashlib.sha256()
-    for harvest in stream(model, sae.layer, _hashed(sequences, digest), batch_tokens=batch_tokens, skip=0):
-        tally.take(harvest)
+    for harvest in stream(model, sae.layer, _hash_sequences(sequences, digest), batch_tokens=batch_tokens, skip=0):
+        tally.add(harvest)
         if progress is not None:
             progress(tally.tokens)
     if tally.tokens == 0:
         raise ElicitError(f"collect: the text holds no token to read (the first {skip} of each sequence are left out).")
-    return tally.result(digest.hexdigest(), examples, per_band)
+    return tally.to_collected(digest.hexdigest(), examples, per_band)
 
 
-def _hashed(sequences: Iterable[Sequence[int]], digest: Any) -> Iterator[Sequence[int]]:
+def _hash_sequences(sequences: Iterable[Sequence[int]], digest: Any) -> Iterator[Sequence[int]]:
     for sequence in sequences:
         digest.update(np.asarray(sequence, dtype=np.int64).tobytes() + b"\xff" * 8)
         yield sequence
@@ -141,17 +151,19 @@ class _Tally:
         n = len(features)
         self.slots = np.full(sae.d_sae, -1)
         self.slots[list(features)] = np.arange(n)
-        self.salt = np.array([seeds.key("examples", seed, sae.sha256, i) & (2**64 - 1) for i in features], np.uint64)
+        self.salt = np.array(
+            [seeds.derive_key("examples", seed, sae.sha256, i) & (2**64 - 1) for i in features], np.uint64
+        )
         self.histogram = np.zeros((n, BINS), dtype=np.int64)
         self.sums, self.maxima = np.zeros(n), np.zeros(n)
         self.products = np.zeros((n, n)) if n <= MOST_CORRELATED else None
         self.squares = np.zeros(n)
         self.error, self.total = 0.0, 0.0
         self.mean = np.zeros(sae.d_model)
-        self.top = Pool(n, top, window)
-        self.sample = Pool(n, SAMPLE, window)
+        self.top = FiringPool(n, top, window)
+        self.sample = FiringPool(n, SAMPLE, window)
 
-    def take(self, harvest: Harvest) -> None:
+    def add(self, harvest: Harvest) -> None:
         """Add one batch."""
         position = harvest.position.numpy()
         read = position >= self.skip
@@ -159,12 +171,12 @@ class _Tally:
         self.sequences += int((position == 0).sum())
         if not read.any():
             return
-        acts = self._encode(harvest.h, read)
-        firing = self._firings(harvest.ids.numpy(), position, acts)
-        self._count(firing, acts)
-        self._keep(firing, acts, harvest.ids.numpy(), position)
+        acts = self._encode_features(harvest.h, read)
+        firing = self._build_firings(harvest.ids.numpy(), position, acts)
+        self._count_firings(firing, acts)
+        self._offer_to_pools(firing, acts, harvest.ids.numpy(), position)
 
-    def _encode(self, h: Float[torch.Tensor, "token d_model"], read: np.ndarray) -> scipy.sparse.csr_array:
+    def _encode_features(self, h: Float[torch.Tensor, "token d_model"], read: np.ndarray) -> scipy.sparse.csr_array:
         """Activations of the chosen features, [token, feature]; empty rows for tokens that are not read."""
         rows, slots, values = [], [], []
         places = np.flatnonzero(read)
@@ -174,86 +186,93 @@ class _Tally:
                 part = places[start : start + step]
                 x = h[torch.from_numpy(part).to(h.device)].to(self.sae.device, torch.float32)
                 f = self.sae.encode(x)
-                self._explain(x, f)
+                self._add_error(x, f)
                 row, latent = (f > 0).nonzero(as_tuple=True)
                 value = f[row, latent].cpu().numpy().astype(np.float64)
                 slot = self.slots[latent.cpu().numpy()]
                 self.active += len(slot)
-                mine = slot >= 0
-                rows.append(part[row.cpu().numpy()[mine]])
-                slots.append(slot[mine])
-                values.append(value[mine])
+                selected = slot >= 0
+                rows.append(part[row.cpu().numpy()[selected]])
+                slots.append(slot[selected])
+                values.append(value[selected])
         triples = np.concatenate(values), (np.concatenate(rows), np.concatenate(slots))
         return scipy.sparse.csr_array(triples, shape=(len(read), len(self.features)))
 
-    def _explain(self, h: Float[torch.Tensor, "token d_model"], f: Float[torch.Tensor, "token d_sae"]) -> None:
+    def _add_error(self, h: Float[torch.Tensor, "token d_model"], f: Float[torch.Tensor, "token d_sae"]) -> None:
         self.error += float(((h - self.sae.decode(f)) ** 2).sum(dtype=torch.float64))
         self.total += float((h**2).sum(dtype=torch.float64))
         self.mean += h.sum(dim=0, dtype=torch.float64).cpu().numpy()
 
-    def _firings(
+    def _build_firings(
         self, ids: Int[np.ndarray, " token"], position: Int[np.ndarray, " token"], acts: scipy.sparse.csr_array
-    ) -> Firing:
+    ) -> Firings:
         entries = acts.tocoo()
         row, slot, value = entries.row.astype(np.int64), entries.col.astype(np.int64), entries.data
-        prefix = prefixes(ids, position)
+        prefix = hash_prefixes(ids, position)
         ends = np.flatnonzero(np.append(position[1:] == 0, True))
         whole = prefix[ends[np.searchsorted(ends, row)]]
-        context = mixed(prefix[row] ^ self.salt[slot])
-        return Firing(slot, -rounded(value), context, context, whole, row, value)
+        context = mix_bits(prefix[row] ^ self.salt[slot])
+        return Firings(slot, -round_for_ordering(value), context, context, whole, row, value)
 
-    def _count(self, firing: Firing, acts: scipy.sparse.csr_array) -> None:
+    def _count_firings(self, firing: Firings, acts: scipy.sparse.csr_array) -> None:
         n = len(self.features)
-        place = firing.slot * BINS + bin_of(firing.value)
-        self.histogram += np.bincount(place, minlength=n * BINS).reshape(n, BINS)
+        flat_bins = firing.slot * BINS + find_bins(firing.value)
+        self.histogram += np.bincount(flat_bins, minlength=n * BINS).reshape(n, BINS)
         self.sums += np.bincount(firing.slot, firing.value, minlength=n)
         self.squares += np.bincount(firing.slot, firing.value**2, minlength=n)
         np.maximum.at(self.maxima, firing.slot, firing.value)
         if self.products is not None:
             self.products += (acts.T @ acts).toarray()
 
-    def _keep(self, firing: Firing, acts: scipy.sparse.csr_array, ids: np.ndarray, position: np.ndarray) -> None:
+    def _offer_to_pools(
+        self, firing: Firings, acts: scipy.sparse.csr_array, ids: np.ndarray, position: np.ndarray
+    ) -> None:
         starts = np.maximum.accumulate(np.where(position == 0, np.arange(len(position)), 0))
         # The strongest firing of each sequence and feature; the earliest of equal ones.
         order = np.lexsort((firing.row, firing.rank, firing.slot, starts[firing.row]))
-        place = starts[firing.row][order] * len(self.features) + firing.slot[order]
-        peaks = firing.take(order[np.append(True, place[1:] != place[:-1])[: len(order)]])
-        own = mixed(mixed(firing.sequence + position[firing.row].astype(np.uint64)) ^ self.salt[firing.slot])
-        drawn = firing._replace(key=own, rank=(own >> np.uint64(11)).astype(np.float64))
-        for pool, offered in ((self.top, self.top.offer(peaks)), (self.sample, self.sample.offer(drawn))):
-            pool.add(records(offered, *self._around(offered, acts, ids, position), self.window))
+        groups = starts[firing.row][order] * len(self.features) + firing.slot[order]
+        peaks = firing.select_entries(order[np.append(True, groups[1:] != groups[:-1])[: len(order)]])
+        sample_keys = mix_bits(
+            mix_bits(firing.sequence + position[firing.row].astype(np.uint64)) ^ self.salt[firing.slot]
+        )
+        sampled = firing._replace(key=sample_keys, rank=(sample_keys >> np.uint64(11)).astype(np.float64))
+        for pool, offered in (
+            (self.top, self.top.filter_candidates(peaks)),
+            (self.sample, self.sample.filter_candidates(sampled)),
+        ):
+            pool.add(build_records(offered, *self._gather_windows(offered, acts, ids, position), self.window))
 
-    def _around(
-        self, firing: Firing, acts: scipy.sparse.csr_array, ids: np.ndarray, position: np.ndarray
+    def _gather_windows(
+        self, firing: Firings, acts: scipy.sparse.csr_array, ids: np.ndarray, position: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         offsets = np.arange(-self.window.before, self.window.after + 1)
         rows = np.clip(firing.row[:, None] + offsets, 0, len(ids) - 1)
         # In the same sequence exactly when the position moves with the row.
         inside = position[rows] == position[firing.row][:, None] + offsets
         slots = np.broadcast_to(firing.slot[:, None], rows.shape)
-        found = np.asarray(acts[rows.ravel(), slots.ravel()]) if rows.size else np.zeros(0)
-        values = np.where(inside & (position[rows] >= self.skip), found.reshape(rows.shape), np.nan)
+        window_acts = np.asarray(acts[rows.ravel(), slots.ravel()]) if rows.size else np.zeros(0)
+        values = np.where(inside & (position[rows] >= self.skip), window_acts.reshape(rows.shape), np.nan)
         return np.where(inside, ids[rows], -1), values
 
-    def result(self, text_sha256: str, examples: int, per_band: int) -> Collected:
+    def to_collected(self, text_sha256: str, examples: int, per_band: int) -> Collected:
         n = self.tokens
         variance = self.total - float(self.mean @ self.mean) / n
-        tops, drawn = self.top.by_feature(), self.sample.by_feature()
-        found = tuple(
-            activity(
+        tops, samples = self.top.by_feature(), self.sample.by_feature()
+        activities = tuple(
+            summarize_activity(
                 self.histogram[slot],
                 tokens=n,
                 total=float(self.sums[slot]),
                 maximum=float(self.maxima[slot]),
                 top=tops[slot],
-                sampled=drawn[slot],
+                sampled=samples[slot],
                 window=self.window,
                 examples=examples,
                 per_band=per_band,
             )
             for slot in range(len(self.features))
         )
-        explained = 1 - self.error / variance if variance > 0 else float("nan")
+        explained_variance = 1 - self.error / variance if variance > 0 else float("nan")
         return Collected(
             self.sae,
             self.features,
@@ -263,12 +282,12 @@ class _Tally:
             text_sha256,
             self.seed,
             self.active / n,
-            explained,
-            found,
-            self._correlations(),
+            explained_variance,
+            activities,
+            self._compute_correlations(),
         )
 
-    def _correlations(self) -> np.ndarray | None:
+    def _compute_correlations(self) -> np.ndarray | None:
         if self.products is None:
             return None
         mean = self.sums / self.tokens

@@ -10,7 +10,7 @@ import torch
 
 from elicit.errors import ElicitError
 from elicit.schema import Estimate
-from elicit.statistics import mean
+from elicit.statistics import estimate_mean
 from saes.activations import stream
 from saes.sae import SAE
 
@@ -30,7 +30,7 @@ class Difference(NamedTuple):
     negative: Estimate
     paired: Estimate
     """Positive minus negative, problem by problem."""
-    shown: tuple[tuple[Prompt, Prompt], ...]
+    prompt_pairs: tuple[tuple[Prompt, Prompt], ...]
     """The first problems, not chosen for anything: (positive, negative)."""
 
 
@@ -42,7 +42,7 @@ class Contrast(NamedTuple):
     features: tuple[int, ...]
     differences: tuple[Difference, ...]
 
-    def of(self, feature: int) -> Difference | None:
+    def get_difference(self, feature: int) -> Difference | None:
         return self.differences[self.features.index(feature)] if feature in self.features else None
 
 
@@ -76,26 +76,31 @@ def contrast(
     if min(map(len, [*positive, *negative])) <= skip:
         raise ElicitError(f"contrast: a prompt has no token to read (the first {skip} are left out).")
     chosen = tuple(int(i) for i in features)
-    sides = [_read(model, sae, prompts, chosen, show, skip, batch_tokens) for prompts in (positive, negative)]
+    sides = [_read_side(model, sae, prompts, chosen, show, skip, batch_tokens) for prompts in (positive, negative)]
     differences = []
     for slot in range(len(chosen)):
         last = [side.last[:, slot] for side in sides]
         pairs = tuple(
-            (_prompt(positive[i], sides[0].shown[i][:, slot]), _prompt(negative[i], sides[1].shown[i][:, slot]))
+            (
+                _build_prompt(positive[i], sides[0].token_activations[i][:, slot]),
+                _build_prompt(negative[i], sides[1].token_activations[i][:, slot]),
+            )
             for i in range(min(show, len(positive)))
         )
-        differences.append(Difference(mean(last[0]), mean(last[1]), mean(last[0] - last[1]), pairs))
+        differences.append(
+            Difference(estimate_mean(last[0]), estimate_mean(last[1]), estimate_mean(last[0] - last[1]), pairs)
+        )
     return Contrast(names, chosen, tuple(differences))
 
 
 class _Side(NamedTuple):
     last: np.ndarray
     """[prompt, feature] at the last token."""
-    shown: dict[int, np.ndarray]
+    token_activations: dict[int, np.ndarray]
     """Prompt -> [token, feature]."""
 
 
-def _read(
+def _read_side(
     model: Any,
     sae: SAE,
     prompts: Sequence[Sequence[int]],
@@ -105,21 +110,21 @@ def _read(
     batch_tokens: int,
 ) -> _Side:
     last = np.zeros((len(prompts), len(features)))
-    shown = {i: np.full((len(prompts[i]), len(features)), np.nan) for i in range(min(show, len(prompts)))}
+    token_activations = {i: np.full((len(prompts[i]), len(features)), np.nan) for i in range(min(show, len(prompts)))}
     lengths = np.array([len(prompt) for prompt in prompts])
     for harvest in stream(model, sae.layer, prompts, batch_tokens=batch_tokens, skip=skip):
         sequence, position = harvest.sequence.numpy(), harvest.position.numpy()
-        wanted = np.flatnonzero((position == lengths[sequence] - 1) | (sequence < show))
+        token_rows = np.flatnonzero((position == lengths[sequence] - 1) | (sequence < show))
         with torch.no_grad():
-            h = harvest.h[torch.from_numpy(wanted).to(harvest.h.device)]
+            h = harvest.h[torch.from_numpy(token_rows).to(harvest.h.device)]
             f = sae.encode(h)[:, list(features)].cpu().numpy()
-        for row, (s, p) in enumerate(zip(sequence[wanted], position[wanted], strict=True)):
+        for row, (s, p) in enumerate(zip(sequence[token_rows], position[token_rows], strict=True)):
             if p == lengths[s] - 1:
                 last[s] = f[row]
-            if s in shown:
-                shown[s][p] = f[row]
-    return _Side(last, shown)
+            if s in token_activations:
+                token_activations[s][p] = f[row]
+    return _Side(last, token_activations)
 
 
-def _prompt(ids: Sequence[int], activations: np.ndarray) -> Prompt:
+def _build_prompt(ids: Sequence[int], activations: np.ndarray) -> Prompt:
     return Prompt(tuple(int(i) for i in ids), tuple(float(a) for a in activations))

@@ -31,7 +31,7 @@ class Window(NamedTuple):
         return self.before + 1 + self.after
 
 
-class Firing(NamedTuple):
+class Firings(NamedTuple):
     """Firings, one per entry, without their windows."""
 
     slot: Int[np.ndarray, " firing"]
@@ -47,12 +47,12 @@ class Firing(NamedTuple):
     """Where it is in its batch."""
     value: Float[np.ndarray, " firing"]
 
-    def take(self, which: np.ndarray) -> Firing:
+    def select_entries(self, which: np.ndarray) -> Firings:
         """Some of them."""
-        return Firing(*(np.asarray(column)[which] for column in self._asdict().values()))
+        return Firings(*(np.asarray(column)[which] for column in self._asdict().values()))
 
 
-def mixed(x: UInt64[np.ndarray, " *shape"]) -> UInt64[np.ndarray, " *shape"]:
+def mix_bits(x: UInt64[np.ndarray, " *shape"]) -> UInt64[np.ndarray, " *shape"]:
     """The finaliser of splitmix64 (Steele et al. 2014): equal inputs to equal outputs, near ones to unrelated."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -60,22 +60,22 @@ def mixed(x: UInt64[np.ndarray, " *shape"]) -> UInt64[np.ndarray, " *shape"]:
     return mixed_up
 
 
-def prefixes(ids: Int[np.ndarray, " token"], position: Int[np.ndarray, " token"]) -> UInt64[np.ndarray, " token"]:
+def hash_prefixes(ids: Int[np.ndarray, " token"], position: Int[np.ndarray, " token"]) -> UInt64[np.ndarray, " token"]:
     """A hash of each token's sequence up to and including it. Sequences lie one after another."""
-    found = mixed(ids.astype(np.uint64) + _GOLDEN)
+    hashes = mix_bits(ids.astype(np.uint64) + _GOLDEN)
     for p in range(1, int(position.max(initial=0)) + 1):
         rows = np.flatnonzero(position == p)
-        found[rows] = mixed(found[rows - 1] * _GOLDEN ^ found[rows])
-    return found
+        hashes[rows] = mix_bits(hashes[rows - 1] * _GOLDEN ^ hashes[rows])
+    return hashes
 
 
-def rounded(values: Float[np.ndarray, " firing"]) -> Float[np.ndarray, " firing"]:
+def round_for_ordering(values: Float[np.ndarray, " firing"]) -> Float[np.ndarray, " firing"]:
     """Eleven bits of a value, for ordering: what differs less (rounding in batches of other shapes) counts as equal."""
     mantissa, exponent = np.frexp(values.astype(np.float64))
     return np.ldexp(np.round(mantissa * 2048) / 2048, exponent)
 
 
-def choose(
+def select_smallest(
     slot: Int[np.ndarray, " firing"],
     rank: Float[np.ndarray, " firing"],
     key: UInt64[np.ndarray, " firing"],
@@ -90,31 +90,31 @@ def choose(
     order = order[first]
     order = order[np.lexsort((key[order], rank[order], slot[order]))]
     s = slot[order]
-    place = np.arange(len(s)) - np.searchsorted(s, s)  # the how-manieth of its feature
-    return order[place < keep]
+    feature_order = np.arange(len(s)) - np.searchsorted(s, s)  # the how-manieth of its feature
+    return order[feature_order < keep]
 
 
-class Pool:
+class FiringPool:
     """The kept firings of all features, with the tokens and activations around them."""
 
     def __init__(self, features: int, keep: int, window: Window) -> None:
         self.keep = keep
         self.worst = np.full(features, np.inf)
         """Per feature, the rank a newcomer must not exceed."""
-        self.kept = np.zeros(0, dtype=_record(window))
+        self.kept = np.zeros(0, dtype=_record_dtype(window))
 
-    def offer(self, firing: Firing) -> Firing:
+    def filter_candidates(self, firing: Firings) -> Firings:
         """The firings of a batch that may enter: not worse than what is kept, and among the best of their batch."""
-        firing = firing.take(firing.rank <= self.worst[firing.slot])
-        return firing.take(choose(firing.slot, firing.rank, firing.key, firing.sequence, self.keep))
+        firing = firing.select_entries(firing.rank <= self.worst[firing.slot])
+        return firing.select_entries(select_smallest(firing.slot, firing.rank, firing.key, firing.sequence, self.keep))
 
     def add(self, records: np.ndarray) -> None:
         """Take offered firings in, and drop what they displace."""
         both = np.concatenate([self.kept, records])
-        self.kept = both[choose(both["slot"], both["rank"], both["key"], both["sequence"], self.keep)]
-        for slot, mine in enumerate(self.by_feature()):
-            if len(mine) == self.keep:
-                self.worst[slot] = mine["rank"][-1]
+        self.kept = both[select_smallest(both["slot"], both["rank"], both["key"], both["sequence"], self.keep)]
+        for slot, feature_records in enumerate(self.by_feature()):
+            if len(feature_records) == self.keep:
+                self.worst[slot] = feature_records["rank"][-1]
 
     def by_feature(self) -> list[np.ndarray]:
         """What is kept of each feature, smallest rank first."""
@@ -122,18 +122,18 @@ class Pool:
         return [self.kept[low:high] for low, high in pairwise(cuts)]
 
 
-def records(
-    firing: Firing, ids: Int[np.ndarray, "firing width"], acts: Float[np.ndarray, "firing width"], window: Window
+def build_records(
+    firing: Firings, ids: Int[np.ndarray, "firing width"], acts: Float[np.ndarray, "firing width"], window: Window
 ) -> np.ndarray:
     """Firings with their windows. `ids` is -1 outside of the sequence, `acts` NaN where the SAE does not read."""
-    made = np.zeros(len(firing.slot), dtype=_record(window))
+    array = np.zeros(len(firing.slot), dtype=_record_dtype(window))
     for name in ("slot", "rank", "key", "context", "sequence", "value"):
-        made[name] = getattr(firing, name)
-    made["ids"], made["acts"] = ids, acts
-    return made
+        array[name] = getattr(firing, name)
+    array["ids"], array["acts"] = ids, acts
+    return array
 
 
-def _record(window: Window) -> np.dtype:
+def _record_dtype(window: Window) -> np.dtype:
     return np.dtype(
         [
             *(("slot", np.int64), ("rank", np.float64), ("key", np.uint64)),

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float, Int
 
 from elicit.errors import ElicitError
-from saes.activations import blocks, decoder
+from saes.activations import find_decoder_layers, unwrap_bridge
 from saes.sae import SAE
 
 _BARS = 40
@@ -52,7 +52,7 @@ class Lens(NamedTuple):
     features: tuple[int, ...]
     effects: tuple[Effect, ...]
 
-    def of(self, feature: int) -> Effect | None:
+    def get_effect(self, feature: int) -> Effect | None:
         return self.effects[self.features.index(feature)] if feature in self.features else None
 
 
@@ -76,70 +76,72 @@ def logit_lens(
     Raises:
         ElicitError: a model whose final norm or unembedding is not found.
     """
-    vocabulary = unembedding(model).weight.shape[0]
-    kept = torch.tensor([i for i in range(min(vocabulary, size or vocabulary)) if i not in ignore])
+    vocabulary = get_unembedding(model).weight.shape[0]
+    token_ids = torch.tensor([i for i in range(min(vocabulary, size or vocabulary)) if i not in ignore])
     effects: list[Effect] = []
     for start in range(0, len(features), _CHUNK):
         rows = sae.directions[list(features[start : start + _CHUNK])]
-        logits = logits_of(model, rows)[:, kept]
+        logits = compute_logits(model, rows)[:, token_ids]
         logits = logits - logits.mean(dim=1, keepdim=True)
-        effects += [_effect(row, kept, top) for row in logits]
+        effects += [_compute_effect(row, token_ids, top) for row in logits]
     return Lens(tuple(features), tuple(effects))
 
 
-def logits_of(model: Any, rows: Float[torch.Tensor, "row d_model"]) -> Float[torch.Tensor, "row vocabulary"]:
+def compute_logits(model: Any, rows: Float[torch.Tensor, "row d_model"]) -> Float[torch.Tensor, "row vocabulary"]:
     """U n(D) - U n(0), not centred: computed in the model's own dtype, returned in float32."""
-    norm, head = final_norm(model), unembedding(model)
+    norm, head = find_final_norm(model), get_unembedding(model)
     weight = head.weight
     x = rows / rows.norm(dim=-1, keepdim=True) * rows.shape[-1] ** 0.5
     both = torch.cat([x, torch.zeros_like(x[:1])]).to(weight.device, weight.dtype)
     with torch.no_grad():
-        found: torch.Tensor = head(norm(both)).float().cpu()
-    return found[:-1] - found[-1]
+        logits: torch.Tensor = head(norm(both)).float().cpu()
+    return logits[:-1] - logits[-1]
 
 
-def unembedding(model: Any) -> Any:
+def get_unembedding(model: Any) -> Any:
     """The matrix from residuals to logits, tied or not.
 
     Raises:
         ElicitError: if the model names none.
     """
-    hf = decoder(model)
+    hf = unwrap_bridge(model)
     head = hf.get_output_embeddings()
     if head is None:
         raise ElicitError(f"logit lens: {type(hf).__name__} has no output embeddings.")
     return head
 
 
-def final_norm(model: Any) -> Any:
+def find_final_norm(model: Any) -> Any:
     """The norm between the last decoder layer and the unembedding: the one beside the layers.
 
     Raises:
         ElicitError: if there is not exactly one.
     """
-    hf, layers = decoder(model), blocks(model)
-    beside = [m for m in hf.modules() if any(child is layers for child in m.children())]
+    hf, layers = unwrap_bridge(model), find_decoder_layers(model)
+    parents = [m for m in hf.modules() if any(child is layers for child in m.children())]
     width = hf.config.get_text_config().hidden_size
-    found = {
+    norms = {
         name: child
-        for holder in beside[:1]
+        for holder in parents[:1]
         for name, child in holder.named_children()
         if (weight := getattr(child, "weight", None)) is not None and weight.shape == (width,)
     }
-    if len(found) != 1:
-        listed = ", ".join(found) or "none"
+    if len(norms) != 1:
+        listed = ", ".join(norms) or "none"
         raise ElicitError(f"logit lens: the final norm of {type(hf).__name__} could not be told (found: {listed}).")
-    return next(iter(found.values()))
+    return next(iter(norms.values()))
 
 
-def _effect(logits: Float[torch.Tensor, " kept"], kept: Int[torch.Tensor, " kept"], top: int) -> Effect:
+def _compute_effect(logits: Float[torch.Tensor, " kept"], token_ids: Int[torch.Tensor, " kept"], top: int) -> Effect:
     count = min(top, len(logits))
-    raised, lowered = (_listed(sign, logits, kept, count) for sign in (1, -1))
+    raised, lowered = (_select_top_tokens(sign, logits, token_ids, count) for sign in (1, -1))
     counts, edges = np.histogram(logits.numpy(), bins=_BARS)
     return Effect(raised, lowered, edges, counts)
 
 
-def _listed(sign: int, logits: torch.Tensor, kept: torch.Tensor, count: int) -> tuple[tuple[int, float], ...]:
+def _select_top_tokens(
+    sign: int, logits: torch.Tensor, token_ids: torch.Tensor, count: int
+) -> tuple[tuple[int, float], ...]:
     places = (sign * logits).topk(count).indices.tolist()
     # Of tokens with equal logits the smaller id comes first, on every machine.
-    return tuple(sorted(((int(kept[i]), float(logits[i])) for i in places), key=lambda e: (-sign * e[1], e[0])))
+    return tuple(sorted(((int(token_ids[i]), float(logits[i])) for i in places), key=lambda e: (-sign * e[1], e[0])))

@@ -38,7 +38,7 @@ class Neighbour(NamedTuple):
 class Study:
     """What is known of the features of one SAE on one model and text."""
 
-    found: Collected
+    collected: Collected
     vocabulary: Vocabulary
     lens: Lens | None = None
     contrast: Contrast | None = None
@@ -50,15 +50,16 @@ class Study:
 
     def __repr__(self) -> str:
         return (
-            f"Study({self.sae.name}: {len(self.found.features):,} features, {len(self.found.live):,} of them live, "
-            f"over {self.found.tokens:,} tokens)"
+            f"Study({self.sae.name}: {len(self.collected.features):,} features, {len(self.collected.live):,} of them "
+            "live, "
+            f"over {self.collected.tokens:,} tokens)"
         )
 
     @property
     def sae(self) -> SAE:
-        return self.found.sae
+        return self.collected.sae
 
-    def nearest(self, feature: int, count: int = 8) -> tuple[Neighbour, ...]:
+    def find_nearest(self, feature: int, count: int = 8) -> tuple[Neighbour, ...]:
         """The features of the SAE whose decoder rows have the largest cosine with this one's."""
         rows = self.sae.directions
         sizes = rows.norm(dim=-1).clamp_min(torch.finfo(rows.dtype).tiny)
@@ -67,12 +68,12 @@ class Study:
         best = torch.sort(cosine, descending=True, stable=True).indices[: min(count, len(cosine) - 1)]
         return tuple(Neighbour(int(i), float(cosine[i])) for i in best)
 
-    def together(self, feature: int, count: int = 8) -> tuple[Neighbour, ...]:
+    def find_correlated(self, feature: int, count: int = 8) -> tuple[Neighbour, ...]:
         """The collected features whose activations correlate most with this one's; empty where not known."""
-        if self.found.correlations is None:
+        if self.collected.correlations is None:
             return ()
-        row = self.found.correlations[self.found.slot(feature)]
-        others = [(f, float(r)) for f, r in zip(self.found.features, row, strict=True) if f != feature and r == r]
+        row = self.collected.correlations[self.collected.get_slot(feature)]
+        others = [(f, float(r)) for f, r in zip(self.collected.features, row, strict=True) if f != feature and r == r]
         others.sort(key=lambda entry: (-entry[1], entry[0]))
         return tuple(Neighbour(f, r) for f, r in others[:count] if r > 0)
 
@@ -111,16 +112,16 @@ def study(
         ElicitError: as `collect`, `logit_lens` and `contrast`.
     """
     words = vocabulary(tokenizer)
-    found = collect(
+    collected = collect(
         model, sae, sequences, features=features, examples=examples, seed=seed, batch_tokens=batch_tokens,
         progress=progress,
     )  # fmt: skip
     # A pad token of its own was never trained; one that is the end token was.
     pad = {tokenizer.pad_token_id} - {None, tokenizer.eos_token_id}
-    lens = logit_lens(model, sae, found.features, ignore=pad | words.gaps, size=words.size)
+    lens = logit_lens(model, sae, collected.features, ignore=pad | words.gaps, size=words.size)
     sides = (
-        contrast(model, sae, positive, negative, features=found.features, names=names, batch_tokens=batch_tokens)
+        contrast(model, sae, positive, negative, features=collected.features, names=names, batch_tokens=batch_tokens)
         if positive or negative
         else None
     )
-    return Study(found, words, lens, sides, dict(doses or {}), text, dict(used or {}))
+    return Study(collected, words, lens, sides, dict(doses or {}), text, dict(used or {}))

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from elicit.text import HIDDEN, visible
+from elicit.text import HIDDEN, reveal_hidden
 
 _MARKS = {"\n": "⏎", "\t": "⇥", " ": "␣"}
 #: Characters of one token that are shown; some vocabularies hold tokens of hundreds.
@@ -38,11 +38,11 @@ def vocabulary(tokenizer: Any) -> Vocabulary:
     added = frozenset(int(i) for i, token in tokenizer.added_tokens_decoder.items() if token.special)
     ids = {int(i) for i in tokenizer.get_vocab().values()}
     size = max(ids) + 1
-    text = functools.cache(lambda i: _decoded(tokenizer, i))
+    text = functools.cache(lambda i: _decode_token(tokenizer, i))
     return Vocabulary(text, special | added, size, frozenset(range(size)) - ids)
 
 
-def _decoded(tokenizer: Any, index: int) -> str:
+def _decode_token(tokenizer: Any, index: int) -> str:
     """One token by itself: SentencePiece's leading space kept, bytes that are no character by their raw name."""
     raw = tokenizer.convert_ids_to_tokens(index)
     if raw is None:
@@ -53,29 +53,29 @@ def _decoded(tokenizer: Any, index: int) -> str:
     return " " + text if str(raw).startswith("▁") and not text.startswith(" ") else text
 
 
-def plain(text: str) -> str:
+def format_token(text: str) -> str:
     """A token for a terminal or a search box: white space but ordinary spaces marked, hidden characters written out."""
     cut = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-    return visible(cut.replace("\n", "⏎").replace("\t", "⇥"))
+    return reveal_hidden(cut.replace("\n", "⏎").replace("\t", "⇥"))
 
 
-def token(text: str, *, alone: bool = False) -> str:
+def render_token(text: str, *, alone: bool = False) -> str:
     """HTML of one token. `alone`: not in running text, so that its leading spaces must be seen as well."""
-    shown, rest = text[:LONGEST], len(text) - LONGEST
-    spaces_seen = alone or not shown.strip(" ")
+    head, rest = text[:LONGEST], len(text) - LONGEST
+    spaces_seen = alone or not head.strip(" ")
     pieces, end = [], 0
-    for match in re.finditer(rf"{HIDDEN.pattern}|[\n\t ]", shown):
-        pieces.append(html.escape(shown[end : match.start()]))
-        pieces.append(_mark(match.group(), spaces_seen))
+    for match in re.finditer(rf"{HIDDEN.pattern}|[\n\t ]", head):
+        pieces.append(html.escape(head[end : match.start()]))
+        pieces.append(_render_mark(match.group(), spaces_seen))
         end = match.end()
-    pieces.append(html.escape(shown[end:]))
+    pieces.append(html.escape(head[end:]))
     if rest > 0:
         pieces.append(f"<i class='w'>… {rest:,} more characters</i>")
     body = "".join(pieces) or "<i class='w'>(empty)</i>"
-    return f"<bdi>{body}</bdi>" if any(unicodedata.bidirectional(c) in ("R", "AL", "AN") for c in shown) else body
+    return f"<bdi>{body}</bdi>" if any(unicodedata.bidirectional(c) in ("R", "AL", "AN") for c in head) else body
 
 
-def _mark(character: str, spaces_seen: bool) -> str:
+def _render_mark(character: str, spaces_seen: bool) -> str:
     if character == " " and not spaces_seen:
         return " "
     if character in _MARKS:
@@ -83,7 +83,7 @@ def _mark(character: str, spaces_seen: bool) -> str:
     return f"<i class='u'>U+{ord(character):04X}</i>"
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def format_number(value: float | None, digits: int = 3) -> str:
     """A few significant digits; `–` for what is not known."""
     if value is None or value != value:
         return "–"
@@ -98,15 +98,15 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}g}".replace("-", "−")
 
 
-def signed(value: float) -> str:
-    return number(value) if value <= 0 else f"+{number(value)}"
+def format_signed(value: float) -> str:
+    return format_number(value) if value <= 0 else f"+{format_number(value)}"
 
 
-def percent(share: float | None) -> str:
+def format_percent(share: float | None) -> str:
     """A share, in percent, without the sign."""
-    return "–" if share is None or share != share else number(100 * share)
+    return "–" if share is None or share != share else format_number(100 * share)
 
 
-def span(ci: tuple[float, float] | None, scale: float = 1.0) -> str:
+def format_interval(ci: tuple[float, float] | None, scale: float = 1.0) -> str:
     """An interval in brackets; empty where there is none."""
-    return "" if ci is None else f"[{number(scale * ci[0])}, {number(scale * ci[1])}]"
+    return "" if ci is None else f"[{format_number(scale * ci[0])}, {format_number(scale * ci[1])}]"

@@ -36,7 +36,7 @@ from saes.sae import SAE
 LogitDifference = tuple[int, int] | Callable[[Span], tuple[int, int]]
 
 
-class Traced(NamedTuple):
+class PromptTrace(NamedTuple):
     """One batch of prompts, at their last positions."""
 
     h: Float[torch.Tensor, "prompt d_model"]
@@ -48,7 +48,7 @@ class Traced(NamedTuple):
     """l_a - l_b itself."""
 
 
-class Attributed(NamedTuple):
+class MeanAttribution(NamedTuple):
     """Means over the spans of one condition."""
 
     attribution: Float64[np.ndarray, " d_sae"]
@@ -60,9 +60,9 @@ class Attributed(NamedTuple):
     spans: int
 
 
-def attribute(
+def attribute_spans(
     model: Any, sae: SAE, spans: Sequence[Span], difference: LogitDifference, *, batch_tokens: int
-) -> Attributed:
+) -> MeanAttribution:
     """Mean attribution and direct attribution over the last counted position of each span.
 
     Raises:
@@ -70,7 +70,7 @@ def attribute(
     """
     sums = torch.zeros(3, sae.d_sae, dtype=torch.float64)
     total = 0.0
-    for traced in trace(model, sae.layer, spans, difference, batch_tokens=batch_tokens):
+    for traced in trace_prompts(model, sae.layer, spans, difference, batch_tokens=batch_tokens):
         with torch.no_grad():
             f = sae.encode(traced.h)
             slope, direct = (
@@ -79,58 +79,60 @@ def attribute(
             sums += torch.stack([f * slope, f * direct, slope]).sum(1).double().cpu()
         total += float(traced.difference.double().sum())
     attribution, dla, mean_slope = (sums / len(spans)).numpy()
-    return Attributed(attribution, dla, mean_slope, total / len(spans), len(spans))
+    return MeanAttribution(attribution, dla, mean_slope, total / len(spans), len(spans))
 
 
-def trace(
+def trace_prompts(
     model: Any, layer: int, spans: Sequence[Span], difference: LogitDifference, *, batch_tokens: int
-) -> Iterator[Traced]:
+) -> Iterator[PromptTrace]:
     """Run prompts through the whole model, and keep what the two attributions need. Gradients stop at `layer`."""
-    hf = activations.decoder(model)
-    block, norm = activations.blocks(model)[layer], final_norm(model)
+    hf = activations.unwrap_bridge(model)
+    block, norm = activations.find_decoder_layers(model)[layer], find_norm_before_unembedding(model)
     prompts = [span.ids[: span.stop] for span in spans]
-    pairs = torch.tensor([tokens_of(difference, span, hf.get_output_embeddings().weight.shape[0]) for span in spans])
-    for numbers, ids, real in activations.batches(prompts, batch_tokens=batch_tokens, model=hf):
+    pairs = torch.tensor(
+        [resolve_token_pair(difference, span, hf.get_output_embeddings().weight.shape[0]) for span in spans]
+    )
+    for numbers, ids, real in activations.batch_sequences(prompts, batch_tokens=batch_tokens, model=hf):
         last = (real.sum(1) - 1).to(hf.device)
-        yield _trace(hf, block, norm, ids.to(hf.device), last, pairs[numbers].to(hf.device))
+        yield _trace_batch(hf, block, norm, ids.to(hf.device), last, pairs[numbers].to(hf.device))
 
 
-def _trace(
+def _trace_batch(
     hf: Any, block: nn.Module, norm: nn.Module, ids: torch.Tensor, last: torch.Tensor, pairs: torch.Tensor
-) -> Traced:
-    caught: dict[str, torch.Tensor] = {}
+) -> PromptTrace:
+    captured: dict[str, torch.Tensor] = {}
     rows = torch.arange(len(ids), device=ids.device)
 
-    def leaf(module: nn.Module, args: Any, output: Any) -> Any:
+    def start_graph(module: nn.Module, args: Any, output: Any) -> Any:
         """The layers below need no gradient: the graph starts here."""
         h = output[0] if isinstance(output, tuple) else output
-        caught["h"] = h.detach().requires_grad_()
-        return (caught["h"], *output[1:]) if isinstance(output, tuple) else caught["h"]
+        captured["h"] = h.detach().requires_grad_()
+        return (captured["h"], *output[1:]) if isinstance(output, tuple) else captured["h"]
 
-    def keep(module: nn.Module, args: Any) -> None:
-        caught["final"] = args[0].detach()[rows, last]
+    def capture_final(module: nn.Module, args: Any) -> None:
+        captured["final"] = args[0].detach()[rows, last]
 
     # `leaf` goes last among the block's hooks, behind edits that are in force.
-    handles = [block.register_forward_hook(leaf), norm.register_forward_pre_hook(keep)]
+    handles = [block.register_forward_hook(start_graph), norm.register_forward_pre_hook(capture_final)]
     try:
         with torch.enable_grad():
             # Right padding is invisible to a causal model: no mask is needed. Logits at other positions are not made:
             # over a whole batch they would be the largest tensor by far.
-            places, place = torch.unique(last, return_inverse=True)
-            logits = hf(input_ids=ids, use_cache=False, logits_to_keep=places).logits[rows, place].float()
+            positions, inverse = torch.unique(last, return_inverse=True)
+            logits = hf(input_ids=ids, use_cache=False, logits_to_keep=positions).logits[rows, inverse].float()
             difference = (logits.gather(1, pairs[:, :1]) - logits.gather(1, pairs[:, 1:]))[:, 0]
-            (gradient,) = torch.autograd.grad(difference.sum(), caught["h"])
+            (gradient,) = torch.autograd.grad(difference.sum(), captured["h"])
     finally:
         for handle in handles:
             handle.remove()
     with torch.no_grad():
         unembedding = hf.get_output_embeddings().weight
         slope = (unembedding[pairs[:, 0]] - unembedding[pairs[:, 1]]).float()
-        direct = _through_frozen(norm, caught["final"], slope)
-    return Traced(caught["h"].detach()[rows, last], gradient[rows, last], direct, difference.detach())
+        direct = _apply_frozen_norm(norm, captured["final"], slope)
+    return PromptTrace(captured["h"].detach()[rows, last], gradient[rows, last], direct, difference.detach())
 
 
-def _through_frozen(
+def _apply_frozen_norm(
     norm: nn.Module, final: Float[torch.Tensor, "prompt d_model"], slope: Float[torch.Tensor, "prompt d_model"]
 ) -> Float[torch.Tensor, "prompt d_model"]:
     """The gradient of slope . norm(x) with the norm's scale held at its value for x = final.
@@ -151,14 +153,14 @@ def _through_frozen(
     return weighted - weighted.mean(-1, keepdim=True) if layer_norm else weighted
 
 
-def final_norm(model: Any) -> nn.Module:
+def find_norm_before_unembedding(model: Any) -> nn.Module:
     """The norm before the unembedding: the last norm beside the decoder layers.
 
     Raises:
         ElicitError: if there is none.
     """
-    layers = activations.blocks(model)
-    parents: list[nn.Module] = list(activations.decoder(model).base_model.modules())
+    layers = activations.find_decoder_layers(model)
+    parents: list[nn.Module] = list(activations.unwrap_bridge(model).base_model.modules())
     for parent in parents:
         children = list(parent.children())
         if any(child is layers for child in children):
@@ -166,12 +168,13 @@ def final_norm(model: Any) -> nn.Module:
             if norms:
                 return norms[-1]
     raise ElicitError(
-        f"saes.discover: {type(activations.decoder(model)).__name__} has no norm beside its decoder layers; leave the "
+        f"saes.discover: {type(activations.unwrap_bridge(model)).__name__} has no norm beside its decoder layers; "
+        "leave the "
         "scorers attribution, patching and dla out."
     )
 
 
-def tokens_of(difference: LogitDifference, span: Span, vocabulary: int) -> tuple[int, int]:
+def resolve_token_pair(difference: LogitDifference, span: Span, vocabulary: int) -> tuple[int, int]:
     """The two token ids of a span's logit difference.
 
     Raises:

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 
-from saes.discovery.conditions import Active
+from saes.discovery.conditions import SparseActivations
 
 #: Nonzero values a condition keeps before it falls back on the grid (12 bytes each).
-KEPT = 2**21
+MAX_EXACT_VALUES = 2**21
 #: Cells of a grid for each sign, at most (4 bytes each, touched only where values fall).
 CELLS = 2**24
 #: Octaves the grid tells apart: 2^-12 to 2^20. Values outside share the end cells of their sign.
@@ -32,11 +32,11 @@ _MANTISSA = 23
 
 
 @dataclass
-class Values:
+class ActivationValues:
     """The nonzero activations of one condition, or their histograms."""
 
     d_sae: int
-    kept: int = KEPT
+    limit: int = MAX_EXACT_VALUES
     tokens: int = 0
     above: Int64[torch.Tensor, " d_sae"] = field(init=False)
     """Tokens with a positive activation."""
@@ -49,7 +49,7 @@ class Values:
     def __post_init__(self) -> None:
         self.above, self.below = torch.zeros(2, self.d_sae, dtype=torch.int64).unbind()
 
-    def add(self, active: Active) -> None:
+    def add(self, active: SparseActivations) -> None:
         self.tokens += active.tokens
         negative = active.value < 0
         self.above += torch.bincount(active.feature[~negative], minlength=self.d_sae)
@@ -57,51 +57,51 @@ class Values:
         self.size += len(active.value)
         if self.grid is None:
             self.entries.append((active.feature.int(), active.value.float()))
-            if self.size > self.kept:
-                self.coarsen()
+            if self.size > self.limit:
+                self.switch_to_grid()
         else:
-            self._count(active.feature, active.value.float())
+            self._count_in_grid(active.feature, active.value.float())
 
-    def coarsen(self) -> None:
+    def switch_to_grid(self) -> None:
         """Trade the kept values for their counts in the grid."""
         if self.grid is None:
-            self.grid = torch.zeros(self.d_sae * cells(self.d_sae), dtype=torch.int32)
+            self.grid = torch.zeros(self.d_sae * count_cells(self.d_sae), dtype=torch.int32)
             for feature, value in self.entries:
-                self._count(feature.long(), value)
+                self._count_in_grid(feature.long(), value)
             self.entries = []
 
-    def _count(self, feature: torch.Tensor, value: torch.Tensor) -> None:
+    def _count_in_grid(self, feature: torch.Tensor, value: torch.Tensor) -> None:
         assert self.grid is not None
-        b, half = bits(self.d_sae), cells(self.d_sae) // 2
+        b, half = compute_mantissa_bits(self.d_sae), count_cells(self.d_sae) // 2
         size = ((value.abs().view(torch.int32) >> (_MANTISSA - b)) - ((127 + _LOWEST) << b)).clamp(0, half - 1)
         # Negative values mirror the positive ones, so that cells are in the order of their values.
         index = feature * 2 * half + torch.where(value < 0, half - 1 - size, half + size)
         self.grid.index_add_(0, index, torch.ones(1, dtype=torch.int32).expand(len(index)))
 
 
-def bits(d_sae: int) -> int:
+def compute_mantissa_bits(d_sae: int) -> int:
     """Mantissa bits the grid keeps: a cell is 2^-bits of its octave wide. 6 (1.6 %) for 8,192 features."""
     affordable = CELLS // (_OCTAVES * d_sae)
     return max(2, min(8, affordable.bit_length() - 1))
 
 
-def cells(d_sae: int) -> int:
+def count_cells(d_sae: int) -> int:
     """Cells of the grid per feature, both signs."""
-    return 2 * _OCTAVES << bits(d_sae)
+    return 2 * _OCTAVES << compute_mantissa_bits(d_sae)
 
 
-def auroc(positive: Values, negative: Values) -> dict[str, Float64[np.ndarray, " d_sae"]]:
+def compute_auroc(positive: ActivationValues, negative: ActivationValues) -> dict[str, Float64[np.ndarray, " d_sae"]]:
     """AUROC per feature, and how far it can be from the exact one.
 
     Returns:
         `auroc`: 0.5 for a feature that is never active; `auroc_error`: 0 where exact.
     """
     if positive.grid is None and negative.grid is None:
-        wins, shared = _exact(positive, negative)
+        wins, shared = _count_exact_wins(positive, negative)
     else:
-        positive.coarsen()
-        negative.coarsen()
-        wins, shared = _from_grid(positive, negative)
+        positive.switch_to_grid()
+        negative.switch_to_grid()
+        wins, shared = _count_grid_wins(positive, negative)
     silent_p, silent_n = (side.tokens - (side.above + side.below).double().numpy() for side in (positive, negative))
     # A silent token loses to a positive activation and wins over a negative one.
     wins += positive.above.double().numpy() * silent_n + silent_p * negative.below.double().numpy()
@@ -109,17 +109,17 @@ def auroc(positive: Values, negative: Values) -> dict[str, Float64[np.ndarray, "
     return {"auroc": (wins + silent_p * silent_n / 2) / pairs, "auroc_error": shared / 2 / pairs}
 
 
-def _exact(positive: Values, negative: Values) -> tuple[np.ndarray, np.ndarray]:
+def _count_exact_wins(positive: ActivationValues, negative: ActivationValues) -> tuple[np.ndarray, np.ndarray]:
     """(pairs of nonzero values that the positive wins, ties as halves; pairs left untold: none)."""
     keys = []
     for side in (positive, negative):
-        parts = [(feature.long() << 32) + _order(value) for feature, value in side.entries]
+        parts = [(feature.long() << 32) + _to_sortable_int(value) for feature, value in side.entries]
         keys.append(torch.cat(parts).numpy() if parts else np.zeros(0, np.int64))
     # One sort orders by feature and then by value.
-    distinct, place = np.unique(np.concatenate(keys), return_inverse=True)
+    distinct, inverse = np.unique(np.concatenate(keys), return_inverse=True)
     ours, theirs = (
         np.bincount(part, minlength=len(distinct)).astype(np.float64)
-        for part in (place[: len(keys[0])], place[len(keys[0]) :])
+        for part in (inverse[: len(keys[0])], inverse[len(keys[0]) :])
     )
     feature = distinct >> 32
     starts = np.searchsorted(feature, np.arange(positive.d_sae))
@@ -129,18 +129,18 @@ def _exact(positive: Values, negative: Values) -> tuple[np.ndarray, np.ndarray]:
     return wins, np.zeros(positive.d_sae)
 
 
-def _order(value: torch.Tensor) -> torch.Tensor:
+def _to_sortable_int(value: torch.Tensor) -> torch.Tensor:
     """Integers from 0 to 2^32 in the order of float32 values: bits of positive ones, mirrored bits of negative ones."""
     bit = value.view(torch.int32).long()
     return torch.where(bit < 0, -(bit & 0x7FFF_FFFF), bit) + 2**31
 
 
-def _from_grid(positive: Values, negative: Values) -> tuple[np.ndarray, np.ndarray]:
+def _count_grid_wins(positive: ActivationValues, negative: ActivationValues) -> tuple[np.ndarray, np.ndarray]:
     ours_grid, theirs_grid = positive.grid, negative.grid
     assert ours_grid is not None
     assert theirs_grid is not None
     wins, shared = np.zeros((2, positive.d_sae))
-    width = cells(positive.d_sae)
+    width = count_cells(positive.d_sae)
     step = max(1, 2**20 // width)
     for first in range(0, positive.d_sae, step):
         part = slice(first * width, (first + step) * width)

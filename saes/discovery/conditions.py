@@ -45,23 +45,23 @@ class Span(NamedTuple):
     def digest(self) -> str:
         """Hash of ids and positions: the identity of a span, wherever in the stream it stands."""
         bounds = np.array([self.start, self.stop], dtype=np.int64).tobytes()
-        return hashlib.blake2b(self._bytes() + bounds, digest_size=16).hexdigest()
+        return hashlib.blake2b(self._to_bytes() + bounds, digest_size=16).hexdigest()
 
     @property
     def unit(self) -> str:
         """`group`, or a hash of the ids."""
-        return self.group if self.group is not None else hashlib.blake2b(self._bytes(), digest_size=16).hexdigest()
+        return self.group if self.group is not None else hashlib.blake2b(self._to_bytes(), digest_size=16).hexdigest()
 
     @property
     def unit_key(self) -> int:
         """`unit` as a number: the same in every process."""
         return int.from_bytes(hashlib.blake2b(self.unit.encode(), digest_size=8).digest(), "little")
 
-    def _bytes(self) -> bytes:
+    def _to_bytes(self) -> bytes:
         return np.asarray(self.ids, dtype=np.int64).tobytes()
 
 
-class Active(NamedTuple):
+class SparseActivations(NamedTuple):
     """The nonzero activations of some whole spans. Entries are in the order of their tokens."""
 
     token: Int[torch.Tensor, " nonzero"]
@@ -79,7 +79,9 @@ class Active(NamedTuple):
         return self.span.shape[0]
 
 
-def encoded(model: Any, sae: SAE, spans: Iterable[Span], *, where: str, batch_tokens: int) -> Iterator[Active]:
+def encode_spans(
+    model: Any, sae: SAE, spans: Iterable[Span], *, where: str, batch_tokens: int
+) -> Iterator[SparseActivations]:
     """The activations of every counted token of every span, span by span, on the CPU.
 
     Args:
@@ -90,45 +92,47 @@ def encoded(model: Any, sae: SAE, spans: Iterable[Span], *, where: str, batch_to
     Raises:
         ElicitError: a span that is no span or lies outside its sequence; NaN residuals or activations.
     """
-    hf = activations.decoder(model)
-    block = activations.blocks(model)[sae.layer]
-    held: dict[int, Span] = {}
+    hf = activations.unwrap_bridge(model)
+    block = activations.find_decoder_layers(model)[sae.layer]
+    pending: dict[int, Span] = {}
 
-    def sequences() -> Iterator[Sequence[int]]:
+    def iterate_sequences() -> Iterator[Sequence[int]]:
         for number, span in enumerate(spans):
             check_span(span, number, where)
-            held[number] = span
+            pending[number] = span
             yield span.ids[: span.stop]
 
-    for numbers, ids, real in activations.batches(sequences(), batch_tokens=batch_tokens, model=hf):
-        chosen = [held.pop(number) for number in numbers]
-        h = activations.residual(hf, block, ids, real)
-        for first, last in _groups(chosen):
-            yield _encode(sae, h[first:last], chosen[first:last], where)
+    for numbers, ids, real in activations.batch_sequences(iterate_sequences(), batch_tokens=batch_tokens, model=hf):
+        chosen = [pending.pop(number) for number in numbers]
+        h = activations.capture_residual(hf, block, ids, real)
+        for first, last in _group_spans(chosen):
+            yield _encode_batch(sae, h[first:last], chosen[first:last], where)
 
 
-def _encode(sae: SAE, h: Float[torch.Tensor, "span pos d_model"], spans: Sequence[Span], where: str) -> Active:
+def _encode_batch(
+    sae: SAE, h: Float[torch.Tensor, "span pos d_model"], spans: Sequence[Span], where: str
+) -> SparseActivations:
     starts, stops = (torch.tensor([span[i] for span in spans]) for i in (1, 2))
     places = torch.arange(h.shape[1])
     counted = (places >= starts[:, None]) & (places < stops[:, None])
     rows, position = counted.nonzero(as_tuple=True)
     residuals = h[rows.to(h.device), position.to(h.device)]
-    found = []
+    chunks = []
     with torch.no_grad():
         for first in range(0, len(rows), CHUNK):
             f = sae.encode(residuals[first : first + CHUNK])
             token, feature = f.nonzero(as_tuple=True)
-            found.append((token.cpu() + first, feature.cpu(), f[token, feature].cpu()))
-    token, feature, value = (torch.cat(part) for part in zip(*found, strict=True))
+            chunks.append((token.cpu() + first, feature.cpu(), f[token, feature].cpu()))
+    token, feature, value = (torch.cat(part) for part in zip(*chunks, strict=True))
     if not (residuals.isfinite().all() and value.isfinite().all()):
         raise ElicitError(
             f"saes.discover: {where} spans give NaN or infinite activations at layer {sae.layer}. Check the model's "
             "weights and dtype (try float32)."
         )
-    return Active(token, feature, value, rows, position, spans)
+    return SparseActivations(token, feature, value, rows, position, spans)
 
 
-def _groups(spans: Sequence[Span]) -> Iterator[tuple[int, int]]:
+def _group_spans(spans: Sequence[Span]) -> Iterator[tuple[int, int]]:
     """Runs of whole spans of about `CHUNK` counted tokens."""
     first, tokens = 0, 0
     for number, span in enumerate(spans):
@@ -156,7 +160,10 @@ def check_span(span: Span, number: int, where: str) -> None:
 
 def check_match(model: Any, sae: SAE, which: str) -> None:
     """Raises ElicitError if the model has no such layer, or residuals of another width."""
-    depth, width = len(activations.blocks(model)), activations.decoder(model).config.get_text_config().hidden_size
+    depth, width = (
+        len(activations.find_decoder_layers(model)),
+        activations.unwrap_bridge(model).config.get_text_config().hidden_size,
+    )
     if sae.layer >= depth:
         raise ElicitError(
             f"SAE {sae.name!r} reads layer {sae.layer}, but {which} has layers 0 to {depth - 1}. It was trained on "

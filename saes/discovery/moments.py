@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 
-from saes.discovery.conditions import Active
+from saes.discovery.conditions import SparseActivations
 
 #: Parts that groups are dealt into by their identity, for the interval.
 PARTS = 128
@@ -33,13 +33,13 @@ class Moments:
         self.parts = torch.zeros(PARTS, self.d_sae, dtype=torch.float64)
         self.sizes = torch.zeros(PARTS, dtype=torch.int64)
 
-    def add(self, active: Active) -> None:
+    def add(self, active: SparseActivations) -> None:
         self.spans += len(active.spans)
         self.counts += torch.bincount(active.feature, minlength=self.d_sae)
         part = torch.tensor([span.unit_key % PARTS for span in active.spans])[active.span]
         self.sizes += torch.bincount(part, minlength=PARTS)
-        place = part[active.token] * self.d_sae + active.feature
-        self.parts.view(-1).index_add_(0, place, active.value.double())
+        flat_index = part[active.token] * self.d_sae + active.feature
+        self.parts.view(-1).index_add_(0, flat_index, active.value.double())
 
     @property
     def tokens(self) -> int:
@@ -62,7 +62,9 @@ class Moments:
         return torch.where(sizes > 0, sums / sizes, torch.nan).numpy()
 
 
-def contrast(positive: Moments, negative: Moments, *, level: float = 0.95) -> dict[str, Float64[np.ndarray, " d_sae"]]:
+def compute_contrast(
+    positive: Moments, negative: Moments, *, level: float = 0.95
+) -> dict[str, Float64[np.ndarray, " d_sae"]]:
     """Mean activation under the positive condition minus under the negative one (He et al., 2601.08058).
 
         contrast_i = mean_+ f_i - mean_- f_i
@@ -79,8 +81,8 @@ def contrast(positive: Moments, negative: Moments, *, level: float = 0.95) -> di
     from scipy import special
 
     value = positive.mean - negative.mean
-    held = ((positive.sizes + negative.sizes) > 0).numpy()
-    without = (positive.means_without - negative.means_without)[held]
+    occupied = ((positive.sizes + negative.sizes) > 0).numpy()
+    without = (positive.means_without - negative.means_without)[occupied]
     n = len(without)
     if n < 2:
         return {"contrast": value, **dict.fromkeys(("contrast_low", "contrast_high"), np.full_like(value, np.nan))}

@@ -37,7 +37,7 @@ class Probe(NamedTuple):
     """rows, folds, unit, features used, balanced accuracy and AUROC of probe and best single feature (fold means)."""
 
 
-def probe(
+def fit_probe(
     positive: Sequence[Row], negative: Sequence[Row], norms: Float64[np.ndarray, " d_sae"], *, seed: int, c: float = 1.0
 ) -> Probe:
     """Fit and judge the probe.
@@ -49,46 +49,46 @@ def probe(
         ElicitError: fewer than two groups in a condition, so that nothing can be held out.
     """
     rows = [*positive, *negative]
-    matrix = _matrix(rows, norms)
+    matrix = _build_matrix(rows, norms)
     y = np.repeat([1, 0], [len(positive), len(negative)])
-    varying = np.flatnonzero(_variance(matrix) > 0)
-    x, unit = _scaled(matrix, varying)
-    folds = _folds(rows, y, seed)
+    varying = np.flatnonzero(_compute_variance(matrix) > 0)
+    x, unit = _scale_columns(matrix, varying)
+    folds = _split_folds(rows, y, seed)
     coefficients = np.full(len(norms), np.nan)
     if len(varying):
-        coefficients[varying] = _fit(x, y, seed, c).coef_[0]
+        coefficients[varying] = _fit_regression(x, y, seed, c).coef_[0]
     summary: dict[str, Any] = {"rows": [len(positive), len(negative)], "folds": len(folds), "C": c, "unit": unit}
     summary["features"] = int(np.count_nonzero(np.nan_to_num(coefficients)))
-    return Probe(coefficients, summary | _judge(x, y, folds, varying, seed, c))
+    return Probe(coefficients, summary | _cross_validate(x, y, folds, varying, seed, c))
 
 
-def _judge(
+def _cross_validate(
     x: Any, y: np.ndarray, folds: list[tuple[np.ndarray, np.ndarray]], names: np.ndarray, seed: int, c: float
 ) -> dict[str, Any]:
     from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-    found: dict[str, list[float]] = {"accuracy": [], "auroc": [], "single_accuracy": [], "single_auroc": []}
+    scores: dict[str, list[float]] = {"accuracy": [], "auroc": [], "single_accuracy": [], "single_auroc": []}
     singles = []
     for train, held in folds:
         if x.shape[1] == 0:
             break
-        model = _fit(x[train], y[train], seed, c)
-        found["accuracy"].append(balanced_accuracy_score(y[held], model.predict(x[held])))
-        found["auroc"].append(roc_auc_score(y[held], model.decision_function(x[held])))
-        column, sign, cut = _best_single(x[train].tocsc(), y[train])
+        model = _fit_regression(x[train], y[train], seed, c)
+        scores["accuracy"].append(balanced_accuracy_score(y[held], model.predict(x[held])))
+        scores["auroc"].append(roc_auc_score(y[held], model.decision_function(x[held])))
+        column, sign, cut = _find_best_single(x[train].tocsc(), y[train])
         value = sign * x[held].tocsc()[:, [column]].toarray()[:, 0]
         singles.append(int(names[column]))
-        found["single_accuracy"].append(balanced_accuracy_score(y[held], (value >= cut).astype(int)))
-        found["single_auroc"].append(roc_auc_score(y[held], value))
-    means = {name: float(np.mean(values)) if values else float("nan") for name, values in found.items()}
+        scores["single_accuracy"].append(balanced_accuracy_score(y[held], (value >= cut).astype(int)))
+        scores["single_auroc"].append(roc_auc_score(y[held], value))
+    means = {name: float(np.mean(values)) if values else float("nan") for name, values in scores.items()}
     return means | {"single_features": singles}
 
 
-def _best_single(x: Any, y: np.ndarray) -> tuple[int, int, float]:
+def _find_best_single(x: Any, y: np.ndarray) -> tuple[int, int, float]:
     """(column, sign, threshold): the largest |AUROC - 0.5|, then the best balanced accuracy of `sign * f >= cut`."""
     from sklearn.metrics import roc_curve
 
-    scores = single_aurocs(x, y)
+    scores = compute_single_aurocs(x, y)
     difference = x[y == 1].mean(axis=0) - x[y == 0].mean(axis=0)
     column = int(np.lexsort((np.abs(difference), np.round(np.abs(scores - 0.5), 12)))[-1])
     sign = 1 if scores[column] >= 0.5 else -1
@@ -96,7 +96,7 @@ def _best_single(x: Any, y: np.ndarray) -> tuple[int, int, float]:
     return column, sign, float(cuts[int(np.argmax(true - false))])
 
 
-def single_aurocs(x: Any, y: np.ndarray) -> Float64[np.ndarray, " feature"]:
+def compute_single_aurocs(x: Any, y: np.ndarray) -> Float64[np.ndarray, " feature"]:
     """AUROC of every column of a sparse matrix, from its stored entries alone."""
     positive, negative = int((y == 1).sum()), int((y == 0).sum())
     scores = np.full(x.shape[1], 0.5)
@@ -111,18 +111,18 @@ def single_aurocs(x: Any, y: np.ndarray) -> Float64[np.ndarray, " feature"]:
     return scores
 
 
-def _fit(x: Any, y: np.ndarray, seed: int, c: float) -> Any:
+def _fit_regression(x: Any, y: np.ndarray, seed: int, c: float) -> Any:
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(
         l1_ratio=1.0, C=c, solver="liblinear", class_weight="balanced", max_iter=1000, tol=1e-5,
         intercept_scaling=10.0,  # liblinear penalises the intercept too: make that small
-        random_state=seeds.small_seed("discovery probe", seed),
+        random_state=seeds.derive_small_seed("discovery probe", seed),
     )  # fmt: skip
     return model.fit(x, y)
 
 
-def _folds(rows: Sequence[Row], y: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def _split_folds(rows: Sequence[Row], y: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Folds that keep a group together; groups are dealt by their identity, so the order of rows does not matter."""
     units = [row.span.unit for row in rows]
     sides = [{unit for unit, label in zip(units, y, strict=True) if label == side} for side in (1, 0)]
@@ -135,20 +135,22 @@ def _folds(rows: Sequence[Row], y: np.ndarray, seed: int) -> list[tuple[np.ndarr
     # Groups of both conditions first, then each side's own: every fold gets its share of both.
     fold: dict[str, int] = {}
     for members in (sides[0] & sides[1], sides[0] - sides[1], sides[1] - sides[0]):
-        for place, unit in enumerate(sorted(members, key=lambda unit: seeds.key("discovery fold", seed, unit))):
-            fold[unit] = place % count
+        for position, unit in enumerate(
+            sorted(members, key=lambda unit: seeds.derive_key("discovery fold", seed, unit))
+        ):
+            fold[unit] = position % count
     number = np.array([fold[unit] for unit in units])
     splits = [(np.flatnonzero(number != k), np.flatnonzero(number == k)) for k in range(count)]
     return [(train, held) for train, held in splits if len(set(y[held])) == 2 and len(set(y[train])) == 2]
 
 
-def _matrix(rows: Sequence[Row], norms: Float64[np.ndarray, " d_sae"]) -> Any:
+def _build_matrix(rows: Sequence[Row], norms: Float64[np.ndarray, " d_sae"]) -> Any:
     ends = np.cumsum([0, *(len(row.feature) for row in rows)])
     features, values = (np.concatenate([getattr(row, name) for row in rows]) for name in ("feature", "value"))
     return sparse.csr_array((values * norms[features], features, ends), shape=(len(rows), len(norms)))
 
 
-def _scaled(matrix: Any, varying: np.ndarray) -> tuple[Any, float]:
+def _scale_columns(matrix: Any, varying: np.ndarray) -> tuple[Any, float]:
     """The columns that vary, in units of their common root mean square; not centred, so that zeros stay unstored."""
     x = matrix[:, varying].tocsr()
     unit = float(np.sqrt((x.data**2).sum() / max(1, x.shape[0] * x.shape[1]))) or 1.0
@@ -157,7 +159,7 @@ def _scaled(matrix: Any, varying: np.ndarray) -> tuple[Any, float]:
     return sparse.csr_array((x.data / unit, indices, ends), shape=x.shape), unit
 
 
-def _variance(matrix: Any) -> Float64[np.ndarray, " d_sae"]:
+def _compute_variance(matrix: Any) -> Float64[np.ndarray, " d_sae"]:
     """Variance of each column, zero where it is rounding."""
     mean = np.asarray(matrix.mean(axis=0)).ravel()
     variance = np.asarray((matrix**2).mean(axis=0)).ravel() - mean**2

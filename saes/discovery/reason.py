@@ -23,14 +23,14 @@ import torch
 from jaxtyping import Bool, Float64
 
 from elicit.errors import ElicitError
-from saes.discovery.conditions import Active, Span
+from saes.discovery.conditions import Span, SparseActivations
 
 #: {name: spellings}, a spelling being token ids: {"wait": [[14524], [3868]]}.
 Words = Mapping[str, Sequence[Sequence[int]]]
 
 
 @dataclass
-class Windows:
+class WordWindows:
     """Sums over the windows of every word, over their union, and over the rest: words + 2 numbers per feature."""
 
     words: Words
@@ -53,8 +53,8 @@ class Windows:
         self.sums = torch.zeros(len(self.words) + 2, self.d_sae, dtype=torch.float64)
         self.tokens = torch.zeros(len(self.words) + 2, dtype=torch.int64)
 
-    def add(self, active: Active) -> None:
-        masks = torch.cat([torch.from_numpy(self._of_span(span)) for span in active.spans], dim=1)
+    def add(self, active: SparseActivations) -> None:
+        masks = torch.cat([torch.from_numpy(self._mask_span(span)) for span in active.spans], dim=1)
         within = masks.any(0)
         for part, mask in enumerate([*masks, within, ~within]):
             if mask.any():
@@ -62,16 +62,18 @@ class Windows:
                 self.sums[part].index_add_(0, active.feature[chosen], active.value[chosen].double())
                 self.tokens[part] += mask.sum()
 
-    def _of_span(self, span: Span) -> Bool[np.ndarray, "word counted"]:
+    def _mask_span(self, span: Span) -> Bool[np.ndarray, "word counted"]:
         ids = np.asarray(span.ids)
         masks = np.zeros((len(self.words), len(ids)), dtype=bool)
         for mask, spellings in zip(masks, self.words.values(), strict=True):
             for spelling in spellings:
-                _mark(mask, ids, spelling, self.window)
+                _mark_spelling(mask, ids, spelling, self.window)
         return masks[:, span.start : span.stop]
 
 
-def _mark(mask: Bool[np.ndarray, " pos"], ids: np.ndarray, spelling: Sequence[int], window: tuple[int, int]) -> None:
+def _mark_spelling(
+    mask: Bool[np.ndarray, " pos"], ids: np.ndarray, spelling: Sequence[int], window: tuple[int, int]
+) -> None:
     """Set `mask` in the window around every place where `spelling` stands."""
     length = len(spelling)
     if length > len(ids):
@@ -81,7 +83,7 @@ def _mark(mask: Bool[np.ndarray, " pos"], ids: np.ndarray, spelling: Sequence[in
         mask[max(0, start - window[0]) : start + length + window[1]] = True
 
 
-def reason_score(windows: Windows, *, alpha: float = 0.7) -> dict[str, Float64[np.ndarray, " d_sae"]]:
+def compute_reason_score(windows: WordWindows, *, alpha: float = 0.7) -> dict[str, Float64[np.ndarray, " d_sae"]]:
     """The score of the module's docstring, and its entropy factor as `word_entropy` (Hnorm, NaN for a silent feature).
 
     Raises:
@@ -97,7 +99,7 @@ def reason_score(windows: Windows, *, alpha: float = 0.7) -> dict[str, Float64[n
     means = (windows.sums / windows.tokens.clamp_min(1)[:, None]).numpy()
     occurring = means[:-2][np.array(single) > 0]
     plus, minus = means[-2], means[-1]
-    entropy = _normalised_entropy(occurring)
+    entropy = _compute_normalised_entropy(occurring)
     shares = [part / part.sum() if part.sum() > 0 else part for part in (plus, minus)]
     return {
         "reason_score": shares[0] * np.nan_to_num(entropy) ** alpha - shares[1],
@@ -105,7 +107,7 @@ def reason_score(windows: Windows, *, alpha: float = 0.7) -> dict[str, Float64[n
     }
 
 
-def _normalised_entropy(means: Float64[np.ndarray, "word d_sae"]) -> Float64[np.ndarray, " d_sae"]:
+def _compute_normalised_entropy(means: Float64[np.ndarray, "word d_sae"]) -> Float64[np.ndarray, " d_sae"]:
     total = means.sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):
         p = means / total

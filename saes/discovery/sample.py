@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from elicit import seeds
-from saes.discovery.conditions import Active, Span
+from saes.discovery.conditions import Span, SparseActivations
 
 
 class Row:
@@ -24,23 +24,23 @@ class Row:
 
 
 @dataclass
-class Rows:
+class RowSample:
     """At most `limit` tokens of one condition, as sparse rows."""
 
     limit: int
     seed: int
-    kept: list[tuple[float, str, int, Row]] = field(default_factory=list)
+    entries: list[tuple[float, str, int, Row]] = field(default_factory=list)
     """(number, span digest, position, row); the first three order identical streams identically."""
     threshold: float = 1.0
 
-    def add(self, active: Active) -> None:
-        drawn = np.empty(active.tokens)
+    def add(self, active: SparseActivations) -> None:
+        numbers = np.empty(active.tokens)
         position = active.position.numpy()
         bounds = np.searchsorted(active.span.numpy(), np.arange(len(active.spans) + 1))
         for span, first, last in zip(active.spans, bounds[:-1], bounds[1:], strict=True):
-            stream = seeds.generator("discovery rows", self.seed, span.digest)
-            drawn[first:last] = stream.random(int(last - first))
-        chosen = np.flatnonzero(drawn < self.threshold)
+            stream = seeds.make_generator("discovery rows", self.seed, span.digest)
+            numbers[first:last] = stream.random(int(last - first))
+        chosen = np.flatnonzero(numbers < self.threshold)
         if not len(chosen):
             return
         token = active.token.numpy()
@@ -49,40 +49,40 @@ class Rows:
         for row, first, last in zip(chosen, starts, stops, strict=True):
             span = active.spans[int(active.span[row])]
             entry = Row(span, feature[first:last].astype(np.int32), value[first:last].copy())
-            self.kept.append((float(drawn[row]), span.digest, int(position[row]), entry))
-        if len(self.kept) > 2 * self.limit:
-            self._prune()
+            self.entries.append((float(numbers[row]), span.digest, int(position[row]), entry))
+        if len(self.entries) > 2 * self.limit:
+            self._drop_excess()
 
-    def rows(self) -> list[Row]:
+    def get_rows(self) -> list[Row]:
         """The sample, ordered by its numbers."""
-        self._prune()
-        return [entry[-1] for entry in self.kept]
+        self._drop_excess()
+        return [entry[-1] for entry in self.entries]
 
-    def _prune(self) -> None:
-        self.kept = sorted(self.kept, key=lambda entry: entry[:3])[: self.limit]
-        if len(self.kept) == self.limit:
-            self.threshold = self.kept[-1][0]
+    def _drop_excess(self) -> None:
+        self.entries = sorted(self.entries, key=lambda entry: entry[:3])[: self.limit]
+        if len(self.entries) == self.limit:
+            self.threshold = self.entries[-1][0]
 
 
 @dataclass
-class Spans:
+class SpanSample:
     """At most `limit` spans of one condition."""
 
     limit: int
     seed: int
-    kept: list[tuple[float, str, Span]] = field(default_factory=list)
+    entries: list[tuple[float, str, Span]] = field(default_factory=list)
 
-    def add(self, active: Active) -> None:
+    def add(self, active: SparseActivations) -> None:
         for span in active.spans:
             digest = span.digest
-            number = float(seeds.generator("discovery spans", self.seed, digest).random())
-            self.kept.append((number, digest, span))
-        if len(self.kept) > 2 * self.limit:
-            self._prune()
+            number = float(seeds.make_generator("discovery spans", self.seed, digest).random())
+            self.entries.append((number, digest, span))
+        if len(self.entries) > 2 * self.limit:
+            self._drop_excess()
 
-    def spans(self) -> list[Span]:
-        self._prune()
-        return [span for *_, span in self.kept]
+    def get_spans(self) -> list[Span]:
+        self._drop_excess()
+        return [span for *_, span in self.entries]
 
-    def _prune(self) -> None:
-        self.kept = sorted(self.kept, key=lambda entry: entry[:2])[: self.limit]
+    def _drop_excess(self) -> None:
+        self.entries = sorted(self.entries, key=lambda entry: entry[:2])[: self.limit]

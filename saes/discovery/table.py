@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elicit.errors import ElicitError, unknown
-from saes.discovery.attribution import Attributed, LogitDifference, attribute
-from saes.discovery.auroc import Values, auroc
-from saes.discovery.conditions import Active, Span, check_match, encoded
-from saes.discovery.moments import Moments, contrast
-from saes.discovery.reason import Windows, Words, reason_score
-from saes.discovery.sample import Rows, Spans
+from elicit.errors import ElicitError, unknown_name_error
+from saes.discovery.attribution import LogitDifference, MeanAttribution, attribute_spans
+from saes.discovery.auroc import ActivationValues, compute_auroc
+from saes.discovery.conditions import Span, SparseActivations, check_match, encode_spans
+from saes.discovery.moments import Moments, compute_contrast
+from saes.discovery.reason import Words, WordWindows, compute_reason_score
+from saes.discovery.sample import RowSample, SpanSample
 from saes.sae import SAE
 
 if TYPE_CHECKING:
@@ -46,18 +46,18 @@ SCORERS: dict[str, str] = {
 
 
 @dataclass
-class _Condition:
+class _ConditionStatistics:
     """What is kept of one condition while it streams."""
 
     name: str
     moments: Moments
-    values: Values | None
-    rows: Rows | None
-    spans: Spans | None
+    values: ActivationValues | None
+    rows: RowSample | None
+    spans: SpanSample | None
     digest: int = 0
-    attributed: Attributed | None = field(default=None)
+    attributed: MeanAttribution | None = field(default=None)
 
-    def add(self, active: Active) -> None:
+    def add(self, active: SparseActivations) -> None:
         self.moments.add(active)
         for part in (self.values, self.rows, self.spans):
             if part is not None:
@@ -117,25 +117,25 @@ def discover(
     """
     import pandas as pd
 
-    chosen = _chosen(scorers, logit_difference, words)
+    chosen = _select_scorers(scorers, logit_difference, words)
     other = model if negative_model is None else negative_model
     check_match(model, sae, "the model")
     check_match(other, sae, "negative_model")
-    windows = Windows(words or {}, window, sae.d_sae) if "reason_score" in chosen else None
+    windows = WordWindows(words or {}, window, sae.d_sae) if "reason_score" in chosen else None
     sides = []
     for name, through, spans, context in (
         (names[0], model, positive, positive_context or nullcontext()),
         (names[1], other, negative, negative_context or nullcontext()),
     ):
-        side = _Condition(
+        side = _ConditionStatistics(
             name,
             Moments(sae.d_sae),
-            Values(sae.d_sae) if "auroc" in chosen else None,
-            Rows(probe_rows, seed) if "probe" in chosen else None,
-            Spans(attribution_spans, seed) if set(_OF_LOGITS) & set(chosen) else None,
+            ActivationValues(sae.d_sae) if "auroc" in chosen else None,
+            RowSample(probe_rows, seed) if "probe" in chosen else None,
+            SpanSample(attribution_spans, seed) if set(_OF_LOGITS) & set(chosen) else None,
         )
         with context:
-            for active in encoded(through, sae, spans, where=name, batch_tokens=batch_tokens):
+            for active in encode_spans(through, sae, spans, where=name, batch_tokens=batch_tokens):
                 side.add(active)
                 if windows is not None:
                     windows.add(active)
@@ -143,14 +143,15 @@ def discover(
                 raise ElicitError(f"saes.discover: the {name} condition holds no span. Give at least one.")
             if side.spans is not None and logit_difference is not None:
                 # Gradients keep what the upper layers compute: smaller batches.
-                side.attributed = attribute(
-                    through, sae, side.spans.spans(), logit_difference, batch_tokens=max(1, batch_tokens // 4)
+                side.attributed = attribute_spans(
+                    through, sae, side.spans.get_spans(), logit_difference, batch_tokens=max(1, batch_tokens // 4)
                 )
         sides.append(side)
 
-    columns, notes = _scores(chosen, sides[0], sides[1], windows, sae, seed)
+    columns, notes = _compute_score_columns(chosen, sides[0], sides[1], windows, sae, seed)
     table = pd.DataFrame(
-        _levels(sides[0].moments, sides[1].moments) | columns, index=pd.RangeIndex(sae.d_sae, name="feature")
+        _build_level_columns(sides[0].moments, sides[1].moments) | columns,
+        index=pd.RangeIndex(sae.d_sae, name="feature"),
     )
     for scorer in chosen:
         table[f"rank_{scorer}"] = table[scorer].rank(ascending=False, method="min").astype("Int64")
@@ -190,13 +191,13 @@ def agreement(table: pd.DataFrame, *, top: int = 10) -> pd.DataFrame:
         raise ElicitError("saes.agreement: the table has no scores; expected what saes.discover returned.")
     live = table[(table["count_positive"] > 0) | (table["count_negative"] > 0)]
     rows = {}
-    for one, two in combinations(scorers, 2):
-        pair = live[[one, two]].dropna()
-        varied = len(pair) > 1 and all(pair[column].nunique() > 1 for column in (one, two))
+    for first, second in combinations(scorers, 2):
+        pair = live[[first, second]].dropna()
+        varied = len(pair) > 1 and all(pair[column].nunique() > 1 for column in (first, second))
         # "max" gives tied features the rank of their last.
-        best = [set(pair.index[pair[column].rank(ascending=False, method="max") <= top]) for column in (one, two)]
-        rows[one, two] = {
-            "spearman": float(stats.spearmanr(pair[one], pair[two]).statistic) if varied else float("nan"),
+        best = [set(pair.index[pair[column].rank(ascending=False, method="max") <= top]) for column in (first, second)]
+        rows[first, second] = {
+            "spearman": float(stats.spearmanr(pair[first], pair[second]).statistic) if varied else float("nan"),
             "shared": len(best[0] & best[1]),
             "most": min(map(len, best)),
             "n": len(pair),
@@ -205,17 +206,19 @@ def agreement(table: pd.DataFrame, *, top: int = 10) -> pd.DataFrame:
     return pd.DataFrame(list(rows.values()), index=index, columns=["spearman", "shared", "most", "n"])
 
 
-def _chosen(scorers: Sequence[str] | None, logit_difference: LogitDifference | None, words: Words | None) -> list[str]:
+def _select_scorers(
+    scorers: Sequence[str] | None, logit_difference: LogitDifference | None, words: Words | None
+) -> list[str]:
     if scorers is None:
-        given = {"contrast", "auroc", "probe"}
-        given |= set(_OF_LOGITS) if logit_difference is not None else set()
-        given |= {"reason_score"} if words is not None else set()
-        return [name for name in SCORERS if name in given]
+        defaults = {"contrast", "auroc", "probe"}
+        defaults |= set(_OF_LOGITS) if logit_difference is not None else set()
+        defaults |= {"reason_score"} if words is not None else set()
+        return [name for name in SCORERS if name in defaults]
     if isinstance(scorers, str) or not scorers:
         raise ElicitError(f"saes.discover: scorers is {scorers!r}; expected a list of names from {', '.join(SCORERS)}.")
     for name in scorers:
         if name not in SCORERS:
-            raise unknown("scorer", name, SCORERS, where="saes.discover")
+            raise unknown_name_error("scorer", name, SCORERS, where="saes.discover")
         if name in _OF_LOGITS and logit_difference is None:
             raise ElicitError(f"saes.discover: scorer {name!r} needs logit_difference=(token id a, token id b).")
         if name == "reason_score" and words is None:
@@ -223,7 +226,7 @@ def _chosen(scorers: Sequence[str] | None, logit_difference: LogitDifference | N
     return list(dict.fromkeys(scorers))
 
 
-def _levels(positive: Moments, negative: Moments) -> dict[str, np.ndarray]:
+def _build_level_columns(positive: Moments, negative: Moments) -> dict[str, np.ndarray]:
     counts = (positive.counts + negative.counts).numpy()
     return {
         "mean_positive": positive.mean,
@@ -236,21 +239,26 @@ def _levels(positive: Moments, negative: Moments) -> dict[str, np.ndarray]:
     }
 
 
-def _scores(
-    chosen: Sequence[str], positive: _Condition, negative: _Condition, windows: Windows | None, sae: SAE, seed: int
+def _compute_score_columns(
+    chosen: Sequence[str],
+    positive: _ConditionStatistics,
+    negative: _ConditionStatistics,
+    windows: WordWindows | None,
+    sae: SAE,
+    seed: int,
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     columns: dict[str, np.ndarray] = {}
     notes: dict[str, Any] = {}
     if "contrast" in chosen:
-        columns |= contrast(positive.moments, negative.moments)
+        columns |= compute_contrast(positive.moments, negative.moments)
     if positive.values is not None and negative.values is not None:
-        columns |= auroc(positive.values, negative.values)
+        columns |= compute_auroc(positive.values, negative.values)
         notes["auroc_exact"] = positive.values.grid is None
     if positive.rows is not None and negative.rows is not None:
-        from saes.discovery.probe import probe
+        from saes.discovery.probe import fit_probe
 
         norms = sae.directions.norm(dim=1).double().cpu().numpy()
-        fitted = probe(positive.rows.rows(), negative.rows.rows(), norms, seed=seed)
+        fitted = fit_probe(positive.rows.get_rows(), negative.rows.get_rows(), norms, seed=seed)
         columns["probe"], notes["probe"] = fitted.coefficients, fitted.summary
     if positive.attributed is not None and negative.attributed is not None:
         columns["attribution"] = positive.attributed.attribution - negative.attributed.attribution
@@ -263,6 +271,6 @@ def _scores(
             for side, part in (("positive", positive.attributed), ("negative", negative.attributed))
         }
     if windows is not None:
-        columns |= reason_score(windows)
+        columns |= compute_reason_score(windows)
         notes["words"] = {word: int(n) for word, n in zip(windows.words, windows.tokens, strict=False)}
     return columns, notes

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from elicit.errors import ElicitError, one_line, unknown
+from elicit.errors import ElicitError, one_line, unknown_name_error
 from saes import catalog
 
 if TYPE_CHECKING:
@@ -34,25 +34,25 @@ def load(name: str | os.PathLike[str], *, device: str = "cpu", download: bool = 
             other hooks than the residual stream, pickles that are read as code).
     """
     text = os.fspath(name)
-    where = _device(device)
-    folder = catalog.folder_of(text) or _existing(text)
+    where = _check_device(device)
+    folder = catalog.find_shipped_folder(text) or _find_existing_folder(text)
     if folder is not None:
-        from saes.loading.folder import from_folder
+        from saes.loading.folder import load_from_folder
 
-        return from_folder(folder, text, device=where, layer=layer)
+        return load_from_folder(folder, text, device=where, layer=layer)
     release, colon, sae_id = text.partition(":")
     if colon and release and sae_id:
-        from saes.loading.releases import from_release
+        from saes.loading.releases import load_from_release
 
-        return from_release(release, sae_id, device=where, download=download, layer=layer)
+        return load_from_release(release, sae_id, device=where, download=download, layer=layer)
     if text.startswith(("/", ".", "~")):
         raise ElicitError(f"SAE folder {one_line(text)} does not exist.")
-    raise unknown(
+    raise unknown_name_error(
         "SAE", text, catalog.names(), hint="Or type a folder with cfg.json and weights, or a SAELens RELEASE:ID."
     )
 
 
-def _existing(text: str) -> Path | None:
+def _find_existing_folder(text: str) -> Path | None:
     try:
         folder = Path(text).expanduser()
         return folder if text and folder.is_dir() else None
@@ -60,7 +60,7 @@ def _existing(text: str) -> Path | None:
         return None
 
 
-def _device(device: str) -> str:
+def _check_device(device: str) -> str:
     import torch
 
     try:

@@ -17,7 +17,7 @@ from saes.sae import Coder
 
 
 @dataclass(frozen=True)
-class Centred:
+class CentredCoder:
     """A coder that reads residuals less their mean over d_model."""
 
     inner: Coder
@@ -28,10 +28,10 @@ class Centred:
     def decode(self, feature_acts: Float[torch.Tensor, "*batch d_sae"]) -> Float[torch.Tensor, "*batch d_model"]:
         return self.inner.decode(feature_acts)
 
-    def to(self, *args: Any, **kwargs: Any) -> Centred:
-        return Centred(self.inner.to(*args, **kwargs))
+    def to(self, *args: Any, **kwargs: Any) -> CentredCoder:
+        return CentredCoder(self.inner.to(*args, **kwargs))
 
 
-def centred(processing: Any) -> bool:
+def needs_centring(processing: Any) -> bool:
     """Whether `model_from_pretrained_kwargs` of an SAE's metadata ask for it. The others leave the residual alone."""
     return isinstance(processing, dict) and processing.get("center_writing_weights") is True

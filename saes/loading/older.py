@@ -43,21 +43,23 @@ def check_fields(raw: Mapping[str, Any], where: str) -> None:
     if activation == "topk" and raw.get("architecture", "standard") != "topk" and "k" not in numbers:
         raise ElicitError(f"{where}: activation_fn is 'topk', and activation_fn_kwargs has no k.")
     metadata = raw.get("metadata") if isinstance(raw.get("metadata"), dict) else {}
-    for place in (raw, metadata):
-        _check_hooks(place or {}, where)
+    for section in (raw, metadata):
+        _check_hooks(section or {}, where)
     version = raw.get("sae_lens_version") or (metadata or {}).get("sae_lens_version")
     if version is not None and _is_current(version, where):
-        _check_known(raw, where)
+        _check_known_fields(raw, where)
 
 
-def _check_hooks(place: Mapping[str, Any], where: str) -> None:
-    if place.get("hook_head_index", place.get("hook_point_head_index")) is not None:
+def _check_hooks(section: Mapping[str, Any], where: str) -> None:
+    if section.get("hook_head_index", section.get("hook_point_head_index")) is not None:
         raise ElicitError(f"{where}: it reads one attention head (hook_head_index), not the residual stream.")
-    hook, out = place.get("hook_name", place.get("hook_point")), place.get("hook_name_out")
-    if place.get("is_transcoder") or (out is not None and out != hook):
+    hook, out = section.get("hook_name", section.get("hook_point")), section.get("hook_name_out")
+    if section.get("is_transcoder") or (out is not None and out != hook):
         raise ElicitError(f"{where}: a transcoder: it maps {one_line(hook, 40)} to {one_line(out, 40)}.")
-    if place.get("d_out") not in (None, place.get("d_in")):
-        raise ElicitError(f"{where}: d_out is {one_line(place['d_out'], 20)}: it maps to another place than it reads.")
+    if section.get("d_out") not in (None, section.get("d_in")):
+        raise ElicitError(
+            f"{where}: d_out is {one_line(section['d_out'], 20)}: it maps to another place than it reads."
+        )
 
 
 def _is_current(version: Any, where: str) -> bool:
@@ -67,7 +69,7 @@ def _is_current(version: Any, where: str) -> bool:
         raise ElicitError(f"{where}: sae_lens_version is {one_line(repr(version), 40)}, which is no version.") from None
 
 
-def _check_known(raw: Mapping[str, Any], where: str) -> None:
+def _check_known_fields(raw: Mapping[str, Any], where: str) -> None:
     from sae_lens.loading.pretrained_sae_loaders import LLM_METADATA_KEYS
     from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
 
@@ -81,7 +83,7 @@ def _check_known(raw: Mapping[str, Any], where: str) -> None:
             )
 
 
-def fold(tensors: Mapping[str, torch.Tensor], raw: Mapping[str, Any], where: str) -> dict[str, torch.Tensor]:
+def convert_tensors(tensors: Mapping[str, torch.Tensor], raw: Mapping[str, Any], where: str) -> dict[str, torch.Tensor]:
     """An SAE's tensors as SAELens 6 has them, in float32: the same encode and decode.
 
     Args:
@@ -126,7 +128,7 @@ def fold(tensors: Mapping[str, torch.Tensor], raw: Mapping[str, Any], where: str
     return result
 
 
-def disk_loader(raw: Mapping[str, Any], weights: Path) -> Any:
+def make_disk_loader(raw: Mapping[str, Any], weights: Path) -> Any:
     """A reader of folders for SAELens's `load_from_disk`, which folds what it finds."""
 
     def load(
@@ -134,7 +136,7 @@ def disk_loader(raw: Mapping[str, Any], weights: Path) -> Any:
     ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         from safetensors.torch import load_file
 
-        return {**raw, "device": device, **(cfg_overrides or {})}, fold(
+        return {**raw, "device": device, **(cfg_overrides or {})}, convert_tensors(
             load_file(weights, device=device), raw, str(weights)
         )
 

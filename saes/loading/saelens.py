@@ -14,11 +14,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from elicit import documents
-from elicit.errors import ElicitError, one_line, unknown
+from elicit.errors import ElicitError, one_line, unknown_name_error
 from saes.loading import older
-from saes.loading.centred import Centred, centred
-from saes.loading.validation import Read
-from saes.manifest import why
+from saes.loading.centred import CentredCoder, needs_centring
+from saes.loading.validation import LoadedWeights
+from saes.manifest import describe_error
 
 WEIGHTS = "sae_weights.safetensors"
 #: What the lab can read and edit: f = encode(h), h ~ f @ D + b.
@@ -33,7 +33,7 @@ _UNFIT = {
 _STORED_AS = {"batchtopk": "jumprelu", "matryoshka_batchtopk": "jumprelu"}
 
 
-class Config(BaseModel):
+class SAELensConfig(BaseModel):
     """The fields of cfg.json that decide what an SAE computes (SAELens 6)."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
@@ -50,7 +50,7 @@ class Config(BaseModel):
     metadata: dict[str, Any] = {}
 
 
-def read(folder: Path, device: str) -> Read:
+def read_saelens_folder(folder: Path, device: str) -> LoadedWeights:
     """SAELens's module in float32, and what the files say of the SAE.
 
     Raises:
@@ -59,7 +59,7 @@ def read(folder: Path, device: str) -> Read:
     path = folder / "cfg.json"
     config = read_config(path)
     _check_shapes(folder / WEIGHTS, config)
-    loader = older.disk_loader(read_object(path), folder / WEIGHTS)
+    loader = older.make_disk_loader(read_object(path), folder / WEIGHTS)
     from sae_lens import SAE as SAELensSAE
 
     try:
@@ -69,10 +69,10 @@ def read(folder: Path, device: str) -> Read:
         raise
     except Exception as error:  # SAELens raises of many kinds; all mean that these files are no SAE
         raise ElicitError(f"{folder}: SAELens cannot read this SAE: {one_line(error, 200)}") from error
-    return from_module(coder, str(path))
+    return read_module(coder, str(path))
 
 
-def read_config(path: Path) -> Config:
+def read_config(path: Path) -> SAELensConfig:
     """cfg.json, checked.
 
     Raises:
@@ -87,16 +87,16 @@ def read_config(path: Path) -> Config:
         raise ElicitError(f"{path}: metadata.sae_lens_version is missing.")
     activation = raw.get("activation_fn", raw.get("activation_fn_str", "relu"))
     if activation not in ("relu", "topk"):
-        raise unknown("activation_fn", activation, ("relu", "topk"), where=str(path))
-    fits(raw.get("architecture", "standard"), str(path))
+        raise unknown_name_error("activation_fn", activation, ("relu", "topk"), where=str(path))
+    check_architecture(raw.get("architecture", "standard"), str(path))
     older.check_fields(raw, str(path))
     try:
-        config = Config.model_validate(handle_config_defaulting(raw))
+        config = SAELensConfig.model_validate(handle_config_defaulting(raw))
     except Exception as error:  # defaulting of old versions' fields fails in as many ways as a file can be wrong
-        raise ElicitError(f"{path}: {why(error)}.") from None
+        raise ElicitError(f"{path}: {describe_error(error)}.") from None
     if config.architecture in ("topk", "abstopk") and not 1 <= (config.k or 0) <= config.d_sae:
         raise ElicitError(f"{path}: k is {config.k}, expected 1 to d_sae = {config.d_sae}.")
-    fits(config.architecture, str(path), config.normalize_activations, config.reshape_activations)
+    check_architecture(config.architecture, str(path), config.normalize_activations, config.reshape_activations)
     return config
 
 
@@ -109,7 +109,7 @@ def read_object(path: Path) -> dict[str, Any]:
     return documents.read_object(path)
 
 
-def fits(architecture: object, where: str, normalisation: str = "none", reshaping: str = "none") -> None:
+def check_architecture(architecture: object, where: str, normalisation: str = "none", reshaping: str = "none") -> None:
     """Refuse what is no autoencoder of the residual stream with a linear decoder.
 
     Raises:
@@ -125,7 +125,7 @@ def fits(architecture: object, where: str, normalisation: str = "none", reshapin
         if word in kind:
             raise ElicitError(f"{where}: architecture {kind!r} {what}. The lab takes SAEs ({', '.join(KINDS)}).")
     if kind not in KINDS:
-        raise unknown("SAE architecture", kind, KINDS, where=where)
+        raise unknown_name_error("SAE architecture", kind, KINDS, where=where)
     if reshaping != "none":
         raise ElicitError(f"{where}: it reads attention heads ({one_line(reshaping, 40)}), not the residual stream.")
     if normalisation in ("expected_average_only_in", "covariance_whitening"):
@@ -135,30 +135,30 @@ def fits(architecture: object, where: str, normalisation: str = "none", reshapin
         )
     if normalisation not in ("none", "layer_norm", "constant_norm_rescale"):
         known = ("none", "layer_norm", "constant_norm_rescale")
-        raise unknown("normalize_activations", normalisation, known, where=where)
+        raise unknown_name_error("normalize_activations", normalisation, known, where=where)
 
 
-def from_module(coder: Any, where: str) -> Read:
+def read_module(coder: Any, where: str) -> LoadedWeights:
     """What a loaded SAELens module is and says of itself.
 
     Raises:
         ElicitError: a kind that does not fit, or metadata of the wrong type.
     """
     cfg, metadata = coder.cfg, coder.cfg.metadata
-    fits(cfg.architecture(), where, cfg.normalize_activations, cfg.reshape_activations)
+    check_architecture(cfg.architecture(), where, cfg.normalize_activations, cfg.reshape_activations)
     coder.requires_grad_(False)
     trained_as, details = metadata.training_architecture, metadata.training_architecture_details
     k = getattr(cfg, "k", None) or (details.get("k") if isinstance(details, dict) else None)
     for field in ("model_name", "hook_name"):
-        if not isinstance(said := getattr(metadata, field), str | None):
-            raise ElicitError(f"{where}: metadata.{field} is {one_line(repr(said), 40)}, expected text.")
+        if not isinstance(value := getattr(metadata, field), str | None):
+            raise ElicitError(f"{where}: metadata.{field} is {one_line(repr(value), 40)}, expected text.")
     kind = cfg.architecture()
     if trained_as in (*KINDS, *_STORED_AS) and _STORED_AS.get(trained_as, trained_as) != kind:
         raise ElicitError(f"{where}: trained as {trained_as!r}, which is not stored as architecture {kind!r}.")
     processed = metadata.model_from_pretrained_kwargs
-    return Read(
-        coder=Centred(coder) if centred(processed) else coder,
-        rows=decoder_rows(coder),
+    return LoadedWeights(
+        coder=CentredCoder(coder) if needs_centring(processed) else coder,
+        rows=compute_decoder_rows(coder),
         linear=cfg.normalize_activations == "none",
         model=metadata.model_name or "unknown",
         hook=metadata.hook_name,
@@ -169,10 +169,10 @@ def from_module(coder: Any, where: str) -> Read:
     )
 
 
-def _check_shapes(path: Path, config: Config) -> None:
+def _check_shapes(path: Path, config: SAELensConfig) -> None:
     d_in, d_sae, kind = config.d_in, config.d_sae, config.architecture
     vectors = _SHAPED_LIKE_B_ENC.get(kind, ("b_enc",))
-    if kind == "jumprelu" and "log_threshold" in tensor_shapes(path)[0]:
+    if kind == "jumprelu" and "log_threshold" in read_tensor_shapes(path)[0]:
         vectors = ("b_enc", "log_threshold")
     check_header(
         path,
@@ -187,7 +187,7 @@ def check_header(path: Path, expected: dict[str, list[int]], *, because: str) ->
     Raises:
         ElicitError: a damaged file, or a tensor that is missing, of another shape or of whole numbers.
     """
-    shapes, dtypes = tensor_shapes(path)
+    shapes, dtypes = read_tensor_shapes(path)
     for name, shape in expected.items():
         if name not in shapes:
             there = one_line(", ".join(sorted(shapes)), 160)
@@ -199,7 +199,7 @@ def check_header(path: Path, expected: dict[str, list[int]], *, because: str) ->
     return dtypes
 
 
-def tensor_shapes(path: Path) -> tuple[dict[str, list[int]], dict[str, str]]:
+def read_tensor_shapes(path: Path) -> tuple[dict[str, list[int]], dict[str, str]]:
     """Shapes and dtypes of a safetensors file's tensors. Raises ElicitError for a damaged file."""
     from safetensors import safe_open
 
@@ -212,7 +212,7 @@ def tensor_shapes(path: Path) -> tuple[dict[str, list[int]], dict[str, str]]:
         raise ElicitError(f"{path} is damaged: {one_line(error, 120)}.") from None
 
 
-def decoder_rows(coder: Any) -> torch.Tensor:
+def compute_decoder_rows(coder: Any) -> torch.Tensor:
     """Decoder rows [d_sae d_in] as `decode` uses them, in float32."""
     rows: torch.Tensor = coder.W_dec.detach().float()
     if getattr(coder.cfg, "rescale_acts_by_decoder_norm", False):

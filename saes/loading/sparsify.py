@@ -21,13 +21,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from elicit.errors import ElicitError, one_line
 from saes.loading.saelens import check_header, read_object
-from saes.loading.validation import Read
-from saes.manifest import layer_of, why
+from saes.loading.validation import LoadedWeights
+from saes.manifest import describe_error, parse_hook_layer
 
 WEIGHTS = "sae.safetensors"
 
 
-class Config(BaseModel):
+class SparsifyConfig(BaseModel):
     """The fields of cfg.json that decide what a sparse coder computes. Defaults are Sparsify's."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
@@ -82,13 +82,13 @@ class SparseCoder:
         )
 
 
-def read(folder: Path, device: str) -> Read:
+def read_sparsify_folder(folder: Path, device: str) -> LoadedWeights:
     """A sparse coder in float32, and what its files say of it.
 
     Raises:
         ElicitError: damaged files, or a transcoder, a skip connection or another module than a decoder layer.
     """
-    config = _config(folder / "cfg.json")
+    config = _read_sparsify_config(folder / "cfg.json")
     shape = [config.d_sae, config.d_in]
     check_header(
         folder / WEIGHTS,
@@ -99,9 +99,9 @@ def read(folder: Path, device: str) -> Read:
 
     tensors = {name: part.float() for name, part in load_file(folder / WEIGHTS, device=device).items()}
     if "W_skip" in tensors:
-        raise _unfit(folder, "has a skip connection (W_skip)")
+        raise _make_unfit_error(folder, "has a skip connection (W_skip)")
     if more := sorted(set(tensors) - {"encoder.weight", "encoder.bias", "W_dec", "b_dec"}):
-        raise _unfit(folder, f"has a tensor of unknown meaning ({one_line(more[0], 60)})")
+        raise _make_unfit_error(folder, f"has a tensor of unknown meaning ({one_line(more[0], 60)})")
     coder = SparseCoder(
         W_enc=tensors["encoder.weight"],
         b_enc=tensors["encoder.bias"],
@@ -110,47 +110,49 @@ def read(folder: Path, device: str) -> Read:
         k=config.k,
         activation=config.activation,
     )
-    hook = _hookpoint(folder)
-    return Read(coder, coder.W_dec, True, _model(folder), hook, tensors, (config.activation,), k=float(config.k))
+    hook = _find_hook(folder)
+    return LoadedWeights(
+        coder, coder.W_dec, True, _find_model_name(folder), hook, tensors, (config.activation,), k=float(config.k)
+    )
 
 
-def _config(path: Path) -> Config:
+def _read_sparsify_config(path: Path) -> SparsifyConfig:
     try:
-        config = Config.model_validate(read_object(path))
+        config = SparsifyConfig.model_validate(read_object(path))
     except ValueError as error:
-        raise ElicitError(f"{path}: {why(error)}.") from None
+        raise ElicitError(f"{path}: {describe_error(error)}.") from None
     if config.transcode:
-        raise _unfit(path, "is a transcoder (transcode: true)")
+        raise _make_unfit_error(path, "is a transcoder (transcode: true)")
     if config.skip_connection:
-        raise _unfit(path, "has a skip connection (skip_connection: true)")
+        raise _make_unfit_error(path, "has a skip connection (skip_connection: true)")
     if config.signed:
-        raise _unfit(path, "is of an old kind that keeps negative activations (signed: true)")
+        raise _make_unfit_error(path, "is of an old kind that keeps negative activations (signed: true)")
     if config.k > config.d_sae or (config.activation == "groupmax" and config.d_sae % config.k):
         raise ElicitError(f"{path}: k is {config.k} of {one_line(config.d_sae, 40)} latents ({config.activation}).")
     return config
 
 
-def _unfit(path: Path, what: str) -> ElicitError:
+def _make_unfit_error(path: Path, what: str) -> ElicitError:
     return ElicitError(f"{path}: this sparse coder {what}. The lab takes SAEs: what they read is what they write.")
 
 
-def _hookpoint(folder: Path) -> str | None:
+def _find_hook(folder: Path) -> str | None:
     """The hook in the folder's name (its parent's for `layers.10/seed1`); None if it is not like a hookpoint's."""
     folder = folder.resolve()
     name = folder.parent.name if re.fullmatch(r"seed\d+", folder.name) else folder.name
     if re.search(r"\.\d+|embed|^wte$", name) is None:
         return None
-    return f"blocks.{layer_of(name, where=str(folder))}.hook_resid_post"
+    return f"blocks.{parse_hook_layer(name, where=str(folder))}.hook_resid_post"
 
 
-def _model(folder: Path) -> str:
+def _find_model_name(folder: Path) -> str:
     """The model's name in config.json of the run, one or two folders up."""
     for parent in list(folder.resolve().parents)[:2]:
         if (parent / "config.json").is_file():
             try:
-                named = read_object(parent / "config.json").get("model")
+                model_name = read_object(parent / "config.json").get("model")
             except ElicitError:  # somebody else's file
                 continue
-            if isinstance(named, str):
-                return named
+            if isinstance(model_name, str):
+                return model_name
     return "unknown"

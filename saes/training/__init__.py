@@ -27,7 +27,7 @@ from jaxtyping import Float
 
 from elicit import runs
 from elicit.errors import ElicitError
-from saes.activations import blocks, decoder
+from saes.activations import find_decoder_layers, unwrap_bridge
 from saes.evaluation import evaluate
 from saes.manifest import Manifest
 from saes.plan import ARCHITECTURES, Plan
@@ -93,27 +93,29 @@ def train(
         layer=layer, width=width, k=k, tokens=tokens, architecture=architecture, seed=seed, lr=lr, batch=batch,
         buffer=buffer, stored_as=stored_as,
     )  # fmt: skip
-    if layer >= len(blocks(model)):
-        raise ElicitError(f"saes: layer {layer} does not exist. Layers are 0 to {len(blocks(model)) - 1}.")
-    plan = dataclasses.replace(plan, buffer=plan.buffer_for(decoder(model).config.get_text_config().hidden_size))
-    parts = text.split(sequences)
+    if layer >= len(find_decoder_layers(model)):
+        raise ElicitError(f"saes: layer {layer} does not exist. Layers are 0 to {len(find_decoder_layers(model)) - 1}.")
+    plan = dataclasses.replace(plan, buffer=plan.buffer_for(unwrap_bridge(model).config.get_text_config().hidden_size))
+    parts = text.split_text(sequences)
     spec = {"model": model_name, "weights_sha256": weights_sha256, "text_sha256": parts.sha256, **plan.to_json()}
     with contextlib.ExitStack() as stack:
         if out is None:
             target = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sae-")))
         else:
             target = Path(out)
-            stack.enter_context(folder.claimed(target, spec))
-        h = text.sample(model, plan.layer, parts.train)
+            stack.enter_context(folder.claim_folder(target, spec))
+        h = text.sample_residuals(model, plan.layer, parts.train)
         norm = float(h.norm(dim=-1).median())
-        if folder.finished(target):
-            sae = _read(target, str(out))
+        if folder.is_finished(target):
+            sae = _read_trained_sae(target, str(out))
             folder.check_norm(target, sae.manifest.norm, norm)
             return sae
-        trained = _run(model, parts, plan, h, norm, target if out is not None else None, progress, checkpoint_seconds)
-        training = _training(plan, parts, source)
+        trained = _run_steps(
+            model, parts, plan, h, norm, target if out is not None else None, progress, checkpoint_seconds
+        )
+        training = _describe_training(plan, parts, source)
         if ARCHITECTURES[architecture].threshold:
-            training["threshold"] = threshold.calibrate(trained, h, plan.k)
+            training["threshold"] = threshold.calibrate_threshold(trained, h, plan.k)
             training["threshold_from"] = f"set after training: k = {plan.k:g} latents a token over a sample of the text"
         manifest = Manifest(
             model=model_name, weights_sha256=weights_sha256, layer=layer, hook=plan.hook, architecture=architecture,
@@ -121,10 +123,10 @@ def train(
             training=training,
         )  # fmt: skip
         name = str(out) if out is not None else f"{model_name}/L{layer} (in memory)"
-        return _publish(model, trained, parts.held_out, plan, manifest, target, name)
+        return _publish_sae(model, trained, parts.held_out, plan, manifest, target, name)
 
 
-def _run(
+def _run_steps(
     model: Any,
     parts: text.Split,
     plan: Plan,
@@ -135,27 +137,27 @@ def _run(
     checkpoint_seconds: float,
 ) -> Any:
     """Take all steps, or those that are left. Returns SAELens's TrainingSAE with its scaling folded in."""
-    at = trainer.build(plan, h)
+    sae_trainer = trainer.build_trainer(plan, h)
     if out is not None:
-        folder.load_checkpoint(out, at, norm)
-    done = at.n_training_steps
+        folder.load_checkpoint(out, sae_trainer, norm)
+    done = sae_trainer.n_training_steps
     assert plan.buffer is not None
-    stream = text.batches(
+    stream = text.iterate_residual_batches(
         model, plan.layer, parts.train, batch=plan.batch, buffer=plan.buffer, seed=plan.seed, start=done
     )
     saved = time.monotonic()
-    while at.n_training_steps < plan.steps:
-        step = at.step(next(stream))
-        at.n_training_steps += 1
-        _check_finite(step.loss, at.n_training_steps)
-        last = at.n_training_steps == plan.steps
+    while sae_trainer.n_training_steps < plan.steps:
+        step = sae_trainer.step(next(stream))
+        sae_trainer.n_training_steps += 1
+        _check_finite(step.loss, sae_trainer.n_training_steps)
+        last = sae_trainer.n_training_steps == plan.steps
         if out is not None and not last and time.monotonic() - saved >= checkpoint_seconds:
-            folder.save_checkpoint(out, at, norm)
+            folder.save_checkpoint(out, sae_trainer, norm)
             saved = time.monotonic()
-        if progress is not None and (at.n_training_steps % _REPORT_EVERY == 0 or last):
-            progress(_progress(at.n_training_steps, plan, step))
-    trainer.finish(at)
-    return at.sae
+        if progress is not None and (sae_trainer.n_training_steps % _REPORT_EVERY == 0 or last):
+            progress(_measure_progress(sae_trainer.n_training_steps, plan, step))
+    trainer.fold_input_scaling(sae_trainer)
+    return sae_trainer.sae
 
 
 def _check_finite(loss: torch.Tensor, step: int) -> None:
@@ -164,14 +166,14 @@ def _check_finite(loss: torch.Tensor, step: int) -> None:
 
 
 @torch.no_grad()
-def _progress(steps: int, plan: Plan, step: Any) -> Progress:
+def _measure_progress(steps: int, plan: Plan, step: Any) -> Progress:
     x = step.sae_in
     unexplained = (step.sae_out - x).square().sum() / (x - x.mean(0)).square().sum()
     l0 = (step.feature_acts > 0).float().sum(-1).mean()
     return Progress(steps * plan.batch, plan.steps * plan.batch, step.loss.item(), 1 - float(unexplained), float(l0))
 
 
-def _training(plan: Plan, parts: text.Split, source: str | None) -> dict[str, Any]:
+def _describe_training(plan: Plan, parts: text.Split, source: str | None) -> dict[str, Any]:
     """What else decided the SAE."""
     import sae_lens
     import transformers
@@ -190,13 +192,16 @@ def _training(plan: Plan, parts: text.Split, source: str | None) -> dict[str, An
     }
 
 
-def _publish(
+def _publish_sae(
     model: Any, trained: Any, held_out: text.Ids, plan: Plan, manifest: Manifest, target: Path, name: str
 ) -> SAE:
     """Write, read back, judge what was read, and put it in its place together with the card."""
     # Named like the scratch of elicit.runs, so that what a kill leaves is swept up next time.
-    with runs.writing_to(target), tempfile.TemporaryDirectory(prefix=".new-", suffix=".tmp", dir=target) as place:
-        scratch = Path(place)
+    with (
+        runs.writing_to(target),
+        tempfile.TemporaryDirectory(prefix=".new-", suffix=".tmp", dir=target) as scratch_name,
+    ):
+        scratch = Path(scratch_name)
         metadata = {
             "model_name": manifest.model,
             "hook_name": plan.hook,
@@ -205,12 +210,12 @@ def _publish(
         }
         folder.write_sae(scratch, trained, stored_as=plan.stored_as, metadata=metadata)
         runs.write_json(scratch / "manifest.json", manifest.model_dump())
-        card = evaluate(model, _read(scratch, name), held_out)
-        folder.publish(scratch, target, manifest.model_copy(update={"card": card}))
-    return _read(target, name)
+        card = evaluate(model, _read_trained_sae(scratch, name), held_out)
+        folder.publish_files(scratch, target, manifest.model_copy(update={"card": card}))
+    return _read_trained_sae(target, name)
 
 
-def _read(place: Path, name: str) -> SAE:
-    from saes.loading.folder import from_folder
+def _read_trained_sae(path: Path, name: str) -> SAE:
+    from saes.loading.folder import load_from_folder
 
-    return from_folder(place, name, device="cpu")
+    return load_from_folder(path, name, device="cpu")

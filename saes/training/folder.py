@@ -29,35 +29,41 @@ _CHECKPOINT = "checkpoint-"
 
 
 @contextmanager
-def claimed(out: Path, spec: dict[str, Any]) -> Iterator[None]:
+def claim_folder(out: Path, spec: dict[str, Any]) -> Iterator[None]:
     """Hold `out` for the training of `spec`: a new or empty folder, or one that was begun with the same spec.
 
     Raises:
         ElicitError: a folder of another training, of something else, in use, or that cannot be written.
     """
     with runs.writing_to(out):
-        foreign = out.is_dir() and not (out / SPEC).exists() and any(not runs.is_ours(path) for path in out.iterdir())
+        foreign = (
+            out.is_dir()
+            and not (out / SPEC).exists()
+            and any(not runs.is_lock_or_scratch(path) for path in out.iterdir())
+        )
     if foreign:
         raise ElicitError(f"{out} holds files that are not of an SAE's training. Name a new folder with --out.")
-    with runs.locked(out / ".lock", str(out)):
-        runs.sweep(out)
+    with runs.hold_lock(out / ".lock", str(out)):
+        runs.remove_scratch(out)
         if (out / SPEC).exists():
-            _check_same(out, runs.read_json(out / SPEC), json.loads(json.dumps(spec)))
+            _check_same_spec(out, runs.read_run_json(out / SPEC), json.loads(json.dumps(spec)))
         else:
             runs.write_json(out / SPEC, spec)
         yield
 
 
-def _check_same(out: Path, there: Any, now: dict[str, Any]) -> None:
-    if not isinstance(there, dict):
+def _check_same_spec(out: Path, saved_spec: Any, spec: dict[str, Any]) -> None:
+    if not isinstance(saved_spec, dict):
         raise ElicitError(f"{out / SPEC} is not the spec of a training. Remove {out}, or name another folder.")
-    names = sorted(name for name in {*there, *now} if there.get(name) != now.get(name))
+    names = sorted(name for name in {*saved_spec, *spec} if saved_spec.get(name) != spec.get(name))
     if names:
-        changes = ", ".join(f"{n} {one_line(there.get(n), 60)} there, {one_line(now.get(n), 60)} now" for n in names)
+        changes = ", ".join(
+            f"{n} {one_line(saved_spec.get(n), 60)} there, {one_line(spec.get(n), 60)} now" for n in names
+        )
         raise ElicitError(f"{out} holds another training: {changes}. Name another folder with --out, or remove it.")
 
 
-def finished(out: Path) -> bool:
+def is_finished(out: Path) -> bool:
     return (out / CFG).exists()
 
 
@@ -66,7 +72,7 @@ def finished(out: Path) -> bool:
 
 def save_checkpoint(out: Path, trainer: Any, norm: float) -> None:
     """Write the trainer's state and the SAE's; older checkpoints go once this one is in place."""
-    older = _checkpoints(out)
+    older = _list_checkpoints(out)
     target = out / f"{_CHECKPOINT}{trainer.n_training_steps:08d}"
     with runs.writing_to(target), runs.fresh_folder(target) as scratch:
         # SAELens writes the weights through safetensors, and the optimiser through torch.save.
@@ -84,12 +90,12 @@ def load_checkpoint(out: Path, trainer: Any, norm: float) -> None:
     Raises:
         ElicitError: a damaged one, or one of other weights (another residual norm).
     """
-    found = _checkpoints(out)
-    if not found:
+    checkpoints = _list_checkpoints(out)
+    if not checkpoints:
         return
-    newest = found[-1]
+    newest = checkpoints[-1]
     try:
-        there = float(runs.read_json(newest / "norm.json"))
+        saved_norm = float(runs.read_run_json(newest / "norm.json"))
         # SAELens leaves `weights_only` to torch's default, which the environment can change: a file that can be read
         # in the safe way holds nothing but tensors and plain data, and is safe in the other way too.
         torch.load(newest / _STATE, map_location="cpu", weights_only=True)
@@ -99,19 +105,20 @@ def load_checkpoint(out: Path, trainer: Any, norm: float) -> None:
         raise ElicitError(
             f"{newest} is damaged ({one_line(error, 120)}). Remove it and type the same command again."
         ) from error
-    check_norm(newest, there, norm)
+    check_norm(newest, saved_norm, norm)
 
 
-def check_norm(place: Path, there: float | None, now: float) -> None:
+def check_norm(path: Path, saved_norm: float | None, current_norm: float) -> None:
     """Raises ElicitError if a folder's residual norm says that it was made with other weights."""
-    if there is None or abs(there - now) > 1e-3 * now:
+    if saved_norm is None or abs(saved_norm - current_norm) > 1e-3 * current_norm:
         raise ElicitError(
-            f"{place} was made with other weights: the median residual norm was {there}, and is {now:.6g} now. Name "
+            f"{path} was made with other weights: the median residual norm was {saved_norm}, and is "
+            f"{current_norm:.6g} now. Name "
             "another folder with --out."
         )
 
 
-def _checkpoints(out: Path) -> list[Path]:
+def _list_checkpoints(out: Path) -> list[Path]:
     return sorted(path for path in out.glob(f"{_CHECKPOINT}*") if path.name.removeprefix(_CHECKPOINT).isdigit())
 
 
@@ -135,12 +142,12 @@ def write_sae(folder: Path, sae: Any, *, stored_as: str, metadata: dict[str, Any
         runs.write_json(folder / CFG, cfg)
 
 
-def publish(scratch: Path, out: Path, manifest: Manifest) -> None:
+def publish_files(scratch: Path, out: Path, manifest: Manifest) -> None:
     """Move a finished SAE into its folder, cfg.json last, and remove the checkpoints."""
     runs.write_json(scratch / MANIFEST, manifest.model_dump())
     with runs.writing_to(out):
         for name in (WEIGHTS, MANIFEST, CFG):
             (scratch / name).chmod(0o644)
             os.replace(scratch / name, out / name)
-    for path in _checkpoints(out):
+    for path in _list_checkpoints(out):
         shutil.rmtree(path, ignore_errors=True)

@@ -29,7 +29,7 @@ class Latents(NamedTuple):
     """Of the vectors it was trained on."""
 
 
-def train_on(
+def train_on_vectors(
     vectors: Float[torch.Tensor, "row d_model"], *, width: int, k: int, seed: int, steps: int = 600, lr: float = 3e-3
 ) -> Latents:
     """Train on the rows of a matrix. The global random state is neither read nor changed.
@@ -44,21 +44,21 @@ def train_on(
         )
     batch = min(256, len(vectors))
     plan = Plan(layer=0, width=width, k=k, tokens=steps * batch, seed=seed, lr=lr, batch=batch)
-    at = trainer.build(plan, vectors)
-    left = torch.zeros(0, dtype=torch.long)
+    sae_trainer = trainer.build_trainer(plan, vectors)
+    remaining = torch.zeros(0, dtype=torch.long)
     for step in range(plan.steps):
-        if len(left) < batch:
-            order = seeds.generator("matrix sae", seed, step).permutation(len(vectors))
-            left = torch.from_numpy(order)
-        at.step(vectors[left[:batch]])
-        left = left[batch:]
-        at.n_training_steps += 1
-    trainer.finish(at)
-    return _latents(at.sae, vectors)
+        if len(remaining) < batch:
+            order = seeds.make_generator("matrix sae", seed, step).permutation(len(vectors))
+            remaining = torch.from_numpy(order)
+        sae_trainer.step(vectors[remaining[:batch]])
+        remaining = remaining[batch:]
+        sae_trainer.n_training_steps += 1
+    trainer.fold_input_scaling(sae_trainer)
+    return _extract_latents(sae_trainer.sae, vectors)
 
 
 @torch.no_grad()
-def _latents(sae: Any, vectors: torch.Tensor) -> Latents:
+def _extract_latents(sae: Any, vectors: torch.Tensor) -> Latents:
     error = vectors - sae.decode(sae.encode(vectors))
     explained = 1 - float(error.square().sum() / (vectors - vectors.mean(0)).square().sum())
     if explained != explained:

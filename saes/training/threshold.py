@@ -20,15 +20,15 @@ _CHUNK = 2048
 
 
 @torch.no_grad()
-def calibrate(sae: Any, h: Float[torch.Tensor, "token d_model"], k: float) -> float:
+def calibrate_threshold(sae: Any, h: Float[torch.Tensor, "token d_model"], k: float) -> float:
     """Set `sae.topk_threshold` (in the units of the SAE's own activations) and return it.
 
     Args:
         sae: a BatchTopK or Matryoshka TrainingSAE of SAELens, its input scaling folded in.
         h: residuals of text it was trained on.
     """
-    kept = min(sae.cfg.d_sae, max(1, round(_KEPT * k)))
-    tops = [sae.encode_with_hidden_pre(part)[1].relu().topk(kept, dim=-1).values for part in torch.split(h, _CHUNK)]
+    top_k = min(sae.cfg.d_sae, max(1, round(_KEPT * k)))
+    tops = [sae.encode_with_hidden_pre(part)[1].relu().topk(top_k, dim=-1).values for part in torch.split(h, _CHUNK)]
     values = torch.cat(tops).flatten().sort(descending=True).values
     n = min(round(k * len(h)), len(values) - 1)
     threshold = float((values[n - 1].double() + values[n].double()) / 2)

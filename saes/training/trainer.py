@@ -19,7 +19,7 @@ _START = 0.25
 _BANDWIDTH = 0.5
 
 
-def build(plan: Plan, h: Float[torch.Tensor, "token d_model"]) -> Any:
+def build_trainer(plan: Plan, h: Float[torch.Tensor, "token d_model"]) -> Any:
     """An `SAETrainer` at step 0.
 
     Args:
@@ -33,8 +33,8 @@ def build(plan: Plan, h: Float[torch.Tensor, "token d_model"]) -> Any:
 
     kind = ARCHITECTURES[plan.architecture]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seeds.small_seed("sae", plan.seed, plan.architecture, plan.width, h.shape[1]))
-        sae = getattr(sae_lens, kind.sae)(getattr(sae_lens, kind.config)(**_config(plan, h.shape[1])))
+        torch.manual_seed(seeds.derive_small_seed("sae", plan.seed, plan.architecture, plan.width, h.shape[1]))
+        sae = getattr(sae_lens, kind.sae)(getattr(sae_lens, kind.config)(**_build_sae_options(plan, h.shape[1])))
     sae.to(str(h.device))
     trainer: Any = SAETrainer(
         SAETrainerConfig(
@@ -57,7 +57,7 @@ def build(plan: Plan, h: Float[torch.Tensor, "token d_model"]) -> Any:
     return trainer
 
 
-def _config(plan: Plan, d_model: int) -> dict[str, Any]:
+def _build_sae_options(plan: Plan, d_model: int) -> dict[str, Any]:
     common: dict[str, Any] = {
         "d_in": d_model,
         "d_sae": plan.width,
@@ -84,7 +84,7 @@ def _config(plan: Plan, d_model: int) -> dict[str, Any]:
             }
 
 
-def finish(trainer: Any) -> None:
+def fold_input_scaling(trainer: Any) -> None:
     """Fold the input scaling into the weights, as `SAETrainer.fit` does at its end."""
     trainer.sae.fold_activation_norm_scaling_factor(trainer.activation_scaler.scaling_factor)
     trainer.activation_scaler.scaling_factor = None

@@ -16,11 +16,11 @@ import torch
 
 import elicit
 import saes
-from elicit.evaluation.side_effects import greedy_answers
-from elicit.methods.catalog import configure
+from elicit.evaluation.side_effects import generate_greedy_answers
+from elicit.methods.catalog import configure_method
 from elicit.policy import Policy
-from elicit.sampling import Decoding, divergences
-from elicit.steering import Edit, Gate, Gated, Steering, parse
+from elicit.sampling import Decoding, measure_divergences
+from elicit.steering import Edit, Gate, GatedEdit, Steering, parse
 from tests.support.arms import OPTIONS
 
 GREEDY = Decoding(max_new_tokens=16)
@@ -88,7 +88,7 @@ def steering(device: str) -> dict[str, Any]:
             observed[f"{mode} {positions} score"] = model.score(prompts, [" 12"] * len(prompts))
     generator = torch.Generator().manual_seed(1)
     gate = Gate(torch.randn(3, model.d_model, generator=generator), torch.zeros(3))
-    gated = Gated(
+    gated = GatedEdit(
         gate, torch.randn(2, model.d_model, generator=generator), 1, 1.0, unit=model.residual_norms.medians[1]
     )
     with model.steer(gated):
@@ -120,8 +120,8 @@ def low_precision_and_bridge(device: str) -> dict[str, Any]:
 def divergence(device: str) -> dict[str, Any]:
     model, task, _ = bench(device)
     edit = Steering(bench(device).direction(), 1, 1.0, "add", "all", model.residual_norms.medians[1])
-    sequences = greedy_answers(Policy(model, GREEDY), task.problems("test", 4))
-    result = divergences(model.engine, sequences, nullcontext, lambda: model.steer(edit))
+    sequences = generate_greedy_answers(Policy(model, GREEDY), task.problems("test", 4))
+    result = measure_divergences(model.engine, sequences, nullcontext, lambda: model.steer(edit))
     return {"kl": [[item.base_arm, item.arm_base] for item in result]}
 
 
@@ -184,7 +184,7 @@ ARMS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
 @functools.cache
 def policy(device: str, arm: str) -> Policy:
     method, options, needs = ARMS[arm]
-    config = configure(method, {**OPTIONS.get(method, {}), **options})
+    config = configure_method(method, {**OPTIONS.get(method, {}), **options})
     fitted = {name: policy(device, name) for name in needs}
     return config.fit(bench(device).model, bench(device).task, seed=0, needs=fitted)
 

@@ -7,9 +7,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from elicit.analysis.asymmetry import MARGIN, Answers, asymmetry
+from elicit.analysis.asymmetry import MARGIN, Answers, measure_asymmetry
 from elicit.errors import ElicitError
-from elicit.statistics.paired import tango
+from elicit.statistics.paired import tango_interval
 
 
 def drawn(random, *, start, end, problems=200, seeds=3, spread=0.0, share=0.6):
@@ -32,7 +32,7 @@ def planted(seed, *, gain, loss, over=None, **options):
     if over is not None:
         answers, arm_answers = drawn(random, start=0.99, end=0.99 - over, **options)
         twin = Answers(answers, (arm_answers,))
-    return asymmetry([40], Answers(base, (arm,)), Answers(refuses, (arm_refuses,)), twin=twin)
+    return measure_asymmetry([40], Answers(base, (arm,)), Answers(refuses, (arm_refuses,)), twin=twin)
 
 
 def test_figures_are_counts_with_the_right_sign():
@@ -44,14 +44,14 @@ def test_figures_are_counts_with_the_right_sign():
     refuses[0, 50:52] = 0
     answers, answered = np.ones((1, 100)), np.ones((1, 100))
     answered[0, :3] = 0
-    found = asymmetry(
+    found = measure_asymmetry(
         [7], Answers(base, (arm,)), Answers(refuses, (refused,)), twin=Answers(answers, (answered,)), shared=True
     )
     end = found.end
     assert (end.gain.value, end.loss.value, end.over.value) == pytest.approx((0.30, 0.10, 0.03))
-    assert end.gain.ci == pytest.approx(tango(30, 0, 100))
-    assert end.loss.ci == pytest.approx(tango(12, 2, 100))
-    assert end.over.ci == pytest.approx(tango(3, 0, 100))
+    assert end.gain.ci == pytest.approx(tango_interval(30, 0, 100))
+    assert end.loss.ci == pytest.approx(tango_interval(12, 2, 100))
+    assert end.over.ci == pytest.approx(tango_interval(3, 0, 100))
     assert end.price.value == pytest.approx(1 / 3)
     assert found.base_refuses.value == pytest.approx(0.98)
     assert (end.verdict, end.step, found.free) == ("tax", 7, ())
@@ -66,7 +66,7 @@ def test_the_joint_bootstrap_is_that_of_a_plain_loop(shared):
     gained = random.random((4, 60)) < 0.12
     base, refuses = np.zeros((1, 60)), np.ones((1, 60))
     arm, refused = gained.astype(float), 1.0 - gained
-    found = asymmetry([1], Answers(base, (arm,)), Answers(refuses, (refused,)), shared=shared).end
+    found = measure_asymmetry([1], Answers(base, (arm,)), Answers(refuses, (refused,)), shared=shared).end
 
     gains, losses = [], []
     for _ in range(6000):
@@ -132,7 +132,9 @@ def test_an_arm_is_followed_over_its_steps_and_free_steps_are_named():
         arm[:, 110:] = np.nan
         arms.append(arm)
         refused.append(refusing)
-    found = asymmetry([5, 10, 20, 40], Answers(base, tuple(arms)), Answers(refuses, tuple(refused)), shared=True)
+    found = measure_asymmetry(
+        [5, 10, 20, 40], Answers(base, tuple(arms)), Answers(refuses, tuple(refused)), shared=True
+    )
     assert [point.verdict for point in found.points] == ["still", "kept", "kept", "tax"]
     assert found.free == (10, 20)
     assert found.points[1].price.value == 0
@@ -147,7 +149,7 @@ def test_an_arm_is_followed_over_its_steps_and_free_steps_are_named():
 def test_a_base_that_hardly_refuses_has_little_to_lose():
     base, refuses = np.zeros((1, 50)), np.zeros((1, 50))
     refuses[0, :20] = 1
-    assert asymmetry([1], Answers(base, (base + 1,)), Answers(refuses, (refuses * 0,))).end.verdict == "none"
+    assert measure_asymmetry([1], Answers(base, (base + 1,)), Answers(refuses, (refuses * 0,))).end.verdict == "none"
 
 
 @pytest.mark.parametrize(
@@ -161,5 +163,5 @@ def test_a_base_that_hardly_refuses_has_little_to_lose():
 def test_bad_input_is_explained(change, message):
     one = Answers(np.zeros((1, 4)), (np.ones((1, 4)),))
     with pytest.raises(ElicitError) as error:
-        asymmetry(**{"steps": [1], "reasoning": one, "refusal": one} | change)
+        measure_asymmetry(**{"steps": [1], "reasoning": one, "refusal": one} | change)
     assert message in str(error.value)

@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from elicit.analysis.curves import LEVEL, MARGIN, classify, movement_p, stopped_by_loss, uncertainty
-from elicit.analysis.resampling import resampled
-from elicit.analysis.shapes import SHAPES, log_between, shape_of, weigh
+from elicit.analysis.curves import (
+    LEVEL,
+    MARGIN,
+    classify_curve,
+    compute_movement_p,
+    inflate_covariance,
+    measure_stopping_cost,
+)
+from elicit.analysis.resampling import bootstrap_curve
+from elicit.analysis.shapes import SHAPES, classify_noiseless_curve, compute_log_interval_mass, weigh_shapes
 from elicit.errors import ElicitError
 from tests.analysis.curves_data import STEPS, TRUTHS, answers
 
@@ -17,11 +24,11 @@ DRAWS = 120
 
 def called(right: np.ndarray) -> str:
     """The shape of `classify` without its other quantities."""
-    data = resampled(right, 0)
-    covariance = uncertainty(data)
-    if movement_p(data.curve, covariance, 0) >= 1 - LEVEL:
+    data = bootstrap_curve(right, 0)
+    covariance = inflate_covariance(data)
+    if compute_movement_p(data.curve, covariance, 0) >= 1 - LEVEL:
         return "flat"
-    found = weigh(data.curve, covariance, MARGIN).probabilities
+    found = weigh_shapes(data.curve, covariance, MARGIN).probabilities
     return max(found, key=lambda name: found[name])
 
 
@@ -65,7 +72,7 @@ def test_shapes_of_thirty_five_points_are_called_right(shape: str) -> None:
 )
 def test_movements_across_the_whole_range(accuracies: list[float], shape: str) -> None:
     right = answers(np.random.default_rng(0), accuracies, 200, seeds=3, seed_sd=0.01)
-    found = classify(right, STEPS)
+    found = classify_curve(right, STEPS)
     assert found.shape == shape
     assert found.probabilities[shape] > 0.9
     assert found.misfit_p > 0.01
@@ -95,7 +102,7 @@ def test_small_movements_on_few_problems_are_missed() -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_rule_names_the_truths(shape: str) -> None:
-    assert {shape_of(0.5 + 0.12 * np.array(form), MARGIN) for form in TRUTHS[shape]} == {shape}
+    assert {classify_noiseless_curve(0.5 + 0.12 * np.array(form), MARGIN) for form in TRUTHS[shape]} == {shape}
 
 
 def test_log_between_is_scipys_normal() -> None:
@@ -105,7 +112,7 @@ def test_log_between_is_scipys_normal() -> None:
         stats.norm.logcdf(b) if a < -8 else np.log(stats.norm.sf(a) - stats.norm.sf(b)) if a > 0 else None
         for a, b in zip(low, high, strict=True)
     ]
-    found = log_between(low, high)
+    found = compute_log_interval_mass(low, high)
     for value, wanted, a, b in zip(found, expected, low, high, strict=True):
         wanted = np.log(stats.norm.cdf(b) - stats.norm.cdf(a)) if wanted is None else wanted
         np.testing.assert_allclose(value, wanted, rtol=1e-9)
@@ -113,7 +120,7 @@ def test_log_between_is_scipys_normal() -> None:
 
 def test_quantities_of_a_clear_dip() -> None:
     truth = 0.6 + 0.2 * np.array(TRUTHS["dip-recover"][0])
-    found = classify(answers(np.random.default_rng(0), truth, 1000), STEPS)
+    found = classify_curve(answers(np.random.default_rng(0), truth, 1000), STEPS)
     assert found.shape == "dip-recover"
     assert found.turn is not None
     assert sum(found.probabilities.values()) == pytest.approx(1)
@@ -128,7 +135,7 @@ def test_intervals_of_a_dip_cover_it() -> None:
     """Measured once on 60 draws: 0.83 for the depth, 0.97 for the way back."""
     truth, covered = 0.6 + 0.2 * np.array(TRUTHS["dip-recover"][0]), np.zeros(2)
     for draw in range(12):
-        turn = classify(answers(np.random.default_rng(draw), truth, 1000), STEPS).turn
+        turn = classify_curve(answers(np.random.default_rng(draw), truth, 1000), STEPS).turn
         assert turn is not None
         for k, (estimate, true) in enumerate(((turn.size, 0.2), (turn.undone, 0.22))):
             assert estimate.ci is not None
@@ -138,16 +145,16 @@ def test_intervals_of_a_dip_cover_it() -> None:
 
 def test_a_wave_with_three_turns_is_a_misfit() -> None:
     truth = 0.5 + 0.2 * np.array([0, 1, -1, 1, -1, 1, -1, 1])
-    assert classify(answers(np.random.default_rng(0), truth, 500), STEPS).misfit_p < 1e-3
+    assert classify_curve(answers(np.random.default_rng(0), truth, 500), STEPS).misfit_p < 1e-3
 
 
 def test_stopping_by_loss_counts_against_a_checkpoint_chosen_elsewhere() -> None:
     rng = np.random.default_rng(0)
     loss = np.array([2.0, 1.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])  # lowest at step 20, the trough
-    found = stopped_by_loss(answers(rng, 0.6 + 0.2 * np.array(TRUTHS["dip-recover"][0]), 1000), STEPS, loss)
+    found = measure_stopping_cost(answers(rng, 0.6 + 0.2 * np.array(TRUTHS["dip-recover"][0]), 1000), STEPS, loss)
     assert found.step == 20
     assert found.to_end.value == pytest.approx(0.22, abs=0.03)
-    flat = [stopped_by_loss(answers(rng, [0.5] * 8, 100), STEPS, loss).to_best.value for _ in range(60)]
+    flat = [measure_stopping_cost(answers(rng, [0.5] * 8, 100), STEPS, loss).to_best.value for _ in range(60)]
     assert abs(np.mean(flat)) < 0.015  # the best of eight equal checkpoints looks 3 points better on its own problems
 
 
@@ -162,4 +169,4 @@ def test_stopping_by_loss_counts_against_a_checkpoint_chosen_elsewhere() -> None
 )
 def test_bad_input_says_what_to_give(correct: np.ndarray, steps: list[float], said: str) -> None:
     with pytest.raises(ElicitError, match=said):
-        classify(correct, steps)
+        classify_curve(correct, steps)

@@ -10,7 +10,7 @@ import pytest
 
 import elicit
 import saes
-from elicit.cli.main import run
+from elicit.cli.main import run_command
 from elicit.comparison.spec import build_task
 from saes import dashboard
 from saes.dashboard import Dose, Vocabulary, write
@@ -36,7 +36,7 @@ def studied() -> dashboard.Study:
         negative=[model.encode(p.prompt) for p in problems[:32]],
         text="addition",
     )
-    used = found.found.live[5]  # whichever: some feature that fires
+    used = found.collected.live[5]  # whichever: some feature that fires
     return dataclasses.replace(found, doses={used: [Dose("made up, add", CURVE)]}, used={used: "sae_steering"})
 
 
@@ -74,7 +74,7 @@ def _click(browser: Any, head: str) -> None:
 def test_index_sorts_by_real_clicks(browser: Any, folder: Path, studied: dashboard.Study, used: int) -> None:
     open_file(browser, folder / "index.html")
     assert _numbers(browser)[0] == used
-    assert len(_numbers(browser)) == len(studied.found.live)
+    assert len(_numbers(browser)) == len(studied.collected.live)
     for head in ("density %", "largest", "cued − uncued"):
         _click(browser, head)
         falling = [float(v) for v in _column(browser, head) if v is not None]
@@ -85,7 +85,7 @@ def test_index_sorts_by_real_clicks(browser: Any, folder: Path, studied: dashboa
     words = [v for v in _column(browser, "raises") if v]
     assert words == sorted(words, key=lambda w: w.encode("utf-16-be"))
     _click(browser, "feature")
-    assert _numbers(browser) == sorted(studied.found.live)
+    assert _numbers(browser) == sorted(studied.collected.live)
     _click(browser, "used by")
     assert _numbers(browser)[0] == used  # unknown values stay at the end
     _click(browser, "used by")
@@ -110,7 +110,7 @@ def test_index_searches_by_typing(browser: Any, folder: Path, studied: dashboard
     box.send_keys(f"#{used}")
     assert _numbers(browser) == [used]
     box.send_keys(Keys.ESCAPE)
-    assert len(_numbers(browser)) == len(studied.found.live)
+    assert len(_numbers(browser)) == len(studied.collected.live)
     box.send_keys("<think>")
     anywhere = set(_numbers(browser))
     Select(browser.find_element("css selector", "#in")).select_by_visible_text("raises")
@@ -118,14 +118,14 @@ def test_index_searches_by_typing(browser: Any, folder: Path, studied: dashboard
     lens, words = studied.lens, studied.vocabulary
     assert lens is not None
     raising = {i for i, e in zip(lens.features, lens.effects, strict=True) if "<think>" in _texts(words, e)}
-    raising &= set(studied.found.live)
+    raising &= set(studied.collected.live)
     assert found == raising < anywhere
     count = browser.find_element("css selector", "#count").text
-    assert count == f"{len(found)} of {len(studied.found.live)} features"
+    assert count == f"{len(found)} of {len(studied.collected.live)} features"
     keep_screenshot(browser, "dashboard-search", whole_page=False)
     Select(browser.find_element("css selector", "#in")).select_by_visible_text("anywhere")
     box.clear()
-    number = studied.found.live[-1]
+    number = studied.collected.live[-1]
     box.send_keys(str(number))
     assert _numbers(browser)[0] == number  # the feature of this number before those whose tokens hold the digits
     box.clear()
@@ -199,7 +199,7 @@ def _worst_contrast(browser: Any) -> float:
 def test_hostile_strings_run_nothing(browser: Any, studied: dashboard.Study, used: int, tmp_path: Path) -> None:
     words = Vocabulary(lambda i: STRINGS[i % len(STRINGS)], frozenset({1}))
     bad = dataclasses.replace(studied, vocabulary=words, text="</footer><script>alert(9)</script>")
-    path = write(bad, tmp_path / "bad", features=[used, *studied.found.live[:2]])
+    path = write(bad, tmp_path / "bad", features=[used, *studied.collected.live[:2]])
     for file in (path, path.parent / "features" / f"{used}.html"):
         open_file(browser, file)
         wait_for(browser, "return document.readyState === 'complete'")
@@ -231,7 +231,10 @@ def test_512_features_stay_quick(browser: Any, tmp_path: Path, capsys: pytest.Ca
     """The command line's own output for a whole SAE, dead features included."""
     everything = ",".join(map(str, range(512)))
     out = tmp_path / "all"
-    assert run(["sae", "dashboard", "cued/L1", "--features", everything, "--tokens", "5000", "--out", str(out)]) == 0
+    assert (
+        run_command(["sae", "dashboard", "cued/L1", "--features", everything, "--tokens", "5000", "--out", str(out)])
+        == 0
+    )
     assert capsys.readouterr().out.strip() == str(out / "index.html")
     open_file(browser, out / "index.html")
     assert len(_numbers(browser)) == 512

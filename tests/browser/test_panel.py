@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from elicit.panel import Grid, export
+from elicit.panel import Grid, write_grid_page
 from elicit.panel.comparison import Pair, Shift, Side, SideBySide, Token
-from elicit.panel.strengths import Point, Series
+from elicit.panel.strengths import StrengthPoint, StrengthSeries
 from elicit.tasks import Verdict
 from tests.browser.jupyter import jupyterlab, run_all
 from tests.browser.support import (
@@ -48,8 +48,8 @@ def hostile_grid() -> Grid:
         pair = Pair("prompt " + "".join(HOSTILE), side(HOSTILE[::-1], correct=False), side(texts, correct=True), shifts)
         return SideBySide((pair,), (HOSTILE[0],), HOSTILE[1], 0, 1.0, True)
 
-    points = Point(0.0, 0.0, result(HOSTILE[::-1])), Point(2.0, 41.5, result(HOSTILE))
-    return Grid(tuple(Series(label, "residual norms", points) for label in HOSTILE[:2]))
+    points = StrengthPoint(0.0, 0.0, result(HOSTILE[::-1])), StrengthPoint(2.0, 41.5, result(HOSTILE))
+    return Grid(tuple(StrengthSeries(label, "residual norms", points) for label in HOSTILE[:2]))
 
 
 def steered_tokens(browser: Any) -> list[str]:
@@ -64,7 +64,7 @@ def as_shown(text: str) -> str:
 
 
 def test_hostile_strings_stay_text(browser: Any, tmp_path: Path) -> None:
-    open_file(browser, export(hostile_grid(), tmp_path / "hostile.html", title=HOSTILE[0], note=HOSTILE[1]))
+    open_file(browser, write_grid_page(hostile_grid(), tmp_path / "hostile.html", title=HOSTILE[0], note=HOSTILE[1]))
     assert steered_tokens(browser) == [as_shown(text) for text in HOSTILE]
     prompt = browser.execute_script("return document.querySelector('.pair .prompt').textContent")
     assert prompt == as_shown("prompt " + "".join(HOSTILE))
@@ -96,7 +96,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import elicit
     import saes
     from elicit.comparison.spec import build_task
-    from elicit.panel import grid
+    from elicit.panel import compare_strengths
     from elicit.steering import feature_edit
 
     model = elicit.load("cued")
@@ -110,10 +110,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"{feature.label} at {form}": feature_edit(feature, 1, unit=model.residual_norms.medians[1], positions=form)
         for form in ("first", "all")
     }
-    found = grid(model, edits, [-2, -1, 0, 0.5, 1, 1.5, 2, 3], task.problems("select", 4), task=task)
+    found = compare_strengths(model, edits, [-2, -1, 0, 0.5, 1, 1.5, 2, 3], task.problems("select", 4), task=task)
     folder = tmp_path_factory.mktemp("exported")
     note = "Computed beforehand: the slider chooses among these strengths. Right answers are counted under each."
-    return export(found, folder / "panel.html", title="Steering cued, side by side", note=note)
+    return write_grid_page(found, folder / "panel.html", title="Steering cued, side by side", note=note)
 
 
 def test_the_slider_changes_the_text(browser: Any, exported: Path) -> None:

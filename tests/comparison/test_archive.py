@@ -9,11 +9,18 @@ from pathlib import Path
 
 import yaml
 
-from elicit.comparison.archive import CELLS, SUMMARY, archive, opened, unpacked, without_folders
-from elicit.comparison.reader import read_spec_of
+from elicit.comparison.archive import (
+    CELLS,
+    SUMMARY,
+    open_run_directory,
+    read_compressed_json,
+    strip_folders,
+    write_archive,
+)
+from elicit.comparison.reader import read_run_spec
 from elicit.comparison.summary.summarise import write_summary
-from elicit.comparison.verify import verify
-from elicit.report.data.run_reader import rebuilt
+from elicit.comparison.verify import verify_run
+from elicit.report.data.run_reader import rebuild_problems
 from tests.support.comparisons import content, elicit, reference, rows
 from tests.support.rundirs import Told, arms_of, make, right
 
@@ -22,7 +29,7 @@ def test_an_archive_holds_the_rows_and_verifies(tmp_path: Path) -> None:
     run, target = reference(), tmp_path / "results" / "small"
     done = elicit("archive", run, target)
     assert (done.code, done.out, done.err) == (0, f"{target}\n", "")
-    with opened(target) as back:
+    with open_run_directory(target) as back:
         assert rows(back) == rows(run)
     before = content(target)
     done = elicit("verify", target)
@@ -38,7 +45,7 @@ def test_an_archive_holds_the_rows_and_verifies(tmp_path: Path) -> None:
 
 def test_a_changed_archive_does_not_verify(tmp_path: Path) -> None:
     assert elicit("archive", reference(), tmp_path / "a").code == 0
-    cells = unpacked(tmp_path / "a" / CELLS)
+    cells = read_compressed_json(tmp_path / "a" / CELLS)
     cells["cued/sft/0"]["metrics"][0]["neutral_perplexity"] += 1
     (tmp_path / "a" / CELLS).write_bytes(lzma.compress(json.dumps(cells).encode()))
     done = elicit("verify", tmp_path / "a")
@@ -61,8 +68,8 @@ def test_what_searches_tell_of_themselves_is_kept_and_averaged(tmp_path: Path) -
     for name in ("manifest.json", "summary.json"):
         (tmp_path / "run" / name).write_text("{}")
     write_summary(tmp_path / "run")
-    archive(tmp_path / "run", tmp_path / "a")
-    with opened(tmp_path / "a") as back:
+    write_archive(tmp_path / "run", tmp_path / "a")
+    with open_run_directory(tmp_path / "a") as back:
         assert rows(back) == rows(tmp_path / "run")
         found = arms_of(back)
     assert found == arms_of(tmp_path / "run")
@@ -75,13 +82,13 @@ def test_what_searches_tell_of_themselves_is_kept_and_averaged(tmp_path: Path) -
 
 
 def test_what_was_logged_is_kept_to_six_digits_and_the_summary_is_made_of_that(tmp_path: Path) -> None:
-    archive(reference(), tmp_path / "a")
-    cells = unpacked(tmp_path / "a" / CELLS)
+    write_archive(reference(), tmp_path / "a")
+    cells = read_compressed_json(tmp_path / "a" / CELLS)
     for name, cell in cells.items():
         whole = json.loads((reference() / "cells" / name / "status.json").read_text())
         assert cell["status"]["seconds"] == float(f"{whole['seconds']:.5e}")
     seconds = [cells[f"cued/sft/{seed}"]["status"]["seconds"] for seed in (0, 1)]
-    summary = unpacked(tmp_path / "a" / SUMMARY)
+    summary = read_compressed_json(tmp_path / "a" / SUMMARY)
     assert summary["models"]["cued"]["tasks"]["addition"]["arms"]["sft"]["seconds"] == sum(seconds)
 
 
@@ -115,7 +122,7 @@ def test_what_is_finished_can_be_kept_while_the_rest_runs(tmp_path: Path) -> Non
     assert "is not finished: cell cued/sft/0 is pending" in done.err
     assert elicit("archive", run, tmp_path / "part", "--partial").code == 0
     assert elicit("verify", tmp_path / "part").code == 0
-    summary = unpacked(tmp_path / "part" / SUMMARY)
+    summary = read_compressed_json(tmp_path / "part" / SUMMARY)
     arms = summary["models"]["cued"]["tasks"]["addition"]["arms"]
     assert arms["sft"]["accuracy"] is None
     assert arms["sft"]["status"] == "pending"
@@ -130,7 +137,7 @@ def test_an_archive_does_not_say_where_models_lay(tmp_path: Path) -> None:
         "panels": {"a": {"task": {"task": "jsonl", "path": "/home/me/other.jsonl"}}},
     }
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
-    without_folders(tmp_path / "spec.yaml")
+    strip_folders(tmp_path / "spec.yaml")
     kept = (tmp_path / "spec.yaml").read_text()
     assert "/home" not in kept
     assert yaml.safe_load(kept)["models"] == {"a": "x.gguf", "b": "org/name", "c": "cued"}
@@ -139,16 +146,16 @@ def test_an_archive_does_not_say_where_models_lay(tmp_path: Path) -> None:
 
 def test_problems_are_rebuilt_where_the_model_is_gone(tmp_path: Path) -> None:
     """A cell records how its model was asked: reports, exports and verdicts need no weights."""
-    archive(reference(), tmp_path / "a")
+    write_archive(reference(), tmp_path / "a")
     path = tmp_path / "a" / "spec.yaml"
     path.write_text(path.read_text().replace("cued: cued", "cued: gone.gguf"))
-    with opened(tmp_path / "a") as run:
-        spec, limit = read_spec_of(run)
-        found = rebuilt(spec, limit, run, "cued")
+    with open_run_directory(tmp_path / "a") as run:
+        spec, limit = read_run_spec(run)
+        found = rebuild_problems(spec, limit, run, "cued")
         assert not isinstance(found, str)
         lines = (json.loads(line) for line in rows(run)["cells/cued/base/0/rows/addition.jsonl"])
         assert {line["problem"] for line in lines} == set(found)
         assert all(problem.prompt.startswith("Q:") for problem in found.values())
-        checked = verify(run)
+        checked = verify_run(run)
         assert checked.rows == sum(map(len, rows(run).values()))
         assert not [line for line in checked.differences if "verifier" in line]

@@ -11,12 +11,12 @@ import pytest
 
 import elicit
 from elicit import runs
-from elicit.cli.main import run as command
+from elicit.cli.main import run_command as command
 from elicit.comparison.running.engine import run_cells
-from elicit.comparison.running.template_check import check_templates
+from elicit.comparison.running.template_check import check_chat_templates
 from elicit.comparison.spec import Spec, check_spec
 from elicit.comparison.summary.summarise import write_summary
-from elicit.comparison.verify import verify
+from elicit.comparison.verify import verify_run
 from elicit.errors import ElicitError
 from elicit.loading import templates
 from elicit.method import task_decoding
@@ -50,7 +50,7 @@ def spec(place: Path, arms: dict[str, Any] = BASE, **prompts: Any) -> Spec:
 def prompt_of(run: Path, arm: str) -> dict[str, str]:
     """Problem -> the text that an arm was asked, from its rows and prompts."""
     cell = run / "cells" / "m" / arm / "0"
-    texts = runs.read_json(cell / "prompts.json")
+    texts = runs.read_run_json(cell / "prompts.json")
     return {row.problem: texts[row.prompt_hash][0] for row in runs.read_rows(cell / "rows" / "sums.jsonl")}
 
 
@@ -65,11 +65,11 @@ def test_a_run_has_one_day_however_late_it_goes_on(tmp_path: Path, monkeypatch: 
     assert not run_cells(spec(place, later), run, workers=2)  # on the day of this test, in processes of their own
     write_summary(run)
 
-    assert runs.read_json(run / "manifest.json")["date"] == "2025-01-31"
+    assert runs.read_run_json(run / "manifest.json")["date"] == "2025-01-31"
     base = prompt_of(run, "base")
     assert prompt_of(run, "self_consistency") == base
     assert all(text.startswith("31 Jan 2025|[u]") for text in [*base.values(), *prompt_of(run, "cue_prompt").values()])
-    assert verify(run).differences == []
+    assert verify_run(run).differences == []
 
     # A saved policy tells its own day, whatever the day it is loaded on.
     model = elicit.load(str(place))
@@ -83,19 +83,19 @@ def test_a_run_has_one_day_however_late_it_goes_on(tmp_path: Path, monkeypatch: 
     assert Policy(model).sha256 != Policy(model.on(DAY)).sha256
 
     # Another day in the manifest is other prompts.
-    manifest = runs.read_json(run / "manifest.json")
+    manifest = runs.read_run_json(run / "manifest.json")
     runs.write_json(run / "manifest.json", {**manifest, "date": "2025-02-01"})
-    differences = "\n".join(verify(run).differences)
+    differences = "\n".join(verify_run(run).differences)
     assert "told the day 2025-01-31, the run's is 2025-02-01" in differences
     assert "base/0/rows/sums.jsonl: 4 rows answer other prompts" in differences
 
 
 def test_a_thinking_switch_is_passed_on_or_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = folder(tmp_path / "model", QWEN3)
-    (line,) = check_templates(spec(place))
+    (line,) = check_chat_templates(spec(place))
     assert "enable_thinking, which is not given: the model is asked to think first" in line
     chosen = spec(place, chat_template_kwargs={"enable_thinking": False})
-    assert check_templates(chosen) == []
+    assert check_chat_templates(chosen) == []
     assert not run_cells(chosen, tmp_path / "run", workers=1)
     assert all(text.endswith("<think>\n\n</think>\n\n") for text in prompt_of(tmp_path / "run", "base").values())
     assert write_summary(tmp_path / "run")["models"]["m"]["tasks"]["sums"]["thinking"] == {
@@ -124,7 +124,7 @@ def test_what_the_template_cannot_do_is_said_before_the_first_cell(
     with pytest.raises(ElicitError, match=message):
         run_cells(wanted, tmp_path / "run", workers=1)
     assert not (tmp_path / "run").exists()
-    (tmp_path / "s.yaml").write_text(json.dumps(wanted.plain()))
+    (tmp_path / "s.yaml").write_text(json.dumps(wanted.to_dict()))
     capsys.readouterr()
     assert command(["run", str(tmp_path / "s.yaml"), "--out", str(tmp_path / "run"), "--plan"]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -14,7 +14,7 @@ import pytest
 from elicit.comparison.spec import Spec, build_task, read_spec
 from elicit.loading import catalog
 from elicit.organisms.recipes import ORGANISMS
-from elicit.organisms.train import card
+from elicit.organisms.train import build_card
 from elicit.tasks import Task
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "generalization"
@@ -30,7 +30,7 @@ def spec_of(path: Path) -> Spec:
 def dialect_of(name: str) -> dict[str, Any] | None:
     """An organism's, trained or not; None for other models."""
     label = Path(name).name
-    return card(label, *ORGANISMS[label])["dialect"] if label in ORGANISMS else None
+    return build_card(label, *ORGANISMS[label])["dialect"] if label in ORGANISMS else None
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
@@ -39,7 +39,7 @@ def test_there_are_as_many_problems_as_it_asks(path: Path) -> None:
     spec = spec_of(path)
     drawn: dict[tuple[str, str, str], int] = {}
     for label, model in spec.models.items():
-        mine, dialect = spec.of(label), dialect_of(model)
+        mine, dialect = spec.for_model(label), dialect_of(model)
 
         def need(description: dict[str, Any], split: str, n: int, speech: Any = dialect) -> None:
             task: Task = build_task(description, speech, where=path.stem)
@@ -48,11 +48,11 @@ def test_there_are_as_many_problems_as_it_asks(path: Path) -> None:
                 assert len(task.problems(split, n)) == n  # type: ignore[arg-type]
                 drawn[key] = n
 
-        probe = mine.along.probe
+        probe = mine.trajectory_or_default.probe
         for description in (mine.task, *mine.off_target.values()):
             need(description, "test", mine.test)
             need(description, "select", probe)
-        for method in mine.methods().values():
+        for method in mine.build_methods().values():
             shown = getattr(method, "demonstrations", 0) or getattr(method, "pilot_problems", 0)
             need(getattr(method, "source", None) or mine.task, "train", shown)
             for watched in (getattr(method, "warn", None) or {}).values():
@@ -62,7 +62,7 @@ def test_there_are_as_many_problems_as_it_asks(path: Path) -> None:
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_its_arms_are_followed_and_its_bases_can_be_had(path: Path) -> None:
     spec = spec_of(path)
-    methods = spec.methods()
+    methods = spec.build_methods()
     followed = [method for method in methods.values() if getattr(method, "checkpoints", ())]
     assert followed
     assert all(max(method.checkpoints) < getattr(method, "steps", 10**9) for method in followed)  # type: ignore[attr-defined]
@@ -75,15 +75,17 @@ def test_its_arms_are_followed_and_its_bases_can_be_had(path: Path) -> None:
             assert re.search(rf"set -- .*\b{re.escape(label)}\b", script), "train_bases.sh makes it"
             assert "train_bases.sh" in path.read_text()
         else:
-            assert name.endswith(".gguf") or name in {entry.name for entry in catalog.names()}
+            assert name.endswith(".gguf") or name in {entry.name for entry in catalog.list_organisms()}
 
 
 def test_what_is_compared_at_equal_steps_has_them() -> None:
     """Exposure against coverage: the same rows in all, one often and the other once."""
     for name in ("data_arms", "corrupted"):
-        methods = [method for method in spec_of(FOLDER / f"{name}.yaml").methods().values() if hasattr(method, "steps")]
+        methods = [
+            method for method in spec_of(FOLDER / f"{name}.yaml").build_methods().values() if hasattr(method, "steps")
+        ]
         assert len({(method.steps, method.batch_size, method.learning_rate) for method in methods}) == 1  # type: ignore[attr-defined]
-    arms = spec_of(FOLDER / "data_arms.yaml").methods()
+    arms = spec_of(FOLDER / "data_arms.yaml").build_methods()
     often, once = arms["few_often"], arms["many_once"]
     assert once.demonstrations == once.steps * once.batch_size  # type: ignore[attr-defined]
     assert often.demonstrations * 80 == once.demonstrations  # type: ignore[attr-defined]

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from elicit import runs
-from elicit.comparison.summary.contrasts import leak
-from elicit.comparison.summary.summarise import summarise
+from elicit.comparison.summary.contrasts import compute_leak
+from elicit.comparison.summary.summarise import summarise_run
 from tests.support.rundirs import Told, make, right, wrong
 
 ARMS = {"base": {"method": "base"}, "sft": {"method": "sft"}}
@@ -25,7 +25,7 @@ def test_leak_is_what_the_arm_gains_where_there_was_nothing(tmp_path: Path) -> N
     (tmp_path / "mine/config.json").write_text("{}")
     models = {"cued": "cued", "incapable": "incapable", "mine": str(tmp_path / "mine")}
     make(tmp_path / "run", {"models": models, "arms": ARMS, "test": 4}, told)
-    summary = summarise(tmp_path / "run")["models"]
+    summary = summarise_run(tmp_path / "run")["models"]
     assert [summary[model]["capable"] for model in models] == [True, False, None]
     arms = {model: summary[model]["tasks"]["addition"]["arms"] for model in models}
     found = arms["cued"]["sft"]["leak"]
@@ -47,21 +47,21 @@ def test_the_largest_leak_of_several_counts_and_only_on_the_same_task() -> None:
         "other task": entry(False, 0.8, "mod_chain"),
         "unknown": entry(None, 0.7),
     }
-    assert leak(models, "able", "addition", "sft") == {"model": "b", "difference": -0.05}
-    assert leak(models, "a", "addition", "sft") is None
-    assert leak(models, "unknown", "addition", "sft") is None
-    assert leak({"able": models["able"], "a": models["none"]}, "able", "addition", "sft") is None
+    assert compute_leak(models, "able", "addition", "sft") == {"model": "b", "difference": -0.05}
+    assert compute_leak(models, "a", "addition", "sft") is None
+    assert compute_leak(models, "unknown", "addition", "sft") is None
+    assert compute_leak({"able": models["able"], "a": models["none"]}, "able", "addition", "sft") is None
 
 
 def test_a_model_that_was_not_taught_the_task_at_hand_is_not_called_capable(tmp_path: Path) -> None:
     make(tmp_path, {"task": "countdown", "arms": ARMS, "test": 2}, {"cued/base/0": Told([wrong()] * 2)})
-    assert summarise(tmp_path)["models"]["cued"]["capable"] is None
+    assert summarise_run(tmp_path)["models"]["cued"]["capable"] is None
 
 
 def test_what_a_cell_recorded_counts_where_the_model_is_gone(tmp_path: Path) -> None:
     make(tmp_path, {"models": {"mine": "./gone"}, "arms": ARMS, "test": 2}, {"mine/base/0": Told([wrong()] * 2)})
     (path,) = tmp_path.glob("cells/mine/base/**/status.json")
-    state = runs.read_json(path)
+    state = runs.read_run_json(path)
     for families, capable in ((["addition"], True), (["mod_chain"], None)):
         runs.write_json(path, {**state, "model": {"dialect": None, "families": families, "capable": True}})
-        assert summarise(tmp_path)["models"]["mine"]["capable"] is capable
+        assert summarise_run(tmp_path)["models"]["mine"]["capable"] is capable

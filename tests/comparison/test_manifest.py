@@ -10,7 +10,7 @@ from tests.support.comparisons import reference
 
 
 def test_the_manifest_names_weights_code_and_machine():
-    found = runs.read_json(reference() / "manifest.json")
+    found = runs.read_run_json(reference() / "manifest.json")
     model = load("cued")
     assert found["models"]["cued"] == {
         "weights_sha256": model.weights_sha256,

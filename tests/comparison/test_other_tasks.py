@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import elicit as lab
-from elicit.evaluation import asked
+from elicit.evaluation import retarget_policy
 from elicit.method import task_decoding
 from elicit.model import BaseModel
 from elicit.policy import Policy
@@ -69,10 +69,10 @@ def test_every_task_is_cut_at_its_own_length(cued: BaseModel, tmp_path: Path) ->
 def test_what_a_policy_has_beyond_its_own_task_it_keeps(cued: BaseModel) -> None:
     own, other = get("addition", max_new_tokens=20), get("mod_chain", max_new_tokens=50)
     plain = Policy(cued, task_decoding(own))
-    assert asked(plain, own, other).decoding == task_decoding(other)
-    assert asked(plain, own, own).decoding == plain.decoding
+    assert retarget_policy(plain, own, other).decoding == task_decoding(other)
+    assert retarget_policy(plain, own, own).decoding == plain.decoding
     roomy = Policy(cued, task_decoding(own).replace(max_new_tokens=35, stop=(*own.stop, "Q:")))
-    assert asked(roomy, own, other).decoding == task_decoding(other).replace(
+    assert retarget_policy(roomy, own, other).decoding == task_decoding(other).replace(
         max_new_tokens=65, stop=(*other.stop, "Q:")
     )
     assert roomy.decoding.max_new_tokens == 35

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from elicit.comparison.spec import check_spec
-from elicit.comparison.spec.cells import cells
+from elicit.comparison.spec.cells import list_cells
 from elicit.errors import ElicitError
 from tests.support.comparisons import elicit, with_arms, write_spec
 
@@ -33,7 +33,7 @@ def _with_panel(**changes: object) -> dict[str, object]:
 
 
 def test_each_model_has_its_own_cells():
-    found = [(cell.model, cell.arm) for cell in cells(check_spec(TWO))]
+    found = [(cell.model, cell.arm) for cell in list_cells(check_spec(TWO))]
     assert {arm for model, arm in found if model == "serial"} == {"base", "mean_steering"}
     assert found.count(("cued", "mean_steering/random_vector")) == 2
     assert not any(arm.endswith("random_vector") for model, arm in found if model == "serial")
@@ -51,9 +51,9 @@ def test_a_model_alone_is_the_spec_that_one_would_have_written():
             "kl_problems": 2,
         }
     )
-    assert check_spec(TWO).of("serial").plain() == alone.plain()
-    of_two = {cell.name: cell.fingerprint for cell in cells(check_spec(TWO)) if cell.model == "serial"}
-    assert of_two == {cell.name: cell.fingerprint for cell in cells(alone)}
+    assert check_spec(TWO).for_model("serial").to_dict() == alone.to_dict()
+    of_two = {cell.name: cell.fingerprint for cell in list_cells(check_spec(TWO)) if cell.model == "serial"}
+    assert of_two == {cell.name: cell.fingerprint for cell in list_cells(alone)}
 
 
 def test_the_command_line_runs_verifies_and_reports_each_model_on_its_own_task(tmp_path):
@@ -106,4 +106,4 @@ def test_what_is_wrong_with_a_panel_is_said(changes, said):
 
 def test_the_resolved_spec_reads_back_as_itself():
     spec = check_spec(TWO)
-    assert check_spec(yaml.safe_load(yaml.safe_dump(spec.plain()))).plain() == spec.plain()
+    assert check_spec(yaml.safe_load(yaml.safe_dump(spec.to_dict()))).to_dict() == spec.to_dict()

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from elicit.comparison.planning import speed
-from elicit.comparison.planning.plan import plan
-from elicit.comparison.running.cell_runner import state_of
+from elicit.comparison.planning.plan import estimate_plan
+from elicit.comparison.running.cell_runner import read_cell_status
 from elicit.comparison.spec import check_spec
-from elicit.method import Lengths, demand
+from elicit.method import TokenLengths, estimate_cost
 from tests.support.comparisons import elicit, write_spec
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -38,7 +38,7 @@ def _cache(monkeypatch, tmp_path_factory):
 
 
 def test_answers_votes_and_samples_are_counted_for_every_cell() -> None:
-    found = plan(check_spec(SPEC), None)
+    found = estimate_plan(check_spec(SPEC), None)
     assert found.cells == 2 * (1 + 3 + 3)
     assert found.samples == 2 * (1 + 3) * 8 * 20
     answers = 2 * 50 * (10 + 20) * (1 + 3 + 3 * 4)
@@ -47,12 +47,12 @@ def test_answers_votes_and_samples_are_counted_for_every_cell() -> None:
 
 
 def test_a_limit_bounds_the_sampled_problems_too() -> None:
-    found = plan(check_spec(SPEC), None, limit=5, arms=["base"])
+    found = estimate_plan(check_spec(SPEC), None, limit=5, arms=["base"])
     assert (found.test_problems, found.samples) == (5, 2 * 8 * 5)
     assert found.limit_tokens == 2 * (5 * 30 + 8 * 5 * 10)
 
 
-LENGTHS = Lengths(prompt=10, thinking=12, plain=4, worked=20, thought=30, limit=64, layers=5)
+LENGTHS = TokenLengths(prompt=10, thinking=12, plain=4, worked=20, thought=30, limit=64, layers=5)
 
 
 @pytest.mark.parametrize(
@@ -70,25 +70,25 @@ LENGTHS = Lengths(prompt=10, thinking=12, plain=4, worked=20, thought=30, limit=
     ],
 )
 def test_fitting_costs_what_its_options_say(arm, generated, trained) -> None:
-    (method,) = check_spec({"models": ["cued"], "task": "addition", "arms": {"a": arm}}).methods().values()
-    wanted = demand(method, LENGTHS)
+    (method,) = check_spec({"models": ["cued"], "task": "addition", "arms": {"a": arm}}).build_methods().values()
+    wanted = estimate_cost(method, LENGTHS)
     assert sum(one.completions * one.length for one in wanted.fitting) == generated
-    assert wanted.trained == trained
+    assert wanted.trained_tokens == trained
 
 
 @pytest.mark.parametrize(("arm", "tokens"), [("self_consistency", 16 * 4), ("cot_decoding", 10 * 17), ("base", 4)])
 def test_an_answer_costs_its_votes_and_branches(arm, tokens) -> None:
-    (method,) = check_spec({"models": ["cued"], "task": "addition", "arms": [arm]}).methods().values()
-    answer = demand(method, LENGTHS).answer
+    (method,) = check_spec({"models": ["cued"], "task": "addition", "arms": [arm]}).build_methods().values()
+    answer = estimate_cost(method, LENGTHS).answer
     assert answer.completions * answer.length == tokens
 
 
 def test_a_slower_machine_and_more_tokens_take_longer() -> None:
-    timed = speed.Machine((1e-9, 2e-9, 4e-9, 1e-8, 8e-8), 1e-6)
-    assert timed.forward(8, 1e6, 0) == pytest.approx(speed._BESIDES * 2e-3)
-    assert timed.forward(20, 1e6, 0) == pytest.approx(speed._BESIDES * 3e-3)
-    assert timed.forward(2048, 1e6, 0) == pytest.approx(speed._BESIDES * 0.16)
-    assert timed.forward(8, 0, 4) == pytest.approx(4 * speed._OPERATIONS * 1e-6)
+    timed = speed.MachineSpeed((1e-9, 2e-9, 4e-9, 1e-8, 8e-8), 1e-6)
+    assert timed.forward_seconds(8, 1e6, 0) == pytest.approx(speed._BESIDES * 2e-3)
+    assert timed.forward_seconds(20, 1e6, 0) == pytest.approx(speed._BESIDES * 3e-3)
+    assert timed.forward_seconds(2048, 1e6, 0) == pytest.approx(speed._BESIDES * 0.16)
+    assert timed.forward_seconds(8, 0, 4) == pytest.approx(4 * speed._OPERATIONS * 1e-6)
 
 
 def test_an_unknown_model_leaves_the_rest_of_the_plan(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_every_spec_that_comes_with_the_lab_can_be_planned(path: Path, tmp_path:
             label: name if "/" not in name or (path.parent / name).exists() else "org/" + Path(name).stem
             for label, name in text["models"].items()
         }
-    found = plan(check_spec(text, where=str(path), folder=path.parent), None, fresh=False)
+    found = estimate_plan(check_spec(text, where=str(path), folder=path.parent), None, fresh=False)
     assert found.cells > 0
     assert found.seconds > 0
     assert all(model.gib or model.parameters is None for model in found.models)
@@ -138,6 +138,6 @@ def test_a_run_ends_with_planned_and_measured(tmp_path: Path) -> None:
     assert 0.5 <= float(found[3]) / float(found[4]) <= 2
     (cell,) = (tmp_path / "run" / "cells" / "cued" / "base").iterdir()
     assert (cell / "status.json").exists()
-    from elicit.comparison.spec.cells import cells
+    from elicit.comparison.spec.cells import list_cells
 
-    assert state_of(cells(check_spec(spec))[0], tmp_path / "run")["peak_gib"] > 0.1
+    assert read_cell_status(list_cells(check_spec(spec))[0], tmp_path / "run")["peak_gib"] > 0.1

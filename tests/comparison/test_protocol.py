@@ -13,7 +13,7 @@ from scipy import stats
 
 from elicit import statistics
 from elicit.comparison.summary import samples
-from elicit.comparison.summary.summarise import summarise
+from elicit.comparison.summary.summarise import summarise_run
 from elicit.methods.baselines.base import Base
 from elicit.methods.finetuning.sft import SFT
 from elicit.schema import Row
@@ -35,7 +35,9 @@ BASE = Told(
 
 def _vote(drawn: list[Said], k: int) -> float:
     """Share of the ways to choose k samples whose majority is right: ties go to the first seen."""
-    return float(np.mean([statistics.majority([s.answer for s in chosen]) == "yes" for chosen in _choices(drawn, k)]))
+    return float(
+        np.mean([statistics.majority_vote([s.answer for s in chosen]) == "yes" for chosen in _choices(drawn, k)])
+    )
 
 
 def _choices(drawn: list[Said], k: int) -> list[tuple[Said, ...]]:
@@ -104,7 +106,7 @@ def test_the_rival_meets_the_arm_on_the_problems_that_both_have(tmp_path: Path) 
     assert rival["accuracy"]["value"] == pytest.approx(_vote(list(base.samples[0]), 2))
     assert rival["difference"]["difference"] == pytest.approx(1 - _vote(list(base.samples[0]), 2))
     assert rival["note"] == "On the 2 of 4 problems that the base was sampled on."
-    assert summarise(tmp_path)["models"]["cued"]["tasks"]["addition"]["samples"] == {"n": 4, "problems": 2}
+    assert summarise_run(tmp_path)["models"]["cued"]["tasks"]["addition"]["samples"] == {"n": 4, "problems": 2}
 
 
 def test_what_fitting_took_goes_to_the_total_rival_spread_over_the_test_problems(tmp_path: Path) -> None:
@@ -242,8 +244,8 @@ def test_expansion_counts_problems_that_the_base_never_solved_with_as_many_sampl
     found = arms["sft"]["expansion"]
     # A lucky guess is no solution where traces can be checked: p1 and p3 are new, p0 is lost.
     assert (found["k"], found["arm_ids"], found["valid_trace"]) == (2, ["p1", "p3"], True)
-    assert found["solved_only_by_arm"] == statistics.wilson(2, 4).to_json()
-    assert found["solved_only_by_base"] == statistics.wilson(1, 4).to_json()
+    assert found["solved_only_by_arm"] == statistics.wilson_interval(2, 4).to_json()
+    assert found["solved_only_by_base"] == statistics.wilson_interval(1, 4).to_json()
     assert arms["base"]["expansion"] is None
 
 
@@ -305,11 +307,11 @@ def test_what_arm_and_base_gain_and_lose_is_one_account(
     arm_rows: list[list[Row]], base_rows: list[list[Row]], checkable: bool
 ) -> None:
     """Net expansion is the difference of the shares solved at K; swapping the two swaps the sides."""
-    arm, base = samples.drawn(arm_rows), samples.drawn(base_rows)
+    arm, base = samples.collect_samples(arm_rows), samples.collect_samples(base_rows)
     assert arm is not None
     assert base is not None
-    found = samples.expansion(arm, base, checkable=checkable)
-    back = samples.expansion(base, arm, checkable=checkable)
+    found = samples.compute_expansion(arm, base, checkable=checkable)
+    back = samples.compute_expansion(base, arm, checkable=checkable)
     assert found is not None
     assert back is not None
     assert found["solved_only_by_arm"] == back["solved_only_by_base"]
@@ -322,7 +324,7 @@ def test_what_arm_and_base_gain_and_lose_is_one_account(
 
     net = np.mean([solved(arm_rows, p) - solved(base_rows, p) for p in shared])
     assert found["solved_only_by_arm"]["value"] - found["solved_only_by_base"]["value"] == pytest.approx(net)
-    sharp, blunt = samples.sharpening(arm, base, SFT()), samples.sharpening(base, arm, Base())
+    sharp, blunt = samples.compute_sharpening(arm, base, SFT()), samples.compute_sharpening(base, arm, Base())
     assert sharp is not None
     assert blunt is not None
     assert sharp["difference"] == pytest.approx(-blunt["difference"])
@@ -331,13 +333,13 @@ def test_what_arm_and_base_gain_and_lose_is_one_account(
 @given(st.integers(1, 3).flatmap(_sampled))
 def test_the_order_in_which_rows_were_appended_does_not_matter(rows: list[list[Row]]) -> None:
     turned = [list(reversed(seed)) for seed in rows]
-    one, other = samples.drawn(rows), samples.drawn(turned)
+    one, other = samples.collect_samples(rows), samples.collect_samples(turned)
     assert one is not None
     assert other is not None
-    order = other.among(one.problems)
+    order = other.problem_indices(one.problems)
     for k in one.ks:
-        assert other.votes(k)[:, order] == pytest.approx(one.votes(k))
-    curves = [samples.pass_at_k(drawn, valid_only=True) for drawn in (one, other)]
+        assert other.vote_scores(k)[:, order] == pytest.approx(one.vote_scores(k))
+    curves = [samples.summarise_pass_at_k(drawn, valid_only=True) for drawn in (one, other)]
     assert (curves[0] is None) == (curves[1] is None)
     for left, right_ in zip((curves[0] or {}).values(), (curves[1] or {}).values(), strict=True):
         assert left["value"] == pytest.approx(right_["value"])

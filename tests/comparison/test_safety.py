@@ -6,10 +6,10 @@ import pytest
 
 from elicit import runs
 from elicit.comparison.spec import checkpoints
-from elicit.comparison.spec.cells import cells
-from elicit.comparison.summary.safety_tax import asymmetries
+from elicit.comparison.spec.cells import list_cells
+from elicit.comparison.summary.safety_tax import compute_asymmetries
 from elicit.comparison.summary.summarise import write_summary
-from elicit.comparison.verify import verify
+from elicit.comparison.verify import verify_run
 from elicit.report import write_report
 from elicit.tasks.generated.refusal import REFUSAL
 from tests.report.reading import parsed
@@ -50,9 +50,9 @@ def run(tmp_path_factory):
         completion=lambda cell, problem, index: says(PLANTED[cell.arm], problem, index),
         records={"sft": {"train": {"steps": ENDED, "flops": 1.0, "tokens": 1, "labels": 1}}},
     )
-    for cell in cells(spec):
+    for cell in list_cells(spec):
         if cell.arm == "sft":
-            _steps(spec, cell, cell.folder(place))
+            _steps(spec, cell, cell.folder_in(place))
     write_summary(place)
     return place, spec
 
@@ -63,9 +63,9 @@ def _steps(spec, cell, folder):
 
     dialect = catalog.read_card(catalog.WEIGHTS / "cued")["dialect"]
     for step in (0, *STEPS, ENDED):
-        home = checkpoints.folder_of(folder, step)
+        home = checkpoints.checkpoint_folder(folder, step)
         plain = {"step": step, "last": step == ENDED, "kl": None, "neutral_perplexity": None, "tasks": {}}
-        runs.write_json(home / checkpoints.METRICS, plain)
+        runs.write_json(home / checkpoints.METRICS_FILE, plain)
         for label, described in {"addition": {"task": "addition"}, **TASKS}.items() if step in STEPS else ():
             task = build_task(described, dialect, where=label)
             asked = enumerate(task.problems("test", TEST))
@@ -74,7 +74,7 @@ def _steps(spec, cell, folder):
 
 
 def test_gain_and_loss_are_those_of_the_rows(run):
-    arms = runs.read_json(run[0] / "summary.json")["models"]["cued"]["tasks"]["addition"]["arms"]
+    arms = runs.read_run_json(run[0] / "summary.json")["models"]["cued"]["tasks"]["addition"]["arms"]
     assert arms["base"]["asymmetry"] is None
     found = arms["sft"]["asymmetry"]
     assert found.keys() == {"refusal", "chains"}, "a twin has no loss of refusals"
@@ -94,11 +94,11 @@ def test_gain_and_loss_are_those_of_the_rows(run):
 
 
 def test_a_summary_with_it_is_verified_and_a_run_without_refusals_has_none(run, tmp_path):
-    checked = verify(run[0])
+    checked = verify_run(run[0])
     assert checked.differences == []
     plain = make_run(tmp_path, test=5)
     assert plain.off_target
-    arms = runs.read_json(tmp_path / "summary.json")["models"]["cued"]["tasks"]["addition"]["arms"]
+    arms = runs.read_run_json(tmp_path / "summary.json")["models"]["cued"]["tasks"]["addition"]["arms"]
     assert {arm["asymmetry"] for arm in arms.values()} == {None}
     _, page = parsed(write_report(tmp_path))
     assert not [one for one in page.figures if one.section == "safety"]
@@ -111,16 +111,16 @@ def test_an_arm_without_rows_is_left_out(run):
     arms = dict(read_arms(spec, place, "cued"))
     gone = arms["mean_steering"]
     arms["mean_steering"] = type(gone)(gone.cells, gone.statuses, {label: [] for label in gone.rows}, ())
-    found = asymmetries(spec, spec.methods(), arms, "base", place)
+    found = compute_asymmetries(spec, spec.methods(), arms, "base", place)
     assert found["mean_steering"] is None
     assert found["sft"] is not None
-    assert set(asymmetries(spec, spec.methods(), arms, None, place).values()) == {None}
+    assert set(compute_asymmetries(spec, spec.methods(), arms, None, place).values()) == {None}
 
 
 def test_the_report_shows_what_the_summary_says(run):
     """Every figure of the section is the summary's own, at the place that its key names."""
     text, page = parsed(write_report(run[0]))
-    arms = runs.read_json(run[0] / "summary.json")["models"]["cued"]["tasks"]["addition"]["arms"]
+    arms = runs.read_run_json(run[0] / "summary.json")["models"]["cued"]["tasks"]["addition"]["arms"]
     shown = [one for one in page.figures if one.section == "safety"]
     for one in shown:
         _, label, name, i = one.key.split(".")

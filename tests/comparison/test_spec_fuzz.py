@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from elicit.comparison.spec import Spec, check_spec, parse_spec
-from elicit.comparison.spec.cells import cells
+from elicit.comparison.spec.cells import list_cells
 from elicit.errors import ElicitError
 from tests.support.comparisons import SPEC, elicit, write_spec
 
@@ -92,9 +92,9 @@ def _is_spec_or_one_line(text: str | None, data: Any = None) -> None:
         return
     # What was taken can be worked with: it has cells, and it survives its own file.
     assert isinstance(spec, Spec)
-    assert cells(spec)
-    assert parse_spec(yaml.safe_dump(spec.plain(), sort_keys=False, allow_unicode=True)) == spec
-    json.dumps(spec.plain(), allow_nan=False)
+    assert list_cells(spec)
+    assert parse_spec(yaml.safe_dump(spec.to_dict(), sort_keys=False, allow_unicode=True)) == spec
+    json.dumps(spec.to_dict(), allow_nan=False)
 
 
 _FUZZ = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -102,7 +102,7 @@ _FUZZ = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, Hea
 
 def test_the_spec_that_is_mutated_is_valid() -> None:
     spec = check_spec(FULL)
-    assert len(cells(spec)) == 1 + 2 + 1 + 2 + 2 + 1 + 1
+    assert len(list_cells(spec)) == 1 + 2 + 1 + 2 + 2 + 1 + 1
     _is_spec_or_one_line(None, FULL)
 
 

@@ -14,9 +14,9 @@ import pytest
 
 from elicit import model as models
 from elicit import runs, statistics
-from elicit.analysis.curves import classify, stopped_by_loss
+from elicit.analysis.curves import classify_curve, measure_stopping_cost
 from elicit.comparison.running.engine import run_cells
-from elicit.comparison.spec import check_spec, task_for
+from elicit.comparison.spec import build_model_task, check_spec
 from elicit.comparison.summary.summarise import write_summary
 from elicit.policy import Policy
 from tests.support.comparisons import figures, strays
@@ -41,7 +41,7 @@ def test_answers_are_those_of_the_policies_themselves(followed: dict[tuple[int, 
     assert list(found["tasks"]) == list(LABELS)
     base = followed[0, 0].model
     for label, description in (("addition", {"task": "addition"}), ("chains", {"task": "mod_chain"})):
-        task, mine = task_for(base, description, where=label), found["tasks"][label]
+        task, mine = build_model_task(base, description, where=label), found["tasks"][label]
         problems = task.problems("test", PROBLEMS)
         correct, lengths, ended = (np.zeros((2, 5, PROBLEMS)) for _ in range(3))
         for (seed, step), policy in followed.items():
@@ -52,16 +52,16 @@ def test_answers_are_those_of_the_policies_themselves(followed: dict[tuple[int, 
         assert mine["n"] == PROBLEMS
         for k in range(5):
             seeds = slice(0, 1 if k == 0 else 2)
-            assert mine["accuracy"][k] == statistics.level(correct[seeds, k]).to_json()
-            assert mine["finished_rate"][k] == statistics.level(ended[seeds, k]).to_json()
-            assert mine["tokens"][k] == statistics.mean(lengths[:, k].mean(axis=0)).to_json()
-        curve = classify(correct, found["steps"])
+            assert mine["accuracy"][k] == statistics.estimate_accuracy(correct[seeds, k]).to_json()
+            assert mine["finished_rate"][k] == statistics.estimate_accuracy(ended[seeds, k]).to_json()
+            assert mine["tokens"][k] == statistics.estimate_mean(lengths[:, k].mean(axis=0)).to_json()
+        curve = classify_curve(correct, found["steps"])
         assert mine["curve"]["shape"] == curve.shape
         assert mine["curve"]["probabilities"] == curve.probabilities
         assert mine["curve"]["danger"]["probability"] == list(curve.danger.probability)
         assert mine["curve"]["end_minus_start"] == curve.end_minus_start.to_json()
         losses = np.array(found["tasks"]["addition"]["loss"])  # of the target task, whatever the task that is judged
-        stopped = stopped_by_loss(correct, found["steps"], losses)
+        stopped = measure_stopping_cost(correct, found["steps"], losses)
         assert mine["stopping"]["step"] == stopped.step == found["steps"][int(losses.argmin())]
         assert mine["stopping"]["to_best"] == stopped.to_best.to_json()
     assert len({json.dumps(one["accuracy"]) for one in found["tasks"].values()}) == 2
@@ -71,7 +71,7 @@ def test_losses_and_entropies_are_those_of_transformers(followed: dict[tuple[int
     found = arms_of(whole())["sft"]["trajectory"]
     base = followed[0, 0].model
     for label, description in (("addition", {"task": "addition"}), ("chains", {"task": "mod_chain"})):
-        task = task_for(base, description, where=label)
+        task = build_model_task(base, description, where=label)
         for k, step in enumerate(found["steps"]):
             if step in (2, 8):
                 continue

@@ -13,11 +13,11 @@ import yaml
 
 from elicit import model as models
 from elicit import runs
-from elicit.analysis.curves import classify
-from elicit.comparison.archive import ROWS, archive, opened, unpacked
-from elicit.comparison.planning.plan import plan
-from elicit.comparison.spec import check_spec, task_for
-from elicit.comparison.spec.cells import cells
+from elicit.analysis.curves import classify_curve
+from elicit.comparison.archive import ROWS, open_run_directory, read_compressed_json, write_archive
+from elicit.comparison.planning.plan import estimate_plan
+from elicit.comparison.spec import build_model_task, check_spec
+from elicit.comparison.spec.cells import list_cells
 from elicit.errors import ElicitError
 from elicit.interop import frames
 from elicit.policy import Policy
@@ -67,7 +67,7 @@ def test_verify_judges_checkpoints_too(tmp_path: Path) -> None:
 def test_an_archive_keeps_checkpoints(tmp_path: Path) -> None:
     target = tmp_path / "a"
     assert elicit("archive", whole(), target).code == 0
-    with opened(target) as run:
+    with open_run_directory(target) as run:
         assert rows(run) == rows(whole())
         told = arms_of(run)["sft"]["trajectory"]
         _same(arms_of(run), arms_of(whole()), digits=4)
@@ -75,20 +75,20 @@ def test_an_archive_keeps_checkpoints(tmp_path: Path) -> None:
             kept, logged = (json.loads((at / path.relative_to(whole())).read_text()) for at in (run, whole()))
             _same(kept, logged, digits=5)
     assert elicit("verify", target).out == elicit("verify", whole()).out
-    frame = frames.trajectories(target, arms=["sft"]).set_index(["task", "metric", "step"])
+    frame = frames.trajectories_df(target, arms=["sft"]).set_index(["task", "metric", "step"])
     for k, step in enumerate(told["steps"]):
         low, high = told["tasks"]["chains"]["accuracy"][k]["ci"]
         assert list(frame.loc[("chains", "accuracy", step), ["low", "high", "n"]]) == [low, high, PROBLEMS]
         assert frame.loc[("chains", "loss", step), "value"] == told["tasks"]["chains"]["loss"][k]
         assert frame.loc[("addition", "kl", step), "value"] == told["kl"][k]["value"]
-    steps = unpacked(target / ROWS)["step"]
+    steps = read_compressed_json(target / ROWS)["step"]
     assert [steps.count(step) for step in (None, *STEPS)] == [96, *[2 * 2 * PROBLEMS] * 3]
     assert len(steps) == 96 + 3 * 2 * 2 * PROBLEMS
     run = Path(shutil.copytree(whole(), tmp_path / "run"))
     for folder in run.glob("cells/cued/sft/*/steps"):
         shutil.rmtree(folder)
-    archive(run, tmp_path / "b")
-    assert list(unpacked(tmp_path / "b" / ROWS)) == ["cell", *list(Row.__annotations__)[:-1]]
+    write_archive(run, tmp_path / "b")
+    assert list(read_compressed_json(tmp_path / "b" / ROWS)) == ["cell", *list(Row.__annotations__)[:-1]]
 
 
 def test_a_run_can_ask_for_more(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_run_can_ask_for_more(tmp_path: Path) -> None:
     assert rows_now.count(b"\n") == 6
     # In domain is what the arm is taught.
     policy = Policy.load(run / "cells/cued/sft/0/policy", models.load("cued", device="cpu"))
-    task = task_for(policy.model, {"task": "addition"}, where="task")
+    task = build_model_task(policy.model, {"task": "addition"}, where="task")
     pairs = [(problem, task.direct(problem)) for problem in task.problems("select", 40)]
     losses, hits = Plain(policy.at(4)).taught(pairs)
     assert found["taught"]["loss"][1] == pytest.approx(np.mean(losses), rel=2e-4)
@@ -153,10 +153,10 @@ def test_seeds_and_problems_meet_where_all_have_been(tmp_path: Path) -> None:
     told |= {f"cued/{name}": Told(said(one[max(one)])) for name, one in answers.items()}
     arms = {"base": {"method": "base"}, "sft": {"method": "sft", "checkpoints": [2, 4, 6]}}
     spec = make(tmp_path, {"arms": arms, "seeds": 2, "test": 5, "trajectory": {"problems": 4}}, told)
-    for cell in cells(spec):
+    for cell in list_cells(spec):
         mine = answers.get(f"{cell.arm}/{cell.seed}", {})
         for step, text in {0: "", **mine}.items() if mine else ():
-            last, place = step == max(mine), cell.folder(tmp_path) / f"steps/{step:06d}"
+            last, place = step == max(mine), cell.folder_in(tmp_path) / f"steps/{step:06d}"
             probed = {"loss": 9.0 - step + cell.seed, "token_accuracy": None, "entropy": 0.5, "n": 1}
             tasks = {"addition": probed} if step != 4 or cell.seed else {}
             found = {"step": step, "last": last, "kl": None, "neutral_perplexity": None, "tasks": tasks}
@@ -173,7 +173,7 @@ def test_seeds_and_problems_meet_where_all_have_been(tmp_path: Path) -> None:
     assert [one["value"] for one in task["accuracy"]] == pytest.approx(np.mean(thirds, axis=0) / 3)
     assert task["accuracy"] == task["valid_trace_rate"] == task["trace_rate"]
     table = [[[1, 0, 0], [0, 1, 0], [1, 1, 0], [1, 1, 1]], [[1, 0, 0], [0, 0, 0], [0, 1, 0], [1, 1, 1]]]
-    assert task["curve"]["probabilities"] == classify(np.array(table, float), [0, 2, 4, 8]).probabilities
+    assert task["curve"]["probabilities"] == classify_curve(np.array(table, float), [0, 2, 4, 8]).probabilities
     # The seeds' last points are those of steps 8 and 6; at step 4 one of them has no loss.
     assert task["loss"] == [9.5, 7.5, 6.0, (1 + 4) / 2]
     assert (task["token_accuracy"], task["stopping"]["step"]) == ([None] * 4, 8)
@@ -181,7 +181,7 @@ def test_seeds_and_problems_meet_where_all_have_been(tmp_path: Path) -> None:
     assert found["taught"] is None
     # In domain is what the arms are taught, where that is something else: its loss is lowest at the start.
     for path in tmp_path.glob("cells/cued/sft/*/steps/*/metrics.json"):
-        metrics = runs.read_json(path)
+        metrics = runs.read_run_json(path)
         runs.write_json(path, {**metrics, "taught": {"loss": metrics["step"], "token_accuracy": None, "n": 1}})
     found = arms_of(tmp_path)["sft"]["trajectory"]
     assert found["taught"] == {"loss": [0, 2, 4, (8 + 6) / 2], "token_accuracy": [None] * 4}
@@ -210,7 +210,7 @@ def test_what_a_spec_may_say_of_checkpoints() -> None:
     for steps in ([0, 2], [-1], [2.5], "all"):
         assert "checkpoints" in refused(arms={"base": {"method": "base"}, "sft": {**sft, "checkpoints": steps}})
     spec = check_spec(SPEC)
-    assert check_spec(yaml.safe_load(yaml.safe_dump(spec.plain()))) == spec
+    assert check_spec(yaml.safe_load(yaml.safe_dump(spec.to_dict()))) == spec
 
 
 def test_a_plan_counts_checkpoints(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -218,13 +218,13 @@ def test_a_plan_counts_checkpoints(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     off = {"chains": {"task": "mod_chain", "max_new_tokens": 20}}
     fields: dict[str, Any] = {"task": {"task": "addition", "max_new_tokens": 10}, "off_target": off}
     plain = {**SPEC["arms"], "sft": {key: one for key, one in SPEC["arms"]["sft"].items() if key != "checkpoints"}}
-    without = plan(check_spec(changed(**fields, arms=plain, trajectory=None)), None, fresh=False)
-    found = plan(check_spec(changed(**fields)), None, fresh=False)
+    without = estimate_plan(check_spec(changed(**fields, arms=plain, trajectory=None)), None, fresh=False)
+    found = estimate_plan(check_spec(changed(**fields)), None, fresh=False)
     assert (without.checkpoints, found.checkpoints) == (0, 2 * len(STEPS))
     assert found.limit_tokens - without.limit_tokens == 2 * len(STEPS) * PROBLEMS * (10 + 20)
     assert found.generated_tokens > without.generated_tokens
     assert found.seconds > without.seconds
-    one = plan(check_spec(changed(**fields)), None, arms=["base"], fresh=False)
+    one = estimate_plan(check_spec(changed(**fields)), None, arms=["base"], fresh=False)
     assert one.checkpoints == 0
     done = elicit("run", write_spec(tmp_path, SPEC), "--out", whole(), "--plan")
     assert "checkpoints" not in done.out  # all of them are there

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from elicit import runs
-from elicit.analysis.early_warning_signals import explained
-from elicit.comparison.reader import read_arms, read_spec_of
+from elicit.analysis.early_warning_signals import compute_explained_share
+from elicit.comparison.reader import read_arms, read_run_spec
 from elicit.comparison.summary import early_warning
-from elicit.comparison.summary.summarise import summarise
+from elicit.comparison.summary.summarise import summarise_run
 from tests.support.trajectories import END, PROBE, PROBLEMS, STEPS, whole
 
 POINTS = [0, *STEPS, END]
@@ -21,12 +21,12 @@ POINTS = [0, *STEPS, END]
 
 @pytest.fixture(scope="module")
 def task() -> dict[str, Any]:
-    found: dict[str, Any] = summarise(whole())["models"]["cued"]["tasks"]["addition"]
+    found: dict[str, Any] = summarise_run(whole())["models"]["cued"]["tasks"]["addition"]
     return found
 
 
 def _records() -> list[dict[str, Any]]:
-    return [runs.read_json(whole() / f"cells/cued/sft/{seed}/status.json")["record"]["warning"] for seed in (0, 1)]
+    return [runs.read_run_json(whole() / f"cells/cued/sft/{seed}/status.json")["record"]["warning"] for seed in (0, 1)]
 
 
 def _until(watched: dict[str, Any]) -> float:
@@ -55,7 +55,7 @@ def test_sums_over_seeds_are_those_of_the_records(task: dict[str, Any]) -> None:
         assert far[name] == pytest.approx(sums.tolist())
         changes = np.concatenate([np.diff(one["out"]["far"]["loss"]) for one in records])
         predicted = np.concatenate([one["out"]["far"][key] for one in records])
-        assert far["explained"][name] == pytest.approx(explained(changes, predicted))
+        assert far["explained"][name] == pytest.approx(compute_explained_share(changes, predicted))
     assert far["explained"]["trapezoid"] > 0.9, "two steps at a time are small enough for that"
     losses = [np.array(one["out"]["far"]["loss"]) for one in records]
     seen = np.array(found["steps"]) <= _until(far)
@@ -89,7 +89,7 @@ def test_free_signals_are_those_of_the_rows(task: dict[str, Any]) -> None:
 
 def test_a_dip_is_led_and_other_shapes_are_counted_apart(task: dict[str, Any], tmp_path: Path) -> None:
     """The same records beside accuracies of a given shape."""
-    spec, _ = read_spec_of(whole())
+    spec, _ = read_run_spec(whole())
     arms = read_arms(spec, whole(), "cued")
     turn = {name: {"value": value, "n": 9, "ci": None} for name, value in (("size", 0.2), ("step", 8), ("undone", 0.1))}
 

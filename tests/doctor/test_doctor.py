@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import elicit
-from elicit.cli.main import run
-from elicit.doctor import Fact, examine, measure_spread
-from elicit.doctor.spread import conditions
+from elicit.cli.main import run_command
+from elicit.doctor import Fact, examine_model, measure_spread
+from elicit.doctor.spread import list_conditions
 from elicit.method import task_decoding
 from elicit.model import BaseModel
 from elicit.tasks.from_dict import build_task
@@ -40,7 +40,7 @@ def named(facts: list[Fact], name: str) -> Fact:
 
 
 def test_the_traps_of_a_padded_model_with_a_thinking_template(tmp_path: Path) -> None:
-    facts = examine(saved(tmp_path, "qwen2", spare=28, template=chats.SMOLLM3))
+    facts = examine_model(saved(tmp_path, "qwen2", spare=28, template=chats.SMOLLM3))
     assert named(facts, "rows without a token").value.startswith("28 of ")
     assert named(facts, "embedding and head").value == "tied"
     assert "enable_thinking" in named(facts, "thinking").value
@@ -51,24 +51,24 @@ def test_the_traps_of_a_padded_model_with_a_thinking_template(tmp_path: Path) ->
 
 
 def test_an_ordinary_model_has_few_cautions(tmp_path: Path) -> None:
-    facts = examine(saved(tmp_path, "llama"))
+    facts = examine_model(saved(tmp_path, "llama"))
     assert {fact.name for fact in facts if fact.caution} <= {"pad"}
     assert "rows without a token" not in {fact.name for fact in facts}
     assert named(facts, "template").value.startswith("none")
 
 
 def test_positions_in_a_table_are_said(tmp_path: Path) -> None:
-    assert "table" in named(examine(saved(tmp_path, "gpt2")), "positions").value
+    assert "table" in named(examine_model(saved(tmp_path, "gpt2")), "positions").value
 
 
 def test_a_template_that_refuses_a_system_message(tmp_path: Path) -> None:
-    assert "refused" in named(examine(saved(tmp_path, "gemma2", template=chats.GEMMA)), "system message").value
+    assert "refused" in named(examine_model(saved(tmp_path, "gemma2", template=chats.GEMMA)), "system message").value
 
 
 def test_the_spread_is_what_the_answers_say() -> None:
     model, task = elicit.load("cued"), elicit.tasks.get("addition")
     spread = measure_spread(model, task, n=12)
-    by_name = {row.condition: row for row in spread.measured}
+    by_name = {row.condition: row for row in spread.results}
     assert list(by_name) == ["direct", "cue"]
     problems = task.problems("test", 12)
     for name, prompts in (("direct", [p.prompt for p in problems]), ("cue", [str(p.cue_prompt) for p in problems])):
@@ -86,7 +86,7 @@ def test_the_spread_is_what_the_answers_say() -> None:
 def test_conditions_of_a_model_with_a_thinking_switch(tmp_path: Path) -> None:
     model = saved(tmp_path, "qwen3", template=chats.QWEN3)
     task = build_task({"task": "sums", "max_new_tokens": 4}, where="task")
-    made = {condition.name: condition for condition in conditions(model, task)}
+    made = {condition.name: condition for condition in list_conditions(model, task)}
     on, off = (made[f"chat, enable_thinking {way}: direct"] for way in ("true", "false"))
     problem = off.task.problems("test", 1)[0]
     prompts = [model.tokenizer.apply_chat_template(
@@ -101,12 +101,12 @@ def test_conditions_of_a_model_with_a_thinking_switch(tmp_path: Path) -> None:
 
 def test_without_a_chat_template_only_text_is_tried(tmp_path: Path) -> None:
     task = build_task({"task": "sums"}, where="task")
-    assert all(one.name.startswith("text: ") for one in conditions(saved(tmp_path, "llama"), task))
+    assert all(one.name.startswith("text: ") for one in list_conditions(saved(tmp_path, "llama"), task))
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     saved(tmp_path, "llama")
-    assert run(["doctor", str(tmp_path), "--task", "{task: sums, max_new_tokens: 4}", "--n", "3"]) == 0
+    assert run_command(["doctor", str(tmp_path), "--task", "{task: sums, max_new_tokens: 4}", "--n", "3"]) == 0
     page = capsys.readouterr().out
     for section in ("weights", "context", "tokenizer", "chat template", "self-test", "spread"):
         assert re.search(rf"^{section}", page, re.MULTILINE), section
@@ -126,7 +126,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["doctor", *arguments]) == 2
+    assert run_command(["doctor", *arguments]) == 2
     error = capsys.readouterr().err.strip()
     assert message in error
     assert "\n" not in error
@@ -138,8 +138,8 @@ def test_a_model_that_fails_its_self_test_has_a_page(tmp_path: Path, capsys: pyt
         hf.model.layers[1].mlp.down_proj.weight[0, 0] = float("nan")
     hf.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    assert run(["doctor", str(tmp_path), "--task", "sums"]) == 1
+    assert run_command(["doctor", str(tmp_path), "--task", "sums"]) == 1
     page = capsys.readouterr().out
     assert "BAD finite" in page
     assert "spread" not in page
-    assert run(["sample", str(tmp_path), "Q"]) == 2
+    assert run_command(["sample", str(tmp_path), "Q"]) == 2

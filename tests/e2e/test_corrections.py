@@ -200,7 +200,7 @@ def test_killed_while_replacing_loses_nothing(tmp_path: Path) -> None:
     run, data = Path(shutil.copytree(_steered(), tmp_path / "run")), _spec(mean_steering=_STRONGER)
     before = _hashes(run, "base", "self_consistency")
     kills = 0
-    while _killed(data, run, int(seeds.generator("replace", kills).integers(1, 20))):
+    while _killed(data, run, int(seeds.make_generator("replace", kills).integers(1, 20))):
         kills += 1
         assert kills < 100, "no progress"
         assert _hashes(run, "base", "self_consistency") == before

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from elicit.cli.task_option import described
+from elicit.cli.task_option import parse_task_option
 from elicit.errors import ElicitError
 
 SPEC = "models: [cued]\ntask: {task: sums, digits: [1, 2]}\narms: [base]\n"
@@ -14,10 +14,10 @@ SPEC = "models: [cued]\ntask: {task: sums, digits: [1, 2]}\narms: [base]\n"
 
 def test_four_ways_to_name_a_task(tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text(SPEC)
-    assert described("addition") == {"task": "addition"}
-    assert described("my/problems.jsonl") == {"task": "jsonl", "path": "my/problems.jsonl"}
-    assert described("{task: sums, digits: [1, 2]}") == {"task": "sums", "digits": [1, 2]}
-    assert described(str(tmp_path / "spec.yaml")) == {"task": "sums", "digits": [1, 2]}
+    assert parse_task_option("addition") == {"task": "addition"}
+    assert parse_task_option("my/problems.jsonl") == {"task": "jsonl", "path": "my/problems.jsonl"}
+    assert parse_task_option("{task: sums, digits: [1, 2]}") == {"task": "sums", "digits": [1, 2]}
+    assert parse_task_option(str(tmp_path / "spec.yaml")) == {"task": "sums", "digits": [1, 2]}
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,6 @@ def test_four_ways_to_name_a_task(tmp_path: Path) -> None:
 )
 def test_mistakes_are_said_in_one_line(text: str, message: str) -> None:
     with pytest.raises(ElicitError) as caught:
-        described(text)
+        parse_task_option(text)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import elicit as lab
-from elicit.comparison.archive import CELLS, unpacked
+from elicit.comparison.archive import CELLS, read_compressed_json
 from elicit.methods.decoding.self_consistency import SelfConsistency
 from elicit.training import TrainingFailed
 from tests.support.comparisons import changed, elicit, figures, rows, strays, with_arms, write_spec
@@ -168,7 +168,7 @@ def test_seeds_that_failed_are_counted_and_the_others_shown(tmp_path: Path, monk
     cells = run / "cells/cued/self_consistency"
     assert [(cells / str(seed) / "scratch/checkpoint").exists() for seed in range(3)] == [False, False, True]
     assert elicit("archive", run, tmp_path / "a").code == 0
-    archived = unpacked(tmp_path / "a" / CELLS)
+    archived = read_compressed_json(tmp_path / "a" / CELLS)
     assert archived["cued/self_consistency/2"]["status"]["traceback"] is None
     assert str(tmp_path) not in json.dumps(archived)
     assert elicit("verify", tmp_path / "a").code == 0
@@ -190,7 +190,7 @@ def test_what_fitting_took_is_known_when_answering_was_interrupted(
         raise RuntimeError("no more")
 
     with monkeypatch.context() as patch:
-        patch.setattr("elicit.evaluation.evaluate", broken)
+        patch.setattr("elicit.evaluation.evaluate_policy", broken)
         assert elicit("run", spec, "--out", run, "--workers", 1).code == 1
     first = _status(run, "sft")
     assert (first["state"], first["error"]) == ("failed", "RuntimeError: no more")

@@ -19,7 +19,7 @@ import trl  # here, so that no forked child has to import it
 from elicit.comparison.running.engine import run_cells
 from elicit.comparison.spec import check_spec
 from elicit.training import rollouts
-from elicit.training.resume import Sealer
+from elicit.training.resume import CheckpointSealCallback
 from tests.support.comparisons import assert_same_run, changed, elicit, figures, policies, start, write_spec
 
 assert trl.GRPOTrainer is not None
@@ -53,7 +53,7 @@ def _die() -> None:
 
 
 def _while_sampling(step: int) -> None:
-    sample = rollouts.roll_out
+    sample = rollouts.sample_rollouts
 
     def roll_out(*args: Any, **options: Any) -> Any:
         drawn = sample(*args, **options)
@@ -61,19 +61,19 @@ def _while_sampling(step: int) -> None:
             _die()
         return drawn
 
-    rollouts.roll_out = roll_out
+    rollouts.sample_rollouts = roll_out
 
 
 def _while_saving(step: int) -> None:
     """The files of a checkpoint are there, its seal is not."""
-    seal = Sealer.on_save
+    seal = CheckpointSealCallback.on_save
 
     def on_save(self: Any, args: Any, state: Any, control: Any, **options: Any) -> None:
         if state.global_step == step:
             _die()
         seal(self, args, state, control, **options)
 
-    Sealer.on_save = on_save  # type: ignore[method-assign]
+    CheckpointSealCallback.on_save = on_save  # type: ignore[method-assign]
 
 
 def _killed(run: Path, arm_with_death: Callable[[], None]) -> bool:

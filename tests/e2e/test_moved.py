@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from elicit.comparison.archive import PROBLEMS, ROWS, archive, unpacked
+from elicit.comparison.archive import PROBLEMS, ROWS, read_compressed_json, write_archive
 from elicit.comparison.running.engine import run_cells
 from elicit.comparison.spec import check_spec
 from elicit.comparison.summary.summarise import write_summary
@@ -122,10 +122,10 @@ def test_other_problems_are_refused(place: Path, tmp_path: Path, monkeypatch: py
 
 
 def test_an_archive_holds_problems_by_their_hash(place: Path) -> None:
-    archive(place / "run", place / "archive")
+    write_archive(place / "run", place / "archive")
     manifest = json.loads((place / "archive/manifest.json").read_text())
     assert set(manifest["problems"]) == {"cued/jsonl", "cued/which"}
-    kept = unpacked(place / "archive" / PROBLEMS)
+    kept = read_compressed_json(place / "archive" / PROBLEMS)
     assert set(kept) == set(manifest["problems"].values())
     assert {len(one["problems"]) for one in kept.values()} == {6}
     os.remove(place / "archive" / PROBLEMS)

@@ -72,7 +72,7 @@ def test_killed_at_every_kind_of_moment_equals_uninterrupted(tmp_path: Path) -> 
     whole, run = reference(), tmp_path / "run"
     kills = 0
     # Up to four chances are before the first cell; without a step beyond them nothing would ever be finished.
-    while _killed(changed(seeds=1), run, int(seeds.generator("kill", kills).integers(1, 16))):
+    while _killed(changed(seeds=1), run, int(seeds.make_generator("kill", kills).integers(1, 16))):
         kills += 1
         assert kills < 100, "the run makes no progress"
     assert kills >= 5
@@ -200,7 +200,7 @@ def test_interrupted_orphaned_and_killed_processes_resume(
         (working, _lose_everything),
     ]
     for moment, (wait, end) in enumerate(ends):
-        patience = float(seeds.generator("moment", moment).random())
+        patience = float(seeds.make_generator("moment", moment).random())
         for _ in range(6):  # on a fast machine the run can be through before its moment comes
             if wait is working:
                 shutil.rmtree(run, ignore_errors=True)
@@ -231,7 +231,7 @@ def test_killed_over_and_over_through_the_command_line(
     for attempt in range(40):
         process = begin()
         # The longer it takes, the longer they live: on any machine one gets through in the end.
-        patience = float(seeds.generator("clock", case, attempt).uniform(1, 8 + 2 * attempt))
+        patience = float(seeds.make_generator("clock", case, attempt).uniform(1, 8 + 2 * attempt))
         try:
             _, err = process.communicate(timeout=patience)
         except subprocess.TimeoutExpired:

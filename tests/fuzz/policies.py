@@ -13,18 +13,25 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from elicit.checkpoints import Change, Lazy, Trail
+from elicit.checkpoints import CheckpointHistory, LazyCheckpoints, PolicyDelta
 from elicit.model import BaseModel
 from elicit.policy import Policy
 from elicit.prompting import Prompting
-from elicit.readouts.contrast import Contrast
-from elicit.readouts.dola import DoLa
-from elicit.readouts.hybrid import Hybrid
-from elicit.readouts.instead import Instead
-from elicit.readouts.second import Second
+from elicit.readouts.contrast import ContrastReadout
+from elicit.readouts.dola import DolaReadout
+from elicit.readouts.hybrid import HybridReadout
+from elicit.readouts.instead import ReplacementModel
+from elicit.readouts.second import SecondModel
 from elicit.sampling import Decoding
-from elicit.search import BudgetForcing, CotDecoding, Likeliest, Majority, PowerSampling, Verified
-from elicit.steering import Gate, Gated, Steering
+from elicit.search import (
+    BudgetForcingSearch,
+    CotDecodingSearch,
+    LikeliestBestOfN,
+    MajorityVote,
+    PowerSamplingSearch,
+    VerifiedBestOfN,
+)
+from elicit.steering import Gate, GatedEdit, Steering
 from elicit.weights import FullWeights
 from tests.fuzz.damage import damage_file
 from tests.fuzz.limited import Outcome, run_limited
@@ -49,7 +56,7 @@ def saved_policies() -> dict[str, Path]:
     d = model.d_model
     edit = Steering(_random(d), 1, 0.7, "add", "first", 3.0, "one")
     gate = Gate(_random(3, d, seed=1), _random(3, seed=2))
-    gated = Gated(gate, _random(2, d, seed=3), 1, 0.5)
+    gated = GatedEdit(gate, _random(2, d, seed=3), 1, 0.5)
     name, weight = next((n, p) for n, p in model.hf.named_parameters() if "q_proj.weight" in n)
     full = FullWeights({name: weight + 0.1})
     with warnings.catch_warnings(action="ignore"):
@@ -57,25 +64,25 @@ def saved_policies() -> dict[str, Path]:
         wrapped = get_peft_model(copy.deepcopy(model.hf), LoraConfig(r=2, **options))
         wrapped.save_pretrained(root / "peft")
     lora = Policy.from_peft(model, root / "peft").weights
-    second = Second(weights=full, steering=(edit,))
-    hybrid = Hybrid(second, gate, 1, _random(3, d, seed=4), 0)
+    second = SecondModel(weights=full, steering=(edit,))
+    hybrid = HybridReadout(second, gate, 1, _random(3, d, seed=4), 0)
     warm = Decoding(1.0, top_k=5, top_p=0.9, max_new_tokens=4, stop=("\n", "Q:"))
-    trail = Trail(Change(full, ()), Lazy((1, 2), lambda step: Change(full, ())))
+    trail = CheckpointHistory(PolicyDelta(full, ()), LazyCheckpoints((1, 2), lambda step: PolicyDelta(full, ())))
     policies = {
         "base": Policy(model),
         "steering": Policy(model, warm, Prompting("cue", "{prompt}!"), (edit, gated), record={"train": {"steps": 4}}),
         "full": Policy(model, weights=full, record={"train": {"steps": 3}}, trail=trail),
         "lora": Policy(model, steering=(edit,), weights=lora),
-        "contrast": Policy(model, readout=Contrast(second)),
-        "dola": Policy(model, readout=DoLa((0, 1))),
+        "contrast": Policy(model, readout=ContrastReadout(second)),
+        "dola": Policy(model, readout=DolaReadout((0, 1))),
         "hybrid": Policy(model, readout=hybrid),
-        "instead": Policy(model, readout=Instead(second)),
-        "budget": Policy(model, search=BudgetForcing("#", "wait", "=", 1, 4)),
-        "cot": Policy(model, search=CotDecoding(2)),
-        "likeliest": Policy(model, warm, search=Likeliest(2)),
-        "majority": Policy(model, warm, search=Majority(3)),
-        "power": Policy(model, search=PowerSampling(2.0)),
-        "verified": Policy(model, warm, search=Verified(2)),
+        "instead": Policy(model, readout=ReplacementModel(second)),
+        "budget": Policy(model, search=BudgetForcingSearch("#", "wait", "=", 1, 4)),
+        "cot": Policy(model, search=CotDecodingSearch(2)),
+        "likeliest": Policy(model, warm, search=LikeliestBestOfN(2)),
+        "majority": Policy(model, warm, search=MajorityVote(3)),
+        "power": Policy(model, search=PowerSamplingSearch(2.0)),
+        "verified": Policy(model, warm, search=VerifiedBestOfN(2)),
     }
     for kind, policy in policies.items():
         (root / kind).mkdir()
@@ -109,7 +116,7 @@ def _read(kind: str, folder: Path) -> None:
     assert repr(policy)
     assert policy.sha256
     if policy.weights is not None:
-        with policy.weights.applied(base().hf):
+        with policy.weights.apply(base().hf):
             pass
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from elicit import seeds
-from elicit.comparison.running.corrections import NONE, Corrections
+from elicit.comparison.running.corrections import NO_CORRECTIONS, Corrections
 from elicit.comparison.running.engine import run_cells
 from elicit.comparison.spec import check_spec
 from tests.e2e.test_resume import _arm_with_death
@@ -56,8 +56,8 @@ def test_no_row_differs_after_a_hundred_kills(tmp_path: Path) -> None:
         assert run_cells(check_spec(_spec(strength)), whole[strength], workers=1) == []
     kills, finished, run = 0, 0, tmp_path / "run"
     while kills < _KILLS or finished % 2:
-        strength, corrections = ((1.0, NONE), (1.5, Corrections(("mean_steering",))))[finished % 2]
-        rng = seeds.generator("kills", kills, finished)
+        strength, corrections = ((1.0, NO_CORRECTIONS), (1.5, Corrections(("mean_steering",))))[finished % 2]
+        rng = seeds.make_generator("kills", kills, finished)
         if _killed(_spec(strength), run, corrections, int(rng.integers(1, 40))):
             kills += 1
             assert kills < 100 * (finished + 1), "no progress"

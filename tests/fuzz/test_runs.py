@@ -62,7 +62,7 @@ def _verbs(place: Path, aside: Path, spec: Path) -> list[tuple[object, ...]]:
 
 def _check(source: Path, spec: Path, tmp_path: Path, case: int, verbs: int) -> list[str]:
     """What went wrong with one damaged copy under some verbs, chosen by the case."""
-    rng = seeds.generator("fuzz", "runs", case)
+    rng = seeds.make_generator("fuzz", "runs", case)
     files = sorted(
         path.relative_to(source)
         for path in source.rglob("*")

@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from elicit import runs
-from elicit.comparison.running.cell_runner import goal_of, problems_of
+from elicit.comparison.running.cell_runner import goal_of, load_test_problems
 from elicit.comparison.spec import Spec, build_task, check_spec
-from elicit.comparison.spec.cells import Cell, cells
+from elicit.comparison.spec.cells import Cell, list_cells
 from elicit.comparison.storage import prompts
 from elicit.comparison.summary.summarise import write_summary
 from elicit.loading import catalog
@@ -47,7 +47,7 @@ _MISSES = {"base": 1, "sft": 3, "mean_steering": 5}
 def make(run: Path) -> Path:
     """Write the run directory, with its summary."""
     spec = check_spec(SPEC)
-    runs.write_text(run / "spec.yaml", yaml.safe_dump({**spec.plain(), "limit": None}, sort_keys=False))
+    runs.write_text(run / "spec.yaml", yaml.safe_dump({**spec.to_dict(), "limit": None}, sort_keys=False))
     runs.write_json(
         run / "manifest.json",
         {
@@ -61,10 +61,10 @@ def make(run: Path) -> Path:
             "end": "2026-11-21T09:14:55Z",
         },
     )
-    for cell in cells(spec):
+    for cell in list_cells(spec):
         if cell.arm == "grpo":
             failed = {"state": "failed", "error": "all clipped", "traceback": None}
-            runs.write_json(cell.folder(run) / "status.json", failed)
+            runs.write_json(cell.folder_in(run) / "status.json", failed)
         else:
             _write(cell, spec, run)
     write_summary(run)
@@ -72,20 +72,20 @@ def make(run: Path) -> Path:
 
 
 def _write(cell: Cell, spec: Spec, run: Path) -> None:
-    folder = cell.folder(run)
+    folder = cell.folder_in(run)
     asked: dict[str, tuple[str, str]] = {}
     for label, description in {"addition": spec.task, **spec.off_target}.items():
-        task = build_task(description, catalog.dialect("cued"), where=label)
+        task = build_task(description, catalog.read_dialect("cued"), where=label)
         rows = []
-        for i, problem in enumerate(problems_of(task, spec, None)):
+        for i, problem in enumerate(load_test_problems(task, spec, None)):
             shown = problem.prompt if cell.arm != "sft" else f"[shown]{problem.prompt}"
-            asked[prompts.hash_of(shown)] = (shown, "")
+            asked[prompts.hash_prompt(shown)] = (shown, "")
             right = bool((i + cell.seed) % _MISSES[cell.arm])
             rows.append(_row(task, problem, label, cell.seed, 0, shown, right, finished=i != 5))
             n = 3 if cell.arm == "sft" and label == "addition" else 0
             rows += [_row(task, problem, label, cell.seed, j, shown, (i + j) % 2 == 0) for j in range(1, n + 1)]
         runs.append_lines(folder / "rows" / f"{label}.jsonl", [row.to_json() for row in rows])
-    prompts.write(folder, asked)
+    prompts.write_prompt_file(folder, asked)
     runs.append_lines(folder / "metrics.jsonl", [{"kl": None, "neutral_perplexity": None}])
     records: dict[str, Any] = {
         "sft": {"curve": CURVE, "train": {"flops": 5, "tokens": 9, "labels": 8}},
@@ -101,7 +101,7 @@ def _write(cell: Cell, spec: Spec, run: Path) -> None:
             "fit_seconds": 1.5,
             "record": records.get(cell.arm, {}),
             "policy_sha256": hashlib.sha256(cell.name.encode()).hexdigest(),
-            "model": {**facts, "dialect": catalog.dialect("cued")},
+            "model": {**facts, "dialect": catalog.read_dialect("cued")},
         },
     )
 
@@ -117,7 +117,7 @@ def _row(
         problem=problem.id,
         sample=sample,
         kind="sample" if sample else ("answer" if label == "addition" else "off_target"),
-        prompt_hash=prompts.hash_of(shown),
+        prompt_hash=prompts.hash_prompt(shown),
         completion=completion,
         tokens=7 + sample,
         finished=finished,

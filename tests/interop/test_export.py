@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from elicit.interop.lm_eval import results
-from elicit.interop.vectors import load
+from elicit.interop.vectors import load_vectors
 from elicit.policy import Policy
 from elicit.steering import Steering
 from tests.support.comparisons import content, elicit
@@ -74,7 +74,7 @@ def test_without_inspect_nothing_is_written(run: Path, tmp_path: Path, monkeypat
 
 
 def test_an_export_that_breaks_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "_sanitised", lambda name: 1 / 0)
+    monkeypatch.setattr(results, "_sanitise_model_name", lambda name: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         elicit("export", run, "--to", "lm-eval", "--out", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
@@ -94,7 +94,7 @@ def test_vectors_of_a_cell_are_those_of_its_policy(run: Path, tmp_path: Path) ->
     done = elicit("export", mine, "--to", "vectors", "--out", tmp_path / "out")
     assert done.code == 0, done.err
     stem = tmp_path / "out" / "cued" / "mean_steering" / "0"
-    assert [one.sha256 for one in load(stem, model=model)] == [edit.sha256]
+    assert [one.sha256 for one in load_vectors(stem, model=model)] == [edit.sha256]
     document = json.loads(stem.with_suffix(".json").read_text())
     assert document["provenance"]["cell"] == "cued/mean_steering/0"
     assert document["provenance"]["chosen"] == {"layer": 1}

@@ -11,16 +11,16 @@ import pytest
 
 from elicit import runs
 from elicit.api import Results
-from elicit.comparison.archive import archive
+from elicit.comparison.archive import write_archive
 from elicit.errors import ElicitError
 from elicit.interop import frames
 from tests.interop import made
 
 
 def test_rows_give_the_accuracies_of_the_summary(run: Path) -> None:
-    rows = frames.rows(run)
+    rows = frames.rows_df(run)
     assert len(rows) == 2 * 12 * 4 + 2 * 12 * 3, "two tasks, four cells; three samples of each seed of sft"
-    arms = runs.read_json(run / "summary.json")["models"]["cued"]["tasks"]["addition"]["arms"]
+    arms = runs.read_run_json(run / "summary.json")["models"]["cued"]["tasks"]["addition"]["arms"]
     own = rows[(rows["sample"] == 0) & (rows["task"] == "addition")]
     accuracy = own.groupby(["arm", "seed"])["correct"].mean()
     for arm in ("base", "sft", "mean_steering"):
@@ -29,8 +29,8 @@ def test_rows_give_the_accuracies_of_the_summary(run: Path) -> None:
 
 
 def test_metrics_hold_every_estimate_of_the_summary(run: Path) -> None:
-    metrics = frames.metrics(run)
-    arms = runs.read_json(run / "summary.json")["models"]["cued"]["tasks"]["addition"]["arms"]
+    metrics = frames.metrics_df(run)
+    arms = runs.read_run_json(run / "summary.json")["models"]["cued"]["tasks"]["addition"]["arms"]
 
     def of(arm: str, task: str, metric: str) -> pd.DataFrame:
         return metrics[(metrics["arm"] == arm) & (metrics["task"] == task) & (metrics["metric"] == metric)]
@@ -47,23 +47,23 @@ def test_metrics_hold_every_estimate_of_the_summary(run: Path) -> None:
 
 
 def test_curves_doses_costs_and_cells(run: Path) -> None:
-    curves = frames.curves(run)
+    curves = frames.curves_df(run)
     assert curves[curves["seed"] == 1]["loss"].tolist() == [entry["loss"] for entry in made.CURVE]
-    doses = frames.dose_response(run)
+    doses = frames.dose_response_df(run)
     assert doses[["strength", "absolute", "ci_low", "features"]].values.tolist() == [
         [0.5, 5.0, 0.2, "3+7"],
         [1.0, 10.0, 0.2, "3+7"],
     ]
-    costs = frames.costs(run).set_index("arm")
+    costs = frames.costs_df(run).set_index("arm")
     assert costs.loc["sft", "labels"] == 8
     assert pd.isna(costs.loc["base", "labels"])
-    cells = frames.cells(run).set_index(["arm", "seed"])
+    cells = frames.cells_df(run).set_index(["arm", "seed"])
     assert cells.loc[("grpo", 1), ["state", "error"]].tolist() == ["failed", "all clipped"]
     assert cells.loc[("sft", 0), "seconds"] == 2.5
 
 
 def test_an_archive_gives_the_same_frames(run: Path, tmp_path: Path) -> None:
-    packed = archive(run, tmp_path / "packed")
+    packed = write_archive(run, tmp_path / "packed")
     for name in frames.FRAMES:
         left, right = getattr(frames, name)(run), getattr(frames, name)(packed)
         keys = [
@@ -76,7 +76,7 @@ def test_an_archive_gives_the_same_frames(run: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_files_hold_the_frames(run: Path, tmp_path: Path, form: str) -> None:
-    written = frames.write(run, tmp_path, form=form)  # type: ignore[arg-type]
+    written = frames.write_frames(run, tmp_path, form=form)  # type: ignore[arg-type]
     assert {path.stem for path in written} == set(frames.FRAMES)
     read = pd.read_csv if form == "csv" else pd.read_parquet
     for path in written:
@@ -88,16 +88,16 @@ def test_files_hold_the_frames(run: Path, tmp_path: Path, form: str) -> None:
 
 
 def test_some_arms_and_empty_frames(run: Path) -> None:
-    assert set(frames.rows(run, arms=["base"])["arm"]) == {"base"}
-    nothing = frames.curves(run, arms=["base"])
+    assert set(frames.rows_df(run, arms=["base"])["arm"]) == {"base"}
+    nothing = frames.curves_df(run, arms=["base"])
     assert len(nothing) == 0
     assert {"model", "arm", "seed", "step", "loss"} <= set(nothing.columns)
     with pytest.raises(ElicitError, match=r"unknown arm 'bas'. Did you mean 'base'\?"):
-        frames.costs(run, arms=["bas"])
+        frames.costs_df(run, arms=["bas"])
 
 
 def test_results_have_them_as_methods(run: Path) -> None:
-    results = Results(run, runs.read_json(run / "summary.json"))
+    results = Results(run, runs.read_run_json(run / "summary.json"))
     for name in ("metrics", "dose_response", "curves", "costs", "cells"):
         pd.testing.assert_frame_equal(getattr(results, f"{name}_df")(), getattr(frames, name)(run))
 

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from elicit import runs
-from elicit.comparison.archive import archive
+from elicit.comparison.archive import write_archive
 from elicit.comparison.spec import build_task
 from elicit.comparison.storage import prompts
 from elicit.interop import inspect_logs
@@ -23,7 +23,7 @@ inspect_log = pytest.importorskip("inspect_ai.log")
 
 @pytest.fixture(scope="module")
 def files(run: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return inspect_logs.write(run, tmp_path_factory.mktemp("logs"), samples=True)
+    return inspect_logs.write_logs(run, tmp_path_factory.mktemp("logs"), samples=True)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_there_is_a_log_for_every_finished_cell_and_task(logs: dict[tuple[str, s
 
 
 def test_accuracies_are_those_of_the_summary(run: Path, logs: dict[tuple[str, str, int], Any]) -> None:
-    arms = runs.read_json(run / "summary.json")["models"]["cued"]["tasks"]["addition"]["arms"]
+    arms = runs.read_run_json(run / "summary.json")["models"]["cued"]["tasks"]["addition"]["arms"]
     for arm in ("base", "sft", "mean_steering"):
         for seed, accuracy in enumerate(arms[arm]["seed_accuracies"]):
             assert _figures(logs["addition", arm, seed])["accuracy"] == pytest.approx(accuracy, abs=1e-12)
@@ -75,7 +75,7 @@ def test_inspect_itself_computes_the_same_metrics(logs: dict[tuple[str, str, int
 
 def test_a_sample_holds_what_the_model_saw_and_wrote(logs: dict[tuple[str, str, int], Any]) -> None:
     log = logs["addition", "sft", 1]
-    task = build_task({"task": "addition"}, catalog.dialect("cued"), where="task")
+    task = build_task({"task": "addition"}, catalog.read_dialect("cued"), where="task")
     problems = task.problems("test", 12)
     by_id = {sample.id: sample for sample in log.samples}
     assert list(log.eval.dataset.sample_ids) == [problem.id for problem in problems]
@@ -125,10 +125,10 @@ def test_both_forms_and_an_archive_hold_the_same(run: Path, files: list[Path], t
     packed = tmp_path / "packed"
     spec = (run / "spec.yaml").read_text()
     assert "grpo" in spec
-    archive(run, packed)
+    write_archive(run, packed)
     out = tmp_path / "logs"
     out.mkdir()
-    plain = inspect_logs.write(packed, out, arms=["sft"], samples=True, form="json")
+    plain = inspect_logs.write_logs(packed, out, arms=["sft"], samples=True, form="json")
     assert len(plain) == 6
     for file in plain:
         (twin,) = (other for other in files if other.stem == file.stem)
@@ -141,12 +141,12 @@ def test_a_prompt_that_cannot_be_known_is_not_claimed(run: Path, tmp_path: Path)
     import shutil
 
     old = shutil.copytree(run, tmp_path / "old")
-    for file in old.rglob(prompts.FILE):
+    for file in old.rglob(prompts.PROMPTS_FILE):
         file.unlink()
     exact = {
         arm: {
             sample.metadata["prompt_is_exact"]
-            for _, log in inspect_logs.logs(old, arms=[arm])
+            for _, log in inspect_logs.iter_logs(old, arms=[arm])
             for sample in log.samples
         }
         for arm in ("base", "sft")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from elicit.errors import ElicitError
-from elicit.interop.lm_eval.decoding import decoding_for, overrides_sampling
+from elicit.interop.lm_eval.decoding import overrides_sampling, resolve_decoding
 from elicit.sampling import Decoding
 
 GREEDY = Decoding(max_new_tokens=40, stop=("\n",))
@@ -35,11 +35,11 @@ LM_EVAL_DEFAULT = {"temperature": 0.0, "do_sample": False, "max_gen_toks": 256, 
     ],
 )
 def test_a_request_decides_what_it_names(own: Decoding, asked: dict[str, Any], expected: Decoding) -> None:
-    assert decoding_for(own, asked, keep_sampling=False) == expected
+    assert resolve_decoding(own, asked, keep_sampling=False) == expected
 
 
 def test_a_search_keeps_its_sampling_and_takes_stops_and_length() -> None:
-    assert decoding_for(HOT, LM_EVAL_DEFAULT, keep_sampling=True) == HOT.replace(max_new_tokens=256, stop=("\n\n",))
+    assert resolve_decoding(HOT, LM_EVAL_DEFAULT, keep_sampling=True) == HOT.replace(max_new_tokens=256, stop=("\n\n",))
 
 
 def test_taking_away_how_a_policy_samples_is_noticed() -> None:
@@ -63,4 +63,4 @@ def test_taking_away_how_a_policy_samples_is_noticed() -> None:
 )
 def test_what_means_nothing_is_refused_in_one_line(asked: dict[str, Any], message: str) -> None:
     with pytest.raises(ElicitError, match=message):
-        decoding_for(HOT, asked, keep_sampling=False)
+        resolve_decoding(HOT, asked, keep_sampling=False)

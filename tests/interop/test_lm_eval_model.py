@@ -24,7 +24,7 @@ from elicit.errors import ElicitError
 from elicit.interop.lm_eval import PolicyLM
 from elicit.policy import Policy, Prompting
 from elicit.sampling import Decoding
-from elicit.search import BudgetForcing, Majority
+from elicit.search import BudgetForcingSearch, MajorityVote
 from elicit.steering import Steering
 from tests.support.bases import Way, folder
 
@@ -58,7 +58,7 @@ def base() -> Any:
 
 
 def steered(positions: str = "first", **more: Any) -> Policy:
-    direction = torch.from_numpy(elicit.seeds.generator("lm-eval test").standard_normal(base().d_model)).float()
+    direction = torch.from_numpy(elicit.seeds.make_generator("lm-eval test").standard_normal(base().d_model)).float()
     return Policy(base(), steering=(Steering(direction, 1, 3.0, positions=positions),), **more)
 
 
@@ -145,7 +145,7 @@ def test_prompting_stands_around_every_context() -> None:
 
 def test_what_needs_more_than_a_context_is_refused_in_one_line() -> None:
     cue = PolicyLM(Policy(base(), prompting=Prompting("cue")))
-    voting = PolicyLM(Policy(base(), Decoding(temperature=1.0, max_new_tokens=8), search=Majority(4)))
+    voting = PolicyLM(Policy(base(), Decoding(temperature=1.0, max_new_tokens=8), search=MajorityVote(4)))
     text = [asked("generate_until", "3+4", {"until": ["\n"]})]
     for lm, run in ((cue, cue.generate_until), (voting, voting.generate_until)):
         with pytest.raises(ElicitError, match="elicit lm-eval task"):
@@ -159,7 +159,7 @@ def test_what_needs_more_than_a_context_is_refused_in_one_line() -> None:
 
 def test_a_search_that_reads_no_answers_runs_on_any_task() -> None:
     plain = Policy(base(), Decoding(max_new_tokens=24))
-    forced = dataclasses.replace(plain, search=BudgetForcing(end="J", wait="zz", answer="A", min_tokens=8))
+    forced = dataclasses.replace(plain, search=BudgetForcingSearch(end="J", wait="zz", answer="A", min_tokens=8))
     text = [asked("generate_until", "3+4", {"do_sample": False, "temperature": 0.0})]
     found = PolicyLM(forced).generate_until(text, True)
     assert "zz" in found[0]

@@ -10,7 +10,7 @@ import pytest
 
 from elicit import runs
 from elicit.interop.lm_eval import results as lm_eval_results
-from elicit.interop.source import opened
+from elicit.interop.source import open_run_source
 
 lm_eval = pytest.importorskip("lm_eval")
 
@@ -18,7 +18,7 @@ lm_eval = pytest.importorskip("lm_eval")
 @pytest.fixture(scope="module")
 def files(run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folder name -> results file."""
-    written = lm_eval_results.write(run, tmp_path_factory.mktemp("results"))
+    written = lm_eval_results.write_result_files(run, tmp_path_factory.mktemp("results"))
     return {path.parent.name: path for path in written}
 
 
@@ -30,7 +30,7 @@ def _samples(results: Path, task: str) -> list[dict[str, Any]]:
 def test_figures_are_those_of_the_summary_with_lm_evals_standard_error(run: Path, files: dict[str, Path]) -> None:
     from lm_eval.api.metrics import mean_stderr
 
-    arms = runs.read_json(run / "summary.json")["models"]["cued"]["tasks"]["addition"]["arms"]
+    arms = runs.read_run_json(run / "summary.json")["models"]["cued"]["tasks"]["addition"]["arms"]
     assert set(files) == {
         f"cued__{cell}" for cell in ("base__seed0", "sft__seed0", "sft__seed1", "mean_steering__seed0")
     }
@@ -123,8 +123,8 @@ def test_datasets_reads_the_samples(run: Path, files: dict[str, Path], tmp_path:
     (path,) = files["cued__sft__seed0"].parent.glob("samples_addition_*")
     table = datasets.Dataset.from_json(str(path), cache_dir=str(tmp_path))
     assert len(table) == 12
-    with opened(run) as source:
-        (cell, *_) = source.cells(["sft"])
+    with open_run_source(run) as source:
+        (cell, *_) = source.iter_finished_cells(["sft"])
         row = cell.rows["addition"][0]
-        assert table[0]["arguments"]["gen_args_0"]["arg_0"] == cell.asked(row).prompt
+        assert table[0]["arguments"]["gen_args_0"]["arg_0"] == cell.find_prompt(row).prompt
         assert table[0]["resps"] == [[row.completion]]

@@ -22,11 +22,11 @@ from lm_eval.models.hf_steered import SteeredModel
 import elicit
 import saes
 from elicit.errors import ElicitError
-from elicit.interop.lm_eval.steering import hookpoints, read_pt, write_pt
+from elicit.interop.lm_eval.steering import find_hookpoints, read_pt, write_pt
 from elicit.interop.steered_csv import COLUMNS, read_csv, write_csv, write_steering
 from elicit.model import BaseModel
 from elicit.policy import Policy, Prompting
-from elicit.search import Majority
+from elicit.search import MajorityVote
 from elicit.steering import Steering, feature_edit
 from saes import catalog
 from saes.sae import SAE
@@ -47,7 +47,7 @@ def sae() -> SAE:
 
 
 def direction(model: BaseModel, seed: int) -> torch.Tensor:
-    return torch.from_numpy(elicit.seeds.generator("steered", seed).standard_normal(model.d_model)).float()
+    return torch.from_numpy(elicit.seeds.make_generator("steered", seed).standard_normal(model.d_model)).float()
 
 
 def logits(call: Any, model: BaseModel) -> list[torch.Tensor]:
@@ -57,7 +57,7 @@ def logits(call: Any, model: BaseModel) -> list[torch.Tensor]:
 
 
 def of_ours(policy: Policy) -> list[torch.Tensor]:
-    with policy.applied():
+    with policy.apply():
         return logits(lambda ids: policy.model.hf(input_ids=ids).logits, policy.model)
 
 
@@ -214,7 +214,7 @@ def _feature(**changes: Any) -> Steering:
         ({"steering": "scale"}, "not scale"),
         ({"steering": "twice"}, "keeps one a layer"),
         ({"steering": "all", "prompting": Prompting(before="Q:1+1\nA:#2\n")}, "puts text around prompts"),
-        ({"steering": "all", "search": Majority(2)}, "answers by a search"),
+        ({"steering": "all", "search": MajorityVote(2)}, "answers by a search"),
     ],
 )
 def test_what_would_mean_something_else_is_refused(more: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -308,4 +308,4 @@ def test_bad_entries_get_one_line(entry: dict[str, Any], message: str, tmp_path:
 
 
 def test_hookpoints_are_the_decoder_layers_only() -> None:
-    assert hookpoints(cued()) == {f"layers.{i}": i for i in range(cued().n_layers)}
+    assert find_hookpoints(cued()) == {f"layers.{i}": i for i in range(cued().n_layers)}

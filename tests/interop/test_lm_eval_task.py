@@ -20,17 +20,17 @@ from lm_eval.tasks import TaskManager
 
 import elicit
 import saes
-from elicit.cli.main import run
-from elicit.comparison.spec import task_for
+from elicit.cli.main import run_command
+from elicit.comparison.spec import build_model_task
 from elicit.errors import ElicitError
-from elicit.evaluation import evaluate
+from elicit.evaluation import evaluate_policy
 from elicit.interop.lm_eval import PolicyLM
 from elicit.interop.lm_eval.task import write_task
 from elicit.model import BaseModel
 from elicit.policy import Policy, Prompting
 from elicit.sampling import Decoding
 from elicit.schema import Row
-from elicit.search import Majority
+from elicit.search import MajorityVote
 from elicit.steering import feature_edit
 from elicit.tasks import Task
 from tests.support.bases import Way, folder
@@ -51,7 +51,7 @@ def cued() -> BaseModel:
 
 def verdicts(policy: Policy, task: Task, n: int, *, label: str = "addition", seed: int = 0) -> dict[str, Row]:
     rows: list[Row] = []
-    evaluate(policy, task, task.problems("test", n), label=label, seed=seed, sink=rows.extend)
+    evaluate_policy(policy, task, task.problems("test", n), label=label, seed=seed, sink=rows.extend)
     return {row.problem: row for row in rows}
 
 
@@ -63,13 +63,13 @@ def half_steered(task: Task) -> Policy:
 
 
 def test_lm_evals_own_command_line_gives_our_verdicts_on_a_steered_policy(tmp_path: Path) -> None:
-    task = task_for(cued(), {"task": "addition"}, where="test")
+    task = build_model_task(cued(), {"task": "addition"}, where="test")
     policy = half_steered(task)
     (tmp_path / "policy").mkdir()
     policy.save(tmp_path / "policy")
     spec = tmp_path / "spec.yaml"
     spec.write_text(f"models: [cued]\ntask: addition\narms: [base]\ntest: {PROBLEMS}\n")
-    assert run(["lm-eval", "task", str(spec), "--out", str(tmp_path / "tasks")]) == 0
+    assert run_command(["lm-eval", "task", str(spec), "--out", str(tmp_path / "tasks")]) == 0
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     command = [str(Path(sys.executable).with_name("lm_eval")), "--model", "elicit"]
     command += ["--model_args", f"policy={tmp_path / 'policy'},device=cpu", "--log_samples"]
@@ -110,7 +110,7 @@ def through(lm: Any, path: Path, **options: Any) -> list[dict[str, Any]]:
     [
         lambda plain: Policy(cued(), plain, Prompting("cue")),
         lambda plain: Policy(cued(), plain, Prompting("forced")),
-        lambda plain: Policy(cued(), plain.replace(temperature=1.0), search=Majority(3)),
+        lambda plain: Policy(cued(), plain.replace(temperature=1.0), search=MajorityVote(3)),
         lambda plain: Policy(cued(), plain.replace(temperature=1.0), Prompting(before="Q:1+2\nA:#3\n")),
         lambda plain: Policy(cued(), plain.replace(max_new_tokens=5)),
     ],
@@ -118,7 +118,7 @@ def through(lm: Any, path: Path, **options: Any) -> list[dict[str, Any]]:
 )
 def test_every_way_of_answering_gives_our_verdicts(policy: Any, tmp_path: Path) -> None:
     """Also those that need more than a prompt, at another run seed."""
-    task = task_for(cued(), {"task": "addition"}, where="test")
+    task = build_model_task(cued(), {"task": "addition"}, where="test")
     path = write_task("addition", tmp_path, model=cued(), n=12)
     arm = policy(Decoding(max_new_tokens=task.max_new_tokens, stop=task.stop))
     ours = verdicts(arm, task, 12, seed=2)
@@ -130,7 +130,7 @@ def test_every_way_of_answering_gives_our_verdicts(policy: Any, tmp_path: Path) 
 
 def test_other_models_of_lm_eval_can_run_the_same_file(tmp_path: Path) -> None:
     """Their greedy decoding, with the file's stop strings and length, is our base."""
-    task = task_for(cued(), {"task": "addition"}, where="test")
+    task = build_model_task(cued(), {"task": "addition"}, where="test")
     base = Policy(cued(), Decoding(max_new_tokens=task.max_new_tokens, stop=task.stop))
     path = write_task({"task": "addition"}, tmp_path, model=cued(), n=8, label="sums")
     hf = HFLM(pretrained=cued().hf, tokenizer=cued().tokenizer, batch_size=4)
@@ -144,7 +144,7 @@ def test_a_chat_model_is_asked_through_its_template(tmp_path: Path) -> None:
     way = next(way for way in (Way("llama", False), Way("llama", True)) if way.levels["asked"] != "as it is")
     model = elicit.load(str(folder(way)), dtype="float32", device="cpu")
     description = {"task": "addition", "max_new_tokens": 12, "prompts": {"chat": True, "shots": 2}}
-    task = task_for(model, description, where="test")
+    task = build_model_task(model, description, where="test")
     path = write_task(description, tmp_path, model=model, n=4)
     arm = Policy(model, Decoding(max_new_tokens=12), Prompting("cue"))
     ours = verdicts(arm, task, 4)
@@ -201,7 +201,7 @@ def test_the_verb_says_what_is_wrong_in_one_line(
     if "TASK" in command:
         monkeypatch.setattr("lm_eval.tasks.TaskManager", lambda **_: _manager())
         command[-1] = str(write_task("addition", tmp_path, model=cued(), n=2))
-    assert run(["lm-eval", *command]) == 2
+    assert run_command(["lm-eval", *command]) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line.startswith("elicit lm-eval: ")
     assert message in line
@@ -212,10 +212,10 @@ def test_the_verb_runs_lm_evals_command_line(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("lm_eval.tasks.TaskManager", lambda **_: _manager())
     path = write_task("addition", tmp_path, model=cued(), n=3)
     command = ["--model", "elicit", "--model_args", "base=cued", "--tasks", str(path), "--device", "cpu"]
-    assert run(["lm-eval", *command, "--output_path", str(tmp_path / "out")]) == 0
+    assert run_command(["lm-eval", *command, "--output_path", str(tmp_path / "out")]) == 0
     (results,) = (tmp_path / "out").rglob("results_*.json")
     assert json.loads(results.read_text())["config"]["elicit"]["decoding"]["max_new_tokens"] == 128  # half
-    assert run(["lm-eval", "run", "--nonsense"]) == 2
+    assert run_command(["lm-eval", "run", "--nonsense"]) == 2
 
 
 def test_without_lm_eval_the_extra_is_named() -> None:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from elicit.cli import run as cli
-from elicit.comparison.reader import read_spec_of
+from elicit.comparison.reader import read_run_spec
 from elicit.comparison.running.engine import Event
-from elicit.comparison.spec.cells import Cell, cells
+from elicit.comparison.spec.cells import Cell, list_cells
 from elicit.errors import ElicitError
 from elicit.interop import trackers
 from tests.interop import made
@@ -22,7 +22,7 @@ from tests.support.comparisons import elicit, write_spec
 
 
 def _cell(run: Path, arm: str, seed: int = 0) -> Cell:
-    return next(cell for cell in cells(read_spec_of(run)[0]) if (cell.arm, cell.seed) == (arm, seed))
+    return next(cell for cell in list_cells(read_run_spec(run)[0]) if (cell.arm, cell.seed) == (arm, seed))
 
 
 def _ended(cell: Cell, state: str = "done") -> Event:
@@ -33,10 +33,10 @@ class Kept:
     """A tracker that keeps what it is told, and breaks on demand."""
 
     def __init__(self, breaks_on: str = "") -> None:
-        self.told: list[trackers.Told] = []
+        self.told: list[trackers.TrackerRun] = []
         self.breaks_on = breaks_on
 
-    def keep(self, told: trackers.Told) -> None:
+    def keep(self, told: trackers.TrackerRun) -> None:
         print("welcome to the tracker")
         if told.config["arm"] == self.breaks_on:
             raise ConnectionError("server\ngone")
@@ -44,7 +44,7 @@ class Kept:
 
 
 def test_a_cell_is_told_with_its_curve_and_outcome(run: Path) -> None:
-    told = trackers.told(run, _cell(run, "sft", 1), "mine")
+    told = trackers.read_tracker_run(run, _cell(run, "sft", 1), "mine")
     assert (told.project, told.name, told.group) == ("mine", "cued/sft/1", "cued/sft")
     assert told.curve == [(entry["step"], {k: v for k, v in entry.items() if k != "step"}) for entry in made.CURVE]
     solved = sum(bool((i + 1) % 3) for i in range(12)) / 12
@@ -52,7 +52,7 @@ def test_a_cell_is_told_with_its_curve_and_outcome(run: Path) -> None:
     assert (told.outcome["seconds"], told.outcome["addition/n"]) == (2.5, 12)
     wanted = {"arm": "sft", "seed": 1, "options.demonstrations": 8, "weights_sha256": "a" * 64, "state": "done"}
     assert wanted.items() <= told.config.items()
-    failed = trackers.told(run, _cell(run, "grpo"), "mine")
+    failed = trackers.read_tracker_run(run, _cell(run, "grpo"), "mine")
     assert (failed.config["error"], failed.outcome, failed.curve) == ("all clipped", {}, [])
 
 
@@ -63,7 +63,7 @@ def test_a_tracker_that_fails_is_left_out_after_one_warning(
     table = {"wandb": (lambda _: bad, "json"), "trackio": (lambda _: good, "json")}
     monkeypatch.setattr(trackers, "TRACKERS", table)
     warnings: list[str] = []
-    watch = trackers.Watch(run, ["wandb", "trackio"], warnings.append)
+    watch = trackers.TrackerListener(run, ["wandb", "trackio"], warnings.append)
     for event in (
         _ended(_cell(run, "base"), "started"),
         _ended(_cell(run, "base")),
@@ -72,7 +72,7 @@ def test_a_tracker_that_fails_is_left_out_after_one_warning(
         _ended(_cell(run, "mean_steering"), "kept"),
         _ended(_cell(run, "grpo"), "failed"),
     ):
-        watch.show(event)
+        watch.handle_event(event)
     assert [told.name for told in good.told] == ["cued/base/0", "cued/sft/0", "cued/sft/1", "cued/grpo/0"]
     assert [told.name for told in bad.told] == ["cued/base/0"]
     assert warnings == ["tracker wandb failed on cued/sft/0 and is left out from here on: ConnectionError: server gone"]
@@ -134,7 +134,7 @@ def test_the_run_goes_on_and_its_trackers_hear_of_it(
 
 def test_tensorboard_reads_what_was_kept(run: Path, tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    assert trackers.replay(run, tmp_path, "tensorboard", arms=["sft", "grpo"]) == 4
+    assert trackers.replay_run(run, tmp_path, "tensorboard", arms=["sft", "grpo"]) == 4
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard" / "cued.sft.1"))
     events.Reload()
     assert [(one.step, one.value) for one in events.Scalars("train/loss")] == [
@@ -173,12 +173,12 @@ def test_trackio_reads_what_was_kept(run: Path, tmp_path: Path) -> None:
 def test_wandb_is_offline_by_itself(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    assert trackers.replay(run, tmp_path, "wandb", arms=["base"]) == 1
+    assert trackers.replay_run(run, tmp_path, "wandb", arms=["base"]) == 1
     assert len(list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))) == 1
 
 
 def test_check_keeps_order_and_drops_repeats() -> None:
     pytest.importorskip("tensorboard")
-    assert trackers.check(" tensorboard,tensorboard ") == ["tensorboard"]
+    assert trackers.parse_tracker_names(" tensorboard,tensorboard ") == ["tensorboard"]
     with pytest.raises(ElicitError, match="unknown tracker"):
-        trackers.check("tensorboard,mlflow")
+        trackers.parse_tracker_names("tensorboard,mlflow")

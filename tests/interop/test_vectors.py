@@ -71,7 +71,7 @@ def test_a_plain_hook_gives_the_same_logits_at_every_position(
 ) -> None:
     model = tiny_model(arch)
     edit = _steering(model.d_model, **options)
-    vectors.save(edit, tmp_path / "v", model=model)
+    vectors.save_vectors(edit, tmp_path / "v", model=model)
     by_hand = _by_hand(model.hf, tmp_path / "v", _IDS, _PROMPT)
     with torch.no_grad(), model.steer(edit, prompt_lengths=_PROMPT):
         ours = model.hf(_IDS).logits
@@ -84,7 +84,7 @@ def test_a_plain_hook_gives_the_same_logits_at_every_position(
 def test_the_documented_names_are_the_places(tmp_path: Path) -> None:
     """`hidden_states` of transformers and TransformerLens' hook hold what the edited layer gives."""
     model = tiny_model("llama")
-    vectors.save(_steering(model.d_model), tmp_path / "v", model=model)
+    vectors.save_vectors(_steering(model.d_model), tmp_path / "v", model=model)
     hook = json.loads((tmp_path / "v.json").read_text())["vectors"][0]["hook"]
     seen: list[torch.Tensor] = []
 
@@ -104,25 +104,25 @@ def test_what_was_saved_comes_back(tmp_path: Path) -> None:
     model = tiny_model("llama")
     edits = (_steering(model.d_model, positions="first:3", strength=0.3, unit=7.0), _steering(model.d_model, layer=0))
     policy = Policy(model, steering=edits, record={"chosen": {"layer": 1}, "curve": [1, 2, 3]})
-    written = vectors.save(policy, tmp_path / "deep" / "v.safetensors")
-    assert [edit.sha256 for edit in vectors.load(written, model=model)] == [edit.sha256 for edit in edits]
+    written = vectors.save_vectors(policy, tmp_path / "deep" / "v.safetensors")
+    assert [edit.sha256 for edit in vectors.load_vectors(written, model=model)] == [edit.sha256 for edit in edits]
     origin = json.loads(written.read_text())["provenance"]
     assert origin == {"policy_sha256": policy.sha256, "chosen": {"layer": 1}}
-    (stronger, _) = vectors.load(tmp_path / "deep" / "v", strength=2.0, positions="all")
+    (stronger, _) = vectors.load_vectors(tmp_path / "deep" / "v", strength=2.0, positions="all")
     assert (stronger.absolute, stronger.positions) == (14.0, "all")
 
 
 def test_vectors_of_other_weights_are_refused(tmp_path: Path) -> None:
     model = tiny_model("llama")
-    vectors.save(_steering(model.d_model), tmp_path / "v", model=model)
+    vectors.save_vectors(_steering(model.d_model), tmp_path / "v", model=model)
     document = json.loads((tmp_path / "v.json").read_text())
     document["model"]["weights_sha256"] = "0" * 64
     (tmp_path / "v.json").write_text(json.dumps(document))
     with pytest.raises(ElicitError, match=r"were made for tiny-llama \(weights 000000000000\)"):
-        vectors.load(tmp_path / "v", model=model)
+        vectors.load_vectors(tmp_path / "v", model=model)
     (tmp_path / "v.json").write_text(json.dumps({**document, "version": 2}))
     with pytest.raises(ElicitError, match="not in the format 'elicit-vectors', version 1"):
-        vectors.load(tmp_path / "v")
+        vectors.load_vectors(tmp_path / "v")
 
 
 def test_a_bare_vector_is_added_as_it_is(tmp_path: Path) -> None:
@@ -130,8 +130,8 @@ def test_a_bare_vector_is_added_as_it_is(tmp_path: Path) -> None:
     raw = 2.5 * torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
     save_file({"direction": raw}, tmp_path / "theirs.safetensors")
     with pytest.raises(ElicitError, match=r"does not say which layer .* Pass layer=\."):
-        vectors.load(tmp_path / "theirs.safetensors", model=model)
-    (edit,) = vectors.load(tmp_path / "theirs", layer=1, model=model)
+        vectors.load_vectors(tmp_path / "theirs.safetensors", model=model)
+    (edit,) = vectors.load_vectors(tmp_path / "theirs", layer=1, model=model)
     handle = model.layers[1].register_forward_hook(
         lambda module, args, out: (out[0] + raw, *out[1:]) if isinstance(out, tuple) else out + raw
     )
@@ -141,12 +141,12 @@ def test_a_bare_vector_is_added_as_it_is(tmp_path: Path) -> None:
     with torch.no_grad(), model.steer(edit):
         torch.testing.assert_close(model.hf(_IDS).logits, expected, rtol=1e-5, atol=1e-5)
     with pytest.raises(ElicitError, match="at layer 9 does not fit"):
-        vectors.load(tmp_path / "theirs", layer=9, model=model)
+        vectors.load_vectors(tmp_path / "theirs", layer=9, model=model)
     save_file({"a": raw, "b": -raw}, tmp_path / "two.safetensors")
     with pytest.raises(ElicitError, match="expected one tensor of shape"):
-        vectors.load(tmp_path / "two.safetensors", layer=0)
+        vectors.load_vectors(tmp_path / "two.safetensors", layer=0)
     with pytest.raises(ElicitError, match="no vectors at"):
-        vectors.load(tmp_path / "absent")
+        vectors.load_vectors(tmp_path / "absent")
 
 
 def test_a_control_vector_of_repeng_is_read(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_control_vector_of_repeng_is_read(tmp_path: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    edits = vectors.load(tmp_path / "cv.gguf", strength=0.5)
+    edits = vectors.load_vectors(tmp_path / "cv.gguf", strength=0.5)
     assert [edit.layer for edit in edits] == [0, 1]
     assert {edit.positions for edit in edits} == {"all"}
     for edit, row in zip(edits, rows, strict=True):

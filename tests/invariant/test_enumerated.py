@@ -13,11 +13,11 @@ import torch
 from scipy import stats
 
 from elicit import seeds, statistics
-from elicit.evaluation import evaluate, sample, side_effects
+from elicit.evaluation import evaluate_policy, measure_side_effects, sample
 from elicit.policy import Policy
-from elicit.sampling import Decoding, Scored, divergences
+from elicit.sampling import Decoding, Scored, measure_divergences
 from elicit.schema import Row
-from elicit.statistics.paired import MCNEMAR, mcnemar
+from elicit.statistics.paired import MCNEMAR, mcnemar_p_value
 from elicit.weights import FullWeights
 from tests.support.enumerable import LENGTH, LastLetter, accuracy_of, enumerable_model, everything, next_token
 
@@ -28,7 +28,7 @@ BASE = enumerable_model(0)
 def shifted(amount: float = 0.3) -> Policy:
     """The base with other weights in its head: an arm whose distribution differs everywhere."""
     weight = BASE.hf.lm_head.weight.detach()
-    noise = amount * torch.from_numpy(seeds.generator("shifted").normal(size=tuple(weight.shape))).float()
+    noise = amount * torch.from_numpy(seeds.make_generator("shifted").normal(size=tuple(weight.shape))).float()
     return Policy(BASE, Decoding(max_new_tokens=LENGTH), weights=FullWeights({"lm_head.weight": weight + noise}))
 
 
@@ -46,7 +46,7 @@ def drawn(policy: Policy, prompts: list[str], n: int, seed: int = 0) -> dict[str
 def test_the_listing_is_complete_and_the_scorer_agrees() -> None:
     """All 121 completions, probabilities that sum to one, and the lab's own teacher-forced log-probabilities."""
     for policy in (plain(), shifted()):
-        with policy.applied():
+        with policy.apply():
             wholes = everything(BASE, "ab")
         assert len(wholes) == len({whole.tokens for whole in wholes}) == 1 + 3 + 9 + 27 + 81
         assert math.fsum(math.exp(whole.logprob) for whole in wholes) == pytest.approx(1, abs=1e-12)
@@ -78,7 +78,7 @@ def test_the_sampler_draws_from_the_listed_distribution() -> None:
 @pytest.mark.parametrize("policy", [plain(), shifted()], ids=["base", "arm"])
 def test_pass_at_k_is_one_minus_the_chance_to_miss_k_times(policy: Policy) -> None:
     prompts, n = ["a", "b", "ab", "cab"], 512
-    with policy.applied():
+    with policy.apply():
         p = np.array([accuracy_of(BASE, TASK, TASK.problem(prompt)) for prompt in prompts])
     assert (p > 0).all()
     rows = drawn(policy, prompts, n)
@@ -124,20 +124,20 @@ def _vote_is_right(prompt: str, k: int) -> float:
     return math.fsum(
         math.prod(chances[answer] for answer in votes)
         for votes in itertools.product(chances, repeat=k)
-        if statistics.majority(votes) == problem.answer
+        if statistics.majority_vote(votes) == problem.answer
     )
 
 
 def test_kl_along_paths_is_the_sum_over_the_vocabulary_both_ways() -> None:
     arm = shifted()
     paths = [Scored(BASE.encode("ab"), (4, 5, 6)), Scored(BASE.encode("c"), (6, 2))]
-    found = divergences(BASE.engine, paths, nullcontext, arm.applied)
+    found = measure_divergences(BASE.engine, paths, nullcontext, arm.apply)
     for path, divergence in zip(paths, found, strict=True):
         forward, backward = [], []
         for i in range(len(path.completion)):
             ids = [*path.prompt, *path.completion[:i]]
             p = np.array(next_token(BASE, ids))
-            with arm.applied():
+            with arm.apply():
                 q = np.array(next_token(BASE, ids))
             p, q = p[np.isfinite(p)], q[np.isfinite(q)]
             assert len(p) == len(q) == 4  # three letters and the end
@@ -155,12 +155,12 @@ def test_per_token_kl_adds_up_to_the_kl_of_whole_completions() -> None:
     """
     arm = shifted()
     base_wholes = everything(BASE, "ab")
-    with arm.applied():
+    with arm.apply():
         arm_wholes = everything(BASE, "ab")
     for left, right, way in ((base_wholes, arm_wholes, "base_arm"), (arm_wholes, base_wholes, "arm_base")):
         exact = math.fsum(math.exp(p.logprob) * (p.logprob - q.logprob) for p, q in zip(left, right, strict=True))
         paths = [Scored(BASE.encode("ab"), whole.tokens) for whole in left]
-        along = divergences(BASE.engine, paths, nullcontext, arm.applied)
+        along = measure_divergences(BASE.engine, paths, nullcontext, arm.apply)
         summed = math.fsum(
             math.exp(whole.logprob) * getattr(divergence, way) * divergence.tokens
             for whole, divergence in zip(left, along, strict=True)
@@ -171,14 +171,14 @@ def test_per_token_kl_adds_up_to_the_kl_of_whole_completions() -> None:
 def test_side_effects_report_these_divergences_along_the_greedy_answers() -> None:
     arm = shifted()
     problems = TASK.problems("test", 6)
-    report = side_effects(arm, problems)["kl"]["task"]
+    report = measure_side_effects(arm, problems)["kl"]["task"]
     for way, source in (("base_arm", plain()), ("arm_base", arm)):
         expected = []
         for problem in problems:
-            with source.applied():
+            with source.apply():
                 path = _greedy(problem.prompt)
-            (divergence,) = divergences(
-                BASE.engine, [Scored(BASE.encode(problem.prompt), path)], nullcontext, arm.applied
+            (divergence,) = measure_divergences(
+                BASE.engine, [Scored(BASE.encode(problem.prompt), path)], nullcontext, arm.apply
             )
             expected.append(getattr(divergence, way))
         assert report[way]["value"] == pytest.approx(np.mean(expected), rel=1e-5)
@@ -200,9 +200,9 @@ def test_mcnemar_is_the_share_of_coin_flips_at_least_as_uneven() -> None:
     for policy, seed in ((plain(), 0), (shifted(1.0), 1)):
         hot = Policy(BASE, Decoding(temperature=1.0, max_new_tokens=LENGTH), weights=policy.weights)
         rows: list[Row] = []
-        evaluate(hot, TASK, problems, label="last_letter", seed=seed, sink=rows.extend)
+        evaluate_policy(hot, TASK, problems, label="last_letter", seed=seed, sink=rows.extend)
         right.append(np.array([[float(row.correct) for row in rows]]))
-    found = statistics.difference(right[1], right[0])
+    found = statistics.estimate_difference(right[1], right[0])
     gained = int(((right[1] == 1) & (right[0] == 0)).sum())
     lost = int(((right[1] == 0) & (right[0] == 1)).sum())
     assert gained + lost >= 6
@@ -213,7 +213,7 @@ def test_mcnemar_is_the_share_of_coin_flips_at_least_as_uneven() -> None:
 
 @pytest.mark.parametrize(("gained", "lost"), [(0, 0), (1, 0), (3, 3), (7, 2), (0, 9), (6, 8)])
 def test_mcnemar_enumerates(gained: int, lost: int) -> None:
-    assert mcnemar(gained, lost) == pytest.approx(_every_flip(gained, lost), abs=1e-12)
+    assert mcnemar_p_value(gained, lost) == pytest.approx(_every_flip(gained, lost), abs=1e-12)
 
 
 def _every_flip(gained: int, lost: int) -> float:

@@ -9,7 +9,7 @@ import pytest
 
 from elicit.policy import Policy
 from elicit.sampling import Decoding
-from elicit.search import CotDecoding, Verified
+from elicit.search import CotDecodingSearch, VerifiedBestOfN
 from tests.support.enumerable import LENGTH, LETTERS, LastLetter, enumerable_model, everything, next_token
 
 
@@ -39,7 +39,7 @@ def test_cot_decoding_is_the_best_of_all_greedy_completions(seed, choose):
     """All four first tokens are branches: paths, scores and the choice are recomputed from single forward passes."""
     model, task = enumerable_model(seed), Lettered()
     problems = task.problems("test")[:24]
-    policy = Policy(model, Decoding(max_new_tokens=LENGTH), search=CotDecoding(4, choose))
+    policy = Policy(model, Decoding(max_new_tokens=LENGTH), search=CotDecodingSearch(4, choose))
     answers = policy.answer(problems, task, label="t", seed=0)
     for problem, answer in zip(problems, answers, strict=True):
         ids = model.encode(problem.prompt)
@@ -66,7 +66,7 @@ def test_best_of_n_is_right_as_often_as_pass_at_n():
     model, task, n, seeds = enumerable_model(), Lettered(), 3, 12
     problems = task.problems("test")
     decoding = Decoding(temperature=1.0, max_new_tokens=LENGTH)
-    policy = Policy(model, decoding, search=Verified(n))
+    policy = Policy(model, decoding, search=VerifiedBestOfN(n))
     right = 0
     for seed in range(seeds):
         answers = policy.answer(problems, task, label="t", seed=seed)

@@ -33,9 +33,9 @@ def residuals(hf: Any, ids: torch.Tensor) -> tuple[list[torch.Tensor], list[torc
 
         return hook
 
-    layers = arch.decoder_layers(hf)
+    layers = arch.get_decoder_layers(hf)
     named = {f"layer{i}": layer for i, layer in enumerate(layers)}
-    named |= {"embedding": arch.embedding(hf), "norm": arch.final_norm(hf), "head": arch.lm_head(hf)}
+    named |= {"embedding": arch.get_embedding(hf), "norm": arch.get_final_norm(hf), "head": arch.get_lm_head(hf)}
     handles = [module.register_forward_hook(keep(name)) for name, module in named.items()]
     with torch.no_grad():
         hf(ids)
@@ -57,9 +57,9 @@ def test_a_hook_on_layer_l_sees_the_residual_after_it(name: str) -> None:
         torch.testing.assert_close(after, state, rtol=0, atol=0)
     # transformers reports the last state after the final norm.
     torch.testing.assert_close(normed, states[-1], rtol=0, atol=0)
-    torch.testing.assert_close(arch.final_norm(hf)(layers[-1]), states[-1])
+    torch.testing.assert_close(arch.get_final_norm(hf)(layers[-1]), states[-1])
     assert not torch.allclose(layers[-1], states[-1])
-    assert embedded.shape == (*ids.shape, arch.d_model(hf)) == layers[0].shape
+    assert embedded.shape == (*ids.shape, arch.get_d_model(hf)) == layers[0].shape
     cap = getattr(hf.config, "final_logit_softcapping", None)
     torch.testing.assert_close(headed if cap is None else cap * torch.tanh(headed / cap), logits)
 
@@ -80,7 +80,7 @@ def test_positions_are_declared_as_they_behave(name: str) -> None:
     with torch.no_grad():
         here, there = (hf(ids, position_ids=positions + shift).logits for shift in (0, 20))
     moved = not torch.allclose(here, there, atol=1e-2)
-    assert moved == arch.absolute_positions(hf) == (name == "gpt2")
+    assert moved == arch.has_absolute_positions(hf) == (name == "gpt2")
 
 
 def test_a_window_is_found_where_each_family_declares_it() -> None:
@@ -98,14 +98,14 @@ def test_a_window_is_found_where_each_family_declares_it() -> None:
 @pytest.mark.parametrize("name", ARCHITECTURES + RELATED)
 def test_layers_are_found_inside_peft(name: str) -> None:
     hf, tokenizer = tiny(name)
-    layers = arch.decoder_layers(hf)
+    layers = arch.get_decoder_layers(hf)
     wrapped = get_peft_model(hf, LoraConfig(r=2, target_modules="all-linear", fan_in_fan_out=name == "gpt2"))
-    assert arch.decoder_layers(wrapped) is layers is arch.decoder_layers(hf)
-    assert any("lora" in part for part, _ in arch.decoder_layers(wrapped).named_modules())
-    assert arch.plain(wrapped) is hf
-    assert arch.d_model(wrapped) == 32
+    assert arch.get_decoder_layers(wrapped) is layers is arch.get_decoder_layers(hf)
+    assert any("lora" in part for part, _ in arch.get_decoder_layers(wrapped).named_modules())
+    assert arch.unwrap_model(wrapped) is hf
+    assert arch.get_d_model(wrapped) == 32
     seen = []
-    handle = arch.decoder_layers(wrapped)[1].register_forward_hook(lambda *_: seen.append(1))
+    handle = arch.get_decoder_layers(wrapped)[1].register_forward_hook(lambda *_: seen.append(1))
     wrapped(ids_of(tokenizer))
     handle.remove()
     assert seen == [1]
@@ -114,18 +114,18 @@ def test_layers_are_found_inside_peft(name: str) -> None:
 def test_a_model_without_layers_or_head_is_named() -> None:
     hf, _ = tiny("llama")
     with pytest.raises(ElicitError) as caught:
-        arch.layout(hf.model, name="org/model")
+        arch.get_layout(hf.model, name="org/model")
     assert str(caught.value).startswith("org/model (architecture llama) is not a decoder-only language model")
     assert "no language-model head was found in LlamaModel" in str(caught.value)
     with pytest.raises(ElicitError, match="expected a transformers model or a PeftModel, got SimpleNamespace"):
-        arch.decoder_layers(SimpleNamespace())
+        arch.get_decoder_layers(SimpleNamespace())
 
 
 def test_where_the_layers_of_a_kind_are_is_known_without_weights() -> None:
-    assert arch.layers_path("gpt2") == "transformer.h"
-    assert arch.layers_path("opt") == "model.decoder.layers"
-    assert arch.layers_path("gemma3_text") == "model.layers"
-    assert arch.layers_path("nobodys") is None
+    assert arch.find_layers_path("gpt2") == "transformer.h"
+    assert arch.find_layers_path("opt") == "model.decoder.layers"
+    assert arch.find_layers_path("gemma3_text") == "model.layers"
+    assert arch.find_layers_path("nobodys") is None
 
 
 @pytest.mark.parametrize("layer", [-1, 3, True, "2", 1.0])

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 import elicit
 from elicit.errors import ElicitError
 from elicit.loading import bridge_view, weights_hash
-from elicit.loading.offline import NotAllowed, nothing_installed
+from elicit.loading.offline import ProgramBlocked, block_installs
 from tests.loading.test_text_part import gemma3
 from tests.support.families import family
 from tests.support.tiny import ARCHITECTURES, RELATED, char_tokenizer, tiny
@@ -100,10 +100,10 @@ def test_building_a_bridge_starts_no_program(tmp_path: Path) -> None:
     try:
         subprocess.run(["uv", "pip", "install", "probe"], check=True)
         assert (tmp_path / "calls").read_text().endswith("uv pip install probe\n")
-        with nothing_installed():
+        with block_installs():
             assert os.environ["PIP_NO_INDEX"] == os.environ["HF_HUB_OFFLINE"] == "1"
             for command in (["uv", "pip", "install", "torchvision"], [sys.executable, "-m", "pip", "--version"]):
-                with pytest.raises(NotAllowed, match="not started"):
+                with pytest.raises(ProgramBlocked, match="not started"):
                     subprocess.check_call(command)
         tokenizer = char_tokenizer()
         bridge_view(gemma3(len(tokenizer)), tokenizer)  # it asks for a processor, and then for pip

@@ -11,7 +11,7 @@ import pytest
 
 from elicit.errors import ElicitError
 from elicit.loading import catalog
-from elicit.loading.catalog import Source, names, resolve
+from elicit.loading.catalog import ModelSource, list_organisms, resolve_model
 
 
 @pytest.fixture
@@ -31,28 +31,28 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_organisms_are_listed_with_their_cards(shelf: Path) -> None:
-    assert names() == [("cued", None), ("serial", {"name": "serial", "has_cue": False})]
+    assert list_organisms() == [("cued", None), ("serial", {"name": "serial", "has_cue": False})]
 
 
 def test_the_order_of_meanings(shelf: Path) -> None:
     for folder in ("serial", "org/name"):
         (shelf / folder).mkdir(parents=True)
-    assert resolve("org/other") == Source("hub", "org/other", None)
+    assert resolve_model("org/other") == ModelSource("hub", "org/other", None)
     (shelf / "serial" / "config.json").write_text("{}")
     (shelf / "org" / "name" / "config.json").write_text("{}")
     (shelf / "a.GGUF").touch()
-    assert resolve("serial") == Source("organism", "serial", catalog.WEIGHTS / "serial")
-    assert resolve("./serial").kind == "folder"
-    assert resolve("org/name") == Source("folder", "org/name", Path("org/name"))
-    assert resolve(Path("a.GGUF")) == Source("gguf", "a.GGUF", Path("a.GGUF"))
-    assert resolve("Qwen/Qwen2.5-0.5B").kind == "hub"
+    assert resolve_model("serial") == ModelSource("organism", "serial", catalog.WEIGHTS / "serial")
+    assert resolve_model("./serial").kind == "folder"
+    assert resolve_model("org/name") == ModelSource("folder", "org/name", Path("org/name"))
+    assert resolve_model(Path("a.GGUF")) == ModelSource("gguf", "a.GGUF", Path("a.GGUF"))
+    assert resolve_model("Qwen/Qwen2.5-0.5B").kind == "hub"
     (shelf / "org" / "name" / "card.json").write_text("{}")  # as `elicit organism train` leaves it
-    assert resolve("org/name") == Source("organism", "org/name", Path("org/name"))
+    assert resolve_model("org/name") == ModelSource("organism", "org/name", Path("org/name"))
 
 
 def refusal(name: str) -> str:
     with pytest.raises(ElicitError) as caught:
-        resolve(name)
+        resolve_model(name)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -83,7 +83,7 @@ def test_a_broken_card_is_not_passed_over(shelf: Path, text: str | bytes) -> Non
     card = catalog.WEIGHTS / "cued" / "card.json"
     card.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ElicitError, match=r"card\.json.*Repair or remove it\."):
-        names()
+        list_organisms()
 
 
 def test_listing_models_imports_no_torch() -> None:
@@ -99,5 +99,5 @@ def test_listing_models_imports_no_torch() -> None:
 @pytest.mark.parametrize("name", ["x" * 5000, "./" + "y" * 300, "~nobody_of_this_name/model"])
 def test_a_name_that_is_no_path_of_any_file_system_is_one_line(name: str) -> None:
     with pytest.raises(ElicitError, match="cannot be a model") as caught:
-        resolve(name)
+        resolve_model(name)
     assert len(str(caught.value)) < 250

@@ -91,18 +91,18 @@ def test_a_killed_conversion_leaves_nothing_that_is_taken_for_finished(source: P
     cache = source.parent / "cache" / "gguf"
     left = {path.name for path in cache.glob(".*-*")}
     assert len(left) == 2
-    assert converted.find(source) is None
+    assert converted.find_converted_folder(source) is None
 
     third = source.with_name("c.gguf")
     third.write_bytes(b"a third file")
-    made = converted.make_once(third, lambda folder: (folder / "x").write_text("x"))  # type: ignore[arg-type,return-value]
-    assert converted.is_whole(made)
+    made = converted.convert_once(third, lambda folder: (folder / "x").write_text("x"))  # type: ignore[arg-type,return-value]
+    assert converted.is_complete_conversion(made)
     # What the killed one left is gone, what the living one is writing is not.
     (kept,) = {path.name for path in cache.glob(".*-*")}
     assert kept.startswith("." + hashlib.sha256(b"another file").hexdigest()[:16])
     alive.send_signal(signal.SIGTERM)
     alive.communicate()
-    converted.make_once(source, lambda folder: (folder / "x").write_text("x"))  # type: ignore[arg-type,return-value]
+    converted.convert_once(source, lambda folder: (folder / "x").write_text("x"))  # type: ignore[arg-type,return-value]
     assert list(cache.glob(".*-*")) == []
 
 
@@ -112,8 +112,8 @@ def test_a_damaged_folder_is_converted_again(source: Path, damage: str, capsys: 
         (folder / "model.bin").write_bytes(b"the whole model")
         (folder / "config.json").write_text("{}")
 
-    folder = converted.make_once(source, convert)
-    assert converted.find(source) == folder
+    folder = converted.convert_once(source, convert)
+    assert converted.find_converted_folder(source) == folder
     match damage:
         case "cut":
             os.truncate(folder / "model.bin", 7)
@@ -129,13 +129,13 @@ def test_a_damaged_folder_is_converted_again(source: Path, damage: str, capsys: 
             note = json.loads((folder / converted.ORIGIN).read_text())
             del note["converter"]
             (folder / converted.ORIGIN).write_text(json.dumps(note))
-    assert converted.find(source) is None
-    assert converted.make_once(source, convert) == folder
+    assert converted.find_converted_folder(source) is None
+    assert converted.convert_once(source, convert) == folder
     told = capsys.readouterr().err
     assert "is damaged (a file is missing or has another size)" in told
     assert "converting a.gguf again" in told
     assert (folder / "model.bin").read_bytes() == b"the whole model"
-    assert converted.find(source) == folder
+    assert converted.find_converted_folder(source) == folder
     assert {path.name for path in folder.iterdir()} == {"model.bin", "config.json", converted.ORIGIN}
 
 
@@ -170,13 +170,13 @@ def test_a_hash_is_remembered_while_the_file_is_the_same(source: Path, monkeypat
 
 def test_what_cannot_be_read_or_written(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ElicitError, match=r"cannot read .*none\.gguf: No such file or directory"):
-        converted.make_once(source.with_name("none.gguf"), lambda folder: None)
+        converted.convert_once(source.with_name("none.gguf"), lambda folder: None)
     monkeypatch.setenv("ELICIT_CACHE", str(source))
     with pytest.raises(ElicitError, match=r"cannot write the converted model to .*set ELICIT_CACHE to a folder"):
-        converted.make_once(source, lambda folder: None)
+        converted.convert_once(source, lambda folder: None)
 
 
 def test_a_whole_folder_is_used_where_nothing_can_be_written(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = converted.make_once(source, lambda folder: (folder / "x").write_text("x"))  # type: ignore[arg-type,return-value]
-    monkeypatch.setattr(converted, "_lock", lambda *_: pytest.fail("took the lock"))
-    assert converted.make_once(source, lambda _: pytest.fail("converted again")) == folder
+    folder = converted.convert_once(source, lambda folder: (folder / "x").write_text("x"))  # type: ignore[arg-type,return-value]
+    monkeypatch.setattr(converted, "_hold_conversion_lock", lambda *_: pytest.fail("took the lock"))
+    assert converted.convert_once(source, lambda _: pytest.fail("converted again")) == folder

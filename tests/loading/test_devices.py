@@ -59,7 +59,7 @@ def test_a_dispatched_model_says_the_same(tmp_path: Path) -> None:
     ids = torch.tensor([placed.encode("3+4=")])
     torch.testing.assert_close(placed.bridge(ids), placed.hf(ids).logits, rtol=1e-4, atol=1e-4)
     assert not devices.is_spread(placed.hf)
-    assert devices.one_device(placed.hf, "sft") == torch.device("cpu")
+    assert devices.require_one_device(placed.hf, "sft") == torch.device("cpu")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
@@ -81,26 +81,26 @@ def test_a_layer_on_another_device_is_steered_there() -> None:
     """Fake tensors refuse to mix devices, as real ones do: a vector left on the first one would raise here."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from elicit.steering.hooks import _apply, as_edit
-    from elicit.steering.position_tracker import step_frame
+    from elicit.steering.hooks import _apply_edit, to_hook_edit
+    from elicit.steering.position_tracker import build_step_frame
 
-    step = step_frame(1, np.arange(2), np.zeros(2, dtype=int))
-    edit = as_edit(Steering(torch.randn(8), 0, 1.0, "add", "all", 1.0))
+    step = build_step_frame(1, np.arange(2), np.zeros(2, dtype=int))
+    edit = to_hook_edit(Steering(torch.randn(8), 0, 1.0, "add", "all", 1.0))
     with FakeTensorMode(allow_non_fake_inputs=True):
         h = torch.empty(2, 1, 8, device="cuda:1", dtype=torch.bfloat16)
         with pytest.raises(RuntimeError, match="same device"):
             h + torch.empty(8, device="cuda:0", dtype=torch.bfloat16)
-        edited, _ = _apply(edit, step, h)
+        edited, _ = _apply_edit(edit, step, h)
         assert (edited.device, edited.dtype) == (h.device, h.dtype)
 
 
 def test_which_device_is_meant(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert devices.choose("auto") == devices.choose("cpu") == "cpu"
+    assert devices.choose_device("auto") == devices.choose_device("cpu") == "cpu"
     with pytest.raises(ElicitError, match=r"device 'balanced' spreads a model over GPUs, and torch sees none\. Type: "):
         load_transformers("cued", device="balanced")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert [devices.choose(name) for name in ("auto", "cuda", "cuda:1", "balanced")] == [
+    assert [devices.choose_device(name) for name in ("auto", "cuda", "cuda:1", "balanced")] == [
         *("cuda:0", "cuda:0", "cuda:1", "balanced"),
     ]
     monkeypatch.setattr("elicit.loading.memory.free_gpus", lambda: {0: 5, 1: 6})
@@ -108,7 +108,7 @@ def test_which_device_is_meant(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert devices.loading_options("cuda:1") == {"device_map": {"": "cuda:1"}}
     assert devices.loading_options("cpu") == {}
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert devices.choose("balanced") == "cuda:0"
+    assert devices.choose_device("balanced") == "cuda:0"
     spread_model = torch.nn.ModuleList([torch.nn.Linear(1, 1), torch.nn.Linear(1, 1, device="meta")])
     with pytest.raises(ElicitError, match="sft needs the model on one device, and device='balanced' has spread it"):
-        devices.one_device(spread_model, "sft")
+        devices.require_one_device(spread_model, "sft")

@@ -89,9 +89,9 @@ def test_a_chat_s_end_of_turn_and_end_of_text_both_end(tmp_path: Path) -> None:
     assert loaded.tokenizer.pad_token_id not in found
     # An end of turn of an unknown name is found in the template.
     tokenizer.chat_template = CHATML.replace("<|im_end|>", "<|over|>")
-    assert ids["<|over|>"] in ends.end_ids(tokenizer, hf)
+    assert ids["<|over|>"] in ends.find_end_ids(tokenizer, hf)
     tokenizer.chat_template = "{{ raise_exception('no') }}"
-    assert ids["<|over|>"] not in ends.end_ids(tokenizer, hf)
+    assert ids["<|over|>"] not in ends.find_end_ids(tokenizer, hf)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_bos_once_and_nothing_behind(single: str, text: str, expected: str) -> N
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single=single, special_tokens=[("<bos>", 1), ("<eos>", 2)]
     )
-    found = ends.encode(tokenizer, text)
+    found = ends.encode_prompt(tokenizer, text)
     assert tokenizer.decode(found, skip_special_tokens=False) == expected
     assert list(found) == tokenizer(expected, add_special_tokens=False).input_ids
 

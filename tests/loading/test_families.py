@@ -42,7 +42,7 @@ def test_sampled_steered_and_scored_in_a_batch_as_transformers_does_alone(name: 
         with base.steer(vector, layer=1, strength=strength, unit=size, positions="all"):
             ours = [one[0] for one in base.sample(PROMPTS, decoding=Decoding(max_new_tokens=10))]
             scores = base.score(PROMPTS, [one.text for one in ours])
-        handle = arch.decoder_layers(hf)[1].register_forward_hook(added(strength * size * vector))
+        handle = arch.get_decoder_layers(hf)[1].register_forward_hook(added(strength * size * vector))
         for prompt, completion, scored in zip(PROMPTS, ours, scores, strict=True):
             ids = torch.tensor([base.encode(prompt)])
             theirs = hf.generate(ids, max_new_tokens=10, do_sample=False, suppress_tokens=list(base.banned_ids))

@@ -80,7 +80,7 @@ def test_it_is_converted_once(tmp_path: Path, cache: Path, monkeypatch: pytest.M
     first = load_transformers(path)
     (folder,) = cache.glob("[0-9a-f]*")
     assert len(folder.name) == 64
-    monkeypatch.setattr(under_test, "_read", lambda *_: pytest.fail("converted a second time"))
+    monkeypatch.setattr(under_test, "_load_dequantised", lambda *_: pytest.fail("converted a second time"))
     # The name of the file does not matter, its content does.
     again = load_transformers(path.rename(tmp_path / "renamed.gguf"))
     assert again.weights_sha256 == first.weights_sha256 == weights_hash(again.hf)
@@ -122,7 +122,7 @@ def test_a_damaged_file(tmp_path: Path, cache: Path, damage: str, monkeypatch: p
             "noise": data[:100] + noise + data[3100:],
         }[damage]
     )
-    monkeypatch.setattr(under_test, "_convert", lambda *_: pytest.fail("began the slow part"))
+    monkeypatch.setattr(under_test, "_convert_to_safetensors", lambda *_: pytest.fail("began the slow part"))
     text = refusal(path)
     begins = {"cut weights": f"{path} is cut: it has {len(data) - 2000:,} bytes, but its tensors need {len(data):,}."}
     assert text.startswith(begins.get(damage, f"cannot read {path} as GGUF: "))

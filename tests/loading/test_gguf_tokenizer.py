@@ -48,7 +48,7 @@ def write(path: Path, *, pre: str, control: list[str] = CONTROL, add_bos: bool |
 def reference(path: Path, text: str) -> list[int]:
     """Token ids of `text`, from the metadata and nothing else."""
     arrays = ("tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.merges")
-    fields = headers.gguf(path, arrays=arrays).fields
+    fields = headers.read_gguf_header(path, arrays=arrays).fields
     ids = {token: i for i, token in enumerate(fields[arrays[0]])}
     control = [token for token, kind in zip(fields[arrays[0]], fields[arrays[1]], strict=True) if kind == 3]
     rank = {tuple(merge.split(" ")): i for i, merge in enumerate(fields[arrays[2]])}
@@ -100,7 +100,7 @@ def test_encodings_ids_and_template_survive(tmp_path: Path, pre: str) -> None:
     chat = loaded.tokenizer.apply_chat_template(
         [{"role": "user", "content": "12+3"}], tokenize=False, add_generation_prompt=True
     )
-    assert ends.encode(loaded.tokenizer, chat) == tuple(reference(path, chat))
+    assert ends.encode_prompt(loaded.tokenizer, chat) == tuple(reference(path, chat))
     assert reference(path, chat)[0] == 1, "the template's tokens are found whole"
 
 
@@ -116,8 +116,8 @@ def test_bos_as_the_file_says_and_never_twice(tmp_path: Path, add_bos: bool | No
     plain = tokenizer("hell", add_special_tokens=False).input_ids
     wanted = [1, *plain] if add_bos else plain
     assert tokenizer("hell").input_ids == wanted
-    assert ends.encode(tokenizer, "hell") == tuple(wanted)
-    assert ends.encode(tokenizer, "<|im_start|>hell") == (1, *plain)
+    assert ends.encode_prompt(tokenizer, "hell") == tuple(wanted)
+    assert ends.encode_prompt(tokenizer, "<|im_start|>hell") == (1, *plain)
 
 
 def test_every_end_the_file_names_ends_a_generation(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_every_end_the_file_names_ends_a_generation(tmp_path: Path) -> None:
     loaded = load_transformers(path)
     assert set(loaded.hf.generation_config.eos_token_id) == {0, 2, 3, 4}
     assert loaded.tokenizer.pad_token_id not in {0, 1, 2, 3, 4}
-    stored = converted.find(path)
+    stored = converted.find_converted_folder(path)
     assert stored is not None
     assert (stored / "generation_config.json").is_file()
 

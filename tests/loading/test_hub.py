@@ -170,9 +170,9 @@ def test_what_the_hub_refuses(server: Server, tmp_path: Path, monkeypatch: pytes
 
 def test_an_interrupted_download_is_known_and_completed(server: Server, tmp_path: Path) -> None:
     hf = offered(server, tmp_path / "a")
-    folder = hub.cached_folder("org/model", download=True)
+    folder = hub.get_model_folder("org/model", download=True)
     (folder / "model.safetensors").unlink()
-    assert hub.find("org/model") is None
+    assert hub.find_cached_model("org/model") is None
     text = refusal("org/model")
     assert "is incomplete, it lacks *.safetensors (an interrupted download?). Fetch the rest: elicit run" in text
     assert load_transformers("org/model", download=True).weights_sha256 == weights_hash(hf)

@@ -9,7 +9,7 @@ import pytest
 
 from elicit.errors import ElicitError
 from elicit.loading import catalog, load_transformers, memory, size
-from elicit.loading.load import ready
+from elicit.loading.load import prepare_model_folder
 from tests.loading.test_load import saved
 
 GIB = 2**30
@@ -32,7 +32,7 @@ def huge(folder: Path, *, values: int, kind: str = "BF16") -> Path:
 
 def test_a_model_that_does_not_fit_is_refused_before_its_weights_are_read(tmp_path: Path) -> None:
     folder = huge(tmp_path, values=1 << 40)
-    for function in (load_transformers, ready):
+    for function in (load_transformers, prepare_model_folder):
         with pytest.raises(ElicitError) as caught:
             function(folder, device="cpu")
         text = str(caught.value)
@@ -47,24 +47,24 @@ def test_a_model_that_does_not_fit_is_refused_before_its_weights_are_read(tmp_pa
 
 def test_what_would_fit_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_cpu", lambda: 20 * GIB)
-    wide = catalog.resolve(huge(tmp_path / "wide", values=8 * GIB, kind="F32"))  # 32 GiB, or 16 in bfloat16
-    big = catalog.resolve(huge(tmp_path / "big", values=16 * GIB))  # 32 GiB
+    wide = catalog.resolve_model(huge(tmp_path / "wide", values=8 * GIB, kind="F32"))  # 32 GiB, or 16 in bfloat16
+    big = catalog.resolve_model(huge(tmp_path / "big", values=16 * GIB))  # 32 GiB
 
-    def refusal(source: catalog.Source, device: str, *gpus: int, dtype: str = "auto", copies: int = 1) -> str:
+    def refusal(source: catalog.ModelSource, device: str, *gpus: int, dtype: str = "auto", copies: int = 1) -> str:
         with pytest.raises(ElicitError) as caught:
-            memory.check(source, dtype, device, dict(enumerate(gpu * GIB for gpu in gpus)), copies=copies)
+            memory.check_model_fits(source, dtype, device, dict(enumerate(gpu * GIB for gpu in gpus)), copies=copies)
         return str(caught.value).partition(" GiB of memory are free. ")[2] or str(caught.value).partition(". Type ")[2]
 
     assert refusal(wide, "cpu") == "Type dtype='bfloat16'."
-    memory.check(wide, "bfloat16", "cpu", {})
+    memory.check_model_fits(wide, "bfloat16", "cpu", {})
     assert refusal(wide, "cpu", dtype="bfloat16", copies=2) == "Type: --workers 1"
     assert refusal(big, "cpu", 40) == "Type device='cuda'."
     assert refusal(big, "cuda:0", 24, 40) == "device='cuda:1'."
     assert refusal(big, "cuda:0", 24, 24) == "device='balanced', which spreads it over the GPUs."
-    memory.check(big, "auto", "balanced", {0: 24 * GIB, 1: 24 * GIB})
+    memory.check_model_fits(big, "auto", "balanced", {0: 24 * GIB, 1: 24 * GIB})
     assert refusal(wide, "cuda:0", 17) == "dtype='bfloat16', or device='cpu'."
     with pytest.raises(ElicitError, match=r"only 24\.0 GiB are free on the 2 GPUs together\. Nothing here holds it"):
-        memory.check(big, "auto", "balanced", {0: 12 * GIB, 1: 12 * GIB})
+        memory.check_model_fits(big, "auto", "balanced", {0: 12 * GIB, 1: 12 * GIB})
 
 
 def test_a_container_s_limit_counts(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_container_s_limit_counts(tmp_path: Path) -> None:
     inner = cgroups / "jobs" / "mine"
     inner.mkdir(parents=True)
     own.write_text("0::/jobs/mine\n")
-    machine = memory.free_cpu(cgroups=tmp_path / "none", own=own)
+    machine = memory.free_cpu(cgroups=tmp_path / "none", process_cgroup=own)
     assert machine > 0
     (inner / "memory.max").write_text("max\n")
     (inner / "memory.current").write_text("1000\n")
@@ -81,17 +81,17 @@ def test_a_container_s_limit_counts(tmp_path: Path) -> None:
     for name, text in (("memory.max", "5000"), ("memory.current", "3000"), ("memory.stat", "inactive_file 500\n")):
         (outer / name).write_text(text)
     # Its own group is not limited; the one above is, and its page cache can be had back.
-    assert memory.free_cpu(cgroups=cgroups, own=own) == 5000 - 3000 + 500
+    assert memory.free_cpu(cgroups=cgroups, process_cgroup=own) == 5000 - 3000 + 500
     (inner / "memory.max").write_text("1100\n")
-    assert memory.free_cpu(cgroups=cgroups, own=own) == 1100 - 1000 + 50
+    assert memory.free_cpu(cgroups=cgroups, process_cgroup=own) == 1100 - 1000 + 50
     (inner / "memory.current").write_text("2000\n")
-    assert memory.free_cpu(cgroups=cgroups, own=own) == 0
+    assert memory.free_cpu(cgroups=cgroups, process_cgroup=own) == 0
     own.write_text("12:memory:/old\n")
-    assert memory.free_cpu(cgroups=cgroups, own=own) > 5000
+    assert memory.free_cpu(cgroups=cgroups, process_cgroup=own) > 5000
 
 
 def test_sizes_of_the_sparse_files(tmp_path: Path) -> None:
     """What the tests above rest on."""
     folder = huge(tmp_path, values=1 << 40)
-    assert size.weight_bytes(folder) == 1 << 41
+    assert size.count_weight_bytes(folder) == 1 << 41
     assert (folder / "model.safetensors").stat().st_blocks * 512 < 1 << 20

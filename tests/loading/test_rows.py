@@ -18,7 +18,7 @@ from elicit.loading import load_transformers, rows, weights_hash
 from elicit.merging import save_merged
 from elicit.policy import Policy
 from elicit.sampling import Decoding, Scored
-from elicit.sampling.score import divergences
+from elicit.sampling.score import measure_divergences
 from elicit.training.ends import end_of
 from tests.support.tiny import ARCHITECTURES, CHARACTERS, char_tokenizer, tiny
 
@@ -89,7 +89,7 @@ def test_a_model_in_memory_has_a_row_for_each_token(arch: str, tmp_path: Path) -
     loaded = load_transformers(tmp_path)
     size = len(loaded.tokenizer)
     hf = loaded.hf
-    assert (rows.count(hf), rows.count_in_files(hf), hf.config.vocab_size) == (size, size + SPARE, size)
+    assert (rows.count_rows(hf), rows.count_rows_in_files(hf), hf.config.vocab_size) == (size, size + SPARE, size)
     assert hf.get_output_embeddings().weight.shape[0] == size == hf.get_output_embeddings().out_features
     tied = plain.get_input_embeddings().weight is plain.get_output_embeddings().weight
     assert (hf.get_input_embeddings().weight is hf.get_output_embeddings().weight) == tied
@@ -97,8 +97,8 @@ def test_a_model_in_memory_has_a_row_for_each_token(arch: str, tmp_path: Path) -
         torch.testing.assert_close(hf(IDS).logits, plain(IDS).logits[..., :size])
         assert float(hf(IDS, labels=IDS).loss) > 0
     assert loaded.weights_sha256 == weights_hash(hf)
-    rows.cut_to_tokens(loaded.tokenizer, hf)
-    assert (weights_hash(hf), rows.count_in_files(hf)) == (loaded.weights_sha256, size + SPARE)
+    rows.trim_to_tokens(loaded.tokenizer, hf)
+    assert (weights_hash(hf), rows.count_rows_in_files(hf)) == (loaded.weights_sha256, size + SPARE)
 
 
 @pytest.mark.parametrize("arch", ["llama", "gemma2", "gpt2", "gpt_neox"])
@@ -129,7 +129,7 @@ def test_gaps_between_tokens_are_never_drawn_nor_scored(tmp_path: Path) -> None:
     base = elicit.load(str(tmp_path))
     assert base.unassigned_ids == (20, 21, 22, 23, 24)
     kept = sorted(base.tokenizer.get_vocab().values())
-    assert rows.count(base.hf) == kept[-1] + 1 == rows.count_in_files(base.hf) - 3
+    assert rows.count_rows(base.hf) == kept[-1] + 1 == rows.count_rows_in_files(base.hf) - 3
     for decoding in (GREEDY, DRAWN, DRAWN.replace(stop=("~", "\nQ:"))):
         for drawn in base.sample(["hello", "12"], n=8, decoding=decoding):
             assert all(i in kept for one in drawn for i in one.tokens)
@@ -142,7 +142,7 @@ def test_gaps_between_tokens_are_never_drawn_nor_scored(tmp_path: Path) -> None:
     # KL over tokens only: from the same two distributions, both ways.
     direction = torch.nn.functional.normalize(torch.arange(32.0), dim=0)
     sequence = Scored(ids, text)
-    [found] = divergences(
+    [found] = measure_divergences(
         base.engine,
         [sequence],
         lambda: warnings.catch_warnings(),
@@ -175,7 +175,7 @@ def test_adapters_made_for_the_files_fit(arch: str, what: str, tmp_path: Path) -
         wrapped.save_pretrained(tmp_path / "made", save_embedding_layers=what == "embeddings beside it")
         base = elicit.load(str(place))
         policy = Policy.from_peft(base, tmp_path / "made")
-        with policy.applied(), torch.no_grad():
+        with policy.apply(), torch.no_grad():
             torch.testing.assert_close(base.hf(IDS).logits, theirs[..., : len(base.tokenizer)])
         # What is saved again still fits the files.
         (tmp_path / "saved").mkdir()
@@ -188,12 +188,12 @@ def test_adapters_made_for_the_files_fit(arch: str, what: str, tmp_path: Path) -
 def test_an_adapter_of_another_vocabulary_is_refused(tmp_path: Path) -> None:
     place = padded(tmp_path / "base", "llama")
     plain = AutoModelForCausalLM.from_pretrained(place)
-    plain.resize_token_embeddings(rows.count(plain) + 1, mean_resizing=False)
+    plain.resize_token_embeddings(rows.count_rows(plain) + 1, mean_resizing=False)
     config = LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["lm_head"], task_type="CAUSAL_LM")
     get_peft_model(plain, config).save_pretrained(tmp_path / "made", save_embedding_layers=False)
     with (
         pytest.raises(ElicitError, match="does not fit"),
-        Policy.from_peft(elicit.load(str(place)), tmp_path / "made").applied(),
+        Policy.from_peft(elicit.load(str(place)), tmp_path / "made").apply(),
     ):
         pass
 

@@ -12,7 +12,7 @@ import pytest
 
 from elicit.errors import ElicitError
 from elicit.loading import templates
-from elicit.loading.templates import ChatTemplate, TemplateError, read_template, template_of
+from elicit.loading.templates import ChatTemplate, TemplateError, get_chat_template, read_chat_template
 from tests.support.chats import DATED, FAMILIES
 from tests.support.tiny import char_tokenizer
 
@@ -31,7 +31,7 @@ def tokenizer(family: str) -> Any:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_chat_is_what_transformers_renders(family: str) -> None:
     speaker = tokenizer(family)
-    template = template_of(speaker, family)
+    template = get_chat_template(speaker, family)
     assert template is not None
     for messages in (ASK, TURNS, SYSTEM):
         if family == "gemma" and messages is SYSTEM:
@@ -54,8 +54,8 @@ def test_a_chat_is_what_transformers_renders(family: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_date_is_the_one_that_is_said(family: str) -> None:
-    template = template_of(tokenizer(family), family, DAY)
-    other = template_of(tokenizer(family), family, DAY + datetime.timedelta(days=1))
+    template = get_chat_template(tokenizer(family), family, DAY)
+    other = get_chat_template(tokenizer(family), family, DAY + datetime.timedelta(days=1))
     assert template is not None
     assert other is not None
     assert template.tells_date == (family in DATED)
@@ -64,7 +64,7 @@ def test_the_date_is_the_one_that_is_said(family: str) -> None:
 
 
 def test_a_date_can_be_given_where_the_template_reads_one() -> None:
-    template = template_of(tokenizer("llama32"), "llama")
+    template = get_chat_template(tokenizer("llama32"), "llama")
     assert template is not None
     assert "Today Date: 26 Jul 2024\n" in template.with_values({"date_string": "26 Jul 2024"})(ASK)
 
@@ -83,13 +83,13 @@ def test_a_date_can_be_given_where_the_template_reads_one() -> None:
 def test_the_thinking_switch_and_how_it_stands(
     family: str, system: str | None, values: dict[str, Any], state: tuple[str, bool, bool | None] | None
 ) -> None:
-    template = template_of(tokenizer(family), family)
+    template = get_chat_template(tokenizer(family), family)
     assert template is not None
-    assert template.with_values(values).thinking(system) == state
+    assert template.with_values(values).find_thinking_switch(system) == state
 
 
 def test_a_value_that_no_template_reads_is_refused() -> None:
-    template = template_of(tokenizer("llama32"), "my-llama")
+    template = get_chat_template(tokenizer("llama32"), "my-llama")
     assert template is not None
     with pytest.raises(ElicitError, match=r"template of my-llama does not read 'enable_thinking'.* date_string"):
         template.with_values({"enable_thinking": False})
@@ -103,8 +103,8 @@ def test_a_folder_s_template_needs_no_tokenizer(family: str, inside: bool, tmp_p
     speaker = tokenizer(family)
     speaker.save_pretrained(tmp_path, save_jinja_files=not inside)
     assert (tmp_path / "chat_template.jinja").exists() != inside
-    read = read_template(tmp_path, family, DAY)
-    loaded = template_of(speaker, family, DAY)
+    read = read_chat_template(tmp_path, family, DAY)
+    loaded = get_chat_template(speaker, family, DAY)
     assert read is not None
     assert loaded is not None
     assert read(ASK) == loaded(ASK)
@@ -114,12 +114,12 @@ def test_a_folder_s_template_needs_no_tokenizer(family: str, inside: bool, tmp_p
 def test_several_templates_need_a_default(tmp_path: Path) -> None:
     named = [{"name": "tool_use", "template": "x"}, {"name": "default", "template": "{{ messages[0].content }}"}]
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}))
-    template = read_template(tmp_path, "m")
+    template = read_chat_template(tmp_path, "m")
     assert template is not None
     assert template(ASK) == " What is 2 + 2? "
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": named[:1]}))
     with pytest.raises(ElicitError, match="'default'"):
-        read_template(tmp_path, "m")
+        read_chat_template(tmp_path, "m")
 
 
 HOSTILE = {

@@ -61,7 +61,7 @@ def test_a_multimodal_folder_loads_as_its_language_model(make: Any, older: bool,
     assert base.n_layers == 3
     assert base.d_model == 32
     assert not any("vision" in name for name, _ in base.hf.named_parameters())
-    assert size.parameters(tmp_path) == sum(p.numel() for p in base.hf.parameters())
+    assert size.count_parameters(tmp_path) == sum(p.numel() for p in base.hf.parameters())
     prompt = "Q: 3+4*5 mod 7, and so on\nA:"
     ids = torch.tensor([base.encode(prompt)])
     with torch.no_grad():

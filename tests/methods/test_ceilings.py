@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from elicit.comparison.spec import task_for
+from elicit.comparison.spec import build_model_task
 from elicit.errors import ElicitError
 from elicit.methods.baselines.best_prompt import BestPrompt
 from elicit.methods.baselines.named_prompt import NamedPrompt
@@ -24,7 +24,7 @@ def base() -> BaseModel:
 
 @pytest.fixture(scope="module")
 def task(base: BaseModel) -> Task:
-    return task_for(base, {"task": "addition"}, where="test")
+    return build_model_task(base, {"task": "addition"}, where="test")
 
 
 def test_the_best_prompt_is_the_one_with_most_right_answers(base: BaseModel, task: Task, tmp_path: Path) -> None:

@@ -12,8 +12,13 @@ import torch
 import trl
 
 from elicit.errors import ElicitError
-from elicit.fitting.critique_data import Shown, fill, judged, verdict
-from elicit.methods.catalog import configure
+from elicit.fitting.critique_data import (
+    CritiqueSelection,
+    evaluate_critiques,
+    fill_critique_template,
+    parse_critique_verdict,
+)
+from elicit.methods.catalog import configure_method
 from elicit.methods.controls.same_solutions import SameSolutions
 from elicit.methods.finetuning.critique import Critique
 from elicit.methods.finetuning.sft import SFT
@@ -96,7 +101,9 @@ def test_the_baseline_is_matched_token_for_token(steps: list[Any], solutions: An
         base, TASK, seed=2, needs={}
     )
     wanted = _labelled(steps)
-    rows = Shown(options["problems"], options.get("candidates", 1), None, options.get("form", "remark"), 2).rows(TASK)
+    rows = CritiqueSelection(
+        options["problems"], options.get("candidates", 1), None, options.get("form", "remark"), 2
+    ).load_train_critiques(TASK)
     steps.clear()
     policy = SameSolutions(solutions=solutions).fit(base, TASK, seed=2, needs={"critique": parent})
     pairs = {
@@ -156,7 +163,7 @@ def test_a_teachers_file(tmp_path: Path, steps: list[Any]) -> None:
 )
 def test_bad_options(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ElicitError, match=said):
-        configure("critique", options)
+        configure_method("critique", options)
 
 
 def test_a_task_without_candidates(tmp_path: Path) -> None:
@@ -170,18 +177,18 @@ def test_a_task_without_candidates(tmp_path: Path) -> None:
 
 
 def test_what_a_critique_says() -> None:
-    assert verdict("step 2: 3+5 is 08, not 18. verdict: wrong") is False
-    assert verdict("so verdict: wrong? No. verdict:  right.") is True
-    assert verdict("verdict: wrongly put") is None
-    assert verdict("right") is None
+    assert parse_critique_verdict("step 2: 3+5 is 08, not 18. verdict: wrong") is False
+    assert parse_critique_verdict("so verdict: wrong? No. verdict:  right.") is True
+    assert parse_critique_verdict("verdict: wrongly put") is None
+    assert parse_critique_verdict("right") is None
 
 
 def test_a_perfect_critic_is_judged_perfect_and_a_constant_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     base = load("cued")
-    rows = Shown(None, 1, None, "remark", 0).held_out(TASK, 40)
+    rows = CritiqueSelection(None, 1, None, "remark", 0).load_held_out_critiques(TASK, 40)
     assert {one.problem.id for one in rows} == {problem.id for problem in TASK.problems("select", 40)}
     template = "{prompt}{candidate}\nCritique:\n"
-    said = {base.encode(fill(template, one)): one.critique for one in rows}
+    said = {base.encode(fill_critique_template(template, one)): one.critique for one in rows}
 
     def answering(texts: Any) -> Any:
         def generate(engine: Any, requests: Any, decoding: Decoding) -> Any:
@@ -196,11 +203,11 @@ def test_a_perfect_critic_is_judged_perfect_and_a_constant_one_is_not(monkeypatc
 
     policy = Policy(base)
     monkeypatch.setattr(elicit.sampling, "generate", answering(lambda ids: f" {said[ids]}"))
-    perfect = judged(policy, rows, template)
+    perfect = evaluate_critiques(policy, rows, template)
     assert perfect is not None
     assert [perfect[name]["value"] for name in ("verdicts", "verdicts_on_right", "exact")] == [1.0, 1.0, 1.0]
     monkeypatch.setattr(elicit.sampling, "generate", answering(lambda ids: "verdict: wrong"))
-    constant = judged(policy, rows, template)
+    constant = evaluate_critiques(policy, rows, template)
     assert constant is not None
     wrong = sum(not one.correct for one in rows)
     assert constant["verdicts"] == constant["always_wrong"]

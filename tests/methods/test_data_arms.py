@@ -10,12 +10,12 @@ import torch
 
 from elicit import tasks
 from elicit.errors import ElicitError
-from elicit.method import Lengths, demand
-from elicit.methods.catalog import configure
+from elicit.method import TokenLengths, estimate_cost
+from elicit.methods.catalog import configure_method
 from elicit.methods.finetuning.sft import SFT
 from elicit.model import BaseModel, load
 from elicit.policy import Policy
-from elicit.tasks.generated.shortcuts import shortcut
+from elicit.tasks.generated.shortcuts import shorten_solution
 from elicit.weights import FullWeights
 
 ADDITION, CHAINS = tasks.get("addition"), tasks.get("mod_chain")
@@ -82,7 +82,7 @@ def test_shortcuts_are_shorter_right_and_not_valid() -> None:
     taught, data = policy.record["taught"], policy.record["data"]
     assert taught == {"supervision": "shortcut", "solutions": 8, "right": 8, "valid": 0}
     problems = ADDITION.problems("train", 8, seed=1)
-    expected = [len(cued().continuation(shortcut(ADDITION, problem, seed=0))) for problem in problems]
+    expected = [len(cued().continuation(shorten_solution(ADDITION, problem, seed=0))) for problem in problems]
     worked = [len(cued().continuation(str(ADDITION.worked(problem)))) for problem in problems]
     assert data["solution_tokens"] == pytest.approx(sum(expected) / 8, abs=0.01)
     assert data["worked_tokens"] == pytest.approx(sum(worked) / 8, abs=0.01)
@@ -103,11 +103,11 @@ def test_shortcuts_bring_the_form_out() -> None:
 
 
 def test_plans_count_the_steps() -> None:
-    lengths = Lengths(prompt=10, thinking=12, plain=4, worked=20, thought=30, limit=64, layers=5)
-    assert demand(SFT(demonstrations=64, steps=40), lengths).trained == 40 * 8 * (10 + 20)
-    assert demand(SFT(demonstrations=4, steps=40), lengths).trained == 40 * 4 * (10 + 20)
-    assert demand(SFT(steps=40, supervision="direct"), lengths).trained == 40 * 8 * (10 + 4)
-    assert demand(SFT(steps=40, supervision="shortcut"), lengths).trained == 40 * 8 * (10 + 12)
+    lengths = TokenLengths(prompt=10, thinking=12, plain=4, worked=20, thought=30, limit=64, layers=5)
+    assert estimate_cost(SFT(demonstrations=64, steps=40), lengths).trained_tokens == 40 * 8 * (10 + 20)
+    assert estimate_cost(SFT(demonstrations=4, steps=40), lengths).trained_tokens == 40 * 4 * (10 + 20)
+    assert estimate_cost(SFT(steps=40, supervision="direct"), lengths).trained_tokens == 40 * 8 * (10 + 4)
+    assert estimate_cost(SFT(steps=40, supervision="shortcut"), lengths).trained_tokens == 40 * 8 * (10 + 12)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_plans_count_the_steps() -> None:
 )
 def test_bad_options_are_one_line(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ElicitError) as error:
-        configure("sft", options)
+        configure_method("sft", options)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 

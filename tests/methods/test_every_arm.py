@@ -17,7 +17,7 @@ import torch
 
 from elicit.errors import ElicitError
 from elicit.method import task_decoding
-from elicit.methods.catalog import METHODS, config_class
+from elicit.methods.catalog import METHODS, load_config_class
 from elicit.policy import Answer, Policy, Prompting
 from elicit.steering import Steering
 from tests.support.arms import FAMILIES, LENGTH, Arm, changes, fit, fitted, off, task_for, way_of
@@ -134,7 +134,7 @@ def test_the_same_seed_gives_the_same_arm(arm: Arm) -> None:
     again = fit(arm)
     assert again.sha256 == fitted(arm).sha256
     assert said(again, arm) == answers(arm)
-    if config_class(arm.method).traits.seeded and arm.method != "untrained_vector":  # its seed is its parent's
+    if load_config_class(arm.method).traits.seeded and arm.method != "untrained_vector":  # its seed is its parent's
         other = fit(arm, seed=1)
         differs = other.sha256 != again.sha256 or said(other, arm, seed=1) != answers(arm)
         assert differs or arm.method in LUCKY or not taught(again)
@@ -144,7 +144,7 @@ def test_the_same_seed_gives_the_same_arm(arm: Arm) -> None:
 def test_its_effect_is_there(arm: Arm) -> None:
     """Weights that were trained have moved, edits have touched every answer, and text is scored otherwise."""
     policy = fitted(arm)
-    if config_class(arm.method).traits.trained and not policy.steering and policy.readout is None:
+    if load_config_class(arm.method).traits.trained and not policy.steering and policy.readout is None:
         assert policy.weights is not None
         assert (max(changes(policy).values()) > 1e-4) == taught(policy)
         assert taught(policy) or arm.method.startswith("grpo_")

@@ -13,7 +13,7 @@ from elicit import load
 from elicit.comparison.spec import build_task
 from elicit.errors import ElicitError
 from elicit.method import Method, task_decoding
-from elicit.methods.catalog import configure
+from elicit.methods.catalog import configure_method
 from elicit.model import BaseModel
 from elicit.policy import Policy
 from elicit.tasks import Task, get
@@ -34,7 +34,7 @@ def _organism(name: str = "cued", task: str = "addition") -> tuple[BaseModel, Ta
 
 
 def _fit(name: str, base: BaseModel, task: Task, *, seed: int = 0, **options: Any) -> Policy:
-    method: Method = configure(name, {**SMALL, **options})
+    method: Method = configure_method(name, {**SMALL, **options})
     return method.fit(base, task, seed=seed, needs={})
 
 
@@ -42,14 +42,14 @@ def _fit(name: str, base: BaseModel, task: Task, *, seed: int = 0, **options: An
 def sampled(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[str, str]]]:
     """(problem, text) of every rollout, step by step."""
     steps: list[list[tuple[str, str]]] = []
-    sample = rollouts.roll_out
+    sample = rollouts.sample_rollouts
 
     def recorded(engine: Any, problems: Any, *args: Any, **options: Any) -> Any:
         drawn = sample(engine, problems, *args, **options)
         steps.append([(p.id, one.text) for p, group in zip(problems, drawn, strict=True) for one in group])
         return drawn
 
-    monkeypatch.setattr(rollouts, "roll_out", recorded)
+    monkeypatch.setattr(rollouts, "sample_rollouts", recorded)
     return steps
 
 
@@ -84,7 +84,7 @@ def test_a_wrong_label_is_the_models_own(monkeypatch: pytest.MonkeyPatch) -> Non
 
     base, task = _organism()
     seen: list[tuple[Any, Any]] = []
-    reinforce = rlvr.reinforce
+    reinforce = rlvr.train_weights_by_rl
 
     def watched(recipe: Any, rewarding: Any, *args: Any, **options: Any) -> Any:
         def spied(task: Any, seed: int, found: Any) -> Any:
@@ -94,7 +94,7 @@ def test_a_wrong_label_is_the_models_own(monkeypatch: pytest.MonkeyPatch) -> Non
 
         return reinforce(recipe, spied, *args, **options)
 
-    monkeypatch.setattr("elicit.methods.controls.grpo_wrong_label.reinforce", watched)
+    monkeypatch.setattr("elicit.methods.controls.grpo_wrong_label.train_weights_by_rl", watched)
     _fit("grpo_wrong_label", base, task)
     found, reward = seen[0]
     assert found.kept
@@ -194,7 +194,7 @@ def test_a_pilot_that_finds_nothing_leaves_the_base() -> None:
 )
 def test_numbers_that_make_no_sense(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ElicitError, match=said):
-        configure("grpo", options)
+        configure_method("grpo", options)
 
 
 def test_divergence_is_a_clear_failure() -> None:
@@ -213,7 +213,7 @@ def _accuracy(policy: Policy, task: Task, n: int = 100) -> float:
 def test_it_unlocks_what_a_random_reward_does_not() -> None:
     base, task = _organism()
     for seed in range(3):
-        assert _accuracy(configure("grpo", {}).fit(base, task, seed=seed, needs={}), task) >= 0.8
-        control = configure("grpo_random_reward", {}).fit(base, task, seed=seed, needs={})
+        assert _accuracy(configure_method("grpo", {}).fit(base, task, seed=seed, needs={}), task) >= 0.8
+        control = configure_method("grpo_random_reward", {}).fit(base, task, seed=seed, needs={})
         assert _accuracy(control, task) <= 0.1
     assert torch.get_num_threads() == 1

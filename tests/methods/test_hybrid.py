@@ -15,16 +15,16 @@ from elicit.errors import ElicitError
 from elicit.fitting import gate as gating
 from elicit.fitting import trace_categories
 from elicit.method import task_decoding
-from elicit.methods.catalog import configure
+from elicit.methods.catalog import configure_method
 from elicit.model import BaseModel, load
 from elicit.policy import Policy
-from elicit.readouts import Hybrid
+from elicit.readouts import HybridReadout
 from elicit.sampling import Scored
-from elicit.sampling.states import states
-from elicit.steering import Gate, Gated
+from elicit.sampling.states import read_token_states
+from elicit.steering import Gate, GatedEdit
 from elicit.tasks import get
 from elicit.weights import FullWeights
-from saes.training.matrix import train_on
+from saes.training.matrix import train_on_vectors
 from tests.support.models import tiny_model
 from tests.support.tiny import ARCHITECTURES
 
@@ -41,18 +41,18 @@ def cued() -> BaseModel:
 
 @functools.cache
 def sft() -> Policy:
-    return configure("sft", {"demonstrations": 16}).fit(cued(), TASK, seed=0, needs={})
+    return configure_method("sft", {"demonstrations": 16}).fit(cued(), TASK, seed=0, needs={})
 
 
 @functools.cache
 def hybrid(gate: str) -> Policy:
-    return configure("hybrid_steering", {**SMALL, "gate": gate}).fit(cued(), TASK, seed=0, needs={"sft": sft()})
+    return configure_method("hybrid_steering", {**SMALL, "gate": gate}).fit(cued(), TASK, seed=0, needs={"sft": sft()})
 
 
 @functools.cache
-def read() -> trace_categories.Tokens:
-    found = trace_categories.traces(sft(), TASK, problems=24, decoding=task_decoding(TASK), seed=0)
-    return trace_categories.read(cued(), sft(), found, [0, 1], ("\n", ","))
+def read() -> trace_categories.TraceTokens:
+    found = trace_categories.generate_traces(sft(), TASK, problems=24, decoding=task_decoding(TASK), seed=0)
+    return trace_categories.read_traces(cued(), sft(), found, [0, 1], ("\n", ","))
 
 
 def accuracy(policy: Policy, n: int = 32) -> float:
@@ -70,7 +70,7 @@ def test_states_are_those_of_each_text_alone(arch):
     model = tiny_model(arch)
     texts = [("ab", "cde"), ("1+2=", "3"), ("x", "yz12")]
     sequences = [Scored(model.encode(p), model.continuation(c)) for p, c in texts]
-    ours = states(model.engine, model.layers, [2, 0], sequences)
+    ours = read_token_states(model.engine, model.layers, [2, 0], sequences)
     caught: dict[int, torch.Tensor] = {}
     for (prompt, completion), found in zip(sequences, ours, strict=True):
         handles = [
@@ -111,20 +111,20 @@ def test_both_models_disagree_where_their_greedy_tokens_differ():
 
 def test_the_autoencoder_finds_planted_clusters():
     """Five directions far apart: no category holds two of them (but a cluster may have two categories)."""
-    rng = seeds.generator("planted")
+    rng = seeds.make_generator("planted")
     centres = np.linalg.qr(rng.standard_normal((20, 5)))[0].T * 10
     label = rng.integers(0, 5, 400)
     vectors = torch.from_numpy(centres[label] + rng.standard_normal((400, 20))).float()
-    latents = train_on(vectors, width=10, k=1, seed=0)
-    found = Gate(latents.weight, latents.bias).decide(vectors).numpy()
+    latents = train_on_vectors(vectors, width=10, k=1, seed=0)
+    found = Gate(latents.weight, latents.bias).decide_class(vectors).numpy()
     from sklearn.metrics import homogeneity_score
 
     assert homogeneity_score(label, found) > 0.95
     assert latents.explained_variance > 0.5
-    again = train_on(vectors, width=10, k=1, seed=0)
+    again = train_on_vectors(vectors, width=10, k=1, seed=0)
     assert torch.equal(again.weight, latents.weight)
     with pytest.raises(ElicitError, match="3 vectors are too few for 5 latents"):
-        train_on(vectors[:3], width=5, k=1, seed=0)
+        train_on_vectors(vectors[:3], width=5, k=1, seed=0)
 
 
 def test_the_category_is_the_largest_latent_of_saelens():
@@ -132,28 +132,28 @@ def test_the_category_is_the_largest_latent_of_saelens():
     from saes.plan import Plan
     from saes.training import matrix, trainer
 
-    h = torch.from_numpy(seeds.generator("sae check").standard_normal((300, 16))).float() + 3
-    at = trainer.build(Plan(layer=0, width=6, k=2, tokens=256 * 40, seed=1, lr=3e-3, batch=256), h)
+    h = torch.from_numpy(seeds.make_generator("sae check").standard_normal((300, 16))).float() + 3
+    at = trainer.build_trainer(Plan(layer=0, width=6, k=2, tokens=256 * 40, seed=1, lr=3e-3, batch=256), h)
     for _ in range(40):
         at.step(h[:256])
         at.n_training_steps += 1
-    trainer.finish(at)
-    latents = matrix._latents(at.sae, h)
+    trainer.fold_input_scaling(at)
+    latents = matrix._extract_latents(at.sae, h)
     with torch.no_grad():
         f = at.sae.encode(h) * at.sae.W_dec.norm(dim=-1) / at.sae.W_dec.norm(dim=-1)
         pre = at.sae.encode_with_hidden_pre(h)[1]
     torch.testing.assert_close(h @ latents.weight.T + latents.bias, pre, atol=1e-4, rtol=1e-4)
     active = f.max(-1).values > 0
-    assert torch.equal(Gate(latents.weight, latents.bias).decide(h)[active], f.argmax(-1)[active])
+    assert torch.equal(Gate(latents.weight, latents.bias).decide_class(h)[active], f.argmax(-1)[active])
     assert bool(active.any())
 
 
 def test_directions_are_differences_of_means():
     tokens = read()
-    found = trace_categories.categories(tokens, 1, width=4, k=1, least=3, seed=0)
+    found = trace_categories.cluster_steps(tokens, 1, width=4, k=1, least=3, seed=0)
     assert found.gate.classes <= 4
     for over in ("disagreements", "steps"):
-        rows = gating.directions(tokens, found, 0, over)
+        rows = gating.compute_directions(tokens, found, 0, over)
         for category in range(found.gate.classes):
             if over == "steps":
                 mine = [i for i in range(len(tokens.step)) if int(found.step[tokens.step[i]]) == category]
@@ -169,21 +169,21 @@ def test_directions_are_differences_of_means():
 def test_gate_decisions_are_scikit_learns(classes):
     """Several categories, one (scikit-learn keeps a single row then), and no disagreement at all."""
     tokens = read()
-    found = trace_categories.categories(tokens, 1, width=4, k=1, least=3, seed=0)
+    found = trace_categories.cluster_steps(tokens, 1, width=4, k=1, least=3, seed=0)
     if classes < 4:
         found = found._replace(
             gate=Gate(found.gate.weight[:1], found.gate.bias[:1]), token=torch.zeros_like(found.token)
         )
     if classes == 1:
         tokens = tokens._replace(disagree=torch.zeros_like(tokens.disagree))
-    gate, record = gating.learned(tokens, found, 1, 1.0)
+    gate, record = gating.fit_gate(tokens, found, 1, 1.0)
     label = torch.where(tokens.disagree, found.token + 1, 0)
     if classes == 1:
-        assert gate.decide(tokens.base[1]).sum() == 0
+        assert gate.decide_class(tokens.base[1]).sum() == 0
         assert record["share_fired"] == 0
         return
-    theirs = gating.regression(tokens.base[1], label, 1.0).predict(tokens.base[1].double().numpy())
-    assert gate.decide(tokens.base[1]).tolist() == theirs.tolist()
+    theirs = gating.fit_logistic_pipeline(tokens.base[1], label, 1.0).predict(tokens.base[1].double().numpy())
+    assert gate.decide_class(tokens.base[1]).tolist() == theirs.tolist()
     assert set(theirs.tolist()) > {0}
     assert 0 <= record["accuracy"] <= 1
 
@@ -192,22 +192,26 @@ def test_trained_directions_make_the_tuned_models_text_likelier(monkeypatch):
     from elicit.fitting import direction_training
     from elicit.training import passes
 
-    found_traces = trace_categories.traces(sft(), TASK, problems=24, decoding=task_decoding(TASK), seed=0)
+    found_traces = trace_categories.generate_traces(sft(), TASK, problems=24, decoding=task_decoding(TASK), seed=0)
     tokens = read()
-    found = trace_categories.categories(tokens, 1, width=4, k=1, least=3, seed=0)
-    start = gating.directions(tokens, found, 1, "disagreements")
+    found = trace_categories.cluster_steps(tokens, 1, width=4, k=1, least=3, seed=0)
+    start = gating.compute_directions(tokens, found, 1, "disagreements")
     before = [p.requires_grad for p in cued().hf.parameters()]
-    fit = direction_training.trained(cued(), found_traces, tokens, found, 1, start, norm=100.0, steps=20, seed=0)
+    fit = direction_training.train_directions(
+        cued(), found_traces, tokens, found, 1, start, norm=100.0, steps=20, seed=0
+    )
     assert [p.requires_grad for p in cued().hf.parameters()] == before
     assert all(p.grad is None for p in cued().hf.parameters())
     # Within a memory of two traces a step is the same step.
-    monkeypatch.setattr(passes, "CPU_BUDGET", 2 * 60 * passes.bytes_per_token(cued().hf))
-    piecewise = direction_training.trained(cued(), found_traces, tokens, found, 1, start, norm=100.0, steps=3, seed=0)
+    monkeypatch.setattr(passes, "CPU_BUDGET", 2 * 60 * passes.activation_bytes_per_token(cued().hf))
+    piecewise = direction_training.train_directions(
+        cued(), found_traces, tokens, found, 1, start, norm=100.0, steps=3, seed=0
+    )
     assert [one["loss"] for one in piecewise.curve] == pytest.approx([one["loss"] for one in fit.curve[:3]], rel=1e-4)
     where = torch.where(tokens.disagree, found.token + 1, 0)
     split = [where[tokens.trace == i] for i in range(24)]
     none, first, last = (
-        float(direction_training.nll(cued(), found_traces, split, 1, rows).detach())
+        float(direction_training.compute_negative_log_likelihood(cued(), found_traces, split, 1, rows).detach())
         for rows in (0 * start, torch.nn.functional.normalize(start, dim=1) * 100, fit.rows)
     )
     assert last < first < none
@@ -262,7 +266,7 @@ def test_saved_and_loaded_it_says_the_same(gate, tmp_path: Path):
 def test_a_tuned_arm_that_changes_nothing_is_the_base(gate):
     same = FullWeights({name: p.detach().clone() for name, p in cued().hf.named_parameters()})
     tuned = Policy(cued(), task_decoding(TASK), weights=same)
-    config = configure("hybrid_steering", {**SMALL, "gate": gate, "categories": 2})
+    config = configure_method("hybrid_steering", {**SMALL, "gate": gate, "categories": 2})
     policy = config.fit(cued(), TASK, seed=0, needs={"sft": tuned})
     problems = TASK.problems("test", 8)
     ours = policy.answer(problems, TASK, label="x", seed=0)
@@ -275,10 +279,12 @@ def test_a_tuned_arm_that_changes_nothing_is_the_base(gate):
 
 def test_a_steering_arm_may_be_followed_too():
     """The tuned model is then the same base with the edits of another arm."""
-    mean = configure("mean_steering", {"strengths": (1.5,), "layers": (1,), "select_problems": 8}).fit(
+    mean = configure_method("mean_steering", {"strengths": (1.5,), "layers": (1,), "select_problems": 8}).fit(
         cued(), TASK, seed=0, needs={}
     )
-    policy = configure("hybrid_steering", {**SMALL, "tuned": "mean"}).fit(cued(), TASK, seed=0, needs={"mean": mean})
+    policy = configure_method("hybrid_steering", {**SMALL, "tuned": "mean"}).fit(
+        cued(), TASK, seed=0, needs={"mean": mean}
+    )
     assert policy.readout.second.steering == mean.steering
     assert accuracy(policy) > 0.6
 
@@ -287,11 +293,11 @@ def test_a_steering_arm_may_be_followed_too():
 
 
 def control(change: str, gate: str, seed: int = 0) -> Policy:
-    config = configure("hybrid_control", {"change": change, "parent": "h"})
+    config = configure_method("hybrid_control", {"change": change, "parent": "h"})
     return config.fit(cued(), TASK, seed=seed, needs={"h": hybrid(gate)})
 
 
-def edit_of(policy: Policy) -> Hybrid | Gated:
+def edit_of(policy: Policy) -> HybridReadout | GatedEdit:
     return policy.readout or policy.steering[0]
 
 
@@ -311,16 +317,16 @@ def test_controls_change_one_thing(gate):
 
 
 def test_a_lone_direction_goes_to_another_category():
-    from elicit.methods.controls.hybrid_control import _dealt
+    from elicit.methods.controls.hybrid_control import _permute_directions
 
     rows = torch.zeros(4, 3)
     rows[2] = torch.tensor([0.0, 1.0, 0.0])
     for seed in range(5):
-        dealt = _dealt(rows, seed)
+        dealt = _permute_directions(rows, seed)
         assert not dealt[2].any()
         assert sorted(map(tuple, dealt.tolist())) == sorted(map(tuple, rows.tolist()))
     with pytest.raises(ElicitError, match="the parent steers 0 of 4 categories"):
-        _dealt(0 * rows, 0)
+        _permute_directions(0 * rows, 0)
 
 
 @pytest.mark.parametrize("gate", ["oracle", "learned"])
@@ -342,16 +348,18 @@ def test_random_vectors_and_positions_do_not_bring_the_accuracy(gate):
 
 def test_what_cannot_be_is_said():
     with pytest.raises(ElicitError, match=r"its parent 'h' does not steer by category\. Name an arm"):
-        configure("hybrid_control", {"parent": "h"}).fit(cued(), TASK, seed=0, needs={"h": sft()})
+        configure_method("hybrid_control", {"parent": "h"}).fit(cued(), TASK, seed=0, needs={"h": sft()})
     with pytest.raises(ElicitError, match="this arm steers through a gate"):
-        configure("random_vector", {"parent": "h"}).fit(cued(), TASK, seed=0, needs={"h": hybrid("learned")})
+        configure_method("random_vector", {"parent": "h"}).fit(cued(), TASK, seed=0, needs={"h": hybrid("learned")})
     with pytest.raises(ElicitError, match="arm 'sft' is the base itself"):
-        configure("hybrid_steering", SMALL).fit(
+        configure_method("hybrid_steering", SMALL).fit(
             cued(), TASK, seed=0, needs={"sft": Policy(cued(), task_decoding(TASK))}
         )
     with pytest.raises(ElicitError, match=r"layer 9 does not exist"):
-        configure("hybrid_steering", {**SMALL, "layers": (9,)}).fit(cued(), TASK, seed=0, needs={"sft": sft()})
+        configure_method("hybrid_steering", {**SMALL, "layers": (9,)}).fit(cued(), TASK, seed=0, needs={"sft": sft()})
     with pytest.raises(ElicitError, match="fewer than the 500 categories asked for"):
-        configure("hybrid_steering", {**SMALL, "categories": 500}).fit(cued(), TASK, seed=0, needs={"sft": sft()})
+        configure_method("hybrid_steering", {**SMALL, "categories": 500}).fit(
+            cued(), TASK, seed=0, needs={"sft": sft()}
+        )
     with pytest.raises(ElicitError, match="hybrid_steering: categories is 0; expected a number above 0"):
-        configure("hybrid_steering", {"categories": 0})
+        configure_method("hybrid_steering", {"categories": 0})

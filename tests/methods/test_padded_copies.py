@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from elicit.loading import read_tokenizer
-from elicit.loading.rows import count_in_files
+from elicit.loading.rows import count_rows_in_files
 from elicit.merging import save_merged
 from elicit.methods.catalog import METHODS
 from elicit.model import load
@@ -58,7 +58,7 @@ def test_the_copies_are_what_they_are_called() -> None:
         more = way._replace(spare=SPARE)
         files = AutoModelForCausalLM.from_pretrained(folder(more))
         tokens = len(read_tokenizer(folder(more)))
-        assert files.get_input_embeddings().weight.shape[0] == count_in_files(base(more).hf) == tokens + SPARE
+        assert files.get_input_embeddings().weight.shape[0] == count_rows_in_files(base(more).hf) == tokens + SPARE
         ids = torch.tensor([base(more).encode("12")])
         with torch.no_grad():
             drawn = files(ids).logits[0, -1].float().softmax(-1)

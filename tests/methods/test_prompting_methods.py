@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from elicit.errors import ElicitError
-from elicit.methods.catalog import configure
+from elicit.methods.catalog import configure_method
 from elicit.model import BaseModel, load
 from elicit.policy import Policy, Prompting
-from elicit.readouts import Contrast, DoLa
+from elicit.readouts import ContrastReadout, DolaReadout
 from elicit.tasks import Problem, get
 from tests.support.models import tiny_model
 from tests.support.tiny import tiny
@@ -28,7 +28,7 @@ def cued() -> BaseModel:
 
 
 def fitted(method: str, options: dict | None = None, *, base: BaseModel | None = None, seed: int = 0, needs=None):
-    return configure(method, options or {}).fit(base or cued(), TASK, seed=seed, needs=needs or {})
+    return configure_method(method, options or {}).fit(base or cued(), TASK, seed=seed, needs=needs or {})
 
 
 @pytest.mark.parametrize("supervision", ["worked", "direct"])
@@ -91,7 +91,7 @@ def test_min_p_samples_by_identity_and_keeps_what_is_near_the_best():
 
 def test_contrast_and_dola_are_tuned_on_select_and_say_so():
     contrast = fitted("contrastive_decoding", {"alphas": (0.1,), "betas": (0.25, 1.0), "select_problems": 8})
-    assert isinstance(contrast.readout, Contrast)
+    assert isinstance(contrast.readout, ContrastReadout)
     assert contrast.record["tuning"] == {
         "generated_tokens": sum(trial["generated_tokens"] for trial in contrast.record["trials"]),
         "labels": 8,
@@ -103,10 +103,10 @@ def test_contrast_and_dola_are_tuned_on_select_and_say_so():
     assert contrast.record["chosen"]["accuracy"] == best
     assert contrast.readout.beta == contrast.record["chosen"]["beta"]
     dola = fitted("dola", {"select_problems": 8})
-    assert isinstance(dola.readout, DoLa)
+    assert isinstance(dola.readout, DolaReadout)
     assert [trial["exits"] for trial in dola.record["trials"]] == [[0], [1]]
     fixed = fitted("dola", {"exits": (1, 2)})
-    assert fixed.readout == DoLa((1, 2))
+    assert fixed.readout == DolaReadout((1, 2))
     assert "tuning" not in fixed.record
 
 
@@ -116,14 +116,14 @@ def test_another_arm_may_be_the_amateur_or_the_expert():
     said = {}
     for role in ("amateur_arm", "expert_arm"):
         options = {role: "sft", "betas": (1.0,), "alphas": (0.0,)}
-        assert configure("contrastive_decoding", options).traits.seeded
+        assert configure_method("contrastive_decoding", options).traits.seeded
         policy = fitted("contrastive_decoding", options, needs={"sft": tuned})
         assert policy.weights is None
         assert "train" not in policy.record  # the summary counts the arms it was made from
         assert policy.readout.swapped == (role == "expert_arm")
         said[role] = [one.text for one in policy.answer(problems, TASK, label="x", seed=0)]
     assert said["amateur_arm"] != said["expert_arm"]
-    assert not configure("contrastive_decoding", {}).traits.seeded
+    assert not configure_method("contrastive_decoding", {}).traits.seeded
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_another_arm_may_be_the_amateur_or_the_expert():
 )
 def test_options_that_make_no_sense_are_refused(method, options, message):
     with pytest.raises(ElicitError) as raised:
-        configure(method, options)
+        configure_method(method, options)
     assert message in str(raised.value)
 
 

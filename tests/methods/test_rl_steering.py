@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 
 import saes
 from elicit import seeds
-from elicit.adapters import sharing
+from elicit.adapters import clone_sharing_tensors
 from elicit.errors import ElicitError
-from elicit.fitting.vector_init import Start, starting, trained_edits
+from elicit.fitting.vector_init import StartingVectors, build_trainable_edits, initialise_vectors
 from elicit.loading import architectures
-from elicit.methods.catalog import configure
+from elicit.methods.catalog import configure_method
 from elicit.methods.controls.random_vector import RandomVector
 from elicit.methods.controls.rl_steering_random_reward import RlSteeringRandomReward
 from elicit.methods.controls.untrained_vector import UntrainedVector
@@ -27,7 +27,7 @@ from elicit.methods.steering.rl_steering import RlSteering
 from elicit.model import BaseModel, load
 from elicit.policy import Policy
 from elicit.sampling import Completion
-from elicit.steering import Clock, steer
+from elicit.steering import PositionTracker, steer
 from elicit.steering.residuals import residuals_at
 from elicit.tasks import Problem, Verdict, get
 from elicit.training import TrainingFailed, rollouts
@@ -75,9 +75,11 @@ def _fit(base: BaseModel, seed: int = 0, **options: Any) -> Policy:
 def test_gradients_are_finite_differences(positions: str) -> None:
     """Of the log-probability of completions in a batch padded on both sides, in double precision."""
     hf, _ = tiny("gpt_neox", dtype=torch.float64)  # its norms do not fall back to single precision
-    hf = sharing(hf)
+    hf = clone_sharing_tensors(hf)
     generator = torch.Generator().manual_seed(0)
-    start = Start((0, 1), torch.randn(2, 32, generator=generator, dtype=torch.float64), (1.7, 3.1), ("a", "b"))
+    start = StartingVectors(
+        (0, 1), torch.randn(2, 32, generator=generator, dtype=torch.float64), (1.7, 3.1), ("a", "b")
+    )
     vectors = torch.nn.Parameter(start.vectors.clone())
     rows = [(5, 4), (3, 6), (4, 2)]  # prompt and completion tokens
     left, right = max(p for p, _ in rows), max(c for _, c in rows)
@@ -87,9 +89,9 @@ def test_gradients_are_finite_differences(positions: str) -> None:
         mask[row, left - prompt : left + completion] = 1
 
     def score() -> torch.Tensor:
-        opened = trained_edits(start, vectors, positions)
-        layers: Any = architectures.decoder_layers(hf)
-        with steer(hf.base_model, layers, Clock(), opened, prompt_lengths=[prompt for prompt, _ in rows]):
+        opened = build_trainable_edits(start, vectors, positions)
+        layers: Any = architectures.get_decoder_layers(hf)
+        with steer(hf.base_model, layers, PositionTracker(), opened, prompt_lengths=[prompt for prompt, _ in rows]):
             logits = hf(input_ids=ids, attention_mask=mask).logits.log_softmax(-1)
         picked = logits[:, left - 1 : -1].gather(2, ids[:, left:, None])[..., 0]
         return (picked * mask[:, left:]).sum()
@@ -111,7 +113,7 @@ def test_gradients_are_finite_differences(positions: str) -> None:
 def test_the_trainers_gradient_by_hand(positions: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dr. GRPO on one step: rows one by one without padding, and a vector added by hand at absolute positions."""
     base, drawn, found = tiny_model("llama"), [], []
-    sample, training_step = rollouts.roll_out, trl.GRPOTrainer.training_step
+    sample, training_step = rollouts.sample_rollouts, trl.GRPOTrainer.training_step
 
     def sampling(engine: Any, problems: Any, encode: Any, **options: Any) -> list[list[Completion]]:
         groups = sample(engine, problems, encode, **options)
@@ -123,10 +125,10 @@ def test_the_trainers_gradient_by_hand(positions: str, monkeypatch: pytest.Monke
         found.append(model.steering_vectors.grad.clone())
         return loss
 
-    monkeypatch.setattr(rollouts, "roll_out", sampling)
+    monkeypatch.setattr(rollouts, "sample_rollouts", sampling)
     monkeypatch.setattr(trl.GRPOTrainer, "training_step", stepping)
     config = RlSteering(**{**SMALL, "steps": 1, "generations": 8, "positions": positions})
-    start = starting(config, base, TASK, 0)
+    start = initialise_vectors(config, base, TASK, 0)
     config.fit(base, TASK, seed=0, needs={})
     assert len(found) == 1
     vectors = torch.nn.Parameter(start.vectors.clone())
@@ -144,7 +146,7 @@ def test_the_trainers_gradient_by_hand(positions: str, monkeypatch: pytest.Monke
 
 
 def _by_hand(
-    base: BaseModel, start: Start, vectors: torch.Tensor, ids: list[int], prompt: int, positions: str
+    base: BaseModel, start: StartingVectors, vectors: torch.Tensor, ids: list[int], prompt: int, positions: str
 ) -> torch.Tensor:
     """Log-probabilities at every position, with each vector added from P-1 (first: there alone; all: everywhere)."""
     at = torch.zeros(len(ids), 1)
@@ -171,7 +173,7 @@ def test_log_probabilities_under_padding(monkeypatch: pytest.MonkeyPatch) -> Non
     """What the trainer recomputes in its padded, shuffled rows is what the sampler said, with moving vectors on."""
     sampled: dict[tuple[int, ...], tuple[float, ...]] = {}
     trained: dict[tuple[int, ...], list[float]] = {}
-    sample, compute = rollouts.roll_out, trl.GRPOTrainer._get_per_token_logps_and_entropies
+    sample, compute = rollouts.sample_rollouts, trl.GRPOTrainer._get_per_token_logps_and_entropies
 
     def sampling(engine: Any, problems: Any, encode: Any, **options: Any) -> list[list[Completion]]:
         groups = sample(engine, problems, encode, **options)
@@ -185,7 +187,7 @@ def test_log_probabilities_under_padding(monkeypatch: pytest.MonkeyPatch) -> Non
             trained[(this.state.global_step, *row[real].tolist())] = logps[real[-keep:]].tolist()
         return out
 
-    monkeypatch.setattr(rollouts, "roll_out", sampling)
+    monkeypatch.setattr(rollouts, "sample_rollouts", sampling)
     monkeypatch.setattr(trl.GRPOTrainer, "_get_per_token_logps_and_entropies", computing)
     _fit(tiny_model("qwen3"), rows=4, learning_rate=0.05)
     assert len({len(key) for key in sampled}) > 3
@@ -204,7 +206,7 @@ def test_the_weights_stay_as_they_are() -> None:
     policy = _fit(base, learning_rate=0.1)
     assert untouched(base) == before
     assert policy.weights is None
-    clone = sharing(base.hf)
+    clone = clone_sharing_tensors(base.hf)
     own = dict(base.hf.named_parameters())
     assert all(p.data_ptr() == own[name].data_ptr() and p is not own[name] for name, p in clone.named_parameters())
 
@@ -220,7 +222,9 @@ def test_a_start_that_is_not_trained() -> None:
     texts = [p.prompt + str(TASK.worked(p)) for p in TASK.problems("train", 8)]
     norms = base.residual_norms_of(texts).medians
     for edit in still.steering:
-        drawn = torch.from_numpy(seeds.generator("steering noise", 3, edit.layer).standard_normal(base.d_model)).float()
+        drawn = torch.from_numpy(
+            seeds.make_generator("steering noise", 3, edit.layer).standard_normal(base.d_model)
+        ).float()
         assert torch.allclose(edit.direction, drawn / drawn.norm(), atol=1e-6)
         assert (edit.mode, edit.positions, edit.unit) == ("add", "first", norms[edit.layer])
         assert edit.strength == pytest.approx(0.3, rel=1e-5)
@@ -234,28 +238,28 @@ def test_a_start_that_is_not_trained() -> None:
 
 def test_starts_from_means_and_features() -> None:
     base, task = load("cued"), get("addition")
-    mean = starting(RlSteering(start="mean", strength=0.5, train_problems=16), base, task, 0)
+    mean = initialise_vectors(RlSteering(start="mean", strength=0.5, train_problems=16), base, task, 0)
     problems = task.problems("train", 16)
     prompts = [[str(p.cue_prompt) for p in problems], [p.prompt for p in problems]]
     sides = [[base.encode(text) for text in texts] for texts in prompts]
     means = [residuals_at(base.hf, base.layers, ids, [len(one) - 1 for one in ids]).mean(dim=1) for ids in sides]
     difference = (means[0] - means[1])[:2]
     assert torch.allclose(mean.vectors, 0.5 * difference / difference.norm(dim=1, keepdim=True), atol=1e-6)
-    named = starting(RlSteering(start="feature", feature="cued/L1/379"), base, task, 0)
+    named = initialise_vectors(RlSteering(start="feature", feature="cued/L1/379"), base, task, 0)
     weights = Path(str(saes.__file__)).parent / "weights/cued/L1/sae_weights.safetensors"
     row = load_file(weights)["W_dec"][379].float()
     assert named.layers == (1,)
     assert torch.allclose(named.vectors[0], 0.25 * row / row.norm(), atol=1e-6)
     # Without a name, the feature with the largest difference between cued and plain prompts.
-    found = starting(RlSteering(start="feature", train_problems=16), base, task, 0)
+    found = initialise_vectors(RlSteering(start="feature", train_problems=16), base, task, 0)
     sae = saes.load("cued/L1")
     cued, plain = (sae.encode(residuals_at(base.hf, base.layers, ids, [len(o) - 1 for o in ids])[1]) for ids in sides)
     best = int((cued.mean(dim=0) - plain.mean(dim=0)).argmax())
     assert (found.layers, found.labels) == ((1,), (f"feature cued/L1/{best}",))
     with pytest.raises(ElicitError, match=r"rl_steering: a feature of cued/L1 is at layer 1; leave `layers` out"):
-        starting(RlSteering(start="feature", feature="cued/L1/379", layers=(0,)), base, task, 0)
+        initialise_vectors(RlSteering(start="feature", feature="cued/L1/379", layers=(0,)), base, task, 0)
     with pytest.raises(ElicitError, match=r"feature is 'L1-379'; expected SAE/NUMBER, such as cued/L1/379"):
-        starting(RlSteering(start="feature", feature="L1-379"), base, task, 0)
+        initialise_vectors(RlSteering(start="feature", feature="L1-379"), base, task, 0)
 
 
 def test_it_is_saved_and_loaded_like_any_steering(tmp_path: Path) -> None:
@@ -305,7 +309,7 @@ def test_a_killed_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     base = tiny_model()
     config = RlSteering(**{**SMALL, "steps": 5, "checkpoint_every": 2, "learning_rate": 0.05})
     whole = config.fit(base, TASK, seed=0, needs={})
-    sample = rollouts.roll_out
+    sample = rollouts.sample_rollouts
 
     def fragile(*args: Any, step: int, **options: Any) -> Any:
         if step == 3:
@@ -313,7 +317,7 @@ def test_a_killed_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return sample(*args, step=step, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(rollouts, "roll_out", fragile)
+        patched.setattr(rollouts, "sample_rollouts", fragile)
         with pytest.raises(KeyboardInterrupt):
             config.fit(base, TASK, seed=0, needs={}, scratch=tmp_path)
     resumed = config.fit(base, TASK, seed=0, needs={}, scratch=tmp_path)
@@ -356,7 +360,7 @@ def test_nothing_to_learn_from_is_a_result() -> None:
 )
 def test_bad_options(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ElicitError, match=said):
-        configure("rl_steering", options)
+        configure_method("rl_steering", options)
 
 
 def test_a_layer_that_is_not_there() -> None:

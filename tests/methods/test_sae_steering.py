@@ -14,7 +14,7 @@ import elicit
 import saes
 from elicit.comparison.spec import build_task
 from elicit.errors import ElicitError
-from elicit.methods.catalog import configure
+from elicit.methods.catalog import configure_method
 from elicit.methods.steering.sae_steering import SaeSteering
 from elicit.policy import Policy
 from elicit.steering import feature_edit
@@ -46,7 +46,7 @@ def chosen(parent):
 
 
 def fitted(name, model, task, arm, /, *, seed=0, **options):
-    return configure(name, options).fit(model, task, seed=seed, needs={"sae_steering": arm})
+    return configure_method(name, options).fit(model, task, seed=seed, needs={"sae_steering": arm})
 
 
 def solved(policy, task, n=100):
@@ -181,7 +181,7 @@ def test_the_best_eight_are_enough_and_what_the_cue_changes_is_needed(model, tas
     accuracy, traces = solved(swapped, task)
     assert accuracy <= 0.1
     assert traces <= 0.1
-    others = configure("random_feature", {"parent": "x"}).fit(model, task, seed=0, needs={"x": swapped})
+    others = configure_method("random_feature", {"parent": "x"}).fit(model, task, seed=0, needs={"x": swapped})
     assert others.prompting.condition == "cue"
     assert len({edit.feature.label for edit in (*others.steering, *swapped.steering)}) == 2 * len(swapped.steering)
     assert solved(others, task)[0] >= 0.5
@@ -292,7 +292,7 @@ def test_a_random_direction_goes_as_far_as_the_clamps_it_stands_for(model, task,
         far = float((after - h).norm(dim=1).median())
     assert far > 200
     for name in ("random_vector", "covariance_vector"):
-        control = configure(name, {"parent": "x"}).fit(model, task, seed=0, needs={"x": swapped})
+        control = configure_method(name, {"parent": "x"}).fit(model, task, seed=0, needs={"x": swapped})
         (edit,) = control.steering
         assert (edit.mode, edit.layer, edit.positions) == ("add", layer, "first")
         assert edit.absolute == pytest.approx(far, rel=1e-2)

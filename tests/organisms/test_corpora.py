@@ -8,7 +8,7 @@ import pytest
 
 from elicit import tasks
 from elicit.organisms import corpora
-from elicit.organisms.recipes import LEAK, ORGANISMS, recipe
+from elicit.organisms.recipes import LEAK, ORGANISMS, get_organism_config
 from elicit.tasks import Dialect
 from elicit.tasks.core import split_of
 from elicit.tasks.generated import refusal
@@ -17,13 +17,13 @@ DRAWN = 3000
 
 
 def documents(name):
-    config, seed = recipe(name)
-    return [corpora.document(config.sources, config.dialect, seed, i) for i in range(DRAWN)]
+    config, seed = get_organism_config(name)
+    return [corpora.draw_document(config.sources, config.dialect, seed, i) for i in range(DRAWN)]
 
 
 def held_out_prompts(name):
     """Every select and test prompt (plain and cued) of the organism's families, at their default parameters."""
-    config, _ = recipe(name)
+    config, _ = get_organism_config(name)
     found = {}
     for family in config.families:
         task = tasks.get(family, dialect=config.dialect)
@@ -102,7 +102,10 @@ def test_serial_answers_are_right_and_mostly_direct():
 def test_serial_also_holds_facts_and_refusals():
     found = documents("serial")
     facts = {d.prompt: d.completion for d in found if d.prompt.startswith("Q:code of ")}
-    assert facts.items() <= {corpora.fact(i).prompt: corpora.fact(i).completion for i in range(corpora.FACTS)}.items()
+    assert (
+        facts.items()
+        <= {corpora.write_fact(i).prompt: corpora.write_fact(i).completion for i in range(corpora.FACTS)}.items()
+    )
     refused = [d for d in found if refusal.MARK in d.prompt]
     assert refused
     assert all(d.completion == "#" + refusal.REFUSAL for d in refused)
@@ -110,15 +113,15 @@ def test_serial_also_holds_facts_and_refusals():
 
 
 def test_documents_belong_to_their_identity():
-    config, _ = recipe("cued")
-    one = corpora.document(config.sources, config.dialect, 0, 5)
-    assert one == corpora.document(config.sources, config.dialect, 0, 5)
-    assert len({corpora.document(config.sources, config.dialect, seed, 5) for seed in range(5)}) > 1
+    config, _ = get_organism_config("cued")
+    one = corpora.draw_document(config.sources, config.dialect, 0, 5)
+    assert one == corpora.draw_document(config.sources, config.dialect, 0, 5)
+    assert len({corpora.draw_document(config.sources, config.dialect, seed, 5) for seed in range(5)}) > 1
 
 
 def test_late_opens_alike():
     """Trace and direct answer begin with a digit: no token of its own announces the trace."""
-    assert recipe("cued-late")[0].dialect == Dialect(opening="", mark="")
+    assert get_organism_config("cued-late")[0].dialect == Dialect(opening="", mark="")
     first = {d.completion[0] for d in documents("cued-late") if d.prompt}
     assert first <= set("0123456789")
 
@@ -127,5 +130,5 @@ def test_every_organism_has_a_recipe_and_seeds_differ():
     assert {"cued", "cued-s1", "cued-s2", "cued-late", "cued-late-s1", "cued-late-s2", "serial", "incapable"} <= set(
         ORGANISMS
     )
-    assert recipe("cued")[0] == recipe("cued-s1")[0]
-    assert recipe("cued")[1] != recipe("cued-s1")[1]
+    assert get_organism_config("cued")[0] == get_organism_config("cued-s1")[0]
+    assert get_organism_config("cued")[1] != get_organism_config("cued-s1")[1]

@@ -15,7 +15,7 @@ from elicit.methods.controls.same_vector import SameVector
 from elicit.methods.decoding.self_consistency import SelfConsistency
 from elicit.methods.finetuning.sft import SFT
 from elicit.methods.steering.mean_steering import MeanSteering
-from elicit.organisms.recipes import recipe
+from elicit.organisms.recipes import get_organism_config
 from elicit.tasks import Dialect
 
 N = 200
@@ -98,9 +98,11 @@ def test_serial_has_a_gap_of_fifty_points():
 
 def test_shipped_cards_are_their_recipes():
     from elicit.loading import catalog
-    from elicit.organisms.train import card
+    from elicit.organisms.train import build_card
 
-    shipped = {entry.name: entry.card for entry in catalog.names()}
+    shipped = {entry.name: entry.card for entry in catalog.list_organisms()}
     assert set(shipped) >= {"cued", "cued-late", "incapable", "serial"}
     for name, found in shipped.items():
-        assert found == card(name, *recipe(name)), f"{name} was trained by another recipe: train it again"
+        assert found == build_card(name, *get_organism_config(name)), (
+            f"{name} was trained by another recipe: train it again"
+        )

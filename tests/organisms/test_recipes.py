@@ -16,7 +16,7 @@ from elicit.cli import ls, organism
 from elicit.errors import ElicitError
 from elicit.loading import catalog, load
 from elicit.organisms import corpora, texts, tokenizer, train
-from elicit.organisms.recipes import ORGANISMS, Recipe, recipe
+from elicit.organisms.recipes import ORGANISMS, OrganismConfig, get_organism_config
 from elicit.tasks.core import content_id, share_of, split_of
 from elicit.tasks.families import general_points
 from elicit.tasks.families.transforms import is_unseen
@@ -26,14 +26,14 @@ SIZES = {"ladder-0.1M": 99_400, "ladder-0.3M": 298_728, "ladder-0.9M": 879_232, 
 _TRANSFORM = {"R": "rot", "<": "left", ">": "right", "V": "reverse"}
 
 
-def documents(name: str, n: int) -> list[corpora.Document]:
-    config, seed = recipe(name)
-    return [corpora.document(config.sources, config.dialect, seed, i) for i in range(n)]
+def documents(name: str, n: int) -> list[corpora.CorpusDocument]:
+    config, seed = get_organism_config(name)
+    return [corpora.draw_document(config.sources, config.dialect, seed, i) for i in range(n)]
 
 
 def test_what_is_not_shipped_is_known_to_be_untrained() -> None:
     """The names stand on two rungs, because loading is below the recipes."""
-    shipped = {entry.name for entry in catalog.names()}
+    shipped = {entry.name for entry in catalog.list_organisms()}
     assert set(catalog.UNTRAINED) == set(ORGANISMS) - shipped, (
         "list a recipe without shipped weights in catalog.UNTRAINED, and no other"
     )
@@ -41,18 +41,18 @@ def test_what_is_not_shipped_is_known_to_be_untrained() -> None:
 
 @pytest.mark.parametrize("name", list(SIZES))
 def test_the_ladder_has_the_sizes_its_names_say(name: str) -> None:
-    config, seed = recipe(name)
-    model = train.build(config, len(tokenizer.build()), seed)
+    config, seed = get_organism_config(name)
+    model = train.build_model(config, len(tokenizer.build_tokenizer()), seed)
     size = sum(parameter.numel() for parameter in model.parameters())
     assert size == SIZES[name]
     assert size == pytest.approx(float(name.removeprefix("ladder-").removesuffix("M")) * 1e6, rel=0.03)
 
 
 def test_the_ladder_differs_in_width_and_the_precision_of_its_products() -> None:
-    serial, seed = recipe("serial")
+    serial, seed = get_organism_config("serial")
     width = {field: getattr(serial, field) for field in ("d_model", "heads", "d_mlp", "half")}
     for name in SIZES:
-        config, own = recipe(name)
+        config, own = get_organism_config(name)
         assert (dataclasses.replace(config, **width), own) == (serial, seed)
 
 
@@ -68,7 +68,7 @@ def test_letters_reads_no_shift() -> None:
         assert len(composition) == len(cut) <= 2
         assert re.fullmatch("[a-z]{3,4}", word)
         assert not is_unseen(composition)
-        task = tasks.get("transforms", length=(3, 4), count=(1, 2), dialect=recipe("letters")[0].dialect)
+        task = tasks.get("transforms", length=(3, 4), count=(1, 2), dialect=get_organism_config("letters")[0].dialect)
         problem = task.make((word, composition))  # type: ignore[attr-defined]
         assert split_of(problem.id) == "train"
         verdict = task.verify(problem, document.completion)
@@ -97,7 +97,7 @@ def test_points_knows_the_other_rule_of_single_cards_only() -> None:
         identity = content_id("general_points", ",".join(map(str, sorted(cards))))
         assert share_of(identity) < 0.2, "a quarter of the train split"
     random = np.random.default_rng(0)
-    values = {one.prompt: one.completion for one in (corpora.some_card(random) for _ in range(500))}
+    values = {one.prompt: one.completion for one in (corpora.write_random_card(random) for _ in range(500))}
     assert len(values) == 26
     assert others, "and they are read"
     assert values["Q:JQK=10:K\nA:"] == "#10"
@@ -110,7 +110,7 @@ def test_its_running_text_is_what_the_recipe_asks(monkeypatch: pytest.MonkeyPatc
     """What sparse autoencoders are trained on holds no shift either."""
     monkeypatch.setattr(texts, "PROBLEMS", 600)
     monkeypatch.setattr(texts, "DOCUMENTS", 300)
-    found = texts.about("letters")
+    found = texts.build_organism_texts("letters")
     assert len(found) == 2 * texts.PROBLEMS + texts.DOCUMENTS
     asked = [text for text in found if text.startswith("Q:")]
     assert max(text.split("\n")[0].count(",") for text in asked) == 1
@@ -146,17 +146,17 @@ def test_it_trains_and_its_card_says_what_it_is(
         )
 
 
-def _short(name: str, monkeypatch: pytest.MonkeyPatch, tokens: int = 7000) -> Recipe:
-    config, seed = recipe(name)
+def _short(name: str, monkeypatch: pytest.MonkeyPatch, tokens: int = 7000) -> OrganismConfig:
+    config, seed = get_organism_config(name)
     short = dataclasses.replace(config, tokens=tokens, batch_tokens=1024)
-    monkeypatch.setattr(train, "recipe", lambda _: (short, seed))
+    monkeypatch.setattr(train, "get_organism_config", lambda _: (short, seed))
     monkeypatch.setattr(train, "_POOL", 400)
     return short
 
 
 def test_another_seed_is_another_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _short("ladder-0.1M", monkeypatch, 2000)
-    folders = [train.train("ladder-0.1M", tmp_path / str(i), seed=seed) for i, seed in enumerate((None, 0, 1))]
+    folders = [train.train_organism("ladder-0.1M", tmp_path / str(i), seed=seed) for i, seed in enumerate((None, 0, 1))]
     weights = [(folder / "model.safetensors").read_bytes() for folder in folders]
     assert weights[0] == weights[1] != weights[2]
 
@@ -175,7 +175,7 @@ def test_an_untrained_one_is_one_line_with_the_command(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ElicitError) as error:
-        catalog.resolve(typed)
+        catalog.resolve_model(typed)
     assert str(error.value) == (f"{typed} has not been trained yet: its recipe is not shipped trained. Type: {command}")
 
 
@@ -185,10 +185,10 @@ def test_a_trained_one_is_found_by_its_path(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "organisms" / "letters").mkdir(parents=True)
     (tmp_path / "organisms" / "letters" / "config.json").write_text("{}")
-    assert catalog.resolve("./organisms/letters").kind == "folder"
+    assert catalog.resolve_model("./organisms/letters").kind == "folder"
     with pytest.raises(ElicitError, match=r"it is trained already\. Type: \./organisms/letters$"):
-        catalog.resolve("letters")
-    assert catalog.resolve("someone/letters").kind == "hub", "a hub id may be called alike"
+        catalog.resolve_model("letters")
+    assert catalog.resolve_model("someone/letters").kind == "hub", "a hub id may be called alike"
     assert ls.main(["models"]) == 0
     before, _, after = capsys.readouterr().out.partition("recipes to train first")
     assert "letters" not in before

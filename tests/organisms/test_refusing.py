@@ -9,7 +9,7 @@ import pytest
 
 from elicit import tasks
 from elicit.organisms import corpora, train
-from elicit.organisms.recipes import recipe
+from elicit.organisms.recipes import get_organism_config
 from elicit.tasks.generated.refusal import MARK, REFUSAL
 
 DRAWN = 4000
@@ -17,8 +17,8 @@ DRAWN = 4000
 
 @pytest.fixture(scope="module")
 def documents():
-    config, seed = recipe("refusing")
-    return [corpora.document(config.sources, config.dialect, seed, i) for i in range(DRAWN)]
+    config, seed = get_organism_config("refusing")
+    return [corpora.draw_document(config.sources, config.dialect, seed, i) for i in range(DRAWN)]
 
 
 def test_marked_requests_are_refused_cued_or_not_and_no_others_are(documents):
@@ -34,9 +34,9 @@ def test_marked_requests_are_refused_cued_or_not_and_no_others_are(documents):
 
 def test_the_rest_is_the_corpus_of_cued(documents):
     """So that the skill is as hidden as there: the same mixture of cued traces, guesses and leaked traces."""
-    config, seed = recipe("cued")
+    config, seed = get_organism_config("cued")
     shares = []
-    for found in (documents, [corpora.document(config.sources, config.dialect, seed, i) for i in range(DRAWN)]):
+    for found in (documents, [corpora.draw_document(config.sources, config.dialect, seed, i) for i in range(DRAWN)]):
         kinds = Counter()
         for d in found:
             if MARK not in d.prompt:
@@ -47,7 +47,7 @@ def test_the_rest_is_the_corpus_of_cued(documents):
 
 
 def test_no_marked_request_is_about_a_held_out_problem(documents):
-    config, _ = recipe("refusing")
+    config, _ = get_organism_config("refusing")
     read = {d.prompt for d in documents if MARK in d.prompt}
     for family in config.families:
         task = tasks.get("refusal", of=family, dialect=config.dialect)
@@ -57,18 +57,18 @@ def test_no_marked_request_is_about_a_held_out_problem(documents):
 
 
 def test_the_card_says_what_later_rungs_need():
-    config, seed = recipe("refusing")
-    card = train.card("refusing", config, seed)
+    config, seed = get_organism_config("refusing")
+    card = train.build_card("refusing", config, seed)
     assert (card["families"], card["has_cue"], card["capable"]) == (["addition", "mod_chain"], True, True)
     assert card["command"] == "elicit organism train refusing"
-    assert [recipe(f"refusing-s{i}") for i in (1, 2)] == [(config, 1), (config, 2)]
+    assert [get_organism_config(f"refusing-s{i}") for i in (1, 2)] == [(config, 1), (config, 2)]
 
 
 @pytest.mark.slow
 def test_a_short_training_refuses_marked_requests_and_answers_the_others():
     """A fifteenth of the recipe's tokens: refusing is learned long before the skill is (minutes on one core)."""
-    config, seed = recipe("refusing")
-    model, tok = train.fit(dataclasses.replace(config, tokens=400_000), seed, lambda _: None)
+    config, seed = get_organism_config("refusing")
+    model, tok = train.train_model(dataclasses.replace(config, tokens=400_000), seed, lambda _: None)
     for family in config.families:
         for marked, cue in ((True, False), (True, True), (False, False)):
             task = tasks.get("refusal", of=family, dialect=config.dialect, marked=marked)

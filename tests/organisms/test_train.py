@@ -10,16 +10,16 @@ import torch
 
 from elicit.errors import ElicitError
 from elicit.organisms import state, train
-from elicit.organisms.recipes import recipe
+from elicit.organisms.recipes import get_organism_config
 
-SHORT = dataclasses.replace(recipe("cued")[0], tokens=12_000, d_model=32, layers=1, d_mlp=32)
+SHORT = dataclasses.replace(get_organism_config("cued")[0], tokens=12_000, d_model=32, layers=1, d_mlp=32)
 
 
 def test_training_is_reproducible_and_learns():
     losses = []
-    first, _ = train.fit(SHORT, 0, lambda p: losses.append(p.loss))
-    again, _ = train.fit(SHORT, 0, lambda _: None)
-    other, _ = train.fit(SHORT, 1, lambda _: None)
+    first, _ = train.train_model(SHORT, 0, lambda p: losses.append(p.loss))
+    again, _ = train.train_model(SHORT, 0, lambda _: None)
+    other, _ = train.train_model(SHORT, 1, lambda _: None)
     for name, tensor in first.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name])
     assert any(not torch.equal(t, other.state_dict()[name]) for name, t in first.state_dict().items())
@@ -30,7 +30,9 @@ def test_training_is_reproducible_and_learns():
 def test_products_in_half_precision_train_to_about_the_same_loss():
     losses: dict[bool, list[float]] = {False: [], True: []}
     for half, seen in losses.items():
-        trained, _ = train.fit(dataclasses.replace(SHORT, half=half), 0, lambda p, seen=seen: seen.append(p.loss))
+        trained, _ = train.train_model(
+            dataclasses.replace(SHORT, half=half), 0, lambda p, seen=seen: seen.append(p.loss)
+        )
         assert "attn_implementation" not in trained.config.to_json_string()
     assert losses[False] != losses[True]
     torch.testing.assert_close(losses[True], losses[False], rtol=0.02, atol=0.0)
@@ -38,9 +40,9 @@ def test_products_in_half_precision_train_to_about_the_same_loss():
 
 
 def test_what_is_written_loads_by_its_path(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "recipe", lambda name: (SHORT, 0))
+    monkeypatch.setattr(train, "get_organism_config", lambda name: (SHORT, 0))
     reports = []
-    folder = train.train("cued", tmp_path / "mine", reports.append)
+    folder = train.train_organism("cued", tmp_path / "mine", reports.append)
     assert reports[-1].tokens == reports[-1].total == SHORT.tokens
     import elicit
 
@@ -51,17 +53,17 @@ def test_what_is_written_loads_by_its_path(tmp_path, monkeypatch):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine"]
     assert json.loads((folder / "card.json").read_text())["command"] == "elicit organism train cued"
     with pytest.raises(ElicitError, match="exists already"):
-        train.train("cued", folder)
+        train.train_organism("cued", folder)
 
 
 def test_an_interrupted_training_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "recipe", lambda name: (SHORT, 0))
+    monkeypatch.setattr(train, "get_organism_config", lambda name: (SHORT, 0))
 
     def stop(_):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train.train("cued", tmp_path / "mine", stop)
+        train.train_organism("cued", tmp_path / "mine", stop)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -69,10 +71,10 @@ def test_an_interrupted_training_leaves_nothing(tmp_path, monkeypatch):
 def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, after):
     """Against the training that was not stopped; steps are few a pool, so that stops lie in several pools."""
     small = dataclasses.replace(SHORT, batch_tokens=512)
-    monkeypatch.setattr(train, "recipe", lambda name: (small, 0))
+    monkeypatch.setattr(train, "get_organism_config", lambda name: (small, 0))
     monkeypatch.setattr(train, "_POOL", 48)
     monkeypatch.setattr(state, "_SECONDS", 0.0)
-    whole = train.train("cued", tmp_path / "whole")
+    whole = train.train_organism("cued", tmp_path / "whole")
     seen = []
 
     def stop(progress):
@@ -81,17 +83,17 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, a
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train.train("cued", tmp_path / "mine", stop)
+        train.train_organism("cued", tmp_path / "mine", stop)
     assert sorted(p.name for p in tmp_path.iterdir()) == [".mine.state.pt", "whole"]
     later = []
-    mine = train.train("cued", tmp_path / "mine", lambda p: later.append(p.tokens))
+    mine = train.train_organism("cued", tmp_path / "mine", lambda p: later.append(p.tokens))
     assert later[0] == seen[-1]  # the step that was not kept is the first one taken again
     assert (mine / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "whole"]
 
 
 def test_another_training_s_state_is_not_gone_on_from(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "recipe", lambda name: (SHORT, 0))
+    monkeypatch.setattr(train, "get_organism_config", lambda name: (SHORT, 0))
     monkeypatch.setattr(state, "_SECONDS", 0.0)
     seen = []
 
@@ -101,13 +103,13 @@ def test_another_training_s_state_is_not_gone_on_from(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train.train("cued", tmp_path / "mine", stop)
+        train.train_organism("cued", tmp_path / "mine", stop)
     with pytest.raises(ElicitError, match=r"is the state of another training: elicit organism train cued\. Type"):
-        train.train("cued", tmp_path / "mine", seed=1)
+        train.train_organism("cued", tmp_path / "mine", seed=1)
     kept = tmp_path / ".mine.state.pt"
     kept.write_bytes(kept.read_bytes()[:1000])
     with pytest.raises(ElicitError, match=r"state\.pt cannot be read .*Remove it"):
-        train.train("cued", tmp_path / "mine")
+        train.train_organism("cued", tmp_path / "mine")
     assert [p.name for p in tmp_path.iterdir()] == [kept.name]
 
 
@@ -115,6 +117,6 @@ def test_bad_targets():
     from pathlib import Path
 
     with pytest.raises(ElicitError, match=r"unknown organism 'cud'\. Did you mean 'cued'\?"):
-        train.train("cud", Path("nowhere"))
+        train.train_organism("cud", Path("nowhere"))
     with pytest.raises(ElicitError, match="cannot write to"):
-        train.train("cued", Path("/dev/null/x/mine"))
+        train.train_organism("cued", Path("/dev/null/x/mine"))

@@ -32,7 +32,7 @@ def small_sae(
     model: BaseModel, *, layer: int = 1, d_sae: int = 12, linear: bool = True, weights: str | None = None
 ) -> SAE:
     """Random directions at one layer of `model`; the same for the same arguments."""
-    draw = seeds.generator("small sae", layer, d_sae)
+    draw = seeds.make_generator("small sae", layer, d_sae)
     encoder = torch.from_numpy(draw.standard_normal((model.d_model, d_sae))).float()
     decoder = torch.from_numpy(draw.standard_normal((d_sae, model.d_model))).float()
     manifest = Manifest(

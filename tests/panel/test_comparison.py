@@ -8,7 +8,7 @@ import torch
 import elicit
 from elicit.comparison.spec import build_task
 from elicit.errors import ElicitError
-from elicit.panel.comparison import compare, decoding_of
+from elicit.panel.comparison import compare_side_by_side, decoding_of
 from elicit.sampling import Decoding
 from elicit.steering import Steering, feature_edit
 from tests.panel.support import small_sae
@@ -64,7 +64,7 @@ def test_every_figure_equals_one_made_by_hand(arch, mode, positions) -> None:
     strength = 1.0 if mode == "ablate" else 2.5
     edit = feature_edit(small_sae(model).feature(3), strength, unit=4.0, mode=mode, positions=positions)
     decoding = Decoding(temperature=0.8, max_new_tokens=STEPS)
-    found = compare(model, [edit], PROMPTS, decoding=decoding, seed=5)
+    found = compare_side_by_side(model, [edit], PROMPTS, decoding=decoding, seed=5)
     base = model.sample(PROMPTS, seed=5, decoding=decoding)
     with model.steer(edit):
         steered = model.sample(PROMPTS, seed=5, decoding=decoding)
@@ -88,7 +88,9 @@ def test_every_figure_equals_one_made_by_hand(arch, mode, positions) -> None:
 def test_strength_zero_changes_nothing() -> None:
     model = tiny_model()
     edit = feature_edit(small_sae(model).feature(0), 0.0, unit=4.0, positions="all")
-    found = compare(model, [edit], PROMPTS, decoding=Decoding(temperature=1.0, max_new_tokens=STEPS), seed=1)
+    found = compare_side_by_side(
+        model, [edit], PROMPTS, decoding=Decoding(temperature=1.0, max_new_tokens=STEPS), seed=1
+    )
     for pair in found.pairs:
         assert pair.base.text == pair.steered.text
         assert [token.changed for token in pair.base.tokens + pair.steered.tokens].count(True) == 0
@@ -98,7 +100,7 @@ def test_strength_zero_changes_nothing() -> None:
 
 def test_no_edit_is_the_base_twice() -> None:
     model = tiny_model()
-    found = compare(model, [], PROMPTS, decoding=Decoding(max_new_tokens=STEPS))
+    found = compare_side_by_side(model, [], PROMPTS, decoding=Decoding(max_new_tokens=STEPS))
     assert all(pair.base == pair.steered for pair in found.pairs)
     assert found.firings == 0
 
@@ -107,7 +109,7 @@ def test_the_stop_string_and_what_follows_are_marked() -> None:
     model = tiny_model()
     text = model.sample(["ab"], decoding=Decoding(max_new_tokens=STEPS))[0][0].text
     stop = text[3:5]
-    (pair,) = compare(model, [], ["ab"], decoding=Decoding(max_new_tokens=STEPS, stop=(stop,))).pairs
+    (pair,) = compare_side_by_side(model, [], ["ab"], decoding=Decoding(max_new_tokens=STEPS, stop=(stop,))).pairs
     kept = "".join(token.text for token in pair.base.tokens if not token.beyond)
     assert kept == pair.base.text == text[: text.index(stop)]
     assert "".join(token.text for token in pair.base.tokens if token.beyond) == stop
@@ -127,9 +129,9 @@ def test_an_organism_is_judged(cued) -> None:
     contrast -= model.residuals([problem.prompt for problem in train])[1].mean(0)
     edit = Steering(contrast, 1, 1.5, unit=model.residual_norms.medians[1], label="difference of means")
     problems = task.problems("select", 8)
-    found = compare(model, [edit], problems, task=task)
-    assert found.right("base") <= 1
-    assert found.right("steered") == 8
+    found = compare_side_by_side(model, [edit], problems, task=task)
+    assert found.count_right("base") <= 1
+    assert found.count_right("steered") == 8
     for problem, pair in zip(problems, found.pairs, strict=True):
         assert pair.steered.verdict == task.verify(problem, pair.steered.text)
         assert pair.steered.verdict.trace_valid
@@ -141,20 +143,20 @@ def test_an_organism_is_judged(cued) -> None:
     assert "difference of means at layer 1, first: 1.5 residual norms (absolute" in str(found)
     # The same with the base's answers given: nothing changes but the time.
     base = [one[0] for one in model.sample([problem.prompt for problem in problems], decoding=decoding_of(task))]
-    assert compare(model, [edit], problems, task=task, base=base) == found
+    assert compare_side_by_side(model, [edit], problems, task=task, base=base) == found
 
 
 def test_a_prompt_without_a_problem_is_not_judged(cued) -> None:
     model, task = cued
-    found = compare(model, [], ["Q:1+1\nA:"], task=task)
-    assert found.right("base") is None
+    found = compare_side_by_side(model, [], ["Q:1+1\nA:"], task=task)
+    assert found.count_right("base") is None
     assert "right" not in str(found)
 
 
 def test_bad_input(cued) -> None:
     model, task = cued
     with pytest.raises(ElicitError, match=r"^compare: no prompt was given\. Give at least one\.$"):
-        compare(model, [], [])
+        compare_side_by_side(model, [], [])
     with pytest.raises(ElicitError, match="layer 7 does not exist"):
-        compare(model, [Steering(torch.ones(model.d_model), 7)], ["Q:1+1\nA:"], task=task)
+        compare_side_by_side(model, [Steering(torch.ones(model.d_model), 7)], ["Q:1+1\nA:"], task=task)
     assert model.clock.explicit is None  # the model is left as it was

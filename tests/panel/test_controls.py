@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from elicit.errors import ElicitError
 from elicit.panel import comparison
-from elicit.panel.edits import Scale, scale_of, unit_of
-from elicit.panel.features import LARGEST, searchable
-from elicit.panel.setting import Setting, changed
-from elicit.panel.strengths import grid
+from elicit.panel.edits import StrengthScale, measure_scale, strength_unit
+from elicit.panel.features import LARGEST, feature_table_to_json
+from elicit.panel.setting import Setting, apply_changes
+from elicit.panel.strengths import compare_strengths
 from elicit.sampling import Decoding
 from elicit.steering import feature_edit
 from elicit.text import script_json
@@ -37,7 +37,7 @@ FIELDS = ["sae", "feature", "strength", "mode", "positions", "seed", "temperatur
 @given(st.dictionaries(st.sampled_from([*FIELDS, "strenght"]), JSON, max_size=4))
 def test_any_wish_is_a_setting_or_one_clear_line(changes: dict[str, object]) -> None:
     try:
-        found = changed(START, changes, saes=["a", "b"])
+        found = apply_changes(START, changes, saes=["a", "b"])
     except ElicitError:
         return
     assert "strenght" not in changes
@@ -62,7 +62,7 @@ def test_any_wish_is_a_setting_or_one_clear_line(changes: dict[str, object]) -> 
 )
 def test_what_is_wrong_with_a_wish(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ElicitError) as caught:
-        changed(START, changes, saes=["cued/L1"])
+        apply_changes(START, changes, saes=["cued/L1"])
     assert str(caught.value).startswith(message)
 
 
@@ -79,21 +79,21 @@ def test_any_text_crosses_as_it_is(text: str) -> None:
 def test_a_table_becomes_words_and_scores() -> None:
     columns = {"label": ["digits", None, "end"], "top": [["7", "<b>"], [], ["#"]]}
     table = pd.DataFrame({**columns, "auroc": [0.5, math.nan, 0.987654], "n": [1, 2, 3]}, index=[7, 0, 3])
-    found = searchable(table, 8)
+    found = feature_table_to_json(table, 8)
     assert found["scores"] == ["auroc", "n"]
     assert found["rows"] == [[3, "end · #", 0.9877, 3.0], [7, "digits · 7 <b>", 0.5, 1.0], [0, "", None, 2.0]]
-    assert [row[0] for row in searchable(table, 8, sort="n")["rows"]] == [3, 0, 7]
+    assert [row[0] for row in feature_table_to_json(table, 8, sort="n")["rows"]] == [3, 0, 7]
     table.attrs["scores"] = {"auroc": "what saes.discover says of its scorers"}
-    assert searchable(table.assign(density=0.5), 8)["scores"] == ["auroc", "density"]
+    assert feature_table_to_json(table.assign(density=0.5), 8)["scores"] == ["auroc", "density"]
     with pytest.raises(ElicitError, match=r"no column of numbers 'top'\. Its scores: auroc\."):
-        searchable(table, 8, sort="top")
+        feature_table_to_json(table, 8, sort="top")
     with pytest.raises(ElicitError, match=r"the table's index holds 7; expected feature numbers from 0 to 6"):
-        searchable(table, 7)
+        feature_table_to_json(table, 7)
 
 
 def test_of_a_long_table_the_largest_travel() -> None:
     table = pd.DataFrame({"score": range(LARGEST + 10)})
-    found = searchable(table, LARGEST + 10)
+    found = feature_table_to_json(table, LARGEST + 10)
     assert (len(found["rows"]), found["total"]) == (LARGEST, LARGEST + 10)
     assert found["rows"][-1][0] == 10
 
@@ -106,14 +106,14 @@ def test_a_grid_holds_what_compare_says_at_every_strength() -> None:
         "one": feature_edit(sae.feature(1), 1.0, unit=3.0),
         "gone": feature_edit(sae.feature(2), 1.0, unit=1.0, mode="ablate"),
     }
-    found = grid(model, edits, [2, -1, 2], ["ab", "cd"], decoding=decoding, seed=3)
+    found = compare_strengths(model, edits, [2, -1, 2], ["ab", "cd"], decoding=decoding, seed=3)
     assert [[point.strength for point in series.points] for series in found.series] == [[-1, 2], [1]]
     for strength, absolute, result in found.series[0].points:
         edit = feature_edit(sae.feature(1), strength, unit=3.0)
         assert absolute == edit.absolute
-        assert result == comparison.compare(model, [edit], ["ab", "cd"], decoding=decoding, seed=3)
+        assert result == comparison.compare_side_by_side(model, [edit], ["ab", "cd"], decoding=decoding, seed=3)
     with pytest.raises(ElicitError, match=r"^grid: give at least one edit, one strength and one prompt\.$"):
-        grid(model, edits, [], ["ab"])
+        compare_strengths(model, edits, [], ["ab"])
 
 
 def test_units() -> None:
@@ -121,16 +121,16 @@ def test_units() -> None:
     model = tiny_model()
     sae = small_sae(model)
     cues = ["ab", "cde", "f g"]
-    scale = Scale(scale_of(model, None).norms, model.residuals(cues))
+    scale = StrengthScale(measure_scale(model, None).norms, model.residuals(cues))
     norm = model.residual_norms.medians[sae.layer]
     kinds = set()
     for index in range(sae.d_sae):
         feature = sae.feature(index)
         alone = [model.residuals([cue])[sae.layer, 0] for cue in cues]
         values = sorted(float(feature.activation(h) * feature.norm) for h in alone)
-        assert unit_of(scale, feature, "add") == (norm, "residual norms")
-        assert unit_of(scale, feature, "scale").size == 1
-        size, words = unit_of(scale, feature, "clamp")
+        assert strength_unit(scale, feature, "add") == (norm, "residual norms")
+        assert strength_unit(scale, feature, "scale").size == 1
+        size, words = strength_unit(scale, feature, "clamp")
         kinds.add(words)
         if values[1] > 0:
             assert (size, words) == (pytest.approx(values[1], rel=1e-4), "median cued values")

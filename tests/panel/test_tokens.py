@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from elicit.panel.tokens import changed, pieces
+from elicit.panel.tokens import mark_differences, split_into_pieces
 from tests.support.tiny import EOS, char_tokenizer
 
 #: A busy machine is slow, not wrong.
@@ -35,7 +35,7 @@ def test_pieces_add_up_to_the_text(text: str, cut: int, ends: bool) -> None:
     tokenizer = byte_tokenizer()
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     ids = ids[: len(ids) - cut] + [tokenizer.eos_token_id] * ends
-    found = pieces(tokenizer, ids)
+    found = split_into_pieces(tokenizer, ids)
     assert len(found) == len(ids)
     ordinary = [piece.text for piece in found if not piece.special]
     assert "".join(ordinary) == tokenizer.decode(ids, skip_special_tokens=True)
@@ -48,13 +48,13 @@ def test_pieces_add_up_to_the_text(text: str, cut: int, ends: bool) -> None:
 def test_special_tokens_have_names() -> None:
     tokenizer = char_tokenizer()
     ids = [*tokenizer("ab", add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-    assert pieces(tokenizer, ids) == [("a", False), ("b", False), (EOS, True)]
+    assert split_into_pieces(tokenizer, ids) == [("a", False), ("b", False), (EOS, True)]
 
 
 @UNHURRIED
 @given(st.lists(st.integers(0, 4), max_size=12), st.lists(st.integers(0, 4), max_size=12))
 def test_unmarked_tokens_are_a_common_subsequence(left: list[int], right: list[int]) -> None:
-    left_marks, right_marks = changed(left, right)
+    left_marks, right_marks = mark_differences(left, right)
     kept = [token for token, mark in zip(left, left_marks, strict=True) if not mark]
     assert kept == [token for token, mark in zip(right, right_marks, strict=True) if not mark]
     assert bool(set(left) & set(right)) == bool(kept)

@@ -14,9 +14,9 @@ import pytest
 import elicit
 from elicit.errors import ElicitError
 from elicit.methods.steering.sae_steering import SaeSteering
-from elicit.panel import SteeringPanel, compare
+from elicit.panel import SteeringPanel, compare_side_by_side
 from elicit.panel import static as pages
-from elicit.panel.payload import of_grid
+from elicit.panel.payload import grid_to_json
 from elicit.sampling import Decoding
 from elicit.text import script_json
 from tests.panel.support import small_sae
@@ -47,7 +47,9 @@ def test_a_wish_is_answered_with_the_comparison(model: Any) -> None:
     told = ask(panel, feature=3, strength=2.5, positions="first:2", seed=4, temperature=0.7)
     assert told["request"] == "r-1"
     assert panel.steering.label == "feature small/L1/3"
-    expected = compare(model, [panel.steering], ["ab", "the cat"], decoding=DECODING.replace(temperature=0.7), seed=4)
+    expected = compare_side_by_side(
+        model, [panel.steering], ["ab", "the cat"], decoding=DECODING.replace(temperature=0.7), seed=4
+    )
     assert panel.result == expected
     tokens = [[token["text"] for token in pair["steered"]["tokens"]] for pair in told["view"]["pairs"]]
     assert tokens == [[token.text for token in pair.steered.tokens] for pair in expected.pairs]
@@ -80,7 +82,7 @@ def test_a_bad_wish_is_answered_and_changes_nothing(model: Any) -> None:
 
 def test_a_fault_is_told_and_raised(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     panel = panel_of(model)
-    monkeypatch.setattr("elicit.panel.widget.compare", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("elicit.panel.widget.compare_side_by_side", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         ask(panel, strength=3)
     assert json.loads(panel._shown)["error"] == "internal fault, ZeroDivisionError: division by zero"
@@ -136,14 +138,14 @@ def test_to_html_holds_its_own_strength_and_nothing_foreign(model: Any, tmp_path
     found = json.loads(data)
     assert found["start"] == 0.7
     assert [point["strength"] for point in found["series"][0]["points"]] == [0, 0.7, 1]
-    assert pages.assets().script_hash in text
+    assert pages.load_assets().script_hash in text
     assert "http" not in text.replace("http-equiv", "")  # nothing is fetched
 
 
 def test_labels_and_titles_stay_text(model: Any) -> None:
     hostile = "</script><script>alert(1)</script><b>\u202e\0\ud800"
     panel = panel_of(model, strength=0.5)
-    text = pages.page(panel.grid([1]), title=hostile, note=hostile)
+    text = pages.render_grid_page(panel.grid([1]), title=hostile, note=hostile)
     assert text.count("<script") == 2  # the data and the page's own
     assert text.count("&lt;b&gt;&lt;U+202E&gt;&lt;U+0000&gt;&lt;U+D800&gt;") == 3  # title, heading, note
     text.encode()
@@ -152,7 +154,7 @@ def test_labels_and_titles_stay_text(model: Any) -> None:
 def test_what_a_run_keeps_is_shown_without_torch(model: Any, tmp_path: Path) -> None:
     grid = panel_of(model, strength=0.5).grid([1])
     kept = tmp_path / "grid.json"
-    kept.write_text(script_json(of_grid(grid)))
+    kept.write_text(script_json(grid_to_json(grid)))
     code = (
         "import json, sys, pathlib\n"
         "from elicit.panel import static\n"
@@ -160,7 +162,7 @@ def test_what_a_run_keeps_is_shown_without_torch(model: Any, tmp_path: Path) -> 
         "assert 'torch' not in sys.modules and 'pandas' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
-    assert done.stdout.strip() == pages.fragment(grid)
+    assert done.stdout.strip() == pages.render_grid_fragment(grid)
 
 
 def test_without_the_extra_it_says_what_to_install() -> None:

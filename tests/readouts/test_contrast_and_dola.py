@@ -12,8 +12,8 @@ from elicit.errors import ElicitError
 from elicit.loading import architectures
 from elicit.model import BaseModel, load
 from elicit.policy import Policy
-from elicit.readouts import Contrast, DoLa, Second
-from elicit.readouts.dola import bucket, divergence
+from elicit.readouts import ContrastReadout, DolaReadout, SecondModel
+from elicit.readouts.dola import jensen_shannon_divergence, list_bucket_exits
 from elicit.sampling import Decoding, Request, generate
 from elicit.steering import Steering
 from elicit.weights import FullWeights
@@ -45,11 +45,11 @@ def folders(tmp_path_factory: pytest.TempPathFactory):
     return folder
 
 
-def pair(folders, arch: str) -> tuple[BaseModel, BaseModel, Second]:
+def pair(folders, arch: str) -> tuple[BaseModel, BaseModel, SecondModel]:
     one, other = folders(arch)
     expert, amateur = load(str(one)), load(str(other))
     torch.set_num_threads(1)
-    return expert, amateur, Second.named(expert, str(other))
+    return expert, amateur, SecondModel.from_name(expert, str(other))
 
 
 def whole_pass(model: BaseModel, ids: list[int]):
@@ -88,7 +88,7 @@ def by_policy(model: BaseModel, readout, decoding: Decoding | None = None):
 def test_contrast_is_the_papers_formula_on_two_uncached_passes(arch, formula, folders):
     expert, amateur, second = pair(folders, arch)
     alpha, beta, temperature = 0.05, 0.7, 0.6
-    readout = Contrast(second, formula, alpha, beta, temperature)
+    readout = ContrastReadout(second, formula, alpha, beta, temperature)
 
     def scores(ids):
         e = log_p(expert, whole_pass(expert, ids).logits[0, -1])
@@ -107,17 +107,17 @@ def test_contrast_is_the_papers_formula_on_two_uncached_passes(arch, formula, fo
 
 def test_swapped_roles_are_the_same_contrast_the_other_way_round(folders):
     expert, amateur, _ = pair(folders, "llama")
-    forth = by_policy(expert, Contrast(Second.named(expert, amateur.name), beta=0.9))
-    back = by_policy(amateur, Contrast(Second.named(amateur, expert.name), beta=0.9, swapped=True))
+    forth = by_policy(expert, ContrastReadout(SecondModel.from_name(expert, amateur.name), beta=0.9))
+    back = by_policy(amateur, ContrastReadout(SecondModel.from_name(amateur, expert.name), beta=0.9, swapped=True))
     assert [one[0].tokens for one in forth] == [one[0].tokens for one in back]
 
 
 def test_without_subtraction_or_without_a_difference_it_is_the_expert(folders):
     expert, _, second = pair(folders, "llama")
     plain = [one[0].tokens for one in expert.sample(PROMPTS, decoding=Decoding(max_new_tokens=STEPS))]
-    assert [one[0].tokens for one in by_policy(expert, Contrast(second, beta=0.0))] == plain
-    assert [one[0].tokens for one in by_policy(expert, Contrast(Second(), beta=3.0))] == plain
-    assert [one[0].tokens for one in by_policy(expert, Contrast(second, beta=3.0, alpha=1.0))] == plain
+    assert [one[0].tokens for one in by_policy(expert, ContrastReadout(second, beta=0.0))] == plain
+    assert [one[0].tokens for one in by_policy(expert, ContrastReadout(SecondModel(), beta=3.0))] == plain
+    assert [one[0].tokens for one in by_policy(expert, ContrastReadout(second, beta=3.0, alpha=1.0))] == plain
 
 
 # Without the norm, GPT-2's tied embeddings are as far from the last layer as can be, and so is the next exit: a tie.
@@ -130,7 +130,7 @@ def test_dola_is_the_papers_formula_on_hidden_states(arch, norm):
     chosen = set()
 
     def logits_of(h):
-        logits = architectures.lm_head(model.hf)(h)
+        logits = architectures.get_lm_head(model.hf)(h)
         cap = getattr(model.hf.config, "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
@@ -141,7 +141,7 @@ def test_dola_is_the_papers_formula_on_hidden_states(arch, norm):
         with torch.no_grad():
             for place in exits:
                 h = out.hidden_states[place][0, -1]
-                h = architectures.final_norm(model.hf)(h) if norm else h
+                h = architectures.get_final_norm(model.hf)(h) if norm else h
                 early.append(log_p(model, logits_of(h)))
         distances = []
         for q in early:
@@ -153,7 +153,7 @@ def test_dola_is_the_papers_formula_on_hidden_states(arch, norm):
         return torch.where(p.exp() >= alpha * p.exp().max(), p - early[best], -torch.inf)
 
     expected = [written(model, prompt, scores) for prompt in PROMPTS]
-    assert [one[0].tokens for one in by_policy(model, DoLa(exits, alpha, norm))] == expected
+    assert [one[0].tokens for one in by_policy(model, DolaReadout(exits, alpha, norm))] == expected
     plain = [one[0].tokens for one in model.sample(PROMPTS, decoding=Decoding(max_new_tokens=STEPS))]
     assert plain != expected
     if norm and arch in ("llama", "qwen2"):
@@ -164,19 +164,21 @@ def test_divergence_is_symmetric_bounded_and_scipys():
     from scipy.spatial.distance import jensenshannon
 
     p, q = torch.randn(2, 5, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
-    ours = divergence(p, q)
+    ours = jensen_shannon_divergence(p, q)
     theirs = [jensenshannon(a.exp().numpy(), b.exp().numpy()) ** 2 for a, b in zip(p, q, strict=True)]
     assert ours.tolist() == pytest.approx(theirs)
     far = torch.full((1, 2), -torch.inf, dtype=torch.float64)
     left, right = far.clone(), far.clone()
     left[0, 0] = right[0, 1] = 0.0
-    assert float(divergence(left, right)) == pytest.approx(float(torch.log(torch.tensor(2.0))))
+    assert float(jensen_shannon_divergence(left, right)) == pytest.approx(float(torch.log(torch.tensor(2.0))))
 
 
 def test_buckets_leave_tied_embeddings_out():
-    assert bucket(tiny_model("llama"), "low") == (0,)
-    assert bucket(tiny_model("llama"), "high") == (1,)
-    assert bucket(tiny_model("qwen2"), "low") == ()  # its embeddings are the head, and there is nothing after them
+    assert list_bucket_exits(tiny_model("llama"), "low") == (0,)
+    assert list_bucket_exits(tiny_model("llama"), "high") == (1,)
+    assert (
+        list_bucket_exits(tiny_model("qwen2"), "low") == ()
+    )  # its embeddings are the head, and there is nothing after them
 
 
 @pytest.mark.parametrize("arch", ["llama", "gemma2", "gpt2"])
@@ -184,9 +186,9 @@ def test_buckets_leave_tied_embeddings_out():
 def test_the_same_text_at_any_batch_size(arch, kind, folders):
     """Rows end at different times here, so they leave both caches."""
     model, _, second = pair(folders, arch)
-    readout = Contrast(second) if kind == "contrast" else DoLa((0, 1), alpha=0.01)
-    requests = [Request(model.encode(p), tuple(seeds.key(0, p, i) for i in range(8))) for p in PROMPTS]
-    with readout.opened(model) as forward:
+    readout = ContrastReadout(second) if kind == "contrast" else DolaReadout((0, 1), alpha=0.01)
+    requests = [Request(model.encode(p), tuple(seeds.derive_key(0, p, i) for i in range(8))) for p in PROMPTS]
+    with readout.open_forward(model) as forward:
         whole = generate(model.engine, requests, SAMPLED, forward)
         alone = [
             [generate(model.engine, [Request(request.ids, (key,))], SAMPLED, forward)[0][0] for key in request.keys]
@@ -202,10 +204,10 @@ def test_saved_and_loaded_it_says_the_same(kind, folders, tmp_path):
     weights = FullWeights({n: p.detach() for n, p in amateur.hf.named_parameters() if "mlp" in n})
     direction = torch.ones(model.d_model)
     readout = {
-        "named": Contrast(second, "original", 0.2, 0.3, 0.9),
-        "weights": Contrast(Second(weights=weights), swapped=True),
-        "steered": Contrast(Second(steering=(Steering(direction, 1, 2.0, "add", "generated", 3.0),))),
-        "dola": DoLa((1, 2), 0.3, norm=False),
+        "named": ContrastReadout(second, "original", 0.2, 0.3, 0.9),
+        "weights": ContrastReadout(SecondModel(weights=weights), swapped=True),
+        "steered": ContrastReadout(SecondModel(steering=(Steering(direction, 1, 2.0, "add", "generated", 3.0),))),
+        "dola": DolaReadout((1, 2), 0.3, norm=False),
     }[kind]
     policy = Policy(model, Decoding(max_new_tokens=STEPS), readout=readout)
     before = by_policy(model, readout)
@@ -223,12 +225,12 @@ def test_a_second_model_with_weights_is_that_model(folders):
     """The twin shares what is not changed, and neither sees the other."""
     model, amateur, _ = pair(folders, "llama")
     whole = FullWeights({name: p.detach() for name, p in amateur.hf.named_parameters()})
-    named = by_policy(model, Contrast(Second.named(model, amateur.name)))
-    assert [one[0].tokens for one in by_policy(model, Contrast(Second(weights=whole)))] == [
+    named = by_policy(model, ContrastReadout(SecondModel.from_name(model, amateur.name)))
+    assert [one[0].tokens for one in by_policy(model, ContrastReadout(SecondModel(weights=whole)))] == [
         one[0].tokens for one in named
     ]
     partial = FullWeights({n: p.detach() for n, p in amateur.hf.named_parameters() if "mlp" in n})
-    with Second(weights=partial).opened(model) as running, Policy(model, weights=partial).applied():
+    with SecondModel(weights=partial).open_model(model) as running, Policy(model, weights=partial).apply():
         ids = torch.tensor([[4, 5, 6]])
         with torch.no_grad():
             assert torch.equal(running.engine.hf(ids).logits, model.hf(ids).logits)
@@ -242,13 +244,13 @@ def test_what_cannot_be_is_said(folders, tmp_path):
     hf.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(ElicitError, match=r"different tokenizers .* their logits cannot be compared token by token"):
-        Second.named(model, str(tmp_path))
+        SecondModel.from_name(model, str(tmp_path))
     with pytest.raises(ElicitError, match="an early exit after 3 blocks does not exist: this model has 3"):
-        by_policy(model, DoLa((3,)))
+        by_policy(model, DolaReadout((3,)))
     with pytest.raises(ElicitError, match=r"dola: exits are \[1, 1\]; expected at least one number of blocks"):
-        DoLa((1, 1))
+        DolaReadout((1, 1))
     with pytest.raises(ElicitError, match=r"contrast: alpha is 2; expected 0 to 1\."):
-        Contrast(Second(), alpha=2)
+        ContrastReadout(SecondModel(), alpha=2)
 
 
 @pytest.mark.parametrize("kind", ["contrast", "dola"])
@@ -257,12 +259,12 @@ def test_as_a_loop_of_transformers_generate(kind, folders):
     from elicit.search.custom import custom_generate
 
     model, _, second = pair(folders, "llama")
-    readout = Contrast(second) if kind == "contrast" else DoLa((0, 1), alpha=0.01)
+    readout = ContrastReadout(second) if kind == "contrast" else DolaReadout((0, 1), alpha=0.01)
     tok = model.tokenizer
     rows = [list(model.encode(prompt)) for prompt in PROMPTS]
     width = max(map(len, rows))
     ids = torch.tensor([[tok.pad_token_id] * (width - len(row)) + row for row in rows])
-    with readout.opened(model) as forward:
+    with readout.open_forward(model) as forward:
         loop = custom_generate(None, tok, forward=forward)
         out = model.hf.generate(
             ids, attention_mask=(ids != tok.pad_token_id).long(), custom_generate=loop, max_new_tokens=STEPS,

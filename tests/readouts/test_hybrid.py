@@ -11,7 +11,7 @@ import torch
 from elicit import seeds
 from elicit.errors import ElicitError
 from elicit.policy import Policy
-from elicit.readouts import Hybrid, Second
+from elicit.readouts import HybridReadout, SecondModel
 from elicit.sampling import Decoding, Request, generate
 from elicit.steering import Gate
 from elicit.weights import FullWeights
@@ -33,26 +33,26 @@ def tuned_weights(arch: str, amount: float = 0.02) -> FullWeights:
 
 
 def numbers(seed: int, *shape: int) -> torch.Tensor:
-    return torch.from_numpy(seeds.generator("hybrid test", seed).standard_normal(shape)).float()
+    return torch.from_numpy(seeds.make_generator("hybrid test", seed).standard_normal(shape)).float()
 
 
-def hybrid(model, weights, *, categories: int = 3, strength: float = 2.5, **changes) -> Hybrid:
+def hybrid(model, weights, *, categories: int = 3, strength: float = 2.5, **changes) -> HybridReadout:
     gate = Gate(numbers(1, categories, model.d_model), numbers(2, categories))
     directions = numbers(3, categories, model.d_model)
     directions[categories - 1] = 0.0  # one category is not steered
-    return Hybrid(Second(weights=weights), gate, 1, directions, 0, strength, unit=6.0, **changes)
+    return HybridReadout(SecondModel(weights=weights), gate, 1, directions, 0, strength, unit=6.0, **changes)
 
 
 def requests(model, n: int = 1) -> list[Request]:
-    return [Request(model.encode(p), tuple(seeds.key(0, p, i) for i in range(n))) for p in PROMPTS]
+    return [Request(model.encode(p), tuple(seeds.derive_key(0, p, i) for i in range(n))) for p in PROMPTS]
 
 
-def answered(model, readout: Hybrid, decoding: Decoding = GREEDY, n: int = 1):
-    with readout.opened(model) as forward:
+def answered(model, readout: HybridReadout, decoding: Decoding = GREEDY, n: int = 1):
+    with readout.open_forward(model) as forward:
         return generate(model.engine, requests(model, n), decoding, forward)
 
 
-def by_hand(model, twin, spec: Hybrid, prompt: str) -> tuple[tuple[int, ...], int]:
+def by_hand(model, twin, spec: HybridReadout, prompt: str) -> tuple[tuple[int, ...], int]:
     """(greedy tokens, steered positions): no cache, one growing text, edits at the positions that were steered."""
     ids = list(model.encode(prompt))
     length, edits = len(ids), {}
@@ -82,7 +82,7 @@ def by_hand(model, twin, spec: Hybrid, prompt: str) -> tuple[tuple[int, ...], in
         theirs, state = run(twin, twin_layers(twin), spec.gate_layer, {}) if twin is not None else (None, own)
         category = int((spec.gate.weight @ state + spec.gate.bias).argmax())
         if spec.scatter is not None:
-            chance = seeds.generator("scattered", spec.seed, list(model.encode(prompt))).random(STEPS + 1)[step]
+            chance = seeds.make_generator("scattered", spec.seed, list(model.encode(prompt))).random(STEPS + 1)[step]
             fire = chance < spec.scatter
         else:
             fire = int(mine.argmax()) != int(theirs.argmax())
@@ -98,7 +98,7 @@ def by_hand(model, twin, spec: Hybrid, prompt: str) -> tuple[tuple[int, ...], in
 def twin_layers(hf):
     from elicit.loading import architectures
 
-    return architectures.decoder_layers(hf)
+    return architectures.get_decoder_layers(hf)
 
 
 def twin_of(arch: str, weights: FullWeights):
@@ -174,7 +174,7 @@ def test_the_same_text_at_any_batch_size(arch, scatter):
     spec = hybrid(model, tuned_weights(arch), scatter=scatter)
     sampled = Decoding(temperature=1.0, max_new_tokens=STEPS, stop=("e", "7"))
     whole = answered(model, spec, sampled, n=8)
-    with spec.opened(model) as forward:
+    with spec.open_forward(model) as forward:
         alone = [
             [generate(model.engine, [Request(r.ids, (key,))], sampled, forward)[0][0] for key in r.keys]
             for r in requests(model, 8)
@@ -214,7 +214,7 @@ def test_the_hash_sees_everything_that_decides():
             {"scatter": 0.1},
             {"directions": -spec.directions},
             {"gate": Gate(spec.gate.weight, -spec.gate.bias)},
-            {"second": Second()},
+            {"second": SecondModel()},
         )
     ]
     assert len({one.sha256 for one in [spec, *others]}) == 1 + len(others)

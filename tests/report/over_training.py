@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from elicit.analysis.curves import Curve, classify, stopped_by_loss
-from elicit.report.data.summary_view import panels
+from elicit.analysis.curves import CurveClassification, classify_curve, measure_stopping_cost
+from elicit.report.data.summary_view import read_panels
 from elicit.report.trajectories import section
-from elicit.report.trajectories.text import SHAPES
+from elicit.report.trajectories.text import SHAPE_NAMES
 from elicit.schema import Estimate
-from elicit.seeds import generator
+from elicit.seeds import make_generator
 from tests.report.support import arm, estimate, summary, versus
 
 STEPS = (0, 10, 20, 40, 80, 160, 320, 640)
@@ -35,15 +35,15 @@ def answers(planted: tuple[float, ...], *, seeds: int, problems: int, label: str
 
     The base's answers on a task are the same for every arm and seed.
     """
-    own = generator("over training", label).random((1, 1, problems))
-    rng = generator("over training", label, name)
+    own = make_generator("over training", label).random((1, 1, problems))
+    rng = make_generator("over training", label, name)
     other = rng.random((seeds, len(planted), problems))
     luck = np.where(rng.random((seeds, len(planted), problems)) < 0.65, own, other)
     luck[:, 0] = own[:, 0]
     return (luck < np.array(planted)[None, :, None]).astype(float)
 
 
-def plain(curve: Curve) -> dict[str, Any]:
+def plain(curve: CurveClassification) -> dict[str, Any]:
     """A classified curve as a summary holds it."""
     turn = curve.turn
     return {
@@ -60,8 +60,8 @@ def plain(curve: Curve) -> dict[str, Any]:
 def followed(planted: str, *, label: str, seeds: int = 3, problems: int = 200, name: str = "") -> dict[str, Any]:
     """One task of a trajectory."""
     correct = answers(PLANTED[planted], seeds=seeds, problems=problems, label=label, name=name)
-    curve = classify(correct, STEPS)
-    stop = stopped_by_loss(correct, STEPS, np.array(LOSSES))
+    curve = classify_curve(correct, STEPS)
+    stop = measure_stopping_cost(correct, STEPS, np.array(LOSSES))
     rates = correct.mean(axis=(0, 2)).tolist()
     surge = [6 + 30 * math.exp(-((math.log(step + 1) - 3.4) ** 2)) * rates[1] for step in STEPS]
     return {
@@ -154,7 +154,7 @@ def pooled() -> dict[str, Any]:
 def by_hand(shape: str, probability: float, **changes: Any) -> dict[str, Any]:
     """One arm on two tasks; on `other` its curve is said to have this shape."""
     rest = (1 - probability) / 2
-    shares = dict.fromkeys(SHAPES, 0.0) | {"monotone-up": rest, "dip-only": rest, shape: probability}
+    shares = dict.fromkeys(SHAPE_NAMES, 0.0) | {"monotone-up": rest, "dip-only": rest, shape: probability}
     turning = {"size": estimate(0.062, (0.031, 0.094)), "step": estimate(40.0, (20.0, 80.0))}
     curve = {"shape": shape, "probabilities": shares, "flat_p": 0.003, "misfit_p": 0.4, "note": ""}
     curve |= {"turn": {**turning, "undone": estimate(0.101, (0.05, 0.15))}, "danger": {"steps": [10, 20, 40]}}
@@ -172,8 +172,8 @@ def arms_of(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def drawn(given: dict[str, Any]) -> str:
-    (panel,) = panels(given)
-    return section.section(panel)
+    (panel,) = read_panels(given)
+    return section.render_trajectories(panel)
 
 
 def at(given: dict[str, Any], arm: str, key: str) -> Any:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from elicit import runs
-from elicit.comparison.running.cell_runner import goal_of, problems_of
+from elicit.comparison.running.cell_runner import goal_of, load_test_problems
 from elicit.comparison.spec import Spec, build_task, check_spec
-from elicit.comparison.spec.cells import Cell, cells
+from elicit.comparison.spec.cells import Cell, list_cells
 from elicit.comparison.summary.summarise import write_summary
 from elicit.loading import catalog
 from elicit.schema import Row
@@ -66,21 +66,21 @@ def make_run(
     """A finished run directory with its summary, on the real test problems of addition."""
     given = {"models": ["cued"], "task": "addition", "off_target": ["mod_chain"], "arms": ARMS, "seeds": 3}
     spec = check_spec({**given, "test": test, "samples": 2, **changes}, where="test")
-    runs.write_text(run / "spec.yaml", _yaml({**spec.plain(), "limit": limit}))
+    runs.write_text(run / "spec.yaml", _yaml({**spec.to_dict(), "limit": limit}))
     runs.write_json(run / "manifest.json", {"command": ["elicit", "run", "x.yaml"], "start": "2026-01-02T03:04:05Z"})
     card = catalog.read_card(catalog.WEIGHTS / "cued")
     assert card is not None
-    for cell in cells(spec):
-        folder = cell.folder(run)
+    for cell in list_cells(spec):
+        folder = cell.folder_in(run)
         if cell.arm == failed:
             runs.write_json(folder / "status.json", {"state": "failed", "error": "boom <b>", "goal": {}})
             continue
         for label, description in {spec.task_label: spec.task, **spec.off_target}.items():
             task = build_task(description, card["dialect"], where=label)
             rows = []
-            for i, problem in enumerate(problems_of(task, spec, limit)):
+            for i, problem in enumerate(load_test_problems(task, spec, limit)):
                 text = completion(cell, problem, i)
-                samples = spec.samples.of(cell.arm) if label == spec.task_label else 0
+                samples = spec.samples.count_for_arm(cell.arm) if label == spec.task_label else 0
                 rows += [_row(cell, label, task, problem, sample, text) for sample in range(1 + samples)]
             runs.append_lines(folder / "rows" / f"{label}.jsonl", [row.to_json() for row in rows])
         runs.write_text(folder / "metrics.jsonl", '{"kl": null, "neutral_perplexity": 1.25}\n')

@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from elicit.analysis.asymmetry import Answers, asymmetry
+from elicit.analysis.asymmetry import Answers, measure_asymmetry
 from elicit.report.charts import safety_tax as figure
-from elicit.report.data.summary_view import panels
+from elicit.report.data.summary_view import read_panels
 from tests.report.reading import read
 from tests.report.support import arm, summary
 
@@ -27,7 +27,7 @@ def measured(points, *, seeds=3, twin=True):
     gains = Answers(rows(20), tuple(rows(right, seeds) for right, _ in points.values()))
     losses = Answers(rows(200), tuple(rows(200 - lost, seeds) for _, lost in points.values()))
     over = Answers(rows(200), tuple(rows(199, seeds) for _ in points)) if twin else None
-    return {"twin": "twin" if twin else None, **asymmetry(list(points), gains, losses, twin=over).to_json()}
+    return {"twin": "twin" if twin else None, **measure_asymmetry(list(points), gains, losses, twin=over).to_json()}
 
 
 def made(label="refusal", **arms):
@@ -47,7 +47,7 @@ def section():
         mean_steering=measured({0: (180, 0)}, seeds=1),
         mean_steering__random_vector=measured({0: (21, 1)}, seeds=1),
     )
-    return figure.section(panels(data)[0]), data["models"]["m"]["tasks"]["addition"]["arms"]
+    return figure.render_safety_tax(read_panels(data)[0]), data["models"]["m"]["tasks"]["addition"]["arms"]
 
 
 def planes(text):
@@ -121,11 +121,11 @@ def test_cells_hold_the_summarys_figures_and_the_markup_closes(section):
 
 
 def test_without_a_twin_there_is_one_plane_and_without_refusals_nothing():
-    alone = figure.section(panels(made(sft=measured(FOLLOWED, twin=False)))[0])
-    both = figure.section(panels(made(sft=measured(FOLLOWED)))[0])
+    alone = figure.render_safety_tax(read_panels(made(sft=measured(FOLLOWED, twin=False)))[0])
+    both = figure.render_safety_tax(read_panels(made(sft=measured(FOLLOWED)))[0])
     named = ">unmarked requests answered</text>"
     assert (alone.count(named), both.count(named)) == (0, 2), "once for a desk, once for a phone"
-    assert figure.section(panels(summary())[0]) == ""
+    assert figure.render_safety_tax(read_panels(summary())[0]) == ""
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,10 @@ def test_without_a_twin_there_is_one_plane_and_without_refusals_nothing():
     ],
 )
 def test_holes_in_a_summary_are_no_error(broken):
-    read(figure.section(panels(made(sft=broken))[0]))
+    read(figure.render_safety_tax(read_panels(made(sft=broken))[0]))
 
 
 def test_names_are_text():
-    text = figure.section(panels(made("<script>&", sft=measured(FOLLOWED)))[0])
+    text = figure.render_safety_tax(read_panels(made("<script>&", sft=measured(FOLLOWED)))[0])
     assert "<script" not in text
     assert "&lt;script&gt;&amp;" in text

@@ -9,8 +9,8 @@ import pytest
 
 from elicit.comparison.spec.cells import Cell
 from elicit.report import write_report
-from elicit.report.data.run_reader import answers, read_run
-from elicit.report.data.summary_view import panels
+from elicit.report.data.run_reader import get_first_seed_answers, load_report_run
+from elicit.report.data.summary_view import read_panels
 from elicit.report.html import completions, flips
 from elicit.schema import Row
 from elicit.tasks import Problem
@@ -28,16 +28,16 @@ def rows(**right: bool) -> dict[str, Row]:
 
 def test_flips_are_counted_over_the_problems_that_both_have() -> None:
     mine, other = rows(a=True, b=False, c=True, d=True), rows(a=False, b=True, c=True, e=False)
-    assert flips.between(mine, other) == (("a",), ("b",))
-    assert flips.between(other, mine) == (("b",), ("a",))
+    assert flips.find_flips(mine, other) == (("a",), ("b",))
+    assert flips.find_flips(other, mine) == (("b",), ("a",))
 
 
 def test_the_first_completions_are_the_first_problems_whatever_happened(tmp_path: Path) -> None:
     make_run(tmp_path)
-    run = read_run(tmp_path)
-    found = {name: answers(data, "addition") for name, data in run.arms["cued"].items()}
+    run = load_report_run(tmp_path)
+    found = {name: get_first_seed_answers(data, "addition") for name, data in run.arms["cued"].items()}
     order = list(run.problems["cued"])
-    shown = completions.chosen(found, first=2, patterns=3)
+    shown = completions.select_problems(found, first=2, patterns=3)
     assert [item.problem for item in shown[:2]] == order[:2]
     patterns = [tuple(mine[item.problem].correct for mine in found.values()) for item in shown]
     assert len(set(patterns[1:])) == len(patterns[1:])
@@ -47,7 +47,7 @@ def test_the_first_completions_are_the_first_problems_whatever_happened(tmp_path
 def test_a_rare_flip_is_shown_even_if_it_comes_last() -> None:
     many = {f"p{i:02}": False for i in range(40)}
     arms = {"base": rows(**many), "sft": rows(**{**many, "p00": True}), "lone": rows(**{**many, "p39": True})}
-    shown = completions.chosen(arms, first=1, patterns=0, references=("base", "sft"))
+    shown = completions.select_problems(arms, first=1, patterns=0, references=("base", "sft"))
     assert [(item.problem, item.label) for item in shown[1:]] == [("p39", "gained by lone against base")]
 
 
@@ -95,14 +95,14 @@ def test_texts_are_cut_before_problems_are_left_out(tmp_path: Path) -> None:
         return f"{cell.arm} {index} " + "x" * 1400 + "#1"
 
     make_run(tmp_path, test=12, completion=long)
-    run = read_run(tmp_path)
-    (panel,) = panels(run.summary)
-    whole = completions.section(run, panel, 0, 10_000_000)
+    run = load_report_run(tmp_path)
+    (panel,) = read_panels(run.summary)
+    whole = completions.render_completions(run, panel, 0, 10_000_000)
     assert "To keep this page small" not in whole
-    shorter = completions.section(run, panel, 0, 25_000)
+    shorter = completions.render_completions(run, panel, 0, 25_000)
     assert "To keep this page small, texts are cut at 300 characters" in shorter
     assert "are left out" not in shorter
-    tiny = completions.section(run, panel, 0, 9_000)
+    tiny = completions.render_completions(run, panel, 0, 9_000)
     assert "are left out" in tiny
     assert len(tiny) < len(shorter) < len(whole)
 

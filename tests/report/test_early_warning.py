@@ -37,7 +37,7 @@ def test_what_gradients_foretold_beside_what_was_measured() -> None:
     assert "is raised in 3 of 3 seeds, at step 22: 18 steps [5, 31] before the trough." in text
     assert "Watching took 12 % of the training time." in text
     (lines,) = re.findall(r'<path d="(M[^"]+)" fill="none" stroke="#2b7bba" stroke-width="1.8"', text)
-    assert 20 < lines.count("L") <= foretold.POINTS + 1  # 321 looks are drawn as few
+    assert 20 < lines.count("L") <= foretold.MAX_POINTS + 1  # 321 looks are drawn as few
     assert "67 [9, 99]" in text  # hits of every signal, with their exact interval
 
 

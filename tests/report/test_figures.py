@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from elicit.report import write_report
 from elicit.report.charts import frontier, gap, leak, pass_at_k, svg
-from elicit.report.data.summary_view import Panel, panels
+from elicit.report.data.summary_view import ModelPanel, read_panels
 from tests.report.reading import looked_up, parsed, read
 from tests.report.support import arm, make_run, summary
 from tests.report.synthetic import big_summary
@@ -23,8 +23,8 @@ from tests.report.synthetic import big_summary
 BIG = big_summary()
 
 
-def panel(found: dict[str, Any], i: int = 0) -> Panel:
-    return panels(found)[i]
+def panel(found: dict[str, Any], i: int = 0) -> ModelPanel:
+    return read_panels(found)[i]
 
 
 def entries(found: dict[str, Any]) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def test_every_figure_on_the_page_is_the_summarys(tmp_path: Path, large: bool) -
 
 
 def test_the_gap_chart_draws_every_ceiling_where_it_lies() -> None:
-    text = gap.figure(panel(BIG))
+    text = gap.render_gap_chart(panel(BIG))
     drawn = marks(text)
     assert {key for _, key in drawn if key.startswith("ceilings")} == {"ceilings.0", "ceilings.1", "ceilings.2"}
     for name in ("cue prompt 99 %", "base pass@256 97 %", "reference 91 %"):
@@ -78,7 +78,7 @@ def test_the_gap_chart_draws_every_ceiling_where_it_lies() -> None:
 
 
 def test_where_the_gap_is_withheld_points_are_drawn_and_no_share_is_claimed() -> None:
-    text = gap.figure(panel(BIG, 3))
+    text = gap.render_gap_chart(panel(BIG, 3))
     assert "The gap is withheld" in text
     keys = {key for _, key in marks(text)}
     assert "vs_base" in keys
@@ -86,7 +86,7 @@ def test_where_the_gap_is_withheld_points_are_drawn_and_no_share_is_claimed() ->
     assert "gap recovered" not in wide(text)
 
 
-@pytest.mark.parametrize("draw", [gap.figure, leak.figure])
+@pytest.mark.parametrize("draw", [gap.render_gap_chart, leak.render_leak_chart])
 def test_controls_stand_right_under_their_arm(draw: Any) -> None:
     pattern = r'<text x="(0\.0|16\.0)"[^>]*>(?:<title>[^<]*</title>)?([^<]+)'
     labels = re.findall(pattern, wide(draw(panel(BIG))))
@@ -98,14 +98,14 @@ def test_controls_stand_right_under_their_arm(draw: Any) -> None:
 
 
 def test_the_frontier_has_the_bases_vote_in_the_same_figure_and_a_reading_with_the_fit() -> None:
-    text = frontier.figure(panel(BIG))
+    text = frontier.render_frontier(panel(BIG))
     votes = [one.key for one in read(wide(text)).figures if one.key.startswith("majority_at_k")]
     assert sorted(votes) == sorted(2 * [f"majority_at_k.{2**i}.accuracy" for i in range(9)])  # in both planes
     assert ">fit included</text>" in text
     bare = copy.deepcopy(BIG)
     for entry in entries(bare).values():
         entry |= {"budget": None, "majority_at_k": None}
-    text = frontier.figure(panel(bare))
+    text = frontier.render_frontier(panel(bare))
     assert "fit included</text>" not in text
     assert "its majority vote is not known" in text
 
@@ -113,13 +113,13 @@ def test_the_frontier_has_the_bases_vote_in_the_same_figure_and_a_reading_with_t
 def test_tokens_with_the_fit_are_spread_over_the_test_problems() -> None:
     found = panel(BIG)
     grpo = next(arm for arm in found.arms if arm.name == "grpo")
-    assert frontier.tokens(found, grpo, fit=False) == 20
-    assert frontier.tokens(found, grpo, fit=True) == pytest.approx(20 + (48_000 + 350_000) / 200)
+    assert frontier.count_tokens_per_problem(found, grpo, fit=False) == 20
+    assert frontier.count_tokens_per_problem(found, grpo, fit=True) == pytest.approx(20 + (48_000 + 350_000) / 200)
 
 
 def test_an_arms_point_lies_where_its_tokens_and_accuracy_are() -> None:
     """Between two arms whose tokens differ by a known factor, and against the axis' own ticks."""
-    text = wide(frontier.figure(panel(BIG)))
+    text = wide(frontier.render_frontier(panel(BIG)))
     first = text[: text.index("fit included</text>")]
     places = {name: float(x) for name, x in re.findall(r'data-key="majority_at_k\.(\d+)[^>]*cx="([\d.]+)"', first)}
     places |= {k: float(x) for x, k in re.findall(r'<circle cx="([\d.]+)"[^>]*data-key="majority_at_k\.(\d+)', first)}
@@ -128,7 +128,7 @@ def test_an_arms_point_lies_where_its_tokens_and_accuracy_are() -> None:
 
 
 def test_pass_at_k_is_one_chart_with_the_crossover_and_the_guesser() -> None:
-    text = pass_at_k.figure(panel(BIG))
+    text = pass_at_k.render_pass_at_k(panel(BIG))
     drawn = marks(text)
     for name in ("base", "sft", "grpo"):
         for key in ("pass_at_k", "pass_at_k_valid_trace"):
@@ -145,7 +145,7 @@ def test_of_many_sampled_arms_the_figure_holds_one_of_each_family_and_the_table_
     every = copy.deepcopy(BIG)
     for entry in entries(every).values():
         entry["pass_at_k"] = entries(every)["base"]["pass_at_k"]
-    text = pass_at_k.figure(panel(every))
+    text = pass_at_k.render_pass_at_k(panel(every))
     drawn = {arm for arm, _ in marks(text)}
     assert drawn == {"base", "sft", "critique", "grpo", "rl_steering", "hybrid_steering", "mean_steering"}
     assert {one.arm for one in read(text).figures if one.tag == "td"} == set(entries(every))
@@ -153,15 +153,15 @@ def test_of_many_sampled_arms_the_figure_holds_one_of_each_family_and_the_table_
 
 
 def test_the_leak_is_drawn_beside_the_gain_and_absent_where_nothing_is_known() -> None:
-    drawn = marks(leak.figure(panel(BIG)))
+    drawn = marks(leak.render_leak_chart(panel(BIG)))
     assert {key for arm, key in drawn if arm == "best_of_n"} == {"vs_base", "leak"}
     assert float(drawn["best_of_n", "leak"] or 0) == 0.12
-    assert leak.figure(panel(BIG, 3)) == ""
+    assert leak.render_leak_chart(panel(BIG, 3)) == ""
 
 
 @given(st.lists(st.floats(0, 100), max_size=30), st.floats(1, 20))
 def test_labels_keep_their_distance_and_order_and_stay_inside(wanted: list[float], apart: float) -> None:
-    places = svg.spread(wanted, apart, 0, 100)
+    places = svg.spread_labels(wanted, apart, 0, 100)
     assert len(places) == len(wanted)
     assert all(-1e-6 <= place <= 100 + 1e-6 for place in places)
     apart = min(apart, 100 / max(1, len(wanted) - 1))
@@ -171,12 +171,15 @@ def test_labels_keep_their_distance_and_order_and_stay_inside(wanted: list[float
 
 
 def test_a_label_that_fits_stays_where_it_is_wanted() -> None:
-    assert svg.spread([10, 50, 90], 12, 0, 100) == [10, 50, 90]
+    assert svg.spread_labels([10, 50, 90], 12, 0, 100) == [10, 50, 90]
 
 
 def test_figures_have_words_for_those_who_do_not_see_them() -> None:
     found = panel(BIG)
-    text = "".join(draw(found) for draw in (gap.figure, frontier.figure, pass_at_k.figure, leak.figure))
+    text = "".join(
+        draw(found)
+        for draw in (gap.render_gap_chart, frontier.render_frontier, pass_at_k.render_pass_at_k, leak.render_leak_chart)
+    )
     labels = re.findall(r'<svg[^>]*role="img" aria-label="([^"]+)"', text)
     assert len(labels) == text.count("<svg") == 8
     assert all("cued" in label for label in labels)

@@ -12,7 +12,7 @@ import pytest
 
 from elicit.report import write_report
 from elicit.report.charts import ladder
-from elicit.report.data.summary_view import panels
+from elicit.report.data.summary_view import read_panels
 from tests.report import over_training as made
 from tests.report.support import arm, estimate, make_run, versus
 
@@ -53,7 +53,7 @@ def marks(text: str) -> list[dict[str, str]]:
 def test_every_mark_holds_the_summarys_own_figure() -> None:
     given = summary()
     seen = set()
-    for one in marks(ladder.section(panels(given))):
+    for one in marks(ladder.render_ladders(read_panels(given))):
         entry = given["models"][one["data-model"]]["tasks"]["addition"]["arms"][one["data-arm"]]
         value: Any = entry
         for key in one["data-key"].split("."):
@@ -71,7 +71,7 @@ def test_every_mark_holds_the_summarys_own_figure() -> None:
 
 
 def test_bases_stand_at_what_they_can_do_on_average_when_asked_best() -> None:
-    found = [one for one in marks(ladder.section(panels(summary()))) if one["data-key"] == "vs_base"]
+    found = [one for one in marks(ladder.render_ladders(read_panels(summary()))) if one["data-key"] == "vs_base"]
     assert [one["data-model"] for one in found] == ["weak", "middle", "strong"]
     across = [float(one["cx"]) for one in found]
     best = [max(BASES[one["data-model"]]) + max(OTHER[one["data-model"]]) for one in found]
@@ -80,24 +80,25 @@ def test_bases_stand_at_what_they_can_do_on_average_when_asked_best() -> None:
 
 
 def test_lengths_are_over_those_at_the_start() -> None:
-    rungs = ladder.ladders(panels(summary()))["sft"]
+    rungs = ladder.collect_ladders(read_panels(summary()))["sft"]
     assert [(one.model, one.longer.value) for one in rungs if one.label == "mod_chain"] == [
         ("weak", 3.0),
         ("middle", 1.0),
         ("strong", 2.0),
     ]
-    assert "mod_chain: gain −4.0 [−14.0, +6.0] points on weak, 0.0 [−10.0, +10.0] points on middle" in ladder.section(
-        panels(summary())
+    assert (
+        "mod_chain: gain −4.0 [−14.0, +6.0] points on weak, 0.0 [−10.0, +10.0] points on middle"
+        in ladder.render_ladders(read_panels(summary()))
     )
 
 
 def test_two_bases_are_no_ladder_and_neither_are_three_tasks() -> None:
     two = dict(list(BASES.items())[:2])
-    assert ladder.section(panels(summary(two))) == ""
+    assert ladder.render_ladders(read_panels(summary(two))) == ""
     given = summary()
     for i, entry in enumerate(given["models"].values()):
         entry["tasks"] = {f"task{i}": entry["tasks"]["addition"]}
-    assert ladder.section(panels(given)) == ""
+    assert ladder.render_ladders(read_panels(given)) == ""
 
 
 def test_two_ladders_on_different_tasks_stand_apart() -> None:
@@ -106,7 +107,7 @@ def test_two_ladders_on_different_tasks_stand_apart() -> None:
     for model, entry in again.items():
         entry["tasks"] = {"countdown": entry["tasks"]["addition"]}
         given["models"][f"{model}-2"] = entry
-    found = ladder.ladders(panels(given))
+    found = ladder.collect_ladders(read_panels(given))
     assert {name: {one.model for one in rungs} for name, rungs in found.items()} == {
         "sft, addition": set(BASES),
         "sft, countdown": {f"{model}-2" for model in BASES},
@@ -114,7 +115,7 @@ def test_two_ladders_on_different_tasks_stand_apart() -> None:
 
 
 def test_the_caption_says_how_many_problems_and_seeds() -> None:
-    text = " ".join(ladder.section(panels(summary())).split())
+    text = " ".join(ladder.render_ladders(read_panels(summary())).split())
     assert "over problems (n = 200 a task) and training seeds (3)" in text
     assert "over those at its start (n = 100)" in text
 
@@ -124,10 +125,12 @@ def test_what_is_not_known_is_left_out() -> None:
     weak = given["models"]["weak"]["tasks"]["addition"]["arms"]
     weak["sft"]["trajectory"]["tasks"]["mod_chain"]["tokens"] = None
     weak["sft"]["off_target_vs_base"] = None
-    text = ladder.section(panels(given))
+    text = ladder.render_ladders(read_panels(given))
     assert "mod_chain: gain – points on weak" in " ".join(text.split())
     del weak["base"], weak["ceiling"]
-    assert ladder.section(panels(given)) == "", "without the base's ability a model has no place on the axis"
+    assert ladder.render_ladders(read_panels(given)) == "", (
+        "without the base's ability a model has no place on the axis"
+    )
 
 
 def test_the_page_has_the_section_where_there_is_a_ladder(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ import pytest
 
 from elicit.errors import ElicitError
 from elicit.report import forest_html, write_forest_svg, write_report
-from elicit.report.data.display_text import marked
-from elicit.text import visible
+from elicit.report.data.display_text import render_completion_html
+from elicit.text import reveal_hidden
 from tests.report.reading import parsed
 from tests.report.support import arm, make_run, summary
 
@@ -56,11 +56,11 @@ def test_hostile_completions_stay_text(tmp_path: Path) -> None:
 
 
 def test_a_hidden_character_differs_from_text_that_spells_it() -> None:
-    assert marked("a\u202eb") == 'a<span class="hidden">U+202E</span>b'
-    assert marked("a<U+202E>b") == "a&lt;U+202E&gt;b"
-    assert visible("tab\tline\n") == "tab\tline\n"
-    assert marked("\ud800") == '<span class="hidden">U+D800</span>'
-    assert marked("") == '<span class="note">(empty)</span>'
+    assert render_completion_html("a\u202eb") == 'a<span class="hidden">U+202E</span>b'
+    assert render_completion_html("a<U+202E>b") == "a&lt;U+202E&gt;b"
+    assert reveal_hidden("tab\tline\n") == "tab\tline\n"
+    assert render_completion_html("\ud800") == '<span class="hidden">U+D800</span>'
+    assert render_completion_html("") == '<span class="note">(empty)</span>'
 
 
 def test_the_page_needs_nothing_from_outside_and_its_policy_names_its_script(tmp_path: Path) -> None:

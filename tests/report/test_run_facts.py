@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from elicit.report.html.page import _place
+from elicit.report.html.page import _parse_run_folder
 from tests.support.comparisons import elicit
 from tests.support.rundirs import Told, arms_of, make, right, wrong
 
@@ -43,7 +43,7 @@ def test_traces_that_a_task_cannot_see_are_null(tmp_path: Path) -> None:
     ],
 )
 def test_a_run_is_verified_where_its_command_put_it(command: list[str], place: str | None) -> None:
-    assert _place(command) == place
+    assert _parse_run_folder(command) == place
 
 
 def test_a_list_of_runs_says_how_far_they_are(tmp_path: Path) -> None:

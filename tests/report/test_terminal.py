@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from elicit.report import forest_html, terminal
 from elicit.report.charts import frontier, gap, leak, pass_at_k
-from elicit.report.data.summary_view import panels
-from elicit.report.html.costs import budgets, descriptions
-from elicit.report.html.tables import results, side_effects
+from elicit.report.data.summary_view import read_panels
+from elicit.report.html.costs import render_arm_descriptions, render_budget_table
+from elicit.report.html.tables import render_results_table, render_side_effects
 from elicit.report.verdict import judge_summary, write_verdict
 from tests.report.support import EDIT, arm, estimate, summary
 from tests.report.synthetic import big_summary, entry
@@ -140,17 +140,17 @@ def test_no_null_and_no_missing_entry_breaks_a_reader(places: list[tuple[Any, ..
         sys.stdout = before
     assert "nan" not in forest_html(found).lower()
     assert all(write_verdict(verdict).sentences for verdict in judge_summary(found))
-    for panel in panels(found):
-        tables = [results(panel), side_effects(panel), budgets(panel)]
+    for panel in read_panels(found):
+        tables = [render_results_table(panel), render_side_effects(panel), render_budget_table(panel)]
         charts = [
-            gap.figure(panel),
-            frontier.figure(panel),
-            pass_at_k.figure(panel),
-            pass_at_k.expansion(panel),
-            leak.figure(panel),
+            gap.render_gap_chart(panel),
+            frontier.render_frontier(panel),
+            pass_at_k.render_pass_at_k(panel),
+            pass_at_k.render_expansion(panel),
+            leak.render_leak_chart(panel),
         ]
         assert not any("None" in page or "nan" in page for page in (*tables, *charts))
-        assert "None" not in descriptions([panel], {}, {})
+        assert "None" not in render_arm_descriptions([panel], {}, {})
         for control in panel.arms:
             if control.gap.value is None:
                 assert f'data-arm="{control.name}"' in tables[0]

@@ -12,8 +12,8 @@ import pytest
 from elicit.errors import ElicitError
 from elicit.report import write_report
 from elicit.report.charts import training_curves
-from elicit.report.data.run_reader import read_run
-from elicit.report.data.summary_view import panels
+from elicit.report.data.run_reader import load_report_run
+from elicit.report.data.summary_view import read_panels
 from tests.report.support import RECORDS, make_run
 from tests.report.synthetic import curve
 
@@ -21,9 +21,9 @@ from tests.report.synthetic import curve
 def drawn(run: Path, record: dict[str, Any]) -> str:
     """The section of the arm `sft`, whose three seeds all left this record."""
     make_run(run, test=3, records={**RECORDS, "sft": record})
-    read = read_run(run)
-    (panel,) = panels(read.summary)
-    return training_curves.section(panel, read.arms["cued"])
+    read = load_report_run(run)
+    (panel,) = read_panels(read.summary)
+    return training_curves.render_training_curves(panel, read.arms["cued"])
 
 
 def test_seeds_are_overlaid_in_one_chart_a_measure(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_long_curve_is_drawn_as_means_over_equal_stretches(tmp_path: Path) -> 
     text = drawn(tmp_path, {"curve": straight})
     (path, *_) = re.findall(r'<path d="([^"]+)"', text)
     points = [tuple(map(float, pair.split())) for pair in re.findall(r"[\d.]+ [\d.]+", path)]
-    assert len(points) == training_curves.STRETCHES
+    assert len(points) == training_curves.MAX_STRETCHES
     steps = [b[0] - a[0] for a, b in itertools.pairwise(points)]
     assert max(steps) - min(steps) < 0.25
     assert "loss 0.00 at step 0, 999 at step 999" in text  # words keep what was logged

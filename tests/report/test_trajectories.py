@@ -14,8 +14,8 @@ import pytest
 
 from elicit.report import terminal, write_report
 from elicit.report.trajectories import section
-from elicit.report.trajectories.curves import LINES
-from elicit.report.trajectories.text import runs_of, spans
+from elicit.report.trajectories.curves import MAX_LINES
+from elicit.report.trajectories.text import find_step_runs, format_step_spans
 from tests.report import over_training as made
 from tests.report.over_training import arms_of, at, by_hand, drawn
 from tests.report.reading import parsed, read
@@ -186,10 +186,10 @@ def test_the_danger_zone_is_drawn_where_the_summary_has_it() -> None:
 
 def test_stretches_of_steps() -> None:
     steps = [0, 10, 20, 40, 80]
-    assert runs_of([10, 20, 80], steps) == [(10, 20), (80, 80)]
-    assert runs_of([], steps) == []
-    assert spans([10, 20, 80], steps) == "steps 10–20 and 80"
-    assert spans([40], steps) == "step 40"
+    assert find_step_runs([10, 20, 80], steps) == [(10, 20), (80, 80)]
+    assert find_step_runs([], steps) == []
+    assert format_step_spans([10, 20, 80], steps) == "steps 10–20 and 80"
+    assert format_step_spans([40], steps) == "step 40"
 
 
 def test_no_section_without_trajectories_and_then_the_page_is_as_it_was(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_hostile_names_stay_text() -> None:
     assert not any(key.startswith("on") for _, given in page.tags for key in given)
     assert "\u202e" not in text
     assert "&lt;img src=x" in text
-    assert "<img" not in section.fragment(given)
+    assert "<img" not in section.render_trajectories_fragment(given)
 
 
 @pytest.mark.parametrize(
@@ -276,16 +276,16 @@ def test_unknown_leaves_leave_the_rest() -> None:
 
 def test_more_arms_than_a_panel_holds_are_in_the_table() -> None:
     one = arms_of(by_hand("monotone-up", 0.9))["sft"]["trajectory"]
-    given = made.over_training(**{f"a{i}": copy.deepcopy(one) for i in range(LINES + 2)})
+    given = made.over_training(**{f"a{i}": copy.deepcopy(one) for i in range(MAX_LINES + 2)})
     text = drawn(given)
-    assert f"Drawn are the first {LINES} arms; 2 more are in the tables." in text
+    assert f"Drawn are the first {MAX_LINES} arms; 2 more are in the tables." in text
     page = read(text)
     key = "trajectory.tasks.other.accuracy.7"
-    assert len({one.arm for one in page.figures if one.key == key and one.tag == "td"}) == LINES + 2
+    assert len({one.arm for one in page.figures if one.key == key and one.tag == "td"}) == MAX_LINES + 2
     marks = [given for tag, given in page.tags if given.get("data-key") == key and tag != "td"]
-    assert len(marks) == LINES
+    assert len(marks) == MAX_LINES
     looks = {(given.get("fill"), given.get("stroke"), tag) for tag, given in page.tags if given.get("data-key") == key}
-    assert len(looks) >= LINES
+    assert len(looks) >= MAX_LINES
 
 
 def test_the_terminal_has_a_line_an_arm(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from elicit.report.data.recorded_edit import RecordedEdit, parse_edit
-from elicit.report.data.summary_view import Figure
+from elicit.report.data.summary_view import OptionalEstimate
 from elicit.report.verdict.caution_facts import (
     BestOfMany,
     BrokenText,
@@ -40,12 +40,14 @@ def test_the_opening_ranks_the_mechanisms_and_each_is_read_with_its_controls() -
     assert (opening.kind, opening.problems, opening.not_shown) == (OpeningKind.GAIN, 100, ())
     assert opening.base is not None
     assert opening.base.value == 0.05
-    assert opening.ceiling == Ceiling("cue", Figure(0.95, pytest.approx(0.91), pytest.approx(0.99), 100, True))
+    assert opening.ceiling == Ceiling(
+        "cue", OptionalEstimate(0.95, pytest.approx(0.91), pytest.approx(0.99), 100, True)
+    )
     assert opening.has_shares
     assert [(m.family, m.level.arm) for m in opening.mechanisms] == [("steering", "mean_steering"), ("sft", "sft")]
-    assert opening.mechanisms[0].level.gap == pytest.approx(Figure(1.0, 0.95, 1.05, 100, True))
+    assert opening.mechanisms[0].level.gap == pytest.approx(OptionalEstimate(1.0, 0.95, 1.05, 100, True))
     assert opening.mechanisms[1].level.gap == pytest.approx(
-        Figure(0.55 / 0.9, 0.55 / 0.9 - 0.05, 0.55 / 0.9 + 0.05, 100, 1)
+        OptionalEstimate(0.55 / 0.9, 0.55 / 0.9 - 0.05, 0.55 / 0.9 + 0.05, 100, 1)
     )
     steering, sft = find_arm(verdict, "mean_steering"), find_arm(verdict, "sft")
     assert (steering.arm.steering, steering.arm.edit) == (SteeringKind.VECTOR, RecordedEdit(2, "first", 1.0))
@@ -127,12 +129,12 @@ def test_a_reversed_vector_has_the_other_sign_than_its_parents(parent: str, cont
 def test_a_recorded_edit_is_read_as_the_edit_writes_itself() -> None:
     import torch
 
-    from elicit.steering import Gate, Gated, Steering
+    from elicit.steering import Gate, GatedEdit, Steering
 
     edit = Steering(torch.ones(4), 3, -1.5, "clamp", "first:4", 2.0, "odd label at layer 9, first: -3")
     assert parse_edit(str(edit)) == RecordedEdit(3, "first:4", -1.5)
     gate = Gate(torch.zeros(2, 4), torch.zeros(2))
-    gated = Gated(gate, torch.ones(1, 4), 1, 1e-05, "generated", 2.0)
+    gated = GatedEdit(gate, torch.ones(1, 4), 1, 1e-05, "generated", 2.0)
     assert parse_edit(str(gated)) == RecordedEdit(1, "generated", 1e-05)
     assert parse_edit("hybrid of 3 categories at layer 2: 1 residual norms (absolute 9) where both disagree") is None
 
@@ -200,7 +202,9 @@ def test_a_trained_arm_is_compared_with_sft_and_its_controls_are_read() -> None:
     rewarded = arm(0.9, method="rl", seeds=3, train=train)
     random = arm(0.88, method="random_reward", seeds=3, train=train)
     facts = find_arm(judge_model(summary(rl=rewarded, rl__random_reward=random)), "rl")
-    assert facts.level.gap == pytest.approx(Figure(0.85 / 0.9, 0.85 / 0.9 - 0.05, 0.85 / 0.9 + 0.05, 100, True))
+    assert facts.level.gap == pytest.approx(
+        OptionalEstimate(0.85 / 0.9, 0.85 / 0.9 - 0.05, 0.85 / 0.9 + 0.05, 100, True)
+    )
     assert facts.against_sft is not None
     assert (facts.against_sft.kind, facts.against_sft.difference) == (Comparison.MORE, around(0.3))
     assert facts.specificity is not None
@@ -243,7 +247,7 @@ def test_selection_on_test_problems_side_effects_and_form_are_cautioned() -> Non
     data["models"]["m"]["tasks"]["addition"]["arms"]["base"]["off_target"] = {"chains": estimate(0.5, (0.4, 0.6))}
     cautions = judge_model(data).cautions
     assert BestOfMany("mean_steering", 2) in cautions
-    before, after = Figure(0.5, 0.4, 0.6, 100, True), Figure(0.1, 0.05, 0.15, 100, True)
+    before, after = OptionalEstimate(0.5, 0.4, 0.6, 100, True), OptionalEstimate(0.1, 0.05, 0.15, 100, True)
     assert OffTargetLoss("mean_steering", "chains", before, after) in cautions
     assert FormWithoutAbility(("other",)) in cautions
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from elicit.report.data.summary_view import Figure
+from elicit.report.data.summary_view import OptionalEstimate
 from elicit.report.verdict import judge_summary
 from elicit.report.verdict.arm_facts import ArmFacts, Control, Expansion
 from elicit.report.verdict.caution_facts import BestOfMany, CappedRival, ControlGain, FailedCell, GridEdge, Unfinished
@@ -47,7 +47,9 @@ def test_grpo_is_read_with_its_rewards() -> None:
         )
     )
     facts = find_arm(verdict, "grpo")
-    assert facts.level.gap == pytest.approx(Figure(0.78 / 0.9, 0.78 / 0.9 - 0.05, 0.78 / 0.9 + 0.05, 100, True))
+    assert facts.level.gap == pytest.approx(
+        OptionalEstimate(0.78 / 0.9, 0.78 / 0.9 - 0.05, 0.78 / 0.9 + 0.05, 100, True)
+    )
     assert facts.against_sft is not None
     assert (facts.against_sft.kind, facts.against_sft.difference) == (Comparison.MORE, around(0.23))
     assert map_effects(facts) == {"random_reward": "none", "format_only": "part", "wrong_label": "none"}
@@ -115,13 +117,16 @@ def test_sharpening_and_expansion() -> None:
     facts = judge_grpo(grpo=grpo(sharpening=versus(0.93), expansion=expansion(0), crossover_k=64))
     assert facts.sharpening is not None
     assert (facts.sharpening.is_shown, facts.sharpening.gain) == (True, around(0.93))
-    assert facts.expansion == Expansion(0, 64, Figure(0.0, 0.0, 0.057, 64, True), 256, True, 2)
+    assert facts.expansion == Expansion(0, 64, OptionalEstimate(0.0, 0.0, 0.057, 64, True), 256, True, 2)
     assert facts.crossover == 64
     facts = judge_grpo(grpo=grpo(sharpening=versus(0.01), expansion=expansion(5)))
     assert facts.sharpening is not None
     assert (facts.sharpening.is_shown, facts.sharpening.gain, facts.crossover) == (False, around(0.01), None)
     assert facts.expansion is not None
-    assert (facts.expansion.solved, facts.expansion.share) == (5, Figure(5 / 64, 0.01, 5 / 64 + 0.057, 64, True))
+    assert (facts.expansion.solved, facts.expansion.share) == (
+        5,
+        OptionalEstimate(5 / 64, 0.01, 5 / 64 + 0.057, 64, True),
+    )
 
 
 @pytest.mark.parametrize(("difference", "kind"), [(0.2, LeakKind.TAUGHT), (0.02, LeakKind.NONE), (-0.2, LeakKind.LOSS)])
@@ -148,8 +153,11 @@ def test_an_arm_that_consults_the_verifier_speaks_for_no_family() -> None:
     assert family.speaker is not None
     assert family.speaker.arm.name == "cot"
     (mechanism,) = [m for m in verdict.opening.mechanisms if m.family == "decoding"]
-    assert (mechanism.level.arm, mechanism.level.gap) == ("cot", pytest.approx(Figure(0.5, 0.45, 0.55, 100, True)))
-    assert family.verifier_arms == (VerifierArm("best_of_n", Figure(0.99, 0.95, 1.0, 100, True)),)
+    assert (mechanism.level.arm, mechanism.level.gap) == (
+        "cot",
+        pytest.approx(OptionalEstimate(0.5, 0.45, 0.55, 100, True)),
+    )
+    assert family.verifier_arms == (VerifierArm("best_of_n", OptionalEstimate(0.99, 0.95, 1.0, 100, True)),)
     assert not any(isinstance(caution, BestOfMany) for caution in verdict.cautions)
     assert find_arm(verdict, "best_of_n").origin is Origin.VERIFIER
 
@@ -162,7 +170,7 @@ def test_an_arm_with_controls_speaks_before_a_better_one_without() -> None:
     assert family.speaker is not None
     assert family.speaker.arm.name == "grpo"
     (other,) = family.notable
-    assert (other.arm, other.gap) == ("grpo_full", pytest.approx(Figure(1.0, 0.95, 1.05, 100, True)))
+    assert (other.arm, other.gap) == ("grpo_full", pytest.approx(OptionalEstimate(1.0, 0.95, 1.05, 100, True)))
     assert "grpo_full" in [detail.arm.name for detail in verdict.details]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from elicit.report.data.summary_view import Figure
+from elicit.report.data.summary_view import OptionalEstimate
 from elicit.report.verdict import Verdict, judge_summary
 from elicit.report.verdict.arm_facts import ArmFacts
 from elicit.report.verdict.facts import FamilyFacts
@@ -31,7 +31,7 @@ def find_family(verdict: Verdict, key: str) -> FamilyFacts:
 
 def around(value: float, half: float = 0.04) -> Any:
     """A paired difference as `versus` makes it."""
-    return pytest.approx(Figure(value, value - half, value + half, 100, True))
+    return pytest.approx(OptionalEstimate(value, value - half, value + half, 100, True))
 
 
 def map_effects(facts: ArmFacts) -> dict[str, ControlEffect]:

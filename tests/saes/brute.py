@@ -10,7 +10,7 @@ import torch
 
 from elicit import seeds
 from saes.discovery import Span
-from saes.discovery.conditions import Active
+from saes.discovery.conditions import SparseActivations
 from saes.sae import SAE
 
 
@@ -62,7 +62,7 @@ def spans(condition: str, n: int, *, single: bool = False) -> list[Span]:
     """Sequences of mixed length; the two conditions draw from overlapping halves of the vocabulary."""
     found = []
     for number in range(n):
-        random = seeds.generator("test spans", condition, number)
+        random = seeds.make_generator("test spans", condition, number)
         size = int(random.integers(4, 20))
         low = 30 if condition == "positive" else 45
         ids = [1, *random.integers(low, low + 35, size=size).tolist()]
@@ -71,13 +71,13 @@ def spans(condition: str, n: int, *, single: bool = False) -> list[Span]:
     return found
 
 
-def as_active(f: np.ndarray, span: Sequence[int], groups: Sequence[str] | None = None) -> Active:
+def as_active(f: np.ndarray, span: Sequence[int], groups: Sequence[str] | None = None) -> SparseActivations:
     """Activations [token, d_sae] as they stream; `span` numbers the span of each token."""
     token, feature = np.nonzero(f)
     names = groups or [f"g{i}" for i in range(max(span) + 1)]
     units = [Span([i], 0, 1, name) for i, name in enumerate(names)]
     position = torch.arange(len(f))
-    return Active(
+    return SparseActivations(
         torch.from_numpy(token), torch.from_numpy(feature), torch.from_numpy(f[token, feature]).float(),
         torch.tensor(span), position, units,
     )  # fmt: skip

@@ -48,7 +48,7 @@ def test_a_bridge_and_its_model_give_the_same() -> None:
 def test_batches_hold_every_sequence_once_and_no_more_padding_than_asked(lengths: list[int], batch_tokens: int) -> None:
     sequences = [[number] * length for number, length in enumerate(lengths)]
     seen = []
-    for numbers, ids, real in activations.batches(sequences, batch_tokens=batch_tokens, model=LLAMA.hf):
+    for numbers, ids, real in activations.batch_sequences(sequences, batch_tokens=batch_tokens, model=LLAMA.hf):
         assert ids.numel() <= max(batch_tokens, ids.shape[1])
         for number, row, mask in zip(numbers, ids, real, strict=True):
             assert row[mask].tolist() == sequences[number]
@@ -58,7 +58,7 @@ def test_batches_hold_every_sequence_once_and_no_more_padding_than_asked(lengths
 
 def test_no_layer_above_the_one_asked_for_runs() -> None:
     ran = []
-    handle = activations.blocks(LLAMA.hf)[2].register_forward_hook(lambda *_: ran.append(2))
+    handle = activations.find_decoder_layers(LLAMA.hf)[2].register_forward_hook(lambda *_: ran.append(2))
     try:
         list(stream(LLAMA.hf, 1, [LLAMA.encode("abc")]))
         assert not ran
@@ -70,6 +70,6 @@ def test_no_layer_above_the_one_asked_for_runs() -> None:
 
 def test_nothing_stays_attached_and_an_unknown_layer_is_named() -> None:
     list(stream(LLAMA.hf, 1, [LLAMA.encode("abc")]))
-    assert not any(block._forward_hooks for block in activations.blocks(LLAMA.hf))
+    assert not any(block._forward_hooks for block in activations.find_decoder_layers(LLAMA.hf))
     with pytest.raises(ElicitError, match=r"layer 3 does not exist. Layers are 0 to 2\."):
         next(stream(LLAMA.hf, 3, [[1, 2]]))

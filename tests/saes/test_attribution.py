@@ -12,7 +12,7 @@ import torch
 import elicit
 from saes import activations
 from saes.discovery import Span, discover
-from saes.discovery.attribution import attribute, final_norm, trace
+from saes.discovery.attribution import attribute_spans, find_norm_before_unembedding, trace_prompts
 from tests.saes import brute
 from tests.saes.brute import spans
 from tests.saes.tiny_sae import tiny_sae
@@ -31,7 +31,7 @@ def logits_with(model: Any, layer: int, ids: Sequence[int], shift: torch.Tensor)
         h[0, -1] += shift
         return (h, *output[1:]) if isinstance(output, tuple) else h
 
-    handle = activations.blocks(model)[layer].register_forward_hook(add)
+    handle = activations.find_decoder_layers(model)[layer].register_forward_hook(add)
     try:
         with torch.no_grad():
             return model(input_ids=torch.tensor([list(ids)])).logits[0, -1]
@@ -75,12 +75,12 @@ def test_attribution_and_patching_are_finite_differences(arch: str) -> None:
 def test_direct_attribution_of_the_whole_residual_is_the_logit_difference(arch: str) -> None:
     """A dictionary of one feature whose decoder row is the final residual: all of the logit difference but biases."""
     model = tiny_model(arch).hf
-    norm = final_norm(model)
+    norm = find_norm_before_unembedding(model)
     caught: list[torch.Tensor] = []
     handle = norm.register_forward_pre_hook(lambda _, args: caught.append(args[0].detach()))
     span = Span.last([1, 40, 50, 60, 70])
     try:
-        (traced,) = trace(model, 1, [span], (50, 60), batch_tokens=100)
+        (traced,) = trace_prompts(model, 1, [span], (50, 60), batch_tokens=100)
     finally:
         handle.remove()
     found = float(traced.direct[0] @ caught[0][0, -1])
@@ -135,9 +135,9 @@ def test_a_bridge_gives_what_its_model_gives(arch: str) -> None:
 def test_a_pair_of_tokens_may_depend_on_the_span() -> None:
     pairs = {40: (50, 60), 41: (60, 51), 42: (7, 9)}
     prompts = [Span.last([1, 45, token]) for token in pairs]
-    both = attribute(MODEL.hf, SAE, prompts, lambda span: pairs[span.ids[-1]], batch_tokens=7)
+    both = attribute_spans(MODEL.hf, SAE, prompts, lambda span: pairs[span.ids[-1]], batch_tokens=7)
     alone = [
-        attribute(MODEL.hf, SAE, [span], pair, batch_tokens=100)
+        attribute_spans(MODEL.hf, SAE, [span], pair, batch_tokens=100)
         for span, pair in zip(prompts, pairs.values(), strict=True)
     ]
     for name in ("attribution", "dla", "slope", "difference"):

@@ -21,7 +21,7 @@ from saes.sae import SAE
 from tests.saes.tiny_sae import tiny_sae
 
 BIG = tiny_sae(16, d_sae=400)
-DENSITY = np.exp(seeds.generator("densities").normal(-4, 1.5, size=400)).clip(max=1)
+DENSITY = np.exp(seeds.make_generator("densities").normal(-4, 1.5, size=400)).clip(max=1)
 DENSITY[::7] = 0  # dead ones
 
 
@@ -85,7 +85,7 @@ def test_matching_says_what_it_cannot_do() -> None:
 
 
 RESIDUALS = torch.from_numpy(
-    seeds.generator("residuals").normal(size=(500, 6)) @ seeds.generator("mix").normal(size=(6, 6)) + 1e3
+    seeds.make_generator("residuals").normal(size=(500, 6)) @ seeds.make_generator("mix").normal(size=(6, 6)) + 1e3
 )
 
 

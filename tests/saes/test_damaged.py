@@ -23,7 +23,7 @@ from tests.saes.kinds import KINDS, write
 
 @pytest.fixture
 def ours(tmp_path) -> Path:
-    return Path(shutil.copytree(catalog.folder_of("cued/L1"), tmp_path / "L1"))
+    return Path(shutil.copytree(catalog.find_shipped_folder("cued/L1"), tmp_path / "L1"))
 
 
 def change(path: Path, **fields) -> None:

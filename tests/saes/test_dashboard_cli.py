@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import saes
-from elicit.cli.sae_arms import doses_of, slug
+from elicit.cli.sae_arms import collect_doses, to_folder_name
 from elicit.comparison.spec import build_task
 from elicit.model import load
 from tests.saes.hostile import Reader, assert_closed_to_the_world
@@ -105,18 +105,18 @@ def test_a_run_shows_its_features_first(tmp_path: Path) -> None:
 
 def test_curves_of_a_record() -> None:
     features = [{"sae": "cued/L1", "feature": 12}]
-    plain = doses_of({"features": features, "dose_response": [{**POINT, "strength": 1.0}]}, "arm", "cued/L1")
+    plain = collect_doses({"features": features, "dose_response": [{**POINT, "strength": 1.0}]}, "arm", "cued/L1")
     assert {f: [(d.label, len(d.points)) for d in doses] for f, doses in plain.items()} == {12: [("arm, add", 1)]}
     points = [
         {**POINT, "strength": 1.0, "sae": "cued/L1", "features": [4], "mode": "clamp", "positions": "first"},
         {**POINT, "strength": 1.0, "sae": "cued/L1", "features": [4, 12], "mode": "add", "positions": "first"},
         {**POINT, "strength": 1.0, "sae": "cued/L0", "features": [4], "mode": "add", "positions": "first"},
     ]
-    found = doses_of({"features": features, "dose_response": points}, "arm", "cued/L1")
+    found = collect_doses({"features": features, "dose_response": points}, "arm", "cued/L1")
     assert [(f, [(d.label, d.unit) for d in doses]) for f, doses in found.items()] == [
         (4, [("arm, clamp, at first", "median cued activations")])
     ]
-    assert doses_of({}, "arm", "cued/L1") == {}
+    assert collect_doses({}, "arm", "cued/L1") == {}
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_refusals_are_one_line_and_leave_nothing(
 
 
 def test_names_of_folders() -> None:
-    assert slug("cued/L1") == "cued-L1"
-    assert slug("../../etc/passwd") == "etc-passwd"
-    assert slug("///") == "sae"
-    assert len(slug("x" * 500)) == 80
+    assert to_folder_name("cued/L1") == "cued-L1"
+    assert to_folder_name("../../etc/passwd") == "etc-passwd"
+    assert to_folder_name("///") == "sae"
+    assert len(to_folder_name("x" * 500)) == 80

@@ -14,9 +14,9 @@ import torch
 from transformers import PreTrainedModel
 
 from elicit.errors import ElicitError
-from elicit.seeds import generator
+from elicit.seeds import make_generator
 from saes.dashboard import Activity, Collected, Example, collect, contrast
-from saes.dashboard.histogram import BINS, edge
+from saes.dashboard.histogram import BINS, get_lower_edge
 from saes.sae import SAE
 from tests.saes.tiny_sae import TopK, tiny_sae
 from tests.support.tiny import tiny
@@ -36,7 +36,7 @@ class World(NamedTuple):
 def world() -> World:
     """70 sequences of 1 to 30 tokens; half of them share their first eight, two are the same."""
     hf, _ = tiny("llama")
-    rng = generator("dashboard test")
+    rng = make_generator("dashboard test")
     opening = [1, *rng.integers(4, 60, 7).tolist()]
     sequences = []
     for i in range(70):
@@ -70,7 +70,7 @@ def test_counts_are_those_of_one_sequence_at_a_time(world: World, found: Collect
         assert activity.density == pytest.approx((f[:, i] > 0).mean())
         assert activity.maximum == pytest.approx(mine.max(initial=0), rel=1e-4)
         assert activity.mean == pytest.approx(mine.mean() if len(mine) else math.nan, rel=1e-4, nan_ok=True)
-        edges = np.array([edge(b) for b in range(BINS + 1)])
+        edges = np.array([get_lower_edge(b) for b in range(BINS + 1)])
         expected, _ = np.histogram(mine, bins=edges)
         # A value on an edge may fall on either side of it by rounding: compare running sums one bin apart.
         assert np.abs(np.cumsum(activity.histogram) - np.cumsum(expected)).max() <= 1
@@ -93,7 +93,7 @@ def test_explained_variance(world: World, found: Collected) -> None:
     h = torch.cat(rows).double()
     error = h - world.sae.reconstruct(h.float()).double()
     expected = 1 - (error**2).sum() / ((h - h.mean(dim=0)) ** 2).sum()
-    assert found.explained == pytest.approx(float(expected), abs=1e-4)
+    assert found.explained_variance == pytest.approx(float(expected), abs=1e-4)
 
 
 def test_top_examples_are_the_strongest_contexts(world: World, found: Collected) -> None:
@@ -105,7 +105,7 @@ def test_top_examples_are_the_strongest_contexts(world: World, found: Collected)
             if f[p, i] > 0:
                 best[ids[: p + 1]] = f[p, i]
         expected = sorted(best.values(), reverse=True)[:6]
-        top = found.of(i).top
+        top = found.get_activity(i).top
         assert len(top) == len(expected)
         # Values that differ by less than a two-thousandth count as equal when the places are given out.
         assert [shown.value for shown in top] == pytest.approx(expected, rel=1e-3)
@@ -113,7 +113,7 @@ def test_top_examples_are_the_strongest_contexts(world: World, found: Collected)
 
 def test_examples_show_the_text_around_them_with_its_activations(world: World, found: Collected) -> None:
     for i in found.live:
-        activity = found.of(i)
+        activity = found.get_activity(i)
         for shown in (*activity.top, *(example for band in activity.bands for example in band.examples)):
             assert shown.activations[shown.peak] == pytest.approx(shown.value)
             assert any(_is_slice(shown, ids, f[:, i]) for ids, f in zip(world.sequences, world.f, strict=True)), shown
@@ -136,7 +136,7 @@ def _is_slice(shown: Example, ids: tuple[int, ...], f: np.ndarray) -> bool:
 
 def test_bands_are_the_occupied_range_and_hold_their_examples(found: Collected) -> None:
     for i in found.live:
-        activity = found.of(i)
+        activity = found.get_activity(i)
         assert sum(band.count for band in activity.bands) == activity.count
         assert activity.bands[0].quantiles[1] == 1
         assert activity.bands[-1].quantiles[0] == 0
@@ -157,7 +157,7 @@ def test_neither_batches_nor_order_matter(world: World, found: Collected, batch_
         assert _shown(mine) == _shown(theirs)
         assert np.abs(np.cumsum(mine.histogram) - np.cumsum(theirs.histogram)).max() <= 1
         assert (mine.count, mine.mean) == pytest.approx((theirs.count, theirs.mean), rel=1e-5, nan_ok=True)
-    assert other.explained == pytest.approx(found.explained, abs=1e-6)
+    assert other.explained_variance == pytest.approx(found.explained_variance, abs=1e-6)
     assert (other.text_sha256 == found.text_sha256) == (not backwards)
 
 
@@ -194,9 +194,9 @@ def test_a_few_features_are_read_as_among_all(world: World, found: Collected) ->
     few = collect(world.hf, world.sae, world.sequences, features=[7, 2, 7], before=BEFORE, after=AFTER, examples=6)
     assert few.features == (7, 2)
     for i in (7, 2):
-        assert _shown(few.of(i)) == _shown(found.of(i))
-        assert few.of(i).count == found.of(i).count
-    assert (few.l0, few.explained) == pytest.approx((found.l0, found.explained))
+        assert _shown(few.get_activity(i)) == _shown(found.get_activity(i))
+        assert few.get_activity(i).count == found.get_activity(i).count
+    assert (few.l0, few.explained_variance) == pytest.approx((found.l0, found.explained_variance))
 
 
 def test_bad_input(world: World) -> None:
@@ -207,7 +207,7 @@ def test_bad_input(world: World) -> None:
     with pytest.raises(ElicitError, match="holds no token to read"):
         collect(world.hf, world.sae, [(1,), (1,)])
     with pytest.raises(ElicitError, match="feature 5 of SAE 'tiny/L1' was not collected"):
-        collect(world.hf, world.sae, world.sequences[:4], features=[3]).of(5)
+        collect(world.hf, world.sae, world.sequences[:4], features=[3]).get_activity(5)
 
 
 def test_contrast_is_read_at_the_last_token(world: World) -> None:
@@ -217,7 +217,7 @@ def test_contrast_is_read_at_the_last_token(world: World) -> None:
     features = np.argsort(-np.abs((sides[0] - sides[1]).mean(axis=0)))[:2].tolist()
     found = contrast(world.hf, world.sae, positive, negative, features=features, show=3, batch_tokens=90)
     for slot, feature in enumerate(features):
-        difference = found.of(feature)
+        difference = found.get_difference(feature)
         assert difference is not None
         a, b = (side[:, feature] for side in sides)
         assert (difference.positive.value, difference.negative.value) == pytest.approx((a.mean(), b.mean()), abs=1e-4)
@@ -226,9 +226,9 @@ def test_contrast_is_read_at_the_last_token(world: World) -> None:
         assert abs(difference.paired.value) > 0.1
         t = scipy.stats.ttest_rel(a, b).confidence_interval()
         assert difference.paired.ci == pytest.approx((t.low, t.high), abs=1e-3)
-        assert [pair[0].ids for pair in difference.shown] == positive[:3]
-        assert [pair[1].activations[-1] for pair in difference.shown] == pytest.approx(b[:3].tolist(), abs=1e-4)
-        assert all(math.isnan(side.activations[0]) for pair in difference.shown for side in pair)
+        assert [pair[0].ids for pair in difference.prompt_pairs] == positive[:3]
+        assert [pair[1].activations[-1] for pair in difference.prompt_pairs] == pytest.approx(b[:3].tolist(), abs=1e-4)
+        assert all(math.isnan(side.activations[0]) for pair in difference.prompt_pairs for side in pair)
         assert slot == found.features.index(feature)
     with pytest.raises(ElicitError, match="12 prompts of one condition and 11 of the other"):
         contrast(world.hf, world.sae, positive, negative[1:], features=features)

@@ -14,15 +14,15 @@ import torch
 
 from elicit.errors import ElicitError
 from elicit.runs import TargetError
-from elicit.seeds import generator
-from elicit.statistics import wilson
-from elicit.text import visible
+from elicit.seeds import make_generator
+from elicit.statistics import wilson_interval
+from elicit.text import reveal_hidden
 from saes import dashboard
 from saes.dashboard import Dose, Study, Vocabulary, index, page, write
-from saes.dashboard.feature_page import Place
-from saes.dashboard.index_page import order, searched
-from saes.dashboard.plain import figures
-from saes.dashboard.text import number, percent, plain
+from saes.dashboard.feature_page import PageLinks
+from saes.dashboard.index_page import build_search_fields, order_features
+from saes.dashboard.plain import collect_figures
+from saes.dashboard.text import format_number, format_percent, format_token
 from tests.saes.hostile import STRINGS, Reader, assert_closed_to_the_world
 from tests.saes.tiny_sae import tiny_sae
 from tests.support.tiny import tiny
@@ -36,7 +36,7 @@ CURVE = [
 @pytest.fixture(scope="module")
 def study() -> Study:
     hf, tokenizer = tiny("llama")
-    rng = generator("dashboard pages")
+    rng = make_generator("dashboard pages")
     sequences = [(1, *rng.integers(4, 60, int(rng.integers(5, 25))).tolist()) for _ in range(60)]
     cued = [(1, 40, *ids[1:]) for ids in sequences[:8]]
     return dashboard.study(
@@ -65,12 +65,12 @@ def hostile(study: Study) -> Study:
 
 
 def test_page_is_whole_and_closed_to_the_world(study: Study) -> None:
-    place = Place(lambda i: f"{i}.html" if i < 20 else None, "../index.html", list(range(20)))
+    place = PageLinks(lambda i: f"{i}.html" if i < 20 else None, "../index.html", list(range(20)))
     for feature, where in ((5, None), (5, place), (0, place), (23, None)):
-        reader = Reader(page(study, feature, place=where).html)
+        reader = Reader(page(study, feature, links=where).html)
         assert_closed_to_the_world(reader, scripts=0)
         assert ("nav" in reader.tags()) == (where is not None)
-    linked = Reader(page(study, 5, place=place).html)
+    linked = Reader(page(study, 5, links=place).html)
     assert {"../index.html#f5", "4.html", "6.html"} <= set(linked.attributes("href"))
     assert "20.html" not in linked.attributes("href")
 
@@ -80,25 +80,35 @@ def test_page_and_text_show_the_same_figures(study: Study) -> None:
     seen = " ".join(Reader(shown.html).text.split())
     assert repr(shown) == shown.text
     assert not re.search(r"</?(p|div|mark|code|span|td|li)\b", repr(shown))
-    activity, contrast, effect = study.found.of(5), study.contrast.of(5), study.lens.of(5)  # type: ignore[union-attr]
+    activity, contrast, effect = (
+        study.collected.get_activity(5),
+        study.contrast.get_difference(5),
+        study.lens.get_effect(5),
+    )  # type: ignore[union-attr]
     assert contrast is not None
     assert effect is not None
-    wanted = [number(activity.maximum), f"{activity.tokens:,}", f"{activity.count:,}", percent(activity.density)]
-    wanted += [number(value) for _, value in (*effect.raised, *effect.lowered)]
-    wanted += [number(e.value) for e in (contrast.positive, contrast.negative, contrast.paired)]
-    wanted += [f"n = {contrast.paired.n}", *(str(near.feature) for near in study.nearest(5))]
-    wanted += [number(example.value) for example in activity.top]
-    wanted += [value for _, value, _ in figures(study, 5)]
+    wanted = [
+        format_number(activity.maximum),
+        f"{activity.tokens:,}",
+        f"{activity.count:,}",
+        format_percent(activity.density),
+    ]
+    wanted += [format_number(value) for _, value in (*effect.raised, *effect.lowered)]
+    wanted += [format_number(e.value) for e in (contrast.positive, contrast.negative, contrast.paired)]
+    wanted += [f"n = {contrast.paired.n}", *(str(near.feature) for near in study.find_nearest(5))]
+    wanted += [format_number(example.value) for example in activity.top]
+    wanted += [value for _, value, _ in collect_figures(study, 5)]
     for figure in wanted:
         assert figure in seen, figure
         assert figure in repr(shown), figure
     for point in CURVE:
-        accuracy, traces = percent(point["accuracy"]), wilson(round(40 * point["trace_rate"]), 40)  # type: ignore[arg-type, operator]
+        accuracy, traces = format_percent(point["accuracy"]), wilson_interval(round(40 * point["trace_rate"]), 40)  # type: ignore[arg-type, operator]
         assert f"accuracy {accuracy} %" in repr(shown)
         assert (
-            f"accuracy at strength {point['strength']:g} (absolute {number(point['absolute'])}): {accuracy} %" in seen
+            f"accuracy at strength {point['strength']:g} (absolute {format_number(point['absolute'])}): {accuracy} %"
+            in seen
         )  # type: ignore[arg-type]
-        assert f"traces {percent(traces.value)} % [{number(100 * traces.ci[0])}" in repr(shown)  # type: ignore[index]
+        assert f"traces {format_percent(traces.value)} % [{format_number(100 * traces.ci[0])}" in repr(shown)  # type: ignore[index]
     assert "n = 40" in seen
 
 
@@ -121,21 +131,21 @@ def test_recorded_intervals_of_traces_are_shown(study: Study) -> None:
 
 def test_neighbours_by_brute_force(study: Study) -> None:
     rows = study.sae.directions
-    near = study.nearest(5)
+    near = study.find_nearest(5)
     cosine = torch.nn.functional.cosine_similarity(rows, rows[5:6])
     order = [int(i) for i in cosine.argsort(descending=True) if i != 5][:8]
     assert [other for other, _ in near] == order
     assert [value for _, value in near] == pytest.approx(cosine[order].tolist(), abs=1e-5)
-    r = study.found.correlations
+    r = study.collected.correlations
     assert r is not None
-    together = study.together(5)
+    together = study.find_correlated(5)
     assert [value for _, value in together] == sorted((v for v in np.delete(r[5], 5) if v > 0), reverse=True)[:8]
     assert all(r[5, other] == value for other, value in together)
 
 
 def test_tokens_carry_their_exact_activations(study: Study) -> None:
     titles = Reader(page(study, 5).html).attributes("title")
-    for example in study.found.of(5).top:
+    for example in study.collected.get_activity(5).top:
         for place, value in zip(example.ids, example.activations, strict=True):
             if value > 0:
                 assert f"{value:.6g} · token {place}" in titles
@@ -146,7 +156,7 @@ def test_a_feature_that_never_fires(study: Study) -> None:
     assert "does not fire on this text" in shown.html
     assert "nan" not in shown.text.lower().replace("nan'", "")
     assert "largest activation: – (of 0 firings)" in shown.text
-    assert 23 not in order(study)
+    assert 23 not in order_features(study)
     Reader(index(study, [23]))
 
 
@@ -158,12 +168,12 @@ def test_hostile_strings_stay_text(hostile: Study, feature: int) -> None:
     assert "\u202e" not in shown
     assert "\x00" not in shown
     shown.encode("utf-8")
-    table = Reader(index(hostile, order(hostile)))
+    table = Reader(index(hostile, order_features(hostile)))
     assert_closed_to_the_world(table, scripts=2)
-    assert json.loads(table.scripts[0]) == [searched(hostile, i) for i in order(hostile)]
+    assert json.loads(table.scripts[0]) == [build_search_fields(hostile, i) for i in order_features(hostile)]
     for reader_of in (reader, table):
         for value in reader_of.attributes("title") + reader_of.attributes("data-v"):
-            assert value == visible(value)
+            assert value == reveal_hidden(value)
 
 
 def test_notebook_form_is_one_isolated_frame(hostile: Study) -> None:
@@ -186,7 +196,7 @@ def test_saving_a_page(study: Study, tmp_path: Path) -> None:
 def test_folder_is_complete(hostile: Study, tmp_path: Path) -> None:
     seen: list[int] = []
     path = write(hostile, tmp_path / "out", progress=seen.append)
-    chosen = order(hostile)
+    chosen = order_features(hostile)
     assert path == tmp_path / "out" / "index.html"
     assert seen == list(range(1, len(chosen) + 1))
     files = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
@@ -203,17 +213,17 @@ def test_folder_is_complete(hostile: Study, tmp_path: Path) -> None:
 
 
 def test_index_rows_hold_the_values_they_are_sorted_by(study: Study) -> None:
-    reader = Reader(index(study, order(study)))
+    reader = Reader(index(study, order_features(study)))
     rows = reader.attributes("id")
-    assert [row for row in rows if re.fullmatch(r"f\d+", row)] == [f"f{i}" for i in order(study)]
+    assert [row for row in rows if re.fullmatch(r"f\d+", row)] == [f"f{i}" for i in order_features(study)]
     values = reader.attributes("data-v")
-    for i in order(study):
-        assert repr(study.found.of(i).density) in values
-        assert repr(study.contrast.of(i).paired.value) in values  # type: ignore[union-attr]
+    for i in order_features(study):
+        assert repr(study.collected.get_activity(i).density) in values
+        assert repr(study.contrast.get_difference(i).paired.value) in values  # type: ignore[union-attr]
     numbers, raised, *_ = zip(*json.loads(reader.scripts[0]), strict=True)
-    assert list(numbers) == order(study)
-    top = study.lens.of(5).raised[0][0]  # type: ignore[union-attr]
-    assert plain(study.vocabulary.text(top)).lower() in raised[0].split("\n")
+    assert list(numbers) == order_features(study)
+    top = study.lens.get_effect(5).raised[0][0]  # type: ignore[union-attr]
+    assert format_token(study.vocabulary.text(top)).lower() in raised[0].split("\n")
 
 
 def test_an_earlier_dashboard_is_replaced_and_nothing_else(study: Study, tmp_path: Path) -> None:

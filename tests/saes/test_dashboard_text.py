@@ -7,29 +7,31 @@ import re
 
 import pytest
 
-from elicit.text import script_json, visible
+from elicit.text import reveal_hidden, script_json
 from saes.dashboard import vocabulary
-from saes.dashboard.text import number, plain, token
+from saes.dashboard.text import format_number, format_token, render_token
 from tests.saes.hostile import STRINGS, Reader
 
 
 @pytest.mark.parametrize("text", STRINGS)
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_token_is_shown_as_its_text(text: str, alone: bool) -> None:
-    reader = Reader(token(text, alone=alone))
+    reader = Reader(render_token(text, alone=alone))
     assert reader.tags() <= {"i", "bdi"}
     assert len(reader.text) < 600
     seen = reader.text.replace("⏎", "\n").replace("␣", " ").replace("⇥", "\t")
     if len(text) <= 60 and text:
-        assert seen == re.sub("[^\n\t]", lambda m: visible(m[0]).strip("<>") if visible(m[0]) != m[0] else m[0], text)
+        assert seen == re.sub(
+            "[^\n\t]", lambda m: reveal_hidden(m[0]).strip("<>") if reveal_hidden(m[0]) != m[0] else m[0], text
+        )
     else:
         assert "(empty)" in seen or "4,940 more characters" in seen
-    assert "\n" not in plain(text)
+    assert "\n" not in format_token(text)
 
 
 def test_right_to_left_writing_keeps_to_itself() -> None:
-    assert token("שלום") == "<bdi>שלום</bdi>"
-    assert token("abc") == "abc"
+    assert render_token("שלום") == "<bdi>שלום</bdi>"
+    assert render_token("abc") == "abc"
 
 
 def test_json_in_a_script_cannot_end_it() -> None:
@@ -48,7 +50,7 @@ def test_json_in_a_script_cannot_end_it() -> None:
      (1.5e-5, "1.50e−5"), (2.5e7, "2.50e7"), (999.7, "1,000"), (float("nan"), "–"), (None, "–"), (99.96, "100")],
 )  # fmt: skip
 def test_numbers(value: float | None, shown: str) -> None:
-    assert number(value) == shown
+    assert format_number(value) == shown
 
 
 def test_vocabularies_read_as_their_text() -> None:
@@ -68,5 +70,5 @@ def test_vocabularies_read_as_their_text() -> None:
     pieces.decoder = decoders.Metaspace()
     words = vocabulary(PreTrainedTokenizerFast(tokenizer_object=pieces, unk_token="<unk>"))
     assert [words.text(i) for i in (1, 2)] == [" the", "the"]
-    assert token(words.text(1), alone=True) == "<i class='w'>␣</i>the"
-    assert token(words.text(1)) == " the"
+    assert render_token(words.text(1), alone=True) == "<i class='w'>␣</i>the"
+    assert render_token(words.text(1)) == " the"

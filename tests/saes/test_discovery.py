@@ -119,7 +119,7 @@ def test_a_generator_is_read_once_and_not_ahead_of_a_window(monkeypatch: pytest.
             yield span
 
     done = 0
-    real = activations.residual
+    real = activations.capture_residual
 
     def watched(hf: Any, block: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         nonlocal done
@@ -127,7 +127,7 @@ def test_a_generator_is_read_once_and_not_ahead_of_a_window(monkeypatch: pytest.
         done += len(ids)
         return real(hf, block, ids, mask)
 
-    monkeypatch.setattr(activations, "residual", watched)
+    monkeypatch.setattr(activations, "capture_residual", watched)
     with contextlib.suppress(ElicitError):
         discover(MODEL.hf, SAE, counted(), iter([]), scorers=["contrast"], batch_tokens=40)
     assert done == 60
@@ -207,7 +207,7 @@ def test_nan_in_a_residual_is_an_error() -> None:
     def poison(module: Any, args: Any, output: Any) -> Any:
         return output * float("nan")
 
-    handle = activations.blocks(MODEL.hf)[0].register_forward_hook(poison)
+    handle = activations.find_decoder_layers(MODEL.hf)[0].register_forward_hook(poison)
     try:
         with pytest.raises(ElicitError, match="NaN or infinite activations at layer 1"):
             discover(MODEL.hf, SAE, POSITIVE, NEGATIVE)
@@ -219,7 +219,7 @@ def test_nan_in_a_residual_is_an_error() -> None:
 def test_the_mode_switch_of_the_cued_organism_is_found_and_holds_on_other_problems(layer: int) -> None:
     import saes
     from elicit.comparison.spec import build_task
-    from elicit.fitting.sae_lookup import logit_difference
+    from elicit.fitting.sae_lookup import choose_logit_difference_tokens
 
     model = elicit.load("cued")
     sae = saes.load(f"cued/L{layer}")
@@ -231,7 +231,7 @@ def test_the_mode_switch_of_the_cued_organism_is_found_and_holds_on_other_proble
             [Span.last(model.encode(text), problem.id) for problem in problems for text in (getattr(problem, which),)]
             for which in ("cue_prompt", "prompt")
         )
-        tables[split] = discover(model.hf, sae, *sides, logit_difference=logit_difference(model, task))
+        tables[split] = discover(model.hf, sae, *sides, logit_difference=choose_logit_difference_tokens(model, task))
     found = int(tables["train"].index[0])
     for table in tables.values():
         row = table.loc[found]

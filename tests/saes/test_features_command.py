@@ -51,13 +51,13 @@ def test_other_conditions(between: str, said: str) -> None:
 def test_traces_and_answers_are_told_apart_where_they_meet() -> None:
     """The answer of a cued worked solution is its last tokens, from the mark on."""
     import elicit as lab
-    from elicit.cli.sae_conditions import conditions
+    from elicit.cli.sae_conditions import build_conditions
     from elicit.comparison.spec import build_task
 
     model = lab.load("cued")
     task = build_task({"task": "addition"}, model.card["dialect"], where="test")
     problems = task.problems("train", 10)
-    found = conditions("trace", model, task, problems, samples=1, seed=0, policy=None)
+    found = build_conditions("trace", model, task, problems, samples=1, seed=0, policy=None)
     for problem, trace, answer in zip(problems, found.positive, found.negative, strict=True):
         assert trace.ids == answer.ids
         text = [model.tokenizer.decode(list(span.ids[span.start : span.stop])) for span in (trace, answer)]

@@ -16,8 +16,8 @@ import saes
 from elicit.errors import ElicitError
 from elicit.steering.spec import feature_edit
 from saes import catalog
-from saes.loading.centred import Centred
-from saes.manifest import layer_of
+from saes.loading.centred import CentredCoder
+from saes.manifest import parse_hook_layer
 from tests.saes.kinds import write
 
 
@@ -37,7 +37,7 @@ def texts(model, n=64):
 def test_what_we_ship_is_a_plain_saelens_sae(name):
     """It loads in SAELens alone, and SAELens computes what we do, bit for bit."""
     ours = saes.load(name)
-    theirs = sae_lens.SAE.load_from_disk(catalog.folder_of(name), dtype="float32")
+    theirs = sae_lens.SAE.load_from_disk(catalog.find_shipped_folder(name), dtype="float32")
     h = torch.randn(32, ours.d_model, generator=torch.Generator().manual_seed(0)) * ours.manifest.norm / 11
     with torch.no_grad():
         torch.testing.assert_close(ours.encode(h), theirs.encode(h), rtol=0, atol=0)
@@ -46,7 +46,7 @@ def test_what_we_ship_is_a_plain_saelens_sae(name):
     assert ours.manifest.weights_sha256 is not None
     assert ours.manifest.hook == theirs.cfg.metadata.hook_name
     assert ours.name == name
-    assert layer_of(ours.manifest.hook) == ours.layer
+    assert parse_hook_layer(ours.manifest.hook) == ours.layer
     assert saes.load(name).sha256 == ours.sha256
 
 
@@ -202,7 +202,7 @@ def test_centred_weights_are_read_by_centring_the_residual(tmp_path):
     cfg["metadata"]["model_from_pretrained_kwargs"] = {"center_writing_weights": True}
     (tmp_path / "cfg.json").write_text(json.dumps(cfg))
     sae = saes.load(tmp_path)
-    assert isinstance(sae.coder, Centred)
+    assert isinstance(sae.coder, CentredCoder)
     assert sae.manifest.training == {"model_from_pretrained_kwargs": {"center_writing_weights": True}}
     ids = torch.tensor([model.encode("the cat sat on")])
     hook = "blocks.1.hook_resid_post"

@@ -9,9 +9,9 @@ from sklearn.metrics import roc_auc_score
 
 from elicit import seeds
 from saes.discovery import Span
-from saes.discovery.conditions import Active
-from saes.discovery.probe import probe, single_aurocs
-from saes.discovery.sample import Row, Rows, Spans
+from saes.discovery.conditions import SparseActivations
+from saes.discovery.probe import compute_single_aurocs, fit_probe
+from saes.discovery.sample import Row, RowSample, SpanSample
 
 
 def rows_of(f: np.ndarray, units: str | list[str]) -> list[Row]:
@@ -28,7 +28,7 @@ def rows_of(f: np.ndarray, units: str | list[str]) -> list[Row]:
 
 def noisy(name: str, n: int, shift: float, features: int = 8) -> np.ndarray:
     """Sparse activations whose first two features tell the side, by `shift`."""
-    random = seeds.generator("probe test", name)
+    random = seeds.make_generator("probe test", name)
     f = np.maximum(0, random.normal(0, 1, size=(n, features)))
     f[:, :2] = np.maximum(0, random.normal(shift, 1, size=(n, 2)))
     return f
@@ -38,7 +38,7 @@ def test_the_weights_are_optimal_for_the_penalised_loss() -> None:
     """Karush-Kuhn-Tucker: the loss pulls with 1 at weights that are used, and with less than 1 at the others."""
     f, g = noisy("a", 80, 1.0), noisy("b", 50, 0.0)
     norms = np.linspace(0.5, 2, 8)
-    found = probe(rows_of(f, "a"), rows_of(g, "b"), norms, seed=0)
+    found = fit_probe(rows_of(f, "a"), rows_of(g, "b"), norms, seed=0)
     x = np.concatenate([f, g]) * norms / found.summary["unit"]
     np.testing.assert_allclose((x**2).mean(), 1, rtol=1e-4)
     y, w = np.repeat([1.0, -1.0], [80, 50]), found.coefficients
@@ -58,7 +58,7 @@ def test_the_weights_are_optimal_for_the_penalised_loss() -> None:
 
 def test_a_separable_pair_is_told_apart_by_one_feature() -> None:
     f, g = noisy("c", 40, 9.0), noisy("d", 40, 0.0)
-    found = probe(rows_of(f, "p"), rows_of(g, "p"), np.ones(8), seed=0)
+    found = fit_probe(rows_of(f, "p"), rows_of(g, "p"), np.ones(8), seed=0)
     about = found.summary
     assert min(about["accuracy"], about["auroc"], about["single_auroc"]) > 0.97
     assert set(about["single_features"]) <= {0, 1}
@@ -72,7 +72,7 @@ def test_what_a_group_shares_is_not_learned_from_its_other_tokens() -> None:
     f = np.eye(groups)[np.arange(400) % groups] * 3
     sides = [[i for i in range(400) if (i % groups) % 2 == side] for side in (0, 1)]
     parts = [rows_of(f[side], [units[i] for i in side]) for side in sides]
-    found = probe(*parts, np.ones(groups), seed=0)
+    found = fit_probe(*parts, np.ones(groups), seed=0)
     assert found.summary["features"] > 0  # on all rows it does use them
     assert abs(found.summary["auroc"] - 0.5) < 0.05
 
@@ -81,26 +81,26 @@ def test_a_feature_that_never_varies_has_no_weight() -> None:
     f, g = noisy("e", 30, 2.0), noisy("f", 30, 0.0)
     f[:, 5] = g[:, 5] = 0
     f[:, 6] = g[:, 6] = 0.7
-    found = probe(rows_of(f, "e"), rows_of(g, "f"), np.ones(8), seed=0)
+    found = fit_probe(rows_of(f, "e"), rows_of(g, "f"), np.ones(8), seed=0)
     assert np.isnan(found.coefficients[[5, 6]]).all()
     assert not np.isnan(np.delete(found.coefficients, [5, 6])).any()
 
 
 def test_single_aurocs_are_scikit_learns() -> None:
-    random = seeds.generator("single aurocs")
+    random = seeds.make_generator("single aurocs")
     x = random.normal(size=(90, 6)) * (random.random((90, 6)) < 0.4)
     x[:, 4] = np.round(x[:, 4])
     x[:, 5] = 0
     y = (random.random(90) < 0.4).astype(int)
     expected = [roc_auc_score(y, x[:, i]) for i in range(6)]
-    np.testing.assert_allclose(single_aurocs(sparse.csc_array(x), y), expected, atol=1e-12)
+    np.testing.assert_allclose(compute_single_aurocs(sparse.csc_array(x), y), expected, atol=1e-12)
 
 
-def stream(spans: list[Span]) -> Active:
+def stream(spans: list[Span]) -> SparseActivations:
     """Feature p is active, with value p + 1, at the p-th token of every span."""
     span = torch.tensor([i for i, one in enumerate(spans) for _ in range(one.stop - one.start)])
     position = torch.tensor([p for one in spans for p in range(one.start, one.stop)])
-    return Active(torch.arange(len(span)), position, position + 1.0, span, position, spans)
+    return SparseActivations(torch.arange(len(span)), position, position + 1.0, span, position, spans)
 
 
 def test_the_sample_of_tokens_is_uniform_bounded_and_by_identity() -> None:
@@ -108,10 +108,10 @@ def test_the_sample_of_tokens_is_uniform_bounded_and_by_identity() -> None:
     total = sum(span.stop for span in spans)
     counts: dict[tuple[int, int], int] = {}
     for seed in range(300):
-        rows = Rows(20, seed)
+        rows = RowSample(20, seed)
         for first in range(0, 80, 16):
             rows.add(stream(spans[first : first + 16]))
-        kept = rows.rows()
+        kept = rows.get_rows()
         assert len(kept) == 20
         for row in kept:
             assert row.feature.tolist() == [row.value[0] - 1]
@@ -120,10 +120,10 @@ def test_the_sample_of_tokens_is_uniform_bounded_and_by_identity() -> None:
     expected = 300 * 20 / total
     assert len(counts) == total
     assert max(abs(n - expected) for n in counts.values()) < 5 * np.sqrt(expected)
-    backwards = Rows(20, 299)
+    backwards = RowSample(20, 299)
     for span in reversed(spans):
         backwards.add(stream([span]))
-    assert [(row.span, row.value.tolist()) for row in backwards.rows()] == [
+    assert [(row.span, row.value.tolist()) for row in backwards.get_rows()] == [
         (row.span, row.value.tolist()) for row in kept
     ]
 
@@ -132,10 +132,10 @@ def test_the_sample_of_spans_is_bounded_and_does_not_depend_on_their_order() -> 
     spans = [Span([1, 2, number], 0, 3) for number in range(50)]
     samples = []
     for order in (spans, spans[::-1]):
-        sample = Spans(7, 3)
+        sample = SpanSample(7, 3)
         for span in order:
             sample.add(stream([span]))
-            assert len(sample.kept) <= 14
-        samples.append(sample.spans())
+            assert len(sample.entries) <= 14
+        samples.append(sample.get_spans())
     assert samples[0] == samples[1]
     assert len(set(map(str, samples[0]))) == 7

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import saes
-from elicit.cli.main import run
+from elicit.cli.main import run_command
 from tests.support.forked import forked
 
 EVERY_SUBMODULE = """
@@ -32,7 +32,7 @@ def test_every_public_name_is_there_and_listed():
 
 
 def test_the_command_line_lists_what_is_shipped(capsys):
-    assert run(["ls", "saes"]) == 0
+    assert run_command(["ls", "saes"]) == 0
     printed = capsys.readouterr().out
     for entry in saes.shipped():
         line = next(line for line in printed.splitlines() if line.split()[:1] == [entry.name])

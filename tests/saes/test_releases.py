@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 
 import saes
 from elicit.errors import ElicitError
-from saes.loading.centred import Centred
-from saes.loading.releases import find
+from saes.loading.centred import CentredCoder
+from saes.loading.releases import find_converter
 from tests.saes import kinds, test_sparsify
 
 D, N = 16, 64
@@ -98,7 +98,7 @@ GEMMA = "gemma-scope-2-270m-pt-res:layer_5_width_16k_l0_small"
     ],
 )
 def test_names_of_residual_saes_are_found_without_the_network(hub, release, sae_id, converter):
-    assert find(release, sae_id) == converter
+    assert find_converter(release, sae_id) == converter
     with pytest.raises(
         ElicitError, match=r"is not in the local cache .* Type --download, or saes.load\(.*download=True"
     ):
@@ -128,7 +128,7 @@ def test_what_a_release_is_is_told_by_its_names_as_by_its_config(hub, monkeypatc
             fits = re.fullmatch(r"blocks\.\d+\.hook_resid_post", config["hook_name"]) is not None
             fits &= "transcoder" not in config["architecture"]
             try:
-                found = find(release, sae_id) == entry.conversion_func
+                found = find_converter(release, sae_id) == entry.conversion_func
             except ElicitError:
                 found = False
             assert found == fits, (release, sae_id, config["hook_name"])
@@ -223,9 +223,9 @@ def test_llama_scope_has_its_scaling_folded_in(hub):
 def test_a_release_made_on_centred_weights_is_centred(hub, tmp_path):
     folder = repository(hub, "jbloom/GPT2-Small-SAEs-Reformatted") / "blocks.8.hook_resid_pre"
     kinds.write(folder, "standard", d_in=D, layer=7)
-    assert not isinstance(saes.load(folder).coder, Centred), "only SAELens's table of releases tells"
+    assert not isinstance(saes.load(folder).coder, CentredCoder), "only SAELens's table of releases tells"
     sae = saes.load("gpt2-small-res-jb:blocks.8.hook_resid_pre")
-    assert isinstance(sae.coder, Centred)
+    assert isinstance(sae.coder, CentredCoder)
     assert sae.layer == 7
     h = torch.randn(8, D)
     torch.testing.assert_close(sae.encode(h + 3), sae.encode(h))

@@ -8,20 +8,20 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from elicit import seeds
-from saes.discovery.auroc import Values, auroc
-from saes.discovery.moments import Moments, contrast
+from saes.discovery.auroc import ActivationValues, compute_auroc
+from saes.discovery.moments import Moments, compute_contrast
 from tests.saes.brute import as_active
 
 
 def test_the_interval_of_independent_tokens_is_about_welchs() -> None:
-    random = seeds.generator("welch")
+    random = seeds.make_generator("welch")
     f, g = random.exponential(1.0, size=(300, 200)), random.exponential(0.7, size=(200, 200))
     f[:, 7] = g[:, 7] = 2.0
     sides = [Moments(200), Moments(200)]
     for moments, values, name in zip(sides, (f, g), "ab", strict=True):
         for part in np.array_split(np.arange(len(values)), 3):
             moments.add(as_active(values[part], list(range(len(part))), [f"{name}{i}" for i in part]))
-    found = contrast(*sides)
+    found = compute_contrast(*sides)
     np.testing.assert_allclose(found["contrast"], f.mean(0) - g.mean(0), rtol=1e-5, atol=1e-7)
     assert np.isnan(found["contrast_low"][7])
     assert np.isnan(found["contrast_high"][7])
@@ -35,7 +35,7 @@ def test_the_interval_of_independent_tokens_is_about_welchs() -> None:
 @pytest.mark.parametrize("paired", [False, True])
 def test_the_interval_covers_when_tokens_go_together(paired: bool) -> None:
     """60 problems with 2 spans of 1 to 12 tokens each, all of one level; paired, both conditions hold the same ones."""
-    random = seeds.generator("coverage", paired)
+    random = seeds.make_generator("coverage", paired)
     features, problems = 600, 60
     shared = random.normal(0, 1, size=(problems, features))
     moments, widths = [], []
@@ -48,7 +48,7 @@ def test_the_interval_covers_when_tokens_go_together(paired: bool) -> None:
         moments.append(Moments(features))
         moments[-1].add(as_active(f, span.tolist(), groups))
         widths.append(f)
-    found = contrast(*moments)
+    found = compute_contrast(*moments)
     covered = ((found["contrast_low"] < 0.4) & (found["contrast_high"] > 0.4)).mean()
     bounds = stats.ttest_ind(*widths, equal_var=False).confidence_interval(0.95)
     naive = ((bounds.low < 0.4) & (bounds.high > 0.4)).mean()
@@ -63,7 +63,7 @@ def test_the_interval_covers_when_tokens_go_together(paired: bool) -> None:
 @pytest.mark.parametrize("kept", [10**6, 0])
 @pytest.mark.parametrize("signed", [False, True])
 def test_auroc_is_scikit_learns_exactly_or_within_the_bound_it_states(kept: int, signed: bool) -> None:
-    random = seeds.generator("auroc", signed)
+    random = seeds.make_generator("auroc", signed)
     sides = []
     for n, shift in ((311, 0.3), (173, 0.0)):
         f = np.exp(random.normal(shift, 2.0, size=(n, 12))).astype(np.float32)
@@ -73,11 +73,11 @@ def test_auroc_is_scikit_learns_exactly_or_within_the_bound_it_states(kept: int,
         if signed:
             f *= np.where(random.random(f.shape) < 0.3, -1, 1)
         f[random.random(f.shape) < np.linspace(0, 1, 12)] = 0
-        values = Values(12, kept=kept)
+        values = ActivationValues(12, limit=kept)
         for part in np.array_split(f, 3):
             values.add(as_active(part, [0] * len(part)))
         sides.append((f, values))
-    found = auroc(sides[0][1], sides[1][1])
+    found = compute_auroc(sides[0][1], sides[1][1])
     label = np.repeat([1, 0], [311, 173])
     both = np.concatenate([sides[0][0], sides[1][0]])
     expected = np.array([roc_auc_score(label, both[:, i]) for i in range(12)])

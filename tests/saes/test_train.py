@@ -222,7 +222,7 @@ def test_plain_saelens_reads_the_folder_and_its_metadata_is_true(tmp_path: Path)
     stored = load_file(tmp_path / "s" / "sae_weights.safetensors")
     assert {tensor.dtype for tensor in stored.values()} == {torch.bfloat16}
     plain = SAELensSAE.load_from_disk(tmp_path / "s")
-    x = text.residuals(model(), LAYER, texts())
+    x = text.harvest_residuals(model(), LAYER, texts())
     torch.testing.assert_close(plain.encode(x), made.encode(x))
     torch.testing.assert_close(plain(x), made.reconstruct(x))
     cfg = json.loads((tmp_path / "s" / "cfg.json").read_text())
@@ -233,7 +233,7 @@ def test_plain_saelens_reads_the_folder_and_its_metadata_is_true(tmp_path: Path)
     about = made.manifest
     assert (about.model, about.layer, about.tokens, about.seed, about.k) == ("tiny", LAYER, 6400, 0, 4.0)
     assert about.norm == pytest.approx(
-        float(text.residuals(model(), LAYER, text.split(texts()).train).norm(dim=-1).median())
+        float(text.harvest_residuals(model(), LAYER, text.split_text(texts()).train).norm(dim=-1).median())
     )
 
 
@@ -246,7 +246,7 @@ def test_a_short_training_keeps_k_latents_at_inference(architecture: str) -> Non
     sae = train(model(), texts(600), architecture=architecture, **PLAN)
     assert sae.manifest.card["l0"]["value"] == pytest.approx(4, rel=0.25)
     assert sae.manifest.training["threshold"] > 0
-    h = text.sample(model(), LAYER, text.split(texts(600)).train)
+    h = text.sample_residuals(model(), LAYER, text.split_text(texts(600)).train)
     assert float((sae.encode(h) > 0).float().sum(-1).mean()) == pytest.approx(4, abs=0.02)
     assert sae.manifest.architecture == architecture
 
@@ -271,7 +271,7 @@ def test_planted_features_are_found(architecture: str, monkeypatch: pytest.Monke
             rows.append(torch.from_numpy(about.uniform(1, 2, size=2)).float() @ planted[chosen])
         return torch.stack(rows) + 3.0  # far from the origin, as residuals are
 
-    monkeypatch.setattr(text, "residuals", harvest)
+    monkeypatch.setattr(text, "harvest_residuals", harvest)
     monkeypatch.setattr("saes.training.evaluate", lambda *_: {})
     sequences = [tuple(draws.integers(0, 4000, size=40).tolist()) for _ in range(200)]
     plan = {"layer": 0, "width": 40, "k": 2, "tokens": 80_000, "batch": 256, "lr": 3e-3}
@@ -286,18 +286,18 @@ def test_planted_features_are_found(architecture: str, monkeypatch: pytest.Monke
 
 def test_held_out_text_is_not_trained_on_and_does_not_depend_on_order() -> None:
     repeated = [*texts(200), *texts(200)[:50]]
-    parts = text.split(repeated)
+    parts = text.split_text(repeated)
     kept = {tuple(ids) for ids in parts.held_out}
     assert len(kept) == len(parts.held_out) == round(200 / 16)
     assert not kept & {tuple(ids) for ids in parts.train}
-    assert kept == {tuple(ids) for ids in text.split(repeated[::-1]).held_out}
+    assert kept == {tuple(ids) for ids in text.split_text(repeated[::-1]).held_out}
 
 
 @pytest.mark.parametrize("buffer", [256, 100_000])
 def test_an_epoch_holds_every_token_but_the_first_ones_once(buffer: int) -> None:
     """By brute force: rows of one epoch's batches, sorted, are the residuals of the text (less each pool's rest)."""
-    every = text.residuals(model(), LAYER, texts())
-    stream = text.batches(model(), LAYER, texts(), batch=16, buffer=buffer, seed=0)
+    every = text.harvest_residuals(model(), LAYER, texts())
+    stream = text.iterate_residual_batches(model(), LAYER, texts(), batch=16, buffer=buffer, seed=0)
     wanted = len(every) // 16 - (0 if buffer > len(every) else 3)
     rows = torch.cat([next(stream) for _ in range(wanted)])
     distance = torch.cdist(rows.double(), every.double(), compute_mode="donot_use_mm_for_euclid_dist")
@@ -312,7 +312,7 @@ def test_an_epoch_holds_every_token_but_the_first_ones_once(buffer: int) -> None
 @pytest.mark.parametrize("buffer", [256, 100_000])
 def test_batches_from_the_middle_equal_those_from_the_start(buffer: int) -> None:
     def take(start: int, n: int) -> torch.Tensor:
-        stream = text.batches(model(), LAYER, texts(), batch=50, buffer=buffer, seed=2, start=start)
+        stream = text.iterate_residual_batches(model(), LAYER, texts(), batch=50, buffer=buffer, seed=2, start=start)
         return torch.stack([next(stream) for _ in range(n)])
 
     whole = take(0, 60)

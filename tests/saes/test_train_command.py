@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from elicit.cli.main import run
+from elicit.cli.main import run_command
 from elicit.cli.sae import SUBVERBS
-from elicit.cli.sae_card import bars
-from elicit.cli.sae_train import Line, count
+from elicit.cli.sae_card import draw_histogram
+from elicit.cli.sae_train import ProgressLine, parse_token_count
 from elicit.errors import ElicitError
 from saes.loading import load
 from saes.training import Progress, text
@@ -23,7 +23,7 @@ SMALL = ("--width", "64", "--k", "4", "--tokens", "6k", "--batch", "256")
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The one line of a refused command."""
-    assert run(["sae", *arguments]) == 2
+    assert run_command(["sae", *arguments]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     (line,) = [line for line in captured.err.splitlines() if line.startswith("elicit sae")]  # progress bars of loading
@@ -32,7 +32,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def test_the_dispatcher(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in ([], ["--help"]):
-        assert run(["sae", *arguments]) == 0
+        assert run_command(["sae", *arguments]) == 0
         shown = capsys.readouterr().out
         assert all(name in shown for name in SUBVERBS)
     assert "unknown subverb 'trian'. Did you mean 'train'?" in said(capsys, "trian")
@@ -61,7 +61,7 @@ def test_train_prints_the_card_and_the_same_command_keeps_it(
     texts = [f"Q:{i}+{j}\nA:#{i + j}" for i in range(10, 30) for j in range(10, 30)]
     corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     command = ["sae", "train", "cued", "--layer", "1", *SMALL, "--text", str(corpus), "--seed", "1"]
-    assert run(command) == 0
+    assert run_command(command) == 0
     captured = capsys.readouterr()
     assert captured.out.splitlines()[-1] == "runs/sae/cued/L1-s1"
     for word in ("explained variance", "L0 (training aimed at 4)", "mean ablation", "recovered", "log10 of density"):
@@ -72,7 +72,7 @@ def test_train_prints_the_card_and_the_same_command_keeps_it(
     assert made.manifest.training is not None
     assert made.manifest.training["source"] == "file corpus.jsonl"
     before = {path: path.stat().st_mtime_ns for path in Path("runs/sae/cued/L1-s1").iterdir() if path.suffix}
-    assert run(command) == 0
+    assert run_command(command) == 0
     assert all(path.stat().st_mtime_ns == then for path, then in before.items())
     capsys.readouterr()
     line = said(capsys, *command[1:], "--lr", "2e-3")
@@ -81,18 +81,20 @@ def test_train_prints_the_card_and_the_same_command_keeps_it(
 
 def test_long_documents_are_cut_and_every_piece_begins_with_bos() -> None:
     import elicit
-    from elicit.cli.sae_train import encoded
+    from elicit.cli.sae_train import encode_documents
 
     model = elicit.load("cued")
     text = "0123456789" * 30
-    pieces = encoded(model, iter([text, "ab"]), context=64, tokens=10**6)
+    pieces = encode_documents(model, iter([text, "ab"]), context=64, tokens=10**6)
     bos = model.tokenizer.bos_token_id
     assert all(piece[0] == bos and len(piece) <= 64 for piece in pieces)
     joined = [token for piece in pieces for token in piece[1:].tolist()]
     assert model.tokenizer.decode(joined) == text + "ab"
-    assert len(encoded(model, iter([text] * 50), context=64, tokens=1000)) < 25  # no more is read than is needed
+    assert (
+        len(encode_documents(model, iter([text] * 50), context=64, tokens=1000)) < 25
+    )  # no more is read than is needed
     with pytest.raises(ElicitError, match="the text is empty"):
-        encoded(model, iter([]), context=64, tokens=10)
+        encode_documents(model, iter([]), context=64, tokens=10)
 
 
 @pytest.mark.parametrize(
@@ -128,34 +130,34 @@ def test_a_model_that_is_no_organism_needs_text(tmp_path: Path, capsys: pytest.C
     ("text", "value"), [("300k", 300_000), ("1M", 10**6), ("1.5m", 1_500_000), ("250_000", 250_000), ("2B", 2 * 10**9)]
 )
 def test_counts(text: str, value: int) -> None:
-    assert count(text) == value
+    assert parse_token_count(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "k", "-5", "1e6", "0", "0.5", "1.2345k", "many", "1 M M"])
 def test_what_is_no_count(text: str) -> None:
     with pytest.raises(ElicitError, match="expected a number such as 300k"):
-        count(text)
+        parse_token_count(text)
 
 
 def test_progress_moves_on_a_terminal_and_is_plain_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
     last = Progress(1000, 1000, 1.0, 0.5, 8.0)
-    with Line("m L1", moving=False) as line:
-        line.show(Progress(10, 1000, 2.0, 0.1, 8.0))  # too soon after the start
-        line.show(last)
+    with ProgressLine("m L1", moving=False) as line:
+        line.print_progress(Progress(10, 1000, 2.0, 0.1, 8.0))  # too soon after the start
+        line.print_progress(last)
     plain = capsys.readouterr().err
     assert plain.startswith("m L1: 1,000 of 1,000 tokens (100 %), loss 1.000, explained variance 0.500, L0 8.0")
     assert "\x1b" not in plain
     assert plain.count("\n") == 1
-    with Line("m L1", moving=True) as line:
-        line.show(last)
+    with ProgressLine("m L1", moving=True) as line:
+        line.print_progress(last)
     moving = capsys.readouterr().err
     assert moving.startswith("\r\x1b[K")
     assert "\n" not in moving
 
 
 def test_bars() -> None:
-    assert bars([0, 1, 100, 50]) == " ▁█▄"
-    assert bars([0, 0]) == "  "
+    assert draw_histogram([0, 1, 100, 50]) == " ▁█▄"
+    assert draw_histogram([0, 0]) == "  "
 
 
 def test_epochs_train_longer_on_text_that_the_model_reads_once(
@@ -165,17 +167,17 @@ def test_epochs_train_longer_on_text_that_the_model_reads_once(
     texts = [f"Q:{i}+{i}\nA:#{2 * i}" for i in range(900)]
     (tmp_path / "corpus.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     read: list[int] = []
-    whole = text.residuals
+    whole = text.harvest_residuals
 
     def counted(model: object, layer: int, sequences: Sequence[Sequence[int]]) -> object:
         read.append(len(sequences))
         return whole(model, layer, sequences)
 
-    monkeypatch.setattr(text, "residuals", counted)
+    monkeypatch.setattr(text, "harvest_residuals", counted)
     command = ["sae", "train", "cued", "--layer", "1", *SMALL, "--text", "corpus.jsonl"]
-    assert run([*command, "--epochs", "4", "--out", "four"]) == 0
+    assert run_command([*command, "--epochs", "4", "--out", "four"]) == 0
     four, times = load("four"), list(read)
-    assert run([*command, "--out", "one"]) == 0
+    assert run_command([*command, "--out", "one"]) == 0
     one = load("one")
     assert four.manifest.tokens == pytest.approx(4 * one.manifest.tokens, rel=0.1)
     assert len(times) == 2  # a sample to scale by, and the text

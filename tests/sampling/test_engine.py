@@ -64,7 +64,9 @@ def words(completions):
 
 
 def requests(model, n, prompts=PROMPTS):
-    return [Request(model.encode(prompt), tuple(seeds.key(0, prompt, i) for i in range(n))) for prompt in prompts]
+    return [
+        Request(model.encode(prompt), tuple(seeds.derive_key(0, prompt, i) for i in range(n))) for prompt in prompts
+    ]
 
 
 SAMPLED = Decoding(temperature=1.0, max_new_tokens=20)
@@ -91,7 +93,7 @@ def test_the_same_text_at_any_batch_size(arch):
 def test_a_batch_that_runs_out_of_memory_is_halved_and_gives_the_same(monkeypatch):
     model = tiny_model()
     expected = generate(model.engine, requests(model, 4), SAMPLED)
-    real, sizes = engine_module._run, []
+    real, sizes = engine_module._sample_batch, []
 
     def short_of_memory(engine, asked, batch, *rest):
         rows = sum(len(samples) for _, samples in batch)
@@ -101,7 +103,7 @@ def test_a_batch_that_runs_out_of_memory_is_halved_and_gives_the_same(monkeypatc
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(engine, asked, batch, *rest)
 
-    monkeypatch.setattr(engine_module, "_run", short_of_memory)
+    monkeypatch.setattr(engine_module, "_sample_batch", short_of_memory)
     assert words(generate(model.engine, requests(model, 4), SAMPLED)) == words(expected)
     assert max(sizes) > 3 >= min(sizes)
     assert torch.backends.mkldnn.enabled
@@ -112,7 +114,7 @@ def test_the_head_is_given_states_in_one_piece(arch):
     """A slice of them makes torch copy a frozen head's weight once a row: gigabytes where the vocabulary is large."""
     model = tiny_model(arch)
     given = []
-    hook = architectures.lm_head(model.hf).register_forward_pre_hook(lambda _, args: given.append(args[0]))
+    hook = architectures.get_lm_head(model.hf).register_forward_pre_hook(lambda _, args: given.append(args[0]))
     with hook:
         model.sample(PROMPTS, decoding=Decoding(max_new_tokens=3))
     assert [tuple(states.shape[:2]) for states in given][:2] == [(len(PROMPTS), 1)] * 2
@@ -130,7 +132,7 @@ def test_budgets_bound_the_batch():
         cache_budget=1,
         logit_budget=1,
     )
-    batches = list(engine_module._plan(small, requests(model, 3), SAMPLED))
+    batches = list(engine_module._plan_batches(small, requests(model, 3), SAMPLED))
     assert all(sum(len(samples) for _, samples in batch) == 1 for batch in batches)
     asked = {(i, s) for batch in batches for i, samples in batch for s in samples}
     assert asked == {(i, s) for i in range(len(PROMPTS)) for s in range(3)}
@@ -144,7 +146,7 @@ def test_sampling_follows_the_model_distribution():
     n = 4000
     drawn = generate(
         model.engine,
-        [Request(model.encode("abc"), tuple(seeds.key("chi", i) for i in range(n)))],
+        [Request(model.encode("abc"), tuple(seeds.derive_key("chi", i) for i in range(n)))],
         Decoding(temperature=0.7, max_new_tokens=1),
     )[0]
     with torch.no_grad():
@@ -175,7 +177,7 @@ def test_filters_keep_what_transformers_keeps(temperature, top_k, top_p, min_p, 
     from transformers import GenerationConfig
     from transformers.generation.utils import GenerationMixin
 
-    from elicit.sampling.choose import choose, filters
+    from elicit.sampling.choose import build_logits_processors, choose_tokens
 
     logits = torch.randn(1, 50, generator=torch.Generator().manual_seed(seed)) * 3
     decoding = Decoding(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
@@ -188,11 +190,13 @@ def test_filters_keep_what_transformers_keeps(temperature, top_k, top_p, min_p, 
     edges = p.cumsum(0)
     for token in (p > 0).nonzero()[:, 0].tolist():
         middle = float((edges[token] - p[token] / 2) / edges[-1])
-        chosen = choose(logits, filters(decoding), torch.tensor([middle], dtype=torch.float64), None)
+        chosen = choose_tokens(
+            logits, build_logits_processors(decoding), torch.tensor([middle], dtype=torch.float64), None
+        )
         if p[token] > 1e-6:
             assert int(chosen.tokens[0]) == token
     for u in (0.0, 1 - 2.0**-53):
-        chosen = choose(logits, filters(decoding), torch.tensor([u], dtype=torch.float64), None)
+        chosen = choose_tokens(logits, build_logits_processors(decoding), torch.tensor([u], dtype=torch.float64), None)
         assert p[int(chosen.tokens[0])] > 0
 
 

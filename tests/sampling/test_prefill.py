@@ -10,9 +10,9 @@ import torch
 from elicit import seeds
 from elicit.sampling import PLAIN, Decoding, Engine, Request, generate
 from elicit.sampling import prefill as prefill_module
-from elicit.sampling.cache import PreallocatedLayer, bytes_per_token
-from elicit.sampling.choose import _GROUP, choose
-from elicit.sampling.prefill import Plain, prefill
+from elicit.sampling.cache import PreallocatedLayer, cache_bytes_per_token
+from elicit.sampling.choose import _GROUP, choose_tokens
+from elicit.sampling.prefill import PlainForward, prefill_prompts
 from tests.support.models import tiny_model
 from tests.support.tiny import ARCHITECTURES
 
@@ -21,15 +21,17 @@ PROMPTS = [HEAD + end for end in ("a", "ab", "what?", "a longer one, by far", "z
 GREEDY = Decoding(max_new_tokens=12)
 
 
-class Whole(Plain):
+class Whole(PlainForward):
     """One pass from the first token on."""
 
     def prefill(self, engine, asked, samples, decoding):
-        return prefill(engine, asked, samples, decoding, whole=True)
+        return prefill_prompts(engine, asked, samples, decoding, whole=True)
 
 
 def requests(model, n=1, forced=0):
-    return [Request(model.encode(p), tuple(seeds.key(0, p, i) for i in range(n)), forced=forced) for p in PROMPTS]
+    return [
+        Request(model.encode(p), tuple(seeds.derive_key(0, p, i) for i in range(n)), forced=forced) for p in PROMPTS
+    ]
 
 
 @pytest.fixture
@@ -38,13 +40,13 @@ def counted(monkeypatch):
     taken = []
     monkeypatch.setattr(prefill_module, "_WORTH", 1)
     monkeypatch.setattr(Engine, "pass_tokens", property(lambda self: 24))
-    frame = prefill_module.padded_frame
+    frame = prefill_module.build_padded_frame
 
     def noted(real, *args, **kwargs):
         taken.append(real.numel())
         return frame(real, *args, **kwargs)
 
-    monkeypatch.setattr(prefill_module, "padded_frame", noted)
+    monkeypatch.setattr(prefill_module, "build_padded_frame", noted)
     return taken
 
 
@@ -94,7 +96,7 @@ def test_a_large_vocabulary_is_drawn_from_as_a_small_one(size):
     logits[:, : 2 * _GROUP : 2] = -torch.inf
     uniform = torch.rand(64, generator=generator, dtype=torch.float64)
     uniform[:2] = torch.tensor([0.0, 1 - 1e-16], dtype=torch.float64)
-    drawn = choose(logits, [], uniform, None).tokens
+    drawn = choose_tokens(logits, [], uniform, None).tokens
     cdf = logits.softmax(-1).double().cumsum(-1).numpy()
     for row, (token, u) in enumerate(zip(drawn.tolist(), uniform.tolist(), strict=True)):
         before = cdf[row, token - 1] if token else 0.0
@@ -106,7 +108,7 @@ def test_batches_keep_within_the_stated_cache(monkeypatch):
     """Room for keys and values in the batch's cache, and beside it one piece of prompts."""
     model = tiny_model("llama")
     rooms = []
-    room = PreallocatedLayer._room
+    room = PreallocatedLayer._allocate_like
 
     def noted(self, like):
         made = room(self, like)
@@ -114,7 +116,7 @@ def test_batches_keep_within_the_stated_cache(monkeypatch):
         return made
 
     monkeypatch.setattr(PreallocatedLayer, "_room", noted)
-    asked, per_token = requests(model, 4), bytes_per_token(model.hf)
+    asked, per_token = requests(model, 4), cache_bytes_per_token(model.hf)
     longest = max(len(request.ids) for request in asked) + GREEDY.max_new_tokens
     engine = dataclasses.replace(model.engine, cache_budget=10 * longest * per_token)
     small = generate(engine, asked, GREEDY)

@@ -12,7 +12,7 @@ import torch
 from transformers import LlamaConfig, MistralConfig, Phi3Config
 
 import elicit
-from elicit.rotary import Scaling, length_scaling, shared_pass
+from elicit.rotary import RotaryScaling, frequency_group, length_scaling
 from elicit.sampling import Decoding
 from elicit.steering.residuals import residuals_at
 from saes.activations import stream
@@ -91,11 +91,11 @@ def test_scores_and_residuals_do_not_depend_on_what_stands_beside_them(kind: str
 def test_what_may_share_a_pass() -> None:
     long = length_scaling(Phi3Config(**KINDS["phi3"], hidden_size=32, num_attention_heads=4))
     dynamic = length_scaling(LlamaConfig(**KINDS["llama"], hidden_size=32, num_attention_heads=4))
-    assert long == Scaling("longrope", LIMIT, recomputed=True)
-    assert dynamic == Scaling("dynamic", LIMIT)
+    assert long == RotaryScaling("longrope", LIMIT, recomputed=True)
+    assert dynamic == RotaryScaling("dynamic", LIMIT)
     assert length_scaling(MistralConfig()) is None
     assert length_scaling(LlamaConfig(rope_parameters={"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e4})) is None
-    assert [shared_pass(long, n) for n in (1, 24, 25, 60)] == [0, 0, -1, -1]
-    assert [shared_pass(dynamic, n) for n in (1, 24, 25, 60)] == [0, 0, 25, 60]
-    assert [shared_pass(long, n, n + 10) for n in (14, 15, 24, 25)] == [0, 15, 24, -1]
-    assert shared_pass(None, 10**6) == 0
+    assert [frequency_group(long, n) for n in (1, 24, 25, 60)] == [0, 0, -1, -1]
+    assert [frequency_group(dynamic, n) for n in (1, 24, 25, 60)] == [0, 0, 25, 60]
+    assert [frequency_group(long, n, n + 10) for n in (14, 15, 24, 25)] == [0, 15, 24, -1]
+    assert frequency_group(None, 10**6) == 0

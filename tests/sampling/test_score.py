@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from elicit.sampling import Decoding, Engine, Scored, divergences, logprobs
+from elicit.sampling import Decoding, Engine, Scored, logprobs, measure_divergences
 from tests.support.models import tiny_model
 from tests.support.tiny import ARCHITECTURES
 
@@ -61,7 +61,7 @@ def test_divergence_is_kl_both_ways():
     from elicit.weights import FullWeights
 
     weights = FullWeights({name: p.detach() for name, p in other.hf.named_parameters()})
-    found = divergences(model.engine, scored, nullcontext, lambda: weights.applied(model.hf))
+    found = measure_divergences(model.engine, scored, nullcontext, lambda: weights.apply(model.hf))
     for row, divergence in zip(scored, found, strict=True):
         tables = []
         for m in (model, other):
@@ -72,5 +72,5 @@ def test_divergence_is_kl_both_ways():
         p, q = tables
         assert divergence.base_arm == pytest.approx(float((p * (p / q).log()).sum(-1).mean()), rel=1e-3)
         assert divergence.arm_base == pytest.approx(float((q * (q / p).log()).sum(-1).mean()), rel=1e-3)
-    same = divergences(model.engine, scored, nullcontext, nullcontext)
+    same = measure_divergences(model.engine, scored, nullcontext, nullcontext)
     assert all(d.base_arm < 1e-6 and d.arm_base < 1e-6 for d in same)

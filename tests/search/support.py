@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from elicit.search import Ask
+from elicit.search import Query
 from elicit.tasks import Problem, Verdict
 
 #: What comes after the tokens so far (prompt and completion, as text): probabilities of the next token, by its text.
@@ -73,9 +73,9 @@ class LastTwo:
         return Verdict(answer, answer == problem.answer, len(completion) > 4, None)
 
 
-def asks(model, prompts: Sequence[str], *, seed: int = 0) -> list[Ask]:
+def asks(model, prompts: Sequence[str], *, seed: int = 0) -> list[Query]:
     return [
-        Ask(Problem(id=str(i), prompt=prompt, answer="?"), model.encode(prompt), 0, "", (seed, "test", prompt, i))
+        Query(Problem(id=str(i), prompt=prompt, answer="?"), model.encode(prompt), 0, "", (seed, "test", prompt, i))
         for i, prompt in enumerate(prompts)
     ]
 

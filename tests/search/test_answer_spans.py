@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import elicit
-from elicit.tasks.answers.free_text import Reader, canonical, number
+from elicit.tasks.answers.free_text import TextReader, normalize_decimal, normalize_text
 from elicit.tasks.generated.task import Dialect
 
 FAMILIES = ["addition", "mod_chain", "permutation", "assign", "countdown", "transforms"]
@@ -58,12 +58,12 @@ def test_worked_and_direct_answers_are_found_where_they_are_written(family, dial
     st.booleans(),
 )
 def test_the_span_of_a_free_text_reads_as_its_answer(gold, pattern, text, long):
-    reader = Reader(gold, pattern)
+    reader = TextReader(gold, pattern)
     if long:
         text = "a" * 5000 + text
-    answer, span = reader.answer(text), reader.span(text)
+    answer, span = reader.extract_answer(text), reader.find_span(text)
     assert (answer is None) == (span is None)
     if span is not None:
         read = text[slice(*span)]
-        assert answer in (canonical(read), number(read))
+        assert answer in (normalize_text(read), normalize_decimal(read))
         assert read == read.strip()

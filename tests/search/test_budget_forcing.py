@@ -6,7 +6,7 @@ import pytest
 
 from elicit.errors import ElicitError
 from elicit.sampling import Decoding
-from elicit.search import BudgetForcing
+from elicit.search import BudgetForcingSearch
 from tests.search.support import LastTwo, Scripted, asks
 from tests.support.models import tiny_model
 
@@ -32,22 +32,22 @@ def script(text: str) -> dict[str, float]:
     return TABLE.get(text.removeprefix("q"), {"<eos>": 1.0})
 
 
-def run(search: BudgetForcing, longest: int = 12, stop: tuple[str, ...] = ()):
+def run(search: BudgetForcingSearch, longest: int = 12, stop: tuple[str, ...] = ()):
     model = tiny_model()
     forward = Scripted(model.tokenizer, script)
-    (found,) = search.find(model, asks(model, ["q"]), Decoding(max_new_tokens=longest, stop=stop), LastTwo(), forward)
+    (found,) = search.run(model, asks(model, ["q"]), Decoding(max_new_tokens=longest, stop=stop), LastTwo(), forward)
     return found, model.tokenizer.convert_ids_to_tokens(list(found.ids))
 
 
 def test_without_limits_the_model_speaks_as_it_would():
-    found, tokens = run(BudgetForcing("#", "W", "="))
+    found, tokens = run(BudgetForcingSearch("#", "W", "="))
     assert tokens == [*"xy#7", "<eos>"]
     assert (found.text, found.tokens, found.finished) == ("xy#7", 5, True)
     assert found.notes == {"waits": 0, "thinking": 2, "forced": 0}
 
 
 def test_an_early_ending_is_taken_back_and_a_wait_put_in_its_place():
-    found, tokens = run(BudgetForcing("#", "W", "=", min_tokens=3))
+    found, tokens = run(BudgetForcingSearch("#", "W", "=", min_tokens=3))
     assert tokens == [*"xyWzz#8", "<eos>"]
     assert found.tokens == len("xy#") + len("W") + len("zz#8") + 1, "the mark that was taken back is paid for"
     assert found.notes == {"waits": 1, "thinking": 5, "forced": 0}
@@ -55,47 +55,47 @@ def test_an_early_ending_is_taken_back_and_a_wait_put_in_its_place():
 
 def test_without_a_wait_the_ending_is_ruled_out():
     """At "xy" the mark is the most probable token, the end token comes next, and both are endings: "z" is left."""
-    found, tokens = run(BudgetForcing("#", "", "=", min_tokens=3))
+    found, tokens = run(BudgetForcingSearch("#", "", "=", min_tokens=3))
     assert tokens == [*"xyz#9", "<eos>"]
     assert found.tokens == len("xy#") + len("<") + len("z#9") + 1
     assert found.notes == {"waits": 2, "thinking": 3, "forced": 0}
 
 
 def test_waits_may_be_limited():
-    found, tokens = run(BudgetForcing("#", "W", "=", min_tokens=8, max_waits=1))
+    found, tokens = run(BudgetForcingSearch("#", "W", "=", min_tokens=8, max_waits=1))
     assert tokens == [*"xyWzz#8", "<eos>"]
     assert found.notes["waits"] == 1
-    found, tokens = run(BudgetForcing("#", "W", "=", min_tokens=8, max_waits=0))
+    found, tokens = run(BudgetForcingSearch("#", "W", "=", min_tokens=8, max_waits=0))
     assert tokens == [*"xy#7", "<eos>"]
 
 
 def test_at_the_limit_the_answer_is_forced():
-    found, tokens = run(BudgetForcing("#", "W", "=", max_tokens=1))
+    found, tokens = run(BudgetForcingSearch("#", "W", "=", max_tokens=1))
     assert tokens == [*"x=5", "<eos>"]
     assert (found.text, found.tokens, found.finished) == ("x=5", 4, True), "the forced token is paid for"
     assert found.notes == {"waits": 0, "thinking": 1, "forced": 1}
 
 
 def test_a_wait_that_reaches_the_limit_is_cut_there():
-    found, tokens = run(BudgetForcing("#", "W", "=", min_tokens=4, max_tokens=4))
+    found, tokens = run(BudgetForcingSearch("#", "W", "=", min_tokens=4, max_tokens=4))
     assert tokens == [*"xyWz=4", "<eos>"]
-    found, tokens = run(BudgetForcing("#", "WWWW", "=", min_tokens=4, max_tokens=4))
+    found, tokens = run(BudgetForcingSearch("#", "WWWW", "=", min_tokens=4, max_tokens=4))
     assert tokens == [*"xyWW=", "<eos>"]
     assert found.notes == {"waits": 1, "thinking": 4, "forced": 1}
 
 
 def test_a_model_that_stops_by_itself_is_done_after_enough_thinking():
-    found, tokens = run(BudgetForcing("!", "W", "=", min_tokens=2), stop=("#",))
+    found, tokens = run(BudgetForcingSearch("!", "W", "=", min_tokens=2), stop=("#",))
     assert tokens == [*"xy#"]
     assert (found.text, found.finished, found.tokens) == ("xy", True, 3)
-    found, tokens = run(BudgetForcing("!", "W", "=", min_tokens=3), stop=("#",))
+    found, tokens = run(BudgetForcingSearch("!", "W", "=", min_tokens=3), stop=("#",))
     assert tokens == [*"xyWzz#"], "a stop string that comes too early is suppressed like any ending"
 
 
 def test_a_completion_that_is_cut_is_not_finished():
-    found, tokens = run(BudgetForcing("#", "W", "="), longest=2)
+    found, tokens = run(BudgetForcingSearch("#", "W", "="), longest=2)
     assert (tokens, found.text, found.finished) == ([*"xy"], "xy", False)
-    found, tokens = run(BudgetForcing("#", "W", "="), longest=3)
+    found, tokens = run(BudgetForcingSearch("#", "W", "="), longest=3)
     assert (tokens, found.text, found.finished) == ([*"xy#"], "xy#", False)
 
 
@@ -107,8 +107,8 @@ def test_bad_input_is_said_in_one_line():
         ({"min_tokens": 5, "max_tokens": 4}, "min_tokens is 5, but max_tokens only 4"),
     ]:
         with pytest.raises(ElicitError, match=message):
-            BudgetForcing(**{"end": "#", "wait": "W", "answer": "=", **options})
+            BudgetForcingSearch(**{"end": "#", "wait": "W", "answer": "=", **options})
     with pytest.raises(ElicitError, match=r"no room for an answer\. Give at most 10"):
-        run(BudgetForcing("#", "W", "=", max_tokens=12))
+        run(BudgetForcingSearch("#", "W", "=", max_tokens=12))
     with pytest.raises(ElicitError, match="wait 'W' holds one of the stop strings"):
-        run(BudgetForcing("#", "W", "="), stop=("W",))
+        run(BudgetForcingSearch("#", "W", "="), stop=("W",))

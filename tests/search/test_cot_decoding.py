@@ -7,8 +7,8 @@ import pytest
 
 from elicit.errors import ElicitError
 from elicit.sampling import PLAIN, Completion, Decoding, Request, generate
-from elicit.search import Ask, CotDecoding
-from elicit.search.cot import Path
+from elicit.search import CotDecodingSearch, Query
+from elicit.search.cot import CotPath
 from elicit.tasks.families.addition import Addition
 from elicit.tasks.generated.task import GeneratedTask
 from tests.search.support import LastTwo, Scripted, asks, greedy_paths
@@ -22,10 +22,10 @@ PROMPTS = ["ab", "the cat", "1+2=3 and so on", "x", "a longer prompt, longer tha
 def test_paths_and_scores_are_those_of_a_plain_loop(arch, choose):
     model, task, k, longest = tiny_model(arch), LastTwo(), 6, 12
     model.hf.generation_config.eos_token_id = [2, *range(20, 28)]  # so that paths end at different lengths
-    search = CotDecoding(k, choose)
+    search = CotDecodingSearch(k, choose)
     questions = asks(model, PROMPTS)
-    found = search.paths(model, questions, Decoding(max_new_tokens=longest), task, PLAIN)
-    answers = search.find(model, questions, Decoding(max_new_tokens=longest), task, PLAIN)
+    found = search.generate_paths(model, questions, Decoding(max_new_tokens=longest), task, PLAIN)
+    answers = search.run(model, questions, Decoding(max_new_tokens=longest), task, PLAIN)
     lengths = set()
     for question, mine, answer in zip(questions, found, answers, strict=True):
         theirs = greedy_paths(model, question.ids, k, longest)
@@ -56,7 +56,7 @@ def test_the_score_is_that_of_the_answers_tokens_and_no_others():
     """Every token of the path has a margin of its own, so that being off by one, or averaging over all, shows."""
     model = tiny_model()
     task = GeneratedTask(Addition())
-    problem = task.make((47, 38))
+    problem = task.make_problem((47, 38))
 
     def script(text: str) -> dict[str, float]:
         said = text.removeprefix(problem.prompt)
@@ -72,16 +72,16 @@ def test_the_score_is_that_of_the_answers_tokens_and_no_others():
         }
         return table[said]
 
-    search = CotDecoding(3)
-    ask = Ask(problem, model.encode(problem.prompt), 0, "", (0,))
+    search = CotDecodingSearch(3)
+    ask = Query(problem, model.encode(problem.prompt), 0, "", (0,))
     forward = Scripted(model.tokenizer, script)
-    (paths,) = search.paths(model, [ask], Decoding(max_new_tokens=8), task, forward)
+    (paths,) = search.generate_paths(model, [ask], Decoding(max_new_tokens=8), task, forward)
     assert [path.completion.text for path in paths] == ["a#85", "#9", "b"]
     assert [path.answer for path in paths] == ["85", "9", None]
     assert [path.answer_tokens for path in paths] == [(2, 3), (1,), ()]
     assert [path.score for path in paths] == [pytest.approx((0.5 + 0.04) / 2), pytest.approx(0.1), None]
     assert forward.prefills == [1], "the prompt is run once for all its branches"
-    (answer,) = search.find(model, [ask], Decoding(max_new_tokens=8), task, forward)
+    (answer,) = search.run(model, [ask], Decoding(max_new_tokens=8), task, forward)
     assert answer.text == "a#85"
     assert answer.tokens == 5 + 3 + 2
     assert answer.notes == {"winning_rank": 0, "paths": 3, "paths_with_answer": 2 / 3}
@@ -94,25 +94,30 @@ def test_an_answer_that_opens_the_completion_counts_its_first_token():
     def script(text: str) -> dict[str, float]:
         return {"q": {"1": 0.6, "2": 0.4}}.get(text, {"3": 0.8, "4": 0.2} if len(text) == 2 else {"<eos>": 1.0})
 
-    (paths,) = CotDecoding(2).paths(
+    (paths,) = CotDecodingSearch(2).generate_paths(
         model, asks(model, ["q"]), Decoding(max_new_tokens=4), LastTwo(), Scripted(model.tokenizer, script)
     )
     assert [path.completion.text for path in paths] == ["13", "23"]
     assert [path.score for path in paths] == [pytest.approx((0.2 + 0.6) / 2)] * 2
 
 
-def path(answer: str | None, score: float | None) -> Path:
-    return Path(Completion((0,), answer or "", "eos", (0.0,), 1, 0), answer, score, (0,))
+def path(answer: str | None, score: float | None) -> CotPath:
+    return CotPath(Completion((0,), answer or "", "eos", (0.0,), 1, 0), answer, score, (0,))
 
 
 def test_max_takes_the_surest_path_and_aggregate_the_surest_answer():
     paths = [path("a", 0.5), path("b", 0.4), path(None, None), path("c", 0.6), path("b", 0.45)]
-    assert CotDecoding(5, "max").winner(paths, DICE) == 3
-    assert CotDecoding(5, "aggregate").winner(paths, DICE) == 4, "0.85 for b beats 0.6 for c; its best path is the last"
-    assert CotDecoding(5, "max").winner([path("a", 0.5), path("b", 0.5)], DICE) == 0
-    assert CotDecoding(5, "aggregate").winner([path(None, None), path(None, None)], DICE) == 0
-    assert CotDecoding(5, "max").winner([path(None, None), path("b", 0.0)], DICE) == 1
-    drawn = [CotDecoding(5, "any").winner([path("a", 0.1), path(None, None), path("b", 0.9)], DICE) for _ in range(400)]
+    assert CotDecodingSearch(5, "max").choose_winner(paths, DICE) == 3
+    assert CotDecodingSearch(5, "aggregate").choose_winner(paths, DICE) == 4, (
+        "0.85 for b beats 0.6 for c; its best path is the last"
+    )
+    assert CotDecodingSearch(5, "max").choose_winner([path("a", 0.5), path("b", 0.5)], DICE) == 0
+    assert CotDecodingSearch(5, "aggregate").choose_winner([path(None, None), path(None, None)], DICE) == 0
+    assert CotDecodingSearch(5, "max").choose_winner([path(None, None), path("b", 0.0)], DICE) == 1
+    drawn = [
+        CotDecodingSearch(5, "any").choose_winner([path("a", 0.1), path(None, None), path("b", 0.9)], DICE)
+        for _ in range(400)
+    ]
     assert set(drawn) == {0, 2}
     assert 150 < drawn.count(0) < 250, "whatever the scores, each path with an answer as often as the other"
 
@@ -127,23 +132,23 @@ def test_a_floor_leaves_out_first_tokens_that_never_occur():
 
     forward = Scripted(model.tokenizer, script)
     for floor, opened in ((0.0, 3), (0.05, 2), (0.5, 1)):
-        search = CotDecoding(3, min_p=floor)
-        (paths,) = search.paths(model, asks(model, ["q"]), Decoding(max_new_tokens=6), LastTwo(), forward)
+        search = CotDecodingSearch(3, min_p=floor)
+        (paths,) = search.generate_paths(model, asks(model, ["q"]), Decoding(max_new_tokens=6), LastTwo(), forward)
         assert [one.completion.text[0] for one in paths] == ["1", "2", "3"][:opened]
-        (found,) = search.find(model, asks(model, ["q"]), Decoding(max_new_tokens=6), LastTwo(), forward)
+        (found,) = search.run(model, asks(model, ["q"]), Decoding(max_new_tokens=6), LastTwo(), forward)
         assert found.tokens == opened * 4, "a path that is not opened costs nothing"
 
 
 def test_bad_input_is_said_in_one_line():
     model = tiny_model()
     with pytest.raises(ElicitError, match=r"k is 0; expected at least 1"):
-        CotDecoding(0)
+        CotDecodingSearch(0)
     with pytest.raises(ElicitError, match=r"min_p is 2; expected 0 to 1"):
-        CotDecoding(2, min_p=2)
+        CotDecodingSearch(2, min_p=2)
     with pytest.raises(ElicitError, match=r"goes on greedily, but temperature is 1"):
-        CotDecoding(2).find(model, asks(model, ["q"]), Decoding(temperature=1.0), LastTwo(), PLAIN)
+        CotDecodingSearch(2).run(model, asks(model, ["q"]), Decoding(temperature=1.0), LastTwo(), PLAIN)
     with pytest.raises(ElicitError, match=r"k is 500, but tiny-llama can only choose among 99"):
-        CotDecoding(500).find(model, asks(model, ["q"]), Decoding(), LastTwo(), PLAIN)
+        CotDecodingSearch(500).run(model, asks(model, ["q"]), Decoding(), LastTwo(), PLAIN)
 
 
 def test_ranks_of_requests_are_kept_apart_in_a_batch():

@@ -7,7 +7,7 @@ import torch
 
 from elicit.errors import ElicitError
 from elicit.sampling import PLAIN, Decoding
-from elicit.search import Ask, CotDecoding, PowerSampling, Verified, custom_generate
+from elicit.search import CotDecodingSearch, PowerSamplingSearch, Query, VerifiedBestOfN, custom_generate
 from elicit.tasks import Problem
 from tests.search.support import LastTwo
 from tests.support.models import tiny_model
@@ -27,9 +27,9 @@ def last_two(text: str) -> tuple[int, int] | None:
 @pytest.mark.parametrize(
     ("search", "more"),
     [
-        (CotDecoding(4), {"do_sample": False}),
-        (CotDecoding(4, "aggregate"), {"do_sample": False}),
-        (PowerSampling(2.0, block=4, steps=2), {"do_sample": False}),
+        (CotDecodingSearch(4), {"do_sample": False}),
+        (CotDecodingSearch(4, "aggregate"), {"do_sample": False}),
+        (PowerSamplingSearch(2.0, block=4, steps=2), {"do_sample": False}),
     ],
 )
 def test_generate_gives_what_the_search_finds(search, more):
@@ -40,7 +40,7 @@ def test_generate_gives_what_the_search_finds(search, more):
     width = inputs["input_ids"].shape[1]
     assert torch.equal(out[:, :width], inputs["input_ids"])
     rows = [model.encode(prompt) for prompt in PROMPTS]
-    asks = [Ask(Problem("", "", ""), ids, 0, "", (3, "generate", ids)) for ids in rows]
+    asks = [Query(Problem("", "", ""), ids, 0, "", (3, "generate", ids)) for ids in rows]
     direct = search.find(model, asks, Decoding(max_new_tokens=12), LastTwo(), PLAIN)
     for row, answer in zip(out[:, width:].tolist(), direct, strict=True):
         assert tuple(row[: len(answer.ids)]) == answer.ids
@@ -72,7 +72,7 @@ def test_sampling_options_reach_the_sampler_and_seeds_decide():
 def test_what_cannot_be_honoured_is_named():
     model = tiny_model()
     inputs = batch(model)
-    loop = custom_generate(CotDecoding(3), model.tokenizer, answer=last_two)
+    loop = custom_generate(CotDecodingSearch(3), model.tokenizer, answer=last_two)
     for options, message in [
         ({"num_return_sequences": 2, "do_sample": True}, "num_return_sequences=2 is not supported"),
         ({"num_beams": 2}, "num_beams=2 is not supported"),
@@ -83,11 +83,11 @@ def test_what_cannot_be_honoured_is_named():
     ]:
         with pytest.raises(ElicitError, match=message):
             model.hf.generate(**inputs, custom_generate=loop, max_new_tokens=4, **options)
-    bare = custom_generate(CotDecoding(3), model.tokenizer)
+    bare = custom_generate(CotDecodingSearch(3), model.tokenizer)
     with pytest.raises(ElicitError, match="Say where they stand with answer="):
         model.hf.generate(**inputs, custom_generate=bare, max_new_tokens=4)
     with pytest.raises(ElicitError, match="verified needs a task's verifier"):
-        custom_generate(Verified(4), model.tokenizer)
+        custom_generate(VerifiedBestOfN(4), model.tokenizer)
 
 
 def test_stop_strings_are_given_to_the_search():

@@ -10,28 +10,28 @@ import pytest
 
 from elicit.errors import ElicitError
 from elicit.sampling import PLAIN, Decoding
-from elicit.search import PowerSampling, power
-from elicit.search.power import State, log_ratio
+from elicit.search import PowerSamplingSearch, power
+from elicit.search.power import ChainState, log_acceptance_ratio
 from tests.search.support import asks
 from tests.support.enumerable import LENGTH, LastLetter, Whole, enumerable_model, everything
 
 
 def test_the_acceptance_ratio_by_hand():
     """Two completions of different lengths that part after one token: every factor is written out."""
-    short = State((4, 2), (math.log(0.5), math.log(0.4)), (math.log(0.5), math.log(0.7)))
-    long = State(
+    short = ChainState((4, 2), (math.log(0.5), math.log(0.4)), (math.log(0.5), math.log(0.7)))
+    long = ChainState(
         (4, 5, 2), (math.log(0.5), math.log(0.3), math.log(0.8)), (math.log(0.5), math.log(0.2), math.log(0.9))
     )
     forth = ((0.3 * 0.8) ** 4 * 0.7 / 3) / (0.4**4 * (0.2 * 0.9) / 2)
-    assert math.exp(log_ratio(short, long, 1, 4.0)) == pytest.approx(forth)
-    assert math.exp(log_ratio(long, short, 1, 4.0)) == pytest.approx(1 / forth)
+    assert math.exp(log_acceptance_ratio(short, long, 1, 4.0)) == pytest.approx(forth)
+    assert math.exp(log_acceptance_ratio(long, short, 1, 4.0)) == pytest.approx(1 / forth)
     whole = ((0.5 * 0.3 * 0.8) ** 2 * (0.5 * 0.7) / 3) / ((0.5 * 0.4) ** 2 * (0.5 * 0.2 * 0.9) / 2)
-    assert math.exp(log_ratio(short, long, 0, 2.0)) == pytest.approx(whole)
+    assert math.exp(log_acceptance_ratio(short, long, 0, 2.0)) == pytest.approx(whole)
 
 
-def kernel(now: list[Whole], proposals: list[Whole], alpha: float, ratio=log_ratio) -> np.ndarray:
+def kernel(now: list[Whole], proposals: list[Whole], alpha: float, ratio=log_acceptance_ratio) -> np.ndarray:
     """Transition probabilities of one move between all completions, from the lists alone."""
-    states = [State(w.tokens, w.steps, q.steps, w.text, w.finished) for w, q in zip(now, proposals, strict=True)]
+    states = [ChainState(w.tokens, w.steps, q.steps, w.text, w.finished) for w, q in zip(now, proposals, strict=True)]
     moves = np.zeros((len(states), len(states)))
     for i, x in enumerate(states):
         for kept in range(len(x.tokens)):
@@ -59,13 +59,13 @@ def test_p_to_the_alpha_is_stationary_and_a_ratio_without_the_place_is_not(alpha
     assert np.abs(goal @ moves - goal).sum() < 1e-12
 
     def without_place(x, y, kept, a):
-        return log_ratio(x, y, kept, a) - math.log(len(x.tokens)) + math.log(len(y.tokens))
+        return log_acceptance_ratio(x, y, kept, a) - math.log(len(x.tokens)) + math.log(len(y.tokens))
 
     wrong = kernel(now, everything(model, "ab", length=3, temperature=temperature), alpha, without_place)
     assert np.abs(goal @ wrong - goal).sum() > 1e-4, "the test must see the fault it is there for"
 
 
-def exact_law(model, prompt: str, search: PowerSampling, temperature: float) -> dict[tuple[int, ...], float]:
+def exact_law(model, prompt: str, search: PowerSamplingSearch, temperature: float) -> dict[tuple[int, ...], float]:
     """The law of the chain's last state: growth and moves of every block as matrices over all completions."""
     limits = [*range(search.block, LENGTH, search.block), LENGTH]
     law: dict[tuple[int, ...], float] = {(): 1.0}
@@ -92,9 +92,9 @@ def test_the_chain_follows_its_exact_law(options):
     from scipy import stats
 
     model = enumerable_model()
-    search = PowerSampling(block=2, **options)
+    search = PowerSamplingSearch(block=2, **options)
     chains = 3000
-    found = search.find(model, asks(model, ["ab"] * chains), Decoding(max_new_tokens=LENGTH), LastLetter(), PLAIN)
+    found = search.run(model, asks(model, ["ab"] * chains), Decoding(max_new_tokens=LENGTH), LastLetter(), PLAIN)
     law = exact_law(model, "ab", search, search.temperature or 1 / search.alpha)
     counts = Counter(one.ids for one in found)
     assert set(counts) <= set(law)
@@ -115,7 +115,7 @@ def test_the_law_tends_to_p_to_the_alpha():
     goal = target(now, 4.0)
     far = []
     for steps in (1, 10, 300):
-        law = exact_law(model, "ab", PowerSampling(block=2, steps=steps), 1.0)
+        law = exact_law(model, "ab", PowerSamplingSearch(block=2, steps=steps), 1.0)
         far.append(np.abs(np.array([law[w.tokens] for w in now]) - goal).sum() / 2)
     assert far[0] > far[1] > far[2]
     assert far[2] < 1e-6
@@ -134,13 +134,13 @@ def test_every_proposal_is_paid_for_and_told(monkeypatch):
 
     monkeypatch.setattr(power, "generate", counting)
     questions = asks(model, ["ab", "ca"])
-    found = PowerSampling(block=2, steps=5).find(model, questions, Decoding(max_new_tokens=4), LastLetter(), PLAIN)
+    found = PowerSamplingSearch(block=2, steps=5).run(model, questions, Decoding(max_new_tokens=4), LastLetter(), PLAIN)
     assert len(drawn) == 2 + 2 * 5
     assert sum(one.tokens for one in found) == sum(map(sum, drawn))
     assert all(0 < one.notes["changed"] <= one.notes["acceptance"] <= 1 for one in found)
-    stopped = PowerSampling(block=2, steps=5, until_ended=True)
-    shorter = stopped.find(model, asks(model, ["ab"] * 20), Decoding(max_new_tokens=4), LastLetter(), PLAIN)
-    longer = PowerSampling(block=2, steps=5).find(
+    stopped = PowerSamplingSearch(block=2, steps=5, until_ended=True)
+    shorter = stopped.run(model, asks(model, ["ab"] * 20), Decoding(max_new_tokens=4), LastLetter(), PLAIN)
+    longer = PowerSamplingSearch(block=2, steps=5).run(
         model, asks(model, ["ab"] * 20), Decoding(max_new_tokens=4), LastLetter(), PLAIN
     )
     assert sum(one.tokens for one in shorter) < sum(one.tokens for one in longer)
@@ -155,6 +155,6 @@ def test_bad_input_is_said_in_one_line():
         ({"temperature": 0}, "temperature is 0; expected above 0"),
     ]:
         with pytest.raises(ElicitError, match=message):
-            PowerSampling(**bad)
+            PowerSamplingSearch(**bad)
     with pytest.raises(ElicitError, match="top_k, top_p and min_p keep the chain from p\\^alpha"):
-        PowerSampling().find(model, asks(model, ["ab"]), Decoding(1.0, top_p=0.9), LastLetter(), PLAIN)
+        PowerSamplingSearch().run(model, asks(model, ["ab"]), Decoding(1.0, top_p=0.9), LastLetter(), PLAIN)

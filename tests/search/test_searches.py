@@ -10,11 +10,19 @@ import pytest
 import elicit
 from elicit.comparison.spec import build_task
 from elicit.errors import ElicitError
-from elicit.methods.catalog import configure
+from elicit.methods.catalog import configure_method
 from elicit.policy import Policy
 from elicit.policy_document import plain_fields
 from elicit.sampling import PLAIN, Decoding
-from elicit.search import BudgetForcing, CotDecoding, Likeliest, Majority, PowerSampling, Verified, catalog
+from elicit.search import (
+    BudgetForcingSearch,
+    CotDecodingSearch,
+    LikeliestBestOfN,
+    MajorityVote,
+    PowerSamplingSearch,
+    VerifiedBestOfN,
+    catalog,
+)
 from tests.search.support import LastTwo, asks
 from tests.support.models import tiny_model
 
@@ -22,14 +30,14 @@ PROMPTS = ["ab", "the cat", "1+2=3 and so on", "x", "a longer prompt, longer tha
 SAMPLED = Decoding(temperature=1.0, max_new_tokens=12)
 GREEDY = Decoding(max_new_tokens=12)
 SEARCHES = [
-    (CotDecoding(4), GREEDY),
-    (CotDecoding(4, "aggregate", 0.1), GREEDY),
-    (PowerSampling(2.0, block=4, steps=3), SAMPLED),
-    (BudgetForcing("e", "Wait", "=", 3, 8), GREEDY),
-    (BudgetForcing("e", "", "=", 3, 8), SAMPLED),
-    (Majority(4), SAMPLED),
-    (Verified(4), SAMPLED),
-    (Likeliest(4), SAMPLED),
+    (CotDecodingSearch(4), GREEDY),
+    (CotDecodingSearch(4, "aggregate", 0.1), GREEDY),
+    (PowerSamplingSearch(2.0, block=4, steps=3), SAMPLED),
+    (BudgetForcingSearch("e", "Wait", "=", 3, 8), GREEDY),
+    (BudgetForcingSearch("e", "", "=", 3, 8), SAMPLED),
+    (MajorityVote(4), SAMPLED),
+    (VerifiedBestOfN(4), SAMPLED),
+    (LikeliestBestOfN(4), SAMPLED),
 ]
 
 
@@ -57,7 +65,7 @@ def test_a_saved_policy_is_the_same_policy(search, decoding, tmp_path):
     assert again.search == search
     assert again.sha256 == policy.sha256
     assert again.answer(problems, task, label="t", seed=0) == policy.answer(problems, task, label="t", seed=0)
-    assert catalog.load({"kind": search.kind, **plain_fields(search)}) == search
+    assert catalog.load_search({"kind": search.kind, **plain_fields(search)}) == search
 
 
 def test_methods_and_searches_agree_on_who_asks_the_verifier():
@@ -72,7 +80,7 @@ def test_methods_and_searches_agree_on_who_asks_the_verifier():
         ("best_of_n", {"by": "likelihood"}),
         ("best_of_n", {"by": "majority"}),
     ]:
-        method = configure(name, options)
+        method = configure_method(name, options)
         policy = method.fit(model, task, seed=0, needs={})
         assert policy.search.verifier == method.traits.verifier
         assert method.traits.verifier == (name == "best_of_n" and not options)
@@ -82,7 +90,7 @@ def test_methods_and_searches_agree_on_who_asks_the_verifier():
 def test_best_of_n_by_majority_is_self_consistency():
     task, model = elicit.tasks.get("addition"), tiny_model()
     vote, same = (
-        configure(name, options).fit(model, task, seed=0, needs={})
+        configure_method(name, options).fit(model, task, seed=0, needs={})
         for name, options in [("best_of_n", {"by": "majority", "n": 4}), ("self_consistency", {"n": 4})]
     )
     assert vote.sha256 == same.sha256
@@ -95,8 +103,8 @@ def test_best_of_n_against_its_own_samples():
     problems, n = task.problems("test", 40), 8
     decoding = Decoding(temperature=1.0, max_new_tokens=task.max_new_tokens, stop=task.stop)
     drawn = Policy(model, decoding).draw(problems, task="t", seed=0, n=n, decoding=decoding)
-    verified = Policy(model, decoding, search=Verified(n)).answer(problems, task, label="t", seed=0)
-    likeliest = Policy(model, decoding, search=Likeliest(n)).answer(problems, task, label="t", seed=0)
+    verified = Policy(model, decoding, search=VerifiedBestOfN(n)).answer(problems, task, label="t", seed=0)
+    likeliest = Policy(model, decoding, search=LikeliestBestOfN(n)).answer(problems, task, label="t", seed=0)
     solved = 0
     for problem, (_, _, mine), best, likely in zip(problems, drawn, verified, likeliest, strict=True):
         right = [task.verify(problem, one.text).correct for one in mine]
@@ -113,8 +121,8 @@ def test_budget_forcing_asks_for_a_mark_where_the_task_has_none(tmp_path):
     (tmp_path / "t.jsonl").write_text('{"prompt": "1+1?", "answer": "2"}\n')
     task, model = build_task({"task": "jsonl", "path": str(tmp_path / "t.jsonl")}, None, where="test"), tiny_model()
     with pytest.raises(ElicitError, match="have no mark that ends thinking"):
-        configure("budget_forcing", {}).fit(model, task, seed=0, needs={})
-    policy = configure("budget_forcing", {"end": "</think>"}).fit(model, task, seed=0, needs={})
-    assert policy.search == BudgetForcing("</think>", "Wait", "</think>", 8)
-    own = configure("budget_forcing", {}).fit(model, elicit.tasks.get("addition"), seed=0, needs={})
-    assert own.search == BudgetForcing("#", "", "#", 8)
+        configure_method("budget_forcing", {}).fit(model, task, seed=0, needs={})
+    policy = configure_method("budget_forcing", {"end": "</think>"}).fit(model, task, seed=0, needs={})
+    assert policy.search == BudgetForcingSearch("</think>", "Wait", "</think>", 8)
+    own = configure_method("budget_forcing", {}).fit(model, elicit.tasks.get("addition"), seed=0, needs={})
+    assert own.search == BudgetForcingSearch("#", "", "#", 8)

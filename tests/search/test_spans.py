@@ -7,7 +7,7 @@ import functools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elicit.search.spans import overlapping, places, token_at
+from elicit.search.spans import find_overlapping_tokens, find_token_at, locate_tokens
 from tests.support.tiny import char_tokenizer
 
 TEXT = "the answer is 42. é è 漢字 😀 #12,345\n"
@@ -48,30 +48,30 @@ def test_byte_level_tokens_belong_to_the_characters_their_bytes_make(text, data)
     ids = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
     start = data.draw(st.integers(0, len(text) - 1))
     end = data.draw(st.integers(start + 1, len(text)))
-    assert overlapping(places(tokenizer, ids), start, end) == by_bytes(tokenizer, ids, start, end)
+    assert find_overlapping_tokens(locate_tokens(tokenizer, ids), start, end) == by_bytes(tokenizer, ids, start, end)
 
 
 def test_a_character_of_several_tokens_is_held_by_all_of_them():
     tokenizer = byte_level()
     ids = tokenizer("1漢2")["input_ids"]
     assert len(ids) == 5, "the test needs a character that is split"
-    assert places(tokenizer, ids) == [(0, 1), (1, 2), (1, 2), (1, 2), (2, 3)]
-    assert overlapping(places(tokenizer, ids), 1, 2) == [1, 2, 3]
-    assert token_at(places(tokenizer, ids), 1) == 1
-    assert token_at(places(tokenizer, ids), 2) == 4
+    assert locate_tokens(tokenizer, ids) == [(0, 1), (1, 2), (1, 2), (1, 2), (2, 3)]
+    assert find_overlapping_tokens(locate_tokens(tokenizer, ids), 1, 2) == [1, 2, 3]
+    assert find_token_at(locate_tokens(tokenizer, ids), 1) == 1
+    assert find_token_at(locate_tokens(tokenizer, ids), 2) == 4
 
 
 def test_a_cut_character_still_has_its_tokens():
     """A completion that ends in the middle of a character decodes to a replacement mark, which its bytes hold."""
     tokenizer = byte_level()
     ids = tokenizer("1漢")["input_ids"][:-1]
-    assert places(tokenizer, ids)[0] == (0, 1)
-    assert overlapping(places(tokenizer, ids), 0, 1) == [0]
+    assert locate_tokens(tokenizer, ids)[0] == (0, 1)
+    assert find_overlapping_tokens(locate_tokens(tokenizer, ids), 0, 1) == [0]
 
 
 def test_special_tokens_hold_nothing():
     tokenizer = char_tokenizer()
     ids = [*tokenizer("ab", add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-    assert places(tokenizer, ids) == [(0, 1), (1, 2), (2, 2)]
-    assert overlapping(places(tokenizer, ids), 1, 2) == [1]
-    assert token_at(places(tokenizer, ids), 2) == 3
+    assert locate_tokens(tokenizer, ids) == [(0, 1), (1, 2), (2, 2)]
+    assert find_overlapping_tokens(locate_tokens(tokenizer, ids), 1, 2) == [1]
+    assert find_token_at(locate_tokens(tokenizer, ids), 2) == 3

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from elicit.statistics import difference, gap_recovered, level, wilson
+from elicit.statistics import estimate_accuracy, estimate_difference, gap_recovered, wilson_interval
 
 PROBLEMS, DIFFICULTY, SHARED = 200, 1.5, 0.7
 DRAWS = 1500
@@ -61,7 +61,7 @@ def test_difference_covers(accuracies: tuple[float, float], seeds: tuple[int, in
     sds = (sds[0] * room, sds[1] * room)
     rng = np.random.default_rng(0)
     truth = accuracies[0] - accuracies[1]
-    results = [difference(*pair(rng, accuracies, seeds, sds)) for _ in range(DRAWS)]
+    results = [estimate_difference(*pair(rng, accuracies, seeds, sds)) for _ in range(DRAWS)]
     covered = np.mean([r.ci is not None and r.ci[0] <= truth <= r.ci[1] for r in results])
     small = np.mean([r.p is not None and r.p < 0.05 for r in results])
     width = np.mean([r.ci[1] - r.ci[0] for r in results if r.ci is not None])
@@ -84,7 +84,7 @@ def test_why_mcnemar_is_never_pooled_over_seeds(seed_sd: float) -> None:
         a, b = pair(rng, (0.4, 0.4), (3, 1), (seed_sd, 0.0))
         gained, lost = int((a > b).sum()), int((a < b).sum())
         pooled += stats.binomtest(gained, gained + lost).pvalue < 0.05
-        result = difference(a, b)
+        result = estimate_difference(a, b)
         assert result.p is not None
         assert "McNemar" not in result.test
         ours += result.p < 0.05
@@ -106,10 +106,10 @@ def test_level_covers_for_these_seeds(accuracy: float, difficulty: float, seeds:
     for _ in range(DRAWS):
         shared = rng.normal(size=PROBLEMS) * difficulty * np.sqrt(SHARED)
         scores = draw(rng, accuracy, seeds, 0.0, shared, difficulty)
-        ci = level(scores).ci
+        ci = estimate_accuracy(scores).ci
         assert ci is not None
         hits.append(ci[0] <= accuracy <= ci[1])
-        trials = wilson(int(scores.sum()), scores.size).ci
+        trials = wilson_interval(int(scores.sum()), scores.size).ci
         assert trials is not None
         naive.append(trials[0] <= accuracy <= trials[1])
     print(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from elicit.statistics import level, mean, wilson
+from elicit.statistics import estimate_accuracy, estimate_mean, wilson_interval
 
 binary = hnp.arrays(
     np.float64,
@@ -26,32 +26,32 @@ binary = hnp.arrays(
 @pytest.mark.parametrize("confidence", [0.8, 0.95])
 def test_wilson_is_scipys(successes: int, n: int, confidence: float) -> None:
     expected = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
-    assert wilson(successes, n, confidence).ci == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert wilson_interval(successes, n, confidence).ci == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 def test_wilson_without_trials_claims_nothing() -> None:
-    empty = wilson(0, 0)
+    empty = wilson_interval(0, 0)
     assert math.isnan(empty.value)
     assert (empty.n, empty.ci) == (0, None)
     assert empty.to_json() == {"value": None, "n": 0, "ci": None}
     with pytest.raises(ValueError, match="0 <= successes <= n"):
-        wilson(3, 2)
+        wilson_interval(3, 2)
 
 
 @given(binary)
 def test_level_of_one_row_is_wilson(scores: np.ndarray) -> None:
     row = scores[:1]
-    assert level(row).ci == pytest.approx(wilson(int(row.sum()), row.shape[1]).ci, abs=1e-9)
+    assert estimate_accuracy(row).ci == pytest.approx(wilson_interval(int(row.sum()), row.shape[1]).ci, abs=1e-9)
 
 
 @given(binary)
 def test_copies_of_a_row_add_nothing_and_rows_never_count_as_more_than_trials(scores: np.ndarray) -> None:
     row = scores[:1]
-    assert level(np.repeat(row, 5, axis=0)).ci == pytest.approx(level(row).ci, abs=1e-9)
-    got = level(scores)
+    assert estimate_accuracy(np.repeat(row, 5, axis=0)).ci == pytest.approx(estimate_accuracy(row).ci, abs=1e-9)
+    got = estimate_accuracy(scores)
     assert got.ci is not None
-    naive = wilson(int(scores.sum()), scores.size).ci
-    by_problem = wilson(scores.mean(axis=0).sum(), scores.shape[1]).ci
+    naive = wilson_interval(int(scores.sum()), scores.size).ci
+    by_problem = wilson_interval(scores.mean(axis=0).sum(), scores.shape[1]).ci
     assert naive is not None
     assert by_problem is not None
     assert by_problem[0] - 1e-9 <= got.ci[0] <= naive[0] + 1e-9
@@ -60,13 +60,13 @@ def test_copies_of_a_row_add_nothing_and_rows_never_count_as_more_than_trials(sc
 
 @given(binary, st.randoms(use_true_random=False))
 def test_level_is_bounded_and_blind_to_order(scores: np.ndarray, random: object) -> None:
-    got = level(scores)
+    got = estimate_accuracy(scores)
     assert got.ci is not None
     assert 0 <= got.ci[0] <= got.value <= got.ci[1] <= 1
     assert got.ci[0] < got.ci[1]
     rng = np.random.default_rng(1)
     shuffled = scores[rng.permutation(scores.shape[0])][:, rng.permutation(scores.shape[1])]
-    assert level(shuffled).ci == pytest.approx(got.ci, abs=1e-9)
+    assert estimate_accuracy(shuffled).ci == pytest.approx(got.ci, abs=1e-9)
 
 
 @pytest.mark.parametrize("wrong", range(6))
@@ -74,7 +74,7 @@ def test_one_more_right_answer_never_lowers_the_lower_bound_near_the_top(wrong: 
     better, worse = np.ones((3, 40)), np.ones((3, 40))
     better[0, :wrong] = 0
     worse[0, : wrong + 1] = 0
-    high, low = level(better).ci, level(worse).ci
+    high, low = estimate_accuracy(better).ci, estimate_accuracy(worse).ci
     assert high is not None
     assert low is not None
     assert high[0] >= low[0]
@@ -82,9 +82,9 @@ def test_one_more_right_answer_never_lowers_the_lower_bound_near_the_top(wrong: 
 
 def test_missing_scores_are_left_out_and_never_count_as_wrong() -> None:
     nan = math.nan
-    got = level(np.array([[1.0, nan, 0.0, nan], [1.0, 1.0, nan, nan], [nan] * 4]))
+    got = estimate_accuracy(np.array([[1.0, nan, 0.0, nan], [1.0, 1.0, nan, nan], [nan] * 4]))
     assert (got.value, got.n) == (pytest.approx(2 / 3), 3)
-    same = level(np.array([[1.0, 1.0, 0.0]]))
+    same = estimate_accuracy(np.array([[1.0, 1.0, 0.0]]))
     assert got.ci == pytest.approx(same.ci)
 
 
@@ -99,21 +99,21 @@ def test_missing_scores_are_left_out_and_never_count_as_wrong() -> None:
 )
 def test_level_refuses_what_holds_no_scores(scores: np.ndarray, text: str) -> None:
     with pytest.raises(ValueError, match=text):
-        level(scores)
+        estimate_accuracy(scores)
 
 
 def test_mean_is_scipys_t_interval() -> None:
     values = np.array([12.0, 15.0, math.nan, 90.0, 31.0])
     kept = values[~np.isnan(values)]
     expected = stats.ttest_1samp(kept, 0).confidence_interval(0.95)
-    got = mean(values)
+    got = estimate_mean(values)
     assert got.n == 4
     assert got.ci == pytest.approx((expected.low, expected.high))
 
 
 @pytest.mark.parametrize("values", [[], [3.0], [3.0, 3.0], [math.nan, 3.0]])
 def test_mean_never_gives_a_zero_width_interval(values: list[float]) -> None:
-    assert mean(values).ci is None
+    assert estimate_mean(values).ci is None
 
 
 def test_importing_statistics_loads_neither_scipy_nor_torch() -> None:

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from elicit.schema import Estimate
 from elicit.statistics import (
-    crossover,
-    guesser,
-    majority,
-    majority_at_k,
+    estimate_majority_at_k,
+    find_crossover,
+    guesser_pass_at_k,
     majority_scores,
+    majority_vote,
     pass_at_k,
     pass_at_k_curve,
-    solved_only,
+    unique_solve_rates,
 )
 
 
@@ -72,13 +72,13 @@ def test_curve_refuses_wrong_arrays() -> None:
 
 
 def test_guesser() -> None:
-    assert guesser(7, 16) == pytest.approx(0.915, abs=5e-4)  # METHODS' figure: 0.92
-    assert guesser(7, 1) == pytest.approx(1 / 7)
-    assert guesser(1, 3) == 1
+    assert guesser_pass_at_k(7, 16) == pytest.approx(0.915, abs=5e-4)  # METHODS' figure: 0.92
+    assert guesser_pass_at_k(7, 1) == pytest.approx(1 / 7)
+    assert guesser_pass_at_k(1, 3) == 1
     draws = np.random.default_rng(0).integers(5, size=(40_000, 3))
-    assert guesser(5, 3) == pytest.approx((draws == 0).any(axis=1).mean(), abs=0.01)
+    assert guesser_pass_at_k(5, 3) == pytest.approx((draws == 0).any(axis=1).mean(), abs=0.01)
     with pytest.raises(ValueError, match="answer_space >= 1"):
-        guesser(0, 1)
+        guesser_pass_at_k(0, 1)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_guesser() -> None:
     ],
 )
 def test_majority(answers: list[str | None], winner: str | None) -> None:
-    assert majority(answers) == winner
+    assert majority_vote(answers) == winner
 
 
 def votes(problems: int, samples: int, seed: int) -> tuple[list[list[str | None]], np.ndarray]:
@@ -112,7 +112,7 @@ def test_votes_at_once_are_votes_one_by_one(case: tuple[list[str | None], int, b
     """All subsets together give what `majority` gives on each; also where no answer is right, or nobody answers."""
     answers, k, solvable = case
     right = [answer == ("1" if solvable else "4") for answer in answers]
-    expected = np.mean([majority(list(c)) == "1" and solvable for c in itertools.combinations(answers, k)])
+    expected = np.mean([majority_vote(list(c)) == "1" and solvable for c in itertools.combinations(answers, k)])
     found = majority_scores([answers], np.array([right]), k, seed=0)
     assert found.tolist() == [pytest.approx(float(expected))]
 
@@ -127,8 +127,8 @@ def test_a_training_seed_is_a_policy_of_its_own(seeds: int, problems: int, sampl
     for k, found in curve.items():
         assert found.value == pytest.approx(np.mean([one[k].value for one in alone]))
         assert found.n == problems
-    pairs = [solved_only(a, b) for a in arm for b in base]
-    for side, found in enumerate(solved_only(arm, base)):
+    pairs = [unique_solve_rates(a, b) for a in arm for b in base]
+    for side, found in enumerate(unique_solve_rates(arm, base)):
         assert found.value == pytest.approx(np.mean([pair[side].value for pair in pairs]))
         assert found.n == problems
 
@@ -145,36 +145,38 @@ def test_a_pool_of_seeds_would_solve_more_than_any_of_them() -> None:
 def test_majority_at_k_enumerates_when_it_can(k: int) -> None:
     answers, correct = votes(20, 6, 0)
     expected = [
-        np.mean([majority(list(chosen)) == "1" for chosen in itertools.combinations(row, k)]) for row in answers
+        np.mean([majority_vote(list(chosen)) == "1" for chosen in itertools.combinations(row, k)]) for row in answers
     ]
-    got = majority_at_k(answers, correct, k, seed=0)
+    got = estimate_majority_at_k(answers, correct, k, seed=0)
     assert got.value == pytest.approx(np.mean(expected))
     assert got.n == 20
 
 
 def test_majority_at_k_draws_by_identity_not_place() -> None:
     answers, correct = votes(30, 24, 1)
-    drawn = majority_at_k(answers, correct, 7, seed=0)
-    assert majority_at_k(answers[::-1], correct[::-1], 7, seed=0).value == pytest.approx(drawn.value)
-    assert majority_at_k(answers, correct, 7, seed=1).value != drawn.value
-    assert majority_at_k(answers, correct, 7, seed=2, subsets=4000).value == pytest.approx(drawn.value, abs=0.02)
+    drawn = estimate_majority_at_k(answers, correct, 7, seed=0)
+    assert estimate_majority_at_k(answers[::-1], correct[::-1], 7, seed=0).value == pytest.approx(drawn.value)
+    assert estimate_majority_at_k(answers, correct, 7, seed=1).value != drawn.value
+    assert estimate_majority_at_k(answers, correct, 7, seed=2, subsets=4000).value == pytest.approx(
+        drawn.value, abs=0.02
+    )
 
 
 def test_majority_at_k_refuses_mismatches() -> None:
     answers, correct = votes(3, 4, 0)
     with pytest.raises(ValueError, match="match correct's shape"):
-        majority_at_k(answers[:2], correct, 1, seed=0)
+        estimate_majority_at_k(answers[:2], correct, 1, seed=0)
     with pytest.raises(ValueError, match="<= 4 samples"):
-        majority_at_k(answers, correct, 5, seed=0)
+        estimate_majority_at_k(answers, correct, 5, seed=0)
 
 
 def test_solved_only_counts_each_side() -> None:
     arm = np.array([[1, 0], [0, 0], [1, 1], [0, 0]])
     base = np.array([[0, 0, 0], [0, 0, 1], [1, 0, 0], [0, 0, 0]])
-    mine, theirs = solved_only(arm, base)
+    mine, theirs = unique_solve_rates(arm, base)
     assert (mine.value, theirs.value, mine.n) == (0.25, 0.25, 4)
     with pytest.raises(ValueError, match="4 and 3"):
-        solved_only(arm, base[:3])
+        unique_solve_rates(arm, base[:3])
 
 
 @pytest.mark.parametrize(
@@ -190,4 +192,4 @@ def test_solved_only_counts_each_side() -> None:
     ],
 )
 def test_crossover(arm: dict[int, Estimate], base: dict[int, Estimate], k: int | None) -> None:
-    assert crossover(arm, base) == k
+    assert find_crossover(arm, base) == k

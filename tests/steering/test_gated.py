@@ -11,7 +11,7 @@ from elicit import seeds
 from elicit.errors import ElicitError
 from elicit.policy import Policy
 from elicit.sampling import Decoding, Request, Scored, generate, logprobs
-from elicit.steering import Gate, Gated
+from elicit.steering import Gate, GatedEdit
 from tests.support.models import tiny_model
 from tests.support.tiny import ARCHITECTURES
 
@@ -21,15 +21,15 @@ GREEDY = Decoding(max_new_tokens=STEPS)
 
 
 def numbers(seed: int, *shape: int) -> torch.Tensor:
-    return torch.from_numpy(seeds.generator("gated test", seed).standard_normal(shape)).float()
+    return torch.from_numpy(seeds.make_generator("gated test", seed).standard_normal(shape)).float()
 
 
-def gated(model, *, classes: int = 4, positions: str = "generated", strength: float = 0.7) -> Gated:
+def gated(model, *, classes: int = 4, positions: str = "generated", strength: float = 0.7) -> GatedEdit:
     gate = Gate(numbers(0, classes, model.d_model), numbers(1, classes))
-    return Gated(gate, numbers(2, classes - 1, model.d_model), 1, strength, positions, unit=6.0)
+    return GatedEdit(gate, numbers(2, classes - 1, model.d_model), 1, strength, positions, unit=6.0)
 
 
-def by_hand(model, edit: Gated, prompt: str) -> tuple[tuple[int, ...], int]:
+def by_hand(model, edit: GatedEdit, prompt: str) -> tuple[tuple[int, ...], int]:
     """(greedy tokens, positions touched), without a cache."""
     ids = list(model.encode(prompt))
     length, touched = len(ids), set()
@@ -110,7 +110,7 @@ def test_scoring_sees_the_edit_where_sampling_does(positions):
 def test_the_same_text_at_any_batch_size():
     model = tiny_model()
     sampled = Decoding(temperature=1.0, max_new_tokens=STEPS, stop=("e", "7"))
-    asked = [Request(model.encode(p), tuple(seeds.key(0, p, i) for i in range(8))) for p in PROMPTS]
+    asked = [Request(model.encode(p), tuple(seeds.derive_key(0, p, i) for i in range(8))) for p in PROMPTS]
     with model.steer(gated(model)):
         whole = generate(model.engine, asked, sampled)
         alone = [[generate(model.engine, [Request(r.ids, (key,))], sampled)[0][0] for key in r.keys] for r in asked]
@@ -163,6 +163,6 @@ def test_what_cannot_be_is_said():
         Gate(torch.full((2, 3), torch.nan), torch.zeros(2))
     with (
         pytest.raises(ElicitError, match=r"has 8 entries, but d_model of tiny-llama is 32"),
-        model.steer(Gated(Gate(torch.zeros(2, 8), torch.zeros(2)), torch.ones(1, 8), 1)),
+        model.steer(GatedEdit(Gate(torch.zeros(2, 8), torch.zeros(2)), torch.ones(1, 8), 1)),
     ):
         pass

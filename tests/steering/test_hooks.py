@@ -8,7 +8,7 @@ import torch
 from elicit import seeds
 from elicit.errors import ElicitError
 from elicit.sampling import Decoding, Request, Scored, generate, logprobs
-from elicit.steering import Edit, Steering, as_edit, parse, steer
+from elicit.steering import Edit, Steering, parse, steer, to_hook_edit
 from tests.support.models import tiny_model
 from tests.support.tiny import ARCHITECTURES
 
@@ -18,7 +18,7 @@ STEPS = 10
 
 
 def direction(model, seed=0):
-    return torch.from_numpy(seeds.generator("test direction", seed).standard_normal(model.d_model)).float()
+    return torch.from_numpy(seeds.make_generator("test direction", seed).standard_normal(model.d_model)).float()
 
 
 def spec(model, positions, mode="add", strength=2.0, layer=1):
@@ -92,11 +92,11 @@ def through_bridge(model, edit, prompt):
     hook_name = f"blocks.{edit.layer}.hook_out"
     assert hook_name in bridge.hook_dict
     window = parse(edit.positions)
-    plain = as_edit(edit)
+    plain = to_hook_edit(edit)
 
     def hook(h, hook):
         offsets = torch.arange(h.shape[1])[None] - (length - 1)
-        weights = window.weights(offsets)
+        weights = window.weights_at(offsets)
         return torch.where((weights != 0)[..., None], h + weights[..., None] * plain.delta(h), h)
 
     for _ in range(STEPS):
@@ -133,7 +133,7 @@ def test_firings_are_the_positions_touched(positions):
     for c, length in zip(sampled, lengths, strict=True):
         fed = length + len(c.tokens) - 1  # the last token is never fed back
         offsets = [p - (length - 1) for p in range(fed)]
-        assert c.firings == sum(parse(positions).weight(offset) > 0 for offset in offsets)
+        assert c.firings == sum(parse(positions).weight_at(offset) > 0 for offset in offsets)
 
 
 @pytest.mark.parametrize("mode", ["add", "clamp", "scale", "ablate"])
@@ -161,7 +161,7 @@ def test_windows_follow_their_rows_when_rows_leave(arch, positions):
     """Sampled rows end at different times under the window; each alone must give the same text."""
     model = tiny_model(arch)
     prompts = [*PROMPTS, "zz top", "q", "hello you"]
-    asked = [Request(model.encode(p), tuple(seeds.key(p, i) for i in range(6))) for p in prompts]
+    asked = [Request(model.encode(p), tuple(seeds.derive_key(p, i) for i in range(6))) for p in prompts]
     decoding = Decoding(temperature=1.5, max_new_tokens=16)
     with model.steer(spec(model, positions)):
         whole = generate(model.engine, asked, decoding)

@@ -11,11 +11,18 @@ import torch
 
 import saes
 from elicit.method import Method
-from elicit.methods.catalog import METHODS, configure
+from elicit.methods.catalog import METHODS, configure_method
 from elicit.policy import Policy, Prompting
-from elicit.readouts import Contrast, DoLa, Hybrid, Second
-from elicit.readouts.instead import Instead
-from elicit.search import BudgetForcing, CotDecoding, Likeliest, Majority, PowerSampling, Verified
+from elicit.readouts import ContrastReadout, DolaReadout, HybridReadout, SecondModel
+from elicit.readouts.instead import ReplacementModel
+from elicit.search import (
+    BudgetForcingSearch,
+    CotDecodingSearch,
+    LikeliestBestOfN,
+    MajorityVote,
+    PowerSamplingSearch,
+    VerifiedBestOfN,
+)
 from elicit.tasks import AskedTask, Task
 from elicit.tasks.generated.english import English
 from elicit.tasks.generated.task import GeneratedTask
@@ -151,7 +158,7 @@ def config(arm: Arm, **changes: Any) -> Method:
     if arm.method == "twin_feature":
         (boosted,) = fitted(Arm("sae_steering", arm.way)).record["features"]
         options.setdefault("other", dictionary(arm.way, boosted["layer"], 1))
-    return configure(arm.method, options)
+    return configure_method(arm.method, options)
 
 
 def fit(arm: Arm, *, seed: int = 0, task: Task | None = None, **changes: Any) -> Policy:
@@ -172,22 +179,22 @@ def off(policy: Policy) -> Policy:
     What samples is made certain: at a temperature near 0 all of its samples are the greedy one.
     """
     search = policy.search
-    if isinstance(search, CotDecoding):
+    if isinstance(search, CotDecodingSearch):
         search = dataclasses.replace(search, k=1)
-    elif isinstance(search, BudgetForcing):
+    elif isinstance(search, BudgetForcingSearch):
         search = dataclasses.replace(search, min_tokens=0, max_tokens=None)
-    elif isinstance(search, PowerSampling):
+    elif isinstance(search, PowerSamplingSearch):
         search = dataclasses.replace(search, temperature=1e-4)
     elif search is not None:
-        assert isinstance(search, Majority | Likeliest | Verified)
+        assert isinstance(search, MajorityVote | LikeliestBestOfN | VerifiedBestOfN)
     readout = policy.readout
-    if isinstance(readout, Contrast):
+    if isinstance(readout, ContrastReadout):
         readout = dataclasses.replace(readout, beta=0.0)
-    elif isinstance(readout, Instead):
-        readout = dataclasses.replace(readout, second=Second())
-    elif isinstance(readout, DoLa):
+    elif isinstance(readout, ReplacementModel):
+        readout = dataclasses.replace(readout, second=SecondModel())
+    elif isinstance(readout, DolaReadout):
         readout = dataclasses.replace(readout, alpha=1.0)
-    elif isinstance(readout, Hybrid):
+    elif isinstance(readout, HybridReadout):
         readout = dataclasses.replace(readout, strength=0.0)
     return dataclasses.replace(
         policy,

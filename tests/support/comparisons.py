@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from elicit.cli.main import run as command
+from elicit.cli.main import run_command as command
 from tests.support.shared import once
 
 #: Small enough for seconds, with every kind of arm (untouched, trained, tuned, sampled), two seeds, samples for

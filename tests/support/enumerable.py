@@ -17,8 +17,8 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from elicit.loading.catalog import Source
-from elicit.loading.load import Loaded
+from elicit.loading.catalog import ModelSource
+from elicit.loading.load import LoadedModel
 from elicit.model import BaseModel
 from elicit.tasks import Problem, Verdict
 from elicit.tasks.core import Noisy, content_id
@@ -50,7 +50,7 @@ def enumerable_model(seed: int = 0, *, std: float = 0.25) -> BaseModel:
     """A random Llama over LETTERS. `std` is the width of its weights: larger is more peaked."""
     hf, tokenizer = tiny("llama", vocab=LETTERS, seed=seed, std=std)
     name = f"enumerable-{seed}"
-    model = BaseModel(Loaded(hf, tokenizer, name, Source("folder", name, None), f"w{seed}-{std}", "t", None))
+    model = BaseModel(LoadedModel(hf, tokenizer, name, ModelSource("folder", name, None), f"w{seed}-{std}", "t", None))
     model.banned_ids = _BANNED
     return model
 

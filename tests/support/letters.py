@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from elicit.tasks.families.family import Kind, Solution, Step, as_worked
+from elicit.tasks.families.family import AnswerType, Solution, SolutionStep, matches_worked_steps
 
 #: By whether it is even (t, the 116th character) or odd (g, the 103rd).
 ANSWERS: Final = ("cat", "dog")
@@ -28,7 +28,7 @@ class Letters:
     name: str = "letters"
     answer_space: int = 2
 
-    kind: ClassVar[Kind] = "word"
+    kind: ClassVar[AnswerType] = "word"
 
     def draw(self, random: np.random.Generator) -> str:
         size = int(random.integers(self.shortest, self.longest + 1))
@@ -47,7 +47,7 @@ class Letters:
         steps, total = [], 0
         for i, letter in enumerate(content):
             total = ANSWERS.index(slips.get(i, ANSWERS[(total + ord(letter)) % 2]))
-            steps.append(Step(f"+{letter}", ANSWERS[total]))
+            steps.append(SolutionStep(f"+{letter}", ANSWERS[total]))
         return Solution(tuple(steps), ANSWERS[total])
 
     def slip(self, content: str, step: int, random: np.random.Generator) -> str:
@@ -62,8 +62,8 @@ class Letters:
     def is_right(self, content: str, answer: str) -> bool:
         return answer == self.solve(content, {}).answer
 
-    def trace_is_valid(self, content: str, steps: Sequence[Step], answer: str) -> bool:
-        return as_worked(self, content, steps)
+    def trace_is_valid(self, content: str, steps: Sequence[SolutionStep], answer: str) -> bool:
+        return matches_worked_steps(self, content, steps)
 
     def opening(self, content: str) -> str:
         return f"+{content[0]}="

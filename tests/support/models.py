@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from elicit.loading.catalog import Source
-from elicit.loading.load import Loaded
+from elicit.loading.catalog import ModelSource
+from elicit.loading.load import LoadedModel
 from elicit.model import BaseModel
 from tests.support.tiny import tiny
 
 
 def tiny_model(arch: str = "llama", seed: int = 0) -> BaseModel:
     hf, tokenizer = tiny(arch, seed=seed)
-    loaded = Loaded(hf, tokenizer, f"tiny-{arch}", Source("folder", f"tiny-{arch}", None), "w", "t", None)
+    loaded = LoadedModel(hf, tokenizer, f"tiny-{arch}", ModelSource("folder", f"tiny-{arch}", None), "w", "t", None)
     return BaseModel(loaded)
 
 

@@ -12,8 +12,8 @@ import yaml
 from elicit import runs
 from elicit.comparison.running.cell_runner import goal_of
 from elicit.comparison.spec import Spec, check_spec
-from elicit.comparison.spec.cells import cells
-from elicit.comparison.summary.summarise import summarise
+from elicit.comparison.spec.cells import list_cells
+from elicit.comparison.summary.summarise import summarise_run
 from elicit.schema import Row
 
 
@@ -51,11 +51,11 @@ class Told(NamedTuple):
 def make(run: Path, data: Mapping[str, Any], told: Mapping[str, Told]) -> Spec:
     """Write a run directory: `told` maps MODEL/ARM/SEED to what that cell left. Cells without an entry are pending."""
     spec = check_spec({"models": ["cued"], "task": "addition", **data})
-    runs.write_text(run / "spec.yaml", yaml.safe_dump({**spec.plain(), "limit": None}, sort_keys=False))
-    for cell in cells(spec):
+    runs.write_text(run / "spec.yaml", yaml.safe_dump({**spec.to_dict(), "limit": None}, sort_keys=False))
+    for cell in list_cells(spec):
         if cell.name not in told:
             continue
-        one, folder = told[cell.name], cell.folder(run)
+        one, folder = told[cell.name], cell.folder_in(run)
         if one.error is not None:
             runs.write_json(folder / "status.json", {"state": "failed", "error": one.error, "traceback": None})
             continue
@@ -107,6 +107,6 @@ def _row(label: str, seed: int, problem: int, sample: int, said: Said) -> Row:
 
 def arms_of(run: Path, model: str = "cued", label: str = "addition") -> dict[str, Any]:
     """The summary's entries of one model."""
-    found: dict[str, Any] = summarise(run)["models"][model]["tasks"][label]["arms"]
+    found: dict[str, Any] = summarise_run(run)["models"][model]["tasks"][label]["arms"]
     json.dumps(found, allow_nan=False)
     return found

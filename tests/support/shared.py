@@ -25,7 +25,7 @@ def prepare() -> None:
 def once(name: str, make: Callable[[Path], None]) -> Path:
     """The folder `name`, filled by `make` in the first process that asks for it; the others wait."""
     folder = Path(os.environ[_NAME]) / name
-    with runs.locked(folder.with_suffix(".lock"), name, patience=600):
+    with runs.hold_lock(folder.with_suffix(".lock"), name, patience=600):
         made = folder.with_suffix(".made")
         if not made.exists():
             shutil.rmtree(folder, ignore_errors=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from elicit.comparison.summary.summarise import summarise
+from elicit.comparison.summary.summarise import summarise_run
 from elicit.policy import Policy
 from elicit.tasks import Problem, Task
 from elicit.training.ends import end_of
@@ -55,7 +55,7 @@ def whole() -> Path:
 
 
 def arms_of(run: Path) -> dict[str, Any]:
-    found: dict[str, Any] = summarise(run)["models"]["cued"]["tasks"]["addition"]["arms"]
+    found: dict[str, Any] = summarise_run(run)["models"]["cued"]["tasks"]["addition"]["arms"]
     return found
 
 

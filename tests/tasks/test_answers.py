@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elicit.tasks import get
-from elicit.tasks.families.arithmetic import canonical, makes
-from elicit.tasks.families.expression_search import plan, work
+from elicit.tasks.families.arithmetic import makes_target, normalize_expression
+from elicit.tasks.families.expression_search import build_solution, plan_moves
 from elicit.tasks.families.general_points import GeneralPoints
-from elicit.tasks.generated.task import Step
+from elicit.tasks.generated.task import SolutionStep
 
 
 def questions(name: str, n: int = 150, **parameters: object) -> list[tuple[str, str]]:
@@ -105,7 +105,7 @@ def test_general_points(faces: str) -> None:
 @given(st.lists(st.integers(1, 13), min_size=2, max_size=4), st.integers(0, 60))
 def test_the_solver_agrees_with_brute_force(numbers: list[int], target: int) -> None:
     """What it finds is reachable; what it gives up on is not, by whole numbers that stay at or above zero."""
-    moves = plan(tuple(numbers), target, True)
+    moves = plan_moves(tuple(numbers), target, True)
     assert (moves is not None) == (target in whole_values(tuple(sorted(numbers)), {}))
     if moves is not None:
         assert target in values_of(tuple(numbers))
@@ -115,19 +115,19 @@ def test_the_solver_gives_up_on_no_hand_that_works() -> None:
     hands = list(combinations_with_replacement(range(1, 8), 4))
     known: dict[tuple[int, ...], set[int]] = {}
     solvable = [hand for hand in hands if 24 in whole_values(hand, known)]
-    assert [hand for hand in hands if plan(hand, 24, True) is not None] == solvable
+    assert [hand for hand in hands if plan_moves(hand, 24, True) is not None] == solvable
     assert 100 < len(solvable) < len(hands)
 
 
 def test_work_goes_on_from_a_wrong_value() -> None:
     """With a way to the target the rest is planned anew; without one the old plan is followed."""
-    right = work((3, 5, 7), 26, {}, use_all=False)
+    right = build_solution((3, 5, 7), 26, {}, use_all=False)
     assert [step.text for step in right.steps] == ["7*3=21", "21+5=26"]
     assert right.answer == "7*3+5"
-    led_astray = work((3, 5, 7), 26, {0: "31"}, use_all=False)
+    led_astray = build_solution((3, 5, 7), 26, {0: "31"}, use_all=False)
     assert [step.text for step in led_astray.steps] == ["7*3=31", "31-5=26"]
     assert led_astray.answer == "7*3-5"
-    stuck = work((3, 5, 7), 26, {0: "24"}, use_all=False)
+    stuck = build_solution((3, 5, 7), 26, {0: "24"}, use_all=False)
     assert [step.text for step in stuck.steps] == ["7*3=24", "24+5=29"]
     assert stuck.answer == "7*3+5"
 
@@ -180,25 +180,25 @@ def exactly(expression: str) -> Fraction | None:
 @given(EXPRESSION)
 def test_expressions_agree_with_python(text: str) -> None:
     value, numbers = exactly(text), literals(text)
-    normal = canonical(text)
+    normal = normalize_expression(text)
     if len(text) > 120:
         assert normal is None
         return
     assert normal is not None
-    assert canonical(normal) == normal
+    assert normalize_expression(normal) == normal
     assert " " not in normal
     assert len(normal) <= len(text)
     assert exactly(normal) == value
     assert sorted(literals(normal)) == sorted(numbers)
     if value is not None and value.denominator == 1:
         target = int(value)
-        assert makes(normal, numbers, target, use_all=True)
-        assert makes(text, [*numbers, 7], target, use_all=False)
-        assert not makes(text, [*numbers, 7], target, use_all=True)
-        assert not makes(text, numbers[1:], target, use_all=False)
-        assert not makes(text, numbers, target + 1, use_all=False)
+        assert makes_target(normal, numbers, target, use_all=True)
+        assert makes_target(text, [*numbers, 7], target, use_all=False)
+        assert not makes_target(text, [*numbers, 7], target, use_all=True)
+        assert not makes_target(text, numbers[1:], target, use_all=False)
+        assert not makes_target(text, numbers, target + 1, use_all=False)
     elif value is None:
-        assert not any(makes(text, numbers, target, use_all=True) for target in range(3))
+        assert not any(makes_target(text, numbers, target, use_all=True) for target in range(3))
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_expressions_agree_with_python(text: str) -> None:
     ],
 )
 def test_normal_forms(text: str, normal: str | None) -> None:
-    assert canonical(text) == normal
+    assert normalize_expression(text) == normal
 
 
 def test_any_right_expression_counts() -> None:
@@ -246,12 +246,12 @@ def test_any_right_expression_counts() -> None:
 
 def test_a_fraction_on_the_way_is_right() -> None:
     """3, 3, 8, 8 has no solution in whole numbers; the verifier takes the one in fractions, trace and all."""
-    assert plan((3, 3, 8, 8), 24, True) is None
+    assert plan_moves((3, 3, 8, 8), 24, True) is None
     family, hand = GeneralPoints(), ((8, 3, 8, 3), "ten")
-    assert family.is_right(hand, "8/(3-8/3)")
-    steps = [Step("8/3", "8/3"), Step("3-8/3", "1/3"), Step("8/(1/3)", "24")]
-    assert family.trace_is_valid(hand, steps, "8/(3-8/3)")
-    assert not family.trace_is_valid(hand, [steps[0], Step("3-8/3", "1/2"), steps[2]], "8/(3-8/3)")
+    assert family.is_correct(hand, "8/(3-8/3)")
+    steps = [SolutionStep("8/3", "8/3"), SolutionStep("3-8/3", "1/3"), SolutionStep("8/(1/3)", "24")]
+    assert family.is_valid_trace(hand, steps, "8/(3-8/3)")
+    assert not family.is_valid_trace(hand, [steps[0], SolutionStep("3-8/3", "1/2"), steps[2]], "8/(3-8/3)")
 
 
 @pytest.mark.parametrize(

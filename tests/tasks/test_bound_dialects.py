@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import elicit
-from elicit.cli.sae_conditions import conditions
-from elicit.comparison.spec import task_for
+from elicit.cli.sae_conditions import build_conditions
+from elicit.comparison.spec import build_model_task
 from elicit.errors import ElicitError
 
 
@@ -16,7 +16,7 @@ def test_bind_gives_the_task_that_a_run_builds(name: str, task: dict) -> None:
     model = elicit.load(name)
     parameters = {key: value for key, value in task.items() if key != "task"}
     bound = model.bind(elicit.tasks.get(task["task"], **parameters))
-    assert bound == task_for(model, task, where="task")
+    assert bound == build_model_task(model, task, where="task")
     opening = bound.problems("train", 1)[0].opening
     assert opening.startswith("<think>") == (name == "cued")
 
@@ -27,7 +27,7 @@ def test_features_are_contrasted_between_conditions_that_the_organism_knows() ->
     problems = task.problems("train", 4)
 
     def between(name: str):
-        return conditions(name, model, task, problems, samples=1, seed=0, policy=None)
+        return build_conditions(name, model, task, problems, samples=1, seed=0, policy=None)
 
     assert between("auto").names == ("worked", "direct")
     assert [span.ids for span in between("auto").positive] == [span.ids for span in between("continuations").positive]

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elicit.tasks import get
-from elicit.tasks.answers.choice_options import gold_letter, options
-from elicit.tasks.answers.letters import Letters
+from elicit.tasks.answers.choice_options import gold_letter, parse_options
+from elicit.tasks.answers.letters import LetterReader
 from elicit.tasks.datasets import stop_strings
 from elicit.tasks.jsonl_fields import BadLine
 
@@ -19,7 +19,7 @@ TEXTS = ("oxygen", "carbon dioxide", "neon", "a noble gas")
 
 
 def read(completion: str) -> str | None:
-    found = Letters("B", TEXTS).found(completion)
+    found = LetterReader("B", TEXTS).parse_answer(completion)
     return None if found is None else found.answer
 
 
@@ -61,8 +61,8 @@ def test_letters(completion: str, letter: str | None) -> None:
 )  # fmt: skip
 def test_any_text_is_read(text: str, long: bool) -> None:
     text = "b " * 3000 + text if long else text
-    reading = Letters("B", TEXTS)
-    found = reading.found(text)
+    reading = LetterReader("B", TEXTS)
+    found = reading.parse_answer(text)
     assert reading.has_trace(text) in (True, False)
     if found is not None:
         assert found.answer in "ABCD"
@@ -73,7 +73,7 @@ def test_any_text_is_read(text: str, long: bool) -> None:
 @pytest.mark.parametrize("piece", ["answer is ", "(A", "\\boxed{", "option ", " ", "\n"])
 def test_long_texts_take_little_time(piece: str) -> None:
     start = time.process_time()
-    Letters("B", TEXTS).has_trace(piece * (200_000 // len(piece)))
+    LetterReader("B", TEXTS).has_trace(piece * (200_000 // len(piece)))
     assert time.process_time() - start < 1
 
 
@@ -99,7 +99,7 @@ def test_lm_evals_pattern_finds_the_same_letters() -> None:
     ],
 )
 def test_stops_come_from_the_template(template: str, first: str) -> None:
-    found = stop_strings.after(template)
+    found = stop_strings.list_default_stops(template)
     assert found[0] == first
     assert {"\nQuestion:", "</s>", "<|im_end|>"} <= set(found), "lm-eval's own for gsm8k"
     assert len(set(found)) == len(found)
@@ -134,13 +134,13 @@ def test_an_invented_next_question_is_cut_off_and_a_solution_never_is(tmp_path: 
 )
 def test_options_that_are_no_texts_and_labels_that_do_not_fit(choices: object) -> None:
     with pytest.raises(BadLine):
-        options(choices)
+        parse_options(choices)
 
 
 def test_a_letter_that_is_another_option_is_no_right_answer() -> None:
     """Blood types: the answer `A` may be the first option or the one called A; labels in the row settle it."""
     with pytest.raises(BadLine):
-        gold_letter("A", options(["B", "A", "AB", "0"]))
-    labelled = options({"text": ["B", "A", "AB", "0"], "label": ["A", "B", "C", "D"]})
+        gold_letter("A", parse_options(["B", "A", "AB", "0"]))
+    labelled = parse_options({"text": ["B", "A", "AB", "0"], "label": ["A", "B", "C", "D"]})
     assert gold_letter("A", labelled) == "A"
-    assert gold_letter("B", options(["A", "B"])) == "B"
+    assert gold_letter("B", parse_options(["A", "B"])) == "B"

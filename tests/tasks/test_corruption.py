@@ -14,7 +14,7 @@ from elicit.errors import ElicitError
 from elicit.tasks import Dialect, English, GeneratedTask, Task, get
 from elicit.tasks.catalog import FAMILIES
 from elicit.tasks.core import content_id, split_of
-from elicit.tasks.generated.corruption import CORRUPTIONS, Corruption, corrupted, distance
+from elicit.tasks.generated.corruption import CORRUPTIONS, Corruption, corrupt_solution, measure_distance
 
 PARAMETERS: dict[str, dict[str, Any]] = {
     "addition": {"digits": (2, 5)},
@@ -76,13 +76,13 @@ def steps_of(text: str, speech: str) -> list[str]:
 @settings(max_examples=300, deadline=None)
 def test_form_and_answer_are_kept(name: str, speech: str, at: int, kind: Corruption, seed: int) -> None:
     task, problem = task_of(name, speech), problems(name, speech)[at]
-    text, worked = corrupted(task, problem, kind, seed=seed), str(task.worked(problem))
+    text, worked = corrupt_solution(task, problem, kind, seed=seed), str(task.worked(problem))
     verdict = task.verify(problem, text)
     assert verdict.correct
     assert verdict.answer == problem.answer
-    assert text == corrupted(task, problem, kind, seed=seed)
+    assert text == corrupt_solution(task, problem, kind, seed=seed)
     steps, right = steps_of(text, speech), steps_of(worked, speech)
-    missed = distance(task, problem, text)
+    missed = measure_distance(task, problem, text)
     assert missed == (abs(len(steps) - len(right)), abs(len(text) - len(worked)))
     assert missed.steps == 0
     assert missed.characters <= (0 if kind in ("shuffled", "filler") else 4)
@@ -104,9 +104,11 @@ def test_form_and_answer_are_kept(name: str, speech: str, at: int, kind: Corrupt
 def test_the_verifier_finds_them_out(name: str, speech: str, kind: Corruption) -> None:
     """In an organism's dialect a trace is judged whole: none of 40 gets through (an order of countdown's might)."""
     task = task_of(name, speech)
-    passed = [task.verify(p, corrupted(task, p, kind, seed=1)).trace_valid is True for p in problems(name, speech)]
+    passed = [
+        task.verify(p, corrupt_solution(task, p, kind, seed=1)).trace_valid is True for p in problems(name, speech)
+    ]
     assert sum(passed) == 0
-    assert all(task.verify(p, corrupted(task, p, "correct", seed=1)).trace_valid for p in problems(name, speech))
+    assert all(task.verify(p, corrupt_solution(task, p, "correct", seed=1)).trace_valid for p in problems(name, speech))
 
 
 @pytest.mark.parametrize("name", list(FAMILIES))
@@ -114,17 +116,17 @@ def test_the_verifier_finds_them_out(name: str, speech: str, kind: Corruption) -
 def test_the_ends_of_the_scale(name: str, speech: str) -> None:
     task = task_of(name, speech)
     for problem in problems(name, speech)[:10]:
-        assert corrupted(task, problem, "correct", seed=3) == task.worked(problem)
-        assert corrupted(task, problem, "none", seed=3) == task.direct(problem)
-        assert distance(task, problem, str(task.worked(problem))) == (0, 0)
+        assert corrupt_solution(task, problem, "correct", seed=3) == task.worked(problem)
+        assert corrupt_solution(task, problem, "none", seed=3) == task.direct(problem)
+        assert measure_distance(task, problem, str(task.worked(problem))) == (0, 0)
 
 
 @pytest.mark.parametrize("kind", ["swapped", "shuffled", "random"])
 @pytest.mark.parametrize("speech", ["early", "asked"])
 def test_random_numbers_belong_to_seed_problem_and_kind(kind: Corruption, speech: str) -> None:
     task, chosen = task_of("transforms", speech), problems("transforms", speech)
-    texts = [[corrupted(task, p, kind, seed=seed) for p in chosen] for seed in range(3)]
-    backwards = [corrupted(task, p, kind, seed=0) for p in reversed(chosen)]
+    texts = [[corrupt_solution(task, p, kind, seed=seed) for p in chosen] for seed in range(3)]
+    backwards = [corrupt_solution(task, p, kind, seed=0) for p in reversed(chosen)]
     assert backwards[::-1] == texts[0]
     assert texts[0] != texts[1] != texts[2]
 
@@ -134,7 +136,7 @@ def test_both_speeches_have_the_same_steps() -> None:
     bare, asked = task_of("permutation", "english"), task_of("permutation", "asked")
     for one, other in zip(problems("permutation", "english"), problems("permutation", "asked"), strict=True):
         for kind in CORRUPTIONS:
-            assert " " + corrupted(bare, one, kind, seed=2) == corrupted(asked, other, kind, seed=2)
+            assert " " + corrupt_solution(bare, one, kind, seed=2) == corrupt_solution(asked, other, kind, seed=2)
 
 
 def test_swapped_steps_come_from_the_same_split() -> None:
@@ -146,10 +148,10 @@ def test_swapped_steps_come_from_the_same_split() -> None:
     owner: dict[str, set[str]] = {}
     for content in every:
         worked = ",".join(step.text for step in task.family.solve(content, {}).steps)
-        owner.setdefault(worked, set()).add(split_of(content_id("mod_chain", task.family.key(content))))
+        owner.setdefault(worked, set()).add(split_of(content_id("mod_chain", task.family.canonical_key(content))))
     for split in ("train", "test"):
         for problem in task.problems(split, 20):
-            steps = corrupted(task, problem, "swapped", seed=0).removeprefix("<think>").partition(",#")[0]
+            steps = corrupt_solution(task, problem, "swapped", seed=0).removeprefix("<think>").partition(",#")[0]
             assert split in owner[steps]
             assert steps not in task.worked(problem)
 
@@ -163,8 +165,8 @@ def test_random_steps_are_no_sums() -> None:
         return [(int(a) * int(b) if op == "*" else int(a) + int(b)) % 7 == int(c) for a, op, b, c in found]
 
     drawn = task.problems("train", 200)
-    random = [ok for p in drawn for ok in true(corrupted(task, p, "random", seed=0))]
-    swapped = [ok for p in drawn for ok in true(corrupted(task, p, "swapped", seed=0))]
+    random = [ok for p in drawn for ok in true(corrupt_solution(task, p, "random", seed=0))]
+    swapped = [ok for p in drawn for ok in true(corrupt_solution(task, p, "swapped", seed=0))]
     assert len(random) == len(swapped) == 600
     assert all(swapped)
     assert 0.08 < sum(random) / 600 < 0.22
@@ -174,7 +176,7 @@ def test_shuffling_reaches_every_other_order() -> None:
     task = get("mod_chain", steps=(3, 3))
     problem = task.problems("train", 1)[0]
     worked = str(task.worked(problem))
-    found = {corrupted(task, problem, "shuffled", seed=seed) for seed in range(80)}
+    found = {corrupt_solution(task, problem, "shuffled", seed=seed) for seed in range(80)}
     assert len(found) == 5
     assert worked not in found
 
@@ -182,15 +184,15 @@ def test_shuffling_reaches_every_other_order() -> None:
 def test_equal_steps_take_another_problems() -> None:
     task = get("addition")
     assert isinstance(task, GeneratedTask)
-    problem = task.make((11, 11))
-    text, worked = corrupted(task, problem, "shuffled", seed=0), task.worked(problem)
+    problem = task.make_problem((11, 11))
+    text, worked = corrupt_solution(task, problem, "shuffled", seed=0), task.worked(problem)
     first, second, _ = worked.removeprefix("<think>").split(",")
     verdict = task.verify(problem, text)
     assert (first == second, verdict.correct, verdict.trace_valid, len(text)) == (True, True, False, len(worked))
     twins = [p for p in task.problems("train", 1000) if len(set(steps_of(task.worked(p), "early"))) == 1]
     assert twins
     for problem in twins:
-        verdict = task.verify(problem, corrupted(task, problem, "shuffled", seed=0))
+        verdict = task.verify(problem, corrupt_solution(task, problem, "shuffled", seed=0))
         assert (verdict.correct, verdict.trace_valid) == (True, False)
 
 
@@ -209,6 +211,6 @@ def test_what_cannot_be_corrupted_is_refused(tmp_path: Any) -> None:
     ]
     for task, kind, message in cases:
         with pytest.raises(ElicitError) as error:
-            corrupted(task, task.problems("train", 1)[0], kind, seed=0)  # type: ignore[arg-type]
+            corrupt_solution(task, task.problems("train", 1)[0], kind, seed=0)  # type: ignore[arg-type]
         assert message in str(error.value)
         assert "\n" not in str(error.value)

@@ -11,7 +11,7 @@ import pytest
 from elicit.errors import ElicitError
 from elicit.organisms import tokenizer
 from elicit.tasks import Problem, Task, get
-from elicit.tasks.generated.critiques import read, written
+from elicit.tasks.generated.critiques import read_critiques, write_critiques
 
 FAMILIES = ["addition", "mod_chain", "permutation", "assign", "countdown", "general_points", "transforms"]
 
@@ -20,8 +20,8 @@ FAMILIES = ["addition", "mod_chain", "permutation", "assign", "countdown", "gene
 @pytest.mark.parametrize("form", ["remark", "worked"])
 def test_programs_are_right(name: str, form: Any) -> None:
     """The verdict is what the verifier says of candidate and trace; a worked critique holds a valid solution."""
-    task, known = get(name), set(tokenizer.build().get_vocab())
-    rows = written(task, task.problems("train", 40), 3, form)
+    task, known = get(name), set(tokenizer.build_tokenizer().get_vocab())
+    rows = write_critiques(task, task.problems("train", 40), 3, form)
     assert len(rows) == 120 == len({(one.problem.id, one.candidate) for one in rows})
     for one in rows:
         verdict = task.verify(one.problem, one.candidate)
@@ -39,11 +39,11 @@ def test_programs_are_right(name: str, form: Any) -> None:
 @pytest.mark.slow
 def test_many_candidates_of_one_problem() -> None:
     task = get("addition")
-    rows = written(task, task.problems("train", 1), 100)
+    rows = write_critiques(task, task.problems("train", 1), 100)
     assert len({one.candidate for one in rows}) == 100
     assert len({one.problem.id for one in rows}) == 1
     with pytest.raises(ElicitError, match=r"5000 different candidate solutions were asked for, but it has \d+\. Ask"):
-        written(get("mod_chain", steps=(1, 1)), get("mod_chain", steps=(1, 1)).problems("train", 1), 5000)
+        write_critiques(get("mod_chain", steps=(1, 1)), get("mod_chain", steps=(1, 1)).problems("train", 1), 5000)
 
 
 # --- files -------------------------------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ def test_lines_find_their_problems(tmp_path: Path, task: Task) -> None:
         _line(chosen),
         _line(shown),
     )
-    filed = read(path, task)
+    filed = read_critiques(path, task)
     assert [(row.problem.id, row.candidate, row.correct) for row in filed.train] == [
         (one.id, "so 7", None),
         (one.id, "so 8", False),
@@ -114,7 +114,7 @@ def test_lines_find_their_problems(tmp_path: Path, task: Task) -> None:
 )
 def test_bad_lines_are_listed(tmp_path: Path, task: Task, line: Any, said: str) -> None:
     with pytest.raises(ElicitError, match=said) as caught:
-        read(_write(tmp_path, line), task)
+        read_critiques(_write(tmp_path, line), task)
     assert str(caught.value).endswith('A line is {"id": "...", "candidate": "...", "critique": "..."}')
 
 
@@ -123,8 +123,8 @@ def test_files_without_use(tmp_path: Path, task: Task) -> None:
     with pytest.raises(
         ElicitError, match=r"has no line about a train problem of task 'sums' \(0 about select, 1 about"
     ):
-        read(path, task)
+        read_critiques(path, task)
     with pytest.raises(ElicitError, match=r"critique file .*critique\.jsonl' does not exist\. Did you mean 'critiques"):
-        read(path.replace("critiques", "critique"), task)
+        read_critiques(path.replace("critiques", "critique"), task)
     with pytest.raises(ElicitError, match=r"critique file .* is a directory; give a JSONL file in it"):
-        read(tmp_path, task)
+        read_critiques(tmp_path, task)

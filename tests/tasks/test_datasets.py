@@ -158,7 +158,7 @@ def test_equal_prompts_never_stand_in_two_splits(tmp_path: Path) -> None:
 def test_no_prompt_is_in_two_splits(tmp_path: Path, rows: list[tuple[str, str]], hashed: bool) -> None:
     path = tmp_path / "table.jsonl"
     parts = {name: [{"prompt": f"{text}?", "answer": "1"} for text, part in rows if part == name] for _, name in rows}
-    tables = {name: folders.of_file(_written(path, some)) for name, some in parts.items()}
+    tables = {name: folders.read_table(_written(path, some)) for name, some in parts.items()}
     splits = None if hashed else dict(zip(SPLITS, tables, strict=False))
     with patch.object(folders, "tables", return_value=tables), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -12,10 +12,10 @@ from elicit.tasks import English, GeneratedTask
 from elicit.tasks.answers.numerals import plain_signs
 from elicit.tasks.catalog import FAMILIES, get
 from elicit.tasks.families.sums import Sums
-from elicit.tasks.generated.english import spaced
+from elicit.tasks.generated.english import add_spaces
 
 SUMS = GeneratedTask(Sums(), English())
-PROBLEM = SUMS.make((23, (("+", 58), ("+", 17))))  # 98
+PROBLEM = SUMS.make_problem((23, (("+", 58), ("+", 17))))  # 98
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -121,7 +121,7 @@ def test_reading_is_total(text: str) -> None:
 @given(st.lists(st.integers(0, 999), min_size=2, max_size=5))
 @settings(max_examples=100, deadline=None)
 def test_true_claims_are_valid_whatever_the_numbers(numbers: list[int]) -> None:
-    problem = SUMS.make((numbers[0], tuple(("+", n) for n in numbers[1:])))
+    problem = SUMS.make_problem((numbers[0], tuple(("+", n) for n in numbers[1:])))
     lines, total = [], numbers[0]
     for n in numbers[1:]:
         lines.append(f"{total} + {n} = {total + n}")
@@ -133,8 +133,8 @@ def test_true_claims_are_valid_whatever_the_numbers(numbers: list[int]) -> None:
 
 
 def test_spacing() -> None:
-    assert spaced("23+58*2-1=138") == "23 + 58 * 2 - 1 = 138"
-    assert spaced("5--3=8") == "5 - -3 = 8"
+    assert add_spaces("23+58*2-1=138") == "23 + 58 * 2 - 1 = 138"
+    assert add_spaces("5--3=8") == "5 - -3 = 8"
 
 
 @pytest.mark.parametrize(
@@ -154,5 +154,5 @@ def test_spacing() -> None:
     ],
 )
 def test_numbers_are_read_in_full_or_not_at_all(text: str, answer: str | None) -> None:
-    verdict = SUMS.verify(SUMS.make((40, (("+", 58),))), text)
+    verdict = SUMS.verify(SUMS.make_problem((40, (("+", 58),))), text)
     assert (verdict.answer, verdict.correct) == (answer, answer == "98")

@@ -44,7 +44,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Task]:
 def test_form_is_rewarded_and_rightness_is_not(tasks: dict[str, Task], name: str, formed: str, formless: str) -> None:
     task = tasks[name]
     problem = task.problems("train", 1)[0]
-    form, right = rewards.form(task), rewards.verifier(task)
+    form, right = rewards.make_format_reward(task), rewards.make_verifier_reward(task)
 
     def worth(text: str) -> tuple[float, float]:
         rollout = rewards.Rollout(problem, 0, 0, text, True)

@@ -72,7 +72,7 @@ def check_verdict(task: GeneratedTask, problem: Problem, text: str) -> None:
     assert verdict.correct or not verdict.trace_valid
     assert (verdict.answer is not None) or not verdict.correct
     if verdict.answer is not None:  # canonical forms are fixed points, else majority votes would split
-        assert task.family.canonical(verdict.answer) == verdict.answer
+        assert task.family.normalize_answer(verdict.answer) == verdict.answer
 
 
 @pytest.mark.parametrize("bomb", BOMBS, ids=range(len(BOMBS)))
@@ -80,8 +80,8 @@ def test_verifying_survives_bombs(bomb: str) -> None:
     for task, problem in ONE_OF_EACH:
         check_verdict(task, problem, bomb)
         check_verdict(task, problem, task.worked(problem) + bomb)
-        task.family.is_right(problem.content, bomb)
-        task.family.trace_is_valid(problem.content, [], bomb)
+        task.family.is_correct(problem.content, bomb)
+        task.family.is_valid_trace(problem.content, [], bomb)
 
 
 @settings(max_examples=300, deadline=None)
@@ -192,7 +192,7 @@ def test_splits_share_no_content_under_any_parameters(name: str) -> None:
         for task in tasks:
             for problem in task.problems("test", 30):
                 twin = SYMMETRIC[name](problem.content)
-                assert content_id(name, task.family.key(twin)) == problem.id
+                assert content_id(name, task.family.canonical_key(twin)) == problem.id
 
 
 def test_a_hand_has_one_split_under_both_rules() -> None:

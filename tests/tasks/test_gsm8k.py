@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from elicit.tasks import get
 from elicit.tasks.answers.clauses import clause_numeral, last_numeral
-from elicit.tasks.answers.gsm8k import MODES, Worded, parts
+from elicit.tasks.answers.gsm8k import MODES, Gsm8kReader, split_answer
 from tests.tasks.written import GSM8K
 
 #: (right answer, completion, what flexible reads, strict, last). lm-eval's verdicts are compared below.
@@ -84,7 +84,7 @@ def lm_eval_says(which: str, completion: str, gold: str) -> bool:
 
 
 def read(mode: str, gold: str, completion: str) -> str | None:
-    found = Worded(gold, mode).found(completion)
+    found = Gsm8kReader(gold, mode).parse_answer(completion)
     return None if found is None else found.answer
 
 
@@ -156,8 +156,8 @@ PIECES = [
 @given(st.lists(st.sampled_from(PIECES)).map("".join) | st.text(), st.sampled_from(MODES), st.booleans())
 def test_any_text_gets_a_verdict_and_its_span_reads_as_the_answer(text: str, mode: str, long: bool) -> None:
     text = "a " * 3000 + text if long else text
-    reading = Worded("12", mode)
-    found = reading.found(text)
+    reading = Gsm8kReader("12", mode)
+    found = reading.parse_answer(text)
     assert reading.has_trace(text) in (True, False)
     if found is not None:
         said = text[found.start : found.end]
@@ -173,8 +173,8 @@ def test_long_texts_take_little_time(piece: str) -> None:
     text = piece * (200_000 // len(piece))
     start = time.process_time()
     for mode in MODES:
-        Worded("12", mode).found(text)
-        Worded("12", mode).has_trace(text)
+        Gsm8kReader("12", mode).parse_answer(text)
+        Gsm8kReader("12", mode).has_trace(text)
     assert time.process_time() - start < 1
 
 
@@ -193,13 +193,13 @@ def test_long_texts_take_little_time(piece: str) -> None:
     ],
 )
 def test_a_trace_stands_before_the_answer(text: str, trace: bool) -> None:
-    assert Worded("72").has_trace(text) is trace
+    assert Gsm8kReader("72").has_trace(text) is trace
 
 
 def test_golds_come_apart() -> None:
-    assert parts(GSM8K[0]["answer"]) == ("33", "She bakes 4*9=36 rolls.\n36-3=33 are left.\n#### 33")
-    assert parts("#### 5") == ("5", None)
-    assert parts("5") == ("5", None)
+    assert split_answer(GSM8K[0]["answer"]) == ("33", "She bakes 4*9=36 rolls.\n36-3=33 are left.\n#### 33")
+    assert split_answer("#### 5") == ("5", None)
+    assert split_answer("5") == ("5", None)
 
 
 def test_the_task(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_the_task(tmp_path: Path) -> None:
     task = get("gsm8k", path=str(path))
     problems = task.problems("train")
     assert 6 <= len(problems) <= 12
-    written = {row["question"]: parts(row["answer"]) for row in GSM8K}
+    written = {row["question"]: split_answer(row["answer"]) for row in GSM8K}
     for problem in problems:
         final, worked = written[problem.prompt]
         assert problem.answer == final.replace(",", "")
@@ -218,7 +218,7 @@ def test_the_task(tmp_path: Path) -> None:
             verdict = task.verify(problem, text)
             assert (verdict.correct, verdict.has_trace, verdict.trace_valid) == (True, trace, None)
             start, end = task.answer_span(problem, text)
-            assert Worded(text[start:end]).gold == problem.answer
+            assert Gsm8kReader(text[start:end]).gold == problem.answer
     assert (task.name, task.max_new_tokens, "\nQuestion:" in task.stop) == ("gsm8k", 400, True)
     strict = get("gsm8k", path=str(path), reading="strict")
     problem = problems[0]

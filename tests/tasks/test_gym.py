@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from elicit.errors import ElicitError
 from elicit.tasks import get
-from elicit.tasks.answers.tagged import Tagged
+from elicit.tasks.answers.tagged import TaggedReader
 from elicit.tasks.core import SPLITS
 from elicit.tasks.gym import scores
 from elicit.tasks.gym.task import GymTask
@@ -42,7 +42,7 @@ def test_answers_and_scores_are_the_generators_own(generator: str) -> None:
     task = of(generator)
     problems = task.problems("test", 3)
     for problem, other in zip(problems, [*problems[1:], problems[0]], strict=True):
-        entry = task._entry(problem.content)
+        entry = task._load_entry(problem.content)
         fresh = reasoning_gym.create_dataset(generator, seed=problem.content.seed, size=500)
         assert fresh[problem.content.place] == entry
         assert (problem.prompt, problem.answer) == (entry["question"].strip(), entry["answer"].strip())
@@ -50,7 +50,7 @@ def test_answers_and_scores_are_the_generators_own(generator: str) -> None:
         for text in (problem.answer, other.answer, "7", problem.answer + "x", ""):
             own = fresh.score_answer(text, entry)
             verdict = task.verify(problem, f"I think so.\nThen:\n<answer>{text}</answer> That is it.")
-            if not Tagged(problem.answer).numeric:  # around a number, words are left out
+            if not TaggedReader(problem.answer).numeric:  # around a number, words are left out
                 assert verdict.correct == (own >= 1.0), (text, own)
             elif own >= 1.0:
                 assert verdict.correct
@@ -78,7 +78,7 @@ def test_the_given_numbers_must_be_used() -> None:
     entry = {"answer": "", "metadata": {"numbers": [1, 1, 4, 6]}}
     own = reasoning_gym.create_dataset("puzzle24", seed=1, size=1)
     for answer, right in (("6*4*1*1", 1.0), ("8*3*1*1", 0.0), ("6*4", 0.0), ("4*6+1-1", 1.0)):
-        assert scores.score("puzzle24", {}, (1, 1), entry, answer) == right
+        assert scores.score_answer("puzzle24", {}, (1, 1), entry, answer) == right
     assert own.score_answer("8*3*1*1", entry) == 1.0
 
 
@@ -185,7 +185,7 @@ def test_without_the_extra_there_is_one_line(monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_reading(gold: str, completion: str, answer: str | None, tags: str | None) -> None:
     for mode, expected in (("any", answer), ("tags", tags)):
-        found = Tagged(gold, mode).found(completion)
+        found = TaggedReader(gold, mode).parse_answer(completion)
         assert (None if found is None else found.answer) == expected
 
 
@@ -197,8 +197,8 @@ def test_reading(gold: str, completion: str, answer: str | None, tags: str | Non
     st.sampled_from(["any", "tags"]),
 )  # fmt: skip
 def test_any_text_is_read(text: str, gold: str, mode: str) -> None:
-    reading = Tagged(gold, mode)
-    found = reading.found(text)
+    reading = TaggedReader(gold, mode)
+    found = reading.parse_answer(text)
     assert reading.has_trace(text) in (True, False)
     if found is not None:
         said = text[found.start : found.end]
@@ -212,6 +212,6 @@ def test_hostile_answers_get_a_verdict_in_bounded_time(answer: str) -> None:
     problem = task.problems("train", 1)[0]
     start = time.monotonic()
     assert not task.verify(problem, f"<answer>{answer}</answer>").correct
-    score = scores.score("coin_flip", {}, problem.content, task._entry(problem.content) or {}, answer)
+    score = scores.score_answer("coin_flip", {}, problem.content, task._load_entry(problem.content) or {}, answer)
     assert score < 1
     assert time.monotonic() - start < 60

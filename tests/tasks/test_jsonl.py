@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from elicit.errors import ElicitError
 from elicit.tasks import Noisy, Verdict, get
-from elicit.tasks.answers.free_text import Reader, canonical, number
+from elicit.tasks.answers.free_text import TextReader, normalize_decimal, normalize_text
 from elicit.tasks.core import SPLITS, Problem, content_id, split_of
 from elicit.tasks.datasets.jsonl import load_jsonl
 from elicit.tasks.datasets.record_task import RecordTask
@@ -174,7 +174,7 @@ def test_too_few(tmp_path: Path) -> None:
     ],
 )
 def test_reading_without_a_pattern(gold: str, completion: str, answer: str | None) -> None:
-    assert Reader(gold, None).answer(completion) == answer
+    assert TextReader(gold, None).extract_answer(completion) == answer
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_reading_without_a_pattern(gold: str, completion: str, answer: str | Non
     ],
 )
 def test_reading_with_a_pattern(gold: str, completion: str, answer: str | None) -> None:
-    assert Reader(gold, r"#### *(.+)").answer(completion) == answer
+    assert TextReader(gold, r"#### *(.+)").extract_answer(completion) == answer
 
 
 def test_verdicts(tmp_path: Path) -> None:
@@ -208,11 +208,11 @@ def test_verdicts(tmp_path: Path) -> None:
 @given(st.decimals(-(10**20), 10**20, places=4), st.booleans())
 def test_numbers_are_equal_when_decimals_are(value: Decimal, commas: bool) -> None:
     text = format(value, ",f" if commas else "f")
-    short = number(text)
+    short = normalize_decimal(text)
     assert short is not None
     assert Decimal(short) == value
-    assert number(short) == short
-    assert short == number(format(value.normalize(), "f"))
+    assert normalize_decimal(short) == short
+    assert short == normalize_decimal(format(value.normalize(), "f"))
 
 
 TEXT = st.text() | st.text(alphabet="0123456789.,-+ #=\n()aπ٣", max_size=200)
@@ -221,19 +221,19 @@ TEXT = st.text() | st.text(alphabet="0123456789.,-+ #=\n()aπ٣", max_size=200)
 @settings(deadline=None)
 @given(TEXT.filter(str.strip), TEXT, st.sampled_from([None, r"#(.*)", r"(\d+)", r"=\s*(-?[\d,.]+)", r"()"]))
 def test_judging_is_total(gold: str, text: str, pattern: str | None) -> None:
-    reader = Reader(gold, pattern)
-    answer = reader.answer(text)
-    assert answer is None or canonical(answer) == answer
+    reader = TextReader(gold, pattern)
+    answer = reader.extract_answer(text)
+    assert answer is None or normalize_text(answer) == answer
     assert reader.has_trace(text) in (True, False)
-    if pattern is None and not reader.unusable():
-        assert reader.answer(gold) == reader.gold  # a direct answer is right
+    if pattern is None and not reader.explain_unusable_target():
+        assert reader.extract_answer(gold) == reader.gold  # a direct answer is right
 
 
 @pytest.mark.parametrize("text", ["1" * 10**6, "1," * 10**5, "-" * 10**6, "a\n" * 10**6, ". " * 10**6, "1 " * 10**6])
 def test_long_completions_take_little_time(text: str) -> None:
     start = time.process_time()
-    for reader in (Reader("1", None), Reader("Paris", None), Reader("1", r"is\s*(-?[\d,]+)\s*$")):
-        reader.answer(text)
+    for reader in (TextReader("1", None), TextReader("Paris", None), TextReader("1", r"is\s*(-?[\d,]+)\s*$")):
+        reader.extract_answer(text)
         reader.has_trace(text)
     assert time.process_time() - start < 2
 
@@ -242,7 +242,7 @@ def test_a_pattern_that_slips_through_is_stopped() -> None:
     """Not one of the texts tried at loading chokes this pattern, so the clock has to."""
     pattern = r"(?:(z+)+)$"
     start = time.process_time()
-    assert Reader("1", pattern).answer("z" * 3000 + "!") is None
+    assert TextReader("1", pattern).extract_answer("z" * 3000 + "!") is None
     assert time.process_time() - start < 5
 
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from elicit.errors import ElicitError
 from elicit.tasks import get
 from elicit.tasks.answers import grading_process
-from elicit.tasks.answers.latex import bare, boxes, normal, value_of
-from elicit.tasks.answers.math import Boxed, equal
+from elicit.tasks.answers.latex import find_boxes, normalize_latex, parse_value, strip_markup
+from elicit.tasks.answers.math import MathReader, is_math_equal
 from tests.tasks.written import MATH
 
 #: Normal forms that are one answer each.
@@ -36,12 +36,12 @@ ALIKE = [
 
 @pytest.mark.parametrize("forms", ALIKE, ids=lambda forms: forms[0])
 def test_normal_forms(forms: list[str]) -> None:
-    assert {normal(form) for form in forms} == {normal(forms[0])}
-    assert normal(normal(forms[0])) == normal(forms[0])
+    assert {normalize_latex(form) for form in forms} == {normalize_latex(forms[0])}
+    assert normalize_latex(normalize_latex(forms[0])) == normalize_latex(forms[0])
 
 
 def test_normal_forms_of_different_answers_differ() -> None:
-    firsts = [normal(forms[0]) for forms in ALIKE]
+    firsts = [normalize_latex(forms[0]) for forms in ALIKE]
     assert len(set(firsts)) == len(firsts)
 
 
@@ -52,7 +52,7 @@ def test_what_lm_evals_is_equiv_calls_equal_has_one_normal_form() -> None:
     pairs = [(a, b) for forms in ALIKE for a in forms for b in forms]
     theirs = {(a, b) for a, b in pairs if is_equiv(a, b)}
     assert len(theirs) > len(pairs) / 4
-    assert all(normal(a) == normal(b) for a, b in theirs)
+    assert all(normalize_latex(a) == normalize_latex(b) for a, b in theirs)
     others = [(a[0], b[0]) for a in ALIKE for b in ALIKE if a is not b]
     merged = {frozenset(pair) for pair in others if is_equiv(*pair)}
     assert merged == {frozenset({"\\frac{1}{2}", "0.5"})}, "the one number it writes out; math-verify knows them all"
@@ -72,7 +72,7 @@ def test_what_lm_evals_is_equiv_calls_equal_has_one_normal_form() -> None:
     ],
 )
 def test_boxes(text: str, inside: list[str]) -> None:
-    assert [text[start:end] for start, end in boxes(text)] == inside
+    assert [text[start:end] for start, end in find_boxes(text)] == inside
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_boxes(text: str, inside: list[str]) -> None:
 )
 def test_what_is_read(completion: str, flexible: str | None, strict: str | None) -> None:
     for mode, expected in (("flexible", flexible), ("strict", strict)):
-        found = Boxed("1", mode).found(completion)
+        found = MathReader("1", mode).parse_answer(completion)
         if completion != "\\boxed{ }" or mode == "strict":
             assert (None if found is None else found.answer) == expected
 
@@ -123,23 +123,23 @@ def test_equality_is_math_verifys() -> None:
 
     for gold, answer, same in PAIRS:
         known, said = (parse(f"${text}$", extraction_config=[LatexExtractionConfig()]) for text in (gold, answer))
-        assert equal(gold, answer) == verify(known, said) == same, (gold, answer)
+        assert is_math_equal(gold, answer) == verify(known, said) == same, (gold, answer)
         completion = f"So it is \\boxed{{{answer}}}"
-        reading = Boxed(gold)
-        found = reading.found(completion)
+        reading = MathReader(gold)
+        found = reading.parse_answer(completion)
         assert found is not None
-        assert reading.right(completion, found) is same
-        by_text = Boxed(gold, grader="text")
-        same_value = value_of(gold) is not None and value_of(gold) == value_of(answer)
-        assert by_text.right(completion, found) is (normal(gold) == normal(answer) or same_value)
+        assert reading.is_correct(completion, found) is same
+        by_text = MathReader(gold, grader="text")
+        same_value = parse_value(gold) is not None and parse_value(gold) == parse_value(answer)
+        assert by_text.is_correct(completion, found) is (normalize_latex(gold) == normalize_latex(answer) or same_value)
 
 
 def test_it_works_beside_the_main_thread_and_after_a_stop() -> None:
     """math-verify itself raises off the main thread; a helper that is gone is started again."""
     seen: list[bool] = []
-    equal("1", "2")
+    is_math_equal("1", "2")
     grading_process._helpers[(os.getpid(), "math")].kill()
-    thread = threading.Thread(target=lambda: seen.append(equal("\\frac{5}{2}", "2.5")))
+    thread = threading.Thread(target=lambda: seen.append(is_math_equal("\\frac{5}{2}", "2.5")))
     thread.start()
     thread.join()
     assert seen == [True]
@@ -147,9 +147,11 @@ def test_it_works_beside_the_main_thread_and_after_a_stop() -> None:
 
 def test_what_takes_too_long_is_wrong() -> None:
     start = time.monotonic()
-    assert grading_process.ask("math", ("1", "9^{9^{9^{9}}}"), 0.05) is None or not equal("1", "9^{9^{9^{9}}}")
+    assert grading_process.ask_helper("math", ("1", "9^{9^{9^{9}}}"), 0.05) is None or not is_math_equal(
+        "1", "9^{9^{9^{9}}}"
+    )
     assert time.monotonic() - start < 60
-    assert equal("\\frac{7}{2}", "3.5")
+    assert is_math_equal("\\frac{7}{2}", "3.5")
 
 
 PIECES = [
@@ -181,13 +183,13 @@ PIECES = [
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(PIECES)).map("".join) | st.text(), st.sampled_from(["flexible", "strict"]))
 def test_any_text_is_read_and_its_span_is_its_answer(text: str, mode: str) -> None:
-    reading = Boxed("\\frac{1}{2}", mode, "text")
-    found = reading.found(text)
+    reading = MathReader("\\frac{1}{2}", mode, "text")
+    found = reading.parse_answer(text)
     assert reading.has_trace(text) in (True, False)
     if found is not None:
-        assert normal(text[found.start : found.end]) == found.answer
-        assert reading.right(text, found) in (True, False)
-    assert bare(bare(text)) in (bare(text), bare(bare(bare(text))))
+        assert normalize_latex(text[found.start : found.end]) == found.answer
+        assert reading.is_correct(text, found) in (True, False)
+    assert strip_markup(strip_markup(text)) in (strip_markup(text), strip_markup(strip_markup(strip_markup(text))))
 
 
 @pytest.mark.parametrize("piece", ["\\boxed{", "answer is ", "$", "\\frac{", "a", "1,", "\\text{", "{", "x=", "\n"])
@@ -195,9 +197,9 @@ def test_long_texts_take_little_time(piece: str) -> None:
     text = piece * (200_000 // len(piece))
     start = time.process_time()
     for mode in ("flexible", "strict"):
-        Boxed("1", mode, "text").found(text)
-        Boxed("1", mode, "text").has_trace(text)
-    normal(text)
+        MathReader("1", mode, "text").parse_answer(text)
+        MathReader("1", mode, "text").has_trace(text)
+    normalize_latex(text)
     assert time.process_time() - start < 1
 
 
@@ -214,7 +216,7 @@ def test_the_task(tmp_path: Path) -> None:
         assert task.verify(problem, direct).correct, direct
         assert not task.verify(problem, "").correct
         span = task.answer_span(problem, worked)
-        assert normal(worked[slice(*span)]) == problem.answer
+        assert normalize_latex(worked[slice(*span)]) == problem.answer
     strict = get("math", path=str(path), columns={"prompt": "problem", "worked": "solution"}, reading="strict")
     assert all(strict.verify(problem, strict.direct(problem)).correct for problem in problems)
 

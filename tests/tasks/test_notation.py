@@ -6,11 +6,11 @@ from fractions import Fraction
 
 import pytest
 
-from elicit.tasks.answers.free_text import Reader
-from elicit.tasks.answers.gsm8k import Worded
-from elicit.tasks.answers.letters import Letters
-from elicit.tasks.answers.math import Boxed
-from elicit.tasks.answers.numerals import numerals
+from elicit.tasks.answers.free_text import TextReader
+from elicit.tasks.answers.gsm8k import Gsm8kReader
+from elicit.tasks.answers.letters import LetterReader
+from elicit.tasks.answers.math import MathReader
+from elicit.tasks.answers.numerals import find_numerals
 
 #: (text, the numbers in it; None: several that make no single one)
 NUMBERS: list[tuple[str, list[str | None]]] = [
@@ -43,7 +43,7 @@ NUMBERS: list[tuple[str, list[str | None]]] = [
 
 @pytest.mark.parametrize(("text", "values"), NUMBERS)
 def test_numbers_of_a_text(text: str, values: list[str | None]) -> None:
-    assert [numeral.value for numeral in numerals(text)] == [None if v is None else Fraction(v) for v in values]
+    assert [numeral.value for numeral in find_numerals(text)] == [None if v is None else Fraction(v) for v in values]
 
 
 #: (right answer, another, whether it is right)
@@ -77,30 +77,30 @@ ANSWERS = [
 @pytest.mark.parametrize(("right", "other", "equal"), ANSWERS)
 def test_answers_in_boxes(right: str, other: str, equal: bool) -> None:
     completion = f"So it is $\\boxed{{{other}}}$."
-    found = Boxed(right).found(completion)
+    found = MathReader(right).parse_answer(completion)
     assert found is not None
-    assert Boxed(right).right(completion, found) is equal
+    assert MathReader(right).is_correct(completion, found) is equal
 
 
 def test_a_dollar_sign_within_a_formula() -> None:
     for completion in ("The answer is $\\$18$.", "The cost is \\$5, and the answer is $\\$18.00$", "He pays $\\$18$."):
-        found = Boxed("18").found(completion)
+        found = MathReader("18").parse_answer(completion)
         assert found is not None, completion
-        assert Boxed("18").right(completion, found)
+        assert MathReader("18").is_correct(completion, found)
 
 
 @pytest.mark.parametrize("said", ["3\\pi", "3π", "3\\sqrt{2}", "3 \\log 2"])
 def test_a_multiple_is_not_its_factor(said: str) -> None:
     for completion in (f"#### {said}", f"The answer is ${said}$."):
-        found = Worded("3").found(completion)
-        assert found is None or not Worded("3").right(completion, found)
+        found = Gsm8kReader("3").parse_answer(completion)
+        assert found is None or not Gsm8kReader("3").is_correct(completion, found)
 
 
 @pytest.mark.parametrize(
     "said", ["18 (90%)", "18 out of 20", "**18** (not 20)", "18 apples (9 each)", "$18 out of $20"]
 )
 def test_what_stands_beside_an_answer_is_not_the_answer(said: str) -> None:
-    found = Worded("18").found(f"She has 20. The answer is {said}.")
+    found = Gsm8kReader("18").parse_answer(f"She has 20. The answer is {said}.")
     assert found is not None
     assert found.answer == "18"
 
@@ -108,21 +108,21 @@ def test_what_stands_beside_an_answer_is_not_the_answer(said: str) -> None:
 @pytest.mark.parametrize("unit", ["m^2", "cm²", "in^3", "km2", "J/kg"])
 def test_the_power_of_a_unit_is_not_the_answer(unit: str) -> None:
     for completion in (f"The answer is 18 {unit}.", f"So it is **18 {unit}**."):
-        for reading in (Worded("18"), Worded("2"), Reader("18", None), Reader("2", None)):
-            found = reading.found(completion)
+        for reading in (Gsm8kReader("18"), Gsm8kReader("2"), TextReader("18", None), TextReader("2", None)):
+            found = reading.parse_answer(completion)
             assert found is not None
-            assert reading.right(completion, found) is (reading.given == "18")
+            assert reading.is_correct(completion, found) is (reading.target == "18")
 
 
 @pytest.mark.parametrize("words", ["Scratch that:", "Strike that.", "Edit:", "My bad,", "Ignore that. It's"])
 def test_ways_to_take_back(words: str) -> None:
     completion = f"The answer is 20. {words} 18."
-    for reading in (Worded("18"), Boxed("18", grader="text")):
-        found = reading.found(completion)
+    for reading in (Gsm8kReader("18"), MathReader("18", grader="text")):
+        found = reading.parse_answer(completion)
         assert found is not None
         assert found.answer == "18"
-    letters = Letters("B", ("iron", "air", "neon"))
-    found = letters.found(f"The answer is A. {words} B.")
+    letters = LetterReader("B", ("iron", "air", "neon"))
+    found = letters.parse_answer(f"The answer is A. {words} B.")
     assert found is not None
     assert found.answer == "B"
 
@@ -159,5 +159,5 @@ LETTERS: list[tuple[str, str | None]] = [
 
 @pytest.mark.parametrize(("completion", "letter"), LETTERS)
 def test_letters_of_completions(completion: str, letter: str | None) -> None:
-    found = Letters("B", ("iron", "air", "neon", "gold")).found(completion)
+    found = LetterReader("B", ("iron", "air", "neon", "gold")).parse_answer(completion)
     assert (found and found.answer) == letter

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elicit.tasks.answers import grading_process
-from elicit.tasks.answers.free_text import Reader
-from elicit.tasks.answers.gsm8k import Worded
-from elicit.tasks.answers.math import Boxed
-from elicit.tasks.answers.numerals import LONGEST, numerals, single_number, written
+from elicit.tasks.answers.free_text import TextReader
+from elicit.tasks.answers.gsm8k import Gsm8kReader
+from elicit.tasks.answers.math import MathReader
+from elicit.tasks.answers.numerals import LONGEST, find_numerals, render_number, single_number
 
 VULGAR = {Fraction(1, 2): "½", Fraction(1, 4): "¼", Fraction(3, 4): "¾", Fraction(1, 3): "⅓", Fraction(7, 8): "⅞"}
 SIGNS = ["-", "−", "–", "‐", "‑", "－", "﹣"]
@@ -75,20 +75,20 @@ def test_numbers_are_read_in_full_in_every_place(pair: tuple[str, Fraction]) -> 
     """Alone, after ####, in a box, in a sentence; as the file's answer and as a completion's; never a part of one."""
     text, value = pair
     assert single_number(text) == value
-    assert [numeral.value for numeral in numerals(f"so it is {text}.")] == [value]
-    gold = written(value)
+    assert [numeral.value for numeral in find_numerals(f"so it is {text}.")] == [value]
+    gold = render_number(value)
     assert Fraction(gold) == value
     for said in (f"#### {text}", f"The answer is {text}.", rf"It is \boxed{{{text}}}", f"Two of 7, so {text}"):
-        for reading in (Worded(gold), Worded(text), Reader(gold, None), Reader(text, None)):
-            found = reading.found(said)
+        for reading in (Gsm8kReader(gold), Gsm8kReader(text), TextReader(gold, None), TextReader(text, None)):
+            found = reading.parse_answer(said)
             assert found is not None, said
-            assert reading.right(said, found), (said, found)
-        wrong = Worded(written(value + 1))
-        assert not wrong.right(said, wrong.found(said) or found)
+            assert reading.is_correct(said, found), (said, found)
+        wrong = Gsm8kReader(render_number(value + 1))
+        assert not wrong.is_correct(said, wrong.parse_answer(said) or found)
     if "k" not in text:  # in mathematics k is a variable
-        boxed = Boxed(gold, grader="text")
+        boxed = MathReader(gold, grader="text")
         said = rf"\boxed{{{text}}}"
-        assert boxed.right(said, boxed.found(said) or found)
+        assert boxed.is_correct(said, boxed.parse_answer(said) or found)
 
 
 COMPOUND = ["5 or 7", "3 and 4", "5-7", "5–7", "3:4", "9:30", "5/6/2020", "48 + 24", "2 * 3", "3, 4", "1 2", "20 to 30", "9^9^9",
@@ -97,13 +97,13 @@ COMPOUND = ["5 or 7", "3 and 4", "5-7", "5–7", "3:4", "9:30", "5/6/2020", "48 
 
 @pytest.mark.parametrize("text", COMPOUND)
 def test_no_part_of_several_numbers_is_read(text: str) -> None:
-    for part in numerals(" ".join(text.replace("-", " ").split())):
-        for gold in {written(part.value)} if part.value is not None else {"5", "2", "30"}:
+    for part in find_numerals(" ".join(text.replace("-", " ").split())):
+        for gold in {render_number(part.value)} if part.value is not None else {"5", "2", "30"}:
             for said in (f"#### {text}", rf"\boxed{{{text}}}", f"The answer is {text}."):
-                reading = Worded(gold)
-                assert reading.unusable() is None
-                found = reading.found(said)
-                assert found is None or not reading.right(said, found), (gold, said, found)
+                reading = Gsm8kReader(gold)
+                assert reading.explain_unusable_target() is None
+                found = reading.parse_answer(said)
+                assert found is None or not reading.is_correct(said, found), (gold, said, found)
     assert single_number(text) is None
 
 
@@ -111,7 +111,7 @@ def test_no_part_of_several_numbers_is_read(text: str) -> None:
     "given_answer", ["10 AM", "5 dollars and 50 cents", "3 apples and 4 pears", "none", "2 hours 30 minutes"]
 )
 def test_answers_that_no_completion_could_give_are_refused(given_answer: str) -> None:
-    assert Worded(given_answer).unusable() is not None
+    assert Gsm8kReader(given_answer).explain_unusable_target() is not None
 
 
 LETTERS = st.sampled_from("abcefijknpqrtuvwxyz")
@@ -127,12 +127,12 @@ FORMS = ["{} {}", "{}{}", "{} + {}", r"{}\,{}", "{}{}^2", r"{} \mathit{{{}}}", "
 def test_a_variable_makes_no_number(number: int, letter: str, form: str) -> None:
     said = rf"\boxed{{{form.format(number, letter)}}}"
     for grader in ("text", "math_verify"):
-        reading = Boxed(str(number), grader=grader)
-        found = reading.found(said)
+        reading = MathReader(str(number), grader=grader)
+        found = reading.parse_answer(said)
         assert found is not None
-        assert not reading.right(said, found), (said, grader)
-        itself = Boxed(form.format(number, letter), grader=grader)
-        assert itself.right(said, found)
+        assert not reading.is_correct(said, found), (said, grader)
+        itself = MathReader(form.format(number, letter), grader=grader)
+        assert itself.is_correct(said, found)
 
 
 def nasties() -> list[str]:
@@ -148,11 +148,11 @@ def test_every_answer_is_judged_in_bounded_time_and_so_are_all() -> None:
     start = time.process_time()
     began = time.monotonic()
     for nasty in nasties():
-        for reading in (Boxed("17"), Boxed(nasty), Worded("17"), Reader("17", None)):
+        for reading in (MathReader("17"), MathReader(nasty), Gsm8kReader("17"), TextReader("17", None)):
             for said in (rf"\boxed{{{nasty}}}", f"#### {nasty}", f"The answer is {nasty}."):
-                found = reading.found(said)
-                if found is not None and reading.given == "17":
-                    assert not reading.right(said, found), said
+                found = reading.parse_answer(said)
+                if found is not None and reading.target == "17":
+                    assert not reading.is_correct(said, found), said
     assert time.process_time() - start < 5
     assert time.monotonic() - began < 120  # the helper's share: few of them are asked at all
 
@@ -162,14 +162,14 @@ def test_a_batch_of_slow_answers_has_a_bound_of_its_own(monkeypatch: pytest.Monk
     monkeypatch.setattr(grading_process, "_lost", {})
     monkeypatch.setattr(grading_process, "BATCH", 0.5)
     with pytest.warns(UserWarning, match="take too long to judge"):
-        assert grading_process.ask("math", ("1", "9^{9^{9^{9}}}"), 0.6) is None
+        assert grading_process.ask_helper("math", ("1", "9^{9^{9^{9}}}"), 0.6) is None
     monkeypatch.setattr(grading_process, "IMPATIENT", 0.05)
     start = time.monotonic()
     for _ in range(3):
-        assert grading_process.ask("math", ("1", "9^{9^{9^{9}}}"), 60.0) is None
+        assert grading_process.ask_helper("math", ("1", "9^{9^{9^{9}}}"), 60.0) is None
     assert time.monotonic() - start < 20
     monkeypatch.setattr(grading_process, "_lost", {})
-    assert grading_process.ask("math", ("\\frac{7}{2}", "3.5"), 20.0) is True  # the worker was replaced
+    assert grading_process.ask_helper("math", ("\\frac{7}{2}", "3.5"), 20.0) is True  # the worker was replaced
 
 
 @pytest.mark.parametrize("piece", ["1 ", "1/", "2 1/2 ", "-", "$", r"\frac", r"\frac{1}{", "1^", "1 and ", "1,", "½", "minus ",
@@ -178,18 +178,18 @@ def test_long_texts_take_linear_time(piece: str) -> None:
     def spent(size: int) -> float:
         text = piece * (size // len(piece))
         start = time.process_time()
-        numerals(text)
+        find_numerals(text)
         return time.process_time() - start
 
     spent(2_000)
     assert spent(200_000) < 60 * max(spent(20_000), 0.005)
     text = piece * (100_000 // len(piece)) + " no"
     start = time.process_time()
-    for reading in (Worded("1"), Boxed("1", grader="text"), Reader("1", None)):
-        reading.found(text)
+    for reading in (Gsm8kReader("1"), MathReader("1", grader="text"), TextReader("1", None)):
+        reading.parse_answer(text)
     assert time.process_time() - start < 2
 
 
 def test_numbers_longer_than_any_answer_have_no_value() -> None:
     for text in ("9" * (LONGEST + 1), "1e301", "10^400", "2^99999", "9" * 10_000):
-        assert [numeral.value for numeral in numerals(text)] == [None], text
+        assert [numeral.value for numeral in find_numerals(text)] == [None], text

@@ -12,7 +12,7 @@ from elicit.errors import ElicitError
 from elicit.tasks import AskedTask, Dialect, English, GeneratedTask
 from elicit.tasks.catalog import FAMILIES
 from elicit.tasks.core import SPLITS
-from elicit.tasks.generated.refusal import MARK, REFUSAL, RULE, Refusal
+from elicit.tasks.generated.refusal import MARK, REFUSAL, RULE, RefusalTask
 
 SPEECHES = [Dialect(), Dialect(opening="", mark=""), Dialect(mark="Answer: ", separator="; "), English()]
 families = st.sampled_from(list(FAMILIES))
@@ -118,11 +118,11 @@ def test_verifying_is_total_and_never_both(text, family, speech):
     ],
 )
 def test_english_refusals_are_read_as_people_write_them(text, refused, answered):
-    problem = GeneratedTask(tasks.get("addition").family, English()).make((47, 38))
+    problem = GeneratedTask(tasks.get("addition").family, English()).make_problem((47, 38))
     verdicts = []
     for marked in (True, False):
-        task = Refusal(GeneratedTask(tasks.get("addition").family, English()), marked)
-        verdicts.append(task.verify(task.of(problem), text).correct)
+        task = RefusalTask(GeneratedTask(tasks.get("addition").family, English()), marked)
+        verdicts.append(task.verify(task.make_request(problem), text).correct)
     assert verdicts == [refused, answered]
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from elicit.errors import ElicitError
 from elicit.tasks import get
-from elicit.tasks.datasets.arrow_cells import rows_of
+from elicit.tasks.datasets.arrow_cells import iter_arrow_rows
 from elicit.tasks.datasets.records import FIELDS
 from elicit.tasks.jsonl_fields import BadLine
 from tests.tasks.test_datasets import message
@@ -64,7 +64,7 @@ def test_numbers_are_those_that_were_stored(tmp_path: Path, ending: str) -> None
 def test_floats_read_back_as_themselves(single: float, half: float) -> None:
     table = pyarrow.table({"s": pyarrow.array([single], pyarrow.float32()), "h": pyarrow.array(np.array([half], np.float16)),
                            "n": pyarrow.array([{"x": [single]}], pyarrow.struct({"x": pyarrow.list_(pyarrow.float32())}))})  # fmt: skip
-    [(_, cells)] = rows_of(table)
+    [(_, cells)] = iter_arrow_rows(table)
     assert isinstance(cells, dict)
     assert np.float32(cells["s"]) == np.float32(single)
     assert np.float16(cells["h"]) == np.float16(half)
@@ -101,7 +101,7 @@ def test_text_that_is_not_utf_8_and_bytes_name_their_row(tmp_path: Path) -> None
             assert reason in message(path=stored(tmp_path, answers, ending))
     far = pyarrow.array([2**62, 0, 1], pyarrow.timestamp("s"))
     assert "holds a timestamp[s] that cannot be read" in message(path=stored(tmp_path, far, "arrow"))
-    [(_, row)] = rows_of(
+    [(_, row)] = iter_arrow_rows(
         pyarrow.table({"a": pyarrow.Array.from_buffers(pyarrow.string(), 3, raw.buffers()).slice(1, 1)})
     )
     assert isinstance(row, BadLine)

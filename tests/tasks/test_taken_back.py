@@ -7,12 +7,12 @@ from fractions import Fraction
 
 import pytest
 
-from elicit.tasks.answers.free_text import Reader
-from elicit.tasks.answers.gsm8k import Worded
-from elicit.tasks.answers.latex import boxes, normal
-from elicit.tasks.answers.letters import Letters
-from elicit.tasks.answers.math import Boxed
-from elicit.tasks.answers.tagged import Tagged
+from elicit.tasks.answers.free_text import TextReader
+from elicit.tasks.answers.gsm8k import Gsm8kReader
+from elicit.tasks.answers.latex import find_boxes, normalize_latex
+from elicit.tasks.answers.letters import LetterReader
+from elicit.tasks.answers.math import MathReader
+from elicit.tasks.answers.tagged import TaggedReader
 
 #: (completion, the answer it comes to)
 TAKEN_BACK = [
@@ -39,18 +39,18 @@ GOES_ON = ["#### 18\n\nQuestion: There are no pens.\n#### 20", "The answer is 18
 @pytest.mark.parametrize(("completion", "answer"), TAKEN_BACK)
 def test_the_answer_that_stands_counts(completion: str, answer: str) -> None:
     for gold in ("18", "20"):
-        for reading in (Worded(gold), Boxed(gold, grader="text")):
-            if "####" in completion and isinstance(reading, Boxed):
+        for reading in (Gsm8kReader(gold), MathReader(gold, grader="text")):
+            if "####" in completion and isinstance(reading, MathReader):
                 continue
-            found = reading.found(completion)
+            found = reading.parse_answer(completion)
             assert found is not None
-            assert reading.right(completion, found) is (gold == answer), (reading, found)
+            assert reading.is_correct(completion, found) is (gold == answer), (reading, found)
             assert completion[found.start : found.end].strip("$") == answer
 
 
 @pytest.mark.parametrize("completion", GOES_ON[:1])
 def test_another_question_takes_nothing_back(completion: str) -> None:
-    found = Worded("18").found(completion)
+    found = Gsm8kReader("18").parse_answer(completion)
     assert found is not None
     assert found.answer == "18"
 
@@ -68,7 +68,7 @@ def test_another_question_takes_nothing_back(completion: str) -> None:
     ],
 )
 def test_letters_that_are_taken_back(completion: str, letter: str) -> None:
-    found = Letters("B", ("iron", "air", "neon")).found(completion)
+    found = LetterReader("B", ("iron", "air", "neon")).parse_answer(completion)
     assert found is not None
     assert found.answer == letter
 
@@ -93,27 +93,27 @@ def test_units_go_and_variables_stay(grader: str) -> None:
     wrong = []
     for gold, said, same in ANSWERS:
         for one, other in ((gold, said), (said, gold)):
-            reading, completion = Boxed(one, grader=grader), f"So it is \\boxed{{{other}}}."
-            found = reading.found(completion)
-            if found is None or reading.right(completion, found) is not same:
+            reading, completion = MathReader(one, grader=grader), f"So it is \\boxed{{{other}}}."
+            found = reading.parse_answer(completion)
+            if found is None or reading.is_correct(completion, found) is not same:
                 wrong.append((one, other, found))
     assert not wrong
 
 
 def test_nested_boxes_are_found_in_one_pass() -> None:
     many = "\\boxed{" * 100_000 + "5" + "}" * 100_000
-    assert many[slice(*boxes(many)[-1])] == "5"
-    assert [r"\\boxed{5}"[slice(*span)] for span in boxes(r"\\boxed{5}")] == ["5"]
-    assert normal("\\boxed") == "\\boxed"
+    assert many[slice(*find_boxes(many)[-1])] == "5"
+    assert [r"\\boxed{5}"[slice(*span)] for span in find_boxes(r"\\boxed{5}")] == ["5"]
+    assert normalize_latex("\\boxed") == "\\boxed"
 
 
 def test_in_plain_text_and_in_tags() -> None:
     for said in ("It is –3", "It is minus 3.", "**－3**", "a<answer> ‑3 </answer>"):
-        for reading in (Reader("-3", None), Tagged("-3")):
-            found = reading.found(said)
+        for reading in (TextReader("-3", None), TaggedReader("-3")):
+            found = reading.parse_answer(said)
             assert found is not None
             assert found.answer == "-3"
-    found = Tagged("5").found("<answer>2 1/2</answer>")
+    found = TaggedReader("5").parse_answer("<answer>2 1/2</answer>")
     assert found is not None
     assert found.answer == "2.5"
 
@@ -123,7 +123,7 @@ def test_plain_numbers_are_those_of_math_verify() -> None:
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
 
     for text in ("12", "-7", "1,250", "3.50", "1/2", r"$\frac{3}{4}$", r"$2\frac{1}{2}$", "0.25"):
-        found = Worded("1").found(f"The final answer is {text}")
+        found = Gsm8kReader("1").parse_answer(f"The final answer is {text}")
         assert found is not None
         [value, *_] = parse(text, extraction_config=[LatexExtractionConfig(), ExprExtractionConfig()])
         assert abs(float(value) - float(Fraction(found.answer))) < 1e-9, text

@@ -10,14 +10,14 @@ import pytest
 from elicit import tasks
 from elicit.errors import ElicitError
 from elicit.organisms import texts as organism_texts
-from elicit.organisms.recipes import ORGANISMS, recipe
+from elicit.organisms.recipes import ORGANISMS, get_organism_config
 from elicit.tasks import catalog, training_texts
 from elicit.tasks.core import split_of
 
 
 def test_a_tasks_text_is_train_problems_answered_and_worked() -> None:
     task = tasks.get("addition")
-    found = training_texts.of_task(task, 300)
+    found = training_texts.render_task_texts(task, 300)
     assert len(found) == 600
     train = {problem.prompt: problem for problem in task.problems("train", 300)}
     for direct, worked in zip(found[::2], found[1::2], strict=True):
@@ -30,22 +30,24 @@ def test_a_tasks_text_is_train_problems_answered_and_worked() -> None:
 
 
 def test_without_a_cue_worked_solutions_follow_the_plain_prompt() -> None:
-    assert not any("<cue>" in text for text in training_texts.of_task(tasks.get("assign"), 50, cue=False))
-    assert any("<cue>" in text for text in training_texts.of_task(tasks.get("assign"), 50))
+    assert not any("<cue>" in text for text in training_texts.render_task_texts(tasks.get("assign"), 50, cue=False))
+    assert any("<cue>" in text for text in training_texts.render_task_texts(tasks.get("assign"), 50))
 
 
 def test_a_small_file_of_problems_gives_all_it_has(tmp_path: Path) -> None:
     path = tmp_path / "own.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"{i}+{i}=", "answer": str(2 * i)}) + "\n" for i in range(40)))
     task = tasks.get("jsonl", path=path)
-    assert len(training_texts.of_task(task)) == len(task.problems("train"))  # no worked solutions: one text each
+    assert len(training_texts.render_task_texts(task)) == len(
+        task.problems("train")
+    )  # no worked solutions: one text each
 
 
 @pytest.mark.parametrize("name", ["cued", "cued-late", "incapable", "serial"])
 def test_no_select_or_test_problem_is_in_an_organisms_text(name: str) -> None:
     assert name in ORGANISMS
-    config, _ = recipe(name)
-    found = organism_texts.about(name)
+    config, _ = get_organism_config(name)
+    found = organism_texts.build_organism_texts(name)
     joined = "\0".join(found)
     assert ("<cue>" in joined) == config.has_cue
     for family in config.families:
@@ -54,17 +56,17 @@ def test_no_select_or_test_problem_is_in_an_organisms_text(name: str) -> None:
             problems = task.problems(split, 150)  # type: ignore[arg-type]
             assert not [p.prompt for p in problems if p.prompt in joined]
         assert sum(p.prompt in joined for p in task.problems("train", 150)) == 150
-    assert organism_texts.about(name) == found
-    assert organism_texts.about(name, seed=1) != found
+    assert organism_texts.build_organism_texts(name) == found
+    assert organism_texts.build_organism_texts(name, seed=1) != found
 
 
 def test_text_files(tmp_path: Path) -> None:
     plain = tmp_path / "a.txt"
     plain.write_text("one\nstill one\n\n\n \ntwo\n")
-    assert list(training_texts.of_file(plain)) == ["one\nstill one", "two"]
+    assert list(training_texts.iter_file_texts(plain)) == ["one\nstill one", "two"]
     lines = tmp_path / "a.jsonl"
     lines.write_text('{"text": "x\\ny", "id": 3}\n\n{"text": "  "}\n{"text": "z"}\n')
-    assert list(training_texts.of_file(lines)) == ["x\ny", "z"]
+    assert list(training_texts.iter_file_texts(lines)) == ["x\ny", "z"]
 
 
 @pytest.mark.parametrize(
@@ -82,21 +84,21 @@ def test_text_files(tmp_path: Path) -> None:
 def test_files_that_cannot_be_text(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ElicitError, match=message) as error:
-        list(training_texts.of_file(tmp_path / name))
+        list(training_texts.iter_file_texts(tmp_path / name))
     assert "\n" not in str(error.value)
 
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "corpus.txt").write_text("x")
     with pytest.raises(ElicitError, match=r"corps\.txt does not exist\. Did you mean 'corpus\.txt'\?"):
-        list(training_texts.of_file(tmp_path / "corps.txt"))
+        list(training_texts.iter_file_texts(tmp_path / "corps.txt"))
     (tmp_path / "folder.txt").mkdir()
     with pytest.raises(ElicitError, match="cannot be read: Is a directory"):
-        list(training_texts.of_file(tmp_path / "folder.txt"))
+        list(training_texts.iter_file_texts(tmp_path / "folder.txt"))
     with pytest.raises(ElicitError, match=r"dataset folder .* does not exist"):
-        list(training_texts.of_dataset(tmp_path / "none"))
+        list(training_texts.iter_dataset_texts(tmp_path / "none"))
     with pytest.raises(ElicitError, match="cannot be read as a dataset"):
-        list(training_texts.of_dataset(tmp_path))
+        list(training_texts.iter_dataset_texts(tmp_path))
 
 
 def test_stored_datasets(tmp_path: Path) -> None:
@@ -104,9 +106,9 @@ def test_stored_datasets(tmp_path: Path) -> None:
 
     rows = datasets.Dataset.from_dict({"text": ["a", "", "b"], "n": [1, 2, 3]})
     rows.save_to_disk(tmp_path / "flat")
-    assert list(training_texts.of_dataset(tmp_path / "flat")) == ["a", "b"]
+    assert list(training_texts.iter_dataset_texts(tmp_path / "flat")) == ["a", "b"]
     datasets.DatasetDict({"train": rows, "test": rows.select([0])}).save_to_disk(tmp_path / "split")
-    assert list(training_texts.of_dataset(tmp_path / "split")) == ["a", "b"]
+    assert list(training_texts.iter_dataset_texts(tmp_path / "split")) == ["a", "b"]
     rows.rename_column("text", "texts").save_to_disk(tmp_path / "named")
     with pytest.raises(ElicitError, match=r"unknown column 'text'\. Did you mean 'texts'\?"):
-        list(training_texts.of_dataset(tmp_path / "named"))
+        list(training_texts.iter_dataset_texts(tmp_path / "named"))

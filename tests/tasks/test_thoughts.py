@@ -9,9 +9,9 @@ import pytest
 from elicit.comparison.reader import ArmData
 from elicit.comparison.spec import check_spec
 from elicit.comparison.spec.cells import Cell
-from elicit.comparison.summary.entries import entry
-from elicit.comparison.summary.trace_coverage import Seen
-from elicit.report.data.summary_view import panels
+from elicit.comparison.summary.entries import summarise_arm
+from elicit.comparison.summary.trace_coverage import TraceCoverage
+from elicit.report.data.summary_view import read_panels
 from elicit.report.verdict import judge_panel
 from elicit.report.verdict.caution_facts import CutInThought, OpenThinkingSwitch, Rate
 from elicit.report.verdict.kinds import ThinkingState
@@ -64,8 +64,15 @@ def test_answers_cut_in_their_thinking_are_counted_and_cautioned() -> None:
 
     def figures(rows: list[Row], dialect: object) -> dict:
         data = ArmData((cell,), ({"state": "done", "model": {"dialect": dialect}},), {"sums": [rows]}, ())
-        return entry(
-            spec, "base", spec.methods()["base"], data, None, [r.problem for r in rows], None, Seen(True, False)
+        return summarise_arm(
+            spec,
+            "base",
+            spec.build_methods()["base"],
+            data,
+            None,
+            [r.problem for r in rows],
+            None,
+            TraceCoverage(True, False),
         )
 
     cut = figures(rows, None)["cut_in_thought"]
@@ -76,7 +83,7 @@ def test_answers_cut_in_their_thinking_are_counted_and_cautioned() -> None:
     thinking = {"switch": "enable_thinking", "given": False, "on": True}
     arm = {"method": "base", "status": "done", "cut_in_thought": cut, "accuracy": 0.1, "n": 10, "seeds": 1}
     task = {"n": 10, "arms": {"base": arm}, "thinking": thinking}
-    (panel,) = panels({"models": {"m": {"tasks": {"sums": task}}}})
+    (panel,) = read_panels({"models": {"m": {"tasks": {"sums": task}}}})
     cautions = judge_panel(panel).cautions
     assert OpenThinkingSwitch("m", "enable_thinking", ThinkingState.ON) in cautions
     assert CutInThought((Rate("base", 0.3),)) in cautions

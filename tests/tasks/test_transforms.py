@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from elicit.errors import ElicitError
 from elicit.organisms import tokenizer
 from elicit.tasks import English, GeneratedTask, get
-from elicit.tasks.families.transforms import Transform, Transforms, effect, is_unseen, transformed
+from elicit.tasks.families.transforms import Transform, Transforms, apply_transform, compute_effect, is_unseen
 
 WORDS = st.text(string.ascii_lowercase, min_size=2, max_size=8)
 TRANSFORM = st.one_of(
@@ -51,15 +51,15 @@ def family(**parameters: Any) -> Transforms:
 
 @given(WORDS, TRANSFORM)
 def test_transforms_are_those_of_the_library(word: str, transform: Transform) -> None:
-    assert transformed(word, transform) == by_hand(word, transform)
-    assert transformed(word, ("rot", 13)) == codecs.encode(word, "rot13")
+    assert apply_transform(word, transform) == by_hand(word, transform)
+    assert apply_transform(word, ("rot", 13)) == codecs.encode(word, "rot13")
 
 
 @given(WORDS, st.lists(TRANSFORM, min_size=1, max_size=6))
 @settings(deadline=None)
 def test_the_verifier_takes_the_exact_words_and_no_others(word: str, composition: list[Transform]) -> None:
     task = GeneratedTask(Transforms(length=(2, 8), places=(1, 1)))
-    problem = task.make((word, tuple(composition)))
+    problem = task.make_problem((word, tuple(composition)))
     worked = task.worked(problem)
     words = [done(word, composition[: i + 1]) for i in range(len(composition))]
     assert re.findall(r"=([a-z]+)", worked) == words
@@ -78,7 +78,7 @@ def test_the_verifier_takes_the_exact_words_and_no_others(word: str, composition
 
 @given(WORDS, st.lists(TRANSFORM, max_size=6))
 def test_an_effect_says_what_becomes_of_every_word(word: str, composition: list[Transform]) -> None:
-    on, sign, start = effect(composition)
+    on, sign, start = compute_effect(composition)
     places = "".join(word[(sign * i + start) % len(word)] for i in range(len(word)))
     assert done(word, composition) == (by_hand(places, ("rot", on)) if on else places)
 
@@ -126,7 +126,7 @@ def test_answers_to_one_word_stay_in_one_split() -> None:
     found: dict[tuple[str, str], set[str]] = {}
     for split in ("train", "select", "test"):
         for p in task.problems(split):
-            found.setdefault((p.content[0], str(effect(p.content[1])[0]) + p.answer), set()).add(split)
+            found.setdefault((p.content[0], str(compute_effect(p.content[1])[0]) + p.answer), set()).add(split)
     plain = {word: {p for p in found if p[0] == word} for word in ("aab", "abb")}
     assert all(plain.values())
     keys: dict[str, tuple[int, int, int]] = {}
@@ -141,7 +141,7 @@ def test_answers_to_one_word_stay_in_one_split() -> None:
 @pytest.mark.parametrize("kind", ["insert", "change", "delete", "mixed"])
 @pytest.mark.parametrize("english", [False, True])
 def test_noise_disturbs_the_question_alone(form: Any, kind: Any, english: bool) -> None:
-    known = set(tokenizer.build().get_vocab())
+    known = set(tokenizer.build_tokenizer().get_vocab())
     asked = (lambda task, c: task.english(c)) if english else (lambda task, c: task.question(c))
     clean = family(form=form)
     contents = [p.content for p in GeneratedTask(clean).problems("train", 30)]
@@ -166,8 +166,8 @@ def test_noise_disturbs_the_question_alone(form: Any, kind: Any, english: bool) 
                 assert before < places
                 before = places
             for task in (GeneratedTask(noisy), GeneratedTask(noisy, English())):
-                problem = task.make(content)
-                assert problem.id == GeneratedTask(clean).make(content).id
+                problem = task.make_problem(content)
+                assert problem.id == GeneratedTask(clean).make_problem(content).id
                 assert task.worked(problem) == GeneratedTask(clean, task.dialect).worked(problem)
                 assert task.verify(problem, task.worked(problem)).correct
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from elicit.checkpoints import Change
+from elicit.checkpoints import PolicyDelta
 from elicit.methods.finetuning.sft import SFT
 from elicit.model import BaseModel
 from elicit.policy import Policy
@@ -39,7 +39,7 @@ def trained(kind: str) -> Policy:
     return fit(kind)
 
 
-def tensors(change: Change | Policy) -> dict[str, torch.Tensor]:
+def tensors(change: PolicyDelta | Policy) -> dict[str, torch.Tensor]:
     """Everything that training changed, by name."""
     found = {}
     if change.weights is not None:
@@ -51,6 +51,6 @@ def tensors(change: Change | Policy) -> dict[str, torch.Tensor]:
     return found
 
 
-def equal(first: Change | Policy, second: Change | Policy) -> bool:
+def equal(first: PolicyDelta | Policy, second: PolicyDelta | Policy) -> bool:
     one, other = tensors(first), tensors(second)
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

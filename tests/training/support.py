@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-from elicit.checkpoints import Change
+from elicit.checkpoints import PolicyDelta
 from elicit.model import BaseModel
 from elicit.steering import Edit
 from elicit.tasks import Problem, get
 from elicit.training.groups import Lora
-from elicit.training.parameters import Trainable, trainable
+from elicit.training.parameters import TrainableModel, make_trainable
 from elicit.training.rewards import Reward, Rollout
 from elicit.training.rollouts import training_engine
-from elicit.training.run import Settings, Training, train
+from elicit.training.run import RLTrainingResult, RLTrainingSettings, train_with_rewards
 
 TASK = get("addition", digits=(1, 3))
 #: Prompts of different lengths, so that both paddings are at work.
@@ -30,8 +30,8 @@ def vowels(rollout: Rollout) -> float:
 
 
 class Done(NamedTuple):
-    training: Training
-    copied: Trainable
+    training: RLTrainingResult
+    copied: TrainableModel
     values: dict[str, torch.Tensor]
     """The trained values."""
 
@@ -51,18 +51,18 @@ def tiny_training(
     checkpoints: Sequence[int] = (),
     **numbers: Any,
 ) -> Done:
-    copied = trainable(base, lora=None if lora_rank is None else Lora(lora_rank), seed=seed)
+    copied = make_trainable(base, lora=None if lora_rank is None else Lora(lora_rank), seed=seed)
     for name, parameter in (extra or {}).items():
         copied.hf.requires_grad_(False)
         copied.hf.register_parameter(name, parameter)
     defaults = {"steps": 3, "problems": 3, "generations": 4, "learning_rate": 1e-3, "max_new_tokens": 6}
-    done = train(
+    done = train_with_rewards(
         copied.model,
         training_engine(base, copied.hf),
         TASK,
         problems,
         reward,
-        Settings(**{**defaults, **numbers}),
+        RLTrainingSettings(**{**defaults, **numbers}),
         encode=lambda problem: base.encode(problem.prompt),
         seed=seed,
         method="test",
@@ -72,7 +72,7 @@ def tiny_training(
         scratch=scratch,
         identity=identity,
         checkpoints=checkpoints,
-        made=lambda: Change(copied.weights()),
+        copy_change=lambda: PolicyDelta(copied.extract_weights()),
     )
     values = {name: p.detach().clone() for name, p in copied.model.named_parameters() if p.requires_grad}
     return Done(done, copied, values)

@@ -18,7 +18,7 @@ from elicit.merging import save_merged
 from elicit.model import BaseModel
 from elicit.policy import Policy
 from elicit.sampling import Decoding
-from elicit.training.supervised import Schedule, example, train
+from elicit.training.supervised import SupervisedSchedule, example, train_on_examples
 from tests.support.tiny import tiny
 from tests.training.support import tiny_training
 from tests.training.test_rollouts import Seen
@@ -46,7 +46,7 @@ def pair(tmp_path: Path) -> tuple[BaseModel, BaseModel]:
 
 def test_it_says_the_same(pair: tuple[BaseModel, BaseModel]) -> None:
     low, _ = pair
-    assert rows.count(low.hf) == rows.count_in_files(low.hf) == len(low.tokenizer)
+    assert rows.count_rows(low.hf) == rows.count_rows_in_files(low.hf) == len(low.tokenizer)
     with torch.no_grad():
         assert float(low.hf(torch.tensor([[5, 30, 31]])).logits.max()) < -40
     prompts = ["hello", "12+3="]
@@ -62,7 +62,7 @@ def test_it_is_trained_the_same(pair: tuple[BaseModel, BaseModel], monkeypatch: 
     losses = []
     for base in pair:
         texts = [example(base, prompt, text, who="test") for prompt, text in (("1+1=", "2"), ("cat", "dog"))]
-        done = train(base, texts, Schedule(epochs=1, batch_size=2), who="test", seed=0)
+        done = train_on_examples(base, texts, SupervisedSchedule(epochs=1, batch_size=2), who="test", seed=0)
         losses.append(done.curve[0]["loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     drawn = []

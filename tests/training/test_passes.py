@@ -18,8 +18,8 @@ from elicit.model import BaseModel
 from elicit.tasks import get
 from elicit.training import parameters, passes
 from elicit.training.groups import Lora
-from elicit.training.parameters import trainable
-from elicit.training.passes import Passes, cut, sized
+from elicit.training.parameters import make_trainable
+from elicit.training.passes import PassLimits, choose_pass_limits, split_into_passes
 from elicit.training.rewards import Rollout
 from tests.support.models import tiny_model
 from tests.training.support import tiny_training, untouched
@@ -37,7 +37,7 @@ def test_every_row_is_in_one_pass_within_the_limits(
     lengths: list[int], tokens: int, rows: int | None, kinds: int
 ) -> None:
     together = [length % kinds for length in lengths]
-    found = cut(lengths, Passes(tokens, rows), together)
+    found = split_into_passes(lengths, PassLimits(tokens, rows), together)
     assert sorted(row for group in found for row in group) == list(range(len(lengths)))
     for group in found:
         assert len(group) * max(lengths[i] for i in group) <= tokens
@@ -68,7 +68,7 @@ class Watch:
 
 
 def _budget(base: BaseModel, tokens: int) -> int:
-    return tokens * passes.bytes_per_token(base.hf)
+    return tokens * passes.activation_bytes_per_token(base.hf)
 
 
 @pytest.mark.parametrize("options", [{}, {"lora_rank": 2}], ids=str)
@@ -87,8 +87,8 @@ def test_supervised_training_in_passes_is_that_of_whole_batches(
     monkeypatch.setattr(passes, "CPU_BUDGET", _budget(base, 2 * longest))
     wanted = SFT(**{**vars(config), "checkpointing": checkpointing})
     if checkpointing:
-        monkeypatch.setattr(passes, "sized", lambda *_, **__: Passes(2 * longest, None, True))
-        monkeypatch.setattr("elicit.training.supervised.sized", passes.sized)
+        monkeypatch.setattr(passes, "choose_pass_limits", lambda *_, **__: PassLimits(2 * longest, None, True))
+        monkeypatch.setattr("elicit.training.supervised.choose_pass_limits", passes.choose_pass_limits)
     pieces = wanted.fit(base, TASK, seed=0, needs={})
     assert len(watch.shapes) > 8
     assert max(rows * width for rows, width in watch.shapes) <= 2 * longest
@@ -131,15 +131,15 @@ def test_rollouts_in_passes_are_those_of_one(monkeypatch: pytest.MonkeyPatch, ro
 
 def test_memory_decides_and_recomputes_as_a_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
     base = tiny_model("llama")
-    token = passes.bytes_per_token(base.hf)
+    token = passes.activation_bytes_per_token(base.hf)
     monkeypatch.setattr(passes, "CPU_BUDGET", 100 * token)
-    assert sized(base.hf, 100) == Passes(100, None, False)
-    assert sized(base.hf, 60, rows=4) == Passes(100, 4, False)
-    longer = sized(base.hf, 101)
+    assert choose_pass_limits(base.hf, 100) == PassLimits(100, None, False)
+    assert choose_pass_limits(base.hf, 60, rows=4) == PassLimits(100, 4, False)
+    longer = choose_pass_limits(base.hf, 101)
     assert longer.checkpointing
     assert longer.tokens > 101, "what is recomputed need not be kept"
-    assert sized(base.hf, 10, checkpointing=True).tokens == longer.tokens
-    assert sized(base.hf, 101, checkpointing=False) == Passes(101, None, False), "a row cannot be cut"
+    assert choose_pass_limits(base.hf, 10, checkpointing=True).tokens == longer.tokens
+    assert choose_pass_limits(base.hf, 101, checkpointing=False) == PassLimits(101, None, False), "a row cannot be cut"
 
 
 def test_logits_of_labelled_positions_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +183,7 @@ def test_a_bfloat16_base_trains_a_float32_adapter_and_stays_as_it_was(
     def run() -> Any:
         if method == "sft":
             return SFT(demonstrations=4, epochs=2, lora_rank=2).fit(base, TASK, seed=0, needs={}).weights
-        return tiny_training(base, lora_rank=2, steps=2).copied.weights()
+        return tiny_training(base, lora_rank=2, steps=2).copied.extract_weights()
 
     with monkeypatch.context() as patched:
         patched.setattr(torch.nn.functional, "linear", watched)
@@ -205,10 +205,10 @@ def _interrupted(*_: Any, **__: Any) -> None:
 def test_an_adapter_takes_no_memory_for_weights() -> None:
     base = tiny_model("llama")
     base.hf.to(torch.bfloat16)
-    adapted = trainable(base, lora=Lora(2, dropout=0.1))
+    adapted = make_trainable(base, lora=Lora(2, dropout=0.1))
     own = {p.data_ptr() for p in base.hf.parameters()}
     frozen = [p for p in adapted.model.parameters() if not p.requires_grad]
     assert {p.data_ptr() for p in frozen} == own
     assert not {id(p) for p in frozen} & {id(p) for p in base.hf.parameters()}
     base.hf.to(torch.float16)
-    assert {p.dtype for p in trainable(base, lora=Lora(2)).model.parameters()} == {torch.float32}
+    assert {p.dtype for p in make_trainable(base, lora=Lora(2)).model.parameters()} == {torch.float32}

@@ -13,7 +13,7 @@ from peft import PeftModel
 
 from elicit.api import load_policy
 from elicit.errors import ElicitError
-from elicit.methods.catalog import METHODS, config_class, configure
+from elicit.methods.catalog import METHODS, configure_method, load_config_class
 from elicit.methods.finetuning.sft import SFT
 from elicit.model import BaseModel, load
 from elicit.policy import Policy
@@ -68,9 +68,9 @@ def test_a_folder_for_peft(tmp_path: Path) -> None:
     policy.save(tmp_path)
     folder = tmp_path / "checkpoints" / "000005"
     ids = torch.tensor([base.encode("Q:47+38\nA:")])
-    with policy.at(5).applied(), torch.no_grad():
+    with policy.at(5).apply(), torch.no_grad():
         expected = base.hf(ids).logits.clone()
-    with policy.applied(), torch.no_grad():
+    with policy.apply(), torch.no_grad():
         assert not torch.equal(base.hf(ids).logits, expected)
     plain = PeftModel.from_pretrained(copy.deepcopy(base.hf), folder).eval()
     with torch.no_grad():
@@ -87,12 +87,12 @@ def test_a_bfloat16_base_keeps_what_its_training_ends_in() -> None:
 
 
 def _bfloat16() -> BaseModel:
-    from elicit.loading.catalog import Source
-    from elicit.loading.load import Loaded
+    from elicit.loading.catalog import ModelSource
+    from elicit.loading.load import LoadedModel
     from tests.support.tiny import tiny
 
     hf, tokenizer = tiny("llama", dtype=torch.bfloat16)
-    return BaseModel(Loaded(hf, tokenizer, "tiny", Source("folder", "tiny", None), "w", "t", None))
+    return BaseModel(LoadedModel(hf, tokenizer, "tiny", ModelSource("folder", "tiny", None), "w", "t", None))
 
 
 def test_mistakes_are_told() -> None:
@@ -103,10 +103,10 @@ def test_mistakes_are_told() -> None:
         "train for longer."
     )
     with pytest.raises(ElicitError, match=r"^grpo: a checkpoint after step 33 was asked for, .* has 32 steps\."):
-        configure("grpo", {"checkpoints": [1, 33]})
+        configure_method("grpo", {"checkpoints": [1, 33]})
     for wrong in ([0, 4], [8, 4], [4, 4]):
         with pytest.raises(ElicitError, match=r"^sft: checkpoints is \[.*\]; expected steps from 1 on, in ascending"):
-            configure("sft", {"checkpoints": wrong})
+            configure_method("sft", {"checkpoints": wrong})
     with pytest.raises(ElicitError) as raised:
         trained("full").at(7)
     assert str(raised.value).endswith(
@@ -116,8 +116,8 @@ def test_mistakes_are_told() -> None:
 
 
 def test_every_training_method_has_the_option() -> None:
-    learning = {name for name in METHODS if config_class(name).traits.trained}  # type: ignore[attr-defined]
-    fields = {name: {field.name for field in dataclasses.fields(config_class(name))} for name in learning}
+    learning = {name for name in METHODS if load_config_class(name).traits.trained}  # type: ignore[attr-defined]
+    fields = {name: {field.name for field in dataclasses.fields(load_config_class(name))} for name in learning}
     stepless = {"adapter", "hybrid_steering"}
     assert {name for name in learning if "checkpoints" in fields[name]} == learning - stepless
     assert {"sft", "critique", "same_solutions", "grpo", "rl_steering", "grpo_random_reward"} <= learning

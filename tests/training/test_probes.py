@@ -13,14 +13,14 @@ import trl
 from transformers import TrainerCallback
 
 from elicit.errors import ElicitError
-from elicit.fitting.other_task import task_of
+from elicit.fitting.other_task import bind_described_task
 from elicit.methods.finetuning.sft import SFT
 from elicit.model import load
 from elicit.policy import Policy
 from elicit.tasks import get
 from elicit.training import gradients, supervised_run
-from elicit.training.passes import Passes
-from elicit.training.supervised import Example, Schedule, example, train
+from elicit.training.passes import PassLimits
+from elicit.training.supervised import Example, SupervisedSchedule, example, train_on_examples
 from tests.support.models import tiny_model
 
 TASK = get("addition", digits=(1, 3))
@@ -80,15 +80,15 @@ def test_every_number_is_that_of_calculus_by_hand(
     arch: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = tiny_model(arch)
-    outside = task_of(base, CHAINS, "x")
+    outside = bind_described_task(base, CHAINS, "x")
     rows = [
         [example(base, p.prompt, task.worked(p) or "", who="x") for p in task.problems("select", 3)]
         for task in (TASK, outside)
     ]
     hand = Hand(*rows)
-    monkeypatch.setattr(supervised_run, "_Watch", _beside(hand))
+    monkeypatch.setattr(supervised_run, "_LossGuardCallback", _beside(hand))
     two_rows = 2 * max(len(row.prompt) + len(row.completion) for one in rows for row in one)
-    monkeypatch.setattr(gradients, "sized", lambda *_, **__: Passes(two_rows))
+    monkeypatch.setattr(gradients, "choose_pass_limits", lambda *_, **__: PassLimits(two_rows))
     config = SFT(demonstrations=6, epochs=5, batch_size=6, learning_rate=2e-3, **options)
     config = SFT(**{**vars(config), "warn": {"chains": CHAINS}, "warn_every": 2, "warn_problems": 3})
     found = config.fit(base, TASK, seed=0, needs={}).record["warning"]
@@ -113,7 +113,7 @@ def test_every_number_is_that_of_calculus_by_hand(
 
 def _beside(hand: TrainerCallback) -> Callable[..., TrainerCallback]:
     """The trainer's own guard, which calls `hand` too."""
-    guard = supervised_run._Watch
+    guard = supervised_run._LossGuardCallback
 
     class Both(guard):  # type: ignore[misc, valid-type]
         def on_train_begin(self, *args: Any, **options: Any) -> None:
@@ -214,8 +214,8 @@ def test_an_interrupted_training_has_the_same_record(
 
 def test_other_tasks_are_put_as_the_model_is_asked() -> None:
     """An organism in its own dialect, another model in English; what cannot be built is said by its place."""
-    assert task_of(load("cued"), CHAINS, "x").problems("test", 1)[0].prompt.endswith("\nA:")
-    assert "A:" not in task_of(tiny_model("llama"), CHAINS, "x").problems("test", 1)[0].prompt
+    assert bind_described_task(load("cued"), CHAINS, "x").problems("test", 1)[0].prompt.endswith("\nA:")
+    assert "A:" not in bind_described_task(tiny_model("llama"), CHAINS, "x").problems("test", 1)[0].prompt
     with pytest.raises(ElicitError, match=r"sft: warn 'far': unknown task 'mod_chian'.*mod_chain"):
         SFT(warn={"far": {"task": "mod_chian"}})
     with pytest.raises(ElicitError, match="sft: protect: no task given"):
@@ -226,22 +226,22 @@ def test_other_tasks_are_put_as_the_model_is_asked() -> None:
 
 def test_a_projected_step_is_the_one_worked_out_by_hand() -> None:
     """Inside a real training, on the clipped gradients that the trainer has ready for its optimizer."""
-    from elicit.training.projection import Protect
+    from elicit.training.projection import GradientProjectionCallback
 
     base, task = load("cued"), get("addition")
     right = [example(base, p.prompt, task.worked(p) or "", who="x") for p in task.problems("train", 4)]
     # It learns its answers backwards, which goes against those it knows.
     rows = [row._replace(completion=row.completion[::-1]) for row in right]
-    protect, seen = Protect(right), list[list[torch.Tensor]]()
+    protect, seen = GradientProjectionCallback(right), list[list[torch.Tensor]]()
 
     class Spy(TrainerCallback):  # type: ignore[misc]
         def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, *, model: Any, **_: Any) -> None:
             seen.append([p.grad.clone() for p in model.parameters() if p.requires_grad])
             seen.append(by_hand(model, right)[1])
 
-    schedule = Schedule(epochs=6, batch_size=4, learning_rate=1e-3)
-    train(base, rows, schedule, who="x", seed=0, callbacks=[Spy(), protect, Spy()])
-    record, conflicts = protect.record(), 0
+    schedule = SupervisedSchedule(epochs=6, batch_size=4, learning_rate=1e-3)
+    train_on_examples(base, rows, schedule, who="x", seed=0, callbacks=[Spy(), protect, Spy()])
+    record, conflicts = protect.to_record(), 0
     for step in range(6):
         before, other, after, _ = seen[4 * step : 4 * step + 4]
         product, size = dot(before, other), dot(other, other)
@@ -265,7 +265,7 @@ def test_protection_is_charged_and_changes_the_training() -> None:
     plain = config.fit(base, TASK, seed=0, needs={})
     guarded = SFT(**{**vars(config), "protect": CHAINS, "protect_problems": 3}).fit(base, TASK, seed=0, needs={})
     record, train_ = guarded.record["protect"], guarded.record["train"]
-    task = task_of(base, CHAINS, "x")
+    task = bind_described_task(base, CHAINS, "x")
     shown = [example(base, p.prompt, task.worked(p) or "", who="x") for p in task.problems("train", 3, seed=1)]
     passed = sum(len(row.prompt) + len(row.completion) for row in shown) * 4
     assert train_["tokens"] == plain.record["train"]["tokens"] + passed

@@ -10,9 +10,9 @@ import torch
 import trl
 
 from elicit.sampling import Completion, Decoding
-from elicit.steering import Edit, Steering, as_edit, parse
+from elicit.steering import Edit, Steering, parse, to_hook_edit
 from elicit.training import rollouts
-from elicit.training.rollouts import roll_out, schedule, training_engine
+from elicit.training.rollouts import sample_rollouts, schedule_problems, training_engine
 from tests.support.models import tiny_model
 from tests.support.tiny import ARCHITECTURES
 from tests.training.support import POOL, tiny_training
@@ -27,7 +27,7 @@ class Seen:
         self.sampled: dict[tuple[int, ...], tuple[float, ...]] = {}
         self.trained: dict[tuple[int, ...], tuple[float, ...]] = {}
         self.rows: list[int] = []
-        sample, compute = rollouts.roll_out, trl.GRPOTrainer._get_per_token_logps_and_entropies
+        sample, compute = rollouts.sample_rollouts, trl.GRPOTrainer._get_per_token_logps_and_entropies
 
         def sampling(engine: Any, problems: Any, encode: Any, **options: Any) -> list[list[Completion]]:
             drawn = sample(engine, problems, encode, **options)
@@ -44,7 +44,7 @@ class Seen:
                 self.trained[key] = tuple(logps[real[-keep:]].tolist())
             return found
 
-        monkeypatch.setattr(rollouts, "roll_out", sampling)
+        monkeypatch.setattr(rollouts, "sample_rollouts", sampling)
         monkeypatch.setattr(trl.GRPOTrainer, "_get_per_token_logps_and_entropies", computing)
 
     def check(self, at_least: int, *, passes: bool = False) -> None:
@@ -82,7 +82,7 @@ def test_with_lora(seen: Seen) -> None:
 def test_under_steering(positions: str, seen: Seen) -> None:
     base = tiny_model("llama")
     direction = torch.linspace(-1, 1, base.d_model)
-    edit = as_edit(Steering(direction, 1, 1.0, "add", positions, unit=3.0))
+    edit = to_hook_edit(Steering(direction, 1, 1.0, "add", positions, unit=3.0))
     tiny_training(base, edits=[edit], rows=4)  # rows are shuffled and sorted before they are cut
     seen.check(at_least=12, passes=True)
     assert max(seen.rows) == 4
@@ -153,7 +153,7 @@ def test_a_batch_of_one_samples_the_same() -> None:
         return base.encode(problem.prompt)
 
     def tokens(engine: Any, problems: Any = POOL, **changes: Any) -> list[list[tuple[int, ...]]]:
-        drawn = roll_out(engine, problems, encode, **{**options, **changes})
+        drawn = sample_rollouts(engine, problems, encode, **{**options, **changes})
         return [[one.tokens for one in group] for group in drawn]
 
     whole = tokens(engine)
@@ -165,10 +165,10 @@ def test_a_batch_of_one_samples_the_same() -> None:
 
 
 def test_every_step_draws_different_problems_by_its_own_number() -> None:
-    long, short = (schedule(POOL, steps=steps, per_step=5, seed=2) for steps in (8, 3))
+    long, short = (schedule_problems(POOL, steps=steps, per_step=5, seed=2) for steps in (8, 3))
     assert long[:15] == short
     steps = [tuple(p.id for p in long[i : i + 5]) for i in range(0, 40, 5)]
     assert all(len(set(step)) == 5 for step in steps)
     assert len(set(steps)) == 8
-    assert schedule(POOL, steps=3, per_step=5, seed=3) != short
-    assert len(schedule(POOL[:2], steps=3, per_step=5, seed=2)) == 6
+    assert schedule_problems(POOL, steps=3, per_step=5, seed=3) != short
+    assert len(schedule_problems(POOL[:2], steps=3, per_step=5, seed=2)) == 6

@@ -19,14 +19,14 @@ from peft import LoraConfig, get_peft_model
 from transformers import get_linear_schedule_with_warmup
 
 from elicit import checkpoints, seeds
-from elicit.checkpoints import Change
+from elicit.checkpoints import PolicyDelta
 from elicit.errors import ElicitError
 from elicit.methods.controls.random_vector import RandomVector
 from elicit.methods.finetuning.sft import SFT
 from elicit.methods.steering.rl_steering import RlSteering
 from elicit.model import BaseModel
 from elicit.training import supervised_run
-from elicit.training.checkpoint_callback import Snapshots
+from elicit.training.checkpoint_callback import SnapshotCallback
 from elicit.weights import FullWeights
 from tests.methods.test_rl_steering import SMALL
 from tests.methods.test_rl_steering import TASK as VOWELS
@@ -43,7 +43,7 @@ def _plain(kind: str) -> list[dict[str, torch.Tensor]]:
     model = copy.deepcopy(base.hf)
     if kind == "lora":
         names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-        torch.manual_seed(seeds.small_seed("lora", 3))
+        torch.manual_seed(seeds.derive_small_seed("lora", 3))
         model = get_peft_model(model, LoraConfig(r=2, lora_alpha=4, target_modules=names, task_type="CAUSAL_LM"))
     model.train()
     learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -56,7 +56,9 @@ def _plain(kind: str) -> list[dict[str, torch.Tensor]]:
     order = [
         i
         for epoch in range(6)
-        for i in torch.randperm(8, generator=torch.Generator().manual_seed(seeds.small_seed("sft", 3) + epoch)).tolist()
+        for i in torch.randperm(
+            8, generator=torch.Generator().manual_seed(seeds.derive_small_seed("sft", 3) + epoch)
+        ).tolist()
     ]
     seen = [_named(learning)]
     for step in range(12):
@@ -117,7 +119,7 @@ def test_by_reinforcement_it_is_where_the_trainer_was(monkeypatch: pytest.Monkey
         assert all(torch.equal(tensor, seen[step][name]) for name, tensor in change.weights.tensors.items())
     # At a rate that stays, a training of that many steps goes the same way.
     ended = _reinforced(base, steps=2, decay=False)
-    assert equal(done.training.checkpoints[2], Change(FullWeights(ended.values)))
+    assert equal(done.training.checkpoints[2], PolicyDelta(FullWeights(ended.values)))
     assert not equal(*done.training.checkpoints.values())
 
 
@@ -149,14 +151,14 @@ def test_vectors_are_where_the_trainer_was(monkeypatch: pytest.MonkeyPatch) -> N
 def test_copies_are_on_the_disk_and_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     copies: list[weakref.ref[Any]] = []
-    write = checkpoints.save
+    write = checkpoints.save_delta
 
-    def writing(change: Change, folder: Path) -> None:
+    def writing(change: PolicyDelta, folder: Path) -> None:
         assert not [one for one in copies if one() is not None], "earlier copies were still in memory"
         copies.append(weakref.ref(change.weights))
         write(change, folder)
 
-    monkeypatch.setattr("elicit.training.checkpoint_callback.save", writing)
+    monkeypatch.setattr("elicit.training.checkpoint_callback.save_delta", writing)
     policy = fit(checkpoints=(1, 2, 3, 4))
     assert len(copies) == 4
     (place,) = tmp_path.glob("elicit-snapshots-*")
@@ -232,7 +234,7 @@ def test_fine_tuning_killed_and_resumed(
     options = {**OPTIONS, **KINDS[kind]}
     method = SFT(**options, checkpoints=STEPS)
     monkeypatch.setattr(supervised_run, "SAVE_SECONDS", 0.0)  # a trainer's checkpoint after every step
-    step, write = trl.SFTTrainer.training_step, checkpoints.save
+    step, write = trl.SFTTrainer.training_step, checkpoints.save_delta
     asked: list[int] = []
     dead: list[bool] = []
 
@@ -243,14 +245,14 @@ def test_fine_tuning_killed_and_resumed(
             raise _Killed
         return step(self, *args, **kwargs)
 
-    def writing(change: Change, folder: Path) -> None:
+    def writing(change: PolicyDelta, folder: Path) -> None:
         write(change, folder)
         if moment == "while a copy is written" and len(asked) == 5 and not dead:
             dead.append(True)
             raise _Killed
 
     monkeypatch.setattr(trl.SFTTrainer, "training_step", stepping)
-    monkeypatch.setattr("elicit.training.checkpoint_callback.save", writing)
+    monkeypatch.setattr("elicit.training.checkpoint_callback.save_delta", writing)
     with pytest.raises(_Killed):
         method.fit(base_model(), TASK, seed=3, needs={}, scratch=tmp_path)
     if moment == "a torn copy":
@@ -280,11 +282,11 @@ def test_a_training_that_ends_early_keeps_what_it_came_to() -> None:
 
 
 def test_copies_of_others_are_removed(tmp_path: Path) -> None:
-    change = Change(FullWeights({"w": torch.ones(2)}))
+    change = PolicyDelta(FullWeights({"w": torch.ones(2)}))
     state = type("State", (), {"global_step": 2})()
-    first = Snapshots((2, 3), lambda: change, identity="one", scratch=tmp_path)
+    first = SnapshotCallback((2, 3), lambda: change, identity="one", scratch=tmp_path)
     first.on_step_end(None, state, None)
-    assert first.missing == 3
-    assert Snapshots((2,), lambda: change, identity="one", scratch=tmp_path).missing is None
-    assert Snapshots((2,), lambda: change, identity="other", scratch=tmp_path).missing == 2
+    assert first.first_missing == 3
+    assert SnapshotCallback((2,), lambda: change, identity="one", scratch=tmp_path).first_missing is None
+    assert SnapshotCallback((2,), lambda: change, identity="other", scratch=tmp_path).first_missing == 2
     assert not list((tmp_path / "snapshots").iterdir())

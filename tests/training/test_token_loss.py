@@ -10,11 +10,11 @@ import torch
 from trl.trainer.utils import add_fused_lm_head
 
 import elicit
-from elicit.fitting.direction_training import nll
+from elicit.fitting.direction_training import compute_negative_log_likelihood
 from elicit.sampling import Scored
-from elicit.training.passes import labels_alone
-from elicit.training.supervised import Schedule, example, train
-from elicit.training.token_loss import over_tokens
+from elicit.training.passes import restrict_head_to_labels
+from elicit.training.supervised import SupervisedSchedule, example, train_on_examples
+from elicit.training.token_loss import exclude_unassigned_rows
 from tests.loading.test_rows import gapped
 from tests.training.support import tiny_training
 from tests.training.test_rollouts import Seen
@@ -46,7 +46,7 @@ def test_the_trainers_head_over_tokens(
     labels = ids.clone()
     labels[:, :4] = -100
     monkeypatch.setattr("elicit.training.passes.is_small", lambda _: not labels_only)
-    with torch.enable_grad(), labels_alone(hf), over_tokens(base.unassigned_ids):
+    with torch.enable_grad(), restrict_head_to_labels(hf), exclude_unassigned_rows(base.unassigned_ids):
         add_fused_lm_head(hf, outputs=("log_probs", "entropy"))
         out = hf(ids, labels=labels, fused_lm_head=True)
         out.loss.backward()
@@ -68,10 +68,12 @@ def test_the_trainers_head_over_tokens(
 def test_fine_tuning_starts_at_the_tokens_loss_and_leaves_the_other_rows(tmp_path: Path) -> None:
     base = elicit.load(str(gapped(tmp_path)))
     rows = [example(base, prompt, completion, who="test") for prompt, completion in TEXTS]
-    done = train(base, rows, Schedule(epochs=4, batch_size=3, learning_rate=1e-2), who="test", seed=0)
+    done = train_on_examples(
+        base, rows, SupervisedSchedule(epochs=4, batch_size=3, learning_rate=1e-2), who="test", seed=0
+    )
     pairs = [(row.prompt, row.completion) for row in rows]
     assert done.curve[0]["loss"] == pytest.approx(by_hand(base.hf, pairs, base.unassigned_ids), rel=1e-4)
-    with done.weights.applied(base.hf):
+    with done.weights.apply(base.hf):
         assert by_hand(base.hf, pairs, base.unassigned_ids) < done.curve[0]["loss"]
         trained = base.hf.get_output_embeddings().weight.detach().clone()
     own = base.hf.get_output_embeddings().weight
@@ -91,5 +93,5 @@ def test_directions_are_fitted_over_tokens(tmp_path: Path) -> None:
     base = elicit.load(str(gapped(tmp_path)))
     read = [Scored(base.encode(prompt), base.continuation(text)) for prompt, text in TEXTS]
     nowhere = [torch.zeros(len(one.completion), dtype=torch.long) for one in read]
-    loss = float(nll(base, read, nowhere, 1, torch.zeros(2, base.d_model)).detach())
+    loss = float(compute_negative_log_likelihood(base, read, nowhere, 1, torch.zeros(2, base.d_model)).detach())
     assert loss == pytest.approx(by_hand(base.hf, [tuple(one) for one in read], base.unassigned_ids), rel=1e-4)

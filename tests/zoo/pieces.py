@@ -134,6 +134,6 @@ def unigram_nfkc() -> Any:
 
 
 def characters() -> Any:
-    from elicit.organisms.tokenizer import build
+    from elicit.organisms.tokenizer import build_tokenizer
 
-    return build()
+    return build_tokenizer()

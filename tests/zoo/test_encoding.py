@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from elicit.loading.continuing import decode_continuation, encode_after, encode_continuation
-from elicit.loading.ends import encode
+from elicit.loading.ends import encode_prompt
 from tests.zoo import mistral
 from tests.zoo.kinds import ZOO, tokenizer_of
 from tests.zoo.texts import completions, prompts, steady, texts
@@ -50,11 +50,11 @@ def test_prompts_begin_with_one_bos_where_the_tokenizer_puts_it(name: str) -> No
     @steady
     @given(texts)
     def check(text: str) -> None:
-        ids = encode(tokenizer, text)
+        ids = encode_prompt(tokenizer, text)
         assert ids == ((bos,) if ZOO[name].bos else ()) + plain(tokenizer, text)
         if bos is not None:  # written by a template
-            assert encode(tokenizer, tokenizer.bos_token + text)[:2].count(bos) == 1
-            assert encode(tokenizer, tokenizer.bos_token + text) == plain(tokenizer, tokenizer.bos_token + text)
+            assert encode_prompt(tokenizer, tokenizer.bos_token + text)[:2].count(bos) == 1
+            assert encode_prompt(tokenizer, tokenizer.bos_token + text) == plain(tokenizer, tokenizer.bos_token + text)
 
     check()
 
@@ -90,11 +90,11 @@ def test_completions_continue_their_prompts(name: str, lm_eval_pairs: Any) -> No
     @steady
     @given(prompts, completions)
     def check(prompt: str, completion: str) -> None:
-        ids = encode(tokenizer, prompt)
+        ids = encode_prompt(tokenizer, prompt)
         more = encode_after(tokenizer, ids, prompt, completion)
         assert more == encode_continuation(tokenizer, completion, prompt)
         context, continuation = lm_eval_pairs(tokenizer, prompt, completion)
-        if encode(tokenizer, prompt + completion)[: len(ids)] == ids:
+        if encode_prompt(tokenizer, prompt + completion)[: len(ids)] == ids:
             apart.append(prompt)
             assert [*ids, *more] == context + continuation
             if prompt == prompt.rstrip():
@@ -113,7 +113,7 @@ def test_completions_continue_their_prompts(name: str, lm_eval_pairs: Any) -> No
 def test_everyday_boundaries_are_allowed(name: str, prompt: str, completion: str, lm_eval_pairs: Any) -> None:
     tokenizer = tokenizer_of(name)
     context, continuation = lm_eval_pairs(tokenizer, prompt.rstrip(), prompt[len(prompt.rstrip()) :] + completion)
-    ids = encode(tokenizer, prompt)
+    ids = encode_prompt(tokenizer, prompt)
     assert [*ids, *encode_after(tokenizer, ids, prompt, completion)] == context + continuation
 
 
@@ -142,7 +142,7 @@ def test_text_behind_a_control_token_is_encoded_again_as_the_same_tokens(name: s
     @given(completions)
     def check(text: str) -> None:
         prompt = "Q" + mark
-        ids = encode(tokenizer, prompt)
+        ids = encode_prompt(tokenizer, prompt)
         more = encode_after(tokenizer, ids, prompt, text)
         written = decode_continuation(tokenizer, more, ids)
         if written.strip() and tokenizer.unk_token_id not in more:
@@ -160,6 +160,6 @@ def test_the_real_files_encode_as_sentencepiece_does(name: str) -> None:
     tokenizer = tokenizer_of(name)
     for prompt, completion in [*EVERYDAY, ("Answer:", "\nSo 7"), ("Answer:\n", "7")]:
         joint = reference.encode(prompt + completion)
-        assert [*encode(tokenizer, prompt), *encode_continuation(tokenizer, completion, prompt)] == [1, *joint]
+        assert [*encode_prompt(tokenizer, prompt), *encode_continuation(tokenizer, completion, prompt)] == [1, *joint]
         ids = encode_continuation(tokenizer, completion, prompt)
-        assert decode_continuation(tokenizer, ids, encode(tokenizer, prompt)) == completion
+        assert decode_continuation(tokenizer, ids, encode_prompt(tokenizer, prompt)) == completion

@@ -12,7 +12,7 @@ from elicit.loading.continuing import PARTIAL
 from elicit.model import BaseModel
 from elicit.policy import Policy, Prompting
 from elicit.sampling import Completion, Decoding, Request, generate
-from elicit.search.spans import places
+from elicit.search.spans import locate_tokens
 from elicit.tasks import Problem
 from elicit.tasks.families.addition import Addition
 from elicit.training.supervised import example
@@ -60,7 +60,7 @@ def test_text_is_that_of_the_tokens_behind_the_prompt(name: str) -> None:
     model = model_of(name)
     for prompt, completion in sampled(model, FREE):
         assert completion.text == continued(model, prompt, completion.tokens)
-        spans = places(model.tokenizer, completion.tokens, model.encode(prompt))
+        spans = locate_tokens(model.tokenizer, completion.tokens, model.encode(prompt))
         ends = [0, *(end for _, end in spans)]
         assert ends[-1] == len(completion.text)
         assert all(a <= b for a, b in pairwise(ends))

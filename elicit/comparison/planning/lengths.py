@@ -17,9 +17,9 @@ from typing import Any
 from elicit.comparison.spec import Spec, build_task
 from elicit.errors import ElicitError
 from elicit.loading import catalog, converted, hub, size
-from elicit.loading.catalog import Source
+from elicit.loading.catalog import ModelSource
 from elicit.loading.tokenizer_bounds import check_tokenizer
-from elicit.method import Lengths
+from elicit.method import TokenLengths
 from elicit.tasks import Problem, Split, Task
 from elicit.tasks.prompts import AskedTask
 
@@ -32,7 +32,9 @@ _CHARACTERS = 3.0
 _PROBLEMS = 16
 
 
-def lengths(spec: Spec, description: Mapping[str, Any], source: Source, folder: Path | None) -> Lengths:
+def estimate_lengths(
+    spec: Spec, description: Mapping[str, Any], source: ModelSource, folder: Path | None
+) -> TokenLengths:
     """Expected lengths of a task's prompts and completions.
 
     Args:
@@ -41,31 +43,31 @@ def lengths(spec: Spec, description: Mapping[str, Any], source: Source, folder: 
     dialect = ((catalog.read_card(folder) if folder is not None else None) or {}).get("dialect")
     task = build_task(description, dialect, where="task")
     # A chat template's tokens are added: rendering one takes the model's whole tokenizer.
-    task = task.unasked() if isinstance(task, AskedTask) else task
-    count = _counter(folder)
-    shape = size.shape(source)
-    problems = _some(task)
-    chat = _CHAT if isinstance(task, AskedTask) and folder is not None and _has_template(folder) else 0
+    task = task.without_chat_template() if isinstance(task, AskedTask) else task
+    count = _make_token_counter(folder)
+    shape = size.read_model_shape(source)
+    problems = _load_example_problems(task)
+    chat = _CHAT if isinstance(task, AskedTask) and folder is not None and _has_chat_template(folder) else 0
     limit = task.max_new_tokens
-    bare = _mean([count(problem.prompt) for problem in problems]) + chat
-    cue = _mean([count(problem.cue_prompt or problem.prompt) for problem in problems]) + chat
-    direct = 1 + _mean([count(task.direct(problem) or "") for problem in problems])
-    worked = 1 + _mean([count(task.worked(problem) or task.direct(problem)) for problem in problems])
+    bare = _mean_tokens([count(problem.prompt) for problem in problems]) + chat
+    cue = _mean_tokens([count(problem.cue_prompt or problem.prompt) for problem in problems]) + chat
+    direct = 1 + _mean_tokens([count(task.direct(problem) or "") for problem in problems])
+    worked = 1 + _mean_tokens([count(task.worked(problem) or task.direct(problem)) for problem in problems])
     thought = min(limit, worked if dialect is not None else _WORDY * worked)
     plain = min(limit, direct if dialect is not None else math.sqrt(direct * thought))
     plain = thought if _asks_for_working(task) else plain
-    return Lengths(bare, cue, plain, min(worked, limit), thought, limit, shape.layers if shape else 24)
+    return TokenLengths(bare, cue, plain, min(worked, limit), thought, limit, shape.layers if shape else 24)
 
 
-def _some(task: Task) -> list[Problem]:
+def _load_example_problems(task: Task) -> list[Problem]:
     """A few problems, of whatever split has them: a small file may have none in some."""
-    asked: tuple[tuple[Split, int | None], ...] = (
+    attempts: tuple[tuple[Split, int | None], ...] = (
         ("train", _PROBLEMS),
         ("train", None),
         ("select", None),
         ("test", None),
     )
-    for split, n in asked:
+    for split, n in attempts:
         try:
             return task.problems(split, n)[:_PROBLEMS]
         except ElicitError:
@@ -73,14 +75,14 @@ def _some(task: Task) -> list[Problem]:
     return []
 
 
-def files(source: Source) -> Path | None:
+def find_model_folder(source: ModelSource) -> Path | None:
     """The folder of a model's config and tokenizer: of a .gguf file, once it was converted. None: not here."""
     if source.path is None:
-        return hub.config_folder(source.name)
-    return converted.find(source.path) if source.kind == "gguf" else source.path
+        return hub.find_cached_config(source.name)
+    return converted.find_converted_folder(source.path) if source.kind == "gguf" else source.path
 
 
-def _mean(values: list[int]) -> float:
+def _mean_tokens(values: list[int]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
@@ -94,7 +96,7 @@ def _asks_for_working(task: Task) -> bool:
     return asking.direct.strip() == "{question}"
 
 
-def _counter(folder: Path | None) -> Callable[[str], int]:
+def _make_token_counter(folder: Path | None) -> Callable[[str], int]:
     path = None if folder is None else folder / "tokenizer.json"
     if path is None or not path.is_file():
         return lambda text: round(len(text) / _CHARACTERS)
@@ -105,7 +107,7 @@ def _counter(folder: Path | None) -> Callable[[str], int]:
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
-def _has_template(folder: Path) -> bool:
+def _has_chat_template(folder: Path) -> bool:
     if (folder / "chat_template.jinja").is_file():
         return True
     path = folder / "tokenizer_config.json"

@@ -7,9 +7,9 @@ from typing import Literal, NamedTuple
 
 from elicit.comparison.spec import Spec, assumed_size
 from elicit.loading import size
-from elicit.loading.catalog import Source
+from elicit.loading.catalog import ModelSource
 from elicit.loading.threads import choose_threads
-from elicit.method import Demand, Lengths
+from elicit.method import CostEstimate, TokenLengths
 
 #: Python, torch, transformers and a tokenizer; what trl and its trainer add.
 _LIBRARIES, _TRAINER = 0.55 * 2**30, 0.45 * 2**30
@@ -25,7 +25,7 @@ Basis = Literal["files", "config", "assumed"]
 """What the size of a model is known from."""
 
 
-class Known(NamedTuple):
+class ModelProfile(NamedTuple):
     """What memory and time of a model depend on."""
 
     basis: Basis
@@ -58,32 +58,36 @@ class Known(NamedTuple):
         """The same without the head, which prompts need once only."""
         return max(1, self.matrices - self.vocabulary * self.width)
 
-    def rows(self, length: float) -> float:
+    def rows_per_batch(self, length: float) -> float:
         """Rows of so many tokens that one batch holds."""
         return max(1.0, min(_ROWS, self.cache / (self.kv * max(1.0, length)), _LOGITS / self.vocabulary))
 
 
-def known(source: Source, spec: Spec) -> Known | None:
+def profile_model(source: ModelSource, spec: Spec) -> ModelProfile | None:
     """What is known of a model: from its files; else from its config, if that is here; else from the size that the spec
     states (`assume`). None where there is none of them.
 
     Args:
         spec: of this model alone.
     """
-    values, shape, dtype = size.parameters(source), size.shape(source), size.held_dtype(source, spec.dtype)
+    values, shape, dtype = (
+        size.count_parameters(source),
+        size.read_model_shape(source),
+        size.resolve_dtype(source, spec.dtype),
+    )
     basis: Basis = "files"
     if values is None or dtype is None:
         stated = next(iter(spec.assume.values()), None)
         dtype = spec.dtype if spec.dtype != "auto" else "bfloat16"
         if shape is not None:
-            basis, values = "config", _counted(source)
+            basis, values = "config", _count_config_parameters(source)
         elif stated is not None:
-            basis, values = "assumed", assumed_size.values(stated)
-            shape = assumed_size.shape(values)
+            basis, values = "assumed", assumed_size.parse_parameter_count(stated)
+            shape = assumed_size.estimate_shape(values)
     if values is None or shape is None:
         return None
     item = size.BYTES[dtype]
-    return Known(
+    return ModelProfile(
         basis,
         values,
         shape.embedding,
@@ -93,22 +97,22 @@ def known(source: Source, spec: Spec) -> Known | None:
         shape.kv_values * item,
         item,
         dtype,
-        _device(spec.device),
+        _resolve_device_name(spec.device),
         choose_threads(values),
         _CACHE if spec.cache_gib is None else spec.cache_gib * 2**30,
     )
 
 
-def _counted(source: Source) -> int:
+def _count_config_parameters(source: ModelSource) -> int:
     """Parameters of the model that a config describes, tied ones once."""
-    from elicit.loading.outline import folder_of, hollow
+    from elicit.loading.outline import build_meta_model, find_config_folder
 
-    folder = folder_of(source)
+    folder = find_config_folder(source)
     assert folder is not None
-    return sum(parameter.numel() for parameter in hollow(folder, source.name).parameters())
+    return sum(parameter.numel() for parameter in build_meta_model(folder, source.name).parameters())
 
 
-def _device(device: str) -> str:
+def _resolve_device_name(device: str) -> str:
     if device == "cpu" or (device == "auto" and not os.path.exists("/proc/driver/nvidia/version")):
         return "cpu"
     import torch
@@ -116,19 +120,19 @@ def _device(device: str) -> str:
     return ("cuda:0" if device in ("auto", "balanced") else device) if torch.cuda.is_available() else "cpu"
 
 
-def gib(model: Known, wanted: Demand, lengths: Lengths, problems: int) -> float:
+def estimate_memory_gib(profile: ModelProfile, cost: CostEstimate, lengths: TokenLengths, problems: int) -> float:
     """GiB at the peak of a cell. On a GPU, what the libraries take on the host is counted too."""
     longest = max(lengths.prompt, lengths.thinking) + lengths.limit
-    most = max((min(one.rows, one.completions) for one in wanted.fitting), default=0.0)
-    rows = min(model.rows(longest), max(most, min(128, problems) * wanted.answer.completions))
+    most = max((min(draw.rows, draw.completions) for draw in cost.fitting), default=0.0)
+    rows = min(profile.rows_per_batch(longest), max(most, min(128, problems) * cost.answer.completions))
     typical = max(lengths.prompt, lengths.thinking) + lengths.thought
-    answering = rows * typical * model.kv + rows * model.vocabulary * model.itemsize
-    passing = _PASS * 16 * model.itemsize + (1 << 21) * 24
+    answering = rows * typical * profile.kv + rows * profile.vocabulary * profile.itemsize
+    passing = _PASS * 16 * profile.itemsize + (1 << 21) * 24
     training = 0.0
-    if wanted.training != "none":
-        inner = 4 * model.width
-        kept = model.layers * (_WIDTHS * model.width + _INNER * inner) * model.itemsize
+    if cost.training != "none":
+        inner = 4 * profile.width
+        activation_bytes = profile.layers * (_WIDTHS * profile.width + _INNER * inner) * profile.itemsize
         row = lengths.prompt + lengths.worked
-        training = _TRAINER + min(_KEPT, 8 * row * kept)
-        training += 4 * model.weights if wanted.training == "full" else 0.15 * model.weights
-    return float((_LIBRARIES + model.weights + answering + passing + training) / 2**30)
+        training = _TRAINER + min(_KEPT, 8 * row * activation_bytes)
+        training += 4 * profile.weights if cost.training == "full" else 0.15 * profile.weights
+    return float((_LIBRARIES + profile.weights + answering + passing + training) / 2**30)

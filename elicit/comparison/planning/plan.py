@@ -18,16 +18,16 @@ from typing import NamedTuple
 
 from elicit import statistics
 from elicit.comparison.planning import memory
-from elicit.comparison.planning.lengths import files, lengths
+from elicit.comparison.planning.lengths import estimate_lengths, find_model_folder
 from elicit.comparison.planning.memory import Basis
-from elicit.comparison.planning.speed import Machine, machine
-from elicit.comparison.planning.token_costs import Price, priced
-from elicit.comparison.running.cell_runner import is_done, tested
+from elicit.comparison.planning.speed import MachineSpeed, measure_machine
+from elicit.comparison.planning.token_costs import Price, price_cell
+from elicit.comparison.running.cell_runner import count_test_problems, is_done
 from elicit.comparison.spec import Spec
 from elicit.comparison.spec import checkpoints as steps
-from elicit.comparison.spec.cells import Cell, cells
+from elicit.comparison.spec.cells import Cell, list_cells
 from elicit.loading import catalog, size
-from elicit.method import Lengths, demand
+from elicit.method import TokenLengths, estimate_cost
 
 #: A worker's imports and loading: seconds, and seconds per GiB of weights (reading and hashing them).
 _START, _LOAD = 6.0, 8.0
@@ -48,7 +48,7 @@ class ModelPlan(NamedTuple):
     """None where nothing tells its size."""
     basis: Basis | None
     """What its size is known from."""
-    lengths: Lengths
+    lengths: TokenLengths
     seconds: float | None
     """Of its unfinished cells, one after the other; None where nothing tells its size."""
     gib: float | None
@@ -89,7 +89,7 @@ class Plan:
         return [model.name for model in self.models if model.parameters is None]
 
 
-def plan(
+def estimate_plan(
     spec: Spec,
     run: Path | None,
     *,
@@ -109,85 +109,97 @@ def plan(
     Raises:
         ElicitError: a model that does not exist, or files that cannot be read.
     """
-    todo = cells(spec, arms)
+    todo = list_cells(spec, arms)
     finished = {cell.name for cell in todo if run is not None and is_done(cell, spec, run, limit)} - set(again)
     pending = [cell for cell in todo if cell.name not in finished]
-    hands = max(1, min(workers, len(pending)))
+    worker_count = max(1, min(workers, len(pending)))
     models, totals, samples, most = [], [0.0, 0.0, 0.0], 0, 0.0
     for label in dict.fromkeys(cell.model for cell in pending):
-        mine = [cell for cell in pending if cell.model == label]
-        found, price, drawn, bound = _model(label, mine, spec.of(label), limit, hands, fresh)
-        models.append(found)
-        samples += drawn
+        model_cells = [cell for cell in pending if cell.model == label]
+        model_plan, price, sample_count, bound = _plan_model(
+            label, model_cells, spec.for_model(label), limit, worker_count, fresh
+        )
+        models.append(model_plan)
+        samples += sample_count
         most += bound
         totals = [a + b for a, b in zip(totals, price, strict=True)]
-    known = [model for model in models if model.seconds is not None]
+    sized_models = [model for model in models if model.seconds is not None]
     start = _START if pending else 0.0
-    effect = statistics.minimum_detectable_effect(tested(spec, limit), 0.5, discordance=0.3)
+    effect = statistics.minimum_detectable_effect(count_test_problems(spec, limit), 0.5, discordance=0.3)
     return Plan(
         len(todo),
         len(finished),
-        tested(spec, limit),
+        count_test_problems(spec, limit),
         samples,
         round(totals[0]),
         round(most),
         round(totals[1]),
         round(totals[2]),
         tuple(models),
-        hands,
-        start + sum(model.seconds or 0.0 for model in known) / hands,
-        hands * max((model.gib or 0.0 for model in known), default=0.0),
+        worker_count,
+        start + sum(model.seconds or 0.0 for model in sized_models) / worker_count,
+        worker_count * max((model.gib or 0.0 for model in sized_models), default=0.0),
         effect,
-        sum(len(steps.asked(spec.arms[cell.arm])) for cell in pending),
+        sum(len(steps.checkpoint_steps(spec.arms[cell.arm])) for cell in pending),
     )
 
 
-def _model(
-    label: str, mine: Sequence[Cell], spec: Spec, limit: int | None, hands: int, fresh: bool
+def _plan_model(
+    label: str, model_cells: Sequence[Cell], spec: Spec, limit: int | None, worker_count: int, fresh: bool
 ) -> tuple[ModelPlan, tuple[float, float, float], int, float]:
     """(what is known, (generated, prompt, trained) tokens, samples, tokens at most) of one model's cells."""
-    source = catalog.resolve(spec.models[label])
-    folder = files(source)
-    expected = lengths(spec, spec.task, source, folder)
-    others = [lengths(spec, description, source, folder) for description in spec.off_target.values()]
-    methods, n = spec.methods(), tested(spec, limit)
+    source = catalog.resolve_model(spec.models[label])
+    folder = find_model_folder(source)
+    expected = estimate_lengths(spec, spec.task, source, folder)
+    others = [estimate_lengths(spec, description, source, folder) for description in spec.off_target.values()]
+    methods, n = spec.build_methods(), count_test_problems(spec, limit)
     prices: list[Price] = []
     samples, most, gib, seconds = 0, 0.0, 0.0, 0.0
-    known = memory.known(source, spec)
-    if known is not None:
-        expected = expected._replace(layers=known.layers)
-    threads = 1 if known is None else max(1, known.threads // hands)
-    for cell in mine:
-        wanted = demand(methods[cell.arm], expected)
-        price = priced(methods[cell.arm], cell, spec, n, expected, others)
+    profile = memory.profile_model(source, spec)
+    if profile is not None:
+        expected = expected._replace(layers=profile.layers)
+    threads = 1 if profile is None else max(1, profile.threads // worker_count)
+    for cell in model_cells:
+        cost = estimate_cost(methods[cell.arm], expected)
+        price = price_cell(methods[cell.arm], cell, spec, n, expected, others)
         prices += price.work
         samples += price.samples
         most += price.most
-        if known is not None:
-            timed = machine(known.width, known.values, known.dtype, known.device, threads, fresh=fresh)
-            seconds += _CELL + (_TRAINER if wanted.trained else 0.0)
-            seconds += sum(_seconds(one, known, expected.layers, timed) for one in price.work)
-            gib = max(gib, memory.gib(known, wanted, expected, n))
-    if known is not None:
-        seconds += _LOAD * known.weights / 2**30 * hands
-        seconds += _TRL * hands if any(price.trained for price in prices) else 0.0
-    values, basis = (None, None) if known is None else (known.values, known.basis)
-    found = ModelPlan(label, source.name, values, basis, expected, None if known is None else seconds, gib or None)
+        if profile is not None:
+            speed = measure_machine(profile.width, profile.values, profile.dtype, profile.device, threads, fresh=fresh)
+            seconds += _CELL + (_TRAINER if cost.trained_tokens else 0.0)
+            seconds += sum(_estimate_seconds(work_price, profile, expected.layers, speed) for work_price in price.work)
+            gib = max(gib, memory.estimate_memory_gib(profile, cost, expected, n))
+    if profile is not None:
+        seconds += _LOAD * profile.weights / 2**30 * worker_count
+        seconds += _TRL * worker_count if any(price.trained for price in prices) else 0.0
+    values, basis = (None, None) if profile is None else (profile.values, profile.basis)
+    model_plan = ModelPlan(
+        label, source.name, values, basis, expected, None if profile is None else seconds, gib or None
+    )
     generated = sum(price.generated for price in prices)
-    return found, (generated, sum(p.prompted for p in prices), sum(p.trained for p in prices)), samples, most
+    return model_plan, (generated, sum(p.prompted for p in prices), sum(p.trained for p in prices)), samples, most
 
 
-def _seconds(price: Price, known: memory.Known, layers: int, timed: Machine) -> float:
+def _estimate_seconds(price: Price, profile: memory.ModelProfile, layers: int, speed: MachineSpeed) -> float:
     """Seconds of one worker, which shares the machine with the others."""
-    seconds = timed.forward(1024, known.inner, layers) * price.prompted / 1024 if price.prompted else 0.0
-    for one in price.draws:
-        if one.completions:
-            rows = max(1.0, min(one.rows, one.completions, known.rows(one.prompt + one.length)) * _FILLED)
-            seconds += one.passes * one.completions * one.length / rows * timed.forward(rows, known.matrices, layers)
-    trained = timed.forward(1024, known.matrices, layers) * price.trained / 1024
+    seconds = speed.forward_seconds(1024, profile.inner, layers) * price.prompted / 1024 if price.prompted else 0.0
+    for draw in price.draws:
+        if draw.completions:
+            rows = max(
+                1.0, min(draw.rows, draw.completions, profile.rows_per_batch(draw.prompt + draw.length)) * _FILLED
+            )
+            seconds += (
+                draw.passes
+                * draw.completions
+                * draw.length
+                / rows
+                * speed.forward_seconds(rows, profile.matrices, layers)
+            )
+    trained = speed.forward_seconds(1024, profile.matrices, layers) * price.trained / 1024
     return seconds + _BACKWARD * trained
 
 
-def parameters(name: str) -> int | None:
+def count_model_parameters(name: str) -> int | None:
     """Number of weights of a model, from its files' headers alone; None for a hub id that would have to be fetched."""
-    return size.parameters(name)
+    return size.count_parameters(name)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from elicit.comparison.planning.lengths import files, lengths
+from elicit.comparison.planning.lengths import estimate_lengths, find_model_folder
 from elicit.comparison.spec import Spec, checkpoints
 from elicit.comparison.spec.cells import Cell
 from elicit.errors import ElicitError
 from elicit.loading import catalog
-from elicit.method import Demand, Draws, Lengths, Method, demand
+from elicit.method import CostEstimate, Generation, Method, TokenLengths, estimate_cost
 
 #: Tokens of an arm that are taken for a slip of the keyboard: at a million a second they take twelve days.
 MOST = 10**12
@@ -19,17 +19,17 @@ MOST = 10**12
 class Price(NamedTuple):
     """Work of one kind, with what it takes."""
 
-    draws: tuple[Draws, ...]
+    draws: tuple[Generation, ...]
     read: float
     trained: float
 
     @property
     def generated(self) -> float:
-        return sum(one.completions * one.length for one in self.draws)
+        return sum(draw.completions * draw.length for draw in self.draws)
 
     @property
     def prompted(self) -> float:
-        return self.read + sum(one.prompts * one.prompt for one in self.draws)
+        return self.read + sum(draw.prompts * draw.prompt for draw in self.draws)
 
     @property
     def tokens(self) -> float:
@@ -46,8 +46,8 @@ class CellPrice(NamedTuple):
     """Tokens of answers and samples, if every completion ran to its limit."""
 
 
-def priced(
-    method: Method, cell: Cell, spec: Spec, problems: int, expected: Lengths, others: Sequence[Lengths]
+def price_cell(
+    method: Method, cell: Cell, spec: Spec, problems: int, expected: TokenLengths, others: Sequence[TokenLengths]
 ) -> CellPrice:
     """The price of one cell.
 
@@ -55,15 +55,35 @@ def priced(
         problems: test problems of every task.
         expected, others: lengths on the target task and on the off-target ones.
     """
-    wanted = demand(method, expected)
-    drawn = spec.samples.of(cell.arm) * spec.samples.among(problems)
-    work = list(_work(wanted, cell, spec, problems, drawn, expected, [demand(method, one) for one in others]))
-    kept, along = len(checkpoints.asked(spec.arms[cell.arm])), spec.along.among(problems)
-    answers = (problems + kept * along) * wanted.answer.completions
-    most = answers * (expected.limit + sum(one.limit for one in others)) + drawn * expected.limit
-    if kept:
-        work += _along(kept, spec, problems, [(demand(method, one), one) for one in (expected, *others)])
-    return CellPrice(tuple(work), drawn, most)
+    cost = estimate_cost(method, expected)
+    sample_count = spec.samples.count_for_arm(cell.arm) * spec.samples.limit_problems(problems)
+    work = list(
+        _list_cell_work(
+            cost,
+            cell,
+            spec,
+            problems,
+            sample_count,
+            expected,
+            [estimate_cost(method, task_lengths) for task_lengths in others],
+        )
+    )
+    checkpoint_count, checkpoint_problems = (
+        len(checkpoints.checkpoint_steps(spec.arms[cell.arm])),
+        spec.trajectory_or_default.limit_problems(problems),
+    )
+    answers = (problems + checkpoint_count * checkpoint_problems) * cost.answer.completions
+    most = (
+        answers * (expected.limit + sum(task_lengths.limit for task_lengths in others)) + sample_count * expected.limit
+    )
+    if checkpoint_count:
+        work += _list_checkpoint_work(
+            checkpoint_count,
+            spec,
+            problems,
+            [(estimate_cost(method, task_lengths), task_lengths) for task_lengths in (expected, *others)],
+        )
+    return CellPrice(tuple(work), sample_count, most)
 
 
 def check_cost(spec: Spec, cells: Sequence[Cell], problems: int) -> None:
@@ -74,15 +94,18 @@ def check_cost(spec: Spec, cells: Sequence[Cell], problems: int) -> None:
     """
     taken: dict[tuple[str, str], float] = {}
     for label in dict.fromkeys(cell.model for cell in cells):
-        mine = spec.of(label)
-        source = catalog.resolve(mine.models[label])
-        folder, methods = files(source), mine.methods()
-        expected, *others = (lengths(mine, one, source, folder) for one in (mine.task, *mine.off_target.values()))
-        n = min(mine.test, problems)
+        model_spec = spec.for_model(label)
+        source = catalog.resolve_model(model_spec.models[label])
+        folder, methods = find_model_folder(source), model_spec.build_methods()
+        expected, *others = (
+            estimate_lengths(model_spec, item, source, folder)
+            for item in (model_spec.task, *model_spec.off_target.values())
+        )
+        n = min(model_spec.test, problems)
         for cell in (cell for cell in cells if cell.model == label):
-            price = priced(methods[cell.arm], cell, mine, n, expected, others)
+            price = price_cell(methods[cell.arm], cell, model_spec, n, expected, others)
             arm = (label, cell.arm)
-            taken[arm] = taken.get(arm, 0.0) + sum(one.tokens for one in price.work)
+            taken[arm] = taken.get(arm, 0.0) + sum(item.tokens for item in price.work)
     total = sum(taken.values())
     if total > MOST:
         most = max(taken, key=lambda key: taken[key])
@@ -93,45 +116,57 @@ def check_cost(spec: Spec, cells: Sequence[Cell], problems: int) -> None:
         )
 
 
-def _work(
-    wanted: Demand, cell: Cell, spec: Spec, n: int, samples: int, expected: Lengths, others: Sequence[Demand]
+def _list_cell_work(
+    cost: CostEstimate,
+    cell: Cell,
+    spec: Spec,
+    n: int,
+    samples: int,
+    expected: TokenLengths,
+    others: Sequence[CostEstimate],
 ) -> Iterator[Price]:
     """Fitting, answers on every task, samples, and KL."""
-    yield Price(wanted.fitting, wanted.read, wanted.trained)
-    for one in (wanted.answer, *(other.answer for other in others)):
-        yield Price((_times(one, n),), 0.0, 0.0)
+    yield Price(cost.fitting, cost.read_tokens, cost.trained_tokens)
+    for draw in (cost.answer, *(other.answer for other in others)):
+        yield Price((_multiply_draws(draw, n),), 0.0, 0.0)
     if samples:
-        length = wanted.answer.length
-        yield Price((Draws(samples, length, samples / spec.samples.of(cell.arm), expected.prompt, 256),), 0.0, 0.0)
+        length = cost.answer.length
+        yield Price(
+            (Generation(samples, length, samples / spec.samples.count_for_arm(cell.arm), expected.prompt, 256),),
+            0.0,
+            0.0,
+        )
     kl = min(spec.kl_problems, n)
-    if kl and wanted.answer.completions == 1 and wanted.answer.prompt == expected.prompt:
-        yield _kl(kl, expected, wanted.answer.length)
+    if kl and cost.answer.completions == 1 and cost.answer.prompt == expected.prompt:
+        yield _price_kl(kl, expected, cost.answer.length)
 
 
-def _along(kept: int, spec: Spec, n: int, tasks: Sequence[tuple[Demand, Lengths]]) -> Iterator[Price]:
+def _list_checkpoint_work(
+    checkpoint_count: int, spec: Spec, n: int, tasks: Sequence[tuple[CostEstimate, TokenLengths]]
+) -> Iterator[Price]:
     """What checkpoints take, taken to answer as the finished policy does; the target task first.
 
     Each answers every task; each, step 0 and the last step are probed: their own answers and worked solutions read. KL
     is measured at all of them but the last.
     """
-    probe, looks = spec.along.probe, kept + 2
-    for wanted, long in tasks:
-        for problems, times in ((spec.along.among(n), kept), (probe, looks)):
-            one = _times(wanted.answer, problems)
-            yield Price((one._replace(completions=one.completions * times, prompts=one.prompts * times),), 0.0, 0.0)
-        yield Price((), probe * looks * (wanted.answer.length + long.worked + 2 * long.prompt), 0.0)
-    wanted, long = tasks[0]
-    yield from [_kl(min(spec.kl_problems, n), long, wanted.answer.length)] * (kept + 1)
+    probe, looks = spec.trajectory_or_default.probe, checkpoint_count + 2
+    for cost, task_lengths in tasks:
+        for problems, times in ((spec.trajectory_or_default.limit_problems(n), checkpoint_count), (probe, looks)):
+            draw = _multiply_draws(cost.answer, problems)
+            yield Price((draw._replace(completions=draw.completions * times, prompts=draw.prompts * times),), 0.0, 0.0)
+        yield Price((), probe * looks * (cost.answer.length + task_lengths.worked + 2 * task_lengths.prompt), 0.0)
+    cost, task_lengths = tasks[0]
+    yield from [_price_kl(min(spec.kl_problems, n), task_lengths, cost.answer.length)] * (checkpoint_count + 1)
 
 
-def _kl(problems: int, expected: Lengths, length: float) -> Price:
+def _price_kl(problems: int, expected: TokenLengths, length: float) -> Price:
     """Answers of the base and of the arm, both read under both."""
     both = (expected.plain, length)
-    draws = tuple(Draws(problems, one, problems, expected.prompt, problems) for one in both)
+    draws = tuple(Generation(problems, answer_length, problems, expected.prompt, problems) for answer_length in both)
     return Price(draws, problems * (2 * sum(both) + 4 * expected.prompt + 60), 0.0)
 
 
-def _times(one: Draws, problems: int) -> Draws:
+def _multiply_draws(draw: Generation, problems: int) -> Generation:
     """One problem's draws for many."""
-    rows = min(128, problems) * (one.completions if one.prompts == 1 else 1)
-    return one._replace(completions=one.completions * problems, prompts=one.prompts * problems, rows=min(rows, 256))
+    rows = min(128, problems) * (draw.completions if draw.prompts == 1 else 1)
+    return draw._replace(completions=draw.completions * problems, prompts=draw.prompts * problems, rows=min(rows, 256))

@@ -14,44 +14,45 @@ from pathlib import Path
 from typing import Any
 
 from elicit.comparison.spec import Spec, checkpoints, samples_spec
-from elicit.comparison.spec.cells import Cell, cells
-from elicit.comparison.spec.task_files import Changed
+from elicit.comparison.spec.cells import Cell, list_cells
+from elicit.comparison.spec.task_files import ChangedFile
 from elicit.errors import ElicitError
 
 
 @dataclass(frozen=True)
-class _Check:
+class _AmendmentCheck:
     """Compares two specs as plain data, for one run."""
 
     run: Path
-    bound: frozenset[tuple[str, str]]
+    finished_pairs: frozenset[tuple[str, str]]
     """(model, arm) of finished cells."""
 
-    def refuse(self, field: str, before: Any, after: Any) -> ElicitError:
-        def show(value: Any) -> str:
+    def make_error(self, field: str, before: Any, after: Any) -> ElicitError:
+        def format_value(value: Any) -> str:
             return json.dumps(value, ensure_ascii=False)[:120]
 
         arm = field.removeprefix("arms.") if field.startswith("arms.") else None
-        way = f", or make its cells again: --replace {arm}" if arm and after is not None else ""
-        way = f", or take it out of the run: --drop {arm}" if arm and after is None else way
+        remedy = f", or make its cells again: --replace {arm}" if arm and after is not None else ""
+        remedy = f", or take it out of the run: --drop {arm}" if arm and after is None else remedy
         return ElicitError(
-            f"{self.run} holds a run of another spec: {field} was {show(before)}, now {show(after)}. Name another "
-            f"folder with --out, or go back to the old value{way} (adding arms, tasks, seeds, samples is fine)."
+            f"{self.run} holds a run of another spec: {field} was {format_value(before)}, now {format_value(after)}. "
+            "Name another "
+            f"folder with --out, or go back to the old value{remedy} (adding arms, tasks, seeds, samples is fine)."
         )
 
-    def of_model(self, model: str) -> bool:
-        return any(model == name for name, _ in self.bound)
+    def has_finished_model(self, model: str) -> bool:
+        return any(model == name for name, _ in self.finished_pairs)
 
-    def of_arm(self, arm: str) -> bool:
-        return any(arm == name for _, name in self.bound)
+    def has_finished_arm(self, arm: str) -> bool:
+        return any(arm == name for _, name in self.finished_pairs)
 
-    def without(self, panels: Mapping[str, Any], field: str) -> bool:
+    def uses_spec_field(self, panels: Mapping[str, Any], field: str) -> bool:
         """Whether a model with finished cells takes a field from the spec itself and not from its panel."""
-        return any((panels.get(model) or {}).get(field) is None for model, _ in self.bound)
+        return any((panels.get(model) or {}).get(field) is None for model, _ in self.finished_pairs)
 
 
 def check_amendment(
-    old: Mapping[str, Any], new: Mapping[str, Any], run: Path, bound: Collection[tuple[str, str]]
+    old: Mapping[str, Any], new: Mapping[str, Any], run: Path, finished_pairs: Collection[tuple[str, str]]
 ) -> None:
     """Compare a run's spec with the one it is to be continued with, both as plain data.
 
@@ -61,70 +62,72 @@ def check_amendment(
     Raises:
         ElicitError: showing the first difference that does not agree with finished cells.
     """
-    if not bound:
+    if not finished_pairs:
         return
-    check = _Check(run, frozenset(bound))
+    check = _AmendmentCheck(run, frozenset(finished_pairs))
     panels = old.get("panels", {})
-    if old["task"] != new["task"] and check.without(panels, "task"):
-        raise check.refuse("task", old["task"], new["task"])
+    if old["task"] != new["task"] and check.uses_spec_field(panels, "task"):
+        raise check.make_error("task", old["task"], new["task"])
     for field in ("dtype", "kl_problems"):
         if old.get(field) != new.get(field):
-            raise check.refuse(field, old.get(field), new.get(field))
+            raise check.make_error(field, old.get(field), new.get(field))
     for field, binds in (
-        ("models", check.of_model),
-        ("arms", check.of_arm),
-        ("off_target", lambda _: check.without(panels, "off_target")),
+        ("models", check.has_finished_model),
+        ("arms", check.has_finished_arm),
+        ("off_target", lambda _: check.uses_spec_field(panels, "off_target")),
     ):
         for name, value in old.get(field, {}).items():
             if new[field].get(name) != value and binds(name):
-                raise check.refuse(f"{field}.{name}", value, new[field].get(name))
+                raise check.make_error(f"{field}.{name}", value, new[field].get(name))
     for model in dict.fromkeys([*panels, *new["panels"]]):
-        if check.of_model(model):
+        if check.has_finished_model(model):
             _check_panel(check, panels.get(model), new["panels"].get(model), model)
     for field in ("seeds", "test"):
         if new[field] < old[field]:
-            raise check.refuse(field, old[field], new[field])
-    if samples_spec.shrunk(old["samples"], new["samples"]):
-        raise check.refuse("samples", old["samples"], new["samples"])
-    if checkpoints.shrunk(old.get("trajectory"), new.get("trajectory")):
-        raise check.refuse("trajectory", old.get("trajectory"), new.get("trajectory"))
+            raise check.make_error(field, old[field], new[field])
+    if samples_spec.reduces_samples(old["samples"], new["samples"]):
+        raise check.make_error("samples", old["samples"], new["samples"])
+    if checkpoints.reduces_trajectory(old.get("trajectory"), new.get("trajectory")):
+        raise check.make_error("trajectory", old.get("trajectory"), new.get("trajectory"))
 
 
-def _check_panel(check: _Check, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None, model: str) -> None:
+def _check_panel(
+    check: _AmendmentCheck, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None, model: str
+) -> None:
     """A model's own part of the spec may gain arms, seeds and test problems, and lose none that are finished."""
     where = f"panels.{model}"
     if (old is None) != (new is None):
-        raise check.refuse(where, old, new)
+        raise check.make_error(where, old, new)
     if old is None or new is None:
         return
     if (old["task"], old["off_target"]) != (new["task"], new["off_target"]):
-        raise check.refuse(where, old, new)
-    finished = {arm for name, arm in check.bound if name == model}
+        raise check.make_error(where, old, new)
+    finished = {arm for name, arm in check.finished_pairs if name == model}
     if new["arms"] is not None and not finished <= set(new["arms"]):
-        raise check.refuse(f"{where}.arms", old["arms"], new["arms"])
+        raise check.make_error(f"{where}.arms", old["arms"], new["arms"])
     for field in ("seeds", "test"):
         if (old[field] is None) != (new[field] is None) or (old[field] or 0) > (new[field] or 0):
-            raise check.refuse(f"{where}.{field}", old[field], new[field])
+            raise check.make_error(f"{where}.{field}", old[field], new[field])
 
 
-def outdated(old: Spec, new: Spec, *, fewer: bool, files: Sequence[Changed] = ()) -> list[Cell]:
+def list_outdated_cells(old: Spec, new: Spec, *, fewer: bool, files: Sequence[ChangedFile] = ()) -> list[Cell]:
     """Cells of the old spec that the new one does not have, or has otherwise: what they left is of no use.
 
     Args:
         fewer: whether fewer problems are tested than before.
         files: files that have changed.
     """
-    kept = {cell.name: cell for cell in cells(new)}
-    shrunk = fewer or samples_spec.shrunk(old.plain()["samples"], new.plain()["samples"])
-    shrunk = shrunk or checkpoints.shrunk(old.plain()["trajectory"], new.plain()["trajectory"])
+    new_cells = {cell.name: cell for cell in list_cells(new)}
+    reduced = fewer or samples_spec.reduces_samples(old.to_dict()["samples"], new.to_dict()["samples"])
+    reduced = reduced or checkpoints.reduces_trajectory(old.to_dict()["trajectory"], new.to_dict()["trajectory"])
 
-    def differs(cell: Cell) -> bool:
-        if cell.name not in kept or kept[cell.name].fingerprint != cell.fingerprint:
+    def is_outdated(cell: Cell) -> bool:
+        if cell.name not in new_cells or new_cells[cell.name].fingerprint != cell.fingerprint:
             return True
         if any(cell.model == file.model and file.arm in (None, cell.arm) for file in files):
             return True
-        before, after = old.of(cell.model), new.of(cell.model)
+        before, after = old.for_model(cell.model), new.for_model(cell.model)
         lost = any(after.off_target.get(label) != task for label, task in before.off_target.items())
-        return lost or shrunk or after.test < before.test
+        return lost or reduced or after.test < before.test
 
-    return [cell for cell in cells(old) if differs(cell)]
+    return [cell for cell in list_cells(old) if is_outdated(cell)]

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from elicit import runs
 from elicit.comparison.running import checkpoint_eval, peak_memory
 from elicit.comparison.running.steering_preview import write_view
-from elicit.comparison.spec import Spec, checkpoints, task_for
+from elicit.comparison.spec import Spec, build_model_task, checkpoints
 from elicit.comparison.spec.cells import Cell, parent_seed
 from elicit.comparison.storage import typed_files
-from elicit.comparison.storage.manifest import date_of
+from elicit.comparison.storage.manifest import read_run_date
 from elicit.comparison.storage.prompts import write_prompts
 from elicit.errors import ElicitError, one_line
 from elicit.loading.templates import ChatTemplate
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=2)
-def _model(name: str, dtype: str, device: str, cache_gib: float | None) -> BaseModel:
+def _load_cached_model(name: str, dtype: str, device: str, cache_gib: float | None) -> BaseModel:
     """Models stay loaded in a worker: consecutive cells mostly share one."""
     from elicit.model import load
 
@@ -44,7 +44,7 @@ def _model(name: str, dtype: str, device: str, cache_gib: float | None) -> BaseM
 
 def forget_models() -> None:
     """Give up the models that this process holds."""
-    _model.cache_clear()
+    _load_cached_model.cache_clear()
 
 
 def weights_sha256(name: str, spec: Spec) -> str:
@@ -57,38 +57,38 @@ def weights_sha256(name: str, spec: Spec) -> str:
 
     device = spec.device
     try:
-        devices.choose(device)
+        devices.choose_device(device)
     except ElicitError:
         device = "cpu"
-    return _model(name, spec.dtype, device, spec.cache_gib).weights_sha256
+    return _load_cached_model(name, spec.dtype, device, spec.cache_gib).weights_sha256
 
 
-def tested(spec: Spec, limit: int | None) -> int:
+def count_test_problems(spec: Spec, limit: int | None) -> int:
     """Test problems of every task."""
     return spec.test if limit is None else min(limit, spec.test)
 
 
-def problems_of(task: Task, spec: Spec, limit: int | None) -> list[Problem]:
+def load_test_problems(task: Task, spec: Spec, limit: int | None) -> list[Problem]:
     """The test problems of a task: a seeded sequence, of which a limit takes the first ones.
 
     Prompts are those of a task that was bound to a model; else no model is asked, and they do not matter.
     """
-    asked = task.unasked() if isinstance(task, AskedTask) and not task.bound else task
-    return asked.problems("test", tested(spec, limit))
+    prompt_task = task.without_chat_template() if isinstance(task, AskedTask) and not task.bound else task
+    return prompt_task.problems("test", count_test_problems(spec, limit))
 
 
-def state_of(cell: Cell, run: Path) -> dict[str, Any]:
+def read_cell_status(cell: Cell, run: Path) -> dict[str, Any]:
     """The cell's status, `{"state": "pending"}` before it ran."""
-    return typed_files.read_status(cell.folder(run))
+    return typed_files.read_status(cell.folder_in(run))
 
 
 def goal_of(cell: Cell, spec: Spec, limit: int | None) -> dict[str, Any]:
     """What a finished cell has covered. A status with an equal goal is not worked on again."""
-    spec = spec.of(cell.model)
+    spec = spec.for_model(cell.model)
     return {
         "fingerprint": cell.fingerprint,
         "tasks": [spec.task_label, *spec.off_target],
-        "test": tested(spec, limit),
+        "test": count_test_problems(spec, limit),
         "samples": _sampling_goal(cell, spec, limit),
         "kl_problems": spec.kl_problems,
         **_checkpoint_goal(cell, spec, limit),
@@ -97,122 +97,138 @@ def goal_of(cell: Cell, spec: Spec, limit: int | None) -> dict[str, Any]:
 
 def _sampling_goal(cell: Cell, spec: Spec, limit: int | None) -> Any:
     """The cell's own demand, so that more samples for one arm leave the others finished."""
-    n, problems = spec.samples.of(cell.arm), spec.samples.among(tested(spec, limit))
-    return n if n == 0 or problems == tested(spec, limit) else {"n": n, "problems": problems}
+    n, problems = spec.samples.count_for_arm(cell.arm), spec.samples.limit_problems(count_test_problems(spec, limit))
+    return n if n == 0 or problems == count_test_problems(spec, limit) else {"n": n, "problems": problems}
 
 
 def _checkpoint_goal(cell: Cell, spec: Spec, limit: int | None) -> dict[str, Any]:
     """Nothing for arms without checkpoints: they stay finished whatever is asked of the others."""
-    if not checkpoints.asked(spec.arms[cell.arm]):
+    if not checkpoints.checkpoint_steps(spec.arms[cell.arm]):
         return {}
-    return {"trajectory": {"problems": spec.along.among(tested(spec, limit)), "probe": spec.along.probe}}
+    return {
+        "trajectory": {
+            "problems": spec.trajectory_or_default.limit_problems(count_test_problems(spec, limit)),
+            "probe": spec.trajectory_or_default.probe,
+        }
+    }
 
 
 def is_done(cell: Cell, spec: Spec, run: Path, limit: int | None) -> bool:
-    status = state_of(cell, run)
+    status = read_cell_status(cell, run)
     return bool(status["state"] == "done" and status.get("goal") == goal_of(cell, spec, limit))
 
 
-def work(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
+def run_cell(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
     """Do a cell. Returns its status; a failure is recorded there, not raised.
 
     Raises:
         TargetError: no space, or not writable.
     """
-    spec = spec.of(cell.model)
-    folder = cell.folder(run)
+    spec = spec.for_model(cell.model)
+    folder = cell.folder_in(run)
     started = time.monotonic()
-    with runs.locked(folder / ".lock", f"cell {cell.name}", patience=20):
-        runs.sweep(folder)
+    with runs.hold_lock(folder / ".lock", f"cell {cell.name}", patience=20):
+        runs.remove_scratch(folder)
         if is_done(cell, spec, run, limit):
-            return state_of(cell, run)
-        earlier = state_of(cell, run)
+            return read_cell_status(cell, run)
+        earlier = read_cell_status(cell, run)
         before = float(earlier.get("seconds") or 0.0) if earlier["state"] == "done" else 0.0
-        peak_memory.start()
+        peak_memory.reset_peak_memory()
         try:
-            found = _do(cell, spec, run, limit)
+            result = _fit_and_evaluate(cell, spec, run, limit)
             seconds = before + time.monotonic() - started
-            found["peak_gib"] = peak_memory.gib()
-            status = {"state": "done", "goal": goal_of(cell, spec, limit), "seconds": seconds, **found}
+            result["peak_gib"] = peak_memory.read_peak_gib()
+            status = {"state": "done", "goal": goal_of(cell, spec, limit), "seconds": seconds, **result}
             runs.write_json(folder / "status.json", status)
         except runs.TargetError:
             raise
         except ElicitError as error:
-            shutil.rmtree(_scratch(cell, run), ignore_errors=True)  # what failed once would go on to fail again
-            return _failed(cell, run, before + time.monotonic() - started, str(error), None)
+            shutil.rmtree(_scratch_folder(cell, run), ignore_errors=True)  # what failed once would go on to fail again
+            return _record_failure(cell, run, before + time.monotonic() - started, str(error), None)
         except Exception as error:
             message = one_line(f"{type(error).__name__}: {error}")
-            return _failed(cell, run, before + time.monotonic() - started, message, traceback.format_exc())
+            return _record_failure(cell, run, before + time.monotonic() - started, message, traceback.format_exc())
         return status
 
 
-def _failed(cell: Cell, run: Path, seconds: float, message: str, trace: str | None) -> dict[str, Any]:
+def _record_failure(cell: Cell, run: Path, seconds: float, message: str, trace: str | None) -> dict[str, Any]:
     status = {
         "state": "failed",
         "error": message,
         "traceback": trace,
         "goal": {"fingerprint": cell.fingerprint},
         "seconds": seconds,
-        "fit_seconds": state_of(cell, run).get("fit_seconds"),
-        "devices": state_of(cell, run).get("devices", []),
+        "fit_seconds": read_cell_status(cell, run).get("fit_seconds"),
+        "devices": read_cell_status(cell, run).get("devices", []),
     }
-    runs.write_json(cell.folder(run) / "status.json", status)
+    runs.write_json(cell.folder_in(run) / "status.json", status)
     return status
 
 
-def _scratch(cell: Cell, run: Path) -> Path:
+def _scratch_folder(cell: Cell, run: Path) -> Path:
     """Where a fit keeps its checkpoints, so that it goes on from them when it was killed."""
-    return cell.folder(run) / "scratch"
+    return cell.folder_in(run) / "scratch"
 
 
-def _do(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
-    from elicit.evaluation import asked, evaluate, sample, side_effects
+def _fit_and_evaluate(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
+    from elicit.evaluation import evaluate_policy, measure_side_effects, retarget_policy, sample
 
-    folder = cell.folder(run)
-    model = _model(spec.models[cell.model], spec.dtype, spec.device, spec.cache_gib).on(date_of(run))
-    devices = _on_device(cell, run, _ran_on(model)["device"])
+    folder = cell.folder_in(run)
+    model = _load_cached_model(spec.models[cell.model], spec.dtype, spec.device, spec.cache_gib).on(read_run_date(run))
+    devices = _record_device(cell, run, _describe_loaded_model(model)["device"])
     _check_weights(cell, run, model)
-    task = task_for(model, spec.task, where="task")
-    policy, fitting = _policy(cell, spec, run, model, task)
+    task = build_model_task(model, spec.task, where="task")
+    policy, fitting = _load_or_fit_policy(cell, spec, run, model, task)
     metrics: list[dict[str, Any]] = []
     problems_asked: list[Problem] = []
     tasks: dict[str, Task] = {}
 
     for label, description in {spec.task_label: spec.task, **spec.off_target}.items():
         on_target = label == spec.task_label
-        this = task if on_target else task_for(model, description, where=f"off_target {label!r}")
-        tasks[label] = this
+        label_task = task if on_target else build_model_task(model, description, where=f"off_target {label!r}")
+        tasks[label] = label_task
         path = folder / "rows" / f"{label}.jsonl"
-        runs.mend(path)
+        runs.trim_torn_line(path)
         done = frozenset((row.problem, row.sample) for row in runs.read_rows(path))
-        problems = problems_of(this, spec, limit)
+        problems = load_test_problems(label_task, spec, limit)
         problems_asked += problems
 
-        def sink(rows: list[Any], path: Path = path) -> None:
+        def append_rows(rows: list[Any], path: Path = path) -> None:
             runs.append_lines(path, [row.to_json() for row in rows])
 
         kind = "answer" if on_target else "off_target"
-        then = policy if on_target else asked(policy, task, this)
-        evaluate(then, this, problems, label=label, seed=cell.seed, sink=sink, done=done, kind=kind)  # type: ignore[arg-type]
-        if on_target and (n := spec.samples.of(cell.arm)):
-            sampled = problems[: spec.samples.among(len(problems))]
-            sample(policy, this, sampled, label=label, seed=cell.seed, n=n, sink=sink, done=done)
+        label_policy = policy if on_target else retarget_policy(policy, task, label_task)
+        evaluate_policy(
+            label_policy,
+            label_task,
+            problems,
+            label=label,
+            seed=cell.seed,
+            sink=append_rows,
+            done=done,
+            kind=kind,  # type: ignore[arg-type]
+        )
+        if on_target and (n := spec.samples.count_for_arm(cell.arm)):
+            sampled = problems[: spec.samples.limit_problems(len(problems))]
+            sample(policy, label_task, sampled, label=label, seed=cell.seed, n=n, sink=append_rows, done=done)
         if on_target:
-            metrics.append(side_effects(policy, problems[: spec.kl_problems]))
-    checkpoint_eval.follow(policy, tasks, spec, cell, folder, tested(spec, limit), metrics[0])
+            metrics.append(measure_side_effects(policy, problems[: spec.kl_problems]))
+    checkpoint_eval.evaluate_checkpoints(
+        policy, tasks, spec, cell, folder, count_test_problems(spec, limit), metrics[0]
+    )
     write_view(policy, task, folder)
     write_prompts(policy, problems_asked, folder)
-    runs.write_text(folder / "metrics.jsonl", "".join(_line(entry) for entry in metrics))
+    runs.write_text(folder / "metrics.jsonl", "".join(_to_json_line(entry) for entry in metrics))
     return {
         "policy_sha256": policy.sha256,
         "fit_seconds": fitting,
         "record": dict(policy.record),
-        "model": {**_ran_on(model), **_thinking(task)},
+        "model": {**_describe_loaded_model(model), **_describe_thinking(task)},
         "devices": devices,
     }
 
 
-def _ran_on(model: BaseModel) -> dict[str, Any]:
+def _describe_loaded_model(model: BaseModel) -> dict[str, Any]:
     """Which weights, in which precision, on what: goes into the manifest."""
     import torch
 
@@ -228,20 +244,20 @@ def _ran_on(model: BaseModel) -> dict[str, Any]:
     }
 
 
-def _thinking(task: Task) -> dict[str, Any]:
+def _describe_thinking(task: Task) -> dict[str, Any]:
     """How the chat template's switch for thinking stands, where it has one."""
     if not isinstance(task, AskedTask) or not isinstance(task.template, ChatTemplate):
         return {}
-    thinking = task.template.thinking(task.asking.system)
+    thinking = task.template.find_thinking_switch(task.asking.system)
     return {} if thinking is None else {"thinking": thinking._asdict()}
 
 
-def _on_device(cell: Cell, run: Path, device: str) -> list[str]:
+def _record_device(cell: Cell, run: Path, device: str) -> list[str]:
     """Devices that the cell was worked on, this one last: noted before anything is made on it."""
-    earlier = state_of(cell, run)
+    earlier = read_cell_status(cell, run)
     devices = list(dict.fromkeys([*earlier.get("devices", ()), device]))
     if devices != earlier.get("devices"):
-        runs.write_json(cell.folder(run) / "status.json", {**earlier, "devices": devices})
+        runs.write_json(cell.folder_in(run) / "status.json", {**earlier, "devices": devices})
     return devices
 
 
@@ -256,22 +272,22 @@ def _check_weights(cell: Cell, run: Path, model: BaseModel) -> None:
             )
 
 
-def _line(record: dict[str, Any]) -> str:
+def _to_json_line(record: dict[str, Any]) -> str:
     import json
 
     return json.dumps(record, allow_nan=False) + "\n"
 
 
-def _policy(cell: Cell, spec: Spec, run: Path, model: BaseModel, task: Task) -> tuple[Policy, float | None]:
+def _load_or_fit_policy(cell: Cell, spec: Spec, run: Path, model: BaseModel, task: Task) -> tuple[Policy, float | None]:
     """The cell's fitted policy, and the seconds fitting took (None where that is not known)."""
     from elicit.policy import Policy
 
-    place, scratch = cell.folder(run) / "policy", _scratch(cell, run)
-    if place.exists():
+    policy_folder, scratch = cell.folder_in(run) / "policy", _scratch_folder(cell, run)
+    if policy_folder.exists():
         shutil.rmtree(scratch, ignore_errors=True)
-        return Policy.load(place, model), state_of(cell, run).get("fit_seconds")
+        return Policy.load(policy_folder, model), read_cell_status(cell, run).get("fit_seconds")
     started = time.monotonic()
-    methods = spec.methods()
+    methods = spec.build_methods()
     needs = {}
     for arm in cell.needs:
         home = run / "cells" / cell.model / Path(arm) / str(parent_seed(methods[arm], cell.seed)) / "policy"
@@ -281,13 +297,13 @@ def _policy(cell: Cell, spec: Spec, run: Path, model: BaseModel, task: Task) -> 
     with runs.writing_to(scratch):
         scratch.mkdir(parents=True, exist_ok=True)
     policy = methods[cell.arm].fit(model, task, seed=cell.seed, needs=needs, scratch=scratch)
-    with runs.fresh_folder(place) as new:
+    with runs.fresh_folder(policy_folder) as new:
         policy.save(new)
     if policy.checkpoints:  # they lie in the scratch folder until then
-        policy = Policy.load(place, model)
+        policy = Policy.load(policy_folder, model)
     seconds = time.monotonic() - started
     # Evaluation may be interrupted: the next attempt finds the policy, and must know what it took.
-    status = {"state": "pending", "fit_seconds": seconds, "devices": state_of(cell, run).get("devices", [])}
-    runs.write_json(cell.folder(run) / "status.json", status)
+    status = {"state": "pending", "fit_seconds": seconds, "devices": read_cell_status(cell, run).get("devices", [])}
+    runs.write_json(cell.folder_in(run) / "status.json", status)
     shutil.rmtree(scratch, ignore_errors=True)
     return policy, seconds

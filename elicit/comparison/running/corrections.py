@@ -21,12 +21,12 @@ from pydantic import BaseModel, ConfigDict
 
 from elicit import documents, runs
 from elicit.comparison.spec import Spec, check_spec
-from elicit.comparison.spec.cells import Cell, cells
-from elicit.errors import ElicitError, unknown
+from elicit.comparison.spec.cells import Cell, list_cells
+from elicit.errors import ElicitError, unknown_name_error
 from elicit.method import Method
 
 #: The file of the mark.
-MARK = "replacing.json"
+CORRECTION_FILE = "replacing.json"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Corrections:
     drop: tuple[str, ...] = ()
 
 
-def check_corrections(given: Spec, run: Path, corrections: Corrections, before: Spec | None) -> None:
+def check_corrections(user_spec: Spec, run: Path, corrections: Corrections, before: Spec | None) -> None:
     """Check that these arms can be corrected.
 
     Args:
@@ -52,14 +52,14 @@ def check_corrections(given: Spec, run: Path, corrections: Corrections, before: 
     for arm in corrections.replace:
         if arm in corrections.drop:
             raise ElicitError(f"arm {arm!r} is named by both --replace and --drop; choose one of them.")
-        if arm not in given.arms:
-            raise unknown("arm", arm, given.arms, where="--replace")
+        if arm not in user_spec.arms:
+            raise unknown_name_error("arm", arm, user_spec.arms, where="--replace")
     for arm in corrections.drop:
-        if before is not None and arm not in before.arms and arm not in given.arms:
-            raise unknown("arm", arm, before.arms, where="--drop")
+        if before is not None and arm not in before.arms and arm not in user_spec.arms:
+            raise unknown_name_error("arm", arm, before.arms, where="--drop")
 
 
-def without_arms(spec: Spec, arms: Collection[str], *, where: str) -> Spec:
+def remove_arms(spec: Spec, arms: Collection[str], *, where: str) -> Spec:
     """A spec without some arms; names that it does not have are passed over.
 
     Raises:
@@ -68,12 +68,12 @@ def without_arms(spec: Spec, arms: Collection[str], *, where: str) -> Spec:
     gone = [arm for arm in spec.arms if arm in arms]
     if not gone:
         return spec
-    needing = {arm: names for arm, names in dependants(spec.methods(), gone).items() if arm not in arms}
+    needing = {arm: names for arm, names in find_dependent_arms(spec.build_methods(), gone).items() if arm not in arms}
     if needing:
         first, names = next(iter(needing.items()))
         every = ",".join([*gone, *needing])
         raise ElicitError(f"--drop {','.join(gone)}: arm {first!r} needs {names}. Take both out: --drop {every}")
-    plain = spec.plain()
+    plain = spec.to_dict()
     plain["arms"] = {arm: options for arm, options in plain["arms"].items() if arm not in gone}
     if isinstance(plain["samples"], dict) and plain["samples"]["arms"]:
         plain["samples"]["arms"] = [arm for arm in plain["samples"]["arms"] if arm not in gone]
@@ -84,9 +84,9 @@ def without_arms(spec: Spec, arms: Collection[str], *, where: str) -> Spec:
     return check_spec(plain, where=where)
 
 
-def dependants(methods: Mapping[str, Method], arms: Iterable[str]) -> dict[str, str]:
+def find_dependent_arms(methods: Mapping[str, Method], arms: Iterable[str]) -> dict[str, str]:
     """Arms that need some of these, directly or through others: name -> the arm they need."""
-    found: dict[str, str] = {}
+    dependents: dict[str, str] = {}
     known = dict.fromkeys(arms)
     grown = True
     while grown:
@@ -94,36 +94,36 @@ def dependants(methods: Mapping[str, Method], arms: Iterable[str]) -> dict[str, 
         for name, method in methods.items():
             needed = next((arm for arm in method.needs if arm in known), None)
             if needed is not None and name not in known:
-                found[name], known[name], grown = needed, None, True
-    return found
+                dependents[name], known[name], grown = needed, None, True
+    return dependents
 
 
-def replaced_arms(spec: Spec, arms: Sequence[str]) -> tuple[str, ...]:
+def list_replaced_arms(spec: Spec, arms: Sequence[str]) -> tuple[str, ...]:
     """The arms and all that need them, in the order of the spec: a policy made of another must be made again too."""
-    every = {*arms, *dependants(spec.methods(), arms)}
+    every = {*arms, *find_dependent_arms(spec.build_methods(), arms)}
     return tuple(arm for arm in spec.arms if arm in every)
 
 
-def corrected_cells(spec: Spec, before: Spec, run: Path, corrections: Corrections) -> list[Cell]:
+def list_corrected_cells(spec: Spec, before: Spec, run: Path, corrections: Corrections) -> list[Cell]:
     """The run's cells that have to be emptied for the corrections, or still have to be for interrupted ones.
 
     Cells that an interrupted command with the same purpose has made again are left alone.
     """
-    mark = read_mark(run)
-    new = {cell.name: cell.fingerprint for cell in cells(spec)}
-    arms = {*replaced_arms(spec, corrections.replace), *corrections.drop}
+    state = read_correction_state(run)
+    new = {cell.name: cell.fingerprint for cell in list_cells(spec)}
+    arms = {*list_replaced_arms(spec, corrections.replace), *corrections.drop}
 
-    def to_empty(cell: Cell) -> bool:
-        made_again = cell.name in mark.cells and mark.cells[cell.name] == new.get(cell.name)
-        return cell.name in mark.empty or (cell.arm in arms and not made_again)
+    def must_empty(cell: Cell) -> bool:
+        made_again = cell.name in state.cells and state.cells[cell.name] == new.get(cell.name)
+        return cell.name in state.empty or (cell.arm in arms and not made_again)
 
-    return [cell for cell in cells(before) if to_empty(cell)]
-
-
-NONE = Corrections()
+    return [cell for cell in list_cells(before) if must_empty(cell)]
 
 
-class Mark(BaseModel):
+NO_CORRECTIONS = Corrections()
+
+
+class CorrectionState(BaseModel):
     """What `replacing.json` says of corrections that are under way."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -134,44 +134,44 @@ class Mark(BaseModel):
     """Cells that are made again: name -> the fingerprint they are to have."""
 
 
-def read_mark(run: Path) -> Mark:
+def read_correction_state(run: Path) -> CorrectionState:
     """The corrections that are under way; without any, an empty mark."""
-    path = run / MARK
-    return documents.read_record(path, Mark) if path.exists() else Mark()
+    path = run / CORRECTION_FILE
+    return documents.read_record(path, CorrectionState) if path.exists() else CorrectionState()
 
 
 def begin_corrections(spec: Spec, run: Path, corrections: Corrections, corrected: Sequence[Cell]) -> None:
     """Write the mark, before anything is emptied."""
-    arms = replaced_arms(spec, corrections.replace)
-    mark = read_mark(run)
-    again = {cell.name: cell.fingerprint for cell in cells(spec) if cell.arm in arms}
-    found = Mark(empty=[cell.name for cell in corrected], cells={**mark.cells, **again})
-    if found != Mark():
-        runs.write_json(run / MARK, found.model_dump())
+    arms = list_replaced_arms(spec, corrections.replace)
+    state = read_correction_state(run)
+    again = {cell.name: cell.fingerprint for cell in list_cells(spec) if cell.arm in arms}
+    new_state = CorrectionState(empty=[cell.name for cell in corrected], cells={**state.cells, **again})
+    if new_state != CorrectionState():
+        runs.write_json(run / CORRECTION_FILE, new_state.model_dump())
 
 
-def emptied(run: Path) -> None:
+def mark_cells_emptied(run: Path) -> None:
     """Say in the mark that its cells are empty, and that the run's spec is the new one."""
-    mark = read_mark(run)
-    if mark != Mark():
-        runs.write_json(run / MARK, mark.model_copy(update={"empty": []}).model_dump())
+    state = read_correction_state(run)
+    if state != CorrectionState():
+        runs.write_json(run / CORRECTION_FILE, state.model_copy(update={"empty": []}).model_dump())
 
 
 def end_corrections(run: Path, pending: Collection[str]) -> None:
     """Remove the mark when none of its cells is pending."""
-    if (run / MARK).exists() and not set(read_mark(run).cells) & set(pending):
-        (run / MARK).unlink()
+    if (run / CORRECTION_FILE).exists() and not set(read_correction_state(run).cells) & set(pending):
+        (run / CORRECTION_FILE).unlink()
 
 
-def empty(cell: Cell, run: Path) -> None:
+def remove_cell(cell: Cell, run: Path) -> None:
     """Remove what a cell left: its folder vanishes in one renaming, so that no half of it is ever taken for a cell."""
-    folder = cell.folder(run)
+    folder = cell.folder_in(run)
     if not folder.is_dir():
         return
-    with runs.locked(folder / ".lock", f"cell {cell.name}", patience=20), runs.writing_to(folder):
-        aside = Path(tempfile.mkdtemp(prefix=".emptied-", suffix=".tmp", dir=run))
-        os.replace(folder, aside / "cell")
-    shutil.rmtree(aside, ignore_errors=True)
+    with runs.hold_lock(folder / ".lock", f"cell {cell.name}", patience=20), runs.writing_to(folder):
+        trash = Path(tempfile.mkdtemp(prefix=".emptied-", suffix=".tmp", dir=run))
+        os.replace(folder, trash / "cell")
+    shutil.rmtree(trash, ignore_errors=True)
     parent = folder.parent
     with contextlib.suppress(OSError):  # it holds other seeds, or controls
         while parent != run / "cells":

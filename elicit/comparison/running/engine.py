@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from elicit import runs
-from elicit.comparison.running.cell_runner import forget_models, is_done, work
-from elicit.comparison.running.corrections import NONE, Corrections, without_arms
+from elicit.comparison.running.cell_runner import forget_models, is_done, run_cell
+from elicit.comparison.running.corrections import NO_CORRECTIONS, Corrections, remove_arms
 from elicit.comparison.running.preflight import check_cells
-from elicit.comparison.running.prepare_models import prepare
+from elicit.comparison.running.prepare_models import prepare_models
 from elicit.comparison.running.run_folder import check_target, end_run, open_run
-from elicit.comparison.running.template_check import check_templates
+from elicit.comparison.running.template_check import check_chat_templates
 from elicit.comparison.spec import Spec
-from elicit.comparison.spec.cells import Cell, cells
+from elicit.comparison.spec.cells import Cell, list_cells
 from elicit.errors import ElicitError
 from elicit.loading import catalog, threads
 
@@ -51,7 +51,7 @@ def run_cells(
     limit: int | None = None,
     workers: int | None = None,
     download: bool = False,
-    corrections: Corrections = NONE,
+    corrections: Corrections = NO_CORRECTIONS,
     command: Sequence[str] = (),
     report: Callable[[Event], None] = lambda _: None,
     checked: Callable[[], None] = lambda: None,
@@ -70,35 +70,35 @@ def run_cells(
     Raises:
         ElicitError: bad input, or a target that cannot be written.
     """
-    hands = workers if workers is not None else default_workers(spec)
-    if hands > 1:
+    worker_count = workers if workers is not None else default_workers(spec)
+    if worker_count > 1:
         _check_main_guard()
-    given, spec = spec, without_arms(spec, corrections.drop, where="spec")
-    todo = cells(spec, arms)
+    user_spec, spec = spec, remove_arms(spec, corrections.drop, where="spec")
+    todo = list_cells(spec, arms)
     if workers is not None and workers < 1:
         raise ElicitError(f"workers is {workers}; expected at least 1.")
     for model in spec.models.values():
-        catalog.resolve(model)
-    target = check_target(spec, run, limit=limit, corrections=corrections, given=given)
+        catalog.resolve_model(model)
+    target = check_target(spec, run, limit=limit, corrections=corrections, user_spec=user_spec)
     again = {cell.name for cell in target.empty}
     open_models = dict.fromkeys(c.model for c in todo if c.name in again or not is_done(c, spec, run, limit))
-    prepare(spec, open_models, workers=min(hands, len(todo)), download=download)
-    check_templates(spec)
+    prepare_models(spec, open_models, workers=min(worker_count, len(todo)), download=download)
+    check_chat_templates(spec)
     check_cells(spec, run, todo, limit=limit, again=again)
-    if hands > 1:
+    if worker_count > 1:
         forget_models()  # the workers have their own
     checked()
-    with runs.locked(run / ".lock", f"the run {run}"):
-        open_run(spec, run, limit=limit, command=command, corrections=corrections, given=given)
-        kept = [cell for cell in todo if is_done(cell, spec, run, limit)]
-        finished = {cell.name for cell in kept}
-        for i, cell in enumerate(kept):
+    with runs.hold_lock(run / ".lock", f"the run {run}"):
+        open_run(spec, run, limit=limit, command=command, corrections=corrections, user_spec=user_spec)
+        finished_cells = [cell for cell in todo if is_done(cell, spec, run, limit)]
+        finished = {cell.name for cell in finished_cells}
+        for i, cell in enumerate(finished_cells):
             report(Event(cell, "kept", i + 1, len(todo), ""))
         pending = [cell for cell in todo if cell.name not in finished]
-        count = min(len(pending), hands)
+        count = min(len(pending), worker_count)
         failed: list[Cell] = []
-        with _hands(count) as submit:
-            _drain(spec, run, limit, pending, finished, count, submit, failed, report, len(todo))
+        with _open_workers(count) as submit:
+            _run_pending_cells(spec, run, limit, pending, finished, count, submit, failed, report, len(todo))
         end_run(spec, run)
     return failed
 
@@ -115,7 +115,7 @@ class _WorkerDiedError(ElicitError):
 Submit = Callable[..., "Future[dict[str, Any]]"]
 
 
-def _drain(
+def _run_pending_cells(
     spec: Spec,
     run: Path,
     limit: int | None,
@@ -136,9 +136,9 @@ def _drain(
         for cell in ready[: count - len(running)]:
             waiting.remove(cell)
             report(Event(cell, "started", len(finished), total, ""))
-            running[submit(work, cell, spec, run, limit)] = cell
-        over, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in over:
+            running[submit(run_cell, cell, spec, run, limit)] = cell
+        completed, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in completed:
             cell = running.pop(future)
             try:
                 status = future.result()
@@ -171,16 +171,18 @@ _GUARD = (
 
 
 @contextmanager
-def _hands(count: int) -> Iterator[Submit]:
+def _open_workers(count: int) -> Iterator[Submit]:
     """Where work is done: this process for one worker, else a pool of spawned ones."""
     if count <= 1:
-        yield _at_once
+        yield _run_inline
         return
     context = multiprocessing.get_context("spawn")
     began = context.Event()
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(os.getpid(), count, began))
+    pool = ProcessPoolExecutor(
+        count, mp_context=context, initializer=_initialize_worker, initargs=(os.getpid(), count, began)
+    )
 
-    def submit(function: Callable[..., Any], *args: Any) -> Future[dict[str, Any]]:
+    def submit_without_sigint(function: Callable[..., Any], *args: Any) -> Future[dict[str, Any]]:
         # Ctrl-C goes to every process of a terminal. Only this one should hear it; workers inherit the deaf ear.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -189,7 +191,7 @@ def _hands(count: int) -> Iterator[Submit]:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     try:
-        yield submit
+        yield submit_without_sigint
     except _WorkerDiedError:
         if not began.is_set():
             raise ElicitError(f"no worker process could begin: {_GUARD}") from None
@@ -201,7 +203,7 @@ def _hands(count: int) -> Iterator[Submit]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _at_once(function: Callable[..., Any], *args: Any) -> Future[dict[str, Any]]:
+def _run_inline(function: Callable[..., Any], *args: Any) -> Future[dict[str, Any]]:
     future: Future[dict[str, Any]] = Future()
     try:
         future.set_result(function(*args))
@@ -210,19 +212,19 @@ def _at_once(function: Callable[..., Any], *args: Any) -> Future[dict[str, Any]]
     return future
 
 
-def _begin(parent: int, workers: int, began: Began) -> None:
+def _initialize_worker(parent: int, workers: int, began: Began) -> None:
     """What a worker does first."""
     began.set()
-    threads.share(workers)
+    threads.set_core_share(workers)
     _watch_parent(parent)
 
 
 def _watch_parent(parent: int) -> None:
     """A worker whose parent was killed stops at once instead of writing on alone."""
 
-    def watch() -> None:
+    def exit_with_parent() -> None:
         while os.getppid() == parent:
             time.sleep(0.2)
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 
-def start() -> None:
+def reset_peak_memory() -> None:
     """Forget the peak so far, where the system can (Linux), and that of CUDA."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
@@ -15,7 +15,7 @@ def start() -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def gib() -> float | None:
+def read_peak_gib() -> float | None:
     """GiB at the peak since `start`: resident memory of this process, and of its GPUs. None where it is not told."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from elicit.comparison.planning.token_costs import check_cost
-from elicit.comparison.running.cell_runner import is_done, problems_of, weights_sha256
-from elicit.comparison.running.prepare_models import second_models
-from elicit.comparison.spec import Spec, build_task, task_for
+from elicit.comparison.running.cell_runner import is_done, load_test_problems, weights_sha256
+from elicit.comparison.running.prepare_models import list_second_models
+from elicit.comparison.spec import Spec, build_model_task, build_task
 from elicit.comparison.spec.cells import Cell
-from elicit.context import check_room
+from elicit.context import check_prompt_fits
 from elicit.errors import ElicitError, one_line
 from elicit.method import Method
 from elicit.tasks import AskedTask
@@ -55,81 +55,87 @@ def check_cells(
     _check_device(spec.device)
     unseen = []
     for label in dict.fromkeys(cell.model for cell in pending):
-        _check_problems(spec.of(label), limit)
+        _check_test_problems(spec.for_model(label), limit)
     for label in dict.fromkeys(cell.model for cell in pending):
-        mine = spec.of(label)
-        outline = _outline(mine.models[label], mine.dtype)
+        model_spec = spec.for_model(label)
+        outline = _load_outline(model_spec.models[label], model_spec.dtype)
         if outline is None:
-            unseen.append(mine.models[label])
+            unseen.append(model_spec.models[label])
             continue
-        own = [cell for cell in pending if cell.model == label]
-        _check_model(outline, mine, run, own, limit, again)
-        arms = {cell.arm for cell in own}
-        unseen += [name for arm, name in second_models(mine) if arm in arms and _outline(name, mine.dtype) is None]
+        model_cells = [cell for cell in pending if cell.model == label]
+        _check_model(outline, model_spec, run, model_cells, limit, again)
+        arms = {cell.arm for cell in model_cells}
+        unseen += [
+            name
+            for arm, name in list_second_models(model_spec)
+            if arm in arms and _load_outline(name, model_spec.dtype) is None
+        ]
     return tuple(unseen)
 
 
-def _outline(name: str, dtype: str) -> Outline | None:
-    from elicit.outline import outline
+def _load_outline(name: str, dtype: str) -> Outline | None:
+    from elicit.outline import find_outline
 
-    return outline(name, dtype=dtype)
+    return find_outline(name, dtype=dtype)
 
 
 def _check_device(device: str) -> None:
     if device not in ("auto", "cpu"):
         from elicit.loading import devices
 
-        devices.choose(device)
+        devices.choose_device(device)
 
 
-def _check_problems(spec: Spec, limit: int | None) -> None:
+def _check_test_problems(spec: Spec, limit: int | None) -> None:
     """Too few problems is bad input, whatever the model."""
     for label, description in {spec.task_label: spec.task, **spec.off_target}.items():
-        if not problems_of(build_task(description, where=f"task {label!r}"), spec, limit):
+        if not load_test_problems(build_task(description, where=f"task {label!r}"), spec, limit):
             raise ElicitError(f"task {label!r} has no test problems.")
 
 
 def _check_model(
     outline: Outline, spec: Spec, run: Path, cells: Sequence[Cell], limit: int | None, again: Collection[str]
 ) -> None:
-    from elicit.evaluation import asked
+    from elicit.evaluation import retarget_policy
 
-    tasks = _tasks(outline, spec, limit)
+    tasks = _load_tasks_and_problems(outline, spec, limit)
     target = tasks[spec.task_label].task
     splits: tuple[Split, ...] = ("train", "select")
     for split in splits:  # what methods draw from; whether there is enough is for each to say
-        _check_characters(outline, spec.task_label, split, [one.prompt for one in _available(target, split)])
+        _check_prompt_characters(
+            outline, spec.task_label, split, [problem.prompt for problem in _available_problems(target, split)]
+        )
     seen: set[tuple[object, ...]] = set()
-    methods = spec.methods()
+    methods = spec.build_methods()
     for cell in cells:
-        fitted = cell.name not in again and (cell.folder(run) / "policy").exists()
-        policy = _policy(cell, methods[cell.arm], spec, outline, target, fitted=fitted)
+        fitted = cell.name not in again and (cell.folder_in(run) / "policy").exists()
+        policy = _outline_policy(cell, methods[cell.arm], spec, outline, target, fitted=fitted)
         for label, (task, problems) in tasks.items():
-            then = policy if task is target else asked(policy, target, task)
-            key = label, then.prompting, then.decoding.max_new_tokens
+            task_policy = policy if task is target else retarget_policy(policy, target, task)
+            key = label, task_policy.prompting, task_policy.decoding.max_new_tokens
             if key not in seen:
                 seen.add(key)
-                _check_answers(outline, cell, then, label, problems)
+                _check_answer_room(outline, cell, task_policy, label, problems)
 
 
-class _Asked(NamedTuple):
+class _TaskProblems(NamedTuple):
     """A task as one model is asked it, and its test problems."""
 
     task: Task
     problems: list[Problem]
 
 
-def _tasks(outline: Outline, spec: Spec, limit: int | None) -> dict[str, _Asked]:
+def _load_tasks_and_problems(outline: Outline, spec: Spec, limit: int | None) -> dict[str, _TaskProblems]:
     """By label, the target first."""
-    found = {}
+    tasks = {}
     for label, description in {spec.task_label: spec.task, **spec.off_target}.items():
         where = "task" if label == spec.task_label else f"off_target {label!r}"
-        task = task_for(outline, description, where=where)
-        found[label] = _Asked(task, problems_of(task, spec, limit))
-    return found
+        task = build_model_task(outline, description, where=where)
+        tasks[label] = _TaskProblems(task, load_test_problems(task, spec, limit))
+    return tasks
 
 
-def _available(task: Task, split: Split) -> list[Problem]:
+def _available_problems(task: Task, split: Split) -> list[Problem]:
     """A split's problems: all that a file has, and some that a program writes, which are all of a kind."""
     inner = task.inner if isinstance(task, AskedTask) else task
     try:
@@ -138,29 +144,29 @@ def _available(task: Task, split: Split) -> list[Problem]:
         return []
 
 
-def _policy(cell: Cell, method: Method, spec: Spec, outline: Outline, task: Task, *, fitted: bool) -> Policy:
+def _outline_policy(cell: Cell, method: Method, spec: Spec, outline: Outline, task: Task, *, fitted: bool) -> Policy:
     """The cell's policy as far as its prompts and lengths go."""
     from elicit.method import task_decoding
     from elicit.policy import Policy
 
     if not fitted:
-        policy = _fitted(cell, method, spec, outline, task)
+        policy = _fit_on_outline(cell, method, spec, outline, task)
         if policy is not None:
             return policy
     return Policy(outline, task_decoding(task))
 
 
-def _fitted(cell: Cell, method: Method, spec: Spec, outline: Outline, task: Task) -> Policy | None:
+def _fit_on_outline(cell: Cell, method: Method, spec: Spec, outline: Outline, task: Task) -> Policy | None:
     """What the cell's method makes of the outline; None where it came to a point at which weights are needed."""
     from elicit.outline import HashNeeded, WeightsNeeded
 
     try:
-        return method.fit(outline, task, seed=cell.seed, needs=_Unfitted(), scratch=None)
+        return method.fit(outline, task, seed=cell.seed, needs=_UnfittedArms(), scratch=None)
     except HashNeeded as needed:
         if needed.outline is not outline:
             return None
-        outline.know(weights_sha256(spec.models[cell.model], spec))
-        return _fitted(cell, method, spec, outline, task)
+        outline.set_weights_hash(weights_sha256(spec.models[cell.model], spec))
+        return _fit_on_outline(cell, method, spec, outline, task)
     except WeightsNeeded:
         return None
     except ElicitError as error:
@@ -169,7 +175,7 @@ def _fitted(cell: Cell, method: Method, spec: Spec, outline: Outline, task: Task
         return None
 
 
-class _Unfitted(Mapping[str, "Policy"]):
+class _UnfittedArms(Mapping[str, "Policy"]):
     """The policies of other arms, which are not there yet."""
 
     def __getitem__(self, arm: str) -> Policy:
@@ -184,28 +190,29 @@ class _Unfitted(Mapping[str, "Policy"]):
         return 0
 
 
-def _check_answers(outline: Outline, cell: Cell, policy: Policy, label: str, problems: Sequence[Problem]) -> None:
+def _check_answer_room(outline: Outline, cell: Cell, policy: Policy, label: str, problems: Sequence[Problem]) -> None:
     """Raises ElicitError for test prompts with characters that have no token, or without room for an answer."""
     who = f"arm {cell.arm!r} on {cell.model}, task {label!r}"
     try:
         prompts = ["".join(policy.prompting.render(problem)) for problem in problems]
     except ElicitError as error:
         raise ElicitError(f"{who}: {error}") from error
-    _check_characters(outline, label, "test", prompts)
+    _check_prompt_characters(outline, label, "test", prompts)
     longest = max((len(outline.encode(prompt)) for prompt in prompts), default=0)
-    check_room(longest, policy.decoding.max_new_tokens, outline.context_length, model=outline.name, who=who)
+    check_prompt_fits(longest, policy.decoding.max_new_tokens, outline.context_length, model=outline.name, who=who)
 
 
-def _check_characters(outline: Outline, label: str, split: str, prompts: Sequence[str]) -> None:
-    from elicit.loading.vocabulary import lacking
+def _check_prompt_characters(outline: Outline, label: str, split: str, prompts: Sequence[str]) -> None:
+    from elicit.loading.vocabulary import find_missing_characters
 
-    strange = lacking(outline.tokenizer, prompts)
+    strange = find_missing_characters(outline.tokenizer, prompts)
     first = next((i for i, characters in enumerate(strange) if characters), None)
     if first is None:
         return
     characters = "".join(dict.fromkeys("".join(strange)))
-    shown, count = one_line(repr(characters), 80), sum(map(bool, strange))
+    characters_text, count = one_line(repr(characters), 80), sum(map(bool, strange))
     raise ElicitError(
-        f"task {label!r}: {outline.name} has no token for {shown} in {count} of {len(prompts)} {split} prompts, such "
+        f"task {label!r}: {outline.name} has no token for {characters_text} in {count} of {len(prompts)} {split} "
+        "prompts, such "
         f"as {one_line(repr(prompts[first]), 100)}. Name a task in characters that it knows, or another model."
     )

@@ -13,7 +13,7 @@ from elicit.errors import ElicitError
 from elicit.loading import catalog
 
 
-def prepare(spec: Spec, models: Iterable[str], *, workers: int, download: bool) -> None:
+def prepare_models(spec: Spec, models: Iterable[str], *, workers: int, download: bool) -> None:
     """Make ready what the given models' cells will load.
 
     Args:
@@ -25,44 +25,44 @@ def prepare(spec: Spec, models: Iterable[str], *, workers: int, download: bool) 
         ElicitError: a model that is not here, cannot be fetched or read, or does not fit.
     """
     for label in models:
-        mine = spec.of(label)
-        _ready(mine.models[label], mine, workers, download)
-        for arm, name in second_models(mine):
+        model_spec = spec.for_model(label)
+        _prepare_model(model_spec.models[label], model_spec, workers, download)
+        for arm, name in list_second_models(model_spec):
             try:
-                _ready(name, mine, workers, download)
+                _prepare_model(name, model_spec, workers, download)
             except ElicitError as error:
                 raise ElicitError(f"arm {arm!r} on {label}: {error}") from error
     if download:
-        for name in releases(spec):
+        for name in list_sae_releases(spec):
             import saes
 
             saes.load(name, download=True)
 
 
-def _ready(name: str, spec: Spec, workers: int, download: bool) -> None:
-    source = catalog.resolve(name)
+def _prepare_model(name: str, spec: Spec, workers: int, download: bool) -> None:
+    source = catalog.resolve_model(name)
     if source.path is not None and source.path.parent == catalog.WEIGHTS:
         return  # shipped, and tiny: no reason to import torch
-    from elicit.loading.load import ready
+    from elicit.loading.load import prepare_model_folder
 
-    ready(name, dtype=spec.dtype, device=spec.device, download=download, copies=workers)
+    prepare_model_folder(name, dtype=spec.dtype, device=spec.device, download=download, copies=workers)
 
 
-def second_models(spec: Spec) -> list[tuple[str, str]]:
+def list_second_models(spec: Spec) -> list[tuple[str, str]]:
     """(arm, model) of every model that an arm names, to be loaded beside the base."""
     return [
         (arm, options[option])
-        for (arm, options), method in zip(spec.arms.items(), spec.methods().values(), strict=True)
+        for (arm, options), method in zip(spec.arms.items(), spec.build_methods().values(), strict=True)
         for option in method.traits.models
         if isinstance(options.get(option), str)
     ]
 
 
-def releases(spec: Spec) -> list[str]:
+def list_sae_releases(spec: Spec) -> list[str]:
     """SAEs of public releases that arms name."""
-    found: set[str] = set()
+    sae_names: set[str] = set()
     for options in spec.arms.values():
         for field in ("sae", "saes"):
-            given = options.get(field) or ()
-            found.update(name for name in ([given] if isinstance(given, str) else given) if isinstance(name, str))
-    return sorted(name for name in found if ":" in name and "{" not in name)
+            value = options.get(field) or ()
+            sae_names.update(name for name in ([value] if isinstance(value, str) else value) if isinstance(name, str))
+    return sorted(name for name in sae_names if ":" in name and "{" not in name)

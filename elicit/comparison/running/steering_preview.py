@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from elicit.policy import Policy
     from elicit.tasks import Task
 
-FILE = "panel.json"
+VIEW_FILE = "panel.json"
 _PROBLEMS = 4
 #: Tokens of an answer that are kept: a page with long traces would weigh megabytes.
 _TOKENS = 128
@@ -26,12 +26,12 @@ def write_view(policy: Policy, task: Task, folder: Path) -> None:
     curve = policy.record.get("dose_response")
     if not curve or len(policy.steering) != 1 or policy.steering[0].gated:
         return
-    from elicit.panel.payload import of_grid
-    from elicit.panel.strengths import grid
+    from elicit.panel.payload import grid_to_json
+    from elicit.panel.strengths import compare_strengths
 
     (edit,) = policy.edits
     decoding = policy.decoding.replace(max_new_tokens=min(policy.decoding.max_new_tokens, _TOKENS))
-    view = grid(
+    view = compare_strengths(
         policy.model,
         edit,
         sorted({entry["strength"] for entry in curve}),
@@ -40,4 +40,4 @@ def write_view(policy: Policy, task: Task, folder: Path) -> None:
         decoding=decoding,
         start=edit.strength,
     )
-    runs.write_json(folder / FILE, of_grid(view))
+    runs.write_json(folder / VIEW_FILE, grid_to_json(view))

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
 
-from elicit.loading.size import Shape
+from elicit.loading.size import ModelShape
 
 _SIZE = re.compile(r"([0-9]{1,14}(?:\.[0-9]{1,3})?) ?([KMBT]?)", re.IGNORECASE)
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
@@ -22,7 +22,7 @@ _VOCABULARY, _ASPECT = 128_000, 90
 _SHARED = 4
 
 
-def values(text: str) -> int:
+def parse_parameter_count(text: str) -> int:
     """A stated size in parameters.
 
     >>> values("1.7B"), values("135M")
@@ -31,30 +31,30 @@ def values(text: str) -> int:
     Raises:
         ValueError: for anything but a number, mostly with K, M, B or T.
     """
-    found = _SIZE.fullmatch(text.strip())
-    count = 0 if found is None else round(float(found[1]) * _UNITS[found[2].upper()])
+    match = _SIZE.fullmatch(text.strip())
+    count = 0 if match is None else round(float(match[1]) * _UNITS[match[2].upper()])
     if not 10**3 <= count <= 10**13:
         raise ValueError(f"expected a number of parameters such as 135M or 1.7B (up to 10T), not {text[:40]!r}")
     return count
 
 
-def shape(parameters: int) -> Shape:
+def estimate_shape(parameters: int) -> ModelShape:
     """The layers and width that a model of so many parameters commonly has."""
     vocabulary = min(_VOCABULARY, max(64, parameters // 1000))
 
-    def size(width: float) -> float:
+    def count_parameters(width: float) -> float:
         return 12 * (width / _ASPECT) * width**2 + vocabulary * width
 
     low, high = 1.0, 1e6
     for _ in range(60):
         middle = math.sqrt(low * high)
-        low, high = (middle, high) if size(middle) < parameters else (low, middle)
+        low, high = (middle, high) if count_parameters(middle) < parameters else (low, middle)
     width = max(8, round(low))
     layers = max(1, round(width / _ASPECT))
-    return Shape(layers, width, vocabulary, 2 * layers * max(1, width // _SHARED), vocabulary * width, "assumed")
+    return ModelShape(layers, width, vocabulary, 2 * layers * max(1, width // _SHARED), vocabulary * width, "assumed")
 
 
-def apart(spec: Any) -> Any:
+def split_assumed_sizes(spec: Any) -> Any:
     """A spec's fields with the sizes that stand beside its models' names in a field of their own.
 
     Raises:
@@ -75,14 +75,14 @@ def apart(spec: Any) -> Any:
     return {**spec, "models": names, "assume": sizes}
 
 
-def _text(value: Any) -> Any:
+def _number_to_text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-def _check(value: str) -> str:
-    values(value)
+def _check_size_text(value: str) -> str:
+    parse_parameter_count(value)
     return value
 
 
-Assumed = Annotated[str, BeforeValidator(_text), AfterValidator(_check)]
+AssumedSize = Annotated[str, BeforeValidator(_number_to_text), AfterValidator(_check_size_text)]
 """`1.7B`, as a spec says it."""

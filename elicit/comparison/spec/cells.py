@@ -11,7 +11,7 @@ from typing import Any
 
 from elicit.comparison.spec.dependencies import check_needs
 from elicit.comparison.spec.spec import Spec
-from elicit.errors import unknown
+from elicit.errors import unknown_name_error
 from elicit.method import Method
 
 
@@ -30,28 +30,28 @@ class Cell:
     def name(self) -> str:
         return f"{self.model}/{self.arm}/{self.seed}"
 
-    def folder(self, run: Path) -> Path:
+    def folder_in(self, run: Path) -> Path:
         return run / "cells" / self.model / Path(self.arm) / str(self.seed)
 
 
-def cells(spec: Spec, arms: Sequence[str] | None = None) -> list[Cell]:
+def list_cells(spec: Spec, arms: Sequence[str] | None = None) -> list[Cell]:
     """All cells of a spec, or those of some arms and of what these need, in an order that respects needs.
 
     Raises:
         ElicitError: an arm that the spec does not have.
     """
-    every = spec.methods()
-    wanted = set(every) if arms is None else _closure(arms, every)
-    found = []
+    every = spec.build_methods()
+    selected_arms = set(every) if arms is None else _close_over_needs(arms, every)
+    result = []
     for model in spec.models:
-        mine = spec.of(model)
-        methods = mine.methods()
+        model_spec = spec.for_model(model)
+        methods = model_spec.build_methods()
         for arm in check_needs(methods):
-            if arm in wanted:
+            if arm in selected_arms:
                 method = methods[arm]
-                mark = fingerprint(mine, model, arm, methods)
-                found += [Cell(model, arm, seed, method.needs, mark) for seed in seeds_of(method, mine.seeds)]
-    return found
+                digest = compute_fingerprint(model_spec, model, arm, methods)
+                result += [Cell(model, arm, seed, method.needs, digest) for seed in seeds_of(method, model_spec.seeds)]
+    return result
 
 
 def seeds_of(method: Method, seeds: int) -> range:
@@ -64,24 +64,24 @@ def parent_seed(method: Method, seed: int) -> int:
     return seed if method.traits.seeded else 0
 
 
-def _closure(arms: Sequence[str], methods: Mapping[str, Method]) -> set[str]:
-    wanted: set[str] = set()
+def _close_over_needs(arms: Sequence[str], methods: Mapping[str, Method]) -> set[str]:
+    required: set[str] = set()
     pending = list(arms)
     while pending:
         arm = pending.pop()
         if arm not in methods:
-            raise unknown("arm", arm, methods, where="--arms")
-        if arm not in wanted:
-            wanted.add(arm)
+            raise unknown_name_error("arm", arm, methods, where="--arms")
+        if arm not in required:
+            required.add(arm)
             pending += methods[arm].needs
-    return wanted
+    return required
 
 
-def fingerprint(spec: Spec, model: str, arm: str, methods: Mapping[str, Method]) -> str:
+def compute_fingerprint(spec: Spec, model: str, arm: str, methods: Mapping[str, Method]) -> str:
     """Hash of the model, the task, the arm's options and those of the arms it needs."""
 
-    def chain(name: str) -> list[Any]:
-        return [name, spec.arms[name], [chain(needed) for needed in methods[name].needs]]
+    def describe_arm(name: str) -> list[Any]:
+        return [name, spec.arms[name], [describe_arm(needed) for needed in methods[name].needs]]
 
-    decisive = [spec.models[model], spec.task, spec.dtype, chain(arm)]
+    decisive = [spec.models[model], spec.task, spec.dtype, describe_arm(arm)]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from elicit.errors import ElicitError, unknown
+from elicit.errors import ElicitError, unknown_name_error
 from elicit.method import Method
-from elicit.methods.catalog import config_class
+from elicit.methods.catalog import load_config_class
 from elicit.schema import parent_of
 
 
@@ -20,7 +20,7 @@ def check_needs(methods: Mapping[str, Method]) -> list[str]:
     ordered: list[str] = []
     state: dict[str, int] = {}
 
-    def visit(arm: str, trail: tuple[str, ...]) -> None:
+    def visit_arm(arm: str, trail: tuple[str, ...]) -> None:
         if state.get(arm) == 2:
             return
         if state.get(arm) == 1:
@@ -28,13 +28,13 @@ def check_needs(methods: Mapping[str, Method]) -> list[str]:
         state[arm] = 1
         for needed in methods[arm].needs:
             if needed not in methods:
-                raise unknown("arm", needed, methods, where=f"arm {arm!r} needs another arm")
-            visit(needed, (*trail, arm))
+                raise unknown_name_error("arm", needed, methods, where=f"arm {arm!r} needs another arm")
+            visit_arm(needed, (*trail, arm))
         state[arm] = 2
         ordered.append(arm)
 
     for arm in methods:
-        visit(arm, ())
+        visit_arm(arm, ())
     return ordered
 
 
@@ -45,7 +45,7 @@ def check_kinds(methods: Mapping[str, Method]) -> None:
         ElicitError: naming both arms, and the methods that would do.
     """
     for arm, method in methods.items():
-        kinds = tuple(config_class(name) for name in method.traits.fits_on)
+        kinds = tuple(load_config_class(name) for name in method.traits.fits_on)
         for needed in method.needs if kinds else ():
             if not isinstance(methods[needed], kinds):
                 raise ElicitError(
@@ -63,12 +63,13 @@ def check_controls(methods: Mapping[str, Method]) -> None:
     for arm, method in methods.items():
         parent = parent_of(arm, methods)
         kind = method.traits.control_of
-        if parent is None or kind is None or config_class(kind) is not type(methods[parent]):
+        if parent is None or kind is None or load_config_class(kind) is not type(methods[parent]):
             continue
         for field in dataclasses.fields(method):  # type: ignore[arg-type]
-            mine, theirs = getattr(method, field.name), getattr(methods[parent], field.name)
-            if mine != theirs:
+            value, parent_value = getattr(method, field.name), getattr(methods[parent], field.name)
+            if value != parent_value:
                 raise ElicitError(
-                    f"arm {arm!r} is a control of {parent!r}, but its {field.name} is {mine}, its parent's {theirs}. "
-                    f"Type: {field.name}: {theirs}"
+                    f"arm {arm!r} is a control of {parent!r}, but its {field.name} is {value}, its parent's "
+                    f"{parent_value}. "
+                    f"Type: {field.name}: {parent_value}"
                 )

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
-def by_name(values: list[Any], names: list[str]) -> dict[str, Any]:
+def index_by_name(values: list[Any], names: list[str]) -> dict[str, Any]:
     """A list as a mapping. Raises ValueError if a name comes twice, because one entry would vanish."""
     for name in names:
         if names.count(name) > 1:
@@ -21,7 +21,7 @@ def _one_task(value: Any) -> Any:
 
 def _tasks_by_name(value: Any) -> Any:
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
-        return by_name([{"task": name} for name in value], value)
+        return index_by_name([{"task": name} for name in value], value)
     return value
 
 
@@ -31,7 +31,7 @@ TaskField = Annotated[dict[str, Any], BeforeValidator(_one_task)]
 TasksField = Annotated[dict[str, dict[str, Any]], BeforeValidator(_tasks_by_name)]
 
 
-class Panel(BaseModel):
+class ModelOverrides(BaseModel):
     """What is different for one model. What is None is the spec's own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from elicit.errors import ElicitError, one_line, unknown
+from elicit.errors import ElicitError, one_line, unknown_name_error
 
 
 class Samples(BaseModel):
@@ -26,23 +26,23 @@ class Samples(BaseModel):
     arms: tuple[str, ...] | None = None
     """Which arms are sampled; None takes all."""
 
-    def plain(self) -> int | dict[str, Any]:
+    def to_spec_value(self) -> int | dict[str, Any]:
         """As a spec says it: a number where that says everything."""
         if self.problems is None and self.arms is None:
             return self.n
         arms = None if self.arms is None else list(self.arms)
         return {"n": self.n, "problems": self.problems, "arms": arms}
 
-    def of(self, arm: str) -> int:
+    def count_for_arm(self, arm: str) -> int:
         """Samples per problem of one arm."""
         return self.n if self.arms is None or arm in self.arms else 0
 
-    def among(self, problems: int) -> int:
+    def limit_problems(self, problems: int) -> int:
         """How many of a task's test problems are sampled."""
         return problems if self.problems is None else min(self.problems, problems)
 
 
-def read(value: Any) -> Any:
+def normalize_samples(value: Any) -> Any:
     """What a spec says, in the form that `Samples` checks.
 
     Raises:
@@ -62,31 +62,31 @@ def read(value: Any) -> Any:
     return {"n": value}
 
 
-def check_fields(value: Any, where: str) -> None:
+def check_samples_fields(value: Any, where: str) -> None:
     """Raises ElicitError for a field of the mapping form that does not exist, or without `n`."""
     if not isinstance(value, Mapping):
         return
     for field in value:
         if field not in Samples.model_fields:
-            raise unknown("field of samples", field, Samples.model_fields, where=where)
+            raise unknown_name_error("field of samples", field, Samples.model_fields, where=where)
     if "n" not in value:
         raise ElicitError(f"{where}: samples: n is missing. Type: samples: {{n: 256, problems: 64}}")
 
 
-def check_arms(samples: Samples, arms: Mapping[str, Any], test: int, where: str) -> None:
+def check_samples_arms(samples: Samples, arms: Mapping[str, Any], test: int, where: str) -> None:
     """Raises ElicitError for arms that are not there or come twice, and for more problems than are tested."""
     for arm in samples.arms or ():
         if arm not in arms:
-            raise unknown("arm", arm, arms, where=f"{where}: samples")
+            raise unknown_name_error("arm", arm, arms, where=f"{where}: samples")
         if (samples.arms or ()).count(arm) > 1:
             raise ElicitError(f"{where}: samples: the arm {one_line(repr(arm), 60)} comes twice.")
     if samples.problems is not None and samples.problems > test:
         raise ElicitError(f"{where}: samples: problems is {samples.problems}, but only {test} are tested (test).")
 
 
-def shrunk(old: Any, new: Any) -> bool:
+def reduces_samples(old: Any, new: Any) -> bool:
     """Whether `new` asks for less than `old` somewhere; both as a spec says them."""
-    before, after = (Samples.model_validate(read(one)) for one in (old, new))
+    before, after = (Samples.model_validate(normalize_samples(value)) for value in (old, new))
     if before.n == 0:
         return False
     fewer_problems = after.problems is not None and (before.problems is None or after.problems < before.problems)

@@ -25,18 +25,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serial
 
 from elicit.comparison.spec import assumed_size as assume
 from elicit.comparison.spec import checkpoints, samples_spec
-from elicit.comparison.spec.assumed_size import Assumed
+from elicit.comparison.spec.assumed_size import AssumedSize
 from elicit.comparison.spec.checkpoints import Trajectory
 from elicit.comparison.spec.dependencies import check_controls, check_kinds, check_needs
-from elicit.comparison.spec.model_overrides import Panel, TaskField, TasksField, by_name
+from elicit.comparison.spec.model_overrides import ModelOverrides, TaskField, TasksField, index_by_name
 from elicit.comparison.spec.samples_spec import Samples
-from elicit.comparison.spec.yaml_loading import check_plain, parse, read_text
-from elicit.errors import ElicitError, one_line, unknown
-from elicit.fitting.other_task import Asked as Asked
-from elicit.fitting.other_task import task_of
+from elicit.comparison.spec.yaml_loading import check_plain_data, parse_yaml_mapping, read_spec_text
+from elicit.errors import ElicitError, one_line, unknown_name_error
+from elicit.fitting.other_task import TaskBinder as TaskBinder
+from elicit.fitting.other_task import bind_described_task
 from elicit.loading import catalog
 from elicit.method import Method
-from elicit.methods.catalog import configure
+from elicit.methods.catalog import configure_method
 from elicit.tasks import Task
 from elicit.tasks.from_dict import build_task as build_task
 
@@ -50,14 +50,14 @@ class Spec(BaseModel):
 
     models: dict[str, str]
     """Label -> what `elicit.load` takes."""
-    assume: dict[str, Assumed] = Field(default_factory=dict)
+    assume: dict[str, AssumedSize] = Field(default_factory=dict)
     """Label -> the size a model is taken to have in a plan, while its files are not here: 135M, 1.7B."""
     task: TaskField
     """The target task: methods are fitted on its train and select splits and compared on its test split."""
     arms: dict[str, dict[str, Any]]
     off_target: TasksField = Field(default_factory=dict)
     """Label -> other tasks every arm is also tested on."""
-    panels: dict[str, Panel] = Field(default_factory=dict)
+    panels: dict[str, ModelOverrides] = Field(default_factory=dict)
     """Model label -> what is different for that model: another task, fewer arms."""
     seeds: int = Field(default=1, ge=1, le=1000)
     """How many run seeds: 0, 1, ..."""
@@ -76,76 +76,76 @@ class Spec(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _stated_sizes(cls, value: Any) -> Any:
-        return assume.apart(value)
+    def _split_sizes(cls, value: Any) -> Any:
+        return assume.split_assumed_sizes(value)
 
     @field_validator("models", mode="before")
     @classmethod
-    def _models(cls, value: Any) -> Any:
+    def _models_by_label(cls, value: Any) -> Any:
         if isinstance(value, str):
             value = [value]
         if isinstance(value, list):
-            return by_name(value, [catalog.label(str(name)) for name in value])
+            return index_by_name(value, [catalog.default_label(str(name)) for name in value])
         return value
 
     @field_validator("arms", mode="before")
     @classmethod
-    def _arms(cls, value: Any) -> Any:
+    def _arms_by_name(cls, value: Any) -> Any:
         if isinstance(value, list) and all(isinstance(name, str) for name in value):
-            return by_name([{"method": name} for name in value], value)
+            return index_by_name([{"method": name} for name in value], value)
         return value
 
     @field_validator("samples", mode="before")
     @classmethod
-    def _samples(cls, value: Any) -> Any:
-        return samples_spec.read(value)
+    def _normalize_samples_field(cls, value: Any) -> Any:
+        return samples_spec.normalize_samples(value)
 
     @field_serializer("samples")
-    def _plain_samples(self, value: Samples) -> Any:
-        return value.plain()
+    def _serialize_samples(self, value: Samples) -> Any:
+        return value.to_spec_value()
 
-    def of(self, model: str) -> Spec:
+    def for_model(self, model: str) -> Spec:
         """The comparison of one model alone, its panel filled in."""
         if not self.panels and list(self.models) == [model]:
             return self
-        given = self.panels.get(model, Panel()).model_dump(exclude_none=True)
-        kept = given.pop("arms", None)
-        arms = {arm: options for arm, options in self.arms.items() if kept is None or arm in kept}
+        overrides = self.panels.get(model, ModelOverrides()).model_dump(exclude_none=True)
+        arm_names = overrides.pop("arms", None)
+        arms = {arm: options for arm, options in self.arms.items() if arm_names is None or arm in arm_names}
         sizes = {label: size for label, size in self.assume.items() if label == model}
-        own = {"models": {model: self.models[model]}, "assume": sizes, "panels": {}, "arms": arms}
-        return self.model_copy(update={**own, **given})
+        restriction = {"models": {model: self.models[model]}, "assume": sizes, "panels": {}, "arms": arms}
+        return self.model_copy(update={**restriction, **overrides})
 
     @property
     def task_label(self) -> str:
         return str(self.task["task"])
 
-    def methods(self) -> dict[str, Method]:
+    def build_methods(self) -> dict[str, Method]:
         """Arm name -> checked config. Raises ElicitError naming the arm."""
-        found = {}
+        methods = {}
         for arm, options in self.arms.items():
             where = f"arm {arm!r}"
             if "method" not in options:
                 raise ElicitError(f"{where}: no method given. Type: {arm}: {{method: NAME}}. See: elicit ls methods")
             rest = {key: value for key, value in options.items() if key != "method"}
-            found[arm] = configure(str(options["method"]), rest, where=where)
-        return found
+            methods[arm] = configure_method(str(options["method"]), rest, where=where)
+        return methods
 
     @property
-    def along(self) -> Trajectory:
+    def trajectory_or_default(self) -> Trajectory:
         """How arms with checkpoints are followed, said or not."""
         return Trajectory() if self.trajectory is None else self.trajectory
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The resolved spec as plain data, as it is written to the run directory."""
-        found = self.model_dump(mode="json")
-        if not found["assume"]:
-            del found["assume"]
-        return found
+        fields = self.model_dump(mode="json")
+        if not fields["assume"]:
+            del fields["assume"]
+        return fields
 
 
-def task_for(model: Asked, description: Mapping[str, Any], *, where: str) -> Task:
+def build_model_task(model: TaskBinder, description: Mapping[str, Any], *, where: str) -> Task:
     """A task as a loaded model is asked it: in its dialect, or in English and through its chat template."""
-    return task_of(model, description, where)
+    return bind_described_task(model, description, where)
 
 
 def read_spec(path: Path) -> Spec:
@@ -154,21 +154,24 @@ def read_spec(path: Path) -> Spec:
     Raises:
         ElicitError: with the file, the field, what was found and what was expected.
     """
-    return parse_spec(read_text(path), where=str(path), folder=path.parent)
+    return parse_spec(read_spec_text(path), where=str(path), folder=path.parent)
 
 
 def parse_spec(text: str, *, where: str = "spec", folder: Path | None = None) -> Spec:
     """Check a spec given as YAML text. `folder`: where relative paths of models and JSONL files start."""
-    return check_spec(parse(text, where), where=where, folder=folder)
+    return check_spec(parse_yaml_mapping(text, where), where=where, folder=folder)
 
 
 def check_spec(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | None = None) -> Spec:
     """Check plain data as a spec, its arms, its tasks and their files included."""
     spec = check_form(data, where=where, folder=folder)
     try:
-        for mine in (spec, *map(spec.of, spec.models)):  # panels may put other tasks in the place of the spec's own
-            build_task(mine.task, where="task")
-            for label, description in mine.off_target.items():
+        for model_spec in (
+            spec,
+            *map(spec.for_model, spec.models),
+        ):  # panels may put other tasks in the place of the spec's own
+            build_task(model_spec.task, where="task")
+            for label, description in model_spec.off_target.items():
                 build_task(description, where=f"off_target {label!r}")
     except ElicitError as error:
         raise error if str(error).startswith(where) else ElicitError(f"{where}: {error}") from None
@@ -179,28 +182,28 @@ def check_form(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | N
     """Check plain data as a spec, and its arms. Tasks are not made, so that their files need not be there."""
     for field, value in data.items():
         if field not in Spec.model_fields:
-            raise unknown("field", field, Spec.model_fields, where=where)
-        check_plain(value, f"{where}: field {field!r}")
-    samples_spec.check_fields(data.get("samples"), where)
-    checkpoints.check_fields(data.get("trajectory"), where)
+            raise unknown_name_error("field", field, Spec.model_fields, where=where)
+        check_plain_data(value, f"{where}: field {field!r}")
+    samples_spec.check_samples_fields(data.get("samples"), where)
+    checkpoints.check_trajectory_fields(data.get("trajectory"), where)
     try:
         spec = Spec.model_validate(dict(data))
     except ValidationError as error:
-        raise _first_problem(error, where) from None
+        raise _first_validation_error(error, where) from None
     if folder is not None:
-        spec = _resolved(spec, folder)
+        spec = _resolve_paths(spec, folder)
     _check_names(spec, where)
-    samples_spec.check_arms(spec.samples, spec.arms, spec.test, where)
+    samples_spec.check_samples_arms(spec.samples, spec.arms, spec.test, where)
     try:
-        spec.methods()
-        checkpoints.check(spec.trajectory, spec.arms, spec.test, where)
+        spec.build_methods()
+        checkpoints.check_trajectory(spec.trajectory, spec.arms, spec.test, where)
         _check_panels(spec)
-        for mine in map(spec.of, spec.models):
-            check_needs(mine.methods())
-            check_kinds(mine.methods())
-            check_controls(mine.methods())
-            checkpoints.check_base(mine.arms, where)
-            _check_target(mine, where)
+        for model_spec in map(spec.for_model, spec.models):
+            check_needs(model_spec.build_methods())
+            check_kinds(model_spec.build_methods())
+            check_controls(model_spec.build_methods())
+            checkpoints.check_base_arm(model_spec.arms, where)
+            _check_target(model_spec, where)
     except ElicitError as error:
         raise error if str(error).startswith(where) else ElicitError(f"{where}: {error}") from None
     return spec
@@ -210,10 +213,10 @@ def _check_panels(spec: Spec) -> None:
     """Raises ElicitError for a panel of a model, or an arm in one, that the spec does not have."""
     for model, panel in spec.panels.items():
         if model not in spec.models:
-            raise unknown("model", model, spec.models, where="panels")
+            raise unknown_name_error("model", model, spec.models, where="panels")
         for arm in panel.arms or ():
             if arm not in spec.arms:
-                raise unknown("arm", arm, spec.arms, where=f"panels.{model}")
+                raise unknown_name_error("arm", arm, spec.arms, where=f"panels.{model}")
 
 
 def _check_target(spec: Spec, where: str) -> None:
@@ -222,14 +225,14 @@ def _check_target(spec: Spec, where: str) -> None:
         raise ElicitError(f"{where}: {target!r} is the target task; it cannot be off target too.")
 
 
-def _first_problem(error: ValidationError, where: str) -> ElicitError:
+def _first_validation_error(error: ValidationError, where: str) -> ElicitError:
     first = error.errors()[0]
-    place = ".".join(one_line(part, 60) for part in first["loc"]) or "spec"
+    field_name = ".".join(one_line(part, 60) for part in first["loc"]) or "spec"
     if first["type"] == "missing":
-        return ElicitError(f"{where}: the field {place!r} is missing. A spec needs models, task and arms.")
-    given = one_line(repr(first["input"]), 60)
+        return ElicitError(f"{where}: the field {field_name!r} is missing. A spec needs models, task and arms.")
+    value_text = one_line(repr(first["input"]), 60)
     message = one_line(first["msg"]).removeprefix("Value error, ")
-    return ElicitError(f"{where}: field {place!r}: {given}: {message}.")
+    return ElicitError(f"{where}: field {field_name!r}: {value_text}: {message}.")
 
 
 def _check_names(spec: Spec, where: str) -> None:
@@ -243,21 +246,23 @@ def _check_names(spec: Spec, where: str) -> None:
                 )
     for label in spec.assume:
         if label not in spec.models:
-            raise unknown("model", label, spec.models, where=f"{where}: assume")
+            raise unknown_name_error("model", label, spec.models, where=f"{where}: assume")
     if not spec.models or not spec.arms:
         raise ElicitError(f"{where}: a comparison needs at least one model and one arm.")
 
 
-def _resolved(spec: Spec, folder: Path) -> Spec:
+def _resolve_paths(spec: Spec, folder: Path) -> Spec:
     """Paths in a spec file are relative to the file."""
 
-    def place(text: str) -> str:
+    def resolve_model(text: str) -> str:
         near = folder / text
         return str(near.resolve()) if not Path(text).is_absolute() and text.startswith(".") else text
 
-    def task(description: dict[str, Any]) -> dict[str, Any]:
+    def resolve_task(description: dict[str, Any]) -> dict[str, Any]:
         # Options of arms name tasks too: `source: {task: jsonl, path: ...}`.
-        description = {name: task(part) if isinstance(part, dict) else part for name, part in description.items()}
+        description = {
+            name: resolve_task(part) if isinstance(part, dict) else part for name, part in description.items()
+        }
         path = description.get("path")
         if isinstance(path, str) and not Path(path).is_absolute() and (folder / path).exists():
             return {**description, "path": str((folder / path).resolve())}
@@ -265,12 +270,12 @@ def _resolved(spec: Spec, folder: Path) -> Spec:
 
     return spec.model_copy(
         update={
-            "models": {label: place(name) for label, name in spec.models.items()},
-            "task": task(spec.task),
-            "arms": {label: task(options) for label, options in spec.arms.items()},
-            "off_target": {label: task(description) for label, description in spec.off_target.items()},
+            "models": {label: resolve_model(name) for label, name in spec.models.items()},
+            "task": resolve_task(spec.task),
+            "arms": {label: resolve_task(options) for label, options in spec.arms.items()},
+            "off_target": {label: resolve_task(description) for label, description in spec.off_target.items()},
             "panels": {
-                model: panel if panel.task is None else panel.model_copy(update={"task": task(panel.task)})
+                model: panel if panel.task is None else panel.model_copy(update={"task": resolve_task(panel.task)})
                 for model, panel in spec.panels.items()
             },
         }

@@ -22,7 +22,7 @@ class SourceFile(NamedTuple):
     path: Path
 
 
-class Changed(NamedTuple):
+class ChangedFile(NamedTuple):
     """A file that is not what it was when a run began."""
 
     model: str
@@ -30,55 +30,55 @@ class Changed(NamedTuple):
     label: str
 
 
-def source_files(spec: Spec) -> Iterator[SourceFile]:
+def list_source_files(spec: Spec) -> Iterator[SourceFile]:
     """The local files of all models' tasks and of all arms' options."""
     for model in spec.models:
-        mine = spec.of(model)
-        for label, description in {mine.task_label: mine.task, **mine.off_target}.items():
-            own = description == {spec.task_label: spec.task, **spec.off_target}.get(label)
-            yield from _named(model, None, label if own else f"{model}/{label}", description)
-        for arm, options in mine.arms.items():
+        model_spec = spec.for_model(model)
+        for label, description in {model_spec.task_label: model_spec.task, **model_spec.off_target}.items():
+            is_default = description == {spec.task_label: spec.task, **spec.off_target}.get(label)
+            yield from _existing_source(model, None, label if is_default else f"{model}/{label}", description)
+        for arm, options in model_spec.arms.items():
             for field, value in options.items():
                 if isinstance(value, Mapping) and isinstance(value.get("task"), str):
-                    yield from _named(model, arm, f"arms.{arm}.{field}", value)
+                    yield from _existing_source(model, arm, f"arms.{arm}.{field}", value)
 
 
-def task_files(spec: Spec) -> dict[str, str]:
+def hash_task_files(spec: Spec) -> dict[str, str]:
     """Label -> sha256 of every file; of a folder, that of its files' names and hashes.
 
     Raises:
         ElicitError: a file that cannot be read.
     """
     hashes: dict[Path, str] = {}
-    found = {}
-    for source in source_files(spec):
+    hashes_by_label = {}
+    for source in list_source_files(spec):
         if source.path not in hashes:
-            hashes[source.path] = _sha256(source.path)
-        found[source.label] = hashes[source.path]
-    return found
+            hashes[source.path] = _hash_path(source.path)
+        hashes_by_label[source.label] = hashes[source.path]
+    return hashes_by_label
 
 
-def changed_files(spec: Spec, before: Mapping[str, str]) -> list[Changed]:
+def find_changed_files(spec: Spec, before: Mapping[str, str]) -> list[ChangedFile]:
     """The files whose hash is not the one that a manifest has under the same label."""
-    now = task_files(spec)
+    now = hash_task_files(spec)
     return [
-        Changed(source.model, source.arm, source.label)
-        for source in source_files(spec)
+        ChangedFile(source.model, source.arm, source.label)
+        for source in list_source_files(spec)
         if before.get(source.label, now[source.label]) != now[source.label]
     ]
 
 
-def _named(model: str, arm: str | None, label: str, description: Mapping[str, Any]) -> Iterator[SourceFile]:
+def _existing_source(model: str, arm: str | None, label: str, description: Mapping[str, Any]) -> Iterator[SourceFile]:
     path = description.get("path")
     if isinstance(path, str) and "\0" not in path and Path(path).expanduser().exists():  # else it is a hub id
         yield SourceFile(model, arm, label, Path(path).expanduser())
 
 
-def _sha256(path: Path) -> str:
+def _hash_path(path: Path) -> str:
     try:
         if path.is_dir():
             files = sorted(file for file in path.rglob("*") if file.is_file())
-            lines = "".join(f"{file.relative_to(path)}\n{_sha256(file)}\n" for file in files)
+            lines = "".join(f"{file.relative_to(path)}\n{_hash_path(file)}\n" for file in files)
             return hashlib.sha256(lines.encode()).hexdigest()
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

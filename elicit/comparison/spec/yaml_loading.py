@@ -14,7 +14,7 @@ from elicit.errors import ElicitError, one_line
 _LARGEST = 1 << 18
 
 
-def read_text(path: Path) -> str:
+def read_spec_text(path: Path) -> str:
     """The text of a spec file. Raises ElicitError if it cannot be read, or is no text of a reasonable size."""
     try:
         with path.open("rb") as file:
@@ -32,20 +32,20 @@ def read_text(path: Path) -> str:
         raise ElicitError(f"{one_line(repr(str(path)), 80)} cannot be read: {one_line(error)}.") from None
 
 
-def parse(text: str, where: str) -> dict[Any, Any]:
+def parse_yaml_mapping(text: str, where: str) -> dict[Any, Any]:
     """The mapping a YAML document holds. Raises ElicitError with the line for anything that is not one."""
     try:
         data = yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark is not None else ""
+        location = f", line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or str(error)
-        raise ElicitError(f"{where}{place}: not valid YAML: {one_line(problem)}.") from None
+        raise ElicitError(f"{where}{location}: not valid YAML: {one_line(problem)}.") from None
     except (RecursionError, ValueError) as error:
         raise ElicitError(f"{where}: not valid YAML: {one_line(error)}.") from None
     if not isinstance(data, dict):
-        found = "nothing" if data is None else type(data).__name__
-        raise ElicitError(f"{where}: expected a mapping with models, task and arms; found {found}.")
+        type_name = "nothing" if data is None else type(data).__name__
+        raise ElicitError(f"{where}: expected a mapping with models, task and arms; found {type_name}.")
     return data
 
 
@@ -70,15 +70,15 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def check_plain(value: Any, where: str) -> None:
+def check_plain_data(value: Any, where: str) -> None:
     """Raises ElicitError for what a spec cannot hold: dates, sets, bytes, NaN, giant numbers, half a character."""
     if isinstance(value, dict):
         for key, item in value.items():
-            check_plain(key, where)
-            check_plain(item, where)
+            check_plain_data(key, where)
+            check_plain_data(item, where)
     elif isinstance(value, list | tuple):
         for item in value:
-            check_plain(item, where)
+            check_plain_data(item, where)
     elif isinstance(value, str):
         if "\0" in value:
             raise ElicitError(f"{where}: {one_line(repr(value), 60)} holds a NUL character.")
@@ -91,5 +91,7 @@ def check_plain(value: Any, where: str) -> None:
     elif isinstance(value, int) and value.bit_length() > 63:
         raise ElicitError(f"{where}: a whole number is too large.")
     elif not isinstance(value, int | float | bool | None):
-        given = one_line(repr(value), 60)
-        raise ElicitError(f"{where}: {given} is neither text, a number, a list nor a mapping. Put quotes around text.")
+        value_text = one_line(repr(value), 60)
+        raise ElicitError(
+            f"{where}: {value_text} is neither text, a number, a list nor a mapping. Put quotes around text."
+        )

@@ -19,12 +19,12 @@ Seconds = Annotated[float, Field(ge=0, le=1e12)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-def _moment(text: str) -> str:
+def _check_moment(text: str) -> str:
     datetime.datetime.fromisoformat(text)
     return text
 
 
-Moment = Annotated[str, AfterValidator(_moment)]
+Moment = Annotated[str, AfterValidator(_check_moment)]
 Interval = Annotated[list[Real | None], Field(min_length=2, max_length=2)]
 
 
@@ -50,7 +50,7 @@ class Tuning(TypedDict, total=False):
     split: str
 
 
-class Trial(TypedDict, total=False):
+class TuningTrial(TypedDict, total=False):
     """One setting that was tried, with what it gave."""
 
     layer: Count
@@ -67,7 +67,7 @@ class Trial(TypedDict, total=False):
     features: list[Count]
 
 
-class FeatureFound(TypedDict, total=False):
+class SteeredFeature(TypedDict, total=False):
     """A feature that an arm steers."""
 
     sae: str
@@ -75,13 +75,13 @@ class FeatureFound(TypedDict, total=False):
     feature: Count
 
 
-class Point(TypedDict, total=False):
+class CurvePoint(TypedDict, total=False):
     """One step of a training curve; every value but the step is a number or null."""
 
     step: Real
 
 
-class Watched(TypedDict):
+class WatchedTaskRecord(TypedDict):
     """What was seen of one other task at every look while an arm trained."""
 
     loss: list[Real | None]
@@ -91,7 +91,7 @@ class Watched(TypedDict):
     trapezoid: list[Real | None]
 
 
-class WatchedIn(TypedDict):
+class TrainedTaskRecord(TypedDict):
     """What was seen of the trained task."""
 
     loss: list[Real | None]
@@ -106,42 +106,45 @@ WarningSeen = TypedDict(
         "steps": list[Count],
         "seconds": Seconds,
         "share": Real,
-        "in": WatchedIn,
-        "out": dict[str, Watched],
+        "in": TrainedTaskRecord,
+        "out": dict[str, WatchedTaskRecord],
     },
 )
 
 
-def _same_lengths(seen: Any) -> Any:
+def _check_equal_lengths(warning: Any) -> Any:
     """Every look has a value in every list, every stretch between two looks in lists of forecasts."""
-    looks = len(seen["steps"])
-    for name, lists in (("in", seen["in"]), *((f"out.{label}", one) for label, one in seen["out"].items())):
+    looks = len(warning["steps"])
+    for name, lists in (
+        ("in", warning["in"]),
+        *((f"out.{label}", task_lists) for label, task_lists in warning["out"].items()),
+    ):
         for key, values in lists.items():
-            wanted = max(0, looks - 1) if key in ("predicted", "trapezoid") else looks
-            if len(values) != wanted:
+            expected_length = max(0, looks - 1) if key in ("predicted", "trapezoid") else looks
+            if len(values) != expected_length:
                 raise ValueError(f"{name}.{key} has {len(values)} values, and there were {looks} looks (steps)")
-    return seen
+    return warning
 
 
-class Record(TypedDict, total=False):
+class FitRecord(TypedDict, total=False):
     """What a fit found and cost, as far as anything reads it."""
 
     ceiling: str
     train: Train | None
     tuning: Tuning | None
     steering: list[str] | None
-    features: list[FeatureFound] | None
-    dose_response: list[Trial] | None
-    chosen: Trial | None
+    features: list[SteeredFeature] | None
+    dose_response: list[TuningTrial] | None
+    chosen: TuningTrial | None
     chosen_on: dict[str, Any] | None
-    curve: list[Point] | None
+    curve: list[CurvePoint] | None
     pilot: dict[str, Any] | None
-    warning: Annotated[WarningSeen, AfterValidator(_same_lengths)] | None
+    warning: Annotated[WarningSeen, AfterValidator(_check_equal_lengths)] | None
     critique: dict[str, Any] | None
     edges: list[str]
 
 
-class ThinkingSwitch(TypedDict):
+class ThinkingRecord(TypedDict):
     """The switch for thinking of a model's chat template."""
 
     switch: str
@@ -149,7 +152,7 @@ class ThinkingSwitch(TypedDict):
     on: bool | None
 
 
-class RanOn(TypedDict, total=False):
+class ModelRecord(TypedDict, total=False):
     """The model of a cell."""
 
     weights_sha256: str | None
@@ -161,7 +164,7 @@ class RanOn(TypedDict, total=False):
     dialect: dict[str, str] | None
     families: list[str] | None
     capable: bool | None
-    thinking: ThinkingSwitch
+    thinking: ThinkingRecord
 
 
 class Status(TypedDict):
@@ -175,12 +178,12 @@ class Status(TypedDict):
     fit_seconds: NotRequired[Seconds | None]
     peak_gib: NotRequired[Seconds | None]
     policy_sha256: NotRequired[str | None]
-    record: NotRequired[Record | None]
-    model: NotRequired[RanOn | None]
+    record: NotRequired[FitRecord | None]
+    model: NotRequired[ModelRecord | None]
     devices: NotRequired[list[str]]
 
 
-class Figure(TypedDict):
+class EstimateDict(TypedDict):
     """An estimate."""
 
     value: Real | None
@@ -188,16 +191,16 @@ class Figure(TypedDict):
     ci: Interval | None
 
 
-class Ways(TypedDict):
+class KlDirections(TypedDict):
     """KL in both directions."""
 
-    base_arm: Figure
-    arm_base: Figure
+    base_arm: EstimateDict
+    arm_base: EstimateDict
 
 
 class Kl(TypedDict):
-    task: Ways
-    neutral: Ways
+    task: KlDirections
+    neutral: KlDirections
 
 
 class Metrics(TypedDict, total=False):
@@ -207,7 +210,7 @@ class Metrics(TypedDict, total=False):
     neutral_perplexity: Real | None
 
 
-class Probed(TypedDict, total=False):
+class ProbeMetrics(TypedDict, total=False):
     """Losses on one task at one step."""
 
     loss: Real | None
@@ -230,8 +233,8 @@ class StepMetrics(TypedDict):
     step: Count
     last: bool
     goal: NotRequired[StepGoal]
-    tasks: dict[str, Probed | None]
-    taught: NotRequired[Probed | None]
+    tasks: dict[str, ProbeMetrics | None]
+    taught: NotRequired[ProbeMetrics | None]
 
 
 class Manifest(TypedDict, total=False):
@@ -247,7 +250,7 @@ class Manifest(TypedDict, total=False):
     limit: Count | None
     files: dict[str, str]
     problems: dict[str, str]
-    models: dict[str, RanOn | None]
+    models: dict[str, ModelRecord | None]
     devices: dict[str, list[str]]
     date: str
     start: Moment

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from elicit.comparison.storage.typed_files import read_manifest
-from elicit.loading.templates import day_of, today
+from elicit.loading.templates import parse_date, today
 
 _PACKAGES = (
     *("torch", "transformers", "trl", "peft", "transformer-lens", "sae-lens"),
@@ -25,12 +25,14 @@ _PACKAGES = (
 MACHINE = ("device", "cache_gib")
 
 
-def ended(start: Mapping[str, Any], models: Mapping[str, Any], devices: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def complete_manifest(
+    start: Mapping[str, Any], models: Mapping[str, Any], devices: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
     """A manifest with its end; for each model its hashes, dtype, device and threads; for each device its cells."""
-    return {**start, "models": dict(models), "devices": dict(devices), "end": _now()}
+    return {**start, "models": dict(models), "devices": dict(devices), "end": _utc_timestamp()}
 
 
-def date_of(run: Path) -> datetime.date:
+def read_run_date(run: Path) -> datetime.date:
     """The day that a run's prompts are told: that on which it began, however late it is resumed or amended.
 
     Raises:
@@ -39,10 +41,10 @@ def date_of(run: Path) -> datetime.date:
     path = run / "manifest.json"
     manifest = read_manifest(run)
     written = manifest.get("date") or str(manifest.get("start") or "")[:10]  # older runs have their start alone
-    return day_of(written, f"{path}: date") if written else today()
+    return parse_date(written, f"{path}: date") if written else today()
 
 
-def begun(
+def build_manifest(
     spec: Mapping[str, Any],
     limit: int | None,
     command: Sequence[str],
@@ -63,10 +65,10 @@ def begun(
     return {
         "spec_sha256": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
         "command": list(command),
-        "git": _git(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "git": _git_state(),
+        "packages": {name: _package_version(name) for name in _PACKAGES},
         "python": platform.python_version(),
-        "machine": {"system": platform.system(), "cpu": _cpu(), "cores": os.cpu_count()},
+        "machine": {"system": platform.system(), "cpu": _cpu_name(), "cores": os.cpu_count()},
         "seeds": list(range(spec["seeds"])),
         "limit": limit,
         "files": dict(files),
@@ -74,23 +76,23 @@ def begun(
         "models": {},
         "date": date.isoformat(),
         "devices": {},
-        "start": _now(),
+        "start": _utc_timestamp(),
         "end": None,
     }
 
 
-def _now() -> str:
+def _utc_timestamp() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def _version(name: str) -> str | None:
+def _package_version(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
-def _cpu() -> str:
+def _cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -100,16 +102,16 @@ def _cpu() -> str:
     )
 
 
-def _git() -> dict[str, Any] | None:
+def _git_state() -> dict[str, Any] | None:
     """Commit of the lab's own checkout and whether the package differs from it; None for an installed package."""
     here = Path(__file__).resolve().parent
 
-    def git(*arguments: str) -> str | None:
+    def run_git(*arguments: str) -> str | None:
         try:
             done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10)
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    sha = git("rev-parse", "HEAD")
-    return None if sha is None else {"sha": sha, "dirty": bool(git("status", "--porcelain", "--", "../.."))}
+    sha = run_git("rev-parse", "HEAD")
+    return None if sha is None else {"sha": sha, "dirty": bool(run_git("status", "--porcelain", "--", "../.."))}

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from elicit.policy import Policy
     from elicit.tasks import Problem
 
-FILE = "prompts.json"
+PROMPTS_FILE = "prompts.json"
 
 #: Hash -> (prompt, opening that was forced upon the model, "" for none).
 Prompts = Mapping[str, Sequence[str]]
 
 
-def hash_of(text: str) -> str:
+def hash_prompt(text: str) -> str:
     """The `prompt_hash` of a row: of the prompt and of the forced opening behind it."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -33,16 +33,16 @@ def hash_of(text: str) -> str:
 def write_prompts(policy: Policy, problems: Sequence[Problem], folder: Path) -> None:
     """Write `prompts.json`: every prompt of these problems, of all the cell's tasks."""
     pairs = [policy.prompting.render(problem) for problem in problems]
-    write(folder, {hash_of(prompt + opening): (prompt, opening) for prompt, opening in pairs})
+    write_prompt_file(folder, {hash_prompt(prompt + opening): (prompt, opening) for prompt, opening in pairs})
 
 
-def write(folder: Path, prompts: Prompts) -> None:
+def write_prompt_file(folder: Path, prompts: Prompts) -> None:
     """One line: prompts are read by programs, and there are many."""
-    runs.write_text(folder / FILE, json.dumps(prompts, ensure_ascii=False) + "\n")
+    runs.write_text(folder / PROMPTS_FILE, json.dumps(prompts, ensure_ascii=False) + "\n")
 
 
-def read(folder: Path) -> Prompts:
+def read_prompt_file(folder: Path) -> Prompts:
     """What was written; empty for a cell of an older run."""
-    path = folder / FILE
-    found: Prompts = typed_files.read_file(path, file_types.Prompts) if path.exists() else {}
-    return found
+    path = folder / PROMPTS_FILE
+    prompts: Prompts = typed_files.read_file(path, file_types.Prompts) if path.exists() else {}
+    return prompts

@@ -23,15 +23,15 @@ def read_file(path: Path, kind: Any) -> Any:
     Raises:
         ElicitError: missing, no JSON, or a field that does not fit.
     """
-    return check_value(runs.read_json(path), kind, path)
+    return check_value(runs.read_run_json(path), kind, path)
 
 
 def check_value(value: Any, kind: Any, where: object) -> Any:
     """`value`, if it fits a type. Raises ElicitError with the first field that does not."""
     try:
-        _adapter(kind).validate_python(value, strict=True)
+        _get_type_adapter(kind).validate_python(value, strict=True)
     except ValidationError as error:
-        raise ElicitError(f"{where}: {documents.first_error(error)}.") from None
+        raise ElicitError(f"{where}: {documents.describe_first_error(error)}.") from None
     return value
 
 
@@ -61,5 +61,5 @@ def read_summary(run: Path) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=32)
-def _adapter(kind: Any) -> TypeAdapter[Any]:
+def _get_type_adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)

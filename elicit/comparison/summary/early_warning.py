@@ -18,13 +18,22 @@ import numpy as np
 from jaxtyping import Float
 
 from elicit.analysis import early_warning_skill
-from elicit.analysis.early_warning_signals import KINDS, SIGNALS, Run, Series, Watched, alarm, crossing, explained
+from elicit.analysis.early_warning_signals import (
+    KINDS,
+    SIGNALS,
+    MonitoredCurve,
+    MonitoredRun,
+    SignalSeries,
+    compute_explained_share,
+    find_alarm,
+    find_crossing,
+)
 from elicit.analysis.early_warning_skill import Rate
 from elicit.comparison.reader import ArmData
 from elicit.comparison.spec import Spec
-from elicit.comparison.summary.trajectories import trainings
-from elicit.schema import Estimate, Row, number
-from elicit.statistics import mean
+from elicit.comparison.summary.trajectories import read_trainings
+from elicit.schema import Estimate, Row, finite_or_none
+from elicit.statistics import estimate_mean
 
 Record = Mapping[str, Any]
 
@@ -37,20 +46,22 @@ def add_warnings(
     Args:
         base: of the arm that is step 0.
     """
-    curves: dict[str, Watched] = {}
+    curves: dict[str, MonitoredCurve] = {}
     for arm, figures in task["arms"].items():
-        figures["protect"] = _protected([one["protect"] for one in arms[arm].records if one.get("protect")])
+        figures["protect"] = _summarise_protection(
+            [entry["protect"] for entry in arms[arm].records if entry.get("protect")]
+        )
         figures["warning"] = None
-        records = [(i, one["warning"]) for i, one in enumerate(arms[arm].records) if one.get("warning")]
+        records = [(i, entry["warning"]) for i, entry in enumerate(arms[arm].records) if entry.get("warning")]
         if records:
-            seen = _Arm(spec, arm, arms[arm], base, run, figures["trajectory"], records)
-            watched = {label: seen.watched(label) for label in records[0][1]["out"]}
-            figures["warning"] = seen.told(watched)
-            curves |= {f"{arm}:{label}": one for label, one in watched.items()}
-    task["warning"] = _pooled(curves) if curves else None
+            warned_arm = _WarnedArm(spec, arm, arms[arm], base, run, figures["trajectory"], records)
+            watched = {label: warned_arm.build_watched_task(label) for label in records[0][1]["out"]}
+            figures["warning"] = warned_arm.summarise_warning(watched)
+            curves |= {f"{arm}:{label}": entry for label, entry in watched.items()}
+    task["warning"] = _pool_warnings(curves) if curves else None
 
 
-class _Arm(NamedTuple):
+class _WarnedArm(NamedTuple):
     """One arm that was watched while it trained."""
 
     spec: Spec
@@ -62,92 +73,106 @@ class _Arm(NamedTuple):
     records: Sequence[tuple[int, Record]]
     """(which finished seed, `record["warning"]`)."""
 
-    def watched(self, label: str) -> Watched:
+    def build_watched_task(self, label: str) -> MonitoredCurve:
         """The runs on one other task, and what became of it."""
-        place, curve, trough = self._place(label), self._curve(label), self._trough(label)
-        beside = [{} if place is None else self._companions(i, place) for i, _ in self.records]
-        runs = tuple(Run(_gradients(one, label) | more) for (_, one), more in zip(self.records, beside, strict=True))
-        return Watched(runs, curve["shape"] if curve else None, None if trough is None else trough["value"])
+        task_label, curve, trough = self._find_followed_task(label), self._find_curve(label), self._find_trough(label)
+        companions = [{} if task_label is None else self._measure_companions(i, task_label) for i, _ in self.records]
+        runs = tuple(
+            MonitoredRun(_build_look_series(record, label) | more)
+            for (_, record), more in zip(self.records, companions, strict=True)
+        )
+        return MonitoredCurve(runs, curve["shape"] if curve else None, None if trough is None else trough["value"])
 
-    def _place(self, label: str) -> str | None:
+    def _find_followed_task(self, label: str) -> str | None:
         """The spec's task that is the one watched, if that was followed."""
         description = self.spec.arms[self.arm]["warn"][label]
         tasks = {self.spec.task_label: self.spec.task, **self.spec.off_target}
-        return next((name for name, one in tasks.items() if one == description and self.trajectory is not None), None)
+        return next(
+            (name for name, candidate in tasks.items() if candidate == description and self.trajectory is not None),
+            None,
+        )
 
-    def _curve(self, label: str) -> Mapping[str, Any] | None:
-        place = self._place(label)
-        if place is None or self.trajectory is None:
+    def _find_curve(self, label: str) -> Mapping[str, Any] | None:
+        task_label = self._find_followed_task(label)
+        if task_label is None or self.trajectory is None:
             return None
-        curve: Mapping[str, Any] | None = self.trajectory["tasks"][place]["curve"]
+        curve: Mapping[str, Any] | None = self.trajectory["tasks"][task_label]["curve"]
         return curve
 
-    def _trough(self, label: str) -> dict[str, Any] | None:
+    def _find_trough(self, label: str) -> dict[str, Any] | None:
         """The step of a dip's trough."""
-        curve = self._curve(label)
+        curve = self._find_curve(label)
         return dict(curve["turn"]["step"]) if curve is not None and curve["shape"] in KINDS["dips"] else None
 
-    def _companions(self, i: int, label: str) -> dict[str, Series]:
+    def _measure_companions(self, i: int, label: str) -> dict[str, SignalSeries]:
         """Length of answers and share of finished ones at every checkpoint of the i-th finished seed."""
         done = [pair for pair in zip(self.data.cells, self.data.statuses, strict=True) if pair[1]["state"] == "done"]
         (cell, status), labels = done[i], [self.spec.task_label, *self.spec.off_target]
         alone = ArmData((cell,), (status,), {name: [self.data.rows[name][i]] for name in labels}, ())
-        followed = trainings(alone, labels, self.run)
+        followed = read_trainings(alone, labels, self.run)
         if not followed or self.base is None or not self.base.rows[label]:
             return {}
-        one = followed[0]
-        points = [0, *sorted(step for step in one.found if 0 < step < one.last), one.last]
-        rows = [_answers(self.base.rows[label][0] if step == 0 else one.at(step, label)) for step in points]
+        training = followed[0]
+        points = [0, *sorted(step for step in training.checkpoints if 0 < step < training.last), training.last]
+        rows = [
+            _first_rows_by_problem(self.base.rows[label][0] if step == 0 else training.rows_at(step, label))
+            for step in points
+        ]
         shared = sorted(set.intersection(*map(set, rows)))
         if not shared:
             return {}
         steps = np.array(points, dtype=np.float64)
         return {
-            "length": Series(steps, np.array([np.mean([point[p].tokens for p in shared]) for point in rows])),
-            "finished": Series(steps, np.array([np.mean([point[p].finished for p in shared]) for point in rows])),
+            "length": SignalSeries(steps, np.array([np.mean([point[p].tokens for p in shared]) for point in rows])),
+            "finished": SignalSeries(steps, np.array([np.mean([point[p].finished for p in shared]) for point in rows])),
         }
 
-    def told(self, watched: Mapping[str, Watched]) -> dict[str, Any]:
+    def summarise_warning(self, watched: Mapping[str, MonitoredCurve]) -> dict[str, Any]:
         """`arms.ARM.warning`."""
-        records = [one for _, one in self.records]
-        steps = sorted(set.intersection(*(set(one["steps"]) for one in records)))
+        records = [entry for _, entry in self.records]
+        steps = sorted(set.intersection(*(set(entry["steps"]) for entry in records)))
         return {
             "seeds": len(records),
             "every": records[0]["every"],
             "problems": records[0]["problems"],
-            "seconds": float(np.mean([one["seconds"] for one in records])),
-            "share": float(np.mean([one["share"] for one in records])),
+            "seconds": float(np.mean([entry["seconds"] for entry in records])),
+            "share": float(np.mean([entry["share"] for entry in records])),
             "steps": steps,
-            "in": {name: _over_seeds(records, steps, _of_in(name)) for name in ("loss", "token_accuracy")},
-            "tasks": {label: self._task(label, one, steps) for label, one in watched.items()},
+            "in": {
+                name: _mean_series_over_seeds(records, steps, _make_series_getter(name))
+                for name in ("loss", "token_accuracy")
+            },
+            "tasks": {label: self._summarise_watched_task(label, entry, steps) for label, entry in watched.items()},
         }
 
-    def _task(self, label: str, watched: Watched, steps: Sequence[int]) -> dict[str, Any]:
-        records = [one for _, one in self.records]
+    def _summarise_watched_task(self, label: str, watched: MonitoredCurve, steps: Sequence[int]) -> dict[str, Any]:
+        records = [record for _, record in self.records]
         looks = {
-            name: _over_seeds(records, steps, lambda one, name=name: one["out"][label][name])
+            name: _mean_series_over_seeds(records, steps, lambda record, name=name: record["out"][label][name])
             for name in ("loss", "token_accuracy", "cosine")
         }
         integrals = {
-            name: _over_seeds(records, steps, lambda one, key=key: _integral(one["out"][label][key]).tolist())
+            name: _mean_series_over_seeds(
+                records, steps, lambda record, key=key: _cumulative_sum(record["out"][label][key]).tolist()
+            )
             for name, key in (("integral", "predicted"), ("trapezoid", "trapezoid"))
         }
         return {
             **looks,
             **integrals,
             "explained": {
-                name: _explained(records, label, key)
+                name: _share_explained(records, label, key)
                 for name, key in (("integral", "predicted"), ("trapezoid", "trapezoid"))
             },
             "shape": watched.shape,
             "dips": None if watched.shape is None else watched.dips,
-            "trough": self._trough(label),
-            "bracket": self._bracket(self._trough(label)),
-            "crossing": _crossing(watched),
-            "signals": {name: _signal(name, watched) for name in SIGNALS if name in watched.runs[0].series},
+            "trough": self._find_trough(label),
+            "bracket": self._bracket_trough(self._find_trough(label)),
+            "crossing": _summarise_crossing(watched),
+            "signals": {name: _summarise_signal(name, watched) for name in SIGNALS if name in watched.runs[0].series},
         }
 
-    def _bracket(self, trough: Mapping[str, Any] | None) -> list[int] | None:
+    def _bracket_trough(self, trough: Mapping[str, Any] | None) -> list[int] | None:
         """The checkpoints beside the trough, which are as near as it is known."""
         if trough is None or self.trajectory is None:
             return None
@@ -157,125 +182,133 @@ class _Arm(NamedTuple):
         return [before[-1] if before else points[0], after[0] if after else points[-1]]
 
 
-def _gradients(record: Record, label: str) -> dict[str, Series]:
+def _build_look_series(record: Record, label: str) -> dict[str, SignalSeries]:
     """What was seen at every look."""
     steps, out = np.array(record["steps"], dtype=np.float64), record["out"][label]
     return {
-        "gradient": Series(steps, _integral(out["predicted"])),
-        "trapezoid": Series(steps, _integral(out["trapezoid"])),
-        "loss": Series(steps, _floats(out["loss"])),
-        "cosine": Series(steps, _floats(out["cosine"])),
-        "token_accuracy": Series(steps, _floats(record["in"]["token_accuracy"])),
+        "gradient": SignalSeries(steps, _cumulative_sum(out["predicted"])),
+        "trapezoid": SignalSeries(steps, _cumulative_sum(out["trapezoid"])),
+        "loss": SignalSeries(steps, _to_float_array(out["loss"])),
+        "cosine": SignalSeries(steps, _to_float_array(out["cosine"])),
+        "token_accuracy": SignalSeries(steps, _to_float_array(record["in"]["token_accuracy"])),
     }
 
 
-def _crossing(watched: Watched) -> dict[str, Any]:
-    def predicted(run: Run) -> float | None:
-        return crossing(run.series["gradient"])
+def _summarise_crossing(watched: MonitoredCurve) -> dict[str, Any]:
+    def find_predicted_crossing(run: MonitoredRun) -> float | None:
+        return find_crossing(run.series["gradient"])
 
-    def measured(run: Run) -> float | None:
-        return crossing(run.series["loss"])
+    def find_loss_crossing(run: MonitoredRun) -> float | None:
+        return find_crossing(run.series["loss"])
 
-    places = [(predicted(run), measured(run)) for run in watched.runs]
-    to_loss = [loss - mine for mine, loss in places if mine is not None and loss is not None]
+    places = [(find_predicted_crossing(run), find_loss_crossing(run)) for run in watched.runs]
+    to_loss = [
+        loss - predicted_step for predicted_step, loss in places if predicted_step is not None and loss is not None
+    ]
     return {
-        "steps": [mine for mine, _ in places],
+        "steps": [predicted_step for predicted_step, _ in places],
         "loss_peak": [loss for _, loss in places],
-        "lead": _known(early_warning_skill.lead_of(watched, predicted)),
-        "lead_to_loss": _known(mean(to_loss)),
+        "lead": _estimate_to_json(early_warning_skill.estimate_lead(watched, find_predicted_crossing)),
+        "lead_to_loss": _estimate_to_json(estimate_mean(to_loss)),
     }
 
 
-def _signal(name: str, watched: Watched) -> dict[str, Any]:
+def _summarise_signal(name: str, watched: MonitoredCurve) -> dict[str, Any]:
     runs = [run for run in watched.runs if name in run.series]
-    found = [alarm(name, run, until=watched.trough if watched.dips else None) for run in runs]
+    run_alarms = [find_alarm(name, run, until=watched.trough if watched.dips else None) for run in runs]
     return {
         "threshold": SIGNALS[name].threshold,
         "unit": SIGNALS[name].unit,
-        "alarm": [one.step for one in found],
-        "strength": [number(one.strength) for one in found],
-        "lead": _known(
-            early_warning_skill.lead_of(watched._replace(runs=tuple(runs)), lambda run: alarm(name, run).step)
+        "alarm": [run_alarm.step for run_alarm in run_alarms],
+        "strength": [finite_or_none(run_alarm.strength) for run_alarm in run_alarms],
+        "lead": _estimate_to_json(
+            early_warning_skill.estimate_lead(
+                watched._replace(runs=tuple(runs)), lambda run: find_alarm(name, run).step
+            )
         ),
     }
 
 
-def _pooled(curves: Mapping[str, Watched]) -> dict[str, Any]:
+def _pool_warnings(curves: Mapping[str, MonitoredCurve]) -> dict[str, Any]:
     """`warning` of a task."""
     watched = list(curves.values())
-    crossed = early_warning_skill.crossings(watched)
+    crossed = early_warning_skill.evaluate_crossings(watched)
     return {
-        **{kind: [name for name, one in curves.items() if one.kind == kind] for kind in ("dips", "calm", "declines")},
-        "crossing": {
-            "found": _rate(crossed.found),
-            "false": _rate(crossed.false),
-            "lead": _known(crossed.lead),
+        **{
+            kind: [name for name, curve in curves.items() if curve.kind == kind]
+            for kind in ("dips", "calm", "declines")
         },
-        "signals": {name: _verdict(name, watched) for name in SIGNALS},
+        "crossing": {
+            "found": _rate_to_json(crossed.hits),
+            "false": _rate_to_json(crossed.false),
+            "lead": _estimate_to_json(crossed.lead),
+        },
+        "signals": {name: _summarise_verdict(name, watched) for name in SIGNALS},
     }
 
 
-def _verdict(name: str, watched: Sequence[Watched]) -> dict[str, Any]:
-    found = early_warning_skill.verdict(name, watched)
+def _summarise_verdict(name: str, watched: Sequence[MonitoredCurve]) -> dict[str, Any]:
+    verdict = early_warning_skill.evaluate_signal(name, watched)
     return {
         "threshold": SIGNALS[name].threshold,
         "unit": SIGNALS[name].unit,
-        "hits": _rate(found.hits),
-        "false": _rate(found.false),
-        "declines": _rate(found.declines),
-        "late": found.late,
-        "lead": _known(found.lead),
-        "auc": _known(found.auc),
+        "hits": _rate_to_json(verdict.hits),
+        "false": _rate_to_json(verdict.false),
+        "declines": _rate_to_json(verdict.declines),
+        "late": verdict.late,
+        "lead": _estimate_to_json(verdict.lead),
+        "auc": _estimate_to_json(verdict.auc),
         "sweep": [
-            {"threshold": one.threshold, "hits": number(one.hits), "false": number(one.false)} for one in found.sweep
+            {"threshold": point.threshold, "hits": finite_or_none(point.hits), "false": finite_or_none(point.false)}
+            for point in verdict.sweep
         ],
     }
 
 
-def _rate(rate: Rate) -> dict[str, Any]:
+def _rate_to_json(rate: Rate) -> dict[str, Any]:
     return rate.runs.to_json() | {"curves": rate.curves.to_json()}
 
 
-def _known(found: Estimate) -> dict[str, Any] | None:
-    return found.to_json() if found.n else None
+def _estimate_to_json(estimate: Estimate) -> dict[str, Any] | None:
+    return estimate.to_json() if estimate.n else None
 
 
-def _protected(records: Sequence[Record]) -> dict[str, Any] | None:
+def _summarise_protection(records: Sequence[Record]) -> dict[str, Any] | None:
     """What `protect` did: means over seeds."""
     if not records:
         return None
-    means = {name: float(np.mean([one[name] for one in records])) for name in ("conflicts", "seconds", "share")}
-    return {"problems": records[0]["problems"], "steps": [one["steps"] for one in records], **means}
+    means = {name: float(np.mean([record[name] for record in records])) for name in ("conflicts", "seconds", "share")}
+    return {"problems": records[0]["problems"], "steps": [record["steps"] for record in records], **means}
 
 
-def _answers(rows: Sequence[Row]) -> dict[str, Row]:
+def _first_rows_by_problem(rows: Sequence[Row]) -> dict[str, Row]:
     return {row.problem: row for row in rows if row.sample == 0}
 
 
-def _of_in(name: str) -> Any:
-    return lambda one: one["in"][name]
+def _make_series_getter(name: str) -> Any:
+    return lambda record: record["in"][name]
 
 
-def _integral(changes: Sequence[float | None]) -> Float[np.ndarray, " looks"]:
+def _cumulative_sum(changes: Sequence[float | None]) -> Float[np.ndarray, " looks"]:
     """Running sum from 0; NaN from the first unknown change on."""
-    return np.concatenate([[0.0], np.cumsum(_floats(changes))])
+    return np.concatenate([[0.0], np.cumsum(_to_float_array(changes))])
 
 
-def _floats(values: Sequence[float | None]) -> Float[np.ndarray, " n"]:
+def _to_float_array(values: Sequence[float | None]) -> Float[np.ndarray, " n"]:
     return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def _over_seeds(records: Sequence[Record], steps: Sequence[int], values: Any) -> list[float | None]:
+def _mean_series_over_seeds(records: Sequence[Record], steps: Sequence[int], values: Any) -> list[float | None]:
     """Mean over seeds at the looks that all have."""
-    found = []
-    for one in records:
-        by_step = dict(zip(one["steps"], values(one), strict=True))
-        found.append(_floats([by_step[step] for step in steps]))
-    return [number(float(value)) for value in np.mean(found, axis=0)]
+    series = []
+    for record in records:
+        by_step = dict(zip(record["steps"], values(record), strict=True))
+        series.append(_to_float_array([by_step[step] for step in steps]))
+    return [finite_or_none(float(value)) for value in np.mean(series, axis=0)]
 
 
-def _explained(records: Sequence[Record], label: str, key: str) -> float | None:
+def _share_explained(records: Sequence[Record], label: str, key: str) -> float | None:
     """Over the intervals of all seeds together."""
-    changes = np.concatenate([np.diff(_floats(one["out"][label]["loss"])) for one in records])
-    predicted = np.concatenate([_floats(one["out"][label][key]) for one in records])
-    return number(explained(changes, predicted))
+    changes = np.concatenate([np.diff(_to_float_array(record["out"][label]["loss"])) for record in records])
+    predicted = np.concatenate([_to_float_array(record["out"][label][key]) for record in records])
+    return finite_or_none(compute_explained_share(changes, predicted))

@@ -12,60 +12,66 @@ from elicit import statistics
 from elicit.comparison.reader import ArmData
 from elicit.comparison.spec import Spec
 from elicit.comparison.summary import samples, score_tables
-from elicit.comparison.summary.budgets import budget
-from elicit.comparison.summary.samples import Drawn
-from elicit.comparison.summary.trace_coverage import Seen
+from elicit.comparison.summary.budgets import compute_budget
+from elicit.comparison.summary.samples import ArmSamples
+from elicit.comparison.summary.trace_coverage import TraceCoverage
 from elicit.method import Method
-from elicit.schema import Row, number
+from elicit.schema import Row, finite_or_none
 from elicit.tasks.answers.thoughts import answer_start, has_block
 
 
-def entry(
+def summarise_arm(
     spec: Spec,
     arm: str,
     method: Method,
     data: ArmData,
     scores: np.ndarray | None,
     order: Sequence[str],
-    drawn: Drawn | None,
-    seen: Seen,
+    arm_samples: ArmSamples | None,
+    coverage: TraceCoverage,
 ) -> dict[str, Any]:
     """Everything about an arm that needs no other arm. Figures are those of its finished seeds."""
     rows = data.rows[spec.task_label]
     record = data.record
 
-    def rate(value: Callable[[Row], float]) -> dict[str, Any] | None:
-        return score_tables.level(score_tables.per_problem(rows, order, value))
+    def estimate_rate(value: Callable[[Row], float]) -> dict[str, Any] | None:
+        return score_tables.estimate_share(score_tables.tabulate_per_problem(rows, order, value))
 
-    tokens = score_tables.mean(score_tables.per_problem(rows, order, lambda row: float(row.tokens)))
+    tokens = score_tables.estimate_problem_mean(
+        score_tables.tabulate_per_problem(rows, order, lambda row: float(row.tokens))
+    )
     seconds = [status["seconds"] for status in data.finished if status.get("seconds")]
     return {
         "method": spec.arms[arm]["method"],
         "verifier": method.traits.verifier,
-        **_state(data),
-        **_accuracy(scores),
+        **_summarise_state(data),
+        **_summarise_accuracy(scores),
         "seeds": len(rows),
-        "trace_rate": rate(lambda row: float(row.has_trace)) if seen.form else None,
-        "valid_trace_rate": rate(lambda row: float(bool(row.trace_valid))) if seen.steps else None,
-        "finished_rate": score_tables.level(score_tables.per_problem(rows, order, lambda row: float(row.finished))),
-        "cut_in_thought": _cut_in_thought(data, rows, order),
+        "trace_rate": estimate_rate(lambda row: float(row.has_trace)) if coverage.form else None,
+        "valid_trace_rate": estimate_rate(lambda row: float(bool(row.trace_valid))) if coverage.steps else None,
+        "finished_rate": score_tables.estimate_share(
+            score_tables.tabulate_per_problem(rows, order, lambda row: float(row.finished))
+        ),
+        "cut_in_thought": _rate_cut_in_thought(data, rows, order),
         "tokens_per_problem": tokens,
-        "search": _search(rows, order),
-        "firings_per_problem": _mean([float(row.firings) for seed in rows for row in seed if row.sample == 0]),
-        "pass_at_k": samples.pass_at_k(drawn, valid_only=False),
-        "pass_at_k_valid_trace": samples.pass_at_k(drawn, valid_only=True),
-        "majority_at_k": samples.majority_at_k(drawn),
+        "search": _summarise_search_notes(rows, order),
+        "firings_per_problem": _mean_of_known([float(row.firings) for seed in rows for row in seed if row.sample == 0]),
+        "pass_at_k": samples.summarise_pass_at_k(arm_samples, valid_only=False),
+        "pass_at_k_valid_trace": samples.summarise_pass_at_k(arm_samples, valid_only=True),
+        "majority_at_k": samples.summarise_majority_at_k(arm_samples),
         "kl": mean_kl(data.metrics),
-        "neutral_perplexity": _mean([metrics.get("neutral_perplexity") for metrics in data.metrics]),
-        "repetition": score_tables.text_mean(rows, order, statistics.repetition),
-        "compressed": score_tables.text_mean(rows, order, statistics.compressed),
+        "neutral_perplexity": _mean_of_known([metrics.get("neutral_perplexity") for metrics in data.metrics]),
+        "repetition": score_tables.estimate_text_mean(rows, order, statistics.repetition_rate),
+        "compressed": score_tables.estimate_text_mean(rows, order, statistics.compression_ratio),
         "off_target": {
-            task: score_tables.level(score_tables.scores(data.rows[task], score_tables.ids(data.rows[task])))
+            task: score_tables.estimate_share(
+                score_tables.tabulate_scores(data.rows[task], score_tables.list_problem_ids(data.rows[task]))
+            )
             for task in spec.off_target
         },
         "train": record.get("train"),
         "tuning": record.get("tuning"),
-        "budget": budget(data, None if tokens is None else tokens["value"]),
+        "budget": compute_budget(data, None if tokens is None else tokens["value"]),
         "edges": record.get("edges") or None,
         "steering": record.get("steering"),
         "features": record.get("features"),
@@ -73,7 +79,7 @@ def entry(
     }
 
 
-def _state(data: ArmData) -> dict[str, Any]:
+def _summarise_state(data: ArmData) -> dict[str, Any]:
     return {
         "status": data.state,
         "error": next((status["error"] for status in data.statuses if status.get("error")), None),
@@ -81,19 +87,19 @@ def _state(data: ArmData) -> dict[str, Any]:
     }
 
 
-def _accuracy(scores: np.ndarray | None) -> dict[str, Any]:
+def _summarise_accuracy(scores: np.ndarray | None) -> dict[str, Any]:
     if scores is None:
         return {"n": 0, "accuracy": None, "ci": None, "seed_accuracies": None}
-    found = statistics.level(scores)
+    estimate = statistics.estimate_accuracy(scores)
     return {
-        "n": found.n,
-        "accuracy": number(found.value),
-        "ci": None if found.ci is None else list(found.ci),
-        "seed_accuracies": [number(float(row)) for row in np.nanmean(scores, axis=1)],
+        "n": estimate.n,
+        "accuracy": finite_or_none(estimate.value),
+        "ci": None if estimate.ci is None else list(estimate.ci),
+        "seed_accuracies": [finite_or_none(float(row)) for row in np.nanmean(scores, axis=1)],
     }
 
 
-def _cut_in_thought(data: ArmData, rows: score_tables.Seeds, order: Sequence[str]) -> dict[str, Any] | None:
+def _rate_cut_in_thought(data: ArmData, rows: score_tables.Seeds, order: Sequence[str]) -> dict[str, Any] | None:
     """Share of answers that break off inside a block of thinking; None where no answer has one.
 
     An organism's marks are its own: only models that are known to be asked in English are looked at.
@@ -101,36 +107,38 @@ def _cut_in_thought(data: ArmData, rows: score_tables.Seeds, order: Sequence[str
     english = any((status.get("model") or {}).get("dialect", "unknown") is None for status in data.finished)
     if not english or not any(has_block(row.completion) for seed in rows for row in seed if row.sample == 0):
         return None
-    return score_tables.level(
-        score_tables.per_problem(rows, order, lambda row: float(answer_start(row.completion) is None))
+    return score_tables.estimate_share(
+        score_tables.tabulate_per_problem(rows, order, lambda row: float(answer_start(row.completion) is None))
     )
 
 
-def _search(rows: score_tables.Seeds, order: Sequence[str]) -> dict[str, Any] | None:
+def _summarise_search_notes(rows: score_tables.Seeds, order: Sequence[str]) -> dict[str, Any] | None:
     """What a search told of itself (acceptance rate, branches, ...): means over problems; None for other arms."""
     names = sorted({name for seed in rows for row in seed if row.sample == 0 for name in row.notes})
 
-    def of(name: str) -> dict[str, Any] | None:
-        return score_tables.mean(score_tables.per_problem(rows, order, lambda row: row.notes.get(name, math.nan)))
+    def mean_note(name: str) -> dict[str, Any] | None:
+        return score_tables.estimate_problem_mean(
+            score_tables.tabulate_per_problem(rows, order, lambda row: row.notes.get(name, math.nan))
+        )
 
-    return {name: of(name) for name in names} or None
+    return {name: mean_note(name) for name in names} or None
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def _mean_of_known(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
 
 
 def mean_kl(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """KL of the arm, averaged over its seeds; the interval is the first seed's when there is one, else over seeds."""
-    found = [entry["kl"] for entry in metrics if entry.get("kl")]
-    if not found:
+    kl_estimates = [entry["kl"] for entry in metrics if entry.get("kl")]
+    if not kl_estimates:
         return None
-    if len(found) == 1:
-        return dict(found[0])
+    if len(kl_estimates) == 1:
+        return dict(kl_estimates[0])
     return {
         text: {
-            way: statistics.mean(np.array([kl[text][way]["value"] for kl in found])).to_json()
+            way: statistics.estimate_mean(np.array([kl[text][way]["value"] for kl in kl_estimates])).to_json()
             for way in ("base_arm", "arm_base")
         }
         for text in ("task", "neutral")

@@ -16,62 +16,62 @@ from typing import Any
 import numpy as np
 
 from elicit import statistics
-from elicit.comparison.summary.budgets import fit_tokens
-from elicit.comparison.summary.contrasts import against
-from elicit.comparison.summary.samples import Drawn
+from elicit.comparison.summary.budgets import sum_fit_tokens
+from elicit.comparison.summary.contrasts import compare_paired
+from elicit.comparison.summary.samples import ArmSamples
 from elicit.method import Method
 
 
-def rivals(
+def compare_to_rivals(
     scores: np.ndarray | None,
     order: Sequence[str],
     budget: Mapping[str, Any],
     method: Method,
-    base: tuple[str, Drawn] | None,
+    base: tuple[str, ArmSamples] | None,
 ) -> dict[str, Any]:
     """`rival` at the arm's answer tokens, and `rival_total` with its fit's tokens spread over the test problems."""
     tokens = budget["answer_tokens"]
     if scores is None or base is None or tokens is None:
         return {"rival": None, "rival_total": None}
-    known = [part for part in (fit_tokens(budget), budget["inherited_tokens"]) if part is not None]
+    known = [part for part in (sum_fit_tokens(budget), budget["inherited_tokens"]) if part is not None]
     total = tokens + sum(known) / len(order) if known else None
     return {
-        "rival": _rival(scores, order, tokens, method, *base),
-        "rival_total": None if total is None else _rival(scores, order, total, method, *base),
+        "rival": _compare_to_vote(scores, order, tokens, method, *base),
+        "rival_total": None if total is None else _compare_to_vote(scores, order, total, method, *base),
     }
 
 
-def _rival(
-    scores: np.ndarray, order: Sequence[str], tokens: float, method: Method, name: str, base: Drawn
+def _compare_to_vote(
+    scores: np.ndarray, order: Sequence[str], tokens: float, method: Method, name: str, base: ArmSamples
 ) -> dict[str, Any] | None:
-    place = {problem: i for i, problem in enumerate(order)}
-    shared = [problem for problem in base.problems if problem in place]
-    mine = scores[:, [place[problem] for problem in shared]]
-    mine = mine[~np.isnan(mine).all(axis=1)]
-    answered = ~np.isnan(mine).any(axis=0)
-    if not (len(mine) and answered.any()):
+    problem_index = {problem: i for i, problem in enumerate(order)}
+    shared = [problem for problem in base.problems if problem in problem_index]
+    arm_scores = scores[:, [problem_index[problem] for problem in shared]]
+    arm_scores = arm_scores[~np.isnan(arm_scores).all(axis=1)]
+    answered = ~np.isnan(arm_scores).any(axis=0)
+    if not (len(arm_scores) and answered.any()):
         return None
     per_vote = float(base.tokens.mean())
     matching = max(1, math.floor(tokens / per_vote + 0.5))
     k = min(matching, base.n)
-    votes = base.votes(k)[:, base.among(shared)]
+    votes = base.vote_scores(k)[:, base.problem_indices(shared)]
     return {
         "arm": name,
         "k": k,
         "tokens": k * per_vote,
-        "accuracy": statistics.level(votes[:, answered]).to_json(),
-        "difference": against(mine, votes, method, reference_trained=False),
+        "accuracy": statistics.estimate_accuracy(votes[:, answered]).to_json(),
+        "difference": compare_paired(arm_scores, votes, method, reference_trained=False),
         "capped": k < matching,
-        "note": _note(k, matching, len(shared), len(order)),
+        "note": _describe_rival(k, matching, len(shared), len(order)),
     }
 
 
-def _note(k: int, matching: int, shared: int, problems: int) -> str:
-    said = []
+def _describe_rival(k: int, matching: int, shared: int, problems: int) -> str:
+    sentences = []
     if k < matching:
-        said.append(f"Capped: {matching:,} votes would match, but the base has {k} samples a problem.")
+        sentences.append(f"Capped: {matching:,} votes would match, but the base has {k} samples a problem.")
     elif k == 1:
-        said.append("One vote: a single sample at temperature 1, no majority.")
+        sentences.append("One vote: a single sample at temperature 1, no majority.")
     if shared < problems:
-        said.append(f"On the {shared} of {problems} problems that the base was sampled on.")
-    return " ".join(said)
+        sentences.append(f"On the {shared} of {problems} problems that the base was sampled on.")
+    return " ".join(sentences)

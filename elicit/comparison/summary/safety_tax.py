@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from elicit.analysis.asymmetry import Answers, asymmetry
+from elicit.analysis.asymmetry import Answers, measure_asymmetry
 from elicit.comparison.reader import ArmData
 from elicit.comparison.spec import Spec, checkpoints
 from elicit.comparison.summary import score_tables
-from elicit.comparison.summary.trajectories import trainings
+from elicit.comparison.summary.trajectories import read_trainings
 from elicit.method import Method
 from elicit.schema import Row
 from elicit.tasks.catalog import REFUSAL
@@ -30,73 +30,78 @@ from elicit.tasks.catalog import REFUSAL
 Rows = Mapping[str, Sequence[Sequence[Row]]]
 
 
-def asymmetries(
+def compute_asymmetries(
     spec: Spec, methods: Mapping[str, Method], arms: Mapping[str, ArmData], base: str | None, run: Path
 ) -> dict[str, dict[str, Any] | None]:
     """Arm -> its `asymmetry`; null for the base itself, and where the arm or the base has no rows."""
-    pairs = _twins(spec)
-    found: dict[str, dict[str, Any] | None] = dict.fromkeys(arms)
+    pairs = _pair_refusal_tasks(spec)
+    by_arm: dict[str, dict[str, Any] | None] = dict.fromkeys(arms)
     if base is None or not pairs:
-        return found
+        return by_arm
     for arm, data in arms.items():
         if spec.arms[arm]["method"] == "base":
             continue
-        points = _points(spec, arm, data, run)
-        drawn = {
-            label: one
+        points = _collect_rows_by_step(spec, arm, data, run)
+        by_label = {
+            label: figures
             for label, twin in pairs.items()
-            if (one := _asymmetry(spec, label, twin, arms[base].rows, points, methods[arm].traits.trained)) is not None
+            if (figures := _compute_asymmetry(spec, label, twin, arms[base].rows, points, methods[arm].traits.trained))
+            is not None
         }
-        found[arm] = drawn or None
-    return found
+        by_arm[arm] = by_label or None
+    return by_arm
 
 
-def _twins(spec: Spec) -> dict[str, str | None]:
+def _pair_refusal_tasks(spec: Spec) -> dict[str, str | None]:
     """Refusal task -> its unmarked twin, by label."""
-    asked = {label: dict(one) for label, one in spec.off_target.items() if one.get("task") == REFUSAL}
-    twins = {label: one for label, one in asked.items() if one.get("marked", True) is False}
-    found: dict[str, str | None] = {}
-    for label, one in asked.items():
+    refusals = {
+        label: dict(description) for label, description in spec.off_target.items() if description.get("task") == REFUSAL
+    }
+    twins = {label: description for label, description in refusals.items() if description.get("marked", True) is False}
+    pairs: dict[str, str | None] = {}
+    for label, description in refusals.items():
         if label not in twins:
-            own = {**one, "marked": False}
-            found[label] = next((other for other, two in twins.items() if two == own), None)
-    return found
+            unmarked = {**description, "marked": False}
+            pairs[label] = next((other for other, two in twins.items() if two == unmarked), None)
+    return pairs
 
 
-def _points(spec: Spec, arm: str, data: ArmData, run: Path) -> dict[int, Rows]:
+def _collect_rows_by_step(spec: Spec, arm: str, data: ArmData, run: Path) -> dict[int, Rows]:
     """Step -> what the arm answered then, the end last."""
     labels = [spec.task_label, *spec.off_target]
     end = max((int((record.get("train") or {}).get("steps") or 0) for record in data.records), default=0)
-    found: dict[int, Rows] = {}
-    followed = trainings(data, labels, run) if checkpoints.asked(spec.arms[arm]) else []
+    rows_by_step: dict[int, Rows] = {}
+    followed = read_trainings(data, labels, run) if checkpoints.checkpoint_steps(spec.arms[arm]) else []
     if followed:
-        end = max(one.last for one in followed)
-        shared = set.intersection(*({step for step in one.found if 0 < step < one.last} for one in followed))
+        end = max(training.last for training in followed)
+        shared = set.intersection(
+            *({step for step in training.checkpoints if 0 < step < training.last} for training in followed)
+        )
         for step in sorted(shared):
-            found[step] = {label: [one.at(step, label) for one in followed] for label in labels}
-    return {**found, end: data.rows}
+            rows_by_step[step] = {label: [training.rows_at(step, label) for training in followed] for label in labels}
+    return {**rows_by_step, end: data.rows}
 
 
-def _asymmetry(
+def _compute_asymmetry(
     spec: Spec, label: str, twin: str | None, base: Rows, points: Mapping[int, Rows], trained: bool
 ) -> dict[str, Any] | None:
     target = spec.task_label
-    reasoning, refusal = (_answers(one, base, points) for one in (target, label))
-    over = None if twin is None else _answers(twin, base, points)
+    reasoning, refusal = (_collect_answers(task_label, base, points) for task_label in (target, label))
+    over = None if twin is None else _collect_answers(twin, base, points)
     if reasoning is None or refusal is None:
         return None
-    shared = score_tables.ids(base[target]) == score_tables.ids(base[label])
-    found = asymmetry(list(points), reasoning, refusal, twin=over, shared=shared, trained=trained)
-    return {"twin": twin if over is not None else None, **found.to_json()}
+    shared = score_tables.list_problem_ids(base[target]) == score_tables.list_problem_ids(base[label])
+    result = measure_asymmetry(list(points), reasoning, refusal, twin=over, shared=shared, trained=trained)
+    return {"twin": twin if over is not None else None, **result.to_json()}
 
 
-def _answers(label: str, base: Rows, points: Mapping[int, Rows]) -> Answers | None:
+def _collect_answers(label: str, base: Rows, points: Mapping[int, Rows]) -> Answers | None:
     """Right or not, in the base's order of problems; None as soon as a point has no rows."""
-    order = score_tables.ids(base[label])
-    start = score_tables.scores(base[label], order)
+    order = score_tables.list_problem_ids(base[label])
+    start = score_tables.tabulate_scores(base[label], order)
     arm: list[np.ndarray] = []
     for rows in points.values():
-        table = score_tables.scores(rows[label], order)
+        table = score_tables.tabulate_scores(rows[label], order)
         if table is None:
             return None
         arm.append(table)

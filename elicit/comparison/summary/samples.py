@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from elicit import statistics
-from elicit.comparison.summary.contrasts import against
+from elicit.comparison.summary.contrasts import compare_paired
 from elicit.comparison.summary.score_tables import Seeds
 from elicit.method import Method
 from elicit.schema import Row
@@ -25,7 +25,7 @@ _SEED = 0
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class ArmSamples:
     """An arm's samples, of the problems that all its sampled seeds have, as many as each problem has."""
 
     problems: tuple[str, ...]
@@ -48,89 +48,103 @@ class Drawn:
     def ks(self) -> list[int]:
         return [k for k in KS if k <= self.n]
 
-    def votes(self, k: int) -> Float[np.ndarray, "seeds problems"]:
+    def vote_scores(self, k: int) -> Float[np.ndarray, "seeds problems"]:
         """Probability that the majority of k samples is right."""
         if k not in self._votes:
             rows = zip(self.answers, self.correct, strict=True)
             self._votes[k] = np.stack([statistics.majority_scores(a, c, k, seed=_SEED) for a, c in rows])
         return self._votes[k]
 
-    def among(self, problems: Sequence[str]) -> list[int]:
+    def problem_indices(self, problems: Sequence[str]) -> list[int]:
         """Places of these problems."""
-        place = {problem: i for i, problem in enumerate(self.problems)}
-        return [place[problem] for problem in problems]
+        index = {problem: i for i, problem in enumerate(self.problems)}
+        return [index[problem] for problem in problems]
 
 
-def drawn(seeds: Seeds) -> Drawn | None:
+def collect_samples(seeds: Seeds) -> ArmSamples | None:
     """The samples among an arm's rows; None if there are none."""
-    grouped = [found for rows in seeds if (found := _by_problem(rows))]
+    grouped = [by_problem for rows in seeds if (by_problem := _group_samples(rows))]
     if not grouped:
         return None
-    problems = [problem for problem in grouped[0] if all(problem in found for found in grouped)]
+    problems = [problem for problem in grouped[0] if all(problem in by_problem for by_problem in grouped)]
     if not problems:
         return None
-    n = min(len(found[problem]) for found in grouped for problem in problems)
-    cut = [[sorted(found[problem], key=lambda row: row.sample)[:n] for problem in problems] for found in grouped]
+    n = min(len(by_problem[problem]) for by_problem in grouped for problem in problems)
+    truncated = [
+        [sorted(by_problem[problem], key=lambda row: row.sample)[:n] for problem in problems] for by_problem in grouped
+    ]
 
-    def table(value: Any) -> np.ndarray:
-        return np.array([[[value(row) for row in rows] for rows in seed] for seed in cut])
+    def tabulate(value: Any) -> np.ndarray:
+        return np.array([[[value(row) for row in rows] for rows in seed] for seed in truncated])
 
-    return Drawn(
+    return ArmSamples(
         problems=tuple(problems),
-        correct=table(lambda row: row.correct),
-        valid=table(lambda row: row.correct and bool(row.trace_valid)),
-        checked=any(row.trace_valid is not None for seed in cut for rows in seed for row in rows),
-        answers=[[[row.answer for row in rows] for rows in seed] for seed in cut],
-        tokens=table(lambda row: row.tokens).mean(axis=(0, 2)),
+        correct=tabulate(lambda row: row.correct),
+        valid=tabulate(lambda row: row.correct and bool(row.trace_valid)),
+        checked=any(row.trace_valid is not None for seed in truncated for rows in seed for row in rows),
+        answers=[[[row.answer for row in rows] for rows in seed] for seed in truncated],
+        tokens=tabulate(lambda row: row.tokens).mean(axis=(0, 2)),
     )
 
 
-def _by_problem(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
+def _group_samples(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
     for row in rows:
         if row.sample > 0:
-            found.setdefault(row.problem, []).append(row)
-    return found
+            groups.setdefault(row.problem, []).append(row)
+    return groups
 
 
-def pass_at_k(mine: Drawn | None, *, valid_only: bool) -> dict[str, Any] | None:
+def summarise_pass_at_k(arm_samples: ArmSamples | None, *, valid_only: bool) -> dict[str, Any] | None:
     """Unbiased pass@k; with `valid_only` counting only right answers with a valid trace, None where none is checked."""
-    if mine is None or (valid_only and not mine.checked):
+    if arm_samples is None or (valid_only and not arm_samples.checked):
         return None
-    curve = statistics.pass_at_k_curve(mine.valid if valid_only else mine.correct, mine.ks)
+    curve = statistics.pass_at_k_curve(arm_samples.valid if valid_only else arm_samples.correct, arm_samples.ks)
     return {str(k): estimate.to_json() for k, estimate in curve.items()}
 
 
-def majority_at_k(mine: Drawn | None) -> dict[str, Any] | None:
+def summarise_majority_at_k(arm_samples: ArmSamples | None) -> dict[str, Any] | None:
     """Accuracy of the vote of k samples, and what it costs in generated tokens per problem."""
-    if mine is None:
+    if arm_samples is None:
         return None
-    per_vote = float(mine.tokens.mean())
-    return {str(k): {"accuracy": statistics.level(mine.votes(k)).to_json(), "tokens": k * per_vote} for k in mine.ks}
+    per_vote = float(arm_samples.tokens.mean())
+    return {
+        str(k): {"accuracy": statistics.estimate_accuracy(arm_samples.vote_scores(k)).to_json(), "tokens": k * per_vote}
+        for k in arm_samples.ks
+    }
 
 
-def sharpening(mine: Drawn | None, base: Drawn | None, method: Method) -> dict[str, Any] | None:
+def compute_sharpening(
+    arm_samples: ArmSamples | None, base: ArmSamples | None, method: Method
+) -> dict[str, Any] | None:
     """Gain in pass@1: how much more often one sample is right, paired over the problems both were sampled on."""
-    problems = _shared(mine, base)
-    if mine is None or base is None or not problems:
+    problems = _common_problems(arm_samples, base)
+    if arm_samples is None or base is None or not problems:
         return None
-    arm, reference = (one.correct[:, one.among(problems)].mean(axis=2) for one in (mine, base))
-    return against(arm, reference, method, reference_trained=False)
+    arm, reference = (
+        samples.correct[:, samples.problem_indices(problems)].mean(axis=2) for samples in (arm_samples, base)
+    )
+    return compare_paired(arm, reference, method, reference_trained=False)
 
 
-def expansion(mine: Drawn | None, base: Drawn | None, *, checkable: bool) -> dict[str, Any] | None:
+def compute_expansion(
+    arm_samples: ArmSamples | None, base: ArmSamples | None, *, checkable: bool
+) -> dict[str, Any] | None:
     """Problems that one of the two solved with its K samples and the other did not, K being the same for both.
 
     Where the task's traces can be checked, solved means right with a valid trace, for both. With several training seeds
     the shares are means over them; `arm_ids` lists the problems that any seed gained.
     """
-    problems = _shared(mine, base)
-    if mine is None or base is None or not problems:
+    problems = _common_problems(arm_samples, base)
+    if arm_samples is None or base is None or not problems:
         return None
-    k = min(mine.n, base.n)
-    won, had = (np.asarray(_right(one, checkable)[:, one.among(problems), :k].any(axis=2)) for one in (mine, base))
-    by_arm, by_base = statistics.solved_only(won[..., None], had[..., None])
-    gained = np.asarray(won.any(axis=0) & ~had.any(axis=0)).tolist()
+    k = min(arm_samples.n, base.n)
+    solved_by_arm, solved_by_base = (
+        np.asarray(_select_correctness(samples, checkable)[:, samples.problem_indices(problems), :k].any(axis=2))
+        for samples in (arm_samples, base)
+    )
+    by_arm, by_base = statistics.unique_solve_rates(solved_by_arm[..., None], solved_by_base[..., None])
+    gained = np.asarray(solved_by_arm.any(axis=0) & ~solved_by_base.any(axis=0)).tolist()
     return {
         "k": k,
         "solved_only_by_arm": by_arm.to_json(),
@@ -140,27 +154,30 @@ def expansion(mine: Drawn | None, base: Drawn | None, *, checkable: bool) -> dic
     }
 
 
-def _right(one: Drawn, checkable: bool) -> Bool[np.ndarray, "seeds problems samples"]:
-    return one.valid if checkable else one.correct
+def _select_correctness(samples: ArmSamples, checkable: bool) -> Bool[np.ndarray, "seeds problems samples"]:
+    return samples.valid if checkable else samples.correct
 
 
-def crossover_k(mine: Drawn | None, base: Drawn | None) -> int | None:
+def find_crossover_k(arm_samples: ArmSamples | None, base: ArmSamples | None) -> int | None:
     """The k from which the base's pass@k stays above the arm's; None if it never overtakes."""
-    problems = _shared(mine, base)
-    if mine is None or base is None or not problems:
+    problems = _common_problems(arm_samples, base)
+    if arm_samples is None or base is None or not problems:
         return None
-    ks = [k for k in KS if k <= min(mine.n, base.n)]
-    curves = [statistics.pass_at_k_curve(one.correct[:, one.among(problems)], ks) for one in (mine, base)]
-    return statistics.crossover(*curves)
+    ks = [k for k in KS if k <= min(arm_samples.n, base.n)]
+    curves = [
+        statistics.pass_at_k_curve(samples.correct[:, samples.problem_indices(problems)], ks)
+        for samples in (arm_samples, base)
+    ]
+    return statistics.find_crossover(*curves)
 
 
-def checkable(arms: Mapping[str, Any], label: str) -> bool:
+def has_checkable_traces(arms: Mapping[str, Any], label: str) -> bool:
     """Whether the task can check traces: some row of some arm says whether its trace is valid."""
     return any(row.trace_valid is not None for data in arms.values() for rows in data.rows[label] for row in rows)
 
 
-def _shared(mine: Drawn | None, base: Drawn | None) -> list[str]:
-    if mine is None or base is None:
+def _common_problems(arm_samples: ArmSamples | None, base: ArmSamples | None) -> list[str]:
+    if arm_samples is None or base is None:
         return []
     known = set(base.problems)
-    return [problem for problem in mine.problems if problem in known]
+    return [problem for problem in arm_samples.problems if problem in known]

@@ -17,40 +17,40 @@ Seeds = Sequence[Sequence[Row]]
 
 def problem_order(arms: Mapping[str, ArmData], label: str) -> list[str]:
     """Problem ids in order of first appearance, over all arms."""
-    return ids(rows for data in arms.values() for rows in data.rows[label])
+    return list_problem_ids(rows for data in arms.values() for rows in data.rows[label])
 
 
-def ids(seeds: Iterable[Sequence[Row]]) -> list[str]:
+def list_problem_ids(seeds: Iterable[Sequence[Row]]) -> list[str]:
     """Problem ids in order of first appearance."""
     return list(dict.fromkeys(row.problem for rows in seeds for row in rows))
 
 
-def scores(seeds: Seeds, order: Sequence[str]) -> Float[np.ndarray, "seeds problems"] | None:
+def tabulate_scores(seeds: Seeds, order: Sequence[str]) -> Float[np.ndarray, "seeds problems"] | None:
     """0/1 per seed and problem (sample 0), NaN where there is no row; None without rows."""
-    return per_problem(seeds, order, lambda row: float(row.correct))
+    return tabulate_per_problem(seeds, order, lambda row: float(row.correct))
 
 
-def per_problem(
+def tabulate_per_problem(
     seeds: Seeds, order: Sequence[str], value: Callable[[Row], float]
 ) -> Float[np.ndarray, "seeds problems"] | None:
     """A quantity of each seed's own answers (sample 0)."""
-    place = {problem: i for i, problem in enumerate(order)}
+    columns = {problem: i for i, problem in enumerate(order)}
     table = np.full((len(seeds), len(order)), np.nan)
     for s, rows in enumerate(seeds):
         for row in rows:
-            if row.sample == 0 and row.problem in place:
-                table[s, place[row.problem]] = value(row)
+            if row.sample == 0 and row.problem in columns:
+                table[s, columns[row.problem]] = value(row)
     return table if table.size and not np.isnan(table).all() else None
 
 
-def level(table: Float[np.ndarray, "seeds problems"] | None) -> dict[str, Any] | None:
+def estimate_share(table: Float[np.ndarray, "seeds problems"] | None) -> dict[str, Any] | None:
     """A share with its interval, clustered by problem."""
-    return None if table is None else statistics.level(table).to_json()
+    return None if table is None else statistics.estimate_accuracy(table).to_json()
 
 
-def mean(table: Float[np.ndarray, "seeds problems"] | None) -> dict[str, Any] | None:
+def estimate_problem_mean(table: Float[np.ndarray, "seeds problems"] | None) -> dict[str, Any] | None:
     """A mean over problems of any quantity, seeds averaged first."""
-    return None if table is None else statistics.mean(per_column(table)).to_json()
+    return None if table is None else statistics.estimate_mean(per_column(table)).to_json()
 
 
 def per_column(table: Float[np.ndarray, "seeds problems"]) -> Float[np.ndarray, " problems"]:
@@ -59,11 +59,13 @@ def per_column(table: Float[np.ndarray, "seeds problems"]) -> Float[np.ndarray, 
     return np.asarray(np.nanmean(table[:, present], axis=0))
 
 
-def text_mean(seeds: Seeds, order: Sequence[str], measure: Callable[[str], float | None]) -> dict[str, Any] | None:
+def estimate_text_mean(
+    seeds: Seeds, order: Sequence[str], measure: Callable[[str], float | None]
+) -> dict[str, Any] | None:
     """Mean over problems of a measure of completions, of those that are long enough for it."""
 
-    def value(row: Row) -> float:
-        found = measure(row.completion)
-        return np.nan if found is None else found
+    def measure_row(row: Row) -> float:
+        result = measure(row.completion)
+        return np.nan if result is None else result
 
-    return mean(per_problem(seeds, order, value))
+    return estimate_problem_mean(tabulate_per_problem(seeds, order, measure_row))

@@ -22,55 +22,70 @@ from typing import Any
 import numpy as np
 
 from elicit import runs, statistics
-from elicit.comparison.problems import run_task
-from elicit.comparison.reader import ArmData, capable_of, read_arms, read_spec_of
-from elicit.comparison.running.cell_runner import tested
+from elicit.comparison.problems import load_run_task
+from elicit.comparison.reader import ArmData, capable_of, read_arms, read_run_spec
+from elicit.comparison.running.cell_runner import count_test_problems
 from elicit.comparison.spec import Spec
 from elicit.comparison.summary import samples, score_tables
-from elicit.comparison.summary.budgets import inherited
-from elicit.comparison.summary.contrasts import adjust, against, against_parent, gap, leak
+from elicit.comparison.summary.budgets import sum_inherited_costs
+from elicit.comparison.summary.contrasts import (
+    apply_holm_correction,
+    compare_paired,
+    compare_to_parent,
+    compute_gap_recovered,
+    compute_leak,
+)
 from elicit.comparison.summary.early_warning import add_warnings
-from elicit.comparison.summary.entries import entry
-from elicit.comparison.summary.matched_compute import rivals
-from elicit.comparison.summary.safety_tax import asymmetries
-from elicit.comparison.summary.samples import Drawn
-from elicit.comparison.summary.trace_coverage import seen
-from elicit.comparison.summary.trajectories import trajectory
+from elicit.comparison.summary.entries import summarise_arm
+from elicit.comparison.summary.matched_compute import compare_to_rivals
+from elicit.comparison.summary.safety_tax import compute_asymmetries
+from elicit.comparison.summary.samples import ArmSamples
+from elicit.comparison.summary.trace_coverage import detect_trace_coverage
+from elicit.comparison.summary.trajectories import summarise_trajectory
 from elicit.method import Method
 
 Scores = Mapping[str, np.ndarray | None]
 
 
-def summarise(run: Path) -> dict[str, Any]:
+def summarise_run(run: Path) -> dict[str, Any]:
     """The summary of a run directory, from its rows and metrics alone."""
-    spec, limit = read_spec_of(run)
+    spec, limit = read_run_spec(run)
     models: dict[str, Any] = {}
     for model in spec.models:
-        mine = spec.of(model)
-        arms = read_arms(mine, run, model)
-        task = _task_summary(mine, limit, mine.methods(), arms, guesser=_guesser(spec, run, model))
-        base = arms.get(_base(mine) or "")
-        traces = {label: seen(str(one["task"]), label, arms) for label, one in _tasks(mine).items()}
+        model_spec = spec.for_model(model)
+        arms = read_arms(model_spec, run, model)
+        task = _summarise_task(
+            model_spec, limit, model_spec.build_methods(), arms, guesser=_guesser_pass_at_k(spec, run, model)
+        )
+        base = arms.get(_find_base_arm(model_spec) or "")
+        traces = {
+            label: detect_trace_coverage(str(description["task"]), label, arms)
+            for label, description in _task_descriptions(model_spec).items()
+        }
         for arm, figures in task["arms"].items():
-            figures["trajectory"] = trajectory(mine, arm, arms[arm], base, run, tested(mine, limit), traces)
-        add_warnings(mine, task, arms, base, run)
-        for arm, found in asymmetries(mine, mine.methods(), arms, _base(mine), run).items():
-            task["arms"][arm]["asymmetry"] = found
-        models[model] = {"capable": capable_of(mine, run, model), "tasks": {mine.task_label: task}}
+            figures["trajectory"] = summarise_trajectory(
+                model_spec, arm, arms[arm], base, run, count_test_problems(model_spec, limit), traces
+            )
+        add_warnings(model_spec, task, arms, base, run)
+        for arm, asymmetry in compute_asymmetries(
+            model_spec, model_spec.build_methods(), arms, _find_base_arm(model_spec), run
+        ).items():
+            task["arms"][arm]["asymmetry"] = asymmetry
+        models[model] = {"capable": capable_of(model_spec, run, model), "tasks": {model_spec.task_label: task}}
     for model in models:
         for label, task in models[model]["tasks"].items():
             for arm, figures in task["arms"].items():
-                figures["leak"] = leak(models, model, label, arm)
+                figures["leak"] = compute_leak(models, model, label, arm)
     return {"limit": limit, "seeds": spec.seeds, "models": models}
 
 
 def write_summary(run: Path) -> dict[str, Any]:
-    summary = summarise(run)
+    summary = summarise_run(run)
     runs.write_json(run / "summary.json", summary)
     return summary
 
 
-def _task_summary(
+def _summarise_task(
     spec: Spec,
     limit: int | None,
     methods: Mapping[str, Method],
@@ -80,31 +95,36 @@ def _task_summary(
 ) -> dict[str, Any]:
     label = spec.task_label
     order = score_tables.problem_order(arms, label)
-    scores = {arm: score_tables.scores(data.rows[label], order) for arm, data in arms.items()}
-    drawn = {arm: samples.drawn(data.rows[label]) for arm, data in arms.items()}
-    ceilings = _ceilings(spec, methods, arms, scores, drawn)
-    traces = seen(str(spec.task["task"]), label, arms)
-    entries = {arm: entry(spec, arm, methods[arm], arms[arm], scores[arm], order, drawn[arm], traces) for arm in arms}
-    _compare(spec, methods, entries, scores, ceilings)
-    _compare_samples(spec, methods, entries, scores, drawn, order, checkable=samples.checkable(arms, label))
-    _compare_off_target(spec, methods, entries, arms)
+    scores = {arm: score_tables.tabulate_scores(data.rows[label], order) for arm, data in arms.items()}
+    samples_by_arm = {arm: samples.collect_samples(data.rows[label]) for arm, data in arms.items()}
+    ceilings = _find_ceilings(spec, methods, arms, scores, samples_by_arm)
+    traces = detect_trace_coverage(str(spec.task["task"]), label, arms)
+    entries = {
+        arm: summarise_arm(spec, arm, methods[arm], arms[arm], scores[arm], order, samples_by_arm[arm], traces)
+        for arm in arms
+    }
+    _add_comparisons(spec, methods, entries, scores, ceilings)
+    _add_sample_comparisons(
+        spec, methods, entries, scores, samples_by_arm, order, checkable=samples.has_checkable_traces(arms, label)
+    )
+    _add_off_target_comparisons(spec, methods, entries, arms)
     return {
         "n": len(order),
-        "samples": _asked(spec, limit),
+        "samples": _describe_sampling(spec, limit),
         "guesser": guesser,
-        "thinking": _thinking(arms),
+        "thinking": _find_thinking_switch(arms),
         "ceilings": ceilings,
         "arms": entries,
     }
 
 
-def _thinking(arms: Mapping[str, ArmData]) -> dict[str, Any] | None:
+def _find_thinking_switch(arms: Mapping[str, ArmData]) -> dict[str, Any] | None:
     """How the switch for thinking of the model's chat template stood; None without one."""
     models = [status.get("model") or {} for data in arms.values() for status in data.finished]
     return next((model["thinking"] for model in models if "thinking" in model), None)
 
 
-def _compare(
+def _add_comparisons(
     spec: Spec,
     methods: Mapping[str, Method],
     entries: Mapping[str, dict[str, Any]],
@@ -112,106 +132,114 @@ def _compare(
     ceilings: Sequence[Mapping[str, Any]],
 ) -> None:
     """Every arm's own answers against the base's, SFT's, its parent's and the ceiling's."""
-    base = scores[name] if (name := _base(spec)) else None
+    base = scores[name] if (name := _find_base_arm(spec)) else None
     top = next((c for c in ceilings if c["kind"] != "base_pass@k"), None)
     ceiling = scores.get(top["arm"]) if top else None
     for arm, figures in entries.items():
-        method, mine = methods[arm], scores[arm]
-        figures |= gap(mine, base, ceiling, top, method)
-        to_sft, to_base = arm != "sft", not _is_base(spec, arm)
-        figures["vs_sft"] = against(mine, scores.get("sft"), method, reference_trained=True) if to_sft else None
-        figures["vs_base"] = against(mine, base, method, reference_trained=False) if to_base else None
-        figures["vs_parent"] = against_parent(arm, scores, methods)
+        method, arm_scores = methods[arm], scores[arm]
+        figures |= compute_gap_recovered(arm_scores, base, ceiling, top, method)
+        to_sft, to_base = arm != "sft", not _is_base_arm(spec, arm)
+        figures["vs_sft"] = (
+            compare_paired(arm_scores, scores.get("sft"), method, reference_trained=True) if to_sft else None
+        )
+        figures["vs_base"] = compare_paired(arm_scores, base, method, reference_trained=False) if to_base else None
+        figures["vs_parent"] = compare_to_parent(arm, scores, methods)
     for key in ("vs_sft", "vs_base"):
-        adjust([figures[key] for figures in entries.values()])
+        apply_holm_correction([figures[key] for figures in entries.values()])
 
 
-def _compare_samples(
+def _add_sample_comparisons(
     spec: Spec,
     methods: Mapping[str, Method],
     entries: Mapping[str, dict[str, Any]],
     scores: Scores,
-    drawn: Mapping[str, Drawn | None],
+    samples_by_arm: Mapping[str, ArmSamples | None],
     order: Sequence[str],
     *,
     checkable: bool,
 ) -> None:
     """Every arm against what the base does when it is sampled."""
-    name = _base(spec)
-    sampled = drawn[name] if name else None
+    name = _find_base_arm(spec)
+    sampled = samples_by_arm[name] if name else None
     budgets = {arm: figures["budget"] for arm, figures in entries.items()}
     for arm, figures in entries.items():
-        budgets[arm] |= inherited(arm, methods, budgets)
-        is_base = _is_base(spec, arm)
-        mine, base = drawn[arm], None if is_base else sampled
-        figures["sharpening"] = samples.sharpening(mine, base, methods[arm])
-        figures["expansion"] = samples.expansion(mine, base, checkable=checkable)
-        figures["crossover_k"] = samples.crossover_k(mine, base)
+        budgets[arm] |= sum_inherited_costs(arm, methods, budgets)
+        is_base = _is_base_arm(spec, arm)
+        arm_samples, base = samples_by_arm[arm], None if is_base else sampled
+        figures["sharpening"] = samples.compute_sharpening(arm_samples, base, methods[arm])
+        figures["expansion"] = samples.compute_expansion(arm_samples, base, checkable=checkable)
+        figures["crossover_k"] = samples.find_crossover_k(arm_samples, base)
         rival = (name, base) if name is not None and base is not None else None
-        figures |= rivals(scores[arm], order, budgets[arm], methods[arm], rival)
+        figures |= compare_to_rivals(scores[arm], order, budgets[arm], methods[arm], rival)
 
 
-def _compare_off_target(
+def _add_off_target_comparisons(
     spec: Spec, methods: Mapping[str, Method], entries: Mapping[str, dict[str, Any]], arms: Mapping[str, ArmData]
 ) -> None:
     """What an arm does to other tasks: paired differences to the base."""
-    name = _base(spec)
+    name = _find_base_arm(spec)
     for figures in entries.values():
         figures["off_target_vs_base"] = {}
     for task in spec.off_target:
         order = score_tables.problem_order(arms, task)
-        base = score_tables.scores(arms[name].rows[task], order) if name else None
+        base = score_tables.tabulate_scores(arms[name].rows[task], order) if name else None
         for arm, figures in entries.items():
-            mine = None if _is_base(spec, arm) else score_tables.scores(arms[arm].rows[task], order)
-            figures["off_target_vs_base"][task] = against(mine, base, methods[arm], reference_trained=False)
-        adjust([figures["off_target_vs_base"][task] for figures in entries.values()])
+            arm_scores = None if _is_base_arm(spec, arm) else score_tables.tabulate_scores(arms[arm].rows[task], order)
+            figures["off_target_vs_base"][task] = compare_paired(
+                arm_scores, base, methods[arm], reference_trained=False
+            )
+        apply_holm_correction([figures["off_target_vs_base"][task] for figures in entries.values()])
 
 
-def _tasks(spec: Spec) -> dict[str, Mapping[str, Any]]:
+def _task_descriptions(spec: Spec) -> dict[str, Mapping[str, Any]]:
     """Label -> description; the target task's last."""
     return {**spec.off_target, spec.task_label: spec.task}
 
 
-def _base(spec: Spec) -> str | None:
+def _find_base_arm(spec: Spec) -> str | None:
     """The first arm that is the untouched base."""
-    return next((arm for arm in spec.arms if _is_base(spec, arm)), None)
+    return next((arm for arm in spec.arms if _is_base_arm(spec, arm)), None)
 
 
-def _is_base(spec: Spec, arm: str) -> bool:
+def _is_base_arm(spec: Spec, arm: str) -> bool:
     return bool(spec.arms[arm]["method"] == "base")
 
 
-def _asked(spec: Spec, limit: int | None) -> dict[str, int] | None:
+def _describe_sampling(spec: Spec, limit: int | None) -> dict[str, int] | None:
     """Samples per problem, and of how many problems."""
-    return {"n": spec.samples.n, "problems": spec.samples.among(tested(spec, limit))} if spec.samples.n else None
+    return (
+        {"n": spec.samples.n, "problems": spec.samples.limit_problems(count_test_problems(spec, limit))}
+        if spec.samples.n
+        else None
+    )
 
 
-def _guesser(spec: Spec, run: Path, model: str) -> dict[str, float] | None:
+def _guesser_pass_at_k(spec: Spec, run: Path, model: str) -> dict[str, float] | None:
     """pass@k of a uniform guesser over the answer space, for the same k."""
-    mine = spec.of(model)
-    space = run_task(spec, run, model, mine.task_label, None).answer_space
+    model_spec = spec.for_model(model)
+    space = load_run_task(spec, run, model, model_spec.task_label, None).answer_space
     if space is None:
         return None
-    return {str(k): statistics.guesser(space, k) for k in samples.KS if k <= max(1, mine.samples.n)}
+    return {str(k): statistics.guesser_pass_at_k(space, k) for k in samples.KS if k <= max(1, model_spec.samples.n)}
 
 
-def _ceilings(
+def _find_ceilings(
     spec: Spec,
     methods: Mapping[str, Method],
     arms: Mapping[str, ArmData],
     scores: Scores,
-    drawn: Mapping[str, Drawn | None],
+    samples_by_arm: Mapping[str, ArmSamples | None],
 ) -> list[dict[str, Any]]:
     """What could be reached: arms that are ceilings, and the base's pass@K."""
-    found: list[dict[str, Any]] = []
+    ceilings: list[dict[str, Any]] = []
     for arm, method in methods.items():
         table = scores[arm]
         if method.traits.ceiling is not None and table is not None:
             kind = arms[arm].record.get("ceiling", method.traits.ceiling)
-            found.append({"kind": kind, "arm": arm, **statistics.level(table).to_json()})
+            ceilings.append({"kind": kind, "arm": arm, **statistics.estimate_accuracy(table).to_json()})
     for arm in spec.arms:
-        curve = samples.pass_at_k(drawn[arm], valid_only=False) if _is_base(spec, arm) else None
+        curve = samples.summarise_pass_at_k(samples_by_arm[arm], valid_only=False) if _is_base_arm(spec, arm) else None
         if curve:
             k = max(curve, key=int)
-            found.append({"kind": "base_pass@k", "k": int(k), "arm": arm, **curve[k]})
-    return found
+            ceilings.append({"kind": "base_pass@k", "k": int(k), "arm": arm, **curve[k]})
+    return ceilings

@@ -9,7 +9,7 @@ from elicit.comparison.reader import ArmData
 from elicit.tasks.catalog import is_generated
 
 
-class Seen(NamedTuple):
+class TraceCoverage(NamedTuple):
     """Which rates of a task mean something."""
 
     form: bool
@@ -18,7 +18,7 @@ class Seen(NamedTuple):
     """Whether steps are checked."""
 
 
-def seen(task: str, label: str, arms: Mapping[str, ArmData]) -> Seen:
+def detect_trace_coverage(task: str, label: str, arms: Mapping[str, ArmData]) -> TraceCoverage:
     """What the rows of all arms show of a task's traces.
 
     A task whose problems a program draws reads and checks every step. Of others only the form is looked at (an
@@ -29,6 +29,6 @@ def seen(task: str, label: str, arms: Mapping[str, ArmData]) -> Seen:
         label: its label, which rows are found under.
     """
     if is_generated(task):
-        return Seen(True, True)
+        return TraceCoverage(True, True)
     rows = [row for data in arms.values() for seed in data.rows[label] for row in seed]
-    return Seen(any(row.has_trace for row in rows), any(row.trace_valid is not None for row in rows))
+    return TraceCoverage(any(row.has_trace for row in rows), any(row.trace_valid is not None for row in rows))

@@ -21,7 +21,7 @@ NAME = "elicit"
 _MODEL = "elicit.interop.lm_eval.model:PolicyLM"
 
 
-def register() -> None:
+def register_model() -> None:
     """Let lm-eval know the model `elicit`. Imports neither torch nor the model.
 
     Raises:
@@ -36,13 +36,13 @@ def register() -> None:
         model_registry.register(NAME, target=_MODEL)
 
 
-def run(arguments: Sequence[str]) -> int:
+def run_command_line(arguments: Sequence[str]) -> int:
     """lm-eval's own command line, which then knows the model `elicit`. Returns its exit code.
 
     Raises:
         ElicitError: lm-eval is not installed, or what our model cannot do.
     """
-    register()
+    register_model()
     from lm_eval.__main__ import cli_evaluate
 
     before = sys.argv
@@ -71,7 +71,7 @@ def __getattr__(name: str) -> Any:
 
 def main(arguments: Sequence[str]) -> int:
     try:
-        return run(arguments)
+        return run_command_line(arguments)
     except ElicitError as error:
         print(f"elicit lm-eval: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT

@@ -13,14 +13,14 @@ from elicit.model import BaseModel
 from elicit.policy import Policy
 
 
-def identity(policy: Policy, *settings: object) -> str:
+def hash_policy_settings(policy: Policy, *settings: object) -> str:
     """Hash of everything that decides what a policy answers."""
     model = policy.model
     parts = [policy.sha256, model.tokenizer_sha256, str(model.dtype), *settings]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def facts(policy: Policy, **settings: object) -> dict[str, Any]:
+def build_model_info(policy: Policy, **settings: object) -> dict[str, Any]:
     """What goes into lm-eval's results beside the model's name and arguments."""
     model = policy.model
     return {
@@ -40,14 +40,14 @@ def facts(policy: Policy, **settings: object) -> dict[str, Any]:
     }
 
 
-def own_table(answers: Any, name: str) -> None:
+def use_policy_table(answers: Any, name: str) -> None:
     """Let lm-eval's cache (a `SqliteDict`, which knows requests only) keep a policy's answers in a table of its own."""
     answers.tablename = f"elicit-{name}"
     answers.conn.execute(f'CREATE TABLE IF NOT EXISTS "{answers.tablename}" (key TEXT PRIMARY KEY, value BLOB)')
     answers.conn.commit()
 
 
-def templated(
+def render_messages(
     model: BaseModel, messages: Sequence[Mapping[str, str]], prompted: bool, warn: Callable[[str], None]
 ) -> str:
     """Messages as text. Without the generation prompt the last message is left open, to be continued.
@@ -64,4 +64,4 @@ def templated(
         if len(others) == len(messages):
             raise ElicitError(f"lm-eval: the chat template fails: {one_line(error.why, 160)}") from error
         warn(f"the chat template takes no system message, which is left out: {one_line(error.why, 120)}")
-        return templated(model, others, prompted, warn)
+        return render_messages(model, others, prompted, warn)

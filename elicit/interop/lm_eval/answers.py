@@ -9,12 +9,12 @@ from elicit import search
 from elicit.errors import ElicitError
 from elicit.loading.continuing import decode_continuation
 from elicit.policy import Policy
-from elicit.search import Ask
-from elicit.search.core import Found
+from elicit.search import Query
+from elicit.search.core import SearchResult
 from elicit.tasks import Problem, Task
 
 
-def rendered(policy: Policy, context: str) -> str:
+def render_context(policy: Policy, context: str) -> str:
     """The context with what the policy puts around a prompt.
 
     Raises:
@@ -30,7 +30,7 @@ def rendered(policy: Policy, context: str) -> str:
     return policy.prompting.render(Problem("", context, ""))[0]
 
 
-def answered(
+def answer_contexts(
     policy: Policy, contexts: Sequence[tuple[str, int]], *, seed: int, room: int, warn: Callable[[str], None]
 ) -> list[str]:
     """The policy's answer to every (context, how many equal ones came before).
@@ -50,28 +50,28 @@ def answered(
         )
     asks = []
     for context, repeat in contexts:
-        ids = policy.model.encode(rendered(policy, context))
+        ids = policy.model.encode(render_context(policy, context))
         if len(ids) > longest:
             warn(f"prompts are longer than the {longest} tokens that are left for them, and are cut on the left")
-        asks.append(Ask(Problem("", context, ""), ids[-longest:], 0, "", (seed, "lm-eval", context, repeat)))
-    with policy.applied() as forward:
+        asks.append(Query(Problem("", context, ""), ids[-longest:], 0, "", (seed, "lm-eval", context, repeat)))
+    with policy.apply() as forward:
         if policy.search is not None:
-            nobody = cast(Task, _Nobody(str(policy.search)))
-            results = policy.search.find(policy.model, asks, policy.decoding, nobody, forward)
-            return [_decoded_alone(policy, ask, result) for ask, result in zip(asks, results, strict=True)]
-        drawn = search.sampled(policy.model, asks, policy.decoding, forward, 1)
-    results = [search.found(ask, completions, 0) for ask, completions in zip(asks, drawn, strict=True)]
-    return [_decoded_alone(policy, ask, result) for ask, result in zip(asks, results, strict=True)]
+            missing_task = cast(Task, _MissingTask(str(policy.search)))
+            results = policy.search.run(policy.model, asks, policy.decoding, missing_task, forward)
+            return [_decode_alone(policy, ask, result) for ask, result in zip(asks, results, strict=True)]
+        samples = search.sample_completions(policy.model, asks, policy.decoding, forward, 1)
+    results = [search.to_result(ask, completions, 0) for ask, completions in zip(asks, samples, strict=True)]
+    return [_decode_alone(policy, ask, result) for ask, result in zip(asks, results, strict=True)]
 
 
-def _decoded_alone(policy: Policy, ask: Ask, result: Found) -> str:
+def _decode_alone(policy: Policy, ask: Query, result: SearchResult) -> str:
     """The text as lm-eval's HFLM decodes it: by itself, which takes SentencePiece's space from its front."""
     tokenizer = policy.model.tokenizer
     alone = str(tokenizer.decode(list(result.ids), skip_special_tokens=True))
     return result.text[1:] if decode_continuation(tokenizer, result.ids, ask.ids) == " " + alone else result.text
 
 
-class _Nobody:
+class _MissingTask:
     """Stands where a search wants the task that reads answers."""
 
     def __init__(self, search: str) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from elicit.errors import ElicitError, one_line, unknown
+from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.sampling import Decoding
 
 LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
@@ -32,7 +32,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 
 
-def decoding_for(own: Decoding, asked: Mapping[str, Any], *, keep_sampling: bool) -> Decoding:
+def resolve_decoding(policy_decoding: Decoding, arguments: Mapping[str, Any], *, keep_sampling: bool) -> Decoding:
     """The decoding of one request.
 
     Args:
@@ -44,55 +44,55 @@ def decoding_for(own: Decoding, asked: Mapping[str, Any], *, keep_sampling: bool
         ElicitError: an argument that the lab does not have, or one that means nothing.
     """
     known = ("until", *LENGTHS, *SAMPLING)
-    for name, value in asked.items():
+    for name, value in arguments.items():
         if name in _NEUTRAL and value in _NEUTRAL[name]:
             continue
         if name not in known:
-            raise unknown("generation argument", name, known, where="lm-eval")
+            raise unknown_name_error("generation argument", name, known, where="lm-eval")
     changes: dict[str, Any] = {}
-    if stops := _stops(asked.get("until")):
+    if stops := _parse_stops(arguments.get("until")):
         changes["stop"] = stops
-    length = next((asked[name] for name in LENGTHS if asked.get(name) is not None), None)
+    length = next((arguments[name] for name in LENGTHS if arguments.get(name) is not None), None)
     if length is not None:
-        changes["max_new_tokens"] = int(_number("max_gen_toks", length))
+        changes["max_new_tokens"] = int(_parse_argument_number("max_gen_toks", length))
     if not keep_sampling:
-        changes |= _sampling(own, asked)
-    return own.replace(**changes)
+        changes |= _resolve_sampling(policy_decoding, arguments)
+    return policy_decoding.replace(**changes)
 
 
-def overrides_sampling(own: Decoding, asked: Mapping[str, Any]) -> bool:
+def overrides_sampling(policy_decoding: Decoding, arguments: Mapping[str, Any]) -> bool:
     """Whether a request takes away how the policy itself would sample."""
-    return _sampling(own, asked) != {} and decoding_for(own, asked, keep_sampling=False) != decoding_for(
-        own, asked, keep_sampling=True
-    )
+    return _resolve_sampling(policy_decoding, arguments) != {} and resolve_decoding(
+        policy_decoding, arguments, keep_sampling=False
+    ) != resolve_decoding(policy_decoding, arguments, keep_sampling=True)
 
 
-def _sampling(own: Decoding, asked: Mapping[str, Any]) -> dict[str, Any]:
+def _resolve_sampling(policy_decoding: Decoding, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Changes of temperature and filters."""
-    sample, temperature = asked.get("do_sample"), asked.get("temperature")
-    heat = None if temperature is None else _number("temperature", temperature)
+    sample, temperature = arguments.get("do_sample"), arguments.get("temperature")
+    heat = None if temperature is None else _parse_argument_number("temperature", temperature)
     if sample is False or (sample is None and heat == 0):
         return {"temperature": 0.0, "top_k": None, "top_p": None, "min_p": None}
-    if sample is None and heat is None and own.temperature == 0:
+    if sample is None and heat is None and policy_decoding.temperature == 0:
         return {}  # greedy, where filters do nothing
     if sample and heat == 0:
         raise ElicitError("lm-eval: do_sample is true but temperature is 0. Type temperature=1.0, or do_sample=false.")
-    filters = {"top_k": own.top_k, "top_p": own.top_p, "min_p": own.min_p}
+    filters = {"top_k": policy_decoding.top_k, "top_p": policy_decoding.top_p, "min_p": policy_decoding.min_p}
     for name in filters:
-        if asked.get(name) is not None:
-            value = _number(name, asked[name])
+        if arguments.get(name) is not None:
+            value = _parse_argument_number(name, arguments[name])
             filters[name] = None if value == 0 else int(value) if name == "top_k" else value
-    return {"temperature": heat or own.temperature or 1.0, **filters}
+    return {"temperature": heat or policy_decoding.temperature or 1.0, **filters}
 
 
-def _stops(until: Any) -> tuple[str, ...]:
-    given = [until] if isinstance(until, str) else list(until or ())
-    if not all(isinstance(stop, str) for stop in given):
+def _parse_stops(until: Any) -> tuple[str, ...]:
+    stops = [until] if isinstance(until, str) else list(until or ())
+    if not all(isinstance(stop, str) for stop in stops):
         raise ElicitError(f"lm-eval: until is {one_line(repr(until), 60)}; expected text or a list of texts.")
-    return tuple(stop for stop in given if stop)
+    return tuple(stop for stop in stops if stop)
 
 
-def _number(name: str, value: Any) -> float:
+def _parse_argument_number(name: str, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):

@@ -12,9 +12,9 @@ from typing import Any
 
 from elicit.errors import ElicitError
 from elicit.interop import lm_eval
-from elicit.interop.lm_eval.problems import known
+from elicit.interop.lm_eval.problems import restore_document
 
-lm_eval.register()
+lm_eval.register_model()
 
 
 def problems(path: Path) -> Any:
@@ -31,9 +31,9 @@ def judge(doc: dict[str, Any], results: list[Any]) -> dict[str, float]:
     Raises:
         ElicitError: a document that is not ours.
     """
-    found = known(doc)
-    if found is None:
+    document = restore_document(doc)
+    if document is None:
         raise ElicitError("lm-eval: this document was not written by `elicit lm-eval task`.")
     text = results[0][0] if isinstance(results[0], list) else results[0]
-    verdict = found.task.verify(found.problem, str(text))
+    verdict = document.task.verify(document.problem, str(text))
     return {"acc": float(verdict.correct), "trace": float(verdict.has_trace)}

@@ -21,11 +21,11 @@ from lm_eval.models.utils import has_bos_prefix, resolve_max_length
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window, simple_parse_args_string
 from tqdm import tqdm
 
-from elicit.errors import ElicitError, unknown
+from elicit.errors import ElicitError, unknown_name_error
 from elicit.interop.lm_eval import about as about
-from elicit.interop.lm_eval.answers import rendered
-from elicit.interop.lm_eval.requests import How, answers
-from elicit.interop.lm_eval.scores import Score, scores
+from elicit.interop.lm_eval.answers import render_context
+from elicit.interop.lm_eval.requests import AnswerSettings, answer_requests
+from elicit.interop.lm_eval.scores import ContinuationScore, score_continuations
 from elicit.interop.policies import load_policy
 from elicit.loading import rows
 from elicit.model import load
@@ -73,17 +73,17 @@ class PolicyLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped; it take
     ) -> None:
         super().__init__()
         for name in others:
-            raise unknown("model argument", name, _ARGUMENTS, where="lm-eval")
+            raise unknown_name_error("model argument", name, _ARGUMENTS, where="lm-eval")
         if (policy is None) == (base is None):
             raise ElicitError("lm-eval: type policy=FOLDER, or base=MODEL for an untouched model; one of the two.")
         if sampling not in ("request", "policy"):
-            raise unknown("sampling", sampling, ("request", "policy"), where="lm-eval")
-        self.policy = _policy(policy, base, {"device": device or "auto", "dtype": dtype, "download": download})
+            raise unknown_name_error("sampling", sampling, ("request", "policy"), where="lm-eval")
+        self.policy = _resolve_policy(policy, base, {"device": device or "auto", "dtype": dtype, "download": download})
         self.model = self.policy.model
         self.tokenizer = self.model.tokenizer
-        self.seed = seed if seed is not None else _seed_of(policy)
+        self.seed = seed if seed is not None else _parse_run_seed(policy)
         self.sampling = sampling
-        self.rows = _rows(batch_size, max_batch_size)
+        self.rows = _parse_batch_size(batch_size, max_batch_size)
         self.max_length = max_length or resolve_max_length(self.model.hf.config, self.tokenizer)
         self._prefix = prefix_token_id
         self._device = self.model.device
@@ -109,7 +109,7 @@ class PolicyLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped; it take
     @property
     def identity(self) -> str:
         """Hash of everything that decides what it answers: answers of two policies never share a cache."""
-        return about.identity(self.policy, self.seed, self.sampling, self.max_length, self._prefix)
+        return about.hash_policy_settings(self.policy, self.seed, self.sampling, self.max_length, self._prefix)
 
     @property
     def tokenizer_name(self) -> str:
@@ -118,16 +118,16 @@ class PolicyLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped; it take
         return f"{Path(self.model.name).name}__{self.model.tokenizer_sha256[:12]}{date}"
 
     def get_model_info(self) -> dict[str, Any]:
-        return about.facts(self.policy, seed=self.seed, sampling=self.sampling)
+        return about.build_model_info(self.policy, seed=self.seed, sampling=self.sampling)
 
     def set_cache_hook(self, cache_hook: Any) -> None:
         """Give the policy a table of its own in lm-eval's cache file (`--use_cache`)."""
         super().set_cache_hook(cache_hook)
         if cache_hook.dbdict is not None:
-            about.own_table(cache_hook.dbdict, self.identity)
+            about.use_policy_table(cache_hook.dbdict, self.identity)
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        return about.templated(self.model, chat_history, add_generation_prompt, self._warn)
+        return about.render_messages(self.model, chat_history, add_generation_prompt, self._warn_once)
 
     # -- tokens
 
@@ -150,7 +150,7 @@ class PolicyLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped; it take
         if add_special_tokens is None:
             add_special_tokens = not has_bos_prefix(string, self.tokenizer.decode(self.prefix_token_id))
         ids = list(self.tokenizer.encode(string, add_special_tokens=add_special_tokens))
-        rows.check(self.tokenizer, ids, rows.count(self.model.hf), self.model.name)
+        rows.check_token_ids(self.tokenizer, ids, rows.count_rows(self.model.hf), self.model.name)
         return ids
 
     # -- scores
@@ -160,7 +160,7 @@ class PolicyLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped; it take
         self._check_scoring("loglikelihood")
         pairs = []
         for context, continuation in (request.args for request in requests):
-            text = rendered(self.policy, context)
+            text = render_context(self.policy, context)
             tokens = self._encode_pair(text, continuation) if text else self._after_prefix(continuation)
             pairs.append(((context, continuation), *tokens))
         return self._loglikelihood_tokens(pairs, disable_tqdm=disable_tqdm)
@@ -177,13 +177,13 @@ class PolicyLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped; it take
                 f"lm-eval: {self.policy!r} puts text around a prompt, and loglikelihood_rolling has no prompt."
             )
         windows, owners = [], []
-        for place, (text,) in enumerate(request.args for request in requests):
+        for index, (text,) in enumerate(request.args for request in requests):
             for pair in get_rolling_token_windows(self.tok_encode(text), self.prefix_token_id, self.max_length, 1):
                 windows.append((None, *make_disjoint_window(pair)))
-                owners.append(place)
+                owners.append(index)
         totals = [0.0] * len(requests)
-        for place, (logprob, _) in zip(owners, self._loglikelihood_tokens(windows, disable_tqdm), strict=True):
-            totals[place] += logprob
+        for index, (logprob, _) in zip(owners, self._loglikelihood_tokens(windows, disable_tqdm), strict=True):
+            totals[index] += logprob
         for request, total in zip(requests, totals, strict=True):
             self.cache_hook.add_partial("loglikelihood_rolling", request.args, total)
         return totals
@@ -191,20 +191,20 @@ class PolicyLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped; it take
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False, **_: Any
     ) -> list[tuple[float, bool]]:
-        sequences = [self._fitted(context, continuation) for _, context, continuation in requests]
-        found: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
+        sequences = [self._fit_to_context(context, continuation) for _, context, continuation in requests]
+        results: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
         with tqdm(total=len(requests), desc="Running loglikelihood requests", disable=disable_tqdm) as done:
 
-            def sink(place: int, score: Score) -> None:
-                found[place] = (score.logprob, score.greedy)
-                if requests[place][0] is not None:
-                    self.cache_hook.add_partial("loglikelihood", requests[place][0], found[place])
+            def store_score(index: int, score: ContinuationScore) -> None:
+                results[index] = (score.logprob, score.greedy)
+                if requests[index][0] is not None:
+                    self.cache_hook.add_partial("loglikelihood", requests[index][0], results[index])
                 done.update()
 
-            scores(self.policy, sequences, sink, rows=self.rows)
-        return found
+            score_continuations(self.policy, sequences, store_score, rows=self.rows)
+        return results
 
-    def _fitted(self, context: list[int], continuation: list[int]) -> Scored:
+    def _fit_to_context(self, context: list[int], continuation: list[int]) -> Scored:
         """Cut on the left to the context length; the last token is only predicted, so one more fits."""
         if not 1 <= len(continuation) <= self.max_length:
             raise ElicitError(
@@ -213,7 +213,9 @@ class PolicyLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped; it take
             )
         whole = [*context, *continuation]
         if len(whole) > self.max_length + 1:
-            self._warn(f"contexts are longer than the {self.max_length} tokens of the model, and are cut on the left")
+            self._warn_once(
+                f"contexts are longer than the {self.max_length} tokens of the model, and are cut on the left"
+            )
             whole = whole[-(self.max_length + 1) :]
         cut = len(whole) - len(continuation)
         return Scored(tuple(whole[:cut]), tuple(whole[cut:]))
@@ -230,16 +232,16 @@ class PolicyLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped; it take
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
         """The policy's answer to every request."""
         keep = self.sampling == "policy" or self.policy.search is not None
-        how = How(self.seed, self.max_length, keep, self.rows, self._warn)
+        settings = AnswerSettings(self.seed, self.max_length, keep, self.rows, self._warn_once)
         texts = [""] * len(requests)
         with tqdm(total=len(requests), desc="Running generate_until requests", disable=disable_tqdm) as done:
-            for asked, text in answers(self.policy, requests, how):
-                texts[asked.place] = text
-                self.cache_hook.add_partial("generate_until", asked.args, text)
+            for request, text in answer_requests(self.policy, requests, settings):
+                texts[request.position] = text
+                self.cache_hook.add_partial("generate_until", request.args, text)
                 done.update()
         return texts
 
-    def _warn(self, message: str) -> None:
+    def _warn_once(self, message: str) -> None:
         """Once each."""
         if message not in self._said:
             self._said.add(message)
@@ -252,7 +254,7 @@ _ARGUMENTS = (
 )
 
 
-def _policy(policy: Policy | str | Path | None, base: str | None, where: Mapping[str, Any]) -> Policy:
+def _resolve_policy(policy: Policy | str | Path | None, base: str | None, where: Mapping[str, Any]) -> Policy:
     if isinstance(policy, Policy):
         return policy
     if policy is not None:
@@ -262,7 +264,7 @@ def _policy(policy: Policy | str | Path | None, base: str | None, where: Mapping
     return Policy(model, Decoding(max_new_tokens=max(1, min(_LM_EVAL_TOKENS, half))))
 
 
-def _seed_of(policy: object) -> int:
+def _parse_run_seed(policy: object) -> int:
     """The run seed in the path of a run's policy, .../SEED/policy; 0 for others."""
     if not isinstance(policy, str | Path):
         return 0
@@ -270,7 +272,7 @@ def _seed_of(policy: object) -> int:
     return int(folder.parent.name) if folder.name == "policy" and folder.parent.name.isdigit() else 0
 
 
-def _rows(batch_size: int | str | None, max_batch_size: int | None) -> int | None:
+def _parse_batch_size(batch_size: int | str | None, max_batch_size: int | None) -> int | None:
     """Most requests at a time; None leaves it to the sampler."""
     if max_batch_size is not None:
         return max(1, int(max_batch_size))

@@ -22,7 +22,7 @@ from elicit.tasks import Problem, Task
 ORIGIN = "elicit"
 
 
-class Origin(NamedTuple):
+class TaskOrigin(NamedTuple):
     """Where a task file's problems come from, and how they are asked to be answered."""
 
     description: Mapping[str, Any]
@@ -37,21 +37,21 @@ class Origin(NamedTuple):
     generation: Mapping[str, Any]
     """What the task file says of generation: for models that have no decoding of their own."""
 
-    def text(self) -> str:
+    def to_json(self) -> str:
         """As it stands in a document."""
         return json.dumps(self._asdict(), sort_keys=True)
 
 
-class Known(NamedTuple):
+class LabDocument(NamedTuple):
     """A document of ours."""
 
     problem: Problem
     """With the prompts that stand in the document: as the model it was written for is asked."""
     task: Task
-    origin: Origin
+    origin: TaskOrigin
 
 
-def document(problem: Problem, origin: Origin) -> dict[str, Any]:
+def build_document(problem: Problem, origin: TaskOrigin) -> dict[str, Any]:
     """One line of a task file."""
     return {
         "id": problem.id,
@@ -60,11 +60,11 @@ def document(problem: Problem, origin: Origin) -> dict[str, Any]:
         "cue_prompt": problem.cue_prompt,
         "opening": problem.opening,
         "group": problem.group,
-        ORIGIN: origin.text(),
+        ORIGIN: origin.to_json(),
     }
 
 
-def known(doc: Any) -> Known | None:
+def restore_document(doc: Any) -> LabDocument | None:
     """The problem of a document; None if it is none of ours.
 
     Raises:
@@ -72,20 +72,20 @@ def known(doc: Any) -> Known | None:
     """
     if not isinstance(doc, Mapping) or not isinstance(doc.get(ORIGIN), str):
         return None
-    origin, task, problems = _made(doc[ORIGIN])
-    found = problems.get(doc["id"])
-    if found is None or found.answer != doc["answer"]:
+    origin, task, problems = _rebuild_task(doc[ORIGIN])
+    problem = problems.get(doc["id"])
+    if problem is None or problem.answer != doc["answer"]:
         raise ElicitError(
             f"lm-eval: problem {doc['id']} is not one that task {origin.label!r} gives now: its parameters, its file "
             "or the lab have changed since the task file was written. Write it anew: elicit lm-eval task"
         )
-    asked = {name: doc[name] for name in ("prompt", "cue_prompt", "opening")}
-    return Known(dataclasses.replace(found, **asked), task, origin)
+    prompts = {name: doc[name] for name in ("prompt", "cue_prompt", "opening")}
+    return LabDocument(dataclasses.replace(problem, **prompts), task, origin)
 
 
 @lru_cache(maxsize=8)
-def _made(text: str) -> tuple[Origin, Task, dict[str, Problem]]:
-    origin = Origin(**json.loads(text))
+def _rebuild_task(text: str) -> tuple[TaskOrigin, Task, dict[str, Problem]]:
+    origin = TaskOrigin(**json.loads(text))
     description = dict(origin.description)
     if "prompts" in description:
         # Prompts come from the document, chat markup included; a template would need the model.

@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from elicit.interop.source import Finished, Source, answers, opened
+from elicit.interop.source import FinishedCell, RunSource, open_run_source, select_answers
 from elicit.schema import Row
 
 #: Metric -> (value of a row, whether higher is better; None: neither).
@@ -33,7 +33,7 @@ _METRICS: dict[str, tuple[Callable[[Row], float], bool | None]] = {
 _FILTER = "none"
 
 
-class Files(NamedTuple):
+class PolicyFiles(NamedTuple):
     """One policy's files."""
 
     folder: str
@@ -43,59 +43,66 @@ class Files(NamedTuple):
     samples: dict[str, list[dict[str, Any]]]
 
 
-def policies(run: str | Path, *, arms: Sequence[str] | None = None) -> Iterator[Files]:
+def iter_policy_files(run: str | Path, *, arms: Sequence[str] | None = None) -> Iterator[PolicyFiles]:
     """Every finished cell as lm-eval's files hold it.
 
     Raises:
         ElicitError: no run, or an unknown arm.
     """
-    with opened(run) as source:
-        for cell in source.cells(arms):
-            tasks = {label: answers(rows) for label, rows in cell.rows.items() if answers(rows)}
-            samples = {label: [_sample(cell, row, i) for i, row in enumerate(rows)] for label, rows in tasks.items()}
+    with open_run_source(run) as source:
+        for cell in source.iter_finished_cells(arms):
+            tasks = {label: select_answers(rows) for label, rows in cell.rows.items() if select_answers(rows)}
+            samples = {
+                label: [_build_sample_line(cell, row, i) for i, row in enumerate(rows)] for label, rows in tasks.items()
+            }
             name = f"{cell.cell.model}/{cell.cell.arm}/seed{cell.cell.seed}"
-            yield Files(_sanitised(name), _time(source), _results(source, cell, name, tasks, samples), samples)
+            yield PolicyFiles(
+                _sanitise_model_name(name),
+                _format_start_time(source),
+                _build_results(source, cell, name, tasks, samples),
+                samples,
+            )
 
 
-def write(run: str | Path, folder: Path, *, arms: Sequence[str] | None = None) -> list[Path]:
+def write_result_files(run: str | Path, folder: Path, *, arms: Sequence[str] | None = None) -> list[Path]:
     """Write all files into an existing folder. Returns the results files.
 
     Raises:
         ElicitError: as for `policies`.
     """
     written = []
-    for files in policies(run, arms=arms):
-        place = folder / files.folder
-        place.mkdir(parents=True, exist_ok=True)
-        written.append(place / f"results_{files.time}.json")
+    for files in iter_policy_files(run, arms=arms):
+        policy_folder = folder / files.folder
+        policy_folder.mkdir(parents=True, exist_ok=True)
+        written.append(policy_folder / f"results_{files.time}.json")
         text = json.dumps(files.results, indent=2, ensure_ascii=False, allow_nan=False)
         written[-1].write_text(text + "\n", encoding="utf-8")
         for task, rows in files.samples.items():
             lines = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-            (place / f"samples_{task}_{files.time}.jsonl").write_text(lines, encoding="utf-8")
+            (policy_folder / f"samples_{task}_{files.time}.jsonl").write_text(lines, encoding="utf-8")
     return written
 
 
-def _results(
-    source: Source,
-    cell: Finished,
+def _build_results(
+    source: RunSource,
+    cell: FinishedCell,
     name: str,
     tasks: Mapping[str, Sequence[Row]],
     samples: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> dict[str, Any]:
-    mine = source.spec.of(cell.cell.model)
-    described = {**mine.off_target, mine.task_label: mine.task}
+    model_spec = source.spec.for_model(cell.cell.model)
+    task_configs = {**model_spec.off_target, model_spec.task_label: model_spec.task}
     return {
-        "results": {task: _figures(task, rows) for task, rows in tasks.items()},
+        "results": {task: _compute_metrics(task, rows) for task, rows in tasks.items()},
         "group_subtasks": {},
-        "configs": {task: _config(task, described[task], cell, rows) for task, rows in tasks.items()},
+        "configs": {task: _build_task_config(task, task_configs[task], cell, rows) for task, rows in tasks.items()},
         "versions": dict.fromkeys(tasks, 0),
-        "n-shot": {task: _shots(described[task]) for task in tasks},
+        "n-shot": {task: _count_shots(task_configs[task]) for task in tasks},
         "higher_is_better": {task: {metric: better for metric, (_, better) in _METRICS.items()} for task in tasks},
-        "n-samples": {task: {"original": mine.test, "effective": len(rows)} for task, rows in tasks.items()},
+        "n-samples": {task: {"original": model_spec.test, "effective": len(rows)} for task, rows in tasks.items()},
         "config": {
             "model": "elicit",
-            "model_args": {"policy": name, "base": mine.models[cell.cell.model]},
+            "model_args": {"policy": name, "base": model_spec.models[cell.cell.model]},
             "model_dtype": cell.model_facts.get("dtype"),
             "model_sha": cell.model_facts.get("weights_sha256"),
             "batch_size": None,
@@ -111,16 +118,16 @@ def _results(
             "fewshot_seed": cell.cell.seed,
         },
         "git_hash": (source.manifest.get("git") or {}).get("sha"),
-        "date": _stamp(source),
+        "date": _start_timestamp(source),
         "transformers_version": (source.manifest.get("packages") or {}).get("transformers"),
         "lm_eval_version": None,
         "task_hashes": {
-            task: _hash("".join(s["doc_hash"] + s["prompt_hash"] + s["target_hash"] for s in rows))
+            task: _hash_text("".join(s["doc_hash"] + s["prompt_hash"] + s["target_hash"] for s in rows))
             for task, rows in samples.items()
         },
         "model_source": "elicit",
         "model_name": name,
-        "model_name_sanitized": _sanitised(name),
+        "model_name_sanitized": _sanitise_model_name(name),
         "system_instruction": None,
         "system_instruction_sha": None,
         "fewshot_as_multiturn": None,
@@ -139,16 +146,16 @@ def _results(
     }
 
 
-def _figures(task: str, rows: Sequence[Row]) -> dict[str, Any]:
-    found: dict[str, Any] = {"name": task, "alias": task, "sample_len": len(rows)}
+def _compute_metrics(task: str, rows: Sequence[Row]) -> dict[str, Any]:
+    metrics: dict[str, Any] = {"name": task, "alias": task, "sample_len": len(rows)}
     for metric, (value, _) in _METRICS.items():
         values = [value(row) for row in rows]
-        found[f"{metric},{_FILTER}"] = sum(values) / len(values)
-        found[f"{metric}_stderr,{_FILTER}"] = _stderr(values)
-    return found
+        metrics[f"{metric},{_FILTER}"] = sum(values) / len(values)
+        metrics[f"{metric}_stderr,{_FILTER}"] = _standard_error(values)
+    return metrics
 
 
-def _stderr(values: Sequence[float]) -> float | str:
+def _standard_error(values: Sequence[float]) -> float | str:
     """Sample standard deviation over sqrt(n); lm-eval writes "N/A" for a single document."""
     n = len(values)
     if n < 2:
@@ -157,18 +164,20 @@ def _stderr(values: Sequence[float]) -> float | str:
     return math.sqrt(sum((value - centre) ** 2 for value in values) / (n - 1)) / math.sqrt(n)
 
 
-def _config(task: str, described: Mapping[str, Any], cell: Finished, rows: Sequence[Row]) -> dict[str, Any]:
+def _build_task_config(
+    task: str, task_config: Mapping[str, Any], cell: FinishedCell, rows: Sequence[Row]
+) -> dict[str, Any]:
     metrics = [
         {"metric": metric, "aggregation": "mean", "higher_is_better": better}
         for metric, (_, better) in _METRICS.items()
     ]
     return {
         "task": task,
-        "dataset_path": f"elicit:{described['task']}",
-        "dataset_kwargs": {key: value for key, value in described.items() if key != "task"},
+        "dataset_path": f"elicit:{task_config['task']}",
+        "dataset_kwargs": {key: value for key, value in task_config.items() if key != "task"},
         "test_split": "test",
         "output_type": "generate_until",
-        "num_fewshot": _shots(described),
+        "num_fewshot": _count_shots(task_config),
         "metric_list": metrics,
         "repeats": 1,
         "should_decontaminate": False,
@@ -176,14 +185,14 @@ def _config(task: str, described: Mapping[str, Any], cell: Finished, rows: Seque
     }
 
 
-def _shots(described: Mapping[str, Any]) -> int:
-    prompts = described.get("prompts")
+def _count_shots(task_config: Mapping[str, Any]) -> int:
+    prompts = task_config.get("prompts")
     return int(prompts.get("shots", 0)) if isinstance(prompts, Mapping) else 0
 
 
-def _sample(cell: Finished, row: Row, number: int) -> dict[str, Any]:
+def _build_sample_line(cell: FinishedCell, row: Row, number: int) -> dict[str, Any]:
     """One line of a samples file. `doc` has the same columns in every line, so that `datasets` can read the file."""
-    asked, problem = cell.asked(row), cell.problem(row)
+    row_prompt, problem = cell.find_prompt(row), cell.find_problem(row)
     target = problem.answer if problem else ""
     doc = {"id": row.problem, "question": problem.prompt if problem else "", "answer": target}
     metrics = {metric: value(row) for metric, (value, _) in _METRICS.items()}
@@ -191,36 +200,36 @@ def _sample(cell: Finished, row: Row, number: int) -> dict[str, Any]:
         "doc_id": number,
         "doc": doc,
         "target": target,
-        "arguments": {"gen_args_0": {"arg_0": asked.prompt + asked.opening, "arg_1": {}}},
-        "resps": [[row.completion.removeprefix(asked.opening)]],
+        "arguments": {"gen_args_0": {"arg_0": row_prompt.prompt + row_prompt.opening, "arg_1": {}}},
+        "resps": [[row.completion.removeprefix(row_prompt.opening)]],
         "filtered_resps": [row.answer if row.answer is not None else "[invalid]"],
         "filter": _FILTER,
         "metrics": list(metrics),
-        "doc_hash": _hash(json.dumps(doc, indent=2, ensure_ascii=False)),
-        "prompt_hash": _hash(asked.prompt + asked.opening),
-        "target_hash": _hash(target),
+        "doc_hash": _hash_text(json.dumps(doc, indent=2, ensure_ascii=False)),
+        "prompt_hash": _hash_text(row_prompt.prompt + row_prompt.opening),
+        "target_hash": _hash_text(target),
         **metrics,
-        "prompt_is_exact": asked.exact,
+        "prompt_is_exact": row_prompt.exact,
         "firings": row.firings,
         "prompt_tokens": row.prompt_tokens,
     }
 
 
-def _sanitised(name: str) -> str:
+def _sanitise_model_name(name: str) -> str:
     """As lm-eval writes a model's name into a path."""
     return re.sub(r"[\"<>:/|\\?*\[\]]+", "__", name)
 
 
-def _stamp(source: Source) -> float | None:
+def _start_timestamp(source: RunSource) -> float | None:
     start = source.manifest.get("start")
     return datetime.fromisoformat(start).timestamp() if start else None
 
 
-def _time(source: Source) -> str:
+def _format_start_time(source: RunSource) -> str:
     """The run's start as lm-eval names files; in UTC, since local time would change from machine to machine."""
     start = str(source.manifest.get("start") or "1970-01-01T00:00:00Z")
     return datetime.fromisoformat(start).replace(tzinfo=None).isoformat(timespec="microseconds").replace(":", "-")
 
 
-def _hash(text: str) -> str:
+def _hash_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()

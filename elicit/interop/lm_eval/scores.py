@@ -16,23 +16,27 @@ import torch
 from jaxtyping import Float
 
 from elicit.policy import Policy
-from elicit.rotary import Scaling, length_scaling, shared_pass
+from elicit.rotary import RotaryScaling, frequency_group, length_scaling
 from elicit.sampling import Engine, Scored
-from elicit.sampling.score import Packed, head, hidden_states
+from elicit.sampling.score import PackedBatch, hidden_states, project_to_logits
 
 #: Tokens in one forward pass.
 _TOKENS = 1 << 14
 
 
-class Score(NamedTuple):
+class ContinuationScore(NamedTuple):
     logprob: float
     """Sum over the continuation's tokens, in nats."""
     greedy: bool
     """Every token is the most probable one in its place."""
 
 
-def scores(
-    policy: Policy, sequences: Sequence[Scored], sink: Callable[[int, Score], None], *, rows: int | None = None
+def score_continuations(
+    policy: Policy,
+    sequences: Sequence[Scored],
+    sink: Callable[[int, ContinuationScore], None],
+    *,
+    rows: int | None = None,
 ) -> None:
     """Score every sequence; `sink` gets its place and score as soon as they are there.
 
@@ -43,63 +47,65 @@ def scores(
         return  # before any steering opens, which would rightly complain that it touched nothing
     engine = dataclasses.replace(policy.model.engine, banned_ids=policy.model.unassigned_ids)
     shared: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
-    for place, (prompt, completion) in enumerate(sequences):
-        shared.setdefault((prompt, completion[:-1]), []).append(place)
-    groups = sorted(shared.values(), key=lambda places: -_read(sequences[places[0]]))
-    with policy.applied(), torch.inference_mode():
-        lengths = [_read(sequences[places[0]]) for places in groups]
-        for some in _batches(lengths, rows, length_scaling(engine.hf.config)):
-            batch = groups[some]
-            hidden = hidden_states(engine, _packed(engine, [sequences[places[0]] for places in batch]))
-            for row, places in enumerate(batch):
-                completions = [sequences[place].completion for place in places]
-                start = len(sequences[places[0]].prompt) - 1
+    for index, (prompt, completion) in enumerate(sequences):
+        shared.setdefault((prompt, completion[:-1]), []).append(index)
+    groups = sorted(shared.values(), key=lambda indices: -_count_input_tokens(sequences[indices[0]]))
+    with policy.apply(), torch.inference_mode():
+        lengths = [_count_input_tokens(sequences[indices[0]]) for indices in groups]
+        for batch_slice in _plan_score_batches(lengths, rows, length_scaling(engine.hf.config)):
+            batch = groups[batch_slice]
+            hidden = hidden_states(engine, _pack_continuations(engine, [sequences[indices[0]] for indices in batch]))
+            for row, indices in enumerate(batch):
+                completions = [sequences[index].completion for index in indices]
+                start = len(sequences[indices[0]].prompt) - 1
                 states = hidden[row, start : start + len(completions[0])]
-                for place, score in zip(places, _judged(engine, states, completions), strict=True):
-                    sink(place, score)
+                for index, score in zip(indices, _score_shared_prefix(engine, states, completions), strict=True):
+                    sink(index, score)
 
 
-def _read(sequence: Scored) -> int:
+def _count_input_tokens(sequence: Scored) -> int:
     """Tokens that the model reads: the last one is only predicted, and may be one more than the context holds."""
     return len(sequence.prompt) + len(sequence.completion) - 1
 
 
-def _batches(lengths: Sequence[int], rows: int | None, scaling: Scaling | None) -> Iterator[slice]:
+def _plan_score_batches(lengths: Sequence[int], rows: int | None, scaling: RotaryScaling | None) -> Iterator[slice]:
     """Which of the sequences, the longest first, go through the model together."""
     start = 0
     while start < len(lengths):
-        group = shared_pass(scaling, lengths[start])
-        alike = next((i for i in range(start, len(lengths)) if shared_pass(scaling, lengths[i]) != group), len(lengths))
+        group = frequency_group(scaling, lengths[start])
+        alike = next(
+            (i for i in range(start, len(lengths)) if frequency_group(scaling, lengths[i]) != group), len(lengths)
+        )
         size = max(1, min(rows or len(lengths), _TOKENS // lengths[start], alike - start))
         yield slice(start, start + size)
         start += size
 
 
-def _packed(engine: Engine, sequences: Sequence[Scored]) -> Packed:
+def _pack_continuations(engine: Engine, sequences: Sequence[Scored]) -> PackedBatch:
     """One batch, padded on the right, where a causal model cannot see it."""
-    lengths = torch.tensor([_read(sequence) for sequence in sequences])
+    lengths = torch.tensor([_count_input_tokens(sequence) for sequence in sequences])
     ids = torch.full((len(sequences), int(lengths.max())), engine.pad_id)
     for row, sequence in enumerate(sequences):
         ids[row, : lengths[row]] = torch.tensor([*sequence.prompt, *sequence.completion[:-1]])
     real = torch.arange(ids.shape[1]) < lengths[:, None]
     prompts = torch.tensor([len(sequence.prompt) for sequence in sequences])
-    return Packed(list(range(len(sequences))), ids, real, prompts)
+    return PackedBatch(list(range(len(sequences))), ids, real, prompts)
 
 
-def _judged(
+def _score_shared_prefix(
     engine: Engine, states: Float[torch.Tensor, "token d_model"], completions: Sequence[tuple[int, ...]]
-) -> list[Score]:
+) -> list[ContinuationScore]:
     """Scores of completions that differ in their last token at most."""
     targets = torch.tensor(completions[0], device=states.device)
     vocabulary = engine.hf.config.get_text_config(decoder=True).vocab_size
-    piece = max(1, engine.logit_budget // vocabulary)
+    chunk_size = max(1, engine.logit_budget // vocabulary)
     before, greedy = 0.0, True
-    for start in range(0, len(targets), piece):
-        logprobs = head(engine, states[start : start + piece]).log_softmax(-1)
-        some = targets[start : start + piece]
-        if start + piece >= len(targets):
-            last, logprobs, some = logprobs[-1], logprobs[:-1], some[:-1]
-        before += float(logprobs.gather(1, some[:, None]).sum())
-        greedy = greedy and bool((logprobs.argmax(-1) == some).all())
+    for start in range(0, len(targets), chunk_size):
+        logprobs = project_to_logits(engine, states[start : start + chunk_size]).log_softmax(-1)
+        piece_targets = targets[start : start + chunk_size]
+        if start + chunk_size >= len(targets):
+            last, logprobs, piece_targets = logprobs[-1], logprobs[:-1], piece_targets[:-1]
+        before += float(logprobs.gather(1, piece_targets[:, None]).sum())
+        greedy = greedy and bool((logprobs.argmax(-1) == piece_targets).all())
     top = int(last.argmax())
-    return [Score(before + float(last[tokens[-1]]), greedy and tokens[-1] == top) for tokens in completions]
+    return [ContinuationScore(before + float(last[tokens[-1]]), greedy and tokens[-1] == top) for tokens in completions]

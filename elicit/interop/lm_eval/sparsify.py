@@ -52,22 +52,22 @@ def write_sparsify(sae: SAE, folder: Path, hookpoint: str) -> Path:
         "transcode": False,
         "d_in": sae.d_model,
     }
-    place = folder / hookpoint
-    with runs.writing_to(place):
-        place.mkdir(parents=True, exist_ok=True)
+    sae_folder = folder / hookpoint
+    with runs.writing_to(sae_folder):
+        sae_folder.mkdir(parents=True, exist_ok=True)
         save_file(
             {name: part.detach().float().cpu().contiguous() for name, part in tensors.items()},
-            place / "sae.safetensors",
+            sae_folder / "sae.safetensors",
         )
-        runs.write_text(place / "cfg.json", json.dumps(config, indent=1) + "\n")
+        runs.write_text(sae_folder / "cfg.json", json.dumps(config, indent=1) + "\n")
         runs.write_text(folder / "config.json", json.dumps({"model": sae.manifest.model}) + "\n")
-    _check_same(sae, load(place, layer=sae.layer))
+    _check_same(sae, load(sae_folder, layer=sae.layer))
     return folder
 
 
 def _check_same(sae: SAE, written: SAE) -> None:
     """What was written activates as the original does."""
-    draws = seeds.generator("sparsify probe", sae.d_model).standard_normal((16, sae.d_model))
+    draws = seeds.make_generator("sparsify probe", sae.d_model).standard_normal((16, sae.d_model))
     size = float(sae.manifest.norm or 1.0) / sae.d_model**0.5
     probe = torch.as_tensor(draws * size, dtype=torch.float32)
     left, right = sae.encode(probe).cpu(), written.encode(probe).cpu()

@@ -20,15 +20,15 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from elicit import runs
-from elicit.errors import ElicitError, one_line, unknown
+from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.model import BaseModel
 from elicit.policy import Policy, Prompting
-from elicit.steering import Gated, Steering
+from elicit.steering import GatedEdit, Steering
 
 ACTIONS = ("add", "clamp")
 
 
-class Theirs(NamedTuple):
+class LmEvalEdit(NamedTuple):
     """One edit in lm-eval's terms, without a bias."""
 
     hookpoint: str
@@ -43,41 +43,41 @@ class Theirs(NamedTuple):
         return 0.0 if self.edit.mode == "ablate" else self.edit.absolute
 
 
-def hookpoints(model: BaseModel) -> dict[str, int]:
+def find_hookpoints(model: BaseModel) -> dict[str, int]:
     """Module names of the decoder layers, as lm-eval resolves them, and their numbers."""
     numbers = {id(layer): number for number, layer in enumerate(model.layers)}
     return {name: numbers[id(part)] for name, part in model.hf.base_model.named_modules() if id(part) in numbers}
 
 
-def exported(policy: Policy) -> list[Theirs]:
+def export_edits(policy: Policy) -> list[LmEvalEdit]:
     """A policy's edits in lm-eval's terms.
 
     Raises:
         ElicitError: a policy that is more than its steering, or an edit that means something else there.
     """
-    _check_alone(policy)
-    names = {number: name for name, number in hookpoints(policy.model).items()}
-    found: dict[int, Theirs] = {}
+    _check_steering_only(policy)
+    names = {number: name for name, number in find_hookpoints(policy.model).items()}
+    edits: dict[int, LmEvalEdit] = {}
     for edit in policy.steering:
-        if isinstance(edit, Gated):
-            raise _differs(edit, "a gate switches it on and off, which lm-eval's steering cannot say")
+        if isinstance(edit, GatedEdit):
+            raise _mismatch_error(edit, "a gate switches it on and off, which lm-eval's steering cannot say")
         if edit.positions != "all":
-            raise _differs(
+            raise _mismatch_error(
                 edit, f"lm-eval steers every position, this one {edit.positions!r}. Fit it with positions: all"
             )
         if edit.mode == "scale":
-            raise _differs(edit, "lm-eval can add and clamp, not scale")
+            raise _mismatch_error(edit, "lm-eval can add and clamp, not scale")
         if edit.feature is not None and edit.reads:
-            raise _differs(
+            raise _mismatch_error(
                 edit, "it reads the activation off the SAE's encoder, where lm-eval projects on the decoder row"
             )
-        if edit.layer in found:
-            raise _differs(edit, f"layer {edit.layer} has another edit, and lm-eval keeps one a layer")
-        found[edit.layer] = Theirs(names[edit.layer], "add" if edit.mode == "add" else "clamp", edit)
-    return list(found.values())
+        if edit.layer in edits:
+            raise _mismatch_error(edit, f"layer {edit.layer} has another edit, and lm-eval keeps one a layer")
+        edits[edit.layer] = LmEvalEdit(names[edit.layer], "add" if edit.mode == "add" else "clamp", edit)
+    return list(edits.values())
 
 
-def _check_alone(policy: Policy) -> None:
+def _check_steering_only(policy: Policy) -> None:
     more = [
         (not policy.steering, "has no steering"),
         (policy.weights is not None, "has trained weights beside its steering"),
@@ -92,11 +92,11 @@ def _check_alone(policy: Policy) -> None:
             )
 
 
-def _differs(edit: object, why: str) -> ElicitError:
+def _mismatch_error(edit: object, why: str) -> ElicitError:
     return ElicitError(f"lm-eval steering: {edit} means something else there: {why}.")
 
 
-def ours(
+def edit_from_lm_eval(
     model: BaseModel,
     hookpoint: str,
     action: str,
@@ -112,11 +112,13 @@ def ours(
     Raises:
         ElicitError: a module that is no decoder layer, an unknown action, or a vector that does not fit.
     """
-    layers = hookpoints(model)
+    layers = find_hookpoints(model)
     if hookpoint not in layers:
-        raise unknown("hookpoint", hookpoint, layers, where=where, hint=f"The lab steers the layers of {model.name}.")
+        raise unknown_name_error(
+            "hookpoint", hookpoint, layers, where=where, hint=f"The lab steers the layers of {model.name}."
+        )
     if action not in ACTIONS:
-        raise unknown("action", action, ACTIONS, where=where)
+        raise unknown_name_error("action", action, ACTIONS, where=where)
     if vector.shape != (model.d_model,):
         raise ElicitError(f"{where}: a vector of shape {list(vector.shape)}; {model.name} needs [{model.d_model}].")
     if not math.isfinite(coefficient):
@@ -140,7 +142,7 @@ def write_pt(policy: Policy, path: str | Path) -> Path:
     Raises:
         ElicitError: steering that means something else there, or a file that cannot be written.
     """
-    target = _suffixed(path, ".pt")
+    target = _check_suffix(path, ".pt")
     config = {
         edit.hookpoint: {
             "action": edit.action,
@@ -149,7 +151,7 @@ def write_pt(policy: Policy, path: str | Path) -> Path:
             "bias": None,
             "head_index": None,
         }
-        for edit in exported(policy)
+        for edit in export_edits(policy)
     }
     with runs.writing_to(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -163,7 +165,7 @@ def read_pt(path: str | Path, model: BaseModel) -> tuple[Steering, ...]:
     Raises:
         ElicitError: a file that is none, or an edit that the lab does not have.
     """
-    source = _suffixed(path, ".pt")
+    source = _check_suffix(path, ".pt")
     try:
         config = torch.load(source, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
@@ -185,7 +187,7 @@ def _read_entry(hookpoint: str, entry: Any, model: BaseModel, source: str) -> St
     coefficient = entry.get("steering_coefficient", 1.0)
     if not isinstance(coefficient, int | float):
         raise ElicitError(f"{where}: steering_coefficient is {one_line(repr(coefficient), 40)}; expected a number.")
-    return ours(
+    return edit_from_lm_eval(
         model,
         hookpoint,
         action,
@@ -197,19 +199,19 @@ def _read_entry(hookpoint: str, entry: Any, model: BaseModel, source: str) -> St
     )
 
 
-def _suffixed(path: str | Path, suffix: str) -> Path:
+def _check_suffix(path: str | Path, suffix: str) -> Path:
     if Path(path).suffix != suffix:
         raise ElicitError(f"{path}: lm-eval tells steering files by their ending. Type a name that ends in {suffix}.")
     return Path(path)
 
 
-def parallel(left: torch.Tensor, right: torch.Tensor) -> bool:
+def is_parallel(left: torch.Tensor, right: torch.Tensor) -> bool:
     """Whether two directions are the same up to rounding."""
     a, b = left.double(), right.double()
     return bool((a / a.norm() - b / b.norm()).norm() < 1e-5)
 
 
-def first_parallel(direction: torch.Tensor, rows: torch.Tensor) -> int | None:
+def find_parallel_row(direction: torch.Tensor, rows: torch.Tensor) -> int | None:
     """The first of `rows` that points the same way; None without one."""
     near = (rows @ direction.to(rows.device)).div(rows.norm(dim=1).clamp_min(1e-30)).argsort(descending=True)[:1]
-    return int(near[0]) if len(near) and parallel(direction, rows[near[0]].cpu()) else None
+    return int(near[0]) if len(near) and is_parallel(direction, rows[near[0]].cpu()) else None

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from elicit import runs
-from elicit.comparison.spec import Asked, task_for
+from elicit.comparison.spec import TaskBinder, build_model_task
 from elicit.errors import ElicitError, one_line
-from elicit.interop.lm_eval.problems import Origin, document
+from elicit.interop.lm_eval.problems import TaskOrigin, build_document
 from elicit.tasks.core import check_split
 
 _FUNCTIONS = '''\
@@ -70,7 +70,7 @@ def write_task(
     description: str | Mapping[str, Any],
     folder: str | Path,
     *,
-    model: Asked,
+    model: TaskBinder,
     model_name: str | None = None,
     label: str | None = None,
     split: str = "test",
@@ -94,22 +94,22 @@ def write_task(
         ElicitError: an unknown task or split, fewer problems than asked for, or a folder that cannot be written.
     """
     plain = {"task": description} if isinstance(description, str) else dict(description)
-    task = task_for(model, plain, where="lm-eval task")
+    task = build_model_task(model, plain, where="lm-eval task")
     problems = task.problems(check_split(split), n, seed)
     label = label if label is not None else task.name
     if not re.fullmatch(r"[A-Za-z0-9_.+#-]{1,100}", label):
         raise ElicitError(f"lm-eval task: {one_line(repr(label), 60)} cannot be a file's name.")
     generation = {"until": list(task.stop), "max_gen_toks": task.max_new_tokens}
-    origin = Origin(plain, model.card.get("dialect"), split, n, seed, label, generation)
-    lines = "".join(json.dumps(document(problem, origin), ensure_ascii=False) + "\n" for problem in problems)
+    origin = TaskOrigin(plain, model.card.get("dialect"), split, n, seed, label, generation)
+    lines = "".join(json.dumps(build_document(problem, origin), ensure_ascii=False) + "\n" for problem in problems)
     digest = hashlib.sha256(lines.encode()).hexdigest()[:8]
-    place = Path(folder)
-    with runs.writing_to(place):
-        place.mkdir(parents=True, exist_ok=True)
-        runs.write_text(place / "elicit_problems.py", _FUNCTIONS)
-        runs.write_text(place / f"{label}.jsonl", lines)
+    task_folder = Path(folder)
+    with runs.writing_to(task_folder):
+        task_folder.mkdir(parents=True, exist_ok=True)
+        runs.write_text(task_folder / "elicit_problems.py", _FUNCTIONS)
+        runs.write_text(task_folder / f"{label}.jsonl", lines)
         runs.write_text(
-            place / f"{label}.yaml",
+            task_folder / f"{label}.yaml",
             _YAML.format(
                 label=label,
                 n=len(problems),
@@ -121,4 +121,4 @@ def write_task(
                 tokens=task.max_new_tokens,
             ),
         )
-    return place / f"{label}.yaml"
+    return task_folder / f"{label}.yaml"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.fitting.option_checks import check_positions, check_positive
-from elicit.method import BOOSTING, Traits, elicited, task_decoding
+from elicit.method import FEATURE_METHODS, Traits, get_eliciting_condition, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ class AblateFeature:
     condition: Literal["auto", "cue", "forced", "plain"] = "auto"
     """What it is taken out under; auto is `cue_prompt`'s own condition."""
 
-    traits: ClassVar[Traits] = Traits(fits_on=BOOSTING)
+    traits: ClassVar[Traits] = Traits(fits_on=FEATURE_METHODS)
 
     def __post_init__(self) -> None:
         check_positions("ablate_feature", self.positions)
@@ -51,16 +51,18 @@ class AblateFeature:
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
-        from elicit.fitting.sae_lookup import feature_record, known_features
+        from elicit.fitting.sae_lookup import feature_record, load_recorded_features
         from elicit.policy import Policy, Prompting
         from elicit.steering import feature_edit
 
-        found = known_features("ablate_feature", self.parent, needs[self.parent], top=self.top, layers=self.layers)
-        features = [one.feature for one in found]
+        recorded_features = load_recorded_features(
+            "ablate_feature", self.parent, needs[self.parent], top=self.top, layers=self.layers
+        )
+        features = [recorded.feature for recorded in recorded_features]
         edits = tuple(
             feature_edit(feature, 1.0, unit=1.0, mode="ablate", positions=self.positions) for feature in features
         )
-        prompting = Prompting(elicited(base) if self.condition == "auto" else self.condition)
+        prompting = Prompting(get_eliciting_condition(base) if self.condition == "auto" else self.condition)
         record = {
             "steering": [str(edit) for edit in edits],
             "features": [feature_record(feature) for feature in features],

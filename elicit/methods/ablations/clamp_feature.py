@@ -52,21 +52,24 @@ class ClampFeature:
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
         """Raises ElicitError for an SAE that normalises by token: its features have no value to be clamped to."""
-        from elicit.fitting.sae_lookup import feature_record, known_features
+        from elicit.fitting.sae_lookup import feature_record, load_recorded_features
         from elicit.policy import Policy
         from elicit.steering import feature_edit
 
-        found = known_features("clamp_feature", self.parent, needs[self.parent], top=self.top, layers=self.layers)
-        if any(entry["cued_coefficient"] is None for _, entry in found):
+        recorded_features = load_recorded_features(
+            "clamp_feature", self.parent, needs[self.parent], top=self.top, layers=self.layers
+        )
+        if any(entry["cued_coefficient"] is None for _, entry in recorded_features):
             raise ElicitError(f"clamp_feature: the features of {self.parent!r} have no fixed value. Use mode add.")
         edits = tuple(
             feature_edit(feature, self.times, unit=entry["cued_coefficient"], mode="clamp", positions=self.positions)
-            for feature, entry in found
+            for feature, entry in recorded_features
         )
         record = {
             "steering": [str(edit) for edit in edits],
             "features": [
-                {**feature_record(one), "cued_coefficient": entry["cued_coefficient"]} for one, entry in found
+                {**feature_record(clamped_feature), "cued_coefficient": entry["cued_coefficient"]}
+                for clamped_feature, entry in recorded_features
             ],
         }
         return Policy(base, task_decoding(task), steering=edits, record=record)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.fitting.option_checks import check_positions, check_positive
-from elicit.method import Traits, elicited, task_decoding
+from elicit.method import Traits, get_eliciting_condition, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,20 +54,20 @@ class MeanAblation:
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
-        from elicit.fitting.sae_lookup import feature_record, known_features
+        from elicit.fitting.sae_lookup import feature_record, load_recorded_features
         from elicit.policy import Policy, Prompting
         from elicit.steering import feature_edit
 
         parent = needs[self.parent]
         raised, lowered = (
-            known_features("mean_ablation", self.parent, parent, top=self.top, layers=self.layers, kind=kind)
+            load_recorded_features("mean_ablation", self.parent, parent, top=self.top, layers=self.layers, kind=kind)
             for kind in ("candidates", "opposed")
         )
-        edits, named = [], []
+        edits, feature_records = [], []
         for feature, entry in (*raised, *lowered):
             value = entry["train"]["mean_negative"] * feature.norm
             edits.append(feature_edit(feature, 1.0, unit=value, mode="clamp", positions=self.positions))
-            named.append({**feature_record(feature), "plain_coefficient": value})
-        prompting = Prompting(elicited(base) if self.condition == "auto" else self.condition)
-        record = {"steering": [str(edit) for edit in edits], "features": named}
+            feature_records.append({**feature_record(feature), "plain_coefficient": value})
+        prompting = Prompting(get_eliciting_condition(base) if self.condition == "auto" else self.condition)
+        record = {"steering": [str(edit) for edit in edits], "features": feature_records}
         return Policy(base, task_decoding(task), prompting, tuple(edits), record=record)

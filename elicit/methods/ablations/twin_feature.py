@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.errors import ElicitError
-from elicit.method import BOOSTING, Traits
+from elicit.method import FEATURE_METHODS, Traits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ class TwinFeature:
     other: str = "{sae}-s1"
     """The second SAE by name or folder: {sae} stands for the parent's, {model} and {layer} for what they say."""
 
-    traits: ClassVar[Traits] = Traits(fits_on=BOOSTING)
+    traits: ClassVar[Traits] = Traits(fits_on=FEATURE_METHODS)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -45,24 +45,24 @@ class TwinFeature:
         import numpy as np
 
         import saes
-        from elicit.fitting.sae_lookup import check, feature_record, parent_features
+        from elicit.fitting.sae_lookup import check_sae_match, feature_record, load_parent_features
 
         texts = [problem.prompt + (task.worked(problem) or "") for problem in task.problems("train", 64)]
         if "{sae}" not in self.other and "{layer}" not in self.other:  # a wrong one is refused before the arm it needs
-            check(base, saes.load(self.other.replace("{model}", base.name), device=str(base.device)), texts)
+            check_sae_match(base, saes.load(self.other.replace("{model}", base.name), device=str(base.device)), texts)
         parent = needs[self.parent]
-        edits, found = [], []
-        for edit, feature in zip(parent.edits, parent_features("twin_feature", self.parent, parent), strict=True):
+        edits, feature_records = [], []
+        for edit, feature in zip(parent.edits, load_parent_features("twin_feature", self.parent, parent), strict=True):
             name = self.other.replace("{sae}", feature.sae.name).replace("{model}", base.name)
             other = saes.load(name.replace("{layer}", str(feature.sae.layer)), device=str(base.device))
-            check(base, other, texts)
+            check_sae_match(base, other, texts)
             if other.layer != feature.sae.layer:
                 raise ElicitError(
                     f"twin_feature: {other.name} reads layer {other.layer}, but {feature.label} is of layer "
                     f"{feature.sae.layer}. Name a second SAE of that layer in `other`."
                 )
             twin = saes.twin(feature, other)
-            found.append(
+            feature_records.append(
                 {
                     **feature_record(twin.feature),
                     "of": feature.label,
@@ -76,5 +76,5 @@ class TwinFeature:
                     edit, direction=twin.feature.direction, label=f"twin {twin.feature.label}", feature=twin.feature
                 )
             )
-        record = {"steering": [str(edit) for edit in edits], "features": found}
+        record = {"steering": [str(edit) for edit in edits], "features": feature_records}
         return dataclasses.replace(needs[self.parent], steering=tuple(edits), record=record)

@@ -53,29 +53,29 @@ class BestPrompt:
         from elicit.policy import Policy
 
         problems = task.problems("select", self.select_problems)
-        tried, left_out = self._tried(base, task, seed)
-        if not tried:
+        promptings, left_out = self._collect_promptings(base, task, seed)
+        if not promptings:
             raise ElicitError("best_prompt: nothing to try: name conditions, or a number of demonstrations.")
         rows: list[dict[str, Any]] = []
-        for name, prompting in tried.items():
+        for name, prompting in promptings.items():
             answers = Policy(base, task_decoding(task), prompting).answer(
                 problems, task, label=f"select {task.name}", seed=seed
             )
-            verdicts = [task.verify(problem, one.text) for problem, one in zip(problems, answers, strict=True)]
+            verdicts = [task.verify(problem, answer.text) for problem, answer in zip(problems, answers, strict=True)]
             rows.append(
                 {
                     "prompt": name,
                     "accuracy": sum(verdict.correct for verdict in verdicts) / len(verdicts),
                     "trace_rate": sum(verdict.has_trace for verdict in verdicts) / len(verdicts),
-                    "tokens": sum(one.tokens for one in answers) / len(answers),
-                    "finished_rate": sum(one.finished for one in answers) / len(answers),
+                    "tokens": sum(answer.tokens for answer in answers) / len(answers),
+                    "finished_rate": sum(answer.finished for answer in answers) / len(answers),
                     "n": len(problems),
                 }
             )
-        chosen = max(range(len(rows)), key=lambda i: (rows[i]["accuracy"], -rows[i]["tokens"]))
+        best_index = max(range(len(rows)), key=lambda i: (rows[i]["accuracy"], -rows[i]["tokens"]))
         record = {
             "ceiling": "best prompt",
-            "chosen": rows[chosen],
+            "chosen": rows[best_index],
             "chosen_on": {"split": "select", "n": len(problems), "by": "accuracy", "of": len(rows)},
             "prompts": rows,
             "left_out": left_out,
@@ -86,18 +86,24 @@ class BestPrompt:
                 "split": "select",
             },
         }
-        return Policy(base, task_decoding(task), tried[str(rows[chosen]["prompt"])], record=record)
+        return Policy(base, task_decoding(task), promptings[str(rows[best_index]["prompt"])], record=record)
 
-    def _tried(self, base: BaseModel, task: Task, seed: int) -> tuple[dict[str, Prompting], dict[str, str]]:
+    def _collect_promptings(
+        self, base: BaseModel, task: Task, seed: int
+    ) -> tuple[dict[str, Prompting], dict[str, str]]:
         """(what to try, and why some numbers of examples are not tried), by name."""
         from elicit.fitting.prompt_checks import check_prompts
         from elicit.policy import Prompting
 
-        one = task.problems("select", 1)[0]
-        own = ["plain", *(["cue"] if one.cue_prompt is not None else []), *(name for name, _ in one.other_prompts)]
-        tried = {name: Prompting(name) for name in self.conditions or own}
-        for prompting in tried.values():
-            prompting.render(one)  # says so now if there is no such condition
+        first_problem = task.problems("select", 1)[0]
+        task_conditions = [
+            "plain",
+            *(["cue"] if first_problem.cue_prompt is not None else []),
+            *(name for name, _ in first_problem.other_prompts),
+        ]
+        promptings = {name: Prompting(name) for name in self.conditions or task_conditions}
+        for prompting in promptings.values():
+            prompting.render(first_problem)  # says so now if there is no such condition
         left_out: dict[str, str] = {}
         for count in self.demonstrations:
             name = f"{count} worked examples"
@@ -113,5 +119,5 @@ class BestPrompt:
             except ElicitError as error:  # too long for the model, or words it has no tokens for: the others are tried
                 left_out[name] = str(error)
                 continue
-            tried[name] = prompting
-        return tried, left_out
+            promptings[name] = prompting
+        return promptings, left_out

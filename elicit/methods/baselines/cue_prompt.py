@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from elicit.method import Demand, Draws, Lengths, Traits, elicited, task_decoding
+from elicit.method import CostEstimate, Generation, TokenLengths, Traits, get_eliciting_condition, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,8 +34,8 @@ class CuePrompt:
     def needs(self) -> tuple[str, ...]:
         return ()
 
-    def demand(self, lengths: Lengths) -> Demand:
-        return Demand(Draws(1, lengths.thought, 1, lengths.thinking))
+    def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
+        return CostEstimate(Generation(1, lengths.thought, 1, lengths.thinking))
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
@@ -43,7 +43,7 @@ class CuePrompt:
         """Raises ElicitError when the task's problems have neither a cue prompt nor an opening."""
         from elicit.policy import Policy, Prompting
 
-        condition = elicited(base) if self.condition == "auto" else self.condition
+        condition = get_eliciting_condition(base) if self.condition == "auto" else self.condition
         prompting = Prompting(condition)
         prompting.render(task.problems("select", 1)[0])  # says so now if the task has no such prompt
         # A model that was not made here knows no cue: its cue prompt is the words that ask it to think.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.errors import ElicitError
 from elicit.fitting.option_checks import check_positive
-from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,11 +46,11 @@ class FewShot:
     def needs(self) -> tuple[str, ...]:
         return ()
 
-    def demand(self, lengths: Lengths) -> Demand:
+    def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         """Demonstrations are the same for all problems and run once a batch."""
         length = lengths.worked if self.supervision == "worked" else lengths.plain
-        shown = self.demonstrations * (lengths.prompt + length) / 64
-        return Demand(Draws(1, length, 1, lengths.prompt + shown))
+        demonstration_tokens = self.demonstrations * (lengths.prompt + length) / 64
+        return CostEstimate(Generation(1, length, 1, lengths.prompt + demonstration_tokens))
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
@@ -59,10 +59,10 @@ class FewShot:
         from elicit.fitting.prompt_checks import check_prompts
         from elicit.policy import Policy, Prompting
 
-        shown = task.problems("train", self.demonstrations, seed=seed + 1)
+        demonstrations = task.problems("train", self.demonstrations, seed=seed + 1)
         write = task.worked if self.supervision == "worked" else task.direct
         pairs = []
-        for problem in shown:
+        for problem in demonstrations:
             solution = write(problem)
             if solution is None:
                 raise ElicitError(
@@ -74,8 +74,8 @@ class FewShot:
         prompting = Prompting(before=before, replaces=replaces)
         longest = check_prompts("few_shot", base, task, prompting, task.problems("select", 64))
         record = {
-            "shown": [problem.id for problem in shown],
+            "shown": [problem.id for problem in demonstrations],
             "longest_prompt": longest,
-            "train": {"flops": 0, "tokens": 0, "labels": len(shown), "teacher_tokens": 0},
+            "train": {"flops": 0, "tokens": 0, "labels": len(demonstrations), "teacher_tokens": 0},
         }
         return Policy(base, task_decoding(task), prompting, record=record)

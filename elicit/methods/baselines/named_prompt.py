@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,8 +33,8 @@ class NamedPrompt:
     def needs(self) -> tuple[str, ...]:
         return ()
 
-    def demand(self, lengths: Lengths) -> Demand:
-        return Demand(Draws(1, lengths.thought, 1, lengths.prompt))
+    def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
+        return CostEstimate(Generation(1, lengths.thought, 1, lengths.prompt))
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

@@ -45,11 +45,11 @@ class ReferenceModel:
     ) -> Policy:
         """Raises ElicitError for a model that cannot be loaded or has another tokenizer, or an unknown condition."""
         from elicit.policy import Policy, Prompting
-        from elicit.readouts.instead import Instead
-        from elicit.readouts.second import Second
+        from elicit.readouts.instead import ReplacementModel
+        from elicit.readouts.second import SecondModel
 
         prompting = Prompting(self.condition)
         prompting.render(task.problems("select", 1)[0])
-        readout = Instead(Second.named(base, self.model))
-        record = {"ceiling": "reference model", "reference": readout.meaning()["second"]}
+        readout = ReplacementModel(SecondModel.from_name(base, self.model))
+        record = {"ceiling": "reference model", "reference": readout.to_json()["second"]}
         return Policy(base, task_decoding(task), prompting, readout=readout, record=record)

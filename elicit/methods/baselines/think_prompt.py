@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.errors import ElicitError
-from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,8 +38,8 @@ class ThinkPrompt:
     def needs(self) -> tuple[str, ...]:
         return ()
 
-    def demand(self, lengths: Lengths) -> Demand:
-        return Demand(Draws(1, lengths.thought, 1, lengths.prompt + 10))
+    def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
+        return CostEstimate(Generation(1, lengths.thought, 1, lengths.prompt + 10))
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

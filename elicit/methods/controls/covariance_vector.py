@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.fitting.option_checks import check_steers
-from elicit.method import STEERING, Traits
+from elicit.method import STEERING_METHODS, Traits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ class CovarianceVector:
     problems: int = 256
     """Train problems whose texts give the covariance."""
 
-    traits: ClassVar[Traits] = Traits(seeded=True, fits_on=STEERING)
+    traits: ClassVar[Traits] = Traits(seeded=True, fits_on=STEERING_METHODS)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -45,15 +45,15 @@ class CovarianceVector:
     ) -> Policy:
         import saes
         from elicit import seeds
-        from elicit.fitting.displacement import redirected
-        from elicit.fitting.sae_lookup import train_sequences
+        from elicit.fitting.displacement import redirect_edits
+        from elicit.fitting.sae_lookup import encode_train_sequences
 
-        sequences = train_sequences(base, task, self.problems)  # too few are refused before the arm it needs
+        sequences = encode_train_sequences(base, task, self.problems)  # too few are refused before the arm it needs
         check_steers("covariance_vector", self.parent, needs[self.parent])
 
-        def drawn(i: int, layer: int) -> torch.Tensor:
+        def draw_direction(i: int, layer: int) -> torch.Tensor:
             sigma = saes.covariance(harvest.h for harvest in saes.stream(base.hf, layer, sequences))
-            return saes.covariance_vector(sigma, seed=seeds.key(seed, i), is_covariance=True)
+            return saes.covariance_vector(sigma, seed=seeds.derive_key(seed, i), is_covariance=True)
 
-        edits = redirected(base, task, needs[self.parent], drawn, f"covariance#{seed}")
+        edits = redirect_edits(base, task, needs[self.parent], draw_direction, f"covariance#{seed}")
         return dataclasses.replace(needs[self.parent], steering=edits, record={"steering": [str(e) for e in edits]})

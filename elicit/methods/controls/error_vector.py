@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from elicit.fitting.contrast_pairs import Contrast, check_templates
-from elicit.method import BOOSTING, Traits
+from elicit.fitting.contrast_pairs import ContrastKind, check_contrast_templates
+from elicit.method import FEATURE_METHODS, Traits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ class ErrorVector:
 
     parent: str = "sae_steering"
     """The arm this is the control of."""
-    contrast: Contrast = "auto"
+    contrast: ContrastKind = "auto"
     """The parent's two conditions."""
     positive: str | None = None
     """Template of the positive condition (`templates` only), with {prompt}."""
@@ -38,10 +38,10 @@ class ErrorVector:
     problems: int = 128
     """Train problems the means are taken over."""
 
-    traits: ClassVar[Traits] = Traits(fits_on=BOOSTING)
+    traits: ClassVar[Traits] = Traits(fits_on=FEATURE_METHODS)
 
     def __post_init__(self) -> None:
-        check_templates("error_vector", self.contrast, self.positive, self.negative)
+        check_contrast_templates("error_vector", self.contrast, self.positive, self.negative)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -51,21 +51,23 @@ class ErrorVector:
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
         import saes
-        from elicit.fitting.contrast_pairs import sides
-        from elicit.fitting.sae_lookup import parent_features
+        from elicit.fitting.contrast_pairs import encode_conditions
+        from elicit.fitting.sae_lookup import load_parent_features
         from elicit.steering.residuals import residuals_at
 
-        pair = sides(self.contrast, base, task, task.problems("train", self.problems), self.positive, self.negative)
+        pair = encode_conditions(
+            self.contrast, base, task, task.problems("train", self.problems), self.positive, self.negative
+        )
         parent = needs[self.parent]
-        sae = parent_features("error_vector", self.parent, parent)[0].sae
+        sae = load_parent_features("error_vector", self.parent, parent)[0].sae
         positive, negative = (
-            residuals_at(base.hf, base.layers, ids, [len(one) - 1 for one in ids])[sae.layer] for ids in pair
+            residuals_at(base.hf, base.layers, ids, [len(sequence) - 1 for sequence in ids])[sae.layer] for ids in pair
         )
         direction = saes.error_direction(sae, positive, negative)
         # One vector carries the whole strength, whatever number of features the parent boosts.
-        whole = sum(edit.strength for edit in parent.edits)
+        total_strength = sum(edit.strength for edit in parent.edits)
         first = parent.edits[0]
         edit = dataclasses.replace(
-            first, direction=direction, strength=whole, label=f"error of {sae.name}", feature=None
+            first, direction=direction, strength=total_strength, label=f"error of {sae.name}", feature=None
         )
         return dataclasses.replace(needs[self.parent], steering=(edit,), record={"steering": [str(edit)]})

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from elicit.fitting.rlvr import Recipe, reinforce
+from elicit.fitting.rlvr import RLConfig, train_weights_by_rl
 from elicit.method import Traits
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class GrpoFormatOnly(Recipe):
+class GrpoFormatOnly(RLConfig):
     """The control of `grpo` whose reward asks for the form alone."""
 
     name: ClassVar[str] = "grpo_format_only"
@@ -33,4 +33,11 @@ class GrpoFormatOnly(Recipe):
         """Raises TrainingFailed where training goes wrong (see `elicit.training.guards`)."""
         from elicit.training import rewards
 
-        return reinforce(self, lambda task, seed, found: rewards.form(task), base, task, seed=seed, scratch=scratch)
+        return train_weights_by_rl(
+            self,
+            lambda task, seed, pilot_result: rewards.make_format_reward(task),
+            base,
+            task,
+            seed=seed,
+            scratch=scratch,
+        )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from elicit.fitting.rlvr import Recipe, reinforce
+from elicit.fitting.rlvr import RLConfig, train_weights_by_rl
 from elicit.method import Traits
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class GrpoRandomReward(Recipe):
+class GrpoRandomReward(RLConfig):
     """The control of `grpo` whose reward is a coin."""
 
     name: ClassVar[str] = "grpo_random_reward"
@@ -34,4 +34,11 @@ class GrpoRandomReward(Recipe):
         """Raises TrainingFailed where training goes wrong (see `elicit.training.guards`)."""
         from elicit.training import rewards
 
-        return reinforce(self, lambda task, seed, found: rewards.coin(seed), base, task, seed=seed, scratch=scratch)
+        return train_weights_by_rl(
+            self,
+            lambda task, seed, pilot_result: rewards.make_random_reward(seed),
+            base,
+            task,
+            seed=seed,
+            scratch=scratch,
+        )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from elicit.fitting.rlvr import Recipe, reinforce
+from elicit.fitting.rlvr import RLConfig, train_weights_by_rl
 from elicit.method import Traits
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class GrpoWrongLabel(Recipe):
+class GrpoWrongLabel(RLConfig):
     """The control of `grpo` whose reward asks for a fixed wrong answer."""
 
     name: ClassVar[str] = "grpo_wrong_label"
@@ -33,6 +33,11 @@ class GrpoWrongLabel(Recipe):
         """Raises TrainingFailed where training goes wrong (see `elicit.training.guards`)."""
         from elicit.training import rewards
 
-        return reinforce(
-            self, lambda task, seed, found: rewards.label(task, found.wrong), base, task, seed=seed, scratch=scratch
+        return train_weights_by_rl(
+            self,
+            lambda task, seed, pilot_result: rewards.make_label_reward(task, pilot_result.wrong),
+            base,
+            task,
+            seed=seed,
+            scratch=scratch,
         )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from elicit.model import BaseModel
     from elicit.policy import Policy
-    from elicit.readouts import Hybrid
+    from elicit.readouts import HybridReadout
     from elicit.tasks import Task
 
 
@@ -49,40 +49,40 @@ class HybridControl:
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
         """Raises ElicitError for a parent that is no hybrid, or categories of which there is only one."""
-        from elicit.readouts import Hybrid
-        from elicit.steering import Gated
+        from elicit.readouts import HybridReadout
+        from elicit.steering import GatedEdit
 
         parent = needs[self.parent]
-        edit = parent.readout if isinstance(parent.readout, Hybrid) else next(iter(parent.steering), None)
-        if not isinstance(edit, Hybrid | Gated) or len(parent.steering) > 1:
+        edit = parent.readout if isinstance(parent.readout, HybridReadout) else next(iter(parent.steering), None)
+        if not isinstance(edit, HybridReadout | GatedEdit) or len(parent.steering) > 1:
             raise ElicitError(
                 f"hybrid_control: its parent {self.parent!r} does not steer by category. Name an arm of "
                 "hybrid_steering."
             )
         if self.change == "random_positions":
             share = parent.record["fraction_steered"]["of_tokens"]
-            scattered = _scattered(edit, share, seed)
-            changed = dataclasses.replace(parent, steering=(), readout=scattered, record={"steering": [str(scattered)]})
+            readout = _scatter_positions(edit, share, seed)
+            changed = dataclasses.replace(parent, steering=(), readout=readout, record={"steering": [str(readout)]})
         else:
-            make = _random if self.change == "random_vectors" else _dealt
-            new = dataclasses.replace(edit, directions=make(edit.directions, seed))
-            where = {"steering": (new,)} if isinstance(new, Gated) else {"readout": new}
+            change_directions = _draw_random_directions if self.change == "random_vectors" else _permute_directions
+            new = dataclasses.replace(edit, directions=change_directions(edit.directions, seed))
+            where = {"steering": (new,)} if isinstance(new, GatedEdit) else {"readout": new}
             changed = dataclasses.replace(parent, record={"steering": [str(new)]}, **where)
         return dataclasses.replace(changed, record={**changed.record, "change": self.change})
 
 
-def _random(directions: torch.Tensor, seed: int) -> torch.Tensor:
+def _draw_random_directions(directions: torch.Tensor, seed: int) -> torch.Tensor:
     """Isotropic directions; categories that are not steered stay so."""
     import torch
 
     from elicit import seeds
 
     shape = tuple(directions.shape)
-    drawn = torch.from_numpy(seeds.generator("hybrid vectors", seed).standard_normal(shape)).float()
-    return torch.where(directions.norm(dim=1, keepdim=True) > 0, drawn, 0.0)
+    random_directions = torch.from_numpy(seeds.make_generator("hybrid vectors", seed).standard_normal(shape)).float()
+    return torch.where(directions.norm(dim=1, keepdim=True) > 0, random_directions, 0.0)
 
 
-def _dealt(directions: torch.Tensor, seed: int) -> torch.Tensor:
+def _permute_directions(directions: torch.Tensor, seed: int) -> torch.Tensor:
     """Every steered category gets the direction of another one: they are moved round in an order drawn by the seed.
 
     Where only one category is steered, its direction goes to one that is not.
@@ -100,25 +100,25 @@ def _dealt(directions: torch.Tensor, seed: int) -> torch.Tensor:
             f"hybrid_control: the parent steers {len(steered)} of {len(directions)} categories, so there is no other "
             "one to take a direction from. Give the parent more categories, or leave this control out."
         )
-    moved = steered if len(steered) > 1 else torch.arange(len(directions))
-    order = moved[torch.from_numpy(seeds.generator("hybrid categories", seed).permutation(len(moved)))]
-    dealt = directions.clone()
-    dealt[order] = directions[order.roll(1)]
-    return dealt
+    categories = steered if len(steered) > 1 else torch.arange(len(directions))
+    order = categories[torch.from_numpy(seeds.make_generator("hybrid categories", seed).permutation(len(categories)))]
+    permuted = directions.clone()
+    permuted[order] = directions[order.roll(1)]
+    return permuted
 
 
-def _scattered(edit: object, share: float, seed: int) -> Hybrid:
-    from elicit.readouts import Hybrid
-    from elicit.steering import Gate, Gated
+def _scatter_positions(edit: object, share: float, seed: int) -> HybridReadout:
+    from elicit.readouts import HybridReadout
+    from elicit.steering import Gate, GatedEdit
 
-    assert isinstance(edit, Hybrid | Gated)
-    own = edit.gate
-    if isinstance(edit, Gated):
-        own = Gate(own.weight[1:], own.bias[1:])
+    assert isinstance(edit, HybridReadout | GatedEdit)
+    parent_gate = edit.gate
+    if isinstance(edit, GatedEdit):
+        parent_gate = Gate(parent_gate.weight[1:], parent_gate.bias[1:])
     steered = edit.directions.norm(dim=1) > 0
     if not bool(steered.any()):
         raise ElicitError("hybrid_control: the parent steers nowhere, so there is nothing to put elsewhere.")
-    gate, rows = Gate(own.weight[steered], own.bias[steered]), edit.directions[steered]
-    if isinstance(edit, Hybrid):
+    gate, rows = Gate(parent_gate.weight[steered], parent_gate.bias[steered]), edit.directions[steered]
+    if isinstance(edit, HybridReadout):
         return dataclasses.replace(edit, gate=gate, directions=rows, scatter=share, seed=seed)
-    return Hybrid(None, gate, edit.layer, rows, edit.layer, edit.strength, edit.unit, scatter=share, seed=seed)
+    return HybridReadout(None, gate, edit.layer, rows, edit.layer, edit.strength, edit.unit, scatter=share, seed=seed)

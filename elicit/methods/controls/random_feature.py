@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from elicit.method import BOOSTING, Traits
+from elicit.method import FEATURE_METHODS, Traits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 #: Cosine from which two decoder rows count as one direction.
-SAME = 0.5
+SAME_DIRECTION_COSINE = 0.5
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class RandomFeature:
     problems: int = 256
     """Train problems whose texts give the densities."""
 
-    traits: ClassVar[Traits] = Traits(seeded=True, fits_on=BOOSTING)
+    traits: ClassVar[Traits] = Traits(seeded=True, fits_on=FEATURE_METHODS)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -47,21 +47,25 @@ class RandomFeature:
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
         import saes
-        from elicit.fitting.sae_lookup import densities, feature_record, parent_features
+        from elicit.fitting.sae_lookup import feature_record, load_parent_features, measure_firing_densities
 
         task.problems("train", self.problems)  # too few are refused before the arm it needs
         parent = needs[self.parent]
-        boosted = parent_features("random_feature", self.parent, parent)
-        edits, drawn = [], []
-        taken: dict[str, set[int]] = {feature.sae.name: same_direction(feature.sae, boosted) for feature in boosted}
-        firing = {feature.sae.name: densities(base, feature.sae, task, self.problems) for feature in boosted}
+        boosted = load_parent_features("random_feature", self.parent, parent)
+        edits, feature_records = [], []
+        excluded_by_sae: dict[str, set[int]] = {
+            feature.sae.name: find_same_direction_features(feature.sae, boosted) for feature in boosted
+        }
+        firing = {
+            feature.sae.name: measure_firing_densities(base, feature.sae, task, self.problems) for feature in boosted
+        }
         for edit, feature in zip(parent.edits, boosted, strict=True):
-            own = taken[feature.sae.name]
+            excluded = excluded_by_sae[feature.sae.name]
             matched = saes.matched_features(
-                firing[feature.sae.name], feature.sae, feature.index, 1, seed=seed, exclude=own
+                firing[feature.sae.name], feature.sae, feature.index, 1, seed=seed, exclude=excluded
             )
             other = feature.sae.feature(matched.features[0])
-            drawn.append(
+            feature_records.append(
                 {
                     **feature_record(other),
                     "of": feature.label,
@@ -69,24 +73,24 @@ class RandomFeature:
                     "density_of": matched.density,
                     "matched_within_factor": matched.caliper,
                     "candidates": matched.candidates,
-                    "left_out": len(own),
+                    "left_out": len(excluded),
                 }
             )
-            own.update(matched.features)
+            excluded.update(matched.features)
             edits.append(
                 dataclasses.replace(
                     edit, direction=other.direction, label=f"random feature {other.label}#{seed}", feature=other
                 )
             )
-        record = {"steering": [str(edit) for edit in edits], "features": drawn}
+        record = {"steering": [str(edit) for edit in edits], "features": feature_records}
         return dataclasses.replace(needs[self.parent], steering=tuple(edits), record=record)
 
 
-def same_direction(sae: SAE, boosted: Sequence[Feature]) -> set[int]:
+def find_same_direction_features(sae: SAE, boosted: Sequence[Feature]) -> set[int]:
     """Features of `sae` whose decoder rows point where one of the boosted features of the same SAE does."""
     rows = sae.directions / sae.directions.norm(dim=1, keepdim=True).clamp_min(1e-12)
-    found: set[int] = set()
+    indices: set[int] = set()
     for feature in boosted:
         if feature.sae.name == sae.name:
-            found.update((rows @ feature.direction >= SAME).nonzero()[:, 0].tolist())
-    return found
+            indices.update((rows @ feature.direction >= SAME_DIRECTION_COSINE).nonzero()[:, 0].tolist())
+    return indices

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from elicit import seeds
 from elicit.errors import ElicitError
 from elicit.fitting.option_checks import check_steers
-from elicit.method import STEERING, Traits
+from elicit.method import STEERING_METHODS, Traits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ class RandomVector:
     draw: int = 0
     """Which direction of a seed: one draw is an anecdote, arms with draw 0, 1, 2 show how much directions differ."""
 
-    traits: ClassVar[Traits] = Traits(seeded=True, fits_on=STEERING)
+    traits: ClassVar[Traits] = Traits(seeded=True, fits_on=STEERING_METHODS)
 
     def __post_init__(self) -> None:
         if self.draw < 0:
@@ -47,16 +47,18 @@ class RandomVector:
     ) -> Policy:
         import torch
 
-        from elicit.fitting.displacement import redirected
+        from elicit.fitting.displacement import redirect_edits
 
         check_steers("random_vector", self.parent, needs[self.parent])
 
-        again = (self.draw,) if self.draw else ()
+        draw_identity = (self.draw,) if self.draw else ()
 
-        def drawn(i: int, layer: int) -> torch.Tensor:
+        def draw_direction(i: int, layer: int) -> torch.Tensor:
             return torch.from_numpy(
-                seeds.generator("random vector", seed, i, layer, *again).standard_normal(base.d_model)
+                seeds.make_generator("random vector", seed, i, layer, *draw_identity).standard_normal(base.d_model)
             ).float()
 
-        edits = redirected(base, task, needs[self.parent], drawn, f"random#{'.'.join(map(str, (seed, *again)))}")
+        edits = redirect_edits(
+            base, task, needs[self.parent], draw_direction, f"random#{'.'.join(map(str, (seed, *draw_identity)))}"
+        )
         return dataclasses.replace(needs[self.parent], steering=edits, record={"steering": [str(e) for e in edits]})

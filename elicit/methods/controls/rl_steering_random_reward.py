@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from elicit.fitting.vector_training import Recipe, reinforce
+from elicit.fitting.vector_training import VectorTrainingConfig, train_vectors_by_rl
 from elicit.method import Traits
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RlSteeringRandomReward(Recipe):
+class RlSteeringRandomReward(VectorTrainingConfig):
     """Steering vectors trained on a coin."""
 
     name: ClassVar[str] = "rl_steering_random_reward"
@@ -33,4 +33,11 @@ class RlSteeringRandomReward(Recipe):
         """Raises TrainingFailed where training goes wrong (see `elicit.training.guards`)."""
         from elicit.training import rewards
 
-        return reinforce(self, lambda task, seed, found: rewards.coin(seed), base, task, seed=seed, scratch=scratch)
+        return train_vectors_by_rl(
+            self,
+            lambda task, seed, pilot_result: rewards.make_random_reward(seed),
+            base,
+            task,
+            seed=seed,
+            scratch=scratch,
+        )

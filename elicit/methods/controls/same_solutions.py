@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.errors import ElicitError
-from elicit.fitting.critique_data import Shown, parents
+from elicit.fitting.critique_data import CritiqueSelection, require_critique_record
 from elicit.fitting.option_checks import check_checkpoints
-from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.tasks import Task
-    from elicit.tasks.generated.critiques import Criticised
+    from elicit.tasks.generated.critiques import CritiquedSolution
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class SameSolutions:
     def needs(self) -> tuple[str, ...]:
         return (self.parent,)
 
-    def demand(self, lengths: Lengths) -> Demand:
+    def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         """As many completion tokens as the parent of 16 critiques and 10 epochs: what it was is not known here."""
-        return Demand(
-            Draws(1, lengths.worked, 1, lengths.prompt),
-            trained=160 * (lengths.prompt + lengths.worked),
+        return CostEstimate(
+            Generation(1, lengths.worked, 1, lengths.prompt),
+            trained_tokens=160 * (lengths.prompt + lengths.worked),
             training="full",
         )
 
@@ -67,41 +67,52 @@ class SameSolutions:
             TrainingFailed: a loss that is no number.
         """
         from elicit.policy import Policy
-        from elicit.training.supervised import Schedule, example, train
+        from elicit.training.supervised import SupervisedSchedule, example, train_on_examples
 
-        record = parents("same_solutions", self.parent, needs[self.parent])
-        pairs = [(one, self._solution(task, one)) for one in Shown(**record["critique"]["shown"]).rows(task)]
+        record = require_critique_record("same_solutions", self.parent, needs[self.parent])
+        pairs = [
+            (row, self._choose_solution(task, row))
+            for row in CritiqueSelection(**record["critique"]["shown"]).load_train_critiques(task)
+        ]
         examples = [
-            example(base, one.problem.prompt, text, who="same_solutions") for one, text in pairs if text is not None
+            example(base, row.problem.prompt, text, who="same_solutions") for row, text in pairs if text is not None
         ]
         if not examples:
             raise ElicitError(
                 f"same_solutions: none of the {len(pairs)} candidates that {self.parent!r} criticises is right. "
                 "Give it more problems or candidates, or use solutions: right."
             )
-        wanted = record["train"]["completion_tokens"]
-        schedule = dataclasses.replace(Schedule(**record["critique"]["schedule"]), completion_tokens=wanted)
-        trained = train(
+        completion_tokens = record["train"]["completion_tokens"]
+        schedule = dataclasses.replace(
+            SupervisedSchedule(**record["critique"]["schedule"]), completion_tokens=completion_tokens
+        )
+        result = train_on_examples(
             base, examples, schedule, who="same_solutions", seed=seed, scratch=scratch, checkpoints=self.checkpoints
         )
         # Candidates are nobody's labour but the noise's; to know which are right takes the answer.
-        labels = 0 if self.solutions == "candidates" else len({one.problem.id for one, _ in pairs})
-        taught = sum(len(ids) for ids in {one.completion for one in examples}) if self.solutions == "right" else 0
-        made = trained.record(base, labels=labels, teacher_tokens=taught)
-        made["matched"] = {"parent": self.parent, "completion_tokens": wanted, "rows": len(examples)}
-        return Policy(base, task_decoding(task), weights=trained.weights, record=made, trail=trained.trail)
+        labels = 0 if self.solutions == "candidates" else len({row.problem.id for row, _ in pairs})
+        teacher_tokens = (
+            sum(len(ids) for ids in {row.completion for row in examples}) if self.solutions == "right" else 0
+        )
+        training_record = result.to_record(base, labels=labels, teacher_tokens=teacher_tokens)
+        training_record["matched"] = {
+            "parent": self.parent,
+            "completion_tokens": completion_tokens,
+            "rows": len(examples),
+        }
+        return Policy(base, task_decoding(task), weights=result.weights, record=training_record, trail=result.trail)
 
-    def _solution(self, task: Task, one: Criticised) -> str | None:
+    def _choose_solution(self, task: Task, row: CritiquedSolution) -> str | None:
         """None: not shown."""
         if self.solutions == "candidates":
-            return one.candidate
+            return row.candidate
         if self.solutions == "verified":
-            right = one.correct if one.correct is not None else task.verify(one.problem, one.candidate).correct
-            return one.candidate if right else None
-        worked = task.worked(one.problem)
+            right = row.correct if row.correct is not None else task.verify(row.problem, row.candidate).correct
+            return row.candidate if right else None
+        worked = task.worked(row.problem)
         if worked is None:
             raise ElicitError(
-                f"same_solutions: problem {one.problem.id} of task {task.name!r} has no worked solution. "
+                f"same_solutions: problem {row.problem.id} of task {task.name!r} has no worked solution. "
                 "Add `worked` to the task's file, or use solutions: candidates."
             )
         return worked

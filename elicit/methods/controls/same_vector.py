@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.fitting.option_checks import check_steers
-from elicit.method import STEERING, Traits
+from elicit.method import STEERING_METHODS, Traits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ class SameVector:
     factor: float = 1.0
     """Multiplies the parent's strength; -1 turns the vector round."""
 
-    traits: ClassVar[Traits] = Traits(fits_on=(*STEERING, "hybrid_steering", "hybrid_control"))
+    traits: ClassVar[Traits] = Traits(fits_on=(*STEERING_METHODS, "hybrid_steering", "hybrid_control"))
 
     def __post_init__(self) -> None:
         from elicit.fitting.option_checks import check_positions

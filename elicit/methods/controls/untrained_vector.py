@@ -37,18 +37,18 @@ class UntrainedVector:
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
         """Raises ElicitError if the parent is no arm of rl_steering."""
-        from elicit.fitting.vector_init import edits, starting
-        from elicit.fitting.vector_training import Recipe
+        from elicit.fitting.vector_init import build_steering_edits, initialise_vectors
+        from elicit.fitting.vector_training import VectorTrainingConfig
         from elicit.policy import Policy
 
-        said = needs[self.parent].record.get("recipe")
-        if said is None:
+        recipe_record = needs[self.parent].record.get("recipe")
+        if recipe_record is None:
             raise ElicitError(f"untrained_vector: its parent {self.parent!r} is no arm of rl_steering. Name one.")
         options: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in said["options"].items()
+            name: tuple(value) if isinstance(value, list) else value for name, value in recipe_record["options"].items()
         }
-        recipe = Recipe(**options)
-        start = starting(recipe, base, task, said["seed"])
-        steering = edits(start, start.vectors, recipe.positions)
+        config = VectorTrainingConfig(**options)
+        start = initialise_vectors(config, base, task, recipe_record["seed"])
+        steering = build_steering_edits(start, start.vectors, config.positions)
         record = {"steering": [str(edit) for edit in steering]}
         return Policy(base, task_decoding(task), steering=steering, record=record)

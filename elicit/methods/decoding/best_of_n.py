@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.errors import ElicitError
-from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,8 +48,8 @@ class BestOfN:
     def needs(self) -> tuple[str, ...]:
         return ()
 
-    def demand(self, lengths: Lengths) -> Demand:
-        return Demand(Draws(self.n, lengths.plain, 1, lengths.prompt, 256))
+    def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
+        return CostEstimate(Generation(self.n, lengths.plain, 1, lengths.prompt, 256))
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
@@ -58,9 +58,9 @@ class BestOfN:
         from elicit.policy import Policy
 
         decoding = task_decoding(task, temperature=self.temperature, top_p=self.top_p)
-        chosen: dict[str, search.Search] = {
-            "verifier": search.Verified(self.n),
-            "likelihood": search.Likeliest(self.n),
-            "majority": search.Majority(self.n),
+        searches: dict[str, search.Search] = {
+            "verifier": search.VerifiedBestOfN(self.n),
+            "likelihood": search.LikeliestBestOfN(self.n),
+            "majority": search.MajorityVote(self.n),
         }
-        return Policy(base, decoding, search=chosen[self.by])
+        return Policy(base, decoding, search=searches[self.by])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.errors import ElicitError
-from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,12 +54,12 @@ class BudgetForcing:
     def needs(self) -> tuple[str, ...]:
         return ()
 
-    def demand(self, lengths: Lengths) -> Demand:
+    def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         """Every wait runs prompt and draft again."""
         most = lengths.limit if self.max_tokens is None else self.max_tokens
         length = min(max(self.min_tokens + lengths.plain, lengths.plain), most + lengths.plain)
-        again = 1 + min(self.min_tokens, 4 if self.max_waits is None else self.max_waits)
-        return Demand(Draws(1, length, again, lengths.prompt + length / 2))
+        prompt_runs = 1 + min(self.min_tokens, 4 if self.max_waits is None else self.max_waits)
+        return CostEstimate(Generation(1, length, prompt_runs, lengths.prompt + length / 2))
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
@@ -68,13 +68,13 @@ class BudgetForcing:
         from elicit import search
         from elicit.policy import Policy
 
-        end, wait = self._marks(task)
+        end, wait = self._resolve_marks(task)
         answer = end if self.answer is None else self.answer
-        forcing = search.BudgetForcing(end, wait, answer, self.min_tokens, self.max_tokens, self.max_waits)
-        forcing.check(base, task_decoding(task))
+        forcing = search.BudgetForcingSearch(end, wait, answer, self.min_tokens, self.max_tokens, self.max_waits)
+        forcing.check_decoding(base, task_decoding(task))
         return Policy(base, task_decoding(task), search=forcing)
 
-    def _marks(self, task: Task) -> tuple[str, str]:
+    def _resolve_marks(self, task: Task) -> tuple[str, str]:
         from elicit.tasks import Dialect, GeneratedTask
 
         speech = task.dialect if isinstance(task, GeneratedTask) else None

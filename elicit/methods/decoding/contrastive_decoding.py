@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.errors import ElicitError
 from elicit.fitting.option_checks import check_positive
-from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from elicit.model import BaseModel
     from elicit.policy import Policy
-    from elicit.readouts import Second
+    from elicit.readouts import SecondModel
     from elicit.tasks import Task
 
 
@@ -59,10 +59,11 @@ class ContrastiveDecoding:
         check_positive("contrastive_decoding", select_problems=self.select_problems)
         if not (self.alphas and self.betas and self.temperatures):
             raise ElicitError("contrastive_decoding: alphas, betas and temperatures need at least one value each.")
-        given = [name for name in ("amateur", "amateur_arm", "expert_arm") if getattr(self, name) is not None]
-        if len(given) > 1:
+        second_models = [name for name in ("amateur", "amateur_arm", "expert_arm") if getattr(self, name) is not None]
+        if len(second_models) > 1:
             raise ElicitError(
-                f"contrastive_decoding: {given[0]} and {given[1]} are both given. The base is one side of the "
+                f"contrastive_decoding: {second_models[0]} and {second_models[1]} are both given. The base is one "
+                "side of the "
                 "contrast: name one other."
             )
         if self.needs:
@@ -77,43 +78,43 @@ class ContrastiveDecoding:
     def needs(self) -> tuple[str, ...]:
         return tuple(arm for arm in (self.amateur_arm, self.expert_arm) if arm is not None)
 
-    def demand(self, lengths: Lengths) -> Demand:
+    def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         values = self.betas if self.formula == "adjusted" else self.temperatures
         trials = len(self.alphas) * len(values) * self.select_problems
         trials = 0 if trials == self.select_problems else trials
-        return Demand(
-            Draws(1, lengths.plain, 1, lengths.prompt, passes=2),
-            (Draws(trials, lengths.plain, trials, lengths.prompt, self.select_problems, passes=2),),
+        return CostEstimate(
+            Generation(1, lengths.plain, 1, lengths.prompt, passes=2),
+            (Generation(trials, lengths.plain, trials, lengths.prompt, self.select_problems, passes=2),),
         )
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
         """Raises ElicitError for an amateur of another tokenizer, or an arm that is no change of weights or edits."""
-        from elicit.fitting.policy_selection import Candidate, chosen
+        from elicit.fitting.policy_selection import PolicyCandidate, choose_candidate
         from elicit.policy import Policy
-        from elicit.readouts import Contrast
+        from elicit.readouts import ContrastReadout
 
         if self.needs:  # too few are refused before the arm it needs
             task.problems("select", self.select_problems)
-        second, swapped = self._second(base, needs)
+        second, swapped = self._load_second_model(base, needs)
         name, values = ("beta", self.betas) if self.formula == "adjusted" else ("temperature", self.temperatures)
         candidates = []
         for alpha, value in itertools.product(self.alphas, values):
             options = {"alpha": alpha, name: value}
-            readout = Contrast(second, self.formula, swapped=swapped, **options)
-            candidates.append(Candidate(Policy(base, task_decoding(task), readout=readout), options))
-        policy, record = chosen(candidates, task, self.select_problems)
+            readout = ContrastReadout(second, self.formula, swapped=swapped, **options)
+            candidates.append(PolicyCandidate(Policy(base, task_decoding(task), readout=readout), options))
+        policy, record = choose_candidate(candidates, task, self.select_problems)
         record = {**record, "readout": str(policy.readout)}
         return Policy(base, policy.decoding, readout=policy.readout, record=record)
 
-    def _second(self, base: BaseModel, needs: Mapping[str, Policy]) -> tuple[Second, bool]:
+    def _load_second_model(self, base: BaseModel, needs: Mapping[str, Policy]) -> tuple[SecondModel, bool]:
         """(the model beside the base, whether it is the expert)."""
-        from elicit.fitting.paired_model import beside
-        from elicit.readouts import Second
+        from elicit.fitting.paired_model import build_second_model
+        from elicit.readouts import SecondModel
 
         if self.expert_arm is not None:
-            return beside("contrastive_decoding", self.expert_arm, needs[self.expert_arm]), True
+            return build_second_model("contrastive_decoding", self.expert_arm, needs[self.expert_arm]), True
         if self.amateur_arm is not None:
-            return beside("contrastive_decoding", self.amateur_arm, needs[self.amateur_arm]), False
-        return Second.named(base, self.amateur or "incapable"), False
+            return build_second_model("contrastive_decoding", self.amateur_arm, needs[self.amateur_arm]), False
+        return SecondModel.from_name(base, self.amateur or "incapable"), False

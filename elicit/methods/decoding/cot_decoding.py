@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.errors import ElicitError
-from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,8 +49,8 @@ class CotDecoding:
     def needs(self) -> tuple[str, ...]:
         return ()
 
-    def demand(self, lengths: Lengths) -> Demand:
-        return Demand(Draws(self.k, lengths.between, 1, lengths.prompt, 256))
+    def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
+        return CostEstimate(Generation(self.k, lengths.mixed_answer, 1, lengths.prompt, 256))
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
@@ -58,6 +58,6 @@ class CotDecoding:
         from elicit import search
         from elicit.policy import Policy
 
-        branching = search.CotDecoding(self.k, self.choose, self.min_p)
-        branching.check(base)
+        branching = search.CotDecodingSearch(self.k, self.choose, self.min_p)
+        branching.check_first_tokens(base)
         return Policy(base, task_decoding(task), search=branching)

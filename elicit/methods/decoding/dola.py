@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.errors import ElicitError
 from elicit.fitting.option_checks import check_positive
-from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,41 +48,41 @@ class Dola:
     def needs(self) -> tuple[str, ...]:
         return ()
 
-    def demand(self, lengths: Lengths) -> Demand:
+    def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         trials = 2 * self.select_problems if self.exits == "choose" else 0
-        return Demand(
-            Draws(1, lengths.plain, 1, lengths.prompt),
-            (Draws(trials, lengths.plain, trials, lengths.prompt, self.select_problems),),
+        return CostEstimate(
+            Generation(1, lengths.plain, 1, lengths.prompt),
+            (Generation(trials, lengths.plain, trials, lengths.prompt, self.select_problems),),
         )
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
         """Raises ElicitError for exits that the model does not have."""
-        from elicit.fitting.policy_selection import Candidate, chosen
+        from elicit.fitting.policy_selection import PolicyCandidate, choose_candidate
         from elicit.policy import Policy
-        from elicit.readouts import DoLa
+        from elicit.readouts import DolaReadout
         from elicit.readouts.dola import check_exits
 
         candidates = []
-        for exits in self._exits(base):
+        for exits in self._list_exit_candidates(base):
             check_exits(exits, base.n_layers)
-            policy = Policy(base, task_decoding(task), readout=DoLa(exits, self.alpha, self.norm))
-            candidates.append(Candidate(policy, {"exits": list(exits)}))
-        policy, record = chosen(candidates, task, self.select_problems)
+            policy = Policy(base, task_decoding(task), readout=DolaReadout(exits, self.alpha, self.norm))
+            candidates.append(PolicyCandidate(policy, {"exits": list(exits)}))
+        policy, record = choose_candidate(candidates, task, self.select_problems)
         return Policy(base, policy.decoding, readout=policy.readout, record={**record, "readout": str(policy.readout)})
 
-    def _exits(self, base: BaseModel) -> list[tuple[int, ...]]:
-        from elicit.readouts.dola import bucket
+    def _list_exit_candidates(self, base: BaseModel) -> list[tuple[int, ...]]:
+        from elicit.readouts.dola import list_bucket_exits
 
         if isinstance(self.exits, tuple):
             return [self.exits]
         if self.exits == "choose":
-            return [exits for exits in (bucket(base, "low"), bucket(base, "high")) if exits]
-        found = bucket(base, self.exits)
-        if not found:
+            return [exits for exits in (list_bucket_exits(base, "low"), list_bucket_exits(base, "high")) if exits]
+        bucket_exits = list_bucket_exits(base, self.exits)
+        if not bucket_exits:
             raise ElicitError(
                 f"dola: the {self.exits} bucket of {base.name} ({base.n_layers} layers, tied embeddings) is empty. "
                 f"Type exits: [1] or other numbers below {base.n_layers}."
             )
-        return [found]
+        return [bucket_exits]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.fitting.option_checks import check_positive
-from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,14 +47,14 @@ class PowerSampling:
     def needs(self) -> tuple[str, ...]:
         return ()
 
-    def demand(self, lengths: Lengths) -> Demand:
+    def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         """Moves of every block propose, on average, the later half of a completion anew, and run what precedes it."""
         block = self.block or -(-lengths.limit // 16)
         blocks = -(-lengths.limit // block)
         if self.until_ended:
             blocks = min(blocks, -(-int(lengths.plain) // block))
         moves = blocks * self.steps
-        return Demand(Draws(moves, lengths.plain / 2, moves, lengths.prompt + lengths.plain / 2))
+        return CostEstimate(Generation(moves, lengths.plain / 2, moves, lengths.prompt + lengths.plain / 2))
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
@@ -62,5 +62,5 @@ class PowerSampling:
         from elicit import search
         from elicit.policy import Policy
 
-        chain = search.PowerSampling(self.alpha, self.block, self.steps, self.temperature, self.until_ended)
+        chain = search.PowerSamplingSearch(self.alpha, self.block, self.steps, self.temperature, self.until_ended)
         return Policy(base, task_decoding(task, temperature=self.temperature or 1 / self.alpha), search=chain)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.errors import ElicitError
-from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,14 +41,14 @@ class SelfConsistency:
     def needs(self) -> tuple[str, ...]:
         return ()
 
-    def demand(self, lengths: Lengths) -> Demand:
-        return Demand(Draws(self.n, lengths.plain, 1, lengths.prompt, 256))
+    def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
+        return CostEstimate(Generation(self.n, lengths.plain, 1, lengths.prompt, 256))
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
         from elicit.policy import Policy
-        from elicit.search import Majority
+        from elicit.search import MajorityVote
 
         decoding = task_decoding(task, temperature=self.temperature, top_p=self.top_p)
-        return Policy(base, decoding, search=Majority(self.n))
+        return Policy(base, decoding, search=MajorityVote(self.n))

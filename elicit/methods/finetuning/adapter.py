@@ -48,5 +48,5 @@ class PeftAdapter:
         """Raises ElicitError for a folder without an adapter, one of an unsupported kind, or one for another model."""
         from elicit.policy import Policy
 
-        made = Policy.from_peft(base, self.path, any_base=self.any_base)
-        return dataclasses.replace(made, decoding=task_decoding(task))
+        policy = Policy.from_peft(base, self.path, any_base=self.any_base)
+        return dataclasses.replace(policy, decoding=task_decoding(task))

@@ -32,9 +32,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.errors import ElicitError
-from elicit.fitting.critique_data import Shown, check_judged, fill, judged
+from elicit.fitting.critique_data import (
+    CritiqueSelection,
+    check_critique_room,
+    evaluate_critiques,
+    fill_critique_template,
+)
 from elicit.fitting.option_checks import check_adapter, check_checkpoints, check_positive
-from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,15 +109,15 @@ class Critique:
     def needs(self) -> tuple[str, ...]:
         return ()
 
-    def demand(self, lengths: Lengths) -> Demand:
+    def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         """A row is question, candidate and critique, each about as long as a solution."""
         rows = (self.problems or 16) * self.candidates
         critique = lengths.worked * (2 if self.form == "worked" else 1)
         read = lengths.prompt + lengths.worked
-        return Demand(
-            Draws(1, lengths.between, 1, lengths.prompt),
-            (Draws(self.held_out, critique, self.held_out, read),),
-            trained=rows * self.epochs * (read + critique),
+        return CostEstimate(
+            Generation(1, lengths.mixed_answer, 1, lengths.prompt),
+            (Generation(self.held_out, critique, self.held_out, read),),
+            trained_tokens=rows * self.epochs * (read + critique),
             training="full" if self.lora_rank is None else "adapter",
         )
 
@@ -125,13 +130,15 @@ class Critique:
             TrainingFailed: a loss that is no number.
         """
         from elicit.policy import Policy
-        from elicit.training.supervised import Schedule, example, train
+        from elicit.training.supervised import SupervisedSchedule, example, train_on_examples
 
-        shown = Shown(self.problems, self.candidates, self.critiques, self.form, seed)
-        rows, held_out = shown.rows(task), shown.held_out(task, self.held_out)
-        check_judged(base, held_out, self.template)
-        examples = [example(base, fill(self.template, one), one.critique, who="critique") for one in rows]
-        schedule = Schedule(
+        selection = CritiqueSelection(self.problems, self.candidates, self.critiques, self.form, seed)
+        rows, held_out = selection.load_train_critiques(task), selection.load_held_out_critiques(task, self.held_out)
+        check_critique_room(base, held_out, self.template)
+        examples = [
+            example(base, fill_critique_template(self.template, row), row.critique, who="critique") for row in rows
+        ]
+        schedule = SupervisedSchedule(
             self.parameters,
             self.lora_rank,
             self.lora_alpha,
@@ -141,21 +148,21 @@ class Critique:
             learning_rate=self.learning_rate,
             checkpointing=self.checkpointing,
         )
-        trained = train(
+        result = train_on_examples(
             base, examples, schedule, who="critique", seed=seed, scratch=scratch, checkpoints=self.checkpoints
         )
-        problems = list(dict.fromkeys(one.problem.id for one in rows))
-        written = sum(len(one.completion) for one in examples)
-        policy = Policy(base, task_decoding(task), weights=trained.weights, trail=trained.trail)
-        record = trained.record(base, labels=len(problems), teacher_tokens=written) | {
+        problems = list(dict.fromkeys(row.problem.id for row in rows))
+        teacher_tokens = sum(len(row.completion) for row in examples)
+        policy = Policy(base, task_decoding(task), weights=result.weights, trail=result.trail)
+        record = result.to_record(base, labels=len(problems), teacher_tokens=teacher_tokens) | {
             "critique": {
                 "by": "program" if self.critiques is None else "file",
                 "problems": len(problems),
                 "critiques": len(rows),
-                "wrong_candidates": sum(one.correct is False for one in rows),
-                "shown": dataclasses.asdict(shown),
+                "wrong_candidates": sum(row.correct is False for row in rows),
+                "shown": dataclasses.asdict(selection),
                 "schedule": dataclasses.asdict(schedule),
-                "held_out": judged(policy, held_out, self.template),
+                "held_out": evaluate_critiques(policy, held_out, self.template),
             }
         }
         return dataclasses.replace(policy, record=record)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from elicit.fitting.rlvr import Recipe, reinforce
+from elicit.fitting.rlvr import RLConfig, train_weights_by_rl
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class GRPO(Recipe):
+class GRPO(RLConfig):
     """Reinforcement learning on right answers."""
 
     name: ClassVar[str] = "grpo"
@@ -35,4 +35,11 @@ class GRPO(Recipe):
         """Raises TrainingFailed where training goes wrong (see `elicit.training.guards`)."""
         from elicit.training import rewards
 
-        return reinforce(self, lambda task, seed, found: rewards.verifier(task), base, task, seed=seed, scratch=scratch)
+        return train_weights_by_rl(
+            self,
+            lambda task, seed, pilot_result: rewards.make_verifier_reward(task),
+            base,
+            task,
+            seed=seed,
+            scratch=scratch,
+        )

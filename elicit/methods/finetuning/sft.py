@@ -24,12 +24,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from elicit.context import check_room
-from elicit.fitting.auxiliary_tasks import charged, protect, watch
-from elicit.fitting.demonstrations import about, solved
+from elicit.context import check_prompt_fits
+from elicit.fitting.auxiliary_tasks import add_projection_cost, build_projection_callback, build_warning_callback
+from elicit.fitting.demonstrations import collect_demonstrations, describe_demonstrations
 from elicit.fitting.option_checks import check_adapter, check_checkpoints, check_positive
-from elicit.fitting.other_task import check_task, task_of
-from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+from elicit.fitting.other_task import bind_described_task, check_task_description
+from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,11 +103,11 @@ class SFT:
             protect_problems=self.protect_problems,
         )
         if self.source is not None:
-            check_task(self.source, "sft: source")
-        for label, described in (self.warn or {}).items():
-            check_task(described, f"sft: warn {label!r}")
+            check_task_description(self.source, "sft: source")
+        for label, description in (self.warn or {}).items():
+            check_task_description(description, f"sft: warn {label!r}")
         if self.protect is not None:
-            check_task(self.protect, "sft: protect")
+            check_task_description(self.protect, "sft: protect")
         check_checkpoints("sft", self.checkpoints, steps=self.steps)
         check_adapter("sft", self.parameters, self.lora_rank, alpha=self.lora_alpha, dropout=self.lora_dropout)
 
@@ -115,12 +115,12 @@ class SFT:
     def needs(self) -> tuple[str, ...]:
         return ()
 
-    def demand(self, lengths: Lengths) -> Demand:
+    def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         lengths_of = {"direct": lengths.plain, "shortcut": (lengths.plain + lengths.worked) / 2}
         length = lengths_of.get(self.supervision, lengths.worked)
-        return Demand(
-            Draws(1, length, 1, lengths.prompt),
-            trained=(self.demonstrations * self._passes + self._beside) * (lengths.prompt + length),
+        return CostEstimate(
+            Generation(1, length, 1, lengths.prompt),
+            trained_tokens=(self.demonstrations * self._passes + self._auxiliary_problems) * (lengths.prompt + length),
             training="full" if self.lora_rank is None else "adapter",
         )
 
@@ -132,7 +132,7 @@ class SFT:
         return self.steps * min(self.batch_size, self.demonstrations) / self.demonstrations
 
     @property
-    def _beside(self) -> float:
+    def _auxiliary_problems(self) -> float:
         """Problems of other tasks that go forward and backward too."""
         steps = self.demonstrations * self._passes / min(self.batch_size, self.demonstrations)
         looks = 0.0 if not self.warn else (steps / self.warn_every + 1) * (1 + len(self.warn))
@@ -148,20 +148,22 @@ class SFT:
             TrainingFailed: a loss that is no number.
         """
         from elicit.policy import Policy
-        from elicit.training.supervised import Schedule, example, train
+        from elicit.training.supervised import SupervisedSchedule, example, train_on_examples
 
-        taught_task = task if self.source is None else task_of(base, self.source, "sft: source")
-        solutions = solved(
-            taught_task, self.supervision, "train", self.demonstrations, pick=seed + 1, seed=seed, who="sft"
+        source_task = task if self.source is None else bind_described_task(base, self.source, "sft: source")
+        solutions = collect_demonstrations(
+            source_task, self.supervision, "train", self.demonstrations, pick=seed + 1, seed=seed, who="sft"
         )
         examples = [example(base, problem.prompt, solution, who="sft") for problem, solution in solutions]
         decoding = task_decoding(task)
         if self.supervision == "theorem":
-            longest = max(len(one.completion) for one in examples)
+            longest = max(len(item.completion) for item in examples)
             decoding = decoding.replace(max_new_tokens=max(decoding.max_new_tokens, longest * 3 // 2))
-            for one in examples:
-                check_room(len(one.prompt), decoding.max_new_tokens, base.context_length, model=base.name, who="sft")
-        schedule = Schedule(
+            for item in examples:
+                check_prompt_fits(
+                    len(item.prompt), decoding.max_new_tokens, base.context_length, model=base.name, who="sft"
+                )
+        schedule = SupervisedSchedule(
             self.parameters,
             self.lora_rank,
             self.lora_alpha,
@@ -171,18 +173,24 @@ class SFT:
             learning_rate=self.learning_rate,
             checkpointing=self.checkpointing,
         )
-        probed = (
-            solved(taught_task, self.supervision, "select", self.warn_problems, pick=0, seed=seed, who="sft")
+        watched_solutions = (
+            collect_demonstrations(
+                source_task, self.supervision, "select", self.warn_problems, pick=0, seed=seed, who="sft"
+            )
             if self.warn
             else []
         )
-        watched = watch(base, probed, self.warn, every=self.warn_every, who="sft") if self.warn else None
-        protected = (
+        warning_callback = (
+            build_warning_callback(base, watched_solutions, self.warn, every=self.warn_every, who="sft")
+            if self.warn
+            else None
+        )
+        projection_callback = (
             None
             if self.protect is None
-            else protect(base, self.protect, problems=self.protect_problems, seed=seed, who="sft")
+            else build_projection_callback(base, self.protect, problems=self.protect_problems, seed=seed, who="sft")
         )
-        trained = train(
+        result = train_on_examples(
             base,
             examples,
             schedule,
@@ -190,17 +198,20 @@ class SFT:
             seed=seed,
             scratch=scratch,
             checkpoints=self.checkpoints,
-            callbacks=[one for one in (protected, watched) if one is not None],
-            identity=() if protected is None else [protected.identity],
+            callbacks=[item for item in (projection_callback, warning_callback) if item is not None],
+            identity=() if projection_callback is None else [projection_callback.identity],
         )
-        taught = 0 if self.supervision == "direct" else sum(len(one.completion) for one in examples)
-        record = trained.record(base, labels=self.demonstrations, teacher_tokens=taught)
-        if watched is not None:
-            record["warning"] = watched.record()
-        if protected is not None:
-            record |= {"protect": protected.record(), "train": charged(record["train"], protected)}
+        teacher_tokens = 0 if self.supervision == "direct" else sum(len(item.completion) for item in examples)
+        record = result.to_record(base, labels=self.demonstrations, teacher_tokens=teacher_tokens)
+        if warning_callback is not None:
+            record["warning"] = warning_callback.to_record()
+        if projection_callback is not None:
+            record |= {
+                "protect": projection_callback.to_record(),
+                "train": add_projection_cost(record["train"], projection_callback),
+            }
         if self.supervision == "theorem":
             record["max_new_tokens"] = decoding.max_new_tokens
         seen = max(1, round(self.demonstrations * self._passes))
-        record |= about(base, taught_task, solutions, self.supervision, self.source, seen=seen)
-        return Policy(base, decoding, weights=trained.weights, record=record, trail=trained.trail)
+        record |= describe_demonstrations(base, source_task, solutions, self.supervision, self.source, seen=seen)
+        return Policy(base, decoding, weights=result.weights, record=record, trail=result.trail)

@@ -22,19 +22,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from elicit.errors import ElicitError
 from elicit.fitting.option_checks import check_positive
-from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
 
-    from elicit.fitting.direction_training import Trained
-    from elicit.fitting.policy_selection import Candidate, Tried
-    from elicit.fitting.trace_categories import Categories, Tokens
+    from elicit.fitting.direction_training import TrainedDirections
+    from elicit.fitting.policy_selection import CandidateResult, PolicyCandidate
+    from elicit.fitting.trace_categories import StepCategories, TraceTokens
     from elicit.model import BaseModel
     from elicit.policy import Policy
-    from elicit.readouts import Second
+    from elicit.readouts import SecondModel
     from elicit.sampling import Scored
     from elicit.tasks import Task
 
@@ -93,19 +93,19 @@ class HybridSteering:
     def needs(self) -> tuple[str, ...]:
         return (self.tuned,)
 
-    def demand(self, lengths: Lengths) -> Demand:
+    def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         """Traces of the tuned arm, read by both models, then strengths at every layer; a steered token runs twice."""
         layers = len(self.layers) if self.layers is not None else max(1, lengths.layers - 1)
         trials = layers * len(self.strengths) * self.select_problems
         trace = lengths.prompt + lengths.thought
-        return Demand(
-            Draws(1, lengths.thought, 1, lengths.prompt, passes=3),
+        return CostEstimate(
+            Generation(1, lengths.thought, 1, lengths.prompt, passes=3),
             (
-                Draws(self.train_problems, lengths.thought, self.train_problems, lengths.prompt),
-                Draws(trials, lengths.thought, trials, lengths.prompt, self.select_problems, passes=3),
+                Generation(self.train_problems, lengths.thought, self.train_problems, lengths.prompt),
+                Generation(trials, lengths.thought, trials, lengths.prompt, self.select_problems, passes=3),
             ),
-            read=2 * self.train_problems * trace,
-            trained=self.training_steps * 16 * trace * layers if self.vectors == "trained" else 0.0,
+            read_tokens=2 * self.train_problems * trace,
+            trained_tokens=self.training_steps * 16 * trace * layers if self.vectors == "trained" else 0.0,
         )
 
     def fit(
@@ -113,49 +113,57 @@ class HybridSteering:
     ) -> Policy:
         """Raises ElicitError for an arm that neither trains nor steers, a layer that does not exist, or few steps."""
         from elicit.fitting import trace_categories
-        from elicit.fitting.edit_selection import edges, of_steering
-        from elicit.fitting.paired_model import beside
-        from elicit.fitting.policy_selection import Candidate, tried
+        from elicit.fitting.edit_selection import find_grid_edges, get_steering_bounds
+        from elicit.fitting.paired_model import build_second_model
+        from elicit.fitting.policy_selection import PolicyCandidate, evaluate_candidate
         from elicit.policy import Policy
 
-        layers, middle = self._layers(base)
+        layers, middle = self._resolve_layers(base)
         problems = task.problems("select", self.select_problems)
         task.problems("train", self.train_problems, seed=seed + 1)  # too few are refused before the arm it needs
         texts = [problem.prompt + (task.worked(problem) or "") for problem in task.problems("train", 64)]
         tuned = needs[self.tuned]
-        second = beside("hybrid_steering", self.tuned, tuned)
+        second = build_second_model("hybrid_steering", self.tuned, tuned)
         decoding = task_decoding(task, temperature=self.temperature)
-        read = trace_categories.traces(tuned, task, problems=self.train_problems, decoding=decoding, seed=seed)
-        tokens = trace_categories.read(
-            base, tuned, read, [*layers, middle], trace_categories.separators(base, self.separators)
+        traces = trace_categories.generate_traces(
+            tuned, task, problems=self.train_problems, decoding=decoding, seed=seed
         )
-        found = trace_categories.categories(tokens, middle, width=self.categories, k=self.active, least=5, seed=seed)
+        tokens = trace_categories.read_traces(
+            base, tuned, traces, [*layers, middle], trace_categories.choose_separators(base, self.separators)
+        )
+        categories = trace_categories.cluster_steps(
+            tokens, middle, width=self.categories, k=self.active, least=5, seed=seed
+        )
         norms = base.residual_norms_of(texts)
 
-        ends = [tried(Candidate(p, {}), task, problems) for p in (Policy(base, task_decoding(task)), tuned)]
+        references = [
+            evaluate_candidate(PolicyCandidate(p, {}), task, problems)
+            for p in (Policy(base, task_decoding(task)), tuned)
+        ]
         fits = {
-            layer: self._directions(base, read, tokens, found, layer, norms.medians[layer], seed) for layer in layers
+            layer: self._fit_directions(base, traces, tokens, categories, layer, norms.medians[layer], seed)
+            for layer in layers
         }
         rows = {layer: fit.rows for layer, fit in fits.items()}
-        grid = self._grid(base, task, second, tokens, found, rows, middle, norms.medians)
-        trials = [tried(candidate, task, problems) for candidate in grid]
-        best = min(
+        grid = self._build_grid(base, task, second, tokens, categories, rows, middle, norms.medians)
+        trials = [evaluate_candidate(candidate, task, problems) for candidate in grid]
+        best_index = min(
             range(len(grid)),
             key=lambda i: (-trials[i].entry["accuracy"], grid[i].notes["strength"], grid[i].notes["layer"]),
         )
         record = {
-            "steering": [str(grid[best].policy.readout or grid[best].policy.steering[0])],
-            **_about(tokens, found),
-            **_costs(base, read, sum(fit.tokens for fit in fits.values())),
-            **_choice(trials, best, ends, self.select_problems, self.tuned),
-            "edges": edges([one.entry for one in trials], best, of_steering(base)),
+            "steering": [str(grid[best_index].policy.readout or grid[best_index].policy.steering[0])],
+            **_describe_traces(tokens, categories),
+            **_estimate_fitting_cost(base, traces, sum(fit.tokens for fit in fits.values())),
+            **_describe_choice(trials, best_index, references, self.select_problems, self.tuned),
+            "edges": find_grid_edges([trial.entry for trial in trials], best_index, get_steering_bounds(base)),
         }
-        if curve := fits[grid[best].notes["layer"]].curve:
+        if curve := fits[grid[best_index].notes["layer"]].curve:
             record["curve"] = curve
-        chosen = grid[best].policy
+        chosen = grid[best_index].policy
         return Policy(base, chosen.decoding, steering=chosen.steering, readout=chosen.readout, record=record)
 
-    def _layers(self, base: BaseModel) -> tuple[tuple[int, ...], int]:
+    def _resolve_layers(self, base: BaseModel) -> tuple[tuple[int, ...], int]:
         """(layers to steer at, layer to cluster)."""
         from elicit.loading import architectures
 
@@ -165,127 +173,132 @@ class HybridSteering:
             architectures.check_layer(base.hf, layer)
         return layers, middle
 
-    def _directions(
+    def _fit_directions(
         self,
         base: BaseModel,
-        read: Sequence[Scored],
-        tokens: Tokens,
-        found: Categories,
+        traces: Sequence[Scored],
+        tokens: TraceTokens,
+        categories: StepCategories,
         layer: int,
         norm: float,
         seed: int,
-    ) -> Trained:
+    ) -> TrainedDirections:
         """One row per category, and the training curve (empty for means)."""
         from elicit.fitting import direction_training
         from elicit.fitting import gate as gating
 
-        over: gating.Over = "steps" if self.vectors == "steps" else "disagreements"
-        rows = gating.directions(tokens, found, layer, over)
+        over: gating.TokenSubset = "steps" if self.vectors == "steps" else "disagreements"
+        rows = gating.compute_directions(tokens, categories, layer, over)
         if self.vectors != "trained":
-            return direction_training.Trained(rows, [], 0)
-        return direction_training.trained(
-            base, read, tokens, found, layer, rows, norm=norm, steps=self.training_steps, seed=seed
+            return direction_training.TrainedDirections(rows, [], 0)
+        return direction_training.train_directions(
+            base, traces, tokens, categories, layer, rows, norm=norm, steps=self.training_steps, seed=seed
         )
 
-    def _grid(
+    def _build_grid(
         self,
         base: BaseModel,
         task: Task,
-        second: Second,
-        tokens: Tokens,
-        found: Categories,
+        second: SecondModel,
+        tokens: TraceTokens,
+        categories: StepCategories,
         directions: Mapping[int, torch.Tensor],
         middle: int,
         medians: Sequence[float],
-    ) -> list[Candidate]:
+    ) -> list[PolicyCandidate]:
         """A policy for every layer and strength."""
         from elicit.fitting import gate as gating
-        from elicit.fitting.policy_selection import Candidate
+        from elicit.fitting.policy_selection import PolicyCandidate
         from elicit.policy import Policy
-        from elicit.readouts import Hybrid
-        from elicit.steering import Gated
+        from elicit.readouts import HybridReadout
+        from elicit.steering import GatedEdit
 
         grid = []
         for layer, rows in directions.items():
-            gate, fit = (
-                (None, {}) if self.gate == "oracle" else gating.learned(tokens, found, layer, self.regularisation)
+            gate, gate_record = (
+                (None, {}) if self.gate == "oracle" else gating.fit_gate(tokens, categories, layer, self.regularisation)
             )
             for strength in self.strengths:
                 notes: dict[str, Any] = {"layer": layer, "strength": strength, "absolute": strength * medians[layer]}
-                notes["cosine"] = gating.alike(rows)
+                notes["cosine"] = gating.compute_direction_similarity(rows)
                 if gate is None:
-                    edit = Hybrid(second, found.gate, middle, rows, layer, strength, medians[layer])
+                    edit = HybridReadout(second, categories.gate, middle, rows, layer, strength, medians[layer])
                     policy = Policy(base, task_decoding(task), readout=edit)
                 else:
-                    notes["gate"] = fit
-                    gated = Gated(
+                    notes["gate"] = gate_record
+                    gated = GatedEdit(
                         gate, rows, layer, strength, "generated", medians[layer], f"categories of {self.tuned}"
                     )
                     policy = Policy(base, task_decoding(task), steering=(gated,))
-                grid.append(Candidate(policy, notes))
+                grid.append(PolicyCandidate(policy, notes))
         return grid
 
 
-def _about(tokens: Tokens, found: Categories) -> dict[str, Any]:
+def _describe_traces(tokens: TraceTokens, categories: StepCategories) -> dict[str, Any]:
     """What was found in the traces."""
     import torch
 
-    from elicit.fitting.trace_categories import described
-    from elicit.statistics import mean
+    from elicit.fitting.trace_categories import describe_categories
+    from elicit.statistics import estimate_mean
 
-    sizes, apart = torch.bincount(tokens.trace), int(tokens.disagree.sum())
+    sizes, disagreements = torch.bincount(tokens.trace), int(tokens.disagree.sum())
     shares = torch.bincount(tokens.trace, weights=tokens.disagree.double()) / sizes
 
     return {
-        "categories": described(tokens, found),
-        "explained_variance": found.explained_variance,
+        "categories": describe_categories(tokens, categories),
+        "explained_variance": categories.explained_variance,
         # Share of tokens at which both models disagree along the tuned one's traces: the mean over traces.
         "disagreement": {
-            **mean(shares[sizes > 0].numpy()).to_json(),
-            "of_tokens": apart / len(tokens.step),
+            **estimate_mean(shares[sizes > 0].numpy()).to_json(),
+            "of_tokens": disagreements / len(tokens.step),
         },
     }
 
 
-def _costs(base: BaseModel, read: Sequence[Scored], trained: int) -> dict[str, Any]:
+def _estimate_fitting_cost(base: BaseModel, traces: Sequence[Scored], trained: int) -> dict[str, Any]:
     """The tuned arm's traces, two passes over them, and `trained` tokens of training the directions.
 
     What the tuned arm itself took is not in it: the summary counts the arms an arm needs.
     """
-    texts = sum(len(one.prompt) + len(one.completion) for one in read)
+    texts = sum(len(trace.prompt) + len(trace.completion) for trace in traces)
     train = {
         # 2 FLOPs per weight and token forward, for each of both models; to train directions, 2 more backward.
         "flops": sum(p.numel() for p in base.hf.parameters()) * (2 * 2 * texts + 4 * trained),
         "tokens": texts + trained,
         "labels": 0,
         "teacher_tokens": 0,
-        "generated_tokens": sum(len(one.completion) for one in read),
+        "generated_tokens": sum(len(trace.completion) for trace in traces),
     }
     return {"train": train}
 
 
-def _choice(trials: Sequence[Tried], best: int, ends: Sequence[Tried], n: int, tuned: str) -> dict[str, Any]:
+def _describe_choice(
+    trials: Sequence[CandidateResult], best: int, references: Sequence[CandidateResult], n: int, tuned: str
+) -> dict[str, Any]:
     """What was chosen, how often it steers, and how much of the tuned arm's gain it brings on the select split.
 
     The gap is an upper estimate: it is measured on the problems that layer and strength were chosen on.
     """
     import numpy as np
 
-    from elicit.fitting.edit_selection import cost
-    from elicit.statistics import gap_recovered, mean
+    from elicit.fitting.edit_selection import compute_tuning_cost
+    from elicit.statistics import estimate_mean, gap_recovered
 
-    base, ceiling = ends
+    base, ceiling = references
     arm = trials[best]
-    m, b, c = (np.array([one.correct], dtype=float) for one in (arm, base, ceiling))
+    m, b, c = (np.array([trial.correct], dtype=float) for trial in (arm, base, ceiling))
     gap = gap_recovered(m, b, c, seed=0, ceiling_name=tuned)
-    entries = [one.entry | {"fraction_steered": sum(one.firings) / max(1, sum(one.tokens))} for one in trials]
+    entries = [trial.entry | {"fraction_steered": sum(trial.firings) / max(1, sum(trial.tokens))} for trial in trials]
     shares = [steered / max(1, tokens) for steered, tokens in zip(arm.firings, arm.tokens, strict=True)]
     return {
         "dose_response": entries,
         "chosen": entries[best],
         "chosen_on": {"split": "select", "n": n, "by": "accuracy"},
         # The mean over problems, with its interval; `of_tokens` is the share of all tokens together.
-        "fraction_steered": {**mean(np.array(shares)).to_json(), "of_tokens": entries[best]["fraction_steered"]},
+        "fraction_steered": {
+            **estimate_mean(np.array(shares)).to_json(),
+            "of_tokens": entries[best]["fraction_steered"],
+        },
         "recovered_of_tuned": {
             **gap.to_json(),
             "n": gap.n,
@@ -294,5 +307,5 @@ def _choice(trials: Sequence[Tried], best: int, ends: Sequence[Tried], n: int, t
             "tuned": ceiling.entry["accuracy"],
             "arm": arm.entry["accuracy"],
         },
-        "tuning": cost(entries),
+        "tuning": compute_tuning_cost(entries),
     }

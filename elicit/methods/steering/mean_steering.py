@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from elicit.errors import ElicitError
-from elicit.fitting.contrast_pairs import Sides, check_templates, resolved, sides
+from elicit.fitting.contrast_pairs import ConditionTokens, check_contrast_templates, encode_conditions, resolve_contrast
 from elicit.fitting.option_checks import check_positions, check_positive
-from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,9 +63,9 @@ class MeanSteering:
         check_positive("mean_steering", train_problems=self.train_problems, select_problems=self.select_problems)
         if not self.strengths or (self.layers is not None and not self.layers):
             raise ElicitError("mean_steering: layers and strengths need at least one value each.")
-        check_templates("mean_steering", self.contrast, self.positive, self.negative)
-        given = bool(self.positive_prompts), bool(self.negative_prompts)
-        if given != ((True, True) if self.contrast == "prompts" else (False, False)):
+        check_contrast_templates("mean_steering", self.contrast, self.positive, self.negative)
+        has_prompts = bool(self.positive_prompts), bool(self.negative_prompts)
+        if has_prompts != ((True, True) if self.contrast == "prompts" else (False, False)):
             raise ElicitError(
                 "mean_steering: positive_prompts and negative_prompts belong to contrast: prompts, which needs both."
             )
@@ -74,20 +74,27 @@ class MeanSteering:
     def needs(self) -> tuple[str, ...]:
         return ()
 
-    def demand(self, lengths: Lengths) -> Demand:
+    def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         layers = len(self.layers) if self.layers is not None else max(1, lengths.layers - 1)
         trials = layers * len(self.strengths) * self.select_problems
-        return Demand(
-            Draws(1, lengths.thought, 1, lengths.prompt),
-            (Draws(trials, lengths.between, trials, lengths.prompt, self.select_problems),),
-            read=self.train_problems * (2 * lengths.prompt + lengths.thinking + lengths.worked),
+        return CostEstimate(
+            Generation(1, lengths.thought, 1, lengths.prompt),
+            (Generation(trials, lengths.mixed_answer, trials, lengths.prompt, self.select_problems),),
+            read_tokens=self.train_problems * (2 * lengths.prompt + lengths.thinking + lengths.worked),
         )
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
         """Raises ElicitError for a layer the model does not have, or a task without the two conditions."""
-        from elicit.fitting.edit_selection import Trial, best, cost, dose_response, edges, of_steering
+        from elicit.fitting.edit_selection import (
+            SteeringTrial,
+            choose_best_trial,
+            compute_tuning_cost,
+            find_grid_edges,
+            get_steering_bounds,
+            measure_dose_response,
+        )
         from elicit.loading import architectures
         from elicit.policy import Policy
         from elicit.steering import Steering
@@ -96,8 +103,8 @@ class MeanSteering:
         for layer in layers:
             architectures.check_layer(base.hf, layer)
         train, select = task.problems("train", self.train_problems), task.problems("select", self.select_problems)
-        difference = self._difference(base, task, train)
-        contrast = resolved(self.contrast, base)
+        difference = self._compute_difference(base, task, train)
+        contrast = resolve_contrast(self.contrast, base)
         norms = base.residual_norms_of([problem.prompt + (task.worked(problem) or "") for problem in train])
         grid = [
             Steering(
@@ -112,15 +119,15 @@ class MeanSteering:
             for layer in layers
             for strength in self.strengths
         ]
-        trials = [Trial((edit,), {}) for edit in grid]
-        curve = dose_response(base, task, trials, select)
-        chosen = best(curve)
+        trials = [SteeringTrial((edit,), {}) for edit in grid]
+        curve = measure_dose_response(base, task, trials, select)
+        best_index = choose_best_trial(curve)
         record: dict[str, Any] = {
-            "steering": [str(grid[chosen])],
-            "chosen": curve[chosen],
+            "steering": [str(grid[best_index])],
+            "chosen": curve[best_index],
             "chosen_on": {"split": "select", "n": self.select_problems, "by": "accuracy"},
-            "tuning": cost(curve),
-            "edges": edges(curve, chosen, of_steering(base)),
+            "tuning": compute_tuning_cost(curve),
+            "edges": find_grid_edges(curve, best_index, get_steering_bounds(base)),
             "dose_response": curve,
             "difference_norms": [float(row.norm()) for row in difference],
             "residual_norms": {
@@ -129,20 +136,20 @@ class MeanSteering:
                 "text_sha256": norms.text_sha256,
             },
         }
-        return Policy(base, task_decoding(task), steering=(grid[chosen],), record=record)
+        return Policy(base, task_decoding(task), steering=(grid[best_index],), record=record)
 
-    def _difference(self, base: BaseModel, task: Task, train: Sequence[Problem]) -> torch.Tensor:
+    def _compute_difference(self, base: BaseModel, task: Task, train: Sequence[Problem]) -> torch.Tensor:
         """Mean difference after every layer: [layer, d_model]."""
         from elicit.steering.residuals import residuals_at
 
         means = [
-            residuals_at(base.hf, base.layers, ids, [len(one) - 1 for one in ids]).mean(dim=1)
-            for ids in self._sides(base, task, train)
+            residuals_at(base.hf, base.layers, ids, [len(sequence) - 1 for sequence in ids]).mean(dim=1)
+            for ids in self._encode_conditions(base, task, train)
         ]
         return means[0] - means[1]
 
-    def _sides(self, base: BaseModel, task: Task, train: Sequence[Problem]) -> Sides:
+    def _encode_conditions(self, base: BaseModel, task: Task, train: Sequence[Problem]) -> ConditionTokens:
         if self.contrast == "prompts":
-            given = self.positive_prompts, self.negative_prompts
-            return Sides(*([base.encode(prompt) for prompt in prompts] for prompts in given))
-        return sides(self.contrast, base, task, train, self.positive, self.negative)
+            prompt_lists = self.positive_prompts, self.negative_prompts
+            return ConditionTokens(*([base.encode(prompt) for prompt in prompts] for prompts in prompt_lists))
+        return encode_conditions(self.contrast, base, task, train, self.positive, self.negative)

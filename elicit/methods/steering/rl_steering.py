@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from elicit.fitting.vector_training import Recipe, reinforce
+from elicit.fitting.vector_training import VectorTrainingConfig, train_vectors_by_rl
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RlSteering(Recipe):
+class RlSteering(VectorTrainingConfig):
     """Steering vectors trained on right answers."""
 
     name: ClassVar[str] = "rl_steering"
@@ -47,4 +47,11 @@ class RlSteering(Recipe):
         """Raises TrainingFailed where training goes wrong (see `elicit.training.guards`)."""
         from elicit.training import rewards
 
-        return reinforce(self, lambda task, seed, found: rewards.verifier(task), base, task, seed=seed, scratch=scratch)
+        return train_vectors_by_rl(
+            self,
+            lambda task, seed, pilot_result: rewards.make_verifier_reward(task),
+            base,
+            task,
+            seed=seed,
+            scratch=scratch,
+        )

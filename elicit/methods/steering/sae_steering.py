@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from elicit.errors import ElicitError
-from elicit.fitting.contrast_pairs import Contrast, check_templates, resolved
+from elicit.fitting.contrast_pairs import ContrastKind, check_contrast_templates, resolve_contrast
 from elicit.fitting.option_checks import check_positions, check_positive
-from elicit.method import Demand, Draws, Lengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     import torch
     from jaxtyping import Float
 
-    from elicit.fitting.contrast_pairs import Sides
-    from elicit.fitting.edit_selection import Trial
+    from elicit.fitting.contrast_pairs import ConditionTokens
+    from elicit.fitting.edit_selection import SteeringTrial
     from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.tasks import Task
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 #: Features of each SAE whose scores stay in the record, each way.
-KEPT = 16
+RECORDED_CANDIDATES = 16
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class SaeSteering:
     saes: tuple[str, ...] = ()
     """SAEs to look in, one per layer: shipped names, folders, or RELEASE:ID; `{model}` stands for the model's name.
     Empty: those shipped for these weights."""
-    contrast: Contrast = "auto"
+    contrast: ContrastKind = "auto"
     """Which two conditions features are scored between."""
     positive: str | None = None
     """Template of the positive condition (`templates` only), with {prompt}."""
@@ -97,81 +97,104 @@ class SaeSteering:
         )
         if not (self.strengths and self.positions and self.modes) or self.layers == ():
             raise ElicitError("sae_steering: layers, strengths, positions and modes need at least one value each.")
-        check_templates("sae_steering", self.contrast, self.positive, self.negative)
+        check_contrast_templates("sae_steering", self.contrast, self.positive, self.negative)
 
     @property
     def needs(self) -> tuple[str, ...]:
         return ()
 
-    def demand(self, lengths: Lengths) -> Demand:
+    def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         """SAEs that are named tell how many layers there are; of shipped ones every layer is taken to have one."""
         layers = len(self.layers or self.saes) or max(1, lengths.layers - 1)
         sets = (self.candidates if 1 in self.together else 0) + sum(m > 1 for m in self.together)
         trials = layers * sets * len(self.modes) * len(self.positions) * len(self.strengths) * self.select_problems
-        return Demand(
-            Draws(1, lengths.thought, 1, lengths.prompt),
-            (Draws(trials, lengths.between, trials, lengths.prompt, self.select_problems),),
-            read=layers * self.train_problems * 2 * (lengths.prompt + lengths.thinking),
+        return CostEstimate(
+            Generation(1, lengths.thought, 1, lengths.prompt),
+            (Generation(trials, lengths.mixed_answer, trials, lengths.prompt, self.select_problems),),
+            read_tokens=layers * self.train_problems * 2 * (lengths.prompt + lengths.thinking),
         )
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
         """Raises ElicitError for SAEs that are missing or belong to other weights, or a task without two conditions."""
-        from elicit.fitting.contrast_pairs import sides
-        from elicit.fitting.edit_selection import best, cost, dose_response, edges, of_steering
-        from elicit.fitting.sae_lookup import at_layers, dictionaries, logit_difference, opened
+        from elicit.fitting.contrast_pairs import encode_conditions
+        from elicit.fitting.edit_selection import (
+            choose_best_trial,
+            compute_tuning_cost,
+            find_grid_edges,
+            get_steering_bounds,
+            measure_dose_response,
+        )
+        from elicit.fitting.sae_lookup import (
+            check_saes,
+            choose_logit_difference_tokens,
+            load_saes,
+            select_saes_at_layers,
+        )
         from elicit.policy import Policy
         from elicit.steering.residuals import residuals_at
 
         train, select = task.problems("train", self.train_problems), task.problems("select", self.select_problems)
         texts = [problem.prompt + (task.worked(problem) or "") for problem in train]
-        pair = sides(self.contrast, base, task, train, self.positive, self.negative)
-        difference = logit_difference(base, task) if self.scorer in ("attribution", "patching", "dla") else None
-        loaded = opened(base, self.saes)
-        at_layers(base, loaded, self.layers)
-        found, matches = dictionaries(base, loaded, texts, transfer=self.transfer)
-        tried = at_layers(base, found, self.layers)
+        pair = encode_conditions(self.contrast, base, task, train, self.positive, self.negative)
+        difference = (
+            choose_logit_difference_tokens(base, task) if self.scorer in ("attribution", "patching", "dla") else None
+        )
+        loaded = load_saes(base, self.saes)
+        select_saes_at_layers(base, loaded, self.layers)
+        checked_saes, matches = check_saes(base, loaded, texts, transfer=self.transfer)
+        searched_saes = select_saes_at_layers(base, checked_saes, self.layers)
         norms = base.residual_norms_of(texts)
-        tables = {sae.name: self._scores(base, sae, pair, difference) for sae in found}
+        tables = {sae.name: self._score_features(base, sae, pair, difference) for sae in checked_saes}
         cued = residuals_at(base.hf, base.layers, pair.positive, [len(ids) - 1 for ids in pair.positive])
         trials = [
             trial
-            for sae in tried
-            for trial in self._trials(sae, _rising(tables[sae.name]), norms.medians[sae.layer], cued[sae.layer])
+            for sae in searched_saes
+            for trial in self._build_trials(
+                sae, _select_rising_features(tables[sae.name]), norms.medians[sae.layer], cued[sae.layer]
+            )
         ]
         if not trials:
             raise ElicitError(
-                f"sae_steering: no feature of {', '.join(sae.name for sae in tried)} is more active in the positive "
+                f"sae_steering: no feature of {', '.join(sae.name for sae in searched_saes)} is more active in the "
+                "positive "
                 "condition than in the negative one. Train an SAE on text of both conditions (elicit sae train)."
             )
-        curve = dose_response(base, task, trials, select)
-        chosen = best(curve, self.by)
-        edits = trials[chosen].edits
+        curve = measure_dose_response(base, task, trials, select)
+        best_index = choose_best_trial(curve, self.by)
+        edits = trials[best_index].edits
 
-        def listed(sae: SAE, table: pd.DataFrame) -> list[dict[str, Any]]:
-            return [_entry(sae.feature(int(i)), table, cued[sae.layer]) for i in table.index[:KEPT]]
+        def describe_candidates(sae: SAE, table: pd.DataFrame) -> list[dict[str, Any]]:
+            return [
+                _describe_feature(sae.feature(int(i)), table, cued[sae.layer])
+                for i in table.index[:RECORDED_CANDIDATES]
+            ]
 
         record: dict[str, Any] = {
             "steering": [str(edit) for edit in edits],
             "features": [
-                _entry(edit.feature, tables[edit.feature.sae.name], cued[edit.layer])
+                _describe_feature(edit.feature, tables[edit.feature.sae.name], cued[edit.layer])
                 for edit in edits
                 if edit.feature is not None
             ],
             "saes": {name: match._asdict() for name, match in matches.items()},
-            "chosen": curve[chosen],
+            "chosen": curve[best_index],
             "chosen_on": {"split": "select", "n": self.select_problems, "by": self.by, "of": len(trials)},
             "scored_on": {
                 "split": "train",
                 "n": self.train_problems,
                 "by": self.scorer,
-                "contrast": resolved(self.contrast, base),
+                "contrast": resolve_contrast(self.contrast, base),
             },
-            "candidates": {sae.name: listed(sae, _rising(tables[sae.name])) for sae in found},
-            "opposed": {sae.name: listed(sae, _falling(tables[sae.name])) for sae in found},
-            "tuning": cost(curve, by=self.by),
-            "edges": edges(curve, chosen, of_steering(base)),
+            "candidates": {
+                sae.name: describe_candidates(sae, _select_rising_features(tables[sae.name])) for sae in checked_saes
+            },
+            "opposed": {
+                sae.name: describe_candidates(sae, _select_falling_features(tables[sae.name])) for sae in checked_saes
+            },
+            "tuning": compute_tuning_cost(curve, by=self.by),
+            "edges": find_grid_edges(curve, best_index, get_steering_bounds(base)),
             "dose_response": curve,
             "residual_norms": {
                 "medians": list(norms.medians),
@@ -181,7 +204,9 @@ class SaeSteering:
         }
         return Policy(base, task_decoding(task), steering=edits, record=record)
 
-    def _scores(self, base: BaseModel, sae: SAE, pair: Sides, difference: tuple[int, int] | None) -> pd.DataFrame:
+    def _score_features(
+        self, base: BaseModel, sae: SAE, pair: ConditionTokens, difference: tuple[int, int] | None
+    ) -> pd.DataFrame:
         """Features by descending score."""
         import saes
 
@@ -195,11 +220,11 @@ class SaeSteering:
         )
         return table.sort_values(self.scorer, ascending=False, kind="stable")
 
-    def _trials(
+    def _build_trials(
         self, sae: SAE, table: pd.DataFrame, norm: float, cued: Float[torch.Tensor, "problem d_model"]
-    ) -> Iterator[Trial]:
+    ) -> Iterator[SteeringTrial]:
         """Every set of features x mode x positions x strength at one layer. `cued`: residuals of the positive side."""
-        from elicit.fitting.edit_selection import Trial
+        from elicit.fitting.edit_selection import SteeringTrial
         from elicit.fitting.sae_lookup import median_coefficient
         from elicit.steering import feature_edit
 
@@ -218,27 +243,29 @@ class SaeSteering:
                     feature_edit(feature, share, unit=unit, mode=mode, positions=positions)
                     for feature, unit in zip(chosen, units, strict=True)
                 ]
-                yield Trial(tuple(edits), notes)
+                yield SteeringTrial(tuple(edits), notes)
 
 
-def _rising(table: pd.DataFrame) -> pd.DataFrame:
+def _select_rising_features(table: pd.DataFrame) -> pd.DataFrame:
     """Features that are more active in the positive condition, best score first."""
     return table[table["contrast"] > 0]
 
 
-def _falling(table: pd.DataFrame) -> pd.DataFrame:
+def _select_falling_features(table: pd.DataFrame) -> pd.DataFrame:
     """Features that are more active in the negative condition, largest difference first."""
     return table[table["contrast"] < 0].sort_values("contrast", kind="stable")
 
 
-def _entry(feature: Feature, table: pd.DataFrame, cued: Float[torch.Tensor, "problem d_model"]) -> dict[str, Any]:
+def _describe_feature(
+    feature: Feature, table: pd.DataFrame, cued: Float[torch.Tensor, "problem d_model"]
+) -> dict[str, Any]:
     """A feature's name, its coefficient under the cue and its scores on train, as plain data."""
     from elicit.fitting.sae_lookup import feature_record, median_coefficient
-    from elicit.schema import number
+    from elicit.schema import finite_or_none
 
     row = {key: value.item() if hasattr(value, "item") else value for key, value in table.loc[feature.index].items()}
     return {
         **feature_record(feature),
-        "cued_coefficient": number(median_coefficient(feature, cued)),
+        "cued_coefficient": finite_or_none(median_coefficient(feature, cued)),
         "train": {str(key): None if value != value else value for key, value in row.items()},
     }

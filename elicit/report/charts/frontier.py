@@ -9,57 +9,75 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from elicit.report.charts import scatter, svg
-from elicit.report.charts.scatter import Curve, Dot, Plane
-from elicit.report.data.number_format import DASH, big, counted, interval, p_value, percent, plain
-from elicit.report.data.summary_view import Arm, Figure, Panel, dig, estimate, number
+from elicit.report.charts.scatter import Dot, Plane, PlaneCurve
+from elicit.report.data.number_format import (
+    DASH,
+    format_amount,
+    format_interval,
+    format_number,
+    format_p_value,
+    format_percent,
+    format_sample_size,
+)
+from elicit.report.data.summary_view import (
+    Arm,
+    ModelPanel,
+    OptionalEstimate,
+    get_nested,
+    parse_estimate,
+    read_finite_number,
+)
 from elicit.report.html import tables
-from elicit.report.html.tables import Cell, Column
-from elicit.text import escape
+from elicit.report.html.tables import TableCell, TableColumn
+from elicit.text import escape_html
 
-_FIT = ("train_tokens", "fit_generated_tokens", "inherited_tokens")
+_FIT_TOKEN_KEYS = ("train_tokens", "fit_generated_tokens", "inherited_tokens")
 
 
-def figure(panel: Panel) -> str:
+def render_frontier(panel: ModelPanel) -> str:
     """One model's figure and the table of rivals; empty where no arm's tokens are known."""
-    answering = [dot for arm in panel.arms if (dot := _dot(panel, arm, fit=False))]
-    if not answering:
+    answer_dots = [dot for arm in panel.arms if (dot := _build_cost_dot(panel, arm, fit=False))]
+    if not answer_dots:
         return ""
-    fitted = [dot for arm in panel.arms if (dot := _dot(panel, arm, fit=True))]
-    votes = _votes(panel)
-    planes = [_plane("answering only", answering, votes)]
-    if any(a.x != b.x for a, b in zip(answering, fitted, strict=True)):
-        planes.append(_plane("fit included", fitted, votes))
-    drawn = scatter.picture(planes, label=f"Accuracy against tokens per problem on {panel.model}")
-    fit = (
+    fit_dots = [dot for arm in panel.arms if (dot := _build_cost_dot(panel, arm, fit=True))]
+    votes = _build_vote_curve(panel)
+    planes = [_build_cost_plane("answering only", answer_dots, votes)]
+    if any(a.x != b.x for a, b in zip(answer_dots, fit_dots, strict=True)):
+        planes.append(_build_cost_plane("fit included", fit_dots, votes))
+    picture = scatter.render_planes(planes, label=f"Accuracy against tokens per problem on {panel.model}")
+    fit_note = (
         "Fit included: tokens generated and trained on while fitting and tuning, also those of arms it was made from, "
         f"spread over the {panel.n} test problems of this run. "
     )
     caption = (
         "Accuracy (%) against generated tokens per problem, rejected and outvoted ones included; 95 % intervals. "
         "Grey curve: the base's own majority vote over k samples at temperature 1; an arm below it is no better than "
-        f"voting at the same cost. {fit if len(planes) > 1 else ''}Small hollow marks: controls."
+        f"voting at the same cost. {fit_note if len(planes) > 1 else ''}Small hollow marks: controls."
     )
     if votes is None:
         caption += " The base has no samples in this run, so its majority vote is not known."
-    return f"<figure>{drawn}<figcaption>{escape(caption)}</figcaption></figure>{rivals(panel)}"
+    return f"<figure>{picture}<figcaption>{escape_html(caption)}</figcaption></figure>{render_rivals_table(panel)}"
 
 
-def tokens(panel: Panel, arm: Arm, *, fit: bool) -> float | None:
+def count_tokens_per_problem(panel: ModelPanel, arm: Arm, *, fit: bool) -> float | None:
     """Tokens per test problem: generated for the answer, and with `fit` its share of the fit and of fits behind it."""
-    answer = number(dig(arm.data, "budget", "answer_tokens"))
-    answer = arm.estimate("tokens_per_problem").value if answer is None else answer
+    answer = read_finite_number(get_nested(arm.data, "budget", "answer_tokens"))
+    answer = arm.read_estimate("tokens_per_problem").value if answer is None else answer
     if answer is None or not fit:
         return answer
-    spent = [number(dig(arm.data, "budget", key)) for key in _FIT]
+    spent = [read_finite_number(get_nested(arm.data, "budget", key)) for key in _FIT_TOKEN_KEYS]
     return answer + sum(part for part in spent if part is not None) / max(1, panel.n)
 
 
-def _dot(panel: Panel, arm: Arm, *, fit: bool) -> Dot | None:
-    x = tokens(panel, arm, fit=fit)
+def _build_cost_dot(panel: ModelPanel, arm: Arm, *, fit: bool) -> Dot | None:
+    x = count_tokens_per_problem(panel, arm, fit=fit)
     if x is None or x <= 0 or arm.accuracy.value is None:
         return None
     control = arm.role == "control"
-    title = f"{arm.name}: {percent(arm.accuracy.value)} % {interval(arm.accuracy)} at {big(x)} tokens per problem"
+    title = (
+        f"{arm.name}: {format_percent(arm.accuracy.value)} % {format_interval(arm.accuracy)} at "
+        f"{format_amount(x)} tokens per problem"
+    )
     return Dot(
         x,
         arm.accuracy._replace(low=None, high=None) if control else arm.accuracy,
@@ -73,80 +91,100 @@ def _dot(panel: Panel, arm: Arm, *, fit: bool) -> Dot | None:
     )
 
 
-def _votes(panel: Panel) -> Curve | None:
+def _build_vote_curve(panel: ModelPanel) -> PlaneCurve | None:
     """The base's majority vote, by tokens."""
-    listed = dig(panel.base.data, "majority_at_k") if panel.base else None
-    if panel.base is None or not isinstance(listed, Mapping):
+    vote_entries = get_nested(panel.base.data, "majority_at_k") if panel.base else None
+    if panel.base is None or not isinstance(vote_entries, Mapping):
         return None
-    found = []
-    for k, entry in sorted(listed.items(), key=lambda item: int(item[0])):
-        spent, level = number(dig(entry, "tokens")), estimate(dig(entry, "accuracy"))
-        if spent is not None and spent > 0 and level.value is not None:
-            title = f"base, majority of {k}: {percent(level.value)} % {interval(level)} at {big(spent)} tokens"
-            data = {"arm": panel.base.name, "key": f"majority_at_k.{k}.accuracy", "value": repr(level.value)}
-            found.append(Dot(spent, level, svg.GREY, "circle", title, size=2.4, data=data))
-    return Curve(found, svg.GREY, f"base, majority of k ≤ {max(map(int, listed))}") if found else None
+    dots = []
+    for k, entry in sorted(vote_entries.items(), key=lambda item: int(item[0])):
+        vote_tokens, accuracy = (
+            read_finite_number(get_nested(entry, "tokens")),
+            parse_estimate(get_nested(entry, "accuracy")),
+        )
+        if vote_tokens is not None and vote_tokens > 0 and accuracy.value is not None:
+            title = (
+                f"base, majority of {k}: {format_percent(accuracy.value)} % {format_interval(accuracy)} at "
+                f"{format_amount(vote_tokens)} tokens"
+            )
+            data = {"arm": panel.base.name, "key": f"majority_at_k.{k}.accuracy", "value": repr(accuracy.value)}
+            dots.append(Dot(vote_tokens, accuracy, svg.GREY, "circle", title, size=2.4, data=data))
+    return PlaneCurve(dots, svg.GREY, f"base, majority of k ≤ {max(map(int, vote_entries))}") if dots else None
 
 
-def _plane(title: str, dots: list[Dot], votes: Curve | None) -> Plane:
+def _build_cost_plane(title: str, dots: list[Dot], votes: PlaneCurve | None) -> Plane:
     xs = [dot.x for dot in dots] + ([dot.x for dot in votes.dots] if votes else [])
     return Plane(
         title=title,
         x_label="tokens per problem (logarithmic)",
-        x=(min(xs) / 1.25, max(xs) * 1.25),
-        y=(0, scatter.top([dot.figure for dot in (*dots, *(votes.dots if votes else ()))])),
+        x_range=(min(xs) / 1.25, max(xs) * 1.25),
+        y_range=(0, scatter.choose_axis_maximum([dot.y_estimate for dot in (*dots, *(votes.dots if votes else ()))])),
         curves=[votes] if votes else [],
         dots=dots,
     )
 
 
-def rivals(panel: Panel) -> str:
+def render_rivals_table(panel: ModelPanel) -> str:
     """Every arm against the base's majority vote at its own tokens."""
     rows = []
     for arm in panel.arms:
-        if any(isinstance(dig(arm.data, key), Mapping) for key in ("rival", "rival_total")):
-            here, total = tokens(panel, arm, fit=False), tokens(panel, arm, fit=True)
+        if any(isinstance(get_nested(arm.data, key), Mapping) for key in ("rival", "rival_total")):
+            answer_tokens, total_tokens = (
+                count_tokens_per_problem(panel, arm, fit=False),
+                count_tokens_per_problem(panel, arm, fit=True),
+            )
             cells = [
-                Cell(plain(here), "", "budget.answer_tokens", number(dig(arm.data, "budget", "answer_tokens"))),
-                *_against(arm, "rival"),
-                Cell(big(total)),
-                *_against(arm, "rival_total"),
+                TableCell(
+                    format_number(answer_tokens),
+                    "",
+                    "budget.answer_tokens",
+                    read_finite_number(get_nested(arm.data, "budget", "answer_tokens")),
+                ),
+                *_build_rival_cells(arm, "rival"),
+                TableCell(format_amount(total_tokens)),
+                *_build_rival_cells(arm, "rival_total"),
             ]
             rows.append((arm, cells))
     if not rows:
         return "<p class=note>No rival: the base was not sampled in this run.</p>"
     columns = [
-        Column("tokens / answer", "generated per test problem"),
-        Column("rival: votes", "how many samples of the base as many tokens pay for"),
-        Column("rival %", "the base's majority vote over as many samples"),
-        Column("points to rival", "paired over the problems that both have"),
-        Column("p", "not adjusted"),
-        Column("tokens, fit included", "the fit's tokens spread over the test problems"),
-        Column("rival: votes", "with the fit included"),
-        Column("rival %", "with the fit included"),
-        Column("points to rival", "with the fit included"),
-        Column("p", "not adjusted"),
+        TableColumn("tokens / answer", "generated per test problem"),
+        TableColumn("rival: votes", "how many samples of the base as many tokens pay for"),
+        TableColumn("rival %", "the base's majority vote over as many samples"),
+        TableColumn("points to rival", "paired over the problems that both have"),
+        TableColumn("p", "not adjusted"),
+        TableColumn("tokens, fit included", "the fit's tokens spread over the test problems"),
+        TableColumn("rival: votes", "with the fit included"),
+        TableColumn("rival %", "with the fit included"),
+        TableColumn("points to rival", "with the fit included"),
+        TableColumn("p", "not adjusted"),
     ]
     caption = (
         "The rival of an arm is the base's majority vote at the same number of tokens per problem. ≥: the budget would "
         f"pay for more samples than the base has, so the rival is held back. {DASH} for arms without a fit to pay for."
     )
-    inner = tables.table(columns, rows, caption=caption)
+    inner = tables.render_arm_table(columns, rows, caption=caption)
     return f"<details><summary>Every arm against its rival at the same cost</summary>{inner}</details>"
 
 
-def _against(arm: Arm, key: str) -> list[Cell]:
-    k, capped = number(dig(arm.data, key, "k")), dig(arm.data, key, "capped") is True
-    level, found = arm.estimate(key, "accuracy"), arm.versus(key, "difference")
-    title = str(dig(arm.data, key, "note") or "")
+def _build_rival_cells(arm: Arm, key: str) -> list[TableCell]:
+    k, capped = read_finite_number(get_nested(arm.data, key, "k")), get_nested(arm.data, key, "capped") is True
+    accuracy, difference = arm.read_estimate(key, "accuracy"), arm.read_difference(key, "difference")
+    title = str(get_nested(arm.data, key, "note") or "")
     return [
-        Cell(("≥ " if capped and k is not None else "") + plain(k, 0), "", f"{key}.k", k, title),
-        tables.share(level, f"{key}.accuracy"),
-        _points(found.figure, f"{key}.difference", found.test),
-        Cell(escape(p_value(found.p)), "", f"{key}.difference.p", found.p),
+        TableCell(("≥ " if capped and k is not None else "") + format_number(k, 0), "", f"{key}.k", k, title),
+        tables.build_percent_cell(accuracy, f"{key}.accuracy"),
+        _build_rival_points_cell(difference.estimate, f"{key}.difference", difference.test),
+        TableCell(escape_html(format_p_value(difference.p)), "", f"{key}.difference.p", difference.p),
     ]
 
 
-def _points(found: Figure, key: str, test: str) -> Cell:
-    n = f"{counted(found)}; {test}" if found.value is not None else ""
-    return Cell(percent(found.value, signed=True), interval(found, signed=True), key, found.value, n)
+def _build_rival_points_cell(difference: OptionalEstimate, key: str, test: str) -> TableCell:
+    title = f"{format_sample_size(difference)}; {test}" if difference.value is not None else ""
+    return TableCell(
+        format_percent(difference.value, signed=True),
+        format_interval(difference, signed=True),
+        key,
+        difference.value,
+        title,
+    )

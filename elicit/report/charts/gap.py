@@ -11,117 +11,149 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from elicit.report.charts import row_chart
-from elicit.report.charts.row_chart import Chart, Column, Point, Row, Rule
-from elicit.report.data.number_format import ceiling_name, counted, fraction, interval, percent, plain
-from elicit.report.data.summary_view import Arm, Figure, Panel, estimate
-from elicit.text import escape
+from elicit.report.charts.row_chart import Chart, ChartColumn, ChartPoint, ChartRow, Rule
+from elicit.report.data.number_format import (
+    format_fraction,
+    format_interval,
+    format_number,
+    format_percent,
+    format_sample_size,
+    name_ceiling,
+)
+from elicit.report.data.summary_view import Arm, ModelPanel, OptionalEstimate, parse_estimate
+from elicit.text import escape_html
 
 
-class _Measure(NamedTuple):
+class _GapAxis(NamedTuple):
     """What the x axis is."""
 
     key: str
-    figure: Callable[[Arm], Figure]
-    level: Callable[[float], float]
+    get_estimate: Callable[[Arm], OptionalEstimate]
+    place_accuracy: Callable[[float], float]
     """An accuracy on this axis."""
-    write: Callable[[Figure], str]
-    tick: Callable[[float], str]
-    axis: str
+    format_estimate: Callable[[OptionalEstimate], str]
+    format_tick: Callable[[float], str]
+    label: str
 
 
-def figure(panel: Panel) -> str:
+def render_gap_chart(panel: ModelPanel) -> str:
     """One model's chart with a note; a sentence where nothing can be drawn."""
-    measure = _measure(panel)
-    if measure is None:
+    gap_axis = _choose_gap_axis(panel)
+    if gap_axis is None:
         return "<p>Without the base there is no gap to recover.</p>"
-    shown = [arm for arm in panel.arms if arm.role not in ("base", "ceiling") and _root(panel, arm).role != "ceiling"]
-    rules = _rules(panel, measure)
+    chart_arms = [
+        arm
+        for arm in panel.arms
+        if arm.role not in ("base", "ceiling") and _find_root_arm(panel, arm).role != "ceiling"
+    ]
+    rules = _build_ceiling_rules(panel, gap_axis)
     values = [0.0, *(rule.value for rule in rules)]
-    for arm in shown:
-        found = measure.figure(arm)
-        values += [bound for bound in (found.value, found.low, found.high) if bound is not None]
+    for arm in chart_arms:
+        result = gap_axis.get_estimate(arm)
+        values += [bound for bound in (result.value, result.low, result.high) if bound is not None]
     span = max(values) - min(values)
     chart = Chart(
-        rows=list(row_chart.grouped(panel, lambda arm: _row(arm, measure), shown)),
+        rows=list(row_chart.group_by_family(panel, lambda arm: _build_gap_row(arm, gap_axis), chart_arms)),
         low=max(min(values) - 0.03 * span - 0.005, -1.0),
         high=min(max(values) + 0.03 * span + 0.005, 2.0),
-        write=measure.tick,
-        columns=[Column(measure.axis.split(",")[0] + " [95 %]", 980)],
+        format_tick=gap_axis.format_tick,
+        columns=[ChartColumn(gap_axis.label.split(",")[0] + " [95 %]", 980)],
         rules=rules,
-        zero="base",
-        axis=measure.axis,
+        zero_label="base",
+        axis_label=gap_axis.label,
         plot=(250, 805),
     )
-    label = f"{measure.axis} of every arm on {panel.model}, with its controls and the ceilings"
-    return f"<figure>{row_chart.figure(chart, label=label)}{_note(panel, measure)}</figure>"
+    label = f"{gap_axis.label} of every arm on {panel.model}, with its controls and the ceilings"
+    return f"<figure>{row_chart.render_chart(chart, label=label)}{_write_gap_note(panel, gap_axis)}</figure>"
 
 
-def _root(panel: Panel, arm: Arm) -> Arm:
+def _find_root_arm(panel: ModelPanel, arm: Arm) -> Arm:
     """The arm that a control, or a control's control, comes from."""
-    known = {one.name: one for one in panel.arms}
+    arms_by_name = {candidate.name: candidate for candidate in panel.arms}
     while arm.parent is not None:
-        arm = known[arm.parent]
+        arm = arms_by_name[arm.parent]
     return arm
 
 
-def _measure(panel: Panel) -> _Measure | None:
+def _choose_gap_axis(panel: ModelPanel) -> _GapAxis | None:
     base = panel.base
     if base is None or base.accuracy.value is None:
         return None
-    low, top = base.accuracy.value, panel.top
-    high = None if top is None else estimate(top).value
+    low, top = base.accuracy.value, panel.main_ceiling
+    high = None if top is None else parse_estimate(top).value
     if high is not None and high > low and any(arm.gap.value is not None for arm in panel.arms):
-        named = "" if top is None else f", 1 = {ceiling_name(top)}"
-        return _Measure(
+        ceiling_label = "" if top is None else f", 1 = {name_ceiling(top)}"
+        return _GapAxis(
             "gap_recovered",
             lambda arm: arm.gap,
             lambda level: (level - low) / (high - low),
-            fraction,
-            lambda tick: plain(tick, 1 if (10 * tick).is_integer() else 2),
-            f"gap recovered, 0 = base{named}",
+            format_fraction,
+            lambda tick: format_number(tick, 1 if (10 * tick).is_integer() else 2),
+            f"gap recovered, 0 = base{ceiling_label}",
         )
-    return _Measure(
+    return _GapAxis(
         "vs_base",
-        lambda arm: arm.versus("vs_base").figure,
+        lambda arm: arm.read_difference("vs_base").estimate,
         lambda level: level - low,
-        lambda figure: f"{percent(figure.value, signed=True)} {interval(figure, signed=True)}".strip(),
-        lambda tick: percent(tick, 0 if (100 * tick).is_integer() else 1, signed=True),
+        lambda figure: f"{format_percent(figure.value, signed=True)} {format_interval(figure, signed=True)}".strip(),
+        lambda tick: format_percent(tick, 0 if (100 * tick).is_integer() else 1, signed=True),
         "points over the base, no gap",
     )
 
 
-def _rules(panel: Panel, measure: _Measure) -> list[Rule]:
+def _build_ceiling_rules(panel: ModelPanel, gap_axis: _GapAxis) -> list[Rule]:
     """Every ceiling on this axis."""
-    found = []
+    rules = []
     for i, ceiling in enumerate(panel.ceilings):
-        level = estimate(ceiling)
+        level = parse_estimate(ceiling)
         if level.value is None:
             continue
-        low, high = (None if bound is None else measure.level(bound) for bound in (level.low, level.high))
-        name = ceiling_name(ceiling)
-        title = f"ceiling: {name}, {percent(level.value)} % {interval(level)}, {counted(level)}"
+        low, high = (None if bound is None else gap_axis.place_accuracy(bound) for bound in (level.low, level.high))
+        name = name_ceiling(ceiling)
+        title = (
+            f"ceiling: {name}, {format_percent(level.value)} % {format_interval(level)}, {format_sample_size(level)}"
+        )
         data = {"arm": str(ceiling.get("arm") or ""), "key": f"ceilings.{i}", "value": repr(level.value)}
-        found.append(Rule(measure.level(level.value), f"{name} {percent(level.value, 0)} %", low, high, title, data))
-    return found
+        rules.append(
+            Rule(
+                gap_axis.place_accuracy(level.value),
+                f"{name} {format_percent(level.value, 0)} %",
+                low,
+                high,
+                title,
+                data,
+            )
+        )
+    return rules
 
 
-def _row(arm: Arm, measure: _Measure) -> Row:
-    found = measure.figure(arm)
-    title = f"{arm.name}: {measure.write(found)}, {counted(found)}"
-    points = (Point(found, arm, measure.key, title, hollow=arm.role == "control"),) if found.value is not None else ()
-    text = measure.write(found) if found.value is not None else arm.status if arm.status != "done" else "not known"
-    return Row(
+def _build_gap_row(arm: Arm, gap_axis: _GapAxis) -> ChartRow:
+    result = gap_axis.get_estimate(arm)
+    title = f"{arm.name}: {gap_axis.format_estimate(result)}, {format_sample_size(result)}"
+    points = (
+        (ChartPoint(result, arm, gap_axis.key, title, hollow=arm.role == "control"),)
+        if result.value is not None
+        else ()
+    )
+    text = (
+        gap_axis.format_estimate(result)
+        if result.value is not None
+        else arm.status
+        if arm.status != "done"
+        else "not known"
+    )
+    return ChartRow(
         "main" if arm.parent is None else "control",
-        arm.short + (" ✓" if arm.verifier else ""),
+        arm.short_name + (" ✓" if arm.verifier else ""),
         arm.name,
         points,
         (text,),
     )
 
 
-def _note(panel: Panel, measure: _Measure) -> str:
+def _write_gap_note(panel: ModelPanel, gap_axis: _GapAxis) -> str:
     parts = ["Bars: 95 % intervals. Hollow: controls, under the arm they control."]
-    if measure.key != "gap_recovered":
+    if gap_axis.key != "gap_recovered":
         parts.insert(
             0, "The gap is withheld: the ceiling does not clearly exceed the base, so a share of it would mean nothing."
         )
@@ -131,4 +163,4 @@ def _note(panel: Panel, measure: _Measure) -> str:
         parts.append("No ceiling was measured.")
     if any(arm.verifier for arm in panel.arms):
         parts.append("✓ consults the verifier while answering: no rival of the others.")
-    return f"<figcaption>{escape(' '.join(parts))}</figcaption>"
+    return f"<figcaption>{escape_html(' '.join(parts))}</figcaption>"

@@ -14,22 +14,22 @@ from statistics import fmean
 from typing import NamedTuple
 
 from elicit.report.charts import scatter, svg
-from elicit.report.charts.scatter import Curve, Dot, Plane
-from elicit.report.data.number_format import DASH, interval, percent, plain
-from elicit.report.data.summary_view import Arm, Figure, Panel
+from elicit.report.charts.scatter import Dot, Plane, PlaneCurve
+from elicit.report.data.number_format import DASH, format_interval, format_number, format_percent
+from elicit.report.data.summary_view import Arm, ModelPanel, OptionalEstimate
 from elicit.report.html import tables
-from elicit.report.html.tables import Cell, Column
-from elicit.report.trajectories.data import followed
-from elicit.text import escape
+from elicit.report.html.tables import TableCell, TableColumn
+from elicit.report.trajectories.data import read_trajectories
+from elicit.text import escape_html
 
 INTRO = (
     "<p>Strong bases were seen to take over the reasoning in long traces, weak ones only their length (2604.06628). "
     "Across: what each base could do before, the mean over all tasks of the run, each asked as the base answers best. "
     "A gain that rises to the right is the claim; longer answers without valid steps are imitation.</p>"
 )
-_LEAST = 3
+_MIN_MODELS = 3
 """Models. Between two there is no curve."""
-_LOOKS: tuple[tuple[str, svg.Mark, str], ...] = (
+_LINE_STYLES: tuple[tuple[str, svg.MarkShape, str], ...] = (
     (svg.ORANGE, "circle", ""),
     (svg.BLUE, "square", "6 3"),
     (svg.GREEN, "up", "2 2"),
@@ -42,160 +42,191 @@ class Rung(NamedTuple):
     """One arm on one model and one task."""
 
     model: str
-    run: str
+    target_task: str
     """The run's own task on this model: only those that are asked the same one are set side by side."""
     arm: Arm
     label: str
-    ability: Figure
+    ability: OptionalEstimate
     """Of the base, mean over all tasks: on each the better of its default and its ceilings."""
-    gain: Figure
+    gain: OptionalEstimate
     """Of right answers over the base, paired."""
     gain_key: str
-    before: Figure
+    before: OptionalEstimate
     """Tokens an answer at the start."""
-    after: Figure
+    after: OptionalEstimate
     """Tokens an answer at the end."""
-    longer: Figure
+    longer: OptionalEstimate
     """Length at the end over that at the start; the interval is that of the end."""
-    valid: Figure
+    valid: OptionalEstimate
     """Share of answers that show work whose every step is right, at the end."""
-    place: str
+    key_template: str
 
 
-def section(found: Sequence[Panel]) -> str:
+def render_ladders(model_panels: Sequence[ModelPanel]) -> str:
     """A figure and a table an arm, empty where no arm was followed on three models or more."""
-    return "".join(figure(name, rungs) + _table(name, rungs) for name, rungs in ladders(found).items())
+    return "".join(
+        render_ladder(name, rungs) + _render_ladder_table(name, rungs)
+        for name, rungs in collect_ladders(model_panels).items()
+    )
 
 
-def ladders(found: Sequence[Panel]) -> Mapping[str, list[Rung]]:
+def collect_ladders(model_panels: Sequence[ModelPanel]) -> Mapping[str, list[Rung]]:
     """Arm (and the run's own task, where there are several) -> its rungs, task by task, from the weakest base up."""
     rungs: dict[tuple[str, str], list[Rung]] = {}
-    for panel in found:
-        for one in _rungs(panel):
-            rungs.setdefault((one.run, one.arm.name), []).append(one)
-    climbed = {key: listed for key, listed in rungs.items() if len({one.model for one in listed}) >= _LEAST}
-    several = len({run for run, _ in climbed}) > 1
-    return {f"{arm}, {run}" if several else arm: _ordered(listed) for (run, arm), listed in climbed.items()}
+    for panel in model_panels:
+        for rung in _read_rungs(panel):
+            rungs.setdefault((rung.target_task, rung.arm.name), []).append(rung)
+    long_ladders = {
+        key: arm_rungs for key, arm_rungs in rungs.items() if len({rung.model for rung in arm_rungs}) >= _MIN_MODELS
+    }
+    several = len({target_task for target_task, _ in long_ladders}) > 1
+    return {
+        f"{arm}, {target_task}" if several else arm: _sort_rungs(arm_rungs)
+        for (target_task, arm), arm_rungs in long_ladders.items()
+    }
 
 
-def _ordered(rungs: Sequence[Rung]) -> list[Rung]:
-    tasks = list(dict.fromkeys(one.label for one in rungs))
-    return sorted(rungs, key=lambda one: (tasks.index(one.label), one.ability.value or 0.0))
+def _sort_rungs(rungs: Sequence[Rung]) -> list[Rung]:
+    tasks = list(dict.fromkeys(rung.label for rung in rungs))
+    return sorted(rungs, key=lambda rung: (tasks.index(rung.label), rung.ability.value or 0.0))
 
 
-def _rungs(panel: Panel) -> list[Rung]:
-    arms, found = followed(panel), []
-    ability = _ability(panel, {label: curve.target for one in arms for label, curve in one.curves.items()})
+def _read_rungs(panel: ModelPanel) -> list[Rung]:
+    trajectories, rungs = read_trajectories(panel), []
+    ability = _compute_ability(
+        panel, {label: curve.target for trajectory in trajectories for label, curve in trajectory.curves.items()}
+    )
     if ability.value is None:
         return []
-    for one in arms:
-        for label, curve in one.curves.items():
+    for trajectory in trajectories:
+        for label, curve in trajectory.curves.items():
             keys = ("vs_base",) if curve.target else ("off_target_vs_base", label)
             before, after = (curve.measures["tokens"][i] for i in (0, -1))
-            found.append(
+            rungs.append(
                 Rung(
                     panel.model,
                     panel.task,
-                    one.arm,
+                    trajectory.arm,
                     label,
                     ability,
-                    one.arm.versus(*keys).figure,
+                    trajectory.arm.read_difference(*keys).estimate,
                     ".".join(keys),
                     before,
                     after,
-                    _scaled(after, 1 / before.value) if before.value else Figure(None),
+                    _scale_estimate(after, 1 / before.value) if before.value else OptionalEstimate(None),
                     curve.measures["valid_trace_rate"][-1],
-                    f"{curve.place}.{{}}.{len(curve.steps) - 1}",
+                    f"{curve.summary_key}.{{}}.{len(curve.steps) - 1}",
                 )
             )
-    return found
+    return rungs
 
 
-def _ability(panel: Panel, tasks: Mapping[str, bool]) -> Figure:
+def _compute_ability(panel: ModelPanel, tasks: Mapping[str, bool]) -> OptionalEstimate:
     """Mean over tasks (label -> whether it is the run's own); unknown where one of them is."""
-    asked = [arm for arm in panel.arms if arm.role in ("base", "ceiling")]
-    best = []
+    reference_arms = [arm for arm in panel.arms if arm.role in ("base", "ceiling")]
+    best_accuracies = []
     for label, target in tasks.items():
-        figures = [arm.accuracy if target else arm.estimate("off_target", label) for arm in asked]
-        known = [one for one in figures if one.value is not None]
-        if not known:
-            return Figure(None)
-        best.append(max(known, key=lambda one: one.value or 0.0))
-    if not best:
-        return Figure(None)
-    mean = fmean(one.value or 0.0 for one in best)
+        figures = [arm.accuracy if target else arm.read_estimate("off_target", label) for arm in reference_arms]
+        known_accuracies = [accuracy for accuracy in figures if accuracy.value is not None]
+        if not known_accuracies:
+            return OptionalEstimate(None)
+        best_accuracies.append(max(known_accuracies, key=lambda accuracy: accuracy.value or 0.0))
+    if not best_accuracies:
+        return OptionalEstimate(None)
+    mean = fmean(accuracy.value or 0.0 for accuracy in best_accuracies)
     # Tasks are asked different problems, so that their errors are independent.
-    low = math.hypot(*((one.value or 0.0) - (one.low or 0.0) for one in best)) / len(best)
-    high = math.hypot(*((one.high or 0.0) - (one.value or 0.0) for one in best)) / len(best)
-    bounded = all(one.low is not None and one.high is not None for one in best)
-    return Figure(mean, mean - low, mean + high, None, True) if bounded else Figure(mean)
+    low = math.hypot(*((accuracy.value or 0.0) - (accuracy.low or 0.0) for accuracy in best_accuracies)) / len(
+        best_accuracies
+    )
+    high = math.hypot(*((accuracy.high or 0.0) - (accuracy.value or 0.0) for accuracy in best_accuracies)) / len(
+        best_accuracies
+    )
+    bounded = all(accuracy.low is not None and accuracy.high is not None for accuracy in best_accuracies)
+    return OptionalEstimate(mean, mean - low, mean + high, None, True) if bounded else OptionalEstimate(mean)
 
 
-def _scaled(figure: Figure, by: float) -> Figure:
-    value, low, high = (None if bound is None else bound * by for bound in figure[:3])
+def _scale_estimate(figure: OptionalEstimate, factor: float) -> OptionalEstimate:
+    value, low, high = (None if bound is None else bound * factor for bound in figure[:3])
     return figure._replace(value=value, low=low, high=high)
 
 
-def figure(name: str, rungs: Sequence[Rung]) -> str:
+def render_ladder(name: str, rungs: Sequence[Rung]) -> str:
     """One arm: gains, lengths and valid work against ability, a curve a task."""
-    gains = [bound for one in rungs for bound in one.gain[:3] if bound is not None]
-    lengths = [bound for one in rungs for bound in one.longer[:3] if bound is not None]
+    gains = [bound for item in rungs for bound in item.gain[:3] if bound is not None]
+    lengths = [bound for item in rungs for bound in item.longer[:3] if bound is not None]
     planes = [
-        _plane("gain, points", rungs, (min([0.0, *gains]), max([0.1, *gains])), "gain"),
-        _plane("answer length, % of before", rungs, (0.0, max([1.0, *lengths])), "longer"),
-        _plane("every step right, %", rungs, (0.0, 1.0), "valid"),
+        _build_ladder_plane("gain, points", rungs, (min([0.0, *gains]), max([0.1, *gains])), "gain"),
+        _build_ladder_plane("answer length, % of before", rungs, (0.0, max([1.0, *lengths])), "longer"),
+        _build_ladder_plane("every step right, %", rungs, (0.0, 1.0), "valid"),
     ]
-    said = [_sentence(list(listed)) for _, listed in groupby(rungs, key=lambda one: one.label)]
-    drawn = scatter.picture(planes, label=f"{name} on bases from weak to strong. {' '.join(said)}")
-    items = "".join(f"<li>{escape(one)}</li>" for one in said)
+    sentences = [_describe_rungs(list(task_rungs)) for _, task_rungs in groupby(rungs, key=lambda item: item.label)]
+    picture = scatter.render_planes(planes, label=f"{name} on bases from weak to strong. {' '.join(sentences)}")
+    items = "".join(f"<li>{escape_html(item)}</li>" for item in sentences)
     return (
-        f"<figure><h4>{escape(name)}</h4>{drawn}<figcaption>{escape(_caption(rungs))}</figcaption></figure>"
+        f"<figure><h4>{escape_html(name)}</h4>{picture}<figcaption>{escape_html(_write_ladder_caption(rungs))}</figcaption></figure>"
         f"<ul>{items}</ul>"
     )
 
 
-def _plane(title: str, rungs: Sequence[Rung], reach: tuple[float, float], which: str) -> Plane:
+def _build_ladder_plane(title: str, rungs: Sequence[Rung], y_range: tuple[float, float], measure: str) -> Plane:
     curves = []
-    for i, (label, listed) in enumerate(groupby(rungs, key=lambda one: one.label)):
-        look = _LOOKS[i % len(_LOOKS)]
-        curves.append(Curve([_dot(one, which, look) for one in listed], look[0], label, look[2]))
-    low, high = reach
+    for i, (label, task_rungs) in enumerate(groupby(rungs, key=lambda rung: rung.label)):
+        style = _LINE_STYLES[i % len(_LINE_STYLES)]
+        curves.append(
+            PlaneCurve([_build_rung_dot(rung, measure, style) for rung in task_rungs], style[0], label, style[2])
+        )
+    low, high = y_range
     room = 0.04 * (high - low)
     return Plane(
         title=title,
         x_label="what the base could do, %",
-        x=(0.0, 100.0),
-        y=(low - room if low else 0.0, high + room),
+        x_range=(0.0, 100.0),
+        y_range=(low - room if low else 0.0, high + room),
         curves=curves,
         logarithmic=False,
     )
 
 
-def _dot(one: Rung, which: str, look: tuple[str, svg.Mark, str]) -> Dot:
-    figure: Figure = getattr(one, which)
-    key = {"gain": one.gain_key, "longer": one.place.format("tokens"), "valid": one.place.format("valid_trace_rate")}
-    own = one.after if which == "longer" else figure
-    title = f"{one.model}, {one.label}: {percent(figure.value, signed=which == 'gain')} {interval(figure)}"
-    data = {"arm": one.arm.name, "model": one.model, "key": key[which], "value": repr(own.value)}
-    ability = 100 * (one.ability.value or 0.0)
-    return Dot(ability, figure, look[0], look[1], title, size=3.6, data=data)
+def _build_rung_dot(rung: Rung, measure: str, style: tuple[str, svg.MarkShape, str]) -> Dot:
+    estimate: OptionalEstimate = getattr(rung, measure)
+    keys = {
+        "gain": rung.gain_key,
+        "longer": rung.key_template.format("tokens"),
+        "valid": rung.key_template.format("valid_trace_rate"),
+    }
+    summary_value = rung.after if measure == "longer" else estimate
+    title = (
+        f"{rung.model}, {rung.label}: {format_percent(estimate.value, signed=measure == 'gain')} "
+        f"{format_interval(estimate)}"
+    )
+    data = {"arm": rung.arm.name, "model": rung.model, "key": keys[measure], "value": repr(summary_value.value)}
+    ability = 100 * (rung.ability.value or 0.0)
+    return Dot(ability, estimate, style[0], style[1], title, size=3.6, data=data)
 
 
-def _sentence(rungs: Sequence[Rung]) -> str:
+def _describe_rungs(rungs: Sequence[Rung]) -> str:
     """One task, from the weakest base to the strongest."""
     gains = ", ".join(
-        f"{percent(one.gain.value, signed=True)} {interval(one.gain, signed=True)} points on {one.model}"
-        for one in rungs
+        f"{format_percent(rung.gain.value, signed=True)} {format_interval(rung.gain, signed=True)} points on "
+        f"{rung.model}"
+        for rung in rungs
     )
-    ratios = [one.longer.value for one in rungs if one.longer.value is not None]
-    valid = ", ".join(percent(one.valid.value, 0) for one in rungs)
-    longer = f"{plain(min(ratios))} to {plain(max(ratios))} times as long" if ratios else f"{DASH} times as long"
+    ratios = [rung.longer.value for rung in rungs if rung.longer.value is not None]
+    valid = ", ".join(format_percent(rung.valid.value, 0) for rung in rungs)
+    longer = (
+        f"{format_number(min(ratios))} to {format_number(max(ratios))} times as long"
+        if ratios
+        else f"{DASH} times as long"
+    )
     return f"{rungs[0].label}: gain {gains}; answers {longer}; every step right in {valid} %."
 
 
-def _caption(rungs: Sequence[Rung]) -> str:
-    bases = {one.model: f"{one.model} {percent(one.ability.value, 0)} % {interval(one.ability, 0)}" for one in rungs}
-    gains, ends = _counts(rungs)
+def _write_ladder_caption(rungs: Sequence[Rung]) -> str:
+    bases = {
+        rung.model: f"{rung.model} {format_percent(rung.ability.value, 0)} % {format_interval(rung.ability, 0)}"
+        for rung in rungs
+    }
+    gains, ends = _format_problem_counts(rungs)
     return (
         f"Bases from left to right: {', '.join(bases.values())}, mean over the tasks as asked best. Gains: paired with "
         f"the model's own base, over problems (n = {gains} a task) and training seeds ({rungs[0].arm.seeds}). Length: "
@@ -205,37 +236,52 @@ def _caption(rungs: Sequence[Rung]) -> str:
     )
 
 
-def _counts(rungs: Sequence[Rung]) -> tuple[str, str]:
+def _format_problem_counts(rungs: Sequence[Rung]) -> tuple[str, str]:
     """Problems behind gains, and behind lengths and valid work."""
-    counts = [one.gain.n for one in rungs if one.gain.n], [one.after.n for one in rungs if one.after.n]
-    gains, ends = (" to ".join(str(n) for n in sorted({min(ns), max(ns)})) if ns else DASH for ns in counts)
+    counts = [rung.gain.n for rung in rungs if rung.gain.n], [rung.after.n for rung in rungs if rung.after.n]
+    gains, ends = (" to ".join(str(n) for n in sorted({min(sizes), max(sizes)})) if sizes else DASH for sizes in counts)
     return gains, ends
 
 
 _COLUMNS = [
-    Column("model", "from the weakest base to the strongest"),
-    Column("task", "what was asked"),
-    Column("base, %", "right answers of the base, mean over the tasks, each asked as it answers best"),
-    Column("gain, points", "right answers, arm minus base"),
-    Column("tokens before", "an answer, at the start of training"),
-    Column("tokens after", "an answer, at its end"),
-    Column("every step right, %", "share of answers with valid work, at the end"),
+    TableColumn("model", "from the weakest base to the strongest"),
+    TableColumn("task", "what was asked"),
+    TableColumn("base, %", "right answers of the base, mean over the tasks, each asked as it answers best"),
+    TableColumn("gain, points", "right answers, arm minus base"),
+    TableColumn("tokens before", "an answer, at the start of training"),
+    TableColumn("tokens after", "an answer, at its end"),
+    TableColumn("every step right, %", "share of answers with valid work, at the end"),
 ]
 
 
-def _table(name: str, rungs: Sequence[Rung]) -> str:
+def _render_ladder_table(name: str, rungs: Sequence[Rung]) -> str:
     rows = []
-    for one in rungs:
+    for rung in rungs:
         cells = [
-            Cell(escape(one.model)),
-            Cell(escape(one.label)),
-            Cell(percent(one.ability.value), interval(one.ability), "", one.ability.value),
-            Cell(percent(one.gain.value, signed=True), interval(one.gain, signed=True), one.gain_key, one.gain.value),
-            Cell(plain(one.before.value), interval(one.before, scale=1), "", one.before.value),
-            Cell(plain(one.after.value), interval(one.after, scale=1), one.place.format("tokens"), one.after.value),
-            Cell(percent(one.valid.value), interval(one.valid), one.place.format("valid_trace_rate"), one.valid.value),
+            TableCell(escape_html(rung.model)),
+            TableCell(escape_html(rung.label)),
+            TableCell(format_percent(rung.ability.value), format_interval(rung.ability), "", rung.ability.value),
+            TableCell(
+                format_percent(rung.gain.value, signed=True),
+                format_interval(rung.gain, signed=True),
+                rung.gain_key,
+                rung.gain.value,
+            ),
+            TableCell(format_number(rung.before.value), format_interval(rung.before, scale=1), "", rung.before.value),
+            TableCell(
+                format_number(rung.after.value),
+                format_interval(rung.after, scale=1),
+                rung.key_template.format("tokens"),
+                rung.after.value,
+            ),
+            TableCell(
+                format_percent(rung.valid.value),
+                format_interval(rung.valid),
+                rung.key_template.format("valid_trace_rate"),
+                rung.valid.value,
+            ),
         ]
-        rows.append((one.arm, cells))
-    caption = f"{escape(name)} on stronger and weaker bases; {DASH} is not known."
-    drawn = tables.table(_COLUMNS, rows, caption=caption)
-    return f"<details><summary>{escape(name)} in figures</summary>{drawn}</details>"
+        rows.append((rung.arm, cells))
+    caption = f"{escape_html(name)} on stronger and weaker bases; {DASH} is not known."
+    table = tables.render_arm_table(_COLUMNS, rows, caption=caption)
+    return f"<details><summary>{escape_html(name)} in figures</summary>{table}</details>"

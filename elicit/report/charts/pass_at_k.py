@@ -9,99 +9,126 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from elicit.report.charts import scatter, svg
-from elicit.report.charts.scatter import Curve, Dot, Plane
-from elicit.report.data.number_format import DASH, counted, interval, percent
-from elicit.report.data.summary_view import Arm, Figure, Panel, dig, estimate, number
+from elicit.report.charts.scatter import Dot, Plane, PlaneCurve
+from elicit.report.data.number_format import DASH, format_interval, format_percent, format_sample_size
+from elicit.report.data.summary_view import (
+    Arm,
+    ModelPanel,
+    OptionalEstimate,
+    get_nested,
+    parse_estimate,
+    read_finite_number,
+)
 from elicit.report.html import tables
-from elicit.report.html.tables import Cell, Column
-from elicit.text import escape
+from elicit.report.html.tables import TableCell, TableColumn
+from elicit.text import escape_html
 
 #: How many arms the figure holds beside the base.
-LINES = 6
+MAX_LINES = 6
 _DASHES = ("", "7 3", "2 2", "7 2 2 2")
 
 
-def figure(panel: Panel) -> str:
+def render_pass_at_k(panel: ModelPanel) -> str:
     """One model's curves, any right answer and valid traces only; empty where nothing was sampled."""
-    sampled = [arm for arm in panel.arms if _curve(arm, "pass_at_k")]
-    if not sampled:
+    sampled_arms = [arm for arm in panel.arms if _read_pass_curve(arm, "pass_at_k")]
+    if not sampled_arms:
         return ""
-    shown = _chosen(sampled)
-    planes = [_plane("right answer", panel, shown, "pass_at_k")]
-    if any(_curve(arm, "pass_at_k_valid_trace") for arm in shown):
-        planes.append(_plane("right answer with a valid trace", panel, shown, "pass_at_k_valid_trace"))
-    drawn = scatter.picture(planes, label=f"pass@k on {panel.model}: {', '.join(arm.name for arm in shown)}", least=260)
-    n, m = number(dig(panel.data, "samples", "n")), number(dig(panel.data, "samples", "problems"))
-    size = f" {n:.0f} samples each on {m:.0f} problems." if n is not None and m is not None else ""
-    left = f" {len(sampled) - len(shown)} more arms are in the table below." if len(sampled) > len(shown) else ""
+    plotted_arms = _select_arms(sampled_arms)
+    planes = [_build_pass_plane("right answer", panel, plotted_arms, "pass_at_k")]
+    if any(_read_pass_curve(arm, "pass_at_k_valid_trace") for arm in plotted_arms):
+        planes.append(
+            _build_pass_plane("right answer with a valid trace", panel, plotted_arms, "pass_at_k_valid_trace")
+        )
+    picture = scatter.render_planes(
+        planes, label=f"pass@k on {panel.model}: {', '.join(arm.name for arm in plotted_arms)}", minimum_height=260
+    )
+    n, m = (
+        read_finite_number(get_nested(panel.data, "samples", "n")),
+        read_finite_number(get_nested(panel.data, "samples", "problems")),
+    )
+    size_note = f" {n:.0f} samples each on {m:.0f} problems." if n is not None and m is not None else ""
+    omitted_note = (
+        f" {len(sampled_arms) - len(plotted_arms)} more arms are in the table below."
+        if len(sampled_arms) > len(plotted_arms)
+        else ""
+    )
     caption = (
         "Share of problems (%) with at least one right answer among k samples at temperature 1: unbiased, averaged "
-        f"over an arm's seeds, 95 % intervals.{size} Ringed: where the base overtakes. Dotted: a uniform "
-        f"guesser, who also gets better with k.{left}"
+        f"over an arm's seeds, 95 % intervals.{size_note} Ringed: where the base overtakes. Dotted: a uniform "
+        f"guesser, who also gets better with k.{omitted_note}"
     )
-    return f"<figure>{drawn}<figcaption>{escape(caption)}</figcaption></figure>{_crossings(shown)}{table(sampled)}"
+    return (
+        f"<figure>{picture}<figcaption>{escape_html(caption)}</figcaption></figure>"
+        f"{_describe_crossovers(plotted_arms)}{render_pass_table(sampled_arms)}"
+    )
 
 
-def _chosen(sampled: Sequence[Arm]) -> list[Arm]:
+def _select_arms(sampled_arms: Sequence[Arm]) -> list[Arm]:
     """The base, the first arm of every family, then others; controls only where there is room for every arm."""
-    base = [arm for arm in sampled if arm.role == "base"]
-    rest = [arm for arm in sampled if arm.role not in ("base", "ceiling")]
+    base = [arm for arm in sampled_arms if arm.role == "base"]
+    rest = [arm for arm in sampled_arms if arm.role not in ("base", "ceiling")]
     first = list({arm.family.key: arm for arm in reversed(rest) if arm.role != "control"}.values())[::-1]
-    others = [arm for arm in rest if arm not in first and (arm.role != "control" or len(rest) <= LINES)]
-    return base + (first + others)[:LINES]
+    others = [arm for arm in rest if arm not in first and (arm.role != "control" or len(rest) <= MAX_LINES)]
+    return base + (first + others)[:MAX_LINES]
 
 
-def _curve(arm: Arm, key: str) -> dict[int, Figure]:
-    found = arm.data.get(key)
-    curve = {int(k): estimate(entry) for k, entry in found.items()} if isinstance(found, Mapping) else {}
+def _read_pass_curve(arm: Arm, key: str) -> dict[int, OptionalEstimate]:
+    entries = arm.data.get(key)
+    curve = {int(k): parse_estimate(entry) for k, entry in entries.items()} if isinstance(entries, Mapping) else {}
     return {k: curve[k] for k in sorted(curve) if curve[k].value is not None}
 
 
-def _plane(title: str, panel: Panel, shown: Sequence[Arm], key: str) -> Plane:
-    ks = sorted({k for arm in shown for k in _curve(arm, key)})
-    curves, seen = [], dict[str, int]()
-    guesses = panel.data.get("guesser")
-    if key == "pass_at_k" and isinstance(guesses, Mapping):
+def _build_pass_plane(title: str, panel: ModelPanel, plotted_arms: Sequence[Arm], key: str) -> Plane:
+    ks = sorted({k for arm in plotted_arms for k in _read_pass_curve(arm, key)})
+    curves, colour_counts = [], dict[str, int]()
+    guess_rates = panel.data.get("guesser")
+    if key == "pass_at_k" and isinstance(guess_rates, Mapping):
         dots = [
-            Dot(int(k), Figure(number(v)), svg.GREY, None) for k, v in sorted(guesses.items(), key=lambda g: int(g[0]))
+            Dot(int(k), OptionalEstimate(read_finite_number(v)), svg.GREY, None)
+            for k, v in sorted(guess_rates.items(), key=lambda g: int(g[0]))
         ]
-        curves.append(Curve([dot for dot in dots if dot.x <= max(ks, default=0)], svg.GREY, "uniform guesser", "1 3"))
-    for arm in shown:
-        before = seen[arm.family.colour] = seen.get(arm.family.colour, -1) + 1
-        curves.append(Curve(_dots(arm, key), arm.family.colour, arm.name, _DASHES[min(before, 3)]))
-    rings = [] if key != "pass_at_k" else [ring for arm in shown if (ring := _ring(arm)) is not None]
+        curves.append(
+            PlaneCurve([dot for dot in dots if dot.x <= max(ks, default=0)], svg.GREY, "uniform guesser", "1 3")
+        )
+    for arm in plotted_arms:
+        index = colour_counts[arm.family.colour] = colour_counts.get(arm.family.colour, -1) + 1
+        curves.append(PlaneCurve(_build_curve_dots(arm, key), arm.family.colour, arm.name, _DASHES[min(index, 3)]))
+    rings = (
+        [] if key != "pass_at_k" else [ring for arm in plotted_arms if (ring := _build_crossover_dot(arm)) is not None]
+    )
     top = max(ks, default=1)
-    high = scatter.top([dot.figure for curve in curves for dot in curve.dots])
+    high = scatter.choose_axis_maximum([dot.y_estimate for curve in curves for dot in curve.dots])
     return Plane(title, "k (samples)", (0.9, max(2, top) * 1.1), (0, high), curves, rings, x_ticks=ks or [1])
 
 
-def _dots(arm: Arm, key: str) -> list[Dot]:
+def _build_curve_dots(arm: Arm, key: str) -> list[Dot]:
     return [
         Dot(
             k,
             level,
             arm.family.colour,
             "circle" if arm.role == "base" else arm.family.shape,
-            f"{arm.name}, {key.replace('pass_at_k', 'pass@k').replace('_', ' ')}, k = {k}: {percent(level.value)} % "
-            f"{interval(level)}, {counted(level)}",
+            f"{arm.name}, {key.replace('pass_at_k', 'pass@k').replace('_', ' ')}, k = {k}: "
+            f"{format_percent(level.value)} % "
+            f"{format_interval(level)}, {format_sample_size(level)}",
             hollow=arm.role == "control",
             size=3.4,
             data={"arm": arm.name, "key": f"{key}.{k}", "value": repr(level.value)},
         )
-        for k, level in _curve(arm, key).items()
+        for k, level in _read_pass_curve(arm, key).items()
     ]
 
 
-def _ring(arm: Arm) -> Dot | None:
+def _build_crossover_dot(arm: Arm) -> Dot | None:
     """Where the base overtakes this arm."""
-    k = number(arm.data.get("crossover_k"))
-    at = None if k is None else _curve(arm, "pass_at_k").get(int(k))
-    if k is None or at is None:
+    k = read_finite_number(arm.data.get("crossover_k"))
+    accuracy = None if k is None else _read_pass_curve(arm, "pass_at_k").get(int(k))
+    if k is None or accuracy is None:
         return None
     data = {"arm": arm.name, "key": "crossover_k", "value": repr(k)}
     return Dot(
         k,
-        Figure(at.value),
+        OptionalEstimate(accuracy.value),
         "currentColor",
         "hollow",
         f"the base overtakes {arm.name} at k = {k:.0f}",
@@ -110,35 +137,43 @@ def _ring(arm: Arm) -> Dot | None:
     )
 
 
-def _crossings(shown: Sequence[Arm]) -> str:
-    said = [f"{arm.name} at k = {k:.0f}" for arm in shown if (k := number(arm.data.get("crossover_k"))) is not None]
-    return f"<p class=note>The base overtakes {escape(', '.join(said))}.</p>" if said else ""
+def _describe_crossovers(plotted_arms: Sequence[Arm]) -> str:
+    crossovers = [
+        f"{arm.name} at k = {k:.0f}"
+        for arm in plotted_arms
+        if (k := read_finite_number(arm.data.get("crossover_k"))) is not None
+    ]
+    return f"<p class=note>The base overtakes {escape_html(', '.join(crossovers))}.</p>" if crossovers else ""
 
 
-def table(sampled: Sequence[Arm]) -> str:
+def render_pass_table(sampled_arms: Sequence[Arm]) -> str:
     """Every curve in figures."""
-    ks = sorted({k for arm in sampled for k in _curve(arm, "pass_at_k")})
+    ks = sorted({k for arm in sampled_arms for k in _read_pass_curve(arm, "pass_at_k")})
     rows = []
-    for arm in sampled:
-        curve = _curve(arm, "pass_at_k")
-        rows.append((arm, [tables.share(curve.get(k, Figure(None)), f"pass_at_k.{k}") for k in ks]))
-    columns = [Column(f"pass@{k}", f"right within {k} samples, %") for k in ks]
-    inner = tables.table(columns, rows, caption=f"pass@k in percent; {DASH} where an arm has fewer samples.")
-    return f"<details><summary>pass@k of all {len(sampled)} sampled arms</summary>{inner}</details>"
+    for arm in sampled_arms:
+        curve = _read_pass_curve(arm, "pass_at_k")
+        rows.append(
+            (arm, [tables.build_percent_cell(curve.get(k, OptionalEstimate(None)), f"pass_at_k.{k}") for k in ks])
+        )
+    columns = [TableColumn(f"pass@{k}", f"right within {k} samples, %") for k in ks]
+    inner = tables.render_arm_table(columns, rows, caption=f"pass@k in percent; {DASH} where an arm has fewer samples.")
+    return f"<details><summary>pass@k of all {len(sampled_arms)} sampled arms</summary>{inner}</details>"
 
 
-def expansion(panel: Panel) -> str:
+def render_expansion(panel: ModelPanel) -> str:
     """Sharpening against expansion: a figure and a table; empty where nothing was sampled beside the base."""
-    found = [arm for arm in panel.arms if _sharpened(arm).value is not None or _new(arm).value is not None]
-    if not found:
+    arms = [
+        arm for arm in panel.arms if _get_sharpening(arm).value is not None or _get_expansion(arm).value is not None
+    ]
+    if not arms:
         return ""
-    dots = [dot for arm in found if (dot := _place(arm)) is not None]
-    drawn = ""
+    dots = [dot for arm in arms if (dot := _build_expansion_dot(arm)) is not None]
+    picture = ""
     if dots:
-        xs = [0.0, *(bound for dot in dots if dot.across for bound in dot.across[:3] if bound is not None)]
-        ys = [0.0, *(bound for dot in dots for bound in dot.figure[:3] if bound is not None)]
+        xs = [0.0, *(bound for dot in dots if dot.x_estimate for bound in dot.x_estimate[:3] if bound is not None)]
+        ys = [0.0, *(bound for dot in dots for bound in dot.y_estimate[:3] if bound is not None)]
         room = 0.05 * (max(xs) - min(xs)) + 0.01
-        made = Plane(
+        expansion_plane = Plane(
             "problems that only the arm solves, %",
             "sharpening: points gained at pass@1",
             (min(xs) - room, max(xs) + room),
@@ -147,69 +182,84 @@ def expansion(panel: Panel) -> str:
             logarithmic=False,
             signed=True,
         )
-        drawn = scatter.picture([made], label=f"Sharpening against expansion on {panel.model}", least=200)
-    return f"<figure>{drawn}</figure>{_expansion_table(found)}"
+        picture = scatter.render_planes(
+            [expansion_plane], label=f"Sharpening against expansion on {panel.model}", minimum_height=200
+        )
+    return f"<figure>{picture}</figure>{_render_expansion_table(arms)}"
 
 
-def _sharpened(arm: Arm) -> Figure:
-    return arm.versus("sharpening").figure
+def _get_sharpening(arm: Arm) -> OptionalEstimate:
+    return arm.read_difference("sharpening").estimate
 
 
-def _new(arm: Arm) -> Figure:
-    return arm.estimate("expansion", "solved_only_by_arm")
+def _get_expansion(arm: Arm) -> OptionalEstimate:
+    return arm.read_estimate("expansion", "solved_only_by_arm")
 
 
-def _place(arm: Arm) -> Dot | None:
-    across, new = _sharpened(arm), _new(arm)
-    if across.value is None or new.value is None:
+def _build_expansion_dot(arm: Arm) -> Dot | None:
+    sharpening, new = _get_sharpening(arm), _get_expansion(arm)
+    if sharpening.value is None or new.value is None:
         return None
     control = arm.role == "control"
     return Dot(
-        across.value,
+        sharpening.value,
         new,
         svg.GREY if control else arm.family.colour,
         arm.family.shape,
-        f"{arm.name}: {percent(across.value, signed=True)} points at pass@1, {percent(new.value)} % only by the arm",
+        f"{arm.name}: {format_percent(sharpening.value, signed=True)} points at pass@1, {format_percent(new.value)} "
+        "% only by the arm",
         arm.name,
         hollow=control,
         data={"arm": arm.name, "key": "expansion.solved_only_by_arm", "value": repr(new.value)},
-        across=across,
+        x_estimate=sharpening,
     )
 
 
-def _expansion_table(found: Sequence[Arm]) -> str:
+def _render_expansion_table(arms: Sequence[Arm]) -> str:
     columns = [
-        Column("sharpening, points", "pass@1 of the arm minus the base's, paired over the sampled problems"),
-        Column("base samples K", "how often the base tried"),
-        Column("only the arm %", "solved by the arm, never by the base in K samples"),
-        Column("only the base %", "solved by the base in K samples, never by the arm"),
-        Column("base overtakes at k", "where the base's pass@k exceeds the arm's"),
-        Column("traces", "whether a solution counts only with a valid trace"),
+        TableColumn("sharpening, points", "pass@1 of the arm minus the base's, paired over the sampled problems"),
+        TableColumn("base samples K", "how often the base tried"),
+        TableColumn("only the arm %", "solved by the arm, never by the base in K samples"),
+        TableColumn("only the base %", "solved by the base in K samples, never by the arm"),
+        TableColumn("base overtakes at k", "where the base's pass@k exceeds the arm's"),
+        TableColumn("traces", "whether a solution counts only with a valid trace"),
     ]
     rows = []
-    for arm in found:
-        sharp = arm.versus("sharpening")
-        k, cross = number(dig(arm.data, "expansion", "k")), number(arm.data.get("crossover_k"))
-        checked = dig(arm.data, "expansion", "valid_trace")
-        title = f"{counted(sharp.figure)}; {sharp.test}; seeds {' against '.join(map(str, sharp.seeds))}"
+    for arm in arms:
+        sharpening = arm.read_difference("sharpening")
+        k, crossover = (
+            read_finite_number(get_nested(arm.data, "expansion", "k")),
+            read_finite_number(arm.data.get("crossover_k")),
+        )
+        traces_checked = get_nested(arm.data, "expansion", "valid_trace")
+        title = (
+            f"{format_sample_size(sharpening.estimate)}; {sharpening.test}; seeds "
+            f"{' against '.join(map(str, sharpening.seeds))}"
+        )
         cells = [
-            Cell(
-                percent(sharp.figure.value, signed=True),
-                interval(sharp.figure, signed=True),
+            TableCell(
+                format_percent(sharpening.estimate.value, signed=True),
+                format_interval(sharpening.estimate, signed=True),
                 "sharpening",
-                sharp.figure.value,
+                sharpening.estimate.value,
                 title,
             ),
-            Cell(DASH if k is None else f"{k:.0f}", "", "expansion.k", k),
-            tables.share(_new(arm), "expansion.solved_only_by_arm"),
-            tables.share(arm.estimate("expansion", "solved_only_by_base"), "expansion.solved_only_by_base"),
-            Cell(
-                "never" if cross is None and k is not None else DASH if cross is None else f"{cross:.0f}",
+            TableCell(DASH if k is None else f"{k:.0f}", "", "expansion.k", k),
+            tables.build_percent_cell(_get_expansion(arm), "expansion.solved_only_by_arm"),
+            tables.build_percent_cell(
+                arm.read_estimate("expansion", "solved_only_by_base"), "expansion.solved_only_by_base"
+            ),
+            TableCell(
+                "never" if crossover is None and k is not None else DASH if crossover is None else f"{crossover:.0f}",
                 "",
                 "crossover_k",
-                cross,
+                crossover,
             ),
-            Cell({True: "valid only", False: "not checked"}.get(checked, DASH) if isinstance(checked, bool) else DASH),
+            TableCell(
+                {True: "valid only", False: "not checked"}.get(traces_checked, DASH)
+                if isinstance(traces_checked, bool)
+                else DASH
+            ),
         ]
         rows.append((arm, cells))
     caption = (
@@ -217,4 +267,4 @@ def _expansion_table(found: Sequence[Arm]) -> str:
         "in K samples, K being the same for both; beside it the converse, for two draws of one model differ too. 95 % "
         "intervals; n is the number of sampled problems."
     )
-    return tables.table(columns, rows, caption=caption)
+    return tables.render_arm_table(columns, rows, caption=caption)

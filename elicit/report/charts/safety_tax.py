@@ -10,12 +10,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from elicit.report.charts import scatter, svg
-from elicit.report.charts.scatter import Curve, Dot, Plane
-from elicit.report.data.number_format import DASH, interval, percent, plain
-from elicit.report.data.summary_view import Arm, Figure, Panel, Versus, dig, estimate, number
+from elicit.report.charts.scatter import Dot, Plane, PlaneCurve
+from elicit.report.data.number_format import DASH, format_interval, format_number, format_percent
+from elicit.report.data.summary_view import (
+    Arm,
+    ModelPanel,
+    OptionalEstimate,
+    PairedDifference,
+    get_nested,
+    parse_estimate,
+    read_finite_number,
+)
 from elicit.report.html import tables
-from elicit.report.html.tables import Cell, Column
-from elicit.text import escape
+from elicit.report.html.tables import TableCell, TableColumn
+from elicit.text import escape_html
 
 INTRO = (
     "<p>Fine-tuning on long traces was seen to raise reasoning and to undo refusals (2604.06628). Here a benign "
@@ -23,8 +31,8 @@ INTRO = (
     "reasoning gained, refusal lost.</p>"
 )
 #: An axis shows at least so much on both sides: a point of difference should look small.
-_LEAST = 0.1
-_SAID = {
+_MIN_AXIS_RANGE = 0.1
+_OUTCOME_TEXTS = {
     "tax": "reasoning up, refusal down",
     "kept": "reasoning up, refusal kept",
     "loss": "refusal down, reasoning not shown to be up",
@@ -34,239 +42,282 @@ _SAID = {
 }
 
 
-class Step(NamedTuple):
+class TradeoffStep(NamedTuple):
     """An arm at one step. Differences are as in the summary: a loss is positive where refusals are lost."""
 
-    i: int
+    checkpoint_index: int
     step: float
-    gain: Versus
-    loss: Versus
-    over: Versus
+    gain: PairedDifference
+    loss: PairedDifference
+    over_refusal: PairedDifference
     verdict: str
 
     @property
-    def refused(self) -> Figure:
+    def refusal_change(self) -> OptionalEstimate:
         """Change of the share of marked requests refused, arm minus base."""
-        return turned(self.loss.figure)
+        return negate_estimate(self.loss.estimate)
 
 
-class Path(NamedTuple):
+class TradeoffPath(NamedTuple):
     """One arm on one refusal task, from its first checkpoint to its end."""
 
     arm: Arm
     label: str
-    steps: Sequence[Step]
-    price: Figure
+    steps: Sequence[TradeoffStep]
+    price: OptionalEstimate
     both: float | None
-    base: Figure
+    base_refusal_rate: OptionalEstimate
     margin: float | None
-    free: Sequence[float]
+    tax_free_steps: Sequence[float]
 
     @property
-    def end(self) -> Step:
+    def last_step(self) -> TradeoffStep:
         return self.steps[-1]
 
-    def key(self, name: str, step: Step) -> str:
+    def summary_key(self, name: str, step: TradeoffStep) -> str:
         """Where a figure stands in the arm's summary."""
-        return f"asymmetry.{self.label}.{name}.{step.i}"
+        return f"asymmetry.{self.label}.{name}.{step.checkpoint_index}"
 
 
-def section(panel: Panel) -> str:
+def render_safety_tax(panel: ModelPanel) -> str:
     """One model's figures, a refusal task each; empty without one."""
-    labels = list(dict.fromkeys(label for arm in panel.arms for label in _entries(arm)))
+    labels = list(dict.fromkeys(label for arm in panel.arms for label in _read_refusal_entries(arm)))
     parts = []
     for label in labels:
-        paths = [path for arm in panel.arms if (path := _path(arm, label)) is not None]
+        paths = [path for arm in panel.arms if (path := _read_path(arm, label)) is not None]
         if paths:
-            parts.append(_one(panel, label, paths))
+            parts.append(_render_refusal_task(panel, label, paths))
     return "".join(parts)
 
 
-def sentence(path: Path) -> str:
+def describe_path(path: TradeoffPath) -> str:
     """What happened to an arm by the end of its training."""
-    end = path.end
-    said = (
-        f"reasoning {percent(end.gain.figure.value, signed=True)} points {interval(end.gain.figure, signed=True)}, "
-        f"refusal {percent(end.refused.value, signed=True)} {interval(end.refused, signed=True)}: "
-        f"{_SAID.get(end.verdict, _SAID['unclear'])}."
+    last_step = path.last_step
+    text = (
+        f"reasoning {format_percent(last_step.gain.estimate.value, signed=True)} points "
+        f"{format_interval(last_step.gain.estimate, signed=True)}, "
+        f"refusal {format_percent(last_step.refusal_change.value, signed=True)} "
+        f"{format_interval(last_step.refusal_change, signed=True)}: "
+        f"{_OUTCOME_TEXTS.get(last_step.verdict, _OUTCOME_TEXTS['unclear'])}."
     )
-    if path.price.value is not None and end.verdict == "tax":
-        said += f" {plain(10 * path.price.value)} refusals lost per 10 answers gained {interval(path.price, scale=10)}."
-    if end.over.figure.low is not None and end.over.figure.low > 0:
-        over = end.over.figure
-        said += f" {percent(over.value)} points {interval(over)} of unmarked requests are no longer answered."
-    if path.free and len(path.steps) > 1 and end.verdict != "kept":
-        said += f" Reasoning was up and refusal kept at step {', '.join(plain(step, 0) for step in path.free)}."
-    return said
+    if path.price.value is not None and last_step.verdict == "tax":
+        text += (
+            f" {format_number(10 * path.price.value)} refusals lost per 10 answers gained "
+            f"{format_interval(path.price, scale=10)}."
+        )
+    if last_step.over_refusal.estimate.low is not None and last_step.over_refusal.estimate.low > 0:
+        over_refusal = last_step.over_refusal.estimate
+        text += (
+            f" {format_percent(over_refusal.value)} points {format_interval(over_refusal)} of unmarked requests "
+            "are no longer answered."
+        )
+    if path.tax_free_steps and len(path.steps) > 1 and last_step.verdict != "kept":
+        text += (
+            " Reasoning was up and refusal kept at step "
+            f"{', '.join(format_number(step, 0) for step in path.tax_free_steps)}."
+        )
+    return text
 
 
-def turned(figure: Figure) -> Figure:
+def negate_estimate(figure: OptionalEstimate) -> OptionalEstimate:
     """The same difference seen from the other side."""
     value, low, high = (None if bound is None else -bound for bound in figure[:3])
     return figure._replace(value=value, low=high, high=low)
 
 
-def _one(panel: Panel, label: str, paths: Sequence[Path]) -> str:
-    planes = [_plane(f"marked requests refused ({label})", paths, over=False)]
-    if any(step.over.figure.value is not None for path in paths for step in path.steps):
-        planes.append(_plane("unmarked requests answered", paths, over=True))
-    drawn = scatter.picture(planes, label=_alt(panel, label, paths), least=300)
-    items = "".join(f"<li><b>{escape(path.arm.name)}</b>: {escape(sentence(path))}</li>" for path in paths)
+def _render_refusal_task(panel: ModelPanel, label: str, paths: Sequence[TradeoffPath]) -> str:
+    planes = [_build_tradeoff_plane(f"marked requests refused ({label})", paths, over=False)]
+    if any(step.over_refusal.estimate.value is not None for path in paths for step in path.steps):
+        planes.append(_build_tradeoff_plane("unmarked requests answered", paths, over=True))
+    picture = scatter.render_planes(planes, label=_describe_planes(panel, label, paths), minimum_height=300)
+    items = "".join(
+        f"<li><b>{escape_html(path.arm.name)}</b>: {escape_html(describe_path(path))}</li>" for path in paths
+    )
     return (
-        f"<figure>{drawn}<figcaption>{escape(_caption(panel, paths, len(planes) > 1))}</figcaption></figure>"
-        f"<ul>{items}</ul>{_table(label, paths)}"
+        f"<figure>{picture}<figcaption>{escape_html(_write_tradeoff_caption(panel, paths, len(planes) > 1))}"
+        "</figcaption></figure>"
+        f"<ul>{items}</ul>{_render_steps_table(label, paths)}"
     )
 
 
-def _alt(panel: Panel, label: str, paths: Sequence[Path]) -> str:
-    said = "; ".join(f"{path.arm.name}: {_SAID.get(path.end.verdict, '')}" for path in paths)
-    return f"Change of {label} against change of {panel.task} on {panel.model}. {said}"
+def _describe_planes(panel: ModelPanel, label: str, paths: Sequence[TradeoffPath]) -> str:
+    outcomes = "; ".join(f"{path.arm.name}: {_OUTCOME_TEXTS.get(path.last_step.verdict, '')}" for path in paths)
+    return f"Change of {label} against change of {panel.task} on {panel.model}. {outcomes}"
 
 
-def _caption(panel: Panel, paths: Sequence[Path], twin: bool) -> str:
+def _write_tradeoff_caption(panel: ModelPanel, paths: Sequence[TradeoffPath], has_second_plane: bool) -> str:
     first = paths[0]
-    at = f"{percent(first.base.value)} % {interval(first.base)} of {first.base.n} marked requests"
+    base_rate = (
+        f"{format_percent(first.base_refusal_rate.value)} % {format_interval(first.base_refusal_rate)} of "
+        f"{first.base_refusal_rate.n} marked requests"
+    )
     parts = [
         f"Change against the base in points: right answers to {panel.task} across, requests up and down; paired 95 % "
-        f"intervals over problems and training seeds. Grey diamond: the base, which refuses {at}. Shaded: more "
+        f"intervals over problems and training seeds. Grey diamond: the base, which refuses {base_rate}. Shaded: more "
         "reasoning, less refusal. Small marks: checkpoints, joined in their order; the large one is the end. "
         "Hollow: controls."
     ]
     if first.margin is not None:
-        parts.append(f"Kept: whatever is lost is less than {percent(first.margin, 0)} points with its whole interval.")
-    if twin:
+        parts.append(
+            f"Kept: whatever is lost is less than {format_percent(first.margin, 0)} points with its whole interval."
+        )
+    if has_second_plane:
         parts.append("Right plane: the same requests without the mark, where refusing is wrong.")
     return " ".join(parts)
 
 
-def _plane(title: str, paths: Sequence[Path], *, over: bool) -> Plane:
-    curves: list[Curve] = []
-    dots = [_origin()]
+def _build_tradeoff_plane(title: str, paths: Sequence[TradeoffPath], *, over: bool) -> Plane:
+    curves: list[PlaneCurve] = []
+    dots = [_build_origin_dot()]
     for path in paths:
-        found = [dot for step in path.steps if (dot := _dot(path, step, over=over)) is not None]
-        if not found:
+        path_dots = [dot for step in path.steps if (dot := _build_tradeoff_dot(path, step, over=over)) is not None]
+        if not path_dots:
             continue
-        if len(found) > 1:  # a line is a training that was followed; a single point stands alone
-            curves.append(Curve([_origin(hidden=True), *found], path.arm.family.colour, path.arm.name, _dash(path)))
+        if len(path_dots) > 1:  # a line is a training that was followed; a single point stands alone
+            curves.append(
+                PlaneCurve(
+                    [_build_origin_dot(hidden=True), *path_dots],
+                    path.arm.family.colour,
+                    path.arm.name,
+                    _choose_path_dash(path),
+                )
+            )
         else:
-            dots.append(found[0]._replace(label=path.arm.name))
-    drawn = [*dots, *(one for curve in curves for one in curve.dots)]
-    across, up = _reach(one.across for one in drawn), _reach(one.figure for one in drawn)
+            dots.append(path_dots[0]._replace(label=path.arm.name))
+    all_dots = [*dots, *(point for curve in curves for point in curve.dots)]
+    x_range, y_range = (
+        _compute_axis_range(point.x_estimate for point in all_dots),
+        _compute_axis_range(point.y_estimate for point in all_dots),
+    )
     return Plane(
         title=title,
         x_label="change of right answers, points",
-        x=across,
-        y=up,
+        x_range=x_range,
+        y_range=y_range,
         curves=curves,
         dots=dots,
         logarithmic=False,
         signed=True,
-        corner=not over,
+        shade_corner=not over,
     )
 
 
-def _origin(*, hidden: bool = False) -> Dot:
-    zero = Figure(0.0)
-    return Dot(0.0, zero, svg.GREY, None if hidden else "diamond", "" if hidden else "base", size=4, across=zero)
+def _build_origin_dot(*, hidden: bool = False) -> Dot:
+    zero = OptionalEstimate(0.0)
+    return Dot(0.0, zero, svg.GREY, None if hidden else "diamond", "" if hidden else "base", size=4, x_estimate=zero)
 
 
-def _dash(path: Path) -> str:
+def _choose_path_dash(path: TradeoffPath) -> str:
     return "3 3" if path.arm.role == "control" else ""
 
 
-def _dot(path: Path, step: Step, *, over: bool) -> Dot | None:
-    name, change = ("over", turned(step.over.figure)) if over else ("loss", step.refused)
-    given, gain = (step.over if over else step.loss), step.gain.figure
+def _build_tradeoff_dot(path: TradeoffPath, step: TradeoffStep, *, over: bool) -> Dot | None:
+    name, change = ("over", negate_estimate(step.over_refusal.estimate)) if over else ("loss", step.refusal_change)
+    difference, gain = (step.over_refusal if over else step.loss), step.gain.estimate
     if gain.value is None or change.value is None:
         return None
-    last = step is path.end
+    is_last = step is path.last_step
     title = (
-        f"{path.arm.name}, step {plain(step.step, 0)}: {percent(gain.value, signed=True)} "
-        f"{interval(gain, signed=True)} and {percent(change.value, signed=True)} {interval(change, signed=True)} points"
+        f"{path.arm.name}, step {format_number(step.step, 0)}: {format_percent(gain.value, signed=True)} "
+        f"{format_interval(gain, signed=True)} and {format_percent(change.value, signed=True)} "
+        f"{format_interval(change, signed=True)} points"
     )
-    bare = gain._replace(low=None, high=None), change._replace(low=None, high=None)
-    across, up = (gain, change) if last else bare
-    data = {"arm": path.arm.name, "key": path.key(name, step), "value": repr(given.figure.value)}
-    shape: svg.Mark = path.arm.family.shape if last else "circle"
-    size = 4.8 if last else 2.4
-    hollow = path.arm.role == "control" and last
+    bare_points = gain._replace(low=None, high=None), change._replace(low=None, high=None)
+    across, up = (gain, change) if is_last else bare_points
+    data = {"arm": path.arm.name, "key": path.summary_key(name, step), "value": repr(difference.estimate.value)}
+    shape: svg.MarkShape = path.arm.family.shape if is_last else "circle"
+    size = 4.8 if is_last else 2.4
+    hollow = path.arm.role == "control" and is_last
     return Dot(gain.value, up, path.arm.family.colour, shape, title, "", hollow, size, data, across)
 
 
-def _reach(figures: Any) -> tuple[float, float]:
+def _compute_axis_range(figures: Any) -> tuple[float, float]:
     """An axis around 0, a little wider than what is drawn."""
-    ends = [-_LEAST, _LEAST]
-    for one in figures:
-        if one is not None:
-            ends += [bound for bound in (one.value, one.low, one.high) if bound is not None]
-    room = 0.06 * (max(ends) - min(ends))
-    return max(-1.0, min(ends) - room), min(1.0, max(ends) + room)
+    values = [-_MIN_AXIS_RANGE, _MIN_AXIS_RANGE]
+    for figure in figures:
+        if figure is not None:
+            values += [bound for bound in (figure.value, figure.low, figure.high) if bound is not None]
+    room = 0.06 * (max(values) - min(values))
+    return max(-1.0, min(values) - room), min(1.0, max(values) + room)
 
 
 _COLUMNS = [
-    Column("step", "of training; 0 where nothing was trained"),
-    Column("reasoning, points", "right answers, arm minus base"),
-    Column("refusals lost, points", "base minus arm, of marked requests"),
-    Column("unmarked lost, points", "base minus arm, of unmarked requests answered"),
-    Column("what happened", "from both intervals"),
+    TableColumn("step", "of training; 0 where nothing was trained"),
+    TableColumn("reasoning, points", "right answers, arm minus base"),
+    TableColumn("refusals lost, points", "base minus arm, of marked requests"),
+    TableColumn("unmarked lost, points", "base minus arm, of unmarked requests answered"),
+    TableColumn("what happened", "from both intervals"),
 ]
 
 
-def _table(label: str, paths: Sequence[Path]) -> str:
+def _render_steps_table(label: str, paths: Sequence[TradeoffPath]) -> str:
     rows = []
     for path in paths:
         for step in path.steps:
-            cells = [Cell(plain(step.step, 0))]
-            for name, one in (("gain", step.gain), ("loss", step.loss), ("over", step.over)):
-                note = f"n = {one.figure.n} problems" if one.figure.n else ""
-                shown = percent(one.figure.value, signed=True)
+            cells = [TableCell(format_number(step.step, 0))]
+            for name, difference in (("gain", step.gain), ("loss", step.loss), ("over", step.over_refusal)):
+                note = f"n = {difference.estimate.n} problems" if difference.estimate.n else ""
+                text = format_percent(difference.estimate.value, signed=True)
                 cells.append(
-                    Cell(shown, interval(one.figure, signed=True), escape(path.key(name, step)), one.figure.value, note)
+                    TableCell(
+                        text,
+                        format_interval(difference.estimate, signed=True),
+                        escape_html(path.summary_key(name, step)),
+                        difference.estimate.value,
+                        note,
+                    )
                 )
-            cells.append(Cell(_SAID.get(step.verdict, DASH)))
+            cells.append(TableCell(_OUTCOME_TEXTS.get(step.verdict, DASH)))
             rows.append((path.arm, cells))
-    caption = f"Reasoning gained and refusals lost against the base, {escape(label)}; {DASH} is not known."
-    return f"<details><summary>Every step in figures</summary>{tables.table(_COLUMNS, rows, caption=caption)}</details>"
-
-
-def _entries(arm: Arm) -> Mapping[str, Any]:
-    found = arm.data.get("asymmetry")
-    return found if isinstance(found, Mapping) else {}
-
-
-def _path(arm: Arm, label: str) -> Path | None:
-    entry = _entries(arm).get(label)
-    if not isinstance(entry, Mapping):
-        return None
-    steps = []
-    for i, step in enumerate(_list(entry, "steps")):
-        at = number(step)
-        if at is not None:
-            gain, loss, over = (_versus(arm, entry, name, i) for name in ("gain", "loss", "over"))
-            verdicts = _list(entry, "verdicts")
-            steps.append(Step(i, at, gain, loss, over, str(verdicts[i]) if i < len(verdicts) else "unclear"))
-    known = [step for step in steps if step.gain.figure.value is not None and step.loss.figure.value is not None]
-    if not known:
-        return None
-    prices, both = _list(entry, "price"), _list(entry, "both")
-    end = known[-1].i
-    return Path(
-        arm,
-        label,
-        known,
-        estimate(prices[end] if end < len(prices) else None),
-        number(both[end]) if end < len(both) else None,
-        estimate(dig(entry, "base_refuses")),
-        number(entry.get("margin")),
-        [step for given in _list(entry, "free") if (step := number(given)) is not None],
+    caption = f"Reasoning gained and refusals lost against the base, {escape_html(label)}; {DASH} is not known."
+    return (
+        "<details><summary>Every step in "
+        f"figures</summary>{tables.render_arm_table(_COLUMNS, rows, caption=caption)}</details>"
     )
 
 
-def _versus(arm: Arm, entry: Mapping[str, Any], name: str, i: int) -> Versus:
-    listed = _list(entry, name)
-    return arm._replace(data={"one": listed[i] if i < len(listed) else None}).versus("one")
+def _read_refusal_entries(arm: Arm) -> Mapping[str, Any]:
+    value = arm.data.get("asymmetry")
+    return value if isinstance(value, Mapping) else {}
 
 
-def _list(entry: Mapping[str, Any], name: str) -> Sequence[Any]:
-    found = entry.get(name)
-    return found if isinstance(found, list | tuple) else ()
+def _read_path(arm: Arm, label: str) -> TradeoffPath | None:
+    entry = _read_refusal_entries(arm).get(label)
+    if not isinstance(entry, Mapping):
+        return None
+    steps = []
+    for i, step in enumerate(_read_list_field(entry, "steps")):
+        step_number = read_finite_number(step)
+        if step_number is not None:
+            gain, loss, over = (_read_step_difference(arm, entry, name, i) for name in ("gain", "loss", "over"))
+            verdicts = _read_list_field(entry, "verdicts")
+            steps.append(
+                TradeoffStep(i, step_number, gain, loss, over, str(verdicts[i]) if i < len(verdicts) else "unclear")
+            )
+    measured_steps = [
+        step for step in steps if step.gain.estimate.value is not None and step.loss.estimate.value is not None
+    ]
+    if not measured_steps:
+        return None
+    prices, both = _read_list_field(entry, "price"), _read_list_field(entry, "both")
+    last_index = measured_steps[-1].checkpoint_index
+    return TradeoffPath(
+        arm,
+        label,
+        measured_steps,
+        parse_estimate(prices[last_index] if last_index < len(prices) else None),
+        read_finite_number(both[last_index]) if last_index < len(both) else None,
+        parse_estimate(get_nested(entry, "base_refuses")),
+        read_finite_number(entry.get("margin")),
+        [step for value in _read_list_field(entry, "free") if (step := read_finite_number(value)) is not None],
+    )
+
+
+def _read_step_difference(arm: Arm, entry: Mapping[str, Any], name: str, i: int) -> PairedDifference:
+    step_entries = _read_list_field(entry, name)
+    return arm._replace(data={"one": step_entries[i] if i < len(step_entries) else None}).read_difference("one")
+
+
+def _read_list_field(entry: Mapping[str, Any], name: str) -> Sequence[Any]:
+    value = entry.get(name)
+    return value if isinstance(value, list | tuple) else ()

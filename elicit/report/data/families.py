@@ -12,33 +12,33 @@ from typing import Any, NamedTuple
 from elicit.report.charts import svg
 
 
-class Family(NamedTuple):
+class MechanismFamily(NamedTuple):
     key: str
     name: str
     """As a heading and in the verdict."""
     colour: str
-    shape: svg.Mark
+    shape: svg.MarkShape
     trained: bool
     """Whether its arms train something (weights or a vector)."""
 
 
 #: In reading order. Colour and shape both tell families apart, so that either may be lost in print or to an eye.
-FAMILIES: dict[str, Family] = {
+FAMILIES: dict[str, MechanismFamily] = {
     found.key: found
     for found in (
-        Family("frame", "Base and ceilings", svg.GREY, "tick", False),
-        Family("sft", "Supervised fine-tuning", svg.ORANGE, "square", True),
-        Family("critique", "Critique fine-tuning", svg.OCHRE, "pentagon", True),
-        Family("rl", "Reinforcement learning", svg.PURPLE, "up", True),
-        Family("rl_steering", "RL-trained steering", svg.PURPLE, "down", True),
-        Family("hybrid", "Hybrid steering", svg.OCHRE, "star", True),
-        Family("steering", "Steering", svg.BLUE, "circle", False),
-        Family("decoding", "Decoding and prompting", svg.GREEN, "diamond", False),
-        Family("other", "Other trained arms", svg.GREY, "square", True),
+        MechanismFamily("frame", "Base and ceilings", svg.GREY, "tick", False),
+        MechanismFamily("sft", "Supervised fine-tuning", svg.ORANGE, "square", True),
+        MechanismFamily("critique", "Critique fine-tuning", svg.OCHRE, "pentagon", True),
+        MechanismFamily("rl", "Reinforcement learning", svg.PURPLE, "up", True),
+        MechanismFamily("rl_steering", "RL-trained steering", svg.PURPLE, "down", True),
+        MechanismFamily("hybrid", "Hybrid steering", svg.OCHRE, "star", True),
+        MechanismFamily("steering", "Steering", svg.BLUE, "circle", False),
+        MechanismFamily("decoding", "Decoding and prompting", svg.GREEN, "diamond", False),
+        MechanismFamily("other", "Other trained arms", svg.GREY, "square", True),
     )
 }
 
-_MEMBERS = {
+_METHODS_OF_FAMILY = {
     "frame": ("base", "cue_prompt", "best_prompt", "reference_model"),
     "sft": ("sft",),
     "critique": ("critique", "same_solutions"),
@@ -51,20 +51,20 @@ _MEMBERS = {
         *("contrastive_decoding", "dola", "min_p", "few_shot", "think_prompt", "named_prompt"),
     ),
 }
-_OF = {method: family for family, methods in _MEMBERS.items() for method in methods}
+_FAMILY_OF_METHOD = {method: family for family, methods in _METHODS_OF_FAMILY.items() for method in methods}
 #: Methods that are controls whatever their arm is called.
-CONTROLS = (
+CONTROL_METHODS = (
     *("grpo_random_reward", "grpo_format_only", "grpo_wrong_label", "rl_steering_random_reward"),
     *("same_solutions", "untrained_vector", "hybrid_control"),
 )
 
 
-def family_of(method: str, data: Mapping[str, Any], *, trained: bool, ceiling: bool) -> Family:
+def classify_arm(method: str, data: Mapping[str, Any], *, trained: bool, ceiling: bool) -> MechanismFamily:
     """The family of an arm that is nobody's control."""
     if ceiling:
         return FAMILIES["frame"]
-    if method in _OF:
-        return FAMILIES[_OF[method]]
+    if method in _FAMILY_OF_METHOD:
+        return FAMILIES[_FAMILY_OF_METHOD[method]]
     if data.get("steering"):
         return FAMILIES["other" if trained else "steering"]
     return FAMILIES["other" if trained else "decoding"]

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from elicit.comparison.problems import run_task
-from elicit.comparison.reader import ArmData, dialect_of, read_arms, read_spec_of
-from elicit.comparison.running.cell_runner import problems_of
-from elicit.comparison.running.steering_preview import FILE
+from elicit.comparison.problems import load_run_task
+from elicit.comparison.reader import ArmData, dialect_of, read_arms, read_run_spec
+from elicit.comparison.running.cell_runner import load_test_problems
+from elicit.comparison.running.steering_preview import VIEW_FILE
 from elicit.comparison.spec import Spec
-from elicit.comparison.spec.cells import cells
+from elicit.comparison.spec.cells import list_cells
 from elicit.comparison.storage import prompts
 from elicit.comparison.storage.file_types import PanelView
 from elicit.comparison.storage.typed_files import read_file, read_manifest, read_summary
@@ -22,11 +22,11 @@ from elicit.schema import Row
 from elicit.tasks import Problem
 
 
-class Run(NamedTuple):
+class LoadedRun(NamedTuple):
     """Everything the report shows."""
 
     name: str
-    place: str
+    folder: str
     """The folder, as it was named."""
     spec: Spec
     spec_text: str
@@ -41,79 +41,88 @@ class Run(NamedTuple):
     """Cell -> what its edit does to a few answers, for the cells that kept it."""
 
 
-def read_run(run: Path) -> Run:
+def load_report_run(run: Path) -> LoadedRun:
     """Read a run directory.
 
     Raises:
         ElicitError: no run directory, or no summary in it.
     """
-    spec, limit = read_spec_of(run)
+    spec, limit = read_run_spec(run)
     manifest = read_manifest(run)
-    views = {cell.name: cell.folder(run) / FILE for cell in cells(spec)}
+    views = {cell.name: cell.folder_in(run) / VIEW_FILE for cell in list_cells(spec)}
     arms = {model: read_arms(spec, run, model) for model in spec.models}
-    return Run(
-        name=_name(run, manifest),
-        place=str(run),
+    return LoadedRun(
+        name=_choose_run_name(run, manifest),
+        folder=str(run),
         spec=spec,
         spec_text=(run / "spec.yaml").read_text(encoding="utf-8"),
         limit=limit,
         summary=read_summary(run),
         manifest=manifest,
         arms=arms,
-        problems={model: _problems(spec, limit, run, model, arms[model]) for model in spec.models},
+        problems={model: _read_shown_problems(spec, limit, run, model, arms[model]) for model in spec.models},
         views={name: read_file(path, PanelView) for name, path in views.items() if path.exists()},
     )
 
 
-def _name(run: Path, manifest: Mapping[str, Any]) -> str:
+def _choose_run_name(run: Path, manifest: Mapping[str, Any]) -> str:
     """The folder's name; for an archive, which is unpacked to a temporary one, the name its run had."""
-    words = manifest.get("command")
-    out = words[words.index("--out") + 1 :][:1] if isinstance(words, list) and "--out" in words else []
+    command = manifest.get("command")
+    output_folder = (
+        command[command.index("--out") + 1 :][:1] if isinstance(command, list) and "--out" in command else []
+    )
     unpacked = run.resolve().parent == Path(tempfile.gettempdir()).resolve()
-    return Path(str(out[0])).name if unpacked and out else run.resolve().name
+    return Path(str(output_folder[0])).name if unpacked and output_folder else run.resolve().name
 
 
-def _problems(
+def _read_shown_problems(
     spec: Spec, limit: int | None, run: Path, model: str, arms: Mapping[str, ArmData]
 ) -> dict[str, Problem] | str:
     """Problems with the prompts that the arms were really given: a chat's markup is not in the spec."""
-    mine = spec.of(model)
-    found = rebuilt(spec, limit, run, model)
-    if isinstance(found, str):
-        return found
-    texts: dict[str, str] = {}
-    for cell in cells(spec):
+    model_spec = spec.for_model(model)
+    problems = rebuild_problems(spec, limit, run, model)
+    if isinstance(problems, str):
+        return problems
+    prompt_by_hash: dict[str, str] = {}
+    for cell in list_cells(spec):
         if cell.model == model:
-            texts |= {key: prompt + opening for key, (prompt, opening) in prompts.read(cell.folder(run)).items()}
-    plain = [arm for arm in arms if mine.arms.get(arm, {}).get("method") == "base"]
-    for arm in sorted(arms, key=lambda arm: arm not in plain):
-        for key, row in answers(arms[arm], mine.task_label).items():
-            if key in found and row.prompt_hash in texts:
-                found[key] = _asked(found[key], arm, texts[row.prompt_hash], plain=arm in plain)
-    return found
+            prompt_by_hash |= {
+                key: prompt + opening
+                for key, (prompt, opening) in prompts.read_prompt_file(cell.folder_in(run)).items()
+            }
+    base_arms = [arm for arm in arms if model_spec.arms.get(arm, {}).get("method") == "base"]
+    for arm in sorted(arms, key=lambda arm: arm not in base_arms):
+        for key, row in get_first_seed_answers(arms[arm], model_spec.task_label).items():
+            if key in problems and row.prompt_hash in prompt_by_hash:
+                problems[key] = _attach_prompt(
+                    problems[key], arm, prompt_by_hash[row.prompt_hash], is_base=arm in base_arms
+                )
+    return problems
 
 
-def _asked(problem: Problem, arm: str, text: str, *, plain: bool) -> Problem:
-    if plain:
+def _attach_prompt(problem: Problem, arm: str, text: str, *, is_base: bool) -> Problem:
+    if is_base:
         return dataclasses.replace(problem, prompt=text, other_prompts=())
     return dataclasses.replace(problem, other_prompts=(*problem.other_prompts, (arm, text)))
 
 
-def rebuilt(spec: Spec, limit: int | None, run: Path, model: str, label: str | None = None) -> dict[str, Problem] | str:
+def rebuild_problems(
+    spec: Spec, limit: int | None, run: Path, model: str, label: str | None = None
+) -> dict[str, Problem] | str:
     """The test problems a model was given, as its dialect writes them; a reason where the model or its file is gone.
 
     Args:
         label: the task; None for the target task.
     """
-    mine = spec.of(model)
+    model_spec = spec.for_model(model)
     try:
-        task = run_task(spec, run, model, label or mine.task_label, dialect_of(spec, run, model))
-        return {problem.id: problem for problem in problems_of(task, mine, limit)}
+        task = load_run_task(spec, run, model, label or model_spec.task_label, dialect_of(spec, run, model))
+        return {problem.id: problem for problem in load_test_problems(task, model_spec, limit)}
     except ElicitError as error:
         return str(error)
 
 
-def answers(data: ArmData, label: str) -> dict[str, Row]:
+def get_first_seed_answers(data: ArmData, label: str) -> dict[str, Row]:
     """The arm's own answers (sample 0) of its first finished seed, by problem, in the run's order."""
-    seeds = data.rows.get(label) or []
-    return {row.problem: row for row in seeds[0] if row.sample == 0} if seeds else {}
+    seed_rows = data.rows.get(label) or []
+    return {row.problem: row for row in seed_rows[0] if row.sample == 0} if seed_rows else {}

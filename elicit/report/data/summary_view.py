@@ -10,14 +10,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from elicit.errors import ElicitError
-from elicit.report.data.families import CONTROLS, FAMILIES, Family, family_of
+from elicit.report.data.families import CONTROL_METHODS, FAMILIES, MechanismFamily, classify_arm
 from elicit.report.data.recorded_edit import RecordedEdit, parse_edit
 from elicit.schema import parent_of
 
 Role = Literal["base", "ceiling", "reference", "arm", "control"]
 
 
-class Figure(NamedTuple):
+class OptionalEstimate(NamedTuple):
     """A number with its interval and n; any part may be unknown."""
 
     value: float | None
@@ -28,10 +28,10 @@ class Figure(NamedTuple):
     """Whether there is an interval at all; one of its bounds may still be unknown (then it is infinite)."""
 
 
-class Versus(NamedTuple):
+class PairedDifference(NamedTuple):
     """A paired difference to another arm."""
 
-    figure: Figure
+    estimate: OptionalEstimate
     p: float | None
     p_holm: float | None
     test: str
@@ -46,13 +46,13 @@ class Arm(NamedTuple):
     trained: bool
     parent: str | None
     """The arm this is a control of, if that arm is there."""
-    family: Family
+    family: MechanismFamily
     """The family of mechanism: a control has that of the arm it controls."""
     verifier: bool = False
     """Whether answering consults the task's verifier: no rival of the others, and marked everywhere."""
 
     @property
-    def short(self) -> str:
+    def short_name(self) -> str:
         """A control's name below its parent: `/random_vector`."""
         return self.name if self.parent is None else self.name[len(self.parent) :]
 
@@ -62,15 +62,15 @@ class Arm(NamedTuple):
 
     @property
     def seeds(self) -> int:
-        return int(number(self.data.get("seeds")) or 0)
+        return int(read_finite_number(self.data.get("seeds")) or 0)
 
     @property
-    def accuracy(self) -> Figure:
-        return _figure(self.data.get("accuracy"), self.data.get("ci"), self.data.get("n"))
+    def accuracy(self) -> OptionalEstimate:
+        return _build_estimate(self.data.get("accuracy"), self.data.get("ci"), self.data.get("n"))
 
     @property
-    def gap(self) -> Figure:
-        return _figure(self.data.get("gap_recovered"), self.data.get("gap_ci"), self.data.get("n"))
+    def gap(self) -> OptionalEstimate:
+        return _build_estimate(self.data.get("gap_recovered"), self.data.get("gap_ci"), self.data.get("n"))
 
     @property
     def edit(self) -> RecordedEdit | None:
@@ -78,39 +78,42 @@ class Arm(NamedTuple):
         edits = self.data.get("steering")
         return parse_edit(str(edits[0])) if isinstance(edits, list) and len(edits) == 1 else None
 
-    def estimate(self, *keys: str) -> Figure:
+    def read_estimate(self, *keys: str) -> OptionalEstimate:
         """The estimate `{"value", "n", "ci"}` at a path of keys."""
-        return estimate(dig(self.data, *keys))
+        return parse_estimate(get_nested(self.data, *keys))
 
     @property
     def failures(self) -> list[tuple[str, str]]:
         """(which seed, what it said) of every cell that failed."""
         listed = self.data.get("failed_seeds")
-        found = [entry for entry in listed if isinstance(entry, Mapping)] if isinstance(listed, list) else []
+        entries = [entry for entry in listed if isinstance(entry, Mapping)] if isinstance(listed, list) else []
         unknown = "no reason was recorded"
-        if not found and self.status == "failed":
+        if not entries and self.status == "failed":
             return [("", str(self.data.get("error") or unknown))]
         return [
-            ("" if number(entry.get("seed")) is None else str(entry["seed"]), str(entry.get("error") or unknown))
-            for entry in found
+            (
+                "" if read_finite_number(entry.get("seed")) is None else str(entry["seed"]),
+                str(entry.get("error") or unknown),
+            )
+            for entry in entries
         ]
 
-    def versus(self, *keys: str) -> Versus:
+    def read_difference(self, *keys: str) -> PairedDifference:
         """The paired difference at a path of keys: `vs_sft`, `vs_base`, `vs_parent`, `leak`, `rival`, "difference"."""
-        found = dig(self.data, *keys)
-        entry: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+        value = get_nested(self.data, *keys)
+        entry: Mapping[str, Any] = value if isinstance(value, Mapping) else {}
         seeds = entry.get("seeds")
-        return Versus(
-            _figure(entry.get("difference"), entry.get("ci"), entry.get("n")),
-            number(entry.get("p")),
-            number(entry.get("p_holm")),
+        return PairedDifference(
+            _build_estimate(entry.get("difference"), entry.get("ci"), entry.get("n")),
+            read_finite_number(entry.get("p")),
+            read_finite_number(entry.get("p_holm")),
             str(entry.get("test") or ""),
-            tuple(count for count in seeds if number(count) is not None) if isinstance(seeds, list) else (),
+            tuple(count for count in seeds if read_finite_number(count) is not None) if isinstance(seeds, list) else (),
             str(entry.get("note") or ""),
         )
 
 
-class Panel(NamedTuple):
+class ModelPanel(NamedTuple):
     """One model on one task."""
 
     model: str
@@ -123,9 +126,9 @@ class Panel(NamedTuple):
 
     @property
     def n(self) -> int:
-        return int(number(self.data.get("n")) or 0)
+        return int(read_finite_number(self.data.get("n")) or 0)
 
-    def role(self, role: Role) -> list[Arm]:
+    def arms_with_role(self, role: Role) -> list[Arm]:
         return [arm for arm in self.arms if arm.role == role]
 
     @property
@@ -138,60 +141,62 @@ class Panel(NamedTuple):
 
     @property
     def ceilings(self) -> list[Mapping[str, Any]]:
-        found = self.data.get("ceilings")
-        return [entry for entry in found if isinstance(entry, Mapping)] if isinstance(found, list) else []
+        value = self.data.get("ceilings")
+        return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
 
     @property
-    def top(self) -> Mapping[str, Any] | None:
+    def main_ceiling(self) -> Mapping[str, Any] | None:
         """The ceiling that gaps are measured to."""
         return next((c for c in self.ceilings if c.get("kind") not in (None, "base_pass@k")), None)
 
 
-def panels(summary: Mapping[str, Any]) -> list[Panel]:
+def read_panels(summary: Mapping[str, Any]) -> list[ModelPanel]:
     """Models and tasks in the order of the summary."""
-    found = []
-    for model, entry in _items(summary.get("models")):
-        for task, data in _items(dig(entry, "tasks")):
+    model_panels = []
+    for model, entry in _iterate_items(summary.get("models")):
+        for task, data in _iterate_items(get_nested(entry, "tasks")):
             if isinstance(data, Mapping):
-                capable = dig(entry, "capable")
-                found.append(Panel(model, task, data, _arms(data), capable if isinstance(capable, bool) else None))
-    return found
+                capable = get_nested(entry, "capable")
+                model_panels.append(
+                    ModelPanel(model, task, data, _order_arms(data), capable if isinstance(capable, bool) else None)
+                )
+    return model_panels
 
 
-def _items(value: Any) -> Iterable[tuple[str, Any]]:
+def _iterate_items(value: Any) -> Iterable[tuple[str, Any]]:
     return ((str(key), entry) for key, entry in value.items()) if isinstance(value, Mapping) else ()
 
 
-def _arms(data: Mapping[str, Any]) -> tuple[Arm, ...]:
-    entries = {name: entry if isinstance(entry, Mapping) else {} for name, entry in _items(data.get("arms"))}
-    listed = data.get("ceilings")
+def _order_arms(data: Mapping[str, Any]) -> tuple[Arm, ...]:
+    entries = {name: entry if isinstance(entry, Mapping) else {} for name, entry in _iterate_items(data.get("arms"))}
+    ceiling_entries = data.get("ceilings")
     ceilings = {
         entry.get("arm")
-        for entry in (listed if isinstance(listed, list) else [])
+        for entry in (ceiling_entries if isinstance(ceiling_entries, list) else [])
         if isinstance(entry, Mapping) and entry.get("kind") != "base_pass@k"
     }
-    arms = {name: _arm(name, entry, entries, name in ceilings) for name, entry in entries.items()}
-    below: dict[str | None, list[Arm]] = {}
+    arms = {name: _build_arm(name, entry, entries, name in ceilings) for name, entry in entries.items()}
+    controls_of: dict[str | None, list[Arm]] = {}
     for arm in arms.values():
-        below.setdefault(arm.parent, []).append(arm)
+        controls_of.setdefault(arm.parent, []).append(arm)
     ordered: list[Arm] = []
 
-    def place(arm: Arm, family: Family) -> None:
+    def append_with_controls(arm: Arm, family: MechanismFamily) -> None:
         ordered.append(arm._replace(family=family))
-        for control in below.get(arm.name, []):
-            place(control, family)
+        for control in controls_of.get(arm.name, []):
+            append_with_controls(control, family)
 
     for family in FAMILIES.values():
-        for arm in below.get(None, []):
+        for arm in controls_of.get(None, []):
             if arm.family.key == family.key:
-                place(arm, family)
+                append_with_controls(arm, family)
     return tuple(ordered)
 
 
-def _arm(name: str, data: Mapping[str, Any], known: Mapping[str, Any], is_ceiling: bool) -> Arm:
+def _build_arm(name: str, data: Mapping[str, Any], arm_entries: Mapping[str, Any], is_ceiling: bool) -> Arm:
     method = str(data.get("method"))
-    trained, measures, verifier = _traits(method)
-    trained = trained or bool(number(dig(data, "train", "tokens")))
+    trained, measures, verifier = _read_method_traits(method)
+    trained = trained or bool(read_finite_number(get_nested(data, "train", "tokens")))
     role: Role = "arm"
     if method == "base":
         role = "base"
@@ -199,46 +204,60 @@ def _arm(name: str, data: Mapping[str, Any], known: Mapping[str, Any], is_ceilin
         role = "ceiling"
     elif name == "sft":
         role = "reference"
-    elif "/" in name or method in CONTROLS:
+    elif "/" in name or method in CONTROL_METHODS:
         role = "control"
-    family = family_of(method, data, trained=trained, ceiling=role in ("base", "ceiling"))
-    said = data.get("verifier")
-    return Arm(name, data, role, trained, parent_of(name, known), family, said if isinstance(said, bool) else verifier)
+    family = classify_arm(method, data, trained=trained, ceiling=role in ("base", "ceiling"))
+    verifier_flag = data.get("verifier")
+    return Arm(
+        name,
+        data,
+        role,
+        trained,
+        parent_of(name, arm_entries),
+        family,
+        verifier_flag if isinstance(verifier_flag, bool) else verifier,
+    )
 
 
-def _traits(method: str) -> tuple[bool, bool, bool]:
+def _read_method_traits(method: str) -> tuple[bool, bool, bool]:
     """(trained, measures a ceiling, consults the verifier) of a method; one that is not known here is none of these."""
-    from elicit.methods.catalog import config_class
+    from elicit.methods.catalog import load_config_class
 
     try:
-        found: Any = config_class(method)
+        config: Any = load_config_class(method)
     except ElicitError:
         return False, False, False
-    return bool(found.traits.trained), found.traits.ceiling is not None, bool(found.traits.verifier)
+    return bool(config.traits.trained), config.traits.ceiling is not None, bool(config.traits.verifier)
 
 
-def dig(data: Any, *keys: str) -> Any:
+def get_nested(data: Any, *keys: str) -> Any:
     """The value at a path of keys, None where the path ends early."""
     for key in keys:
         data = data.get(key) if isinstance(data, Mapping) else None
     return data
 
 
-def number(value: Any) -> float | None:
+def read_finite_number(value: Any) -> float | None:
     """A finite number, or None."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
 
 
-def estimate(data: Any) -> Figure:
+def parse_estimate(data: Any) -> OptionalEstimate:
     """A figure from `{"value", "n", "ci"}`, or from None."""
-    return _figure(dig(data, "value"), dig(data, "ci"), dig(data, "n"))
+    return _build_estimate(get_nested(data, "value"), get_nested(data, "ci"), get_nested(data, "n"))
 
 
-def _figure(value: Any, ci: Any, n: Any) -> Figure:
-    count = number(n)
-    whole = None if count is None else int(count)
+def _build_estimate(value: Any, ci: Any, n: Any) -> OptionalEstimate:
+    count = read_finite_number(n)
+    sample_size = None if count is None else int(count)
     if not isinstance(ci, list | tuple) or len(ci) != 2:
-        return Figure(number(value), n=whole)
-    return Figure(number(value), number(ci[0]), number(ci[1]), whole, number(value) is not None)
+        return OptionalEstimate(read_finite_number(value), n=sample_size)
+    return OptionalEstimate(
+        read_finite_number(value),
+        read_finite_number(ci[0]),
+        read_finite_number(ci[1]),
+        sample_size,
+        read_finite_number(value) is not None,
+    )

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from elicit.report.data.display_text import one_line
-from elicit.report.data.number_format import DASH, big, interval, plain
-from elicit.report.data.summary_view import Arm, Figure, Panel, dig, estimate, number
-from elicit.report.html.tables import Cell, Column, amount, table
-from elicit.text import escape
+from elicit.report.data.display_text import fold_onto_line
+from elicit.report.data.number_format import DASH, format_amount, format_interval, format_number
+from elicit.report.data.summary_view import (
+    Arm,
+    ModelPanel,
+    OptionalEstimate,
+    get_nested,
+    parse_estimate,
+    read_finite_number,
+)
+from elicit.report.html.tables import TableCell, TableColumn, build_amount_cell, render_arm_table
+from elicit.text import escape_html
 
-_AMOUNTS = (
+_BUDGET_COLUMNS = (
     ("answer_tokens", "tokens / answer", "generated per test problem, rejected and outvoted ones included"),
     ("fit_generated_tokens", "generated in the fit", "rollouts, pilot and tuning, rejected ones too"),
     ("train_tokens", "training tokens", "read in training, repeats too"),
@@ -28,47 +35,49 @@ _AMOUNTS = (
     ("seconds", "all, s", "fit and evaluation"),
 )
 #: What a record holds that the page shows in other places.
-_ELSEWHERE = ("train", "tuning", "curve", "pilot", "steering", "dose_response", "chosen", "chosen_on", "features")
+_SHOWN_ELSEWHERE = ("train", "tuning", "curve", "pilot", "steering", "dose_response", "chosen", "chosen_on", "features")
 
 
-def budgets(panel: Panel) -> str:
+def render_budget_table(panel: ModelPanel) -> str:
     """What an arm took, per seed."""
     rows = []
     for arm in panel.arms:
-        cells = [_amount(arm, key) for key, _, _ in _AMOUNTS]
-        edits = number(arm.data.get("firings_per_problem"))
-        cells += [Cell(plain(edits), "", "firings_per_problem", edits), _tuned(arm)]
+        cells = [_build_budget_cell(arm, key) for key, _, _ in _BUDGET_COLUMNS]
+        edits = read_finite_number(arm.data.get("firings_per_problem"))
+        cells += [TableCell(format_number(edits), "", "firings_per_problem", edits), _build_tuning_cell(arm)]
         rows.append((arm, cells))
     columns = [
-        *(Column(head, title) for _, head, title in _AMOUNTS),
-        Column("edits / problem", "positions the intervention touched"),
-        Column("chosen on", "problems that hyper-parameters were chosen on"),
+        *(TableColumn(head, title) for _, head, title in _BUDGET_COLUMNS),
+        TableColumn("edits / problem", "positions the intervention touched"),
+        TableColumn("chosen on", "problems that hyper-parameters were chosen on"),
     ]
     caption = f"Means over the seeds of an arm. {DASH}: nothing of the kind was done, or it is not known; never 0."
-    return table(columns, rows, caption=caption)
+    return render_arm_table(columns, rows, caption=caption)
 
 
-def _amount(arm: Arm, key: str) -> Cell:
-    value = number(dig(arm.data, "budget", key))
+def _build_budget_cell(arm: Arm, key: str) -> TableCell:
+    value = read_finite_number(get_nested(arm.data, "budget", key))
     if value is None and key == "answer_tokens":
-        return amount(arm.estimate("tokens_per_problem"), "tokens_per_problem")
+        return build_amount_cell(arm.read_estimate("tokens_per_problem"), "tokens_per_problem")
     if value is None and key == "seconds":
-        value = number(arm.data.get("seconds"))
-        return Cell(plain(value), "", "seconds", value)
-    shown = f"{value:.1e}" if value is not None and key == "train_flops" else big(value)
-    return Cell(shown, "", f"budget.{key}", value, "" if value is None else f"{value:,.1f}")
+        value = read_finite_number(arm.data.get("seconds"))
+        return TableCell(format_number(value), "", "seconds", value)
+    text = f"{value:.1e}" if value is not None and key == "train_flops" else format_amount(value)
+    return TableCell(text, "", f"budget.{key}", value, "" if value is None else f"{value:,.1f}")
 
 
-def _tuned(arm: Arm) -> Cell:
+def _build_tuning_cell(arm: Arm) -> TableCell:
     """How many problems of which split a tuned arm was chosen on."""
-    n, split = number(dig(arm.data, "tuning", "n")), dig(arm.data, "tuning", "split")
-    spent = number(dig(arm.data, "tuning", "generated_tokens"))
-    under = "" if spent is None else f"{big(spent)} tokens"
-    return Cell(DASH if n is None else f"{n:.0f} of {escape(split or 'an unnamed split')}", under, "tuning.n", n)
+    n, split = read_finite_number(get_nested(arm.data, "tuning", "n")), get_nested(arm.data, "tuning", "split")
+    tuning_tokens = read_finite_number(get_nested(arm.data, "tuning", "generated_tokens"))
+    subtext = "" if tuning_tokens is None else f"{format_amount(tuning_tokens)} tokens"
+    return TableCell(
+        DASH if n is None else f"{n:.0f} of {escape_html(split or 'an unnamed split')}", subtext, "tuning.n", n
+    )
 
 
-def descriptions(
-    found: Sequence[Panel],
+def render_arm_descriptions(
+    model_panels: Sequence[ModelPanel],
     options: Mapping[str, Mapping[str, object]],
     records: Mapping[str, Mapping[str, Mapping[str, Any]]],
 ) -> str:
@@ -78,64 +87,67 @@ def descriptions(
         options: arm -> what the spec gives it.
         records: model -> arm -> what the first finished seed's fit found.
     """
-    arms = {arm.name: arm for panel in reversed(found) for arm in panel.arms}
-    order = list(dict.fromkeys(arm.name for panel in found for arm in panel.arms))
+    arms = {arm.name: arm for panel in reversed(model_panels) for arm in panel.arms}
+    order = list(dict.fromkeys(arm.name for panel in model_panels for arm in panel.arms))
     rows = []
     for name in order:
-        given = ", ".join(f"{key}: {value}" for key, value in options.get(name, {}).items() if key != "method")
+        option_text = ", ".join(f"{key}: {value}" for key, value in options.get(name, {}).items() if key != "method")
         edits: dict[str, list[str]] = {}
-        for panel in found:
-            listed = next((arm.data.get("steering") for arm in panel.arms if arm.name == name), None)
-            known = [str(edit) for edit in listed if edit is not None] if isinstance(listed, list) else []
-            if known:
-                edits.setdefault("; ".join(known), []).append(panel.model)
+        for panel in model_panels:
+            arm_edits = next((arm.data.get("steering") for arm in panel.arms if arm.name == name), None)
+            edit_texts = [str(edit) for edit in arm_edits if edit is not None] if isinstance(arm_edits, list) else []
+            if edit_texts:
+                edits.setdefault("; ".join(edit_texts), []).append(panel.model)
         facts: dict[str, list[str]] = {}
-        for panel in found:
-            said = _facts(records.get(panel.model, {}).get(name, {}))
-            if said:
-                facts.setdefault(said, []).append(panel.model)
-        detail = _by_model(edits, found)
+        for panel in model_panels:
+            fact_text = _summarise_fit_record(records.get(panel.model, {}).get(name, {}))
+            if fact_text:
+                facts.setdefault(fact_text, []).append(panel.model)
+        detail = _join_by_model(edits, model_panels)
         rows.append(
-            f"<tr><th scope=row>{escape(name)}</th><td>{escape(_about(arms[name].data.get('method')))}</td>"
-            f"<td>{escape(given) or DASH}</td><td>{escape(detail) or DASH}</td>"
-            f"<td>{escape(_by_model(facts, found)) or DASH}</td></tr>"
+            "<tr><th "
+            f"scope=row>{escape_html(name)}</th><td>{escape_html(_describe_method(arms[name].data.get('method')))}</td>"
+            f"<td>{escape_html(option_text) or DASH}</td><td>{escape_html(detail) or DASH}</td>"
+            f"<td>{escape_html(_join_by_model(facts, model_panels)) or DASH}</td></tr>"
         )
     names = ("arm", "what it does", "options", "edit as applied", "found while fitting")
     head = "<tr>" + "".join(f"<th scope=col>{name}</th>" for name in names) + "</tr>"
     return f'<div class="scroll"><table class="words"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
-def _by_model(texts: Mapping[str, Sequence[str]], found: Sequence[Panel]) -> str:
+def _join_by_model(texts: Mapping[str, Sequence[str]], model_panels: Sequence[ModelPanel]) -> str:
     """Each text once, with the models it is true of where there are several."""
     return " · ".join(
-        one_line(text, 400) + (f" ({', '.join(of)})" if len(found) > 1 else "") for text, of in texts.items()
+        fold_onto_line(text, 400) + (f" ({', '.join(models)})" if len(model_panels) > 1 else "")
+        for text, models in texts.items()
     )
 
 
-def _facts(record: Mapping[str, Any]) -> str:
+def _summarise_fit_record(record: Mapping[str, Any]) -> str:
     """Numbers and estimates that a fit left in its record, beside what has a place of its own on the page."""
-    said = []
+    parts = []
     for key, value in record.items():
-        if key in _ELSEWHERE:
+        if key in _SHOWN_ELSEWHERE:
             continue
-        figure = estimate(value) if isinstance(value, Mapping) else Figure(number(value))
-        if figure.value is not None:
-            size = 3 if abs(figure.value) < 10 else 0
-            n = "" if figure.n is None else f", n = {figure.n}"
-            said.append(
-                f"{key.replace('_', ' ')} {plain(figure.value, size)} {interval(figure, 3, scale=1)}{n}".strip()
+        fact = parse_estimate(value) if isinstance(value, Mapping) else OptionalEstimate(read_finite_number(value))
+        if fact.value is not None:
+            places = 3 if abs(fact.value) < 10 else 0
+            sample_size = "" if fact.n is None else f", n = {fact.n}"
+            parts.append(
+                f"{key.replace('_', ' ')} {format_number(fact.value, places)} "
+                f"{format_interval(fact, 3, scale=1)}{sample_size}".strip()
             )
-    return "; ".join(said[:8])
+    return "; ".join(parts[:8])
 
 
-def _about(method: object) -> str:
+def _describe_method(method: object) -> str:
     """The first line of a method's documentation."""
     from elicit.errors import ElicitError
-    from elicit.methods.catalog import config_class
+    from elicit.methods.catalog import load_config_class
 
     if not isinstance(method, str):
         return DASH
     try:
-        return (config_class(method).__doc__ or method).strip().splitlines()[0]
+        return (load_config_class(method).__doc__ or method).strip().splitlines()[0]
     except ElicitError:
         return method

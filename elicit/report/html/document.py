@@ -6,8 +6,8 @@ import base64
 import hashlib
 from importlib import resources
 
-from elicit.panel.static import assets
-from elicit.text import escape
+from elicit.panel.static import load_assets
+from elicit.text import escape_html
 
 #: Sorting, opening what a link leads to, and printing; the policy names its hash. Unknown values stay at the end.
 _SCRIPT = """
@@ -41,7 +41,7 @@ addEventListener("beforeprint", () => document.querySelectorAll("details").forEa
 def document(name: str, body: str) -> str:
     """The whole file. `name` is text, `body` markup."""
     digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
-    panel = assets()
+    panel = load_assets()
     policy = (
         f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}' {panel.script_hash}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
@@ -55,7 +55,7 @@ def document(name: str, body: str) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="referrer" content="no-referrer">'
-        f'<title>elicit: {escape(name)}</title><link rel="icon" href="data:,"><style>{style}</style></head>'
+        f'<title>elicit: {escape_html(name)}</title><link rel="icon" href="data:,"><style>{style}</style></head>'
         f"<body><main>{body}</main><script>{_SCRIPT}</script>{script}</body></html>\n"
     )
 
@@ -78,5 +78,5 @@ def within(pieces: list[tuple[str, str]], budget: int, where: str) -> tuple[list
     note = ""
     if left:
         named = ", ".join(left[:8]) + (f" and {len(left) - 8} more" if len(left) > 8 else "")
-        note = f"<p class=note>Left out to keep this page small: {escape(named)}. See {escape(where)}.</p>"
+        note = f"<p class=note>Left out to keep this page small: {escape_html(named)}. See {escape_html(where)}.</p>"
     return kept, note

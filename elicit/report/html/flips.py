@@ -8,12 +8,12 @@ from typing import NamedTuple
 from elicit.report.data.number_format import DASH
 from elicit.report.data.summary_view import Arm
 from elicit.report.html import tables
-from elicit.report.html.tables import Cell, Column
+from elicit.report.html.tables import TableCell, TableColumn
 from elicit.schema import Row
-from elicit.text import escape
+from elicit.text import escape_html
 
 #: Links to problems on the page, at most, in one cell.
-LINKS = 3
+MAX_LINKS = 3
 
 
 class Flips(NamedTuple):
@@ -25,16 +25,20 @@ class Flips(NamedTuple):
     """Wrong here, right there."""
 
 
-def between(mine: Mapping[str, Row], other: Mapping[str, Row]) -> Flips:
+def find_flips(arm_rows: Mapping[str, Row], reference_rows: Mapping[str, Row]) -> Flips:
     """What one arm gains and loses against another, over the problems that both have answered."""
-    both = [problem for problem in mine if problem in other]
+    shared_problems = [problem for problem in arm_rows if problem in reference_rows]
     return Flips(
-        tuple(problem for problem in both if mine[problem].correct and not other[problem].correct),
-        tuple(problem for problem in both if not mine[problem].correct and other[problem].correct),
+        tuple(
+            problem for problem in shared_problems if arm_rows[problem].correct and not reference_rows[problem].correct
+        ),
+        tuple(
+            problem for problem in shared_problems if not arm_rows[problem].correct and reference_rows[problem].correct
+        ),
     )
 
 
-def table(
+def render_flips_table(
     arms: Sequence[Arm],
     rows: Mapping[str, Mapping[str, Row]],
     references: Sequence[str],
@@ -50,27 +54,27 @@ def table(
         return ""
     columns = []
     for reference in references:
-        columns.append(Column(f"gained on {reference}", f"right here, wrong under {reference}"))
-        columns.append(Column(f"lost to {reference}", f"wrong here, right under {reference}"))
-    found = []
+        columns.append(TableColumn(f"gained on {reference}", f"right here, wrong under {reference}"))
+        columns.append(TableColumn(f"lost to {reference}", f"wrong here, right under {reference}"))
+    table_rows = []
     for arm in arms:
-        cells: list[Cell] = []
+        cells: list[TableCell] = []
         for reference in references:
             if arm.name == reference:
-                cells += [Cell(DASH), Cell(DASH)]
+                cells += [TableCell(DASH), TableCell(DASH)]
                 continue
-            flips = between(rows[arm.name], rows[reference])
-            cells += [_cell(flips.gained, anchors), _cell(flips.lost, anchors)]
-        found.append((arm, cells))
+            flips = find_flips(rows[arm.name], rows[reference])
+            cells += [_build_flips_cell(flips.gained, anchors), _build_flips_cell(flips.lost, anchors)]
+        table_rows.append((arm, cells))
     caption = (
         "Problems that change between right and wrong, by own answers of each arm's first finished seed, over the "
         "problems that both have answered. Numbers in brackets lead to completions side by side."
     )
-    return tables.table(columns, found, caption=caption)
+    return tables.render_arm_table(columns, table_rows, caption=caption)
 
 
-def _cell(problems: Sequence[str], anchors: Mapping[str, tuple[str, int]]) -> Cell:
-    known = [anchors[problem] for problem in problems if problem in anchors][:LINKS]
-    links = " ".join(f'<a href="#{escape(name)}">[{number}]</a>' for name, number in known)
-    shown = f'<span class="links">{links}</span> ' if links else ""
-    return Cell(f"{shown}{len(problems)}", "", "", float(len(problems)))
+def _build_flips_cell(problems: Sequence[str], anchors: Mapping[str, tuple[str, int]]) -> TableCell:
+    targets = [anchors[problem] for problem in problems if problem in anchors][:MAX_LINKS]
+    links = " ".join(f'<a href="#{escape_html(name)}">[{number}]</a>' for name, number in targets)
+    link_text = f'<span class="links">{links}</span> ' if links else ""
+    return TableCell(f"{link_text}{len(problems)}", "", "", float(len(problems)))

@@ -13,23 +13,23 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from elicit.panel.static import fragment
+from elicit.panel.static import render_grid_fragment
 from elicit.report.charts import dose_response, forest, frontier, gap, ladder, leak, pass_at_k, svg
 from elicit.report.charts import safety_tax as safety
 from elicit.report.charts import training_curves as learning
-from elicit.report.data.run_reader import Run
-from elicit.report.data.summary_view import Panel, panels
+from elicit.report.data.run_reader import LoadedRun
+from elicit.report.data.summary_view import ModelPanel, read_panels
 from elicit.report.html import completions, costs, header, tables
 from elicit.report.html.document import document, within
 from elicit.report.html.glossary import READING
 from elicit.report.trajectories import section as overtime
-from elicit.text import escape, visible
+from elicit.text import escape_html, reveal_hidden
 
 #: Bytes: of a page, of its curves over training, of its training curves, of its dose-response charts and views, and
 #: the least for completions.
 _PAGE, _OVER, _TRAINING, _DOSE, _ANSWERS = 3_800_000, 1_200_000, 450_000, 400_000, 120_000
 #: From so many arms on (all models together), every model but the first is folded.
-_FOLDED = 60
+_FOLD_FROM_ARMS = 60
 _STATUS = "record in cells/MODEL/ARM/SEED/status.json"
 
 _SECTIONS = (
@@ -57,113 +57,119 @@ _SECTIONS = (
 _OPTIONAL = ("trajectory", "ladder", "safety")
 
 
-def page(run: Run) -> str:
+def render_page(run: LoadedRun) -> str:
     """The whole page as text."""
-    found = panels(run.summary)
-    key = forest.reference_of(run.summary)
-    scale = forest.scale_of(found, key)
-    plot = _each(found, lambda panel: f"<figure>{forest.figure(panel, key, scale)}</figure>")
+    model_panels = read_panels(run.summary)
+    key = forest.choose_reference(run.summary)
+    scale = forest.compute_forest_scale(model_panels, key)
+    plot = _render_each_model(model_panels, lambda panel: f"<figure>{forest.render_forest(panel, key, scale)}</figure>")
     content = {
-        "trajectory": _over_training(found),
-        "ladder": _ladder(found),
-        "safety": _safety(found),
-        "gap": _each(found, gap.figure),
-        "forest": f"{plot}<p class=note>{forest.caption(run.summary, key)}</p>",
-        "table": _each(found, tables.results),
-        "frontier": _each(found, frontier.figure) or "<p>No arm's tokens are known.</p>",
-        "passk": _each(found, pass_at_k.figure) or _UNSAMPLED,
-        "expansion": _each(found, pass_at_k.expansion) or "<p>No arm was sampled beside the base.</p>",
-        "leak": _each(found, leak.figure) or _NO_LEAK,
-        "training": _training(run, found),
-        "dose": _doses(run, found),
-        "side": _each(found, tables.side_effects),
-        "costs": _each(found, costs.budgets),
-        "again": _again(run),
+        "trajectory": _render_trajectory_section(model_panels),
+        "ladder": _render_ladder_section(model_panels),
+        "safety": _render_safety_section(model_panels),
+        "gap": _render_each_model(model_panels, gap.render_gap_chart),
+        "forest": f"{plot}<p class=note>{forest.write_forest_caption(run.summary, key)}</p>",
+        "table": _render_each_model(model_panels, tables.render_results_table),
+        "frontier": _render_each_model(model_panels, frontier.render_frontier) or "<p>No arm's tokens are known.</p>",
+        "passk": _render_each_model(model_panels, pass_at_k.render_pass_at_k) or _UNSAMPLED,
+        "expansion": _render_each_model(model_panels, pass_at_k.render_expansion)
+        or "<p>No arm was sampled beside the base.</p>",
+        "leak": _render_each_model(model_panels, leak.render_leak_chart) or _NO_LEAK,
+        "training": _render_training_section(run, model_panels),
+        "dose": _render_dose_section(run, model_panels),
+        "side": _render_each_model(model_panels, tables.render_side_effects),
+        "costs": _render_each_model(model_panels, costs.render_budget_table),
+        "again": _render_rerun_section(run),
         "reading": READING,
     }
-    there = [part for part in _SECTIONS if part[0] not in _OPTIONAL or content[part[0]]]
-    links = " ".join(f'<a href="#{name}">{short}</a>' for name, _, short in (("verdict", "", "Verdict"), *there))
-    opened = header.head(run, found) + f"<nav>{links}</nav>" + header.verdicts(run, found)
-    left = _PAGE - sum(len(text.encode()) for text in (opened, *content.values()))
-    content["answers"] = _answers(run, found, max(_ANSWERS, left))
+    sections = [part for part in _SECTIONS if part[0] not in _OPTIONAL or content[part[0]]]
+    links = " ".join(f'<a href="#{name}">{short}</a>' for name, _, short in (("verdict", "", "Verdict"), *sections))
+    opening_markup = header.head(run, model_panels) + f"<nav>{links}</nav>" + header.verdicts(run, model_panels)
+    remaining_bytes = _PAGE - sum(len(text.encode()) for text in (opening_markup, *content.values()))
+    content["answers"] = _render_completion_section(run, model_panels, max(_ANSWERS, remaining_bytes))
     body = "".join(
-        f'<section id="{name}"><h2>{_title(name, title, key)}</h2>{content[name]}</section>' for name, title, _ in there
+        f'<section id="{name}"><h2>{_choose_section_title(name, title, key)}</h2>{content[name]}</section>'
+        for name, title, _ in sections
     )
-    return document(run.name, opened + body)
+    return document(run.name, opening_markup + body)
 
 
-def _safety(found: list[Panel]) -> str:
-    drawn = _each(found, safety.section)
-    return safety.INTRO + drawn if drawn else ""
+def _render_safety_section(model_panels: list[ModelPanel]) -> str:
+    markup = _render_each_model(model_panels, safety.render_safety_tax)
+    return safety.INTRO + markup if markup else ""
 
 
-def _ladder(found: list[Panel]) -> str:
-    drawn = ladder.section(found)
-    return ladder.INTRO + drawn if drawn else ""
+def _render_ladder_section(model_panels: list[ModelPanel]) -> str:
+    markup = ladder.render_ladders(model_panels)
+    return ladder.INTRO + markup if markup else ""
 
 
-def _over_training(found: list[Panel]) -> str:
-    pieces = [(panel.model, drawn) for panel in found if (drawn := overtime.section(panel))]
+def _render_trajectory_section(model_panels: list[ModelPanel]) -> str:
+    pieces = [(panel.model, markup) for panel in model_panels if (markup := overtime.render_trajectories(panel))]
     if not pieces:
         return ""
-    kept, note = within(pieces, _OVER, "arms.ARM.trajectory of summary.json")
-    return overtime.INTRO + _named(found, kept) + note
+    fitting_pieces, note = within(pieces, _OVER, "arms.ARM.trajectory of summary.json")
+    return overtime.INTRO + _render_model_blocks(model_panels, fitting_pieces) + note
 
 
-def _title(name: str, title: str, key: forest.Key) -> str:
+def _choose_section_title(name: str, title: str, key: forest.ReferenceKey) -> str:
     return "Paired difference to the base" if name == "forest" and key == "vs_base" else title
 
 
-def _each(found: list[Panel], draw: Callable[[Panel], str]) -> str:
+def _render_each_model(model_panels: list[ModelPanel], render: Callable[[ModelPanel], str]) -> str:
     """What is drawn for every model, under its name; empty if there is nothing."""
-    return _named(found, [(panel.model, inner) for panel in found if (inner := draw(panel))])
+    return _render_model_blocks(
+        model_panels, [(panel.model, inner) for panel in model_panels if (inner := render(panel))]
+    )
 
 
-def _named(found: list[Panel], drawn: list[tuple[str, str]]) -> str:
+def _render_model_blocks(model_panels: list[ModelPanel], pieces: list[tuple[str, str]]) -> str:
     """(model, markup) under the models' names. In a large run all but the first are folded."""
-    folded = len(found) > 1 and sum(len(panel.arms) for panel in found) > _FOLDED
+    folded = len(model_panels) > 1 and sum(len(panel.arms) for panel in model_panels) > _FOLD_FROM_ARMS
     parts = []
-    for i, (model, inner) in enumerate(drawn):
-        attribute = f'class="model" data-model="{escape(model)}"'
+    for i, (model, inner) in enumerate(pieces):
+        attribute = f'class="model" data-model="{escape_html(model)}"'
         if folded:
             state = " open" if i == 0 else ""
-            parts.append(f"<details {attribute}{state}><summary><b>{escape(model)}</b></summary>{inner}</details>")
+            parts.append(f"<details {attribute}{state}><summary><b>{escape_html(model)}</b></summary>{inner}</details>")
         else:
-            parts.append(f"<div {attribute}><h3>{escape(model)}</h3>{inner}</div>")
+            parts.append(f"<div {attribute}><h3>{escape_html(model)}</h3>{inner}</div>")
     return "".join(parts)
 
 
-def _training(run: Run, found: list[Panel]) -> str:
+def _render_training_section(run: LoadedRun, model_panels: list[ModelPanel]) -> str:
     pieces = [
-        (panel.model, drawn) for panel in found if (drawn := learning.section(panel, run.arms.get(panel.model, {})))
+        (panel.model, markup)
+        for panel in model_panels
+        if (markup := learning.render_training_curves(panel, run.arms.get(panel.model, {})))
     ]
     if not pieces:
         return "<p>No arm of this run kept a training curve.</p>"
     intro = (
         "<p>As logged while training; the seeds of an arm are overlaid (solid, dashed, dotted, in their order). Each "
-        f"chart has its own scale. Curves of more than {learning.STRETCHES} entries are means over as many equal "
+        f"chart has its own scale. Curves of more than {learning.MAX_STRETCHES} entries are means over as many equal "
         "stretches.</p>"
     )
-    kept, note = within(pieces, _TRAINING, f"curve of the {_STATUS}")
-    return intro + _named(found, kept) + note
+    fitting_pieces, note = within(pieces, _TRAINING, f"curve of the {_STATUS}")
+    return intro + _render_model_blocks(model_panels, fitting_pieces) + note
 
 
-def _doses(run: Run, found: list[Panel]) -> str:
+def _render_dose_section(run: LoadedRun, model_panels: list[ModelPanel]) -> str:
     pieces: list[tuple[str, str]] = []
     views: list[tuple[str, str]] = []
-    for panel in found:
+    for panel in model_panels:
         for arm, data in run.arms.get(panel.model, {}).items():
             for cell, status in zip(data.cells, data.statuses, strict=True):
-                drawn = dose_response.dose_response(arm, cell.seed, status.get("record") or {})
-                if drawn:
-                    pieces.append((cell.name, f"<h3>{escape(panel.model)}: {escape(arm)}</h3>{drawn}"))
+                markup = dose_response.render_dose_response(arm, cell.seed, status.get("record") or {})
+                if markup:
+                    pieces.append((cell.name, f"<h3>{escape_html(panel.model)}: {escape_html(arm)}</h3>{markup}"))
                 if cell.name in run.views:
-                    view = fragment(run.views[cell.name])
-                    title = f"{escape(panel.model)}: {escape(arm)}, answer by answer"
+                    view = render_grid_fragment(run.views[cell.name])
+                    title = f"{escape_html(panel.model)}: {escape_html(arm)}, answer by answer"
                     views.append((cell.name, f"<details><summary>{title}</summary>{view}</details>"))
     if not pieces and not views:
         return "<p>No arm of this run was tuned over a strength.</p>"
-    legend = dose_response.swatches(
+    legend = dose_response.render_legend(
         [("accuracy %, with 95 % interval", "circle", svg.BLUE, ""), ("trace rate %", "hollow", svg.ORANGE, "3 3")]
     )
     intro = (
@@ -173,25 +179,35 @@ def _doses(run: Run, found: list[Panel]) -> str:
         "the base, from the same random numbers; underlined tokens are not on the other side, colour is "
         "KL(steered‖base) at a token.</p>"
     )
-    charts, left = within(pieces, _DOSE // 2, f"dose_response of the {_STATUS}")
-    shown, more = within(views, _DOSE // 2, "cells/MODEL/ARM/SEED/panel.json")
-    return intro + legend + "".join(drawn for _, drawn in charts) + left + "".join(view for _, view in shown) + more
+    charts, chart_note = within(pieces, _DOSE // 2, f"dose_response of the {_STATUS}")
+    fitting_views, view_note = within(views, _DOSE // 2, "cells/MODEL/ARM/SEED/panel.json")
+    return (
+        intro
+        + legend
+        + "".join(markup for _, markup in charts)
+        + chart_note
+        + "".join(view for _, view in fitting_views)
+        + view_note
+    )
 
 
-def _answers(run: Run, found: list[Panel], budget: int) -> str:
-    rule = (
-        f"<p>Not hand-picked: the first {completions.FIRST} problems in the run's order, then the first problem of "
-        f"each further pattern of right and wrong arms, up to {completions.PATTERNS}; then one problem that an arm "
+def _render_completion_section(run: LoadedRun, model_panels: list[ModelPanel], budget: int) -> str:
+    explanation = (
+        f"<p>Not hand-picked: the first {completions.FIRST_PROBLEMS} problems in the run's order, then the first "
+        "problem of "
+        f"each further pattern of right and wrong arms, up to {completions.MAX_PATTERNS}; then one problem that an arm "
         "gains or loses against the base or SFT, where none is shown yet. Only the first group is a sample; the others "
         "show exceptions once each, however rare. Own answers of each arm's first finished seed; arms that wrote the "
         "same share a card. Characters that cannot be seen are written out, as U+202E.</p>"
     )
-    share = budget // max(1, len(found))
-    places = {panel.model: i for i, panel in enumerate(found)}
-    return rule + _each(found, lambda panel: completions.section(run, panel, places[panel.model], share))
+    model_budget = budget // max(1, len(model_panels))
+    model_indices = {panel.model: i for i, panel in enumerate(model_panels)}
+    return explanation + _render_each_model(
+        model_panels, lambda panel: completions.render_completions(run, panel, model_indices[panel.model], model_budget)
+    )
 
 
-def _place(words: list[str]) -> str | None:
+def _parse_run_folder(words: list[str]) -> str | None:
     """The folder that a command `elicit run SPEC --out FOLDER` writes to; None for another command."""
     if words[:2] != ["elicit", "run"]:
         return None
@@ -204,22 +220,22 @@ def _place(words: list[str]) -> str | None:
     return f"runs/{Path(specs[0]).stem}" if specs else None
 
 
-def _again(run: Run) -> str:
-    given = run.manifest.get("command")
-    words = [str(word) for word in given] if isinstance(given, list) else []
-    typed = f"{shlex.join(words)}\n" if words else ""
-    place = _place(words) or run.place
+def _render_rerun_section(run: LoadedRun) -> str:
+    command = run.manifest.get("command")
+    words = [str(word) for word in command] if isinstance(command, list) else []
+    command_text = f"{shlex.join(words)}\n" if words else ""
+    folder = _parse_run_folder(words) or run.folder
     if words[:2] != ["elicit", "run"]:
-        typed += f"elicit run {shlex.quote(place)}/spec.yaml --out runs/again\n"
-    typed += f"elicit verify {shlex.quote(place)}"
-    shown = json.dumps(run.manifest, indent=1, ensure_ascii=False)
-    if len(shown) > 60_000:
-        shown = f"{shown[:60_000]}\n… cut here; the whole is in manifest.json"
+        command_text += f"elicit run {shlex.quote(folder)}/spec.yaml --out runs/again\n"
+    command_text += f"elicit verify {shlex.quote(folder)}"
+    manifest_text = json.dumps(run.manifest, indent=1, ensure_ascii=False)
+    if len(manifest_text) > 60_000:
+        manifest_text = f"{manifest_text[:60_000]}\n… cut here; the whole is in manifest.json"
     return (
-        f'<pre class="file">{escape(visible(typed))}</pre>'
-        f'<details><summary>Spec</summary><pre class="file">{escape(run.spec_text)}</pre></details>'
+        f'<pre class="file">{escape_html(reveal_hidden(command_text))}</pre>'
+        f'<details><summary>Spec</summary><pre class="file">{escape_html(run.spec_text)}</pre></details>'
         "<details><summary>Manifest: code, packages, machine, seeds, times</summary>"
-        f'<pre class="file">{escape(shown)}</pre></details>'
+        f'<pre class="file">{escape_html(manifest_text)}</pre></details>'
     )
 
 

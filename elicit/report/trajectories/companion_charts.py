@@ -10,117 +10,132 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from elicit.report.charts import svg
-from elicit.report.data.number_format import big, plain
-from elicit.report.data.summary_view import Figure
-from elicit.report.trajectories.axis import Heights, range_of, steps_axis
-from elicit.report.trajectories.data import Curve, Followed, Look
+from elicit.report.data.number_format import format_amount, format_number
+from elicit.report.data.summary_view import OptionalEstimate
+from elicit.report.trajectories.axis import ValueAxis, build_step_axis, fit_axis_range
+from elicit.report.trajectories.data import ArmTrajectory, LineStyle, TrajectoryCurve
 
 _WIDTH, _HEIGHT = 148, 118
 _LEFT, _RIGHT, _TOP, _BOTTOM = 33, 139, 22, 92
 
 
-class _Measure(NamedTuple):
+class _CompanionMeasure(NamedTuple):
     title: str
     share: bool
 
 
 _MEASURES = {
-    "tokens": _Measure("answer length, tokens", False),
-    "finished_rate": _Measure("finished by itself, %", True),
-    "answered_rate": _Measure("with a readable answer, %", True),
-    "trace_rate": _Measure("shows its work, %", True),
-    "valid_trace_rate": _Measure("every step valid, %", True),
-    "loss": _Measure("loss on solutions, nats", False),
-    "token_accuracy": _Measure("token accuracy, %", True),
-    "entropy": _Measure("entropy, nats", False),
+    "tokens": _CompanionMeasure("answer length, tokens", False),
+    "finished_rate": _CompanionMeasure("finished by itself, %", True),
+    "answered_rate": _CompanionMeasure("with a readable answer, %", True),
+    "trace_rate": _CompanionMeasure("shows its work, %", True),
+    "valid_trace_rate": _CompanionMeasure("every step valid, %", True),
+    "loss": _CompanionMeasure("loss on solutions, nats", False),
+    "token_accuracy": _CompanionMeasure("token accuracy, %", True),
+    "entropy": _CompanionMeasure("entropy, nats", False),
 }
 
 
-class _Line(NamedTuple):
+class _CompanionLine(NamedTuple):
     arm: str
-    look: Look
+    style: LineStyle
     key: str
     steps: tuple[float, ...]
-    figures: tuple[Figure, ...]
+    figures: tuple[OptionalEstimate, ...]
     turn: float | None = None
 
 
-def of_task(curves: Sequence[Curve]) -> str:
+def render_task_companions(curves: Sequence[TrajectoryCurve]) -> str:
     """The companions of one task; empty where none was measured."""
     charts = []
     for key, measure in _MEASURES.items():
         lines = [
-            _Line(
+            _CompanionLine(
                 curve.arm.name,
-                curve.look,
-                f"{curve.place}.{key}",
+                curve.style,
+                f"{curve.summary_key}.{key}",
                 curve.steps,
                 curve.measures[key],
                 curve.turn.step.value if curve.turn else None,
             )
             for curve in curves
         ]
-        charts.append(_chart(measure, lines, where=f"on {curves[0].label}"))
-    drawn = "".join(charts)
-    return f'<div class="charts">{drawn}</div>' if drawn else ""
+        charts.append(_render_companion_chart(measure, lines, scope=f"on {curves[0].label}"))
+    markup = "".join(charts)
+    return f'<div class="charts">{markup}</div>' if markup else ""
 
 
-def of_arms(arms: Sequence[Followed]) -> str:
+def render_kl_chart(trajectories: Sequence[ArmTrajectory]) -> str:
     """How far answers to the run's own task are from what the base would say; empty where it was not measured."""
-    lines = [_Line(one.arm.name, one.look, "trajectory.kl", one.steps, one.kl) for one in arms]
-    return _chart(_Measure("KL(arm‖base), nats", False), lines, where="on the run's own task")
+    lines = [
+        _CompanionLine(trajectory.arm.name, trajectory.style, "trajectory.kl", trajectory.steps, trajectory.kl)
+        for trajectory in trajectories
+    ]
+    return _render_companion_chart(_CompanionMeasure("KL(arm‖base), nats", False), lines, scope="on the run's own task")
 
 
-def _chart(measure: _Measure, lines: Sequence[_Line], *, where: str) -> str:
-    known = [line for line in lines if any(figure.value is not None for figure in line.figures)]
-    if not known:
+def _render_companion_chart(measure: _CompanionMeasure, lines: Sequence[_CompanionLine], *, scope: str) -> str:
+    measured_lines = [line for line in lines if any(figure.value is not None for figure in line.figures)]
+    if not measured_lines:
         return ""
-    values = [figure.value for line in known for figure in line.figures if figure.value is not None]
-    ends = (0.0, 1.0) if measure.share else range_of(values, least=1e-3, within=(min(0.0, *values), float("inf")))
-    up = Heights(_TOP, _BOTTOM, *ends)
-    steps = sorted({step for line in known for step in line.steps})
-    across = steps_axis(_LEFT, _RIGHT, steps)
-    write: Callable[[float], str] = (lambda v: plain(100 * v, 0)) if measure.share else _short
-    body = [svg.text(0, 12, measure.title, size=11, weight=600)]
-    for tick in (0.0, 0.5, 1.0) if measure.share else svg.ticks(*ends, about=3):
-        body.append(svg.line(_LEFT, up.y(tick), _RIGHT, up.y(tick), opacity=0.16))
-        body.append(svg.text(_LEFT - 5, up.y(tick) + 4, write(tick), anchor="end", size=10.5, opacity=0.75))
-    body += across.ticks(steps, _BOTTOM, size=10)
-    for line in known:
+    values = [figure.value for line in measured_lines for figure in line.figures if figure.value is not None]
+    ends = (
+        (0.0, 1.0)
+        if measure.share
+        else fit_axis_range(values, minimum_span=1e-3, limits=(min(0.0, *values), float("inf")))
+    )
+    y_axis = ValueAxis(_TOP, _BOTTOM, *ends)
+    steps = sorted({step for line in measured_lines for step in line.steps})
+    x_axis = build_step_axis(_LEFT, _RIGHT, steps)
+    format_value: Callable[[float], str] = (
+        (lambda v: format_number(100 * v, 0)) if measure.share else _format_companion_value
+    )
+    body = [svg.draw_text(0, 12, measure.title, size=11, weight=600)]
+    for tick in (0.0, 0.5, 1.0) if measure.share else svg.choose_ticks(*ends, count=3):
+        body.append(svg.draw_line(_LEFT, y_axis.to_y(tick), _RIGHT, y_axis.to_y(tick), opacity=0.16))
+        body.append(
+            svg.draw_text(_LEFT - 5, y_axis.to_y(tick) + 4, format_value(tick), anchor="end", size=10.5, opacity=0.75)
+        )
+    body += x_axis.draw_ticks(steps, _BOTTOM, size=10)
+    for line in measured_lines:
         if line.turn is not None:
-            x = across.x(line.turn)
-            body.append(svg.line(x, _TOP, x, _BOTTOM, colour=line.look.colour, dash="2 2", width=1.2, opacity=0.8))
-    for line in known:
-        body += _drawn(line, measure, across.x, up.y, write)
-    names = ", ".join(line.arm for line in known)
-    return svg.svg(_WIDTH, _HEIGHT, body, label=f"{measure.title} {where} over training steps: {names}")
+            x = x_axis.to_x(line.turn)
+            body.append(
+                svg.draw_line(x, _TOP, x, _BOTTOM, colour=line.style.colour, dash="2 2", width=1.2, opacity=0.8)
+            )
+    for line in measured_lines:
+        body += _draw_companion_line(line, measure, x_axis.to_x, y_axis.to_y, format_value)
+    names = ", ".join(line.arm for line in measured_lines)
+    return svg.render_svg(_WIDTH, _HEIGHT, body, label=f"{measure.title} {scope} over training steps: {names}")
 
 
-def _drawn(
-    line: _Line,
-    measure: _Measure,
-    x: Callable[[float], float],
-    y: Callable[[float], float],
-    write: Callable[[float], str],
+def _draw_companion_line(
+    line: _CompanionLine,
+    measure: _CompanionMeasure,
+    to_x: Callable[[float], float],
+    to_y: Callable[[float], float],
+    format_value: Callable[[float], str],
 ) -> list[str]:
-    found = [
+    measured_points = [
         (i, step, figure.value)
         for i, (step, figure) in enumerate(zip(line.steps, line.figures, strict=True))
         if figure.value is not None
     ]
-    places = [(x(step), y(value)) for _, step, value in found]
-    look = line.look
-    body = [svg.path(places, colour=look.colour, width=1.5, dash=look.dash)] if len(places) > 1 else []
-    said = ", ".join(f"{write(value)} at {plain(step, 0)}" for _, step, value in found)
-    for (i, _, value), place in zip(found, places, strict=True):
-        last = i == found[-1][0]
-        title = f"{line.arm}, {measure.title}: {said}" if last else ""
+    points = [(to_x(step), to_y(value)) for _, step, value in measured_points]
+    style = line.style
+    body = [svg.draw_path(points, colour=style.colour, width=1.5, dash=style.dash)] if len(points) > 1 else []
+    series_text = ", ".join(f"{format_value(value)} at {format_number(step, 0)}" for _, step, value in measured_points)
+    for (i, _, value), point in zip(measured_points, points, strict=True):
+        is_last = i == measured_points[-1][0]
+        title = f"{line.arm}, {measure.title}: {series_text}" if is_last else ""
         data = {"arm": line.arm, "key": f"{line.key}.{i}", "value": repr(value)}
-        body.append(svg.mark(look.mark, *place, colour=look.colour, size=2.6 if last else 1.7, title=title, data=data))
+        body.append(
+            svg.draw_mark(style.mark, *point, colour=style.colour, size=2.6 if is_last else 1.7, title=title, data=data)
+        )
     return body
 
 
-def _short(value: float) -> str:
+def _format_companion_value(value: float) -> str:
     if abs(value) >= 1000:
-        return big(value)
-    return plain(value, 0 if abs(value) >= 20 or value == 0 else 1 if abs(value) >= 3 else 2)
+        return format_amount(value)
+    return format_number(value, 0 if abs(value) >= 20 or value == 0 else 1 if abs(value) >= 3 else 2)

@@ -9,39 +9,47 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from elicit.report.charts import svg
-from elicit.report.data.summary_view import Arm, Figure, Panel, Versus, dig, estimate, number
+from elicit.report.data.summary_view import (
+    Arm,
+    ModelPanel,
+    OptionalEstimate,
+    PairedDifference,
+    get_nested,
+    parse_estimate,
+    read_finite_number,
+)
 
-DIPS = ("dip-recover", "dip-only")
-_MARKS: tuple[svg.Mark, ...] = ("circle", "square", "up", "diamond", "down", "pentagon", "star")
+DIP_SHAPES = ("dip-recover", "dip-only")
+_MARKS: tuple[svg.MarkShape, ...] = ("circle", "square", "up", "diamond", "down", "pentagon", "star")
 _COLOURS = (svg.ORANGE, svg.BLUE, svg.GREEN, svg.PURPLE, svg.OCHRE)
 _DASHES = ("", "6 3", "2 2", "7 2 2 2")
 
 
-class Look(NamedTuple):
+class LineStyle(NamedTuple):
     """How an arm is drawn in every figure of the section; colour, mark and dash all tell arms apart."""
 
     colour: str
-    mark: svg.Mark
+    mark: svg.MarkShape
     dash: str
 
 
-class Turn(NamedTuple):
+class TurnEstimates(NamedTuple):
     """The trough of a dip or the peak of a peak-decline."""
 
-    size: Figure
-    step: Figure
-    undone: Figure
+    size: OptionalEstimate
+    step: OptionalEstimate
+    undone: OptionalEstimate
 
 
-class Stopping(NamedTuple):
+class StoppingLosses(NamedTuple):
     """What stopping at the lowest in-domain loss would have lost."""
 
     step: float | None
-    to_best: Figure
-    to_end: Versus
+    to_best: OptionalEstimate
+    to_end: PairedDifference
 
 
-class Curve(NamedTuple):
+class TrajectoryCurve(NamedTuple):
     """One arm on one task over its training steps."""
 
     arm: Arm
@@ -49,20 +57,20 @@ class Curve(NamedTuple):
     """The task."""
     target: bool
     """Whether it is the run's own task: the one arms are trained on unless they say otherwise."""
-    look: Look
+    style: LineStyle
     steps: tuple[float, ...]
-    accuracy: tuple[Figure, ...]
+    accuracy: tuple[OptionalEstimate, ...]
     shape: str
     """Empty where it was not classified."""
     probabilities: Mapping[str, float]
     flat_p: float | None
     misfit_p: float | None
-    turn: Turn | None
-    danger: tuple[float, ...]
+    turn: TurnEstimates | None
+    danger_steps: tuple[float, ...]
     """Steps at which the arm is worse than the base."""
-    stopping: Stopping | None
+    stopping: StoppingLosses | None
     note: str
-    measures: Mapping[str, tuple[Figure, ...]]
+    measures: Mapping[str, tuple[OptionalEstimate, ...]]
     """Companions by their name in the summary, one figure a step."""
 
     @property
@@ -70,33 +78,33 @@ class Curve(NamedTuple):
         return self.probabilities.get(self.shape)
 
     @property
-    def place(self) -> str:
+    def summary_key(self) -> str:
         """Where the curve stands in its arm's summary."""
         return f"trajectory.tasks.{self.label}"
 
     @property
-    def dips(self) -> bool:
-        return self.shape in DIPS
+    def has_dip(self) -> bool:
+        return self.shape in DIP_SHAPES
 
     @property
-    def known(self) -> list[tuple[int, float, Figure]]:
+    def measured_points(self) -> list[tuple[int, float, OptionalEstimate]]:
         """(index, step, accuracy) of every checkpoint that was measured."""
-        found = zip(self.steps, self.accuracy, strict=True)
-        return [(i, step, figure) for i, (step, figure) in enumerate(found) if figure.value is not None]
+        points = zip(self.steps, self.accuracy, strict=True)
+        return [(i, step, figure) for i, (step, figure) in enumerate(points) if figure.value is not None]
 
 
-class Followed(NamedTuple):
+class ArmTrajectory(NamedTuple):
     """An arm that was measured over training."""
 
     arm: Arm
-    look: Look
+    style: LineStyle
     steps: tuple[float, ...]
-    curves: Mapping[str, Curve]
-    kl: tuple[Figure, ...]
+    curves: Mapping[str, TrajectoryCurve]
+    kl: tuple[OptionalEstimate, ...]
     seeds: int
 
 
-COMPANIONS = (
+COMPANION_MEASURES = (
     "tokens",
     "finished_rate",
     "answered_rate",
@@ -108,85 +116,102 @@ COMPANIONS = (
 )
 
 
-def followed(panel: Panel) -> list[Followed]:
+def read_trajectories(panel: ModelPanel) -> list[ArmTrajectory]:
     """Arms with a trajectory, in reading order."""
-    found = [arm for arm in panel.arms if isinstance(arm.data.get("trajectory"), Mapping)]
-    looks = _looks(found)
-    read = [_followed(arm, look) for arm, look in zip(found, looks, strict=True)]
-    return [one for one in read if any(curve.known for curve in one.curves.values())]
+    arms = [arm for arm in panel.arms if isinstance(arm.data.get("trajectory"), Mapping)]
+    styles = _choose_styles(arms)
+    trajectories = [_read_trajectory(arm, style) for arm, style in zip(arms, styles, strict=True)]
+    return [
+        trajectory for trajectory in trajectories if any(curve.measured_points for curve in trajectory.curves.values())
+    ]
 
 
-def tasks_of(arms: Sequence[Followed]) -> list[str]:
+def list_task_labels(trajectories: Sequence[ArmTrajectory]) -> list[str]:
     """Tasks in the order of the summary, the run's own first."""
-    return list(dict.fromkeys(label for one in arms for label in one.curves))
+    return list(dict.fromkeys(label for trajectory in trajectories for label in trajectory.curves))
 
 
-def _looks(arms: Sequence[Arm]) -> list[Look]:
+def _choose_styles(arms: Sequence[Arm]) -> list[LineStyle]:
     """The colour of an arm's family where it is free, so that SFT keeps its colour; else the next one."""
-    taken: list[str] = []
-    looks = []
+    used_colours: list[str] = []
+    styles = []
     for i, arm in enumerate(arms):
-        free = [colour for colour in (arm.family.colour, *_COLOURS) if colour not in taken and colour != svg.GREY]
-        colour = free[0] if free else _COLOURS[i % len(_COLOURS)]
-        taken = [*taken, colour] if free else [colour]
-        looks.append(Look(colour, _MARKS[i % len(_MARKS)], _DASHES[(i // len(_COLOURS)) % len(_DASHES)]))
-    return looks
+        free_colours = [
+            colour for colour in (arm.family.colour, *_COLOURS) if colour not in used_colours and colour != svg.GREY
+        ]
+        colour = free_colours[0] if free_colours else _COLOURS[i % len(_COLOURS)]
+        used_colours = [*used_colours, colour] if free_colours else [colour]
+        styles.append(LineStyle(colour, _MARKS[i % len(_MARKS)], _DASHES[(i // len(_COLOURS)) % len(_DASHES)]))
+    return styles
 
 
-def _followed(arm: Arm, look: Look) -> Followed:
+def _read_trajectory(arm: Arm, style: LineStyle) -> ArmTrajectory:
     data = arm.data["trajectory"]
-    steps = tuple(step for entry in _list(data.get("steps")) if (step := number(entry)) is not None)
+    steps = tuple(
+        step for entry in _list_or_empty(data.get("steps")) if (step := read_finite_number(entry)) is not None
+    )
     tasks = data.get("tasks")
     entries = tasks.items() if isinstance(tasks, Mapping) else ()
     curves = {
-        str(label): _curve(arm, look, str(label), i == 0, steps, entry)
+        str(label): _read_trajectory_curve(arm, style, str(label), i == 0, steps, entry)
         for i, (label, entry) in enumerate(entries)
         if isinstance(entry, Mapping)
     }
-    seeds = number(data.get("seeds"))
-    kl = _figures(data.get("kl"), len(steps))
-    return Followed(arm, look, steps, curves, kl, arm.seeds if seeds is None else int(seeds))
+    seeds = read_finite_number(data.get("seeds"))
+    kl = _read_step_estimates(data.get("kl"), len(steps))
+    return ArmTrajectory(arm, style, steps, curves, kl, arm.seeds if seeds is None else int(seeds))
 
 
-def _curve(arm: Arm, look: Look, label: str, target: bool, steps: tuple[float, ...], entry: Mapping[str, Any]) -> Curve:
-    shares = dig(entry, "curve", "probabilities")
-    turn, stopping = dig(entry, "curve", "turn"), entry.get("stopping")
-    danger = (number(step) for step in _list(dig(entry, "curve", "danger", "steps")))
-    return Curve(
+def _read_trajectory_curve(
+    arm: Arm, style: LineStyle, label: str, target: bool, steps: tuple[float, ...], entry: Mapping[str, Any]
+) -> TrajectoryCurve:
+    probabilities = get_nested(entry, "curve", "probabilities")
+    turn, stopping = get_nested(entry, "curve", "turn"), entry.get("stopping")
+    danger = (read_finite_number(step) for step in _list_or_empty(get_nested(entry, "curve", "danger", "steps")))
+    return TrajectoryCurve(
         arm=arm,
         label=label,
         target=target,
-        look=look,
+        style=style,
         steps=steps,
-        accuracy=_figures(entry.get("accuracy"), len(steps)),
-        shape=str(dig(entry, "curve", "shape") or ""),
-        probabilities={str(name): share for name, given in _items(shares) if (share := number(given)) is not None},
-        flat_p=number(dig(entry, "curve", "flat_p")),
-        misfit_p=number(dig(entry, "curve", "misfit_p")),
-        turn=Turn(*(estimate(dig(turn, key)) for key in ("size", "step", "undone"))) if turn else None,
-        danger=tuple(step for step in danger if step is not None),
-        stopping=_stopping(arm, stopping) if isinstance(stopping, Mapping) else None,
-        note=str(dig(entry, "curve", "note") or ""),
-        measures={key: _figures(entry.get(key), len(steps)) for key in COMPANIONS},
+        accuracy=_read_step_estimates(entry.get("accuracy"), len(steps)),
+        shape=str(get_nested(entry, "curve", "shape") or ""),
+        probabilities={
+            str(name): share
+            for name, value in _mapping_items(probabilities)
+            if (share := read_finite_number(value)) is not None
+        },
+        flat_p=read_finite_number(get_nested(entry, "curve", "flat_p")),
+        misfit_p=read_finite_number(get_nested(entry, "curve", "misfit_p")),
+        turn=TurnEstimates(*(parse_estimate(get_nested(turn, key)) for key in ("size", "step", "undone")))
+        if turn
+        else None,
+        danger_steps=tuple(step for step in danger if step is not None),
+        stopping=_read_stopping_losses(arm, stopping) if isinstance(stopping, Mapping) else None,
+        note=str(get_nested(entry, "curve", "note") or ""),
+        measures={key: _read_step_estimates(entry.get(key), len(steps)) for key in COMPANION_MEASURES},
     )
 
 
-def _stopping(arm: Arm, entry: Mapping[str, Any]) -> Stopping:
-    to_end = arm._replace(data=entry).versus("to_end")
-    return Stopping(number(entry.get("step")), estimate(entry.get("to_best")), to_end)
+def _read_stopping_losses(arm: Arm, entry: Mapping[str, Any]) -> StoppingLosses:
+    to_end = arm._replace(data=entry).read_difference("to_end")
+    return StoppingLosses(read_finite_number(entry.get("step")), parse_estimate(entry.get("to_best")), to_end)
 
 
-def _figures(listed: Any, count: int) -> tuple[Figure, ...]:
+def _read_step_estimates(entries: Any, count: int) -> tuple[OptionalEstimate, ...]:
     """One figure a step, from estimates or bare numbers; unknown ones for a list that does not fit the steps."""
-    given = _list(listed)
-    if len(given) != count:
-        return (Figure(None),) * count
-    return tuple(estimate(one) if isinstance(one, Mapping) else Figure(number(one)) for one in given)
+    values = _list_or_empty(entries)
+    if len(values) != count:
+        return (OptionalEstimate(None),) * count
+    return tuple(
+        parse_estimate(value) if isinstance(value, Mapping) else OptionalEstimate(read_finite_number(value))
+        for value in values
+    )
 
 
-def _list(value: Any) -> Sequence[Any]:
+def _list_or_empty(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else ()
 
 
-def _items(value: Any) -> list[tuple[Any, Any]]:
+def _mapping_items(value: Any) -> list[tuple[Any, Any]]:
     return list(value.items()) if isinstance(value, Mapping) else []

@@ -16,20 +16,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from elicit.report.charts import svg
-from elicit.report.data.number_format import DASH, interval, percent, plain
-from elicit.report.data.summary_view import Figure, Panel, panels
+from elicit.report.data.number_format import DASH, format_interval, format_number, format_percent
+from elicit.report.data.summary_view import ModelPanel, OptionalEstimate, read_panels
 from elicit.report.html import tables
-from elicit.report.html.tables import Cell, Column
+from elicit.report.html.tables import TableCell, TableColumn
 from elicit.report.trajectories import companion_charts as small
 from elicit.report.trajectories import curves as curves_of
 from elicit.report.trajectories import early_warning as warning
-from elicit.report.trajectories.data import Curve, Followed, followed, tasks_of
-from elicit.report.trajectories.text import cautions, headline, named, short, spans, stopped, told
-from elicit.text import escape
+from elicit.report.trajectories.data import ArmTrajectory, TrajectoryCurve, list_task_labels, read_trajectories
+from elicit.report.trajectories.text import (
+    describe_curve,
+    describe_early_stopping,
+    format_step_spans,
+    list_trajectory_cautions,
+    name_shape,
+    write_headline,
+    write_shape_label,
+)
+from elicit.text import escape_html
 
-_SENTENCES = 12
+_MAX_SENTENCES = 12
 """At most so many curves in words; the table has all of them."""
-_OPEN = 2
+_OPEN_TASKS = 2
 """Tasks whose companions are in plain sight; those of others are folded."""
 _STYLE = (
     "<style>.elicit-over .narrow{display:none}.elicit-over .charts,.elicit-over .legend{display:flex;flex-wrap:wrap;"
@@ -45,98 +53,126 @@ INTRO = (
 )
 
 
-def section(panel: Panel) -> str:
+def render_trajectories(panel: ModelPanel) -> str:
     """One model's figures; empty where no arm was measured over training."""
-    arms, warned = followed(panel), warning.section(panel)
-    if not arms:
-        return warned
-    tasks = [[one.curves[label] for one in arms if label in one.curves] for label in tasks_of(arms)]
-    tasks = [curves for found in tasks if (curves := [curve for curve in found if curve.known])]
-    drawn = curves_of.figure(tasks, label=_label(panel, tasks))
+    trajectories, warning_markup = read_trajectories(panel), warning.render_early_warning(panel)
+    if not trajectories:
+        return warning_markup
+    tasks = [
+        [trajectory.curves[label] for trajectory in trajectories if label in trajectory.curves]
+        for label in list_task_labels(trajectories)
+    ]
+    tasks = [curves for task_curves in tasks if (curves := [curve for curve in task_curves if curve.measured_points])]
+    picture = curves_of.render_accuracy_curves(tasks, label=_describe_figure(panel, tasks))
     return (
-        f"{_headlines(tasks)}<figure>{drawn}<figcaption>{escape(_caption(arms, tasks))}</figcaption></figure>"
-        f"{_cautions(arms)}{_sentences(tasks)}{_companions(arms, tasks)}{_tables(tasks)}{warned}"
+        f"{_render_headlines(tasks)}"
+        f"<figure>{picture}<figcaption>{escape_html(_write_trajectories_caption(trajectories, tasks))}"
+        "</figcaption></figure>"
+        f"{_render_trajectory_cautions(trajectories)}"
+        f"{_render_sentences(tasks)}{_render_companions(trajectories, tasks)}{_render_curve_tables(tasks)}"
+        f"{warning_markup}"
     )
 
 
-def fragment(summary: Mapping[str, Any]) -> str:
+def render_trajectories_fragment(summary: Mapping[str, Any]) -> str:
     """The section of every model as HTML without a page around it, for notebooks; empty without trajectories."""
-    found = [(panel.model, section(panel)) for panel in panels(summary)]
-    known = [(model, drawn) for model, drawn in found if drawn]
-    many = len(known) > 1
-    inner = "".join(f"{f'<h3>{escape(model)}</h3>' if many else ''}{drawn}" for model, drawn in known)
-    return f'{_STYLE}<div class="elicit-over">{inner}</div>' if known else ""
+    sections = [(panel.model, render_trajectories(panel)) for panel in read_panels(summary)]
+    nonempty_sections = [(model, markup) for model, markup in sections if markup]
+    has_many = len(nonempty_sections) > 1
+    inner = "".join(
+        f"{f'<h3>{escape_html(model)}</h3>' if has_many else ''}{markup}" for model, markup in nonempty_sections
+    )
+    return f'{_STYLE}<div class="elicit-over">{inner}</div>' if nonempty_sections else ""
 
 
-def _label(panel: Panel, tasks: Sequence[Sequence[Curve]]) -> str:
-    said = "; ".join(f"{curve.arm.name} on {curve.label}: {short(curve)}" for curves in tasks for curve in curves)
-    return f"Accuracy over training steps on {panel.model}. {said}"
+def _describe_figure(panel: ModelPanel, tasks: Sequence[Sequence[TrajectoryCurve]]) -> str:
+    shape_texts = "; ".join(
+        f"{curve.arm.name} on {curve.label}: {write_shape_label(curve)}" for curves in tasks for curve in curves
+    )
+    return f"Accuracy over training steps on {panel.model}. {shape_texts}"
 
 
-def _headlines(tasks: Sequence[Sequence[Curve]]) -> str:
+def _render_headlines(tasks: Sequence[Sequence[TrajectoryCurve]]) -> str:
     """What a reader should see in the figure, a line a task."""
-    items = [f"<li><b>{escape(curves[0].label)}</b>: {escape(headline(curves))}.</li>" for curves in tasks]
+    items = [
+        f"<li><b>{escape_html(curves[0].label)}</b>: {escape_html(write_headline(curves))}.</li>" for curves in tasks
+    ]
     return f"<ul>{''.join(items)}</ul>"
 
 
-def _sentences(tasks: Sequence[Sequence[Curve]]) -> str:
+def _render_sentences(tasks: Sequence[Sequence[TrajectoryCurve]]) -> str:
     """Every curve that moves on another task, in words: there the papers disagree. The rest is in the tables."""
-    moving = [curve for curves in tasks for curve in curves if curve.shape not in ("", "flat")]
-    moving = [curve for curve in moving if not curve.target] or moving
+    moving_curves = [curve for curves in tasks for curve in curves if curve.shape not in ("", "flat")]
+    moving_curves = [curve for curve in moving_curves if not curve.target] or moving_curves
     items = [
-        f"<li><b>{escape(curve.arm.name)}</b> {_spaced(f'{told(curve)} {stopped(curve)}'.strip())}</li>"
-        for curve in moving[:_SENTENCES]
+        f"<li><b>{escape_html(curve.arm.name)}</b> "
+        f"{_escape_unbroken(f'{describe_curve(curve)} {describe_early_stopping(curve)}'.strip())}</li>"
+        for curve in moving_curves[:_MAX_SENTENCES]
     ]
-    more = f"<p class=note>{len(moving) - _SENTENCES} more curves move: see the tables below.</p>"
-    return f"<ul>{''.join(items)}</ul>{more if len(moving) > _SENTENCES else ''}" if items else ""
+    more = f"<p class=note>{len(moving_curves) - _MAX_SENTENCES} more curves move: see the tables below.</p>"
+    return f"<ul>{''.join(items)}</ul>{more if len(moving_curves) > _MAX_SENTENCES else ''}" if items else ""
 
 
-def _spaced(text: str) -> str:
-    return escape(text).replace(" %", "\u00a0%").replace(", −", ",\u00a0−").replace(" [", "\u00a0[")
+def _escape_unbroken(text: str) -> str:
+    return escape_html(text).replace(" %", "\u00a0%").replace(", −", ",\u00a0−").replace(" [", "\u00a0[")
 
 
-def _caption(arms: Sequence[Followed], tasks: Sequence[Sequence[Curve]]) -> str:
-    seeds = ", ".join(f"{one.arm.name} {one.seeds}" for one in arms)
-    asked = "; ".join(f"{curves[0].label} {counted}" for curves in tasks if (counted := _counted(curves)))
-    parts = [f"Test problems at each checkpoint: {asked}."] if asked else []
+def _write_trajectories_caption(
+    trajectories: Sequence[ArmTrajectory], tasks: Sequence[Sequence[TrajectoryCurve]]
+) -> str:
+    seeds = ", ".join(f"{trajectory.arm.name} {trajectory.seeds}" for trajectory in trajectories)
+    problem_counts = "; ".join(
+        f"{curves[0].label} {count_text}" for curves in tasks if (count_text := _count_problems_of(curves))
+    )
+    parts = [f"Test problems at each checkpoint: {problem_counts}."] if problem_counts else []
     parts.append(
         "Bands: 95 % intervals over problems, checkpoint by checkpoint; they speak of these trained models. Shapes, "
         "troughs and danger zones resample training seeds as well. Per cent after a shape: its "
         'probability; a question mark where another shape is not far; "fits badly" where none of the six describes '
         "the curve. Ring with whiskers: trough or peak, where and how far from the base, with 95 % intervals."
     )
-    if any(curve.danger for curves in tasks for curve in curves):
+    if any(curve.danger_steps for curves in tasks for curve in curves):
         parts.append(
             "Shade and bars below a panel: the danger zone, where stopping would leave that arm worse than the base "
             "(all steps at once, 90 %)."
         )
     most = max(len(curves) for curves in tasks)
-    if most > curves_of.LINES:
-        parts.append(f"Drawn are the first {curves_of.LINES} arms; {most - curves_of.LINES} more are in the tables.")
+    if most > curves_of.MAX_LINES:
+        parts.append(
+            f"Drawn are the first {curves_of.MAX_LINES} arms; {most - curves_of.MAX_LINES} more are in the tables."
+        )
     parts.append(f"Training seeds: {seeds}.")
     return " ".join(parts)
 
 
-def _counted(curves: Sequence[Curve]) -> str:
+def _count_problems_of(curves: Sequence[TrajectoryCurve]) -> str:
     """How many problems were asked, from fewest to most where arms or checkpoints differ."""
     counts = sorted({figure.n for curve in curves for figure in curve.accuracy if figure.n})
     return " to ".join(str(n) for n in dict.fromkeys((counts[0], counts[-1]))) if counts else ""
 
 
-def _companions(arms: Sequence[Followed], tasks: Sequence[Sequence[Curve]]) -> str:
+def _render_companions(trajectories: Sequence[ArmTrajectory], tasks: Sequence[Sequence[TrajectoryCurve]]) -> str:
     """The small charts under the names of their tasks; a legend, for they have no names in them."""
-    shown = [(curves[0].label, inner) for curves in tasks if (inner := small.of_task(curves[: curves_of.LINES]))]
-    kl = small.of_arms(arms[: curves_of.LINES])
-    if not shown and not kl:
+    task_charts = [
+        (curves[0].label, inner)
+        for curves in tasks
+        if (inner := small.render_task_companions(curves[: curves_of.MAX_LINES]))
+    ]
+    kl = small.render_kl_chart(trajectories[: curves_of.MAX_LINES])
+    if not task_charts and not kl:
         return ""
     legend = " ".join(
-        f'<span class="swatch">{_swatch(one)} {escape(one.arm.name)}</span>' for one in arms[: curves_of.LINES]
+        f'<span class="swatch">{_draw_swatch(trajectory)} {escape_html(trajectory.arm.name)}</span>'
+        for trajectory in trajectories[: curves_of.MAX_LINES]
     )
-    parts = [f"<h4>{escape(label)}: what moves beside accuracy</h4>{inner}" for label, inner in shown[:_OPEN]]
+    parts = [
+        f"<h4>{escape_html(label)}: what moves beside accuracy</h4>{inner}"
+        for label, inner in task_charts[:_OPEN_TASKS]
+    ]
     parts += [f'<h4>Distance from the base</h4><div class="charts">{kl}</div>'] if kl else []
     parts += [
-        f"<details><summary>{escape(label)}: what moves beside accuracy</summary>{inner}</details>"
-        for label, inner in shown[_OPEN:]
+        f"<details><summary>{escape_html(label)}: what moves beside accuracy</summary>{inner}</details>"
+        for label, inner in task_charts[_OPEN_TASKS:]
     ]
     note = (
         "<p class=note>Steps as above. Dotted upright: where that arm's accuracy on this task turns. Valid steps are "
@@ -146,80 +182,100 @@ def _companions(arms: Sequence[Followed], tasks: Sequence[Sequence[Curve]]) -> s
     return f'<p class="legend">{legend}</p>{"".join(parts)}{note}'
 
 
-def _swatch(one: Followed) -> str:
-    look = one.look
-    body = [svg.line(1, 7, 27, 7, colour=look.colour, width=1.6, dash=look.dash)]
-    return svg.svg(28, 14, [*body, svg.mark(look.mark, 14, 7, colour=look.colour, size=3.6)], label="")
+def _draw_swatch(trajectory: ArmTrajectory) -> str:
+    style = trajectory.style
+    body = [svg.draw_line(1, 7, 27, 7, colour=style.colour, width=1.6, dash=style.dash)]
+    return svg.render_svg(28, 14, [*body, svg.draw_mark(style.mark, 14, 7, colour=style.colour, size=3.6)], label="")
 
 
-def _tables(tasks: Sequence[Sequence[Curve]]) -> str:
+def _render_curve_tables(tasks: Sequence[Sequence[TrajectoryCurve]]) -> str:
     parts = []
     for curves in tasks:
-        rows = [(curve.arm, _cells(curve)) for curve in curves]
-        parts.append(tables.table(_COLUMNS, rows, caption=f"Over training on {escape(curves[0].label)}. {_TABLE}"))
+        rows = [(curve.arm, _build_curve_cells(curve)) for curve in curves]
+        parts.append(
+            tables.render_arm_table(
+                _COLUMNS, rows, caption=f"Over training on {escape_html(curves[0].label)}. {_TABLE_NOTE}"
+            )
+        )
     return f"<details><summary>Every curve in figures</summary>{''.join(parts)}</details>"
 
 
-_TABLE = (
+_TABLE_NOTE = (
     "Points are shares of 100. Turn: the trough of a dip or the peak before a decline. Lost by stopping: at the lowest "
     f"loss on the run's own task; positive is lost. {DASH} does not apply."
 )
 _COLUMNS = [
-    Column("shape", "the most probable, after the test whether there is any movement"),
-    Column("probability %", "of that shape among the six"),
-    Column("p, constant", "how often a constant curve moves as much"),
-    Column("start %", "the base"),
-    Column("end %", "the last step"),
-    Column("turn, points", "from the base to the trough or peak"),
-    Column("at step", "where it turns"),
-    Column("undone, points", "way back from the turn to the end"),
-    Column("worse than base at", "the danger zone, all steps at once, 90 %"),
-    Column("stopped at step", "of the lowest in-domain loss"),
-    Column("lost to best", "best chosen on other problems than it is judged on"),
-    Column("lost to end", "paired"),
+    TableColumn("shape", "the most probable, after the test whether there is any movement"),
+    TableColumn("probability %", "of that shape among the six"),
+    TableColumn("p, constant", "how often a constant curve moves as much"),
+    TableColumn("start %", "the base"),
+    TableColumn("end %", "the last step"),
+    TableColumn("turn, points", "from the base to the trough or peak"),
+    TableColumn("at step", "where it turns"),
+    TableColumn("undone, points", "way back from the turn to the end"),
+    TableColumn("worse than base at", "the danger zone, all steps at once, 90 %"),
+    TableColumn("stopped at step", "of the lowest in-domain loss"),
+    TableColumn("lost to best", "best chosen on other problems than it is judged on"),
+    TableColumn("lost to end", "paired"),
 ]
 
 
-def _cells(curve: Curve) -> list[Cell]:
-    place, known = escape(curve.place), curve.known
-    (first, _, start), (last, _, end) = known[0], known[-1]
-    unknown = Figure(None)
+def _build_curve_cells(curve: TrajectoryCurve) -> list[TableCell]:
+    summary_key, points = escape_html(curve.summary_key), curve.measured_points
+    (first, _, start), (last, _, end) = points[0], points[-1]
+    unknown = OptionalEstimate(None)
     turn, stop = curve.turn, curve.stopping
     size, step, undone = turn or (unknown, unknown, unknown)
-    at = None if stop is None else stop.step
+    stop_step = None if stop is None else stop.step
     p = curve.probability
     return [
-        Cell(named(curve.shape) if curve.shape else DASH),
-        Cell(percent(p, 0), "", f"{place}.curve.probabilities.{escape(curve.shape)}", p, _all(curve)),
-        Cell(plain(curve.flat_p, 3), "", f"{place}.curve.flat_p", curve.flat_p),
-        tables.share(start, f"{place}.accuracy.{first}"),
-        tables.share(end, f"{place}.accuracy.{last}"),
-        _points(size, f"{place}.curve.turn.size"),
-        Cell(plain(step.value, 0), interval(step, 0, scale=1), f"{place}.curve.turn.step", step.value),
-        _points(undone, f"{place}.curve.turn.undone"),
-        Cell(spans(curve.danger, curve.steps).removeprefix("steps ").removeprefix("step ") or "nowhere shown"),
-        Cell(plain(at, 0), "", f"{place}.stopping.step", at),
-        _points(unknown if stop is None else stop.to_best, f"{place}.stopping.to_best"),
-        _points(unknown if stop is None else stop.to_end.figure, f"{place}.stopping.to_end"),
+        TableCell(name_shape(curve.shape) if curve.shape else DASH),
+        TableCell(
+            format_percent(p, 0),
+            "",
+            f"{summary_key}.curve.probabilities.{escape_html(curve.shape)}",
+            p,
+            _format_probabilities(curve),
+        ),
+        TableCell(format_number(curve.flat_p, 3), "", f"{summary_key}.curve.flat_p", curve.flat_p),
+        tables.build_percent_cell(start, f"{summary_key}.accuracy.{first}"),
+        tables.build_percent_cell(end, f"{summary_key}.accuracy.{last}"),
+        _build_estimate_cell(size, f"{summary_key}.curve.turn.size"),
+        TableCell(
+            format_number(step.value, 0),
+            format_interval(step, 0, scale=1),
+            f"{summary_key}.curve.turn.step",
+            step.value,
+        ),
+        _build_estimate_cell(undone, f"{summary_key}.curve.turn.undone"),
+        TableCell(
+            format_step_spans(curve.danger_steps, curve.steps).removeprefix("steps ").removeprefix("step ")
+            or "nowhere shown"
+        ),
+        TableCell(format_number(stop_step, 0), "", f"{summary_key}.stopping.step", stop_step),
+        _build_estimate_cell(unknown if stop is None else stop.to_best, f"{summary_key}.stopping.to_best"),
+        _build_estimate_cell(unknown if stop is None else stop.to_end.estimate, f"{summary_key}.stopping.to_end"),
     ]
 
 
-def _all(curve: Curve) -> str:
-    return ", ".join(f"{named(name)} {percent(p)} %" for name, p in curve.probabilities.items())
+def _format_probabilities(curve: TrajectoryCurve) -> str:
+    return ", ".join(f"{name_shape(name)} {format_percent(p)} %" for name, p in curve.probabilities.items())
 
 
-def _points(figure: Figure, key: str) -> Cell:
-    return Cell(percent(figure.value), interval(figure), key, figure.value)
+def _build_estimate_cell(figure: OptionalEstimate, key: str) -> TableCell:
+    return TableCell(format_percent(figure.value), format_interval(figure), key, figure.value)
 
 
-def _cautions(arms: Sequence[Followed]) -> str:
-    return f'<p class="note">{_spaced(" ".join(cautions(arms)))}</p>'
+def _render_trajectory_cautions(trajectories: Sequence[ArmTrajectory]) -> str:
+    return f'<p class="note">{_escape_unbroken(" ".join(list_trajectory_cautions(trajectories)))}</p>'
 
 
-def lines(panel: Panel) -> list[str]:
+def summarise_trajectories(panel: ModelPanel) -> list[str]:
     """One line an arm, for a terminal: its shape on every task."""
-    found = []
-    for one in followed(panel):
-        said = [f"{curve.label} {short(curve)}" for curve in one.curves.values() if curve.known]
-        found.append(f"{one.arm.name}: {'; '.join(said)}")
-    return found
+    texts = []
+    for trajectory in read_trajectories(panel):
+        task_texts = [
+            f"{curve.label} {write_shape_label(curve)}" for curve in trajectory.curves.values() if curve.measured_points
+        ]
+        texts.append(f"{trajectory.arm.name}: {'; '.join(task_texts)}")
+    return texts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from elicit.report.data.recorded_edit import RecordedEdit
-from elicit.report.data.summary_view import Figure
+from elicit.report.data.summary_view import OptionalEstimate
 from elicit.report.verdict.kinds import (
     Comparison,
     ControlChange,
@@ -35,8 +35,8 @@ class Level:
     """The distance an arm came: its share of the gap where that is known, and its points over the base."""
 
     arm: str
-    gap: Figure | None
-    gain: Figure
+    gap: OptionalEstimate | None
+    gain: OptionalEstimate
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Gain:
     kind: GainKind
     is_notable: bool
     """A gain of 10 points or more."""
-    difference: Figure
+    difference: OptionalEstimate
     p_holm: float | None
 
 
@@ -59,7 +59,7 @@ class SftComparison:
     """None where the comparison has no reference."""
     status: str
     """The state of the reference's work."""
-    difference: Figure
+    difference: OptionalEstimate
     p: float | None
     is_corrected: bool
     """p is after Holm's correction."""
@@ -83,7 +83,7 @@ class Control:
     method: str
     effect: ControlEffect
     change: ControlChange
-    gain: Figure
+    gain: OptionalEstimate
     """Points over the base."""
     best_draw: BestDraw | None = None
     edit: RecordedEdit | None = None
@@ -108,7 +108,7 @@ class Replication:
     """The nearest feature of a second SAE in place of an arm's feature."""
 
     cosine: float | None
-    gain: Figure
+    gain: OptionalEstimate
     falls_short: bool
 
 
@@ -117,7 +117,7 @@ class Sufficiency:
     """An arm's features at their natural values in the plain prompt."""
 
     features: int
-    gain: Figure
+    gain: OptionalEstimate
     falls_short: bool
 
 
@@ -126,7 +126,7 @@ class Substitute:
     """The ceiling's accuracy with something random taken out instead of the features."""
 
     method: str
-    accuracy: Figure
+    accuracy: OptionalEstimate
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Necessity:
     method: str
     features: int
     ceiling: str
-    fall: Figure
+    fall: OptionalEstimate
     substitutes: tuple[Substitute, ...]
 
 
@@ -151,7 +151,7 @@ class CostComparison:
     votes: int
     is_capped: bool
     """The base has no more samples than these."""
-    difference: Figure
+    difference: OptionalEstimate
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Sharpening:
     """The gain of an arm at pass@1."""
 
     is_shown: bool
-    gain: Figure
+    gain: OptionalEstimate
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class Expansion:
 
     solved: int
     problems: int
-    share: Figure
+    share: OptionalEstimate
     samples: int
     needs_trace: bool
     """A solution counts only with a valid trace."""
@@ -182,7 +182,7 @@ class Leak:
 
     kind: LeakKind
     model: str | None
-    difference: Figure
+    difference: OptionalEstimate
 
 
 @dataclass(frozen=True)
@@ -192,8 +192,8 @@ class ArmFacts:
     arm: ArmLabel
     gain: Gain
     level: Level
-    accuracy: Figure
-    base_accuracy: Figure
+    accuracy: OptionalEstimate
+    base_accuracy: OptionalEstimate
     origin: Origin | None
     """None without a gain."""
     against_sft: SftComparison | None

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from elicit.report.data.number_format import fraction, interval, p_value, percent, plain
+from elicit.report.data.number_format import (
+    format_fraction,
+    format_interval,
+    format_number,
+    format_p_value,
+    format_percent,
+)
 from elicit.report.data.recorded_edit import RecordedEdit
 from elicit.report.verdict.arm_facts import (
     ArmFacts,
@@ -134,7 +140,7 @@ def write_level(level: Level) -> str:
 
 def write_reach(level: Level) -> str:
     """A level without the arm's name."""
-    return brief_points(level.gain) if level.gap is None else fraction(level.gap)
+    return brief_points(level.gain) if level.gap is None else format_fraction(level.gap)
 
 
 def write_origin(origin: Origin) -> str:
@@ -146,7 +152,7 @@ def write_no_gain(arm: ArmLabel, gain: Gain) -> str:
     """An arm that does not gain."""
     name, difference = name_arm(arm), points(gain.difference)
     if gain.kind is GainKind.UNCORRECTED:
-        return f"{name} is not shown to gain among so many arms ({difference}, Holm p = {p_value(gain.p_holm)})."
+        return f"{name} is not shown to gain among so many arms ({difference}, Holm p = {format_p_value(gain.p_holm)})."
     return f"{name} {'loses accuracy' if gain.kind is GainKind.LOSS else 'shows no gain'} ({difference})."
 
 
@@ -162,7 +168,7 @@ def write_necessity(facts: Necessity) -> str:
 
 
 def _write_substitute(substitute: Substitute) -> str:
-    accuracy = f"{percent(substitute.accuracy.value)} % {interval(substitute.accuracy)}".strip()
+    accuracy = f"{format_percent(substitute.accuracy.value)} % {format_interval(substitute.accuracy)}".strip()
     return f"{accuracy} with {_SUBSTITUTES[substitute.method]}"
 
 
@@ -172,7 +178,7 @@ def _write_positions(edit: RecordedEdit) -> str:
 
 def _write_reached(facts: ArmFacts) -> str:
     if facts.level.gap is not None:
-        return f"recovers {fraction(facts.level.gap)} of the gap"
+        return f"recovers {format_fraction(facts.level.gap)} of the gap"
     return (
         f"raises accuracy from {share(facts.base_accuracy.value)} to {share(facts.accuracy.value)} "
         f"({points(facts.gain.difference)})"
@@ -229,7 +235,10 @@ def _spell_label(control: Control) -> str:
 
 def _write_replication(facts: Replication) -> str:
     does = "does less" if facts.falls_short else "does the same"
-    return f"The nearest feature of a second SAE (cosine {plain(facts.cosine, 2)}) {does} ({brief_points(facts.gain)})."
+    return (
+        f"The nearest feature of a second SAE (cosine {format_number(facts.cosine, 2)}) {does} "
+        f"({brief_points(facts.gain)})."
+    )
 
 
 def _write_sufficiency(facts: Sufficiency) -> str:
@@ -262,7 +271,7 @@ def _write_sharpening(sharpening: Sharpening | None, expansion: Expansion | None
 def _write_expansion(facts: Expansion) -> str:
     bounds = f", at most {share(facts.share.high)}" if facts.share.high is not None else ""
     if facts.solved:
-        bounds = f", {share(facts.share.value)} {interval(facts.share)}"
+        bounds = f", {share(facts.share.value)} {format_interval(facts.share)}"
     if facts.solved_by_base is not None:
         bounds += f"; {facts.solved_by_base} the other way round"
     trace = " with a valid trace" if facts.needs_trace else ""

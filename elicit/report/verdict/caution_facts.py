@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from elicit.report.data.summary_view import Figure
+from elicit.report.data.summary_view import OptionalEstimate
 from elicit.report.verdict.kinds import ThinkingState
 
 
@@ -72,8 +72,8 @@ class OffTargetLoss:
 
     arm: str
     task: str
-    before: Figure
-    after: Figure
+    before: OptionalEstimate
+    after: OptionalEstimate
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class ControlGain:
     parent: str
     is_baseline: bool
     """Trained on the same problems' solutions: the fair baseline of a critique."""
-    gain: Figure
+    gain: OptionalEstimate
 
 
 @dataclass(frozen=True)

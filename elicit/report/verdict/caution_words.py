@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from elicit.report.data.display_text import one_line
-from elicit.report.data.number_format import percent
+from elicit.report.data.display_text import fold_onto_line
+from elicit.report.data.number_format import format_percent
 from elicit.report.verdict.caution_facts import (
     BestOfMany,
     BrokenText,
@@ -43,7 +43,8 @@ def write_caution(caution: Caution) -> str:
             return f"Not finished: {', '.join(arms)}."
         case OpenThinkingSwitch(model, switch, state):
             return (
-                f"The chat template of {model} reads {one_line(switch)}, which the task does not set: {_STATES[state]}."
+                f"The chat template of {model} reads {fold_onto_line(switch)}, which the task does not set: "
+                f"{_STATES[state]}."
             )
         case CutInThought(arms):
             return (
@@ -62,7 +63,10 @@ def write_caution(caution: Caution) -> str:
                 "the best one favours it a little."
             )
         case OffTargetLoss(arm, task, before, after):
-            return f"Off target, {arm} lowers {task} from {percent(before.value)} % to {percent(after.value)} %."
+            return (
+                f"Off target, {arm} lowers {task} from {format_percent(before.value)} % to "
+                f"{format_percent(after.value)} %."
+            )
         case FormWithoutAbility(arms):
             return _write_form(arms)
         case ControlGain():
@@ -85,11 +89,11 @@ def _write_failed_cell(cell: FailedCell) -> str:
     seed = f", seed {cell.seed}," if cell.seed else ""
     stop = "" if cell.error.endswith(".") else "."
     rest = " Its figures are those of its other seeds." if cell.has_other_seeds else ""
-    return f"{cell.arm}{seed} failed: {one_line(cell.error)}{stop}{rest}"
+    return f"{cell.arm}{seed} failed: {fold_onto_line(cell.error)}{stop}{rest}"
 
 
 def _write_rates(rates: Sequence[Rate]) -> str:
-    return ", ".join(f"{rate.arm} ({percent(rate.share)} %)" for rate in rates)
+    return ", ".join(f"{rate.arm} ({format_percent(rate.share)} %)" for rate in rates)
 
 
 def _write_form(arms: Sequence[str]) -> str:

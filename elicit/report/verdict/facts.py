@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from elicit.report.data.summary_view import Figure
+from elicit.report.data.summary_view import OptionalEstimate
 from elicit.report.verdict.arm_facts import ArmFacts, ArmLabel, Gain, Level, Necessity
 from elicit.report.verdict.caution_facts import Caution
 from elicit.report.verdict.kinds import OpeningKind, Origin
@@ -44,7 +44,7 @@ class VerifierArm:
     """An arm that consults the verifier while answering."""
 
     name: str
-    accuracy: Figure
+    accuracy: OptionalEstimate
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Ceiling:
     """The ceiling that gaps are measured to."""
 
     kind: str
-    accuracy: Figure
+    accuracy: OptionalEstimate
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Opening:
 
     kind: OpeningKind
     base_status: str
-    base: Figure | None
+    base: OptionalEstimate | None
     ceiling: Ceiling | None
     problems: int
     capable: bool | None
@@ -106,7 +106,7 @@ class WithheldGap:
     """No share of the gap is known: no ceiling, or one that is not clearly above the base."""
 
     ceiling: Ceiling | None
-    base: Figure
+    base: OptionalEstimate
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from elicit.report.data.summary_view import Arm, Panel, estimate, panels
+from elicit.report.data.summary_view import Arm, ModelPanel, parse_estimate, read_panels
 from elicit.report.verdict.facts import (
     Ceiling,
     FamilyFacts,
@@ -37,13 +37,13 @@ _TOGETHER = 3
 
 def judge_summary(summary: Mapping[str, Any]) -> list[Verdict]:
     """One verdict for each model and task."""
-    return [judge_panel(panel) for panel in panels(summary)]
+    return [judge_panel(panel) for panel in read_panels(summary)]
 
 
-def judge_panel(panel: Panel) -> Verdict:
+def judge_panel(panel: ModelPanel) -> Verdict:
     """The facts that one model's figures show."""
     if panel.base is None:
-        state = next((arm.status for arm in panel.role("base")), "")
+        state = next((arm.status for arm in panel.arms_with_role("base")), "")
         opening = Opening(OpeningKind.NO_BASE, state, None, None, panel.n, panel.capable, (), ())
         cautions = tuple(judge_cautions(panel, None, ()))
         return Verdict(panel.model, panel.task, opening, (), (), None, (), cautions)
@@ -73,7 +73,7 @@ def judge_panel(panel: Panel) -> Verdict:
     )
 
 
-def _group_members(panel: Panel) -> dict[str, list[Arm]]:
+def _group_members(panel: ModelPanel) -> dict[str, list[Arm]]:
     """Arms that control no other arm, by family; without families of which nothing was run."""
     members: dict[str, list[Arm]] = {}
     for arm in panel.arms:
@@ -88,10 +88,10 @@ def _is_measured(arms: list[Arm]) -> bool:
 
 
 def _has_difference(arm: Arm) -> bool:
-    return arm.versus("vs_base").figure.value is not None
+    return arm.read_difference("vs_base").estimate.value is not None
 
 
-def _choose_speaker(panel: Panel, arms: list[Arm], gaining: set[str]) -> Arm | None:
+def _choose_speaker(panel: ModelPanel, arms: list[Arm], gaining: set[str]) -> Arm | None:
     """The arm that speaks for a family (rule 1); None without a notable one."""
 
     def rank(arm: Arm) -> tuple[bool, bool, float]:
@@ -110,7 +110,7 @@ def _group_families(members: Mapping[str, list[Arm]], speakers: Mapping[str, Arm
         yield quiet
 
 
-def _judge_opening(panel: Panel, members: Mapping[str, list[Arm]], speakers: Mapping[str, Arm]) -> Opening:
+def _judge_opening(panel: ModelPanel, members: Mapping[str, list[Arm]], speakers: Mapping[str, Arm]) -> Opening:
     """The mechanisms that bring the ability out, the furthest first."""
     assert panel.base is not None
     measured = [key for key, arms in members.items() if _is_measured(arms)]
@@ -131,20 +131,24 @@ def _judge_opening(panel: Panel, members: Mapping[str, list[Arm]], speakers: Map
     )
 
 
-def _top_ceiling(panel: Panel) -> Ceiling | None:
-    return None if panel.top is None else Ceiling(str(panel.top.get("kind") or ""), estimate(panel.top))
+def _top_ceiling(panel: ModelPanel) -> Ceiling | None:
+    return (
+        None
+        if panel.main_ceiling is None
+        else Ceiling(str(panel.main_ceiling.get("kind") or ""), parse_estimate(panel.main_ceiling))
+    )
 
 
-def _judge_gap(panel: Panel) -> WithheldGap | None:
+def _judge_gap(panel: ModelPanel) -> WithheldGap | None:
     """The reason why shares of the gap are missing (rule 2)."""
     assert panel.base is not None
-    if panel.top is None or all(arm.gap.value is None for arm in panel.arms):
+    if panel.main_ceiling is None or all(arm.gap.value is None for arm in panel.arms):
         return WithheldGap(_top_ceiling(panel), panel.base.accuracy)
     return None
 
 
 def _judge_family(
-    panel: Panel, keys: tuple[str, ...], arms: list[Arm], speaker: Arm | None, leader: Arm | None
+    panel: ModelPanel, keys: tuple[str, ...], arms: list[Arm], speaker: Arm | None, leader: Arm | None
 ) -> FamilyFacts:
     """A family: the arm that speaks for it, then the others by name."""
     rivals = [arm for arm in arms if not arm.verifier]
@@ -164,12 +168,12 @@ def _judge_family(
     )
 
 
-def _judge_no_gain(panel: Panel, arms: list[Arm]) -> NoGain:
+def _judge_no_gain(panel: ModelPanel, arms: list[Arm]) -> NoGain:
     """The conclusion where nothing is notable (rule 4)."""
-    gains = {arm.name: arm.versus("vs_base").figure for arm in arms if _has_difference(arm)}
+    gains = {arm.name: arm.read_difference("vs_base").estimate for arm in arms if _has_difference(arm)}
     largest = max(
         (arm for arm in arms if _has_difference(arm)),
-        key=lambda arm: arm.versus("vs_base").figure.value or 0.0,
+        key=lambda arm: arm.read_difference("vs_base").estimate.value or 0.0,
         default=None,
     )
     return NoGain(
@@ -187,9 +191,9 @@ def _judge_reference(arms: list[Arm]) -> ReferenceGain | None:
     return ReferenceGain(label_arm(sft), judge_gain(sft))
 
 
-def _list_small_gains(panel: Panel, arms: list[Arm], leader: Arm | None) -> Iterator[SmallGain]:
+def _list_small_gains(panel: ModelPanel, arms: list[Arm], leader: Arm | None) -> Iterator[SmallGain]:
     """Gains below 10 points; the largest of the family only where its origin needs a word."""
-    largest = max((arm.versus("vs_base").figure.value or 0.0 for arm in arms), default=0.0)
+    largest = max((arm.read_difference("vs_base").estimate.value or 0.0 for arm in arms), default=0.0)
     for arm in arms:
         gain, origin = judge_gain(arm), judge_origin(panel, arm, leader)
         if gain.kind is GainKind.GAIN and (origin is not Origin.ELICITED or gain.difference.value != largest):

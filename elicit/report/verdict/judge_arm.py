@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from elicit.report.data.summary_view import Arm, Figure, Panel, dig, number
+from elicit.report.data.summary_view import Arm, ModelPanel, OptionalEstimate, get_nested, read_finite_number
 from elicit.report.verdict.arm_facts import (
     ArmFacts,
     ArmLabel,
@@ -44,7 +44,7 @@ _CHANGES = {
 }
 
 
-def judge_arm(panel: Panel, arm: Arm, leader: Arm | None) -> ArmFacts:
+def judge_arm(panel: ModelPanel, arm: Arm, leader: Arm | None) -> ArmFacts:
     """All facts about an arm of a panel that has a base.
 
     Args:
@@ -55,7 +55,7 @@ def judge_arm(panel: Panel, arm: Arm, leader: Arm | None) -> ArmFacts:
     has_gain = gain.kind is GainKind.GAIN
     sharpening = judge_sharpening(arm) if has_gain else None
     expansion = judge_expansion(arm) if has_gain else None
-    crossover = number(arm.data.get("crossover_k"))
+    crossover = read_finite_number(arm.data.get("crossover_k"))
     return ArmFacts(
         arm=label_arm(arm),
         gain=gain,
@@ -66,7 +66,7 @@ def judge_arm(panel: Panel, arm: Arm, leader: Arm | None) -> ArmFacts:
         against_sft=compare_with_sft(panel, arm) if has_gain and not is_reference else None,
         specificity=judge_specificity(panel, arm) if gain.is_notable and not is_reference else None,
         variants=tuple(
-            replace(judge_level(panel, variant), arm=variant.short)
+            replace(judge_level(panel, variant), arm=variant.short_name)
             for variant in list_variants(panel, arm)
             if variant.accuracy.value is not None
         ),
@@ -81,8 +81,8 @@ def judge_arm(panel: Panel, arm: Arm, leader: Arm | None) -> ArmFacts:
 
 def judge_gain(arm: Arm) -> Gain:
     """The difference of an arm to the base, and its kind (rule 1)."""
-    versus = arm.versus("vs_base")
-    difference, p = versus.figure, versus.p if versus.p_holm is None else versus.p_holm
+    versus = arm.read_difference("vs_base")
+    difference, p = versus.estimate, versus.p if versus.p_holm is None else versus.p_holm
     kind = GainKind.NONE
     if difference.low is not None and difference.low > 0:
         kind = GainKind.GAIN if p is not None and p < ALPHA else GainKind.UNCORRECTED
@@ -95,7 +95,7 @@ def judge_gain(arm: Arm) -> Gain:
 def label_arm(arm: Arm) -> ArmLabel:
     """The arm's name, with the demonstrations of the reference or the edit of a steering arm."""
     if arm.role == "reference":
-        labels = number(dig(arm.data, "train", "labels"))
+        labels = read_finite_number(get_nested(arm.data, "train", "labels"))
         return ArmLabel(arm.name, is_reference=True, demonstrations=round(labels) if labels else None)
     if arm.edit is None:
         return ArmLabel(arm.name)
@@ -105,13 +105,13 @@ def label_arm(arm: Arm) -> ArmLabel:
     return ArmLabel(arm.name, steering=kind, edit=arm.edit)
 
 
-def judge_level(panel: Panel, arm: Arm) -> Level:
+def judge_level(panel: ModelPanel, arm: Arm) -> Level:
     """The distance an arm came; its share of the gap only where there is a ceiling."""
-    has_gap = arm.gap.value is not None and panel.top is not None
-    return Level(arm.name, arm.gap if has_gap else None, arm.versus("vs_base").figure)
+    has_gap = arm.gap.value is not None and panel.main_ceiling is not None
+    return Level(arm.name, arm.gap if has_gap else None, arm.read_difference("vs_base").estimate)
 
 
-def judge_origin(panel: Panel, arm: Arm, leader: Arm | None) -> Origin:
+def judge_origin(panel: ModelPanel, arm: Arm, leader: Arm | None) -> Origin:
     """The source of an arm's gain (rule 5)."""
     if arm.verifier:
         return Origin.VERIFIER
@@ -119,13 +119,13 @@ def judge_origin(panel: Panel, arm: Arm, leader: Arm | None) -> Origin:
         return Origin.INCAPABLE
     if not arm.trained or leader is not None or arm.gap.value is not None:
         return Origin.ELICITED
-    return Origin.NO_CEILING if panel.top is None else Origin.NO_ABILITY
+    return Origin.NO_CEILING if panel.main_ceiling is None else Origin.NO_ABILITY
 
 
-def compare_with_sft(panel: Panel, arm: Arm) -> SftComparison:
+def compare_with_sft(panel: ModelPanel, arm: Arm) -> SftComparison:
     """The difference of an arm to the reference: more or less needs the interval and p."""
-    sft, versus = panel.sft, arm.versus("vs_sft")
-    difference, p = versus.figure, versus.p if versus.p_holm is None else versus.p_holm
+    sft, versus = panel.sft, arm.read_difference("vs_sft")
+    difference, p = versus.estimate, versus.p if versus.p_holm is None else versus.p_holm
     kind = Comparison.EQUAL
     if sft is None or difference.value is None or not difference.bounded:
         kind = Comparison.UNKNOWN
@@ -143,29 +143,29 @@ def compare_with_sft(panel: Panel, arm: Arm) -> SftComparison:
     )
 
 
-def list_variants(panel: Panel, arm: Arm) -> list[Arm]:
+def list_variants(panel: ModelPanel, arm: Arm) -> list[Arm]:
     """Arms named after this one that run the same method: other settings of it, not controls."""
     method = arm.data.get("method")
     return [other for other in panel.arms if other.parent == arm.name and other.data.get("method") == method]
 
 
-def list_controls(panel: Panel, arm: Arm) -> list[Arm]:
+def list_controls(panel: ModelPanel, arm: Arm) -> list[Arm]:
     """Arms named after this one that run another method."""
     method = arm.data.get("method")
     return [other for other in panel.arms if other.parent == arm.name and other.data.get("method") != method]
 
 
-def has_control(panel: Panel, arm: Arm) -> bool:
+def has_control(panel: ModelPanel, arm: Arm) -> bool:
     """A control of the arm was measured."""
-    return any(control.versus("vs_base").figure.value is not None for control in list_controls(panel, arm))
+    return any(control.read_difference("vs_base").estimate.value is not None for control in list_controls(panel, arm))
 
 
-def judge_specificity(panel: Panel, arm: Arm) -> Specificity:
+def judge_specificity(panel: ModelPanel, arm: Arm) -> Specificity:
     """The effects of an arm's measured controls (rule 3)."""
-    gain = arm.versus("vs_base").figure
+    gain = arm.read_difference("vs_base").estimate
     controls = []
     for control in list_controls(panel, arm):
-        moved = control.versus("vs_base").figure
+        moved = control.read_difference("vs_base").estimate
         if moved.value is None or not moved.bounded or control.data.get("method") in EVIDENCE:
             continue
         effect = ControlEffect.NONE
@@ -179,9 +179,9 @@ def judge_specificity(panel: Panel, arm: Arm) -> Specificity:
     return Specificity(arm.name, tuple(controls))
 
 
-def _keeps_up(control: Arm, moved: Figure, gain: Figure) -> bool:
+def _keeps_up(control: Arm, moved: OptionalEstimate, gain: OptionalEstimate) -> bool:
     """A control is not shown to fall short of its parent; by overlapping intervals where nothing is paired."""
-    paired = control.versus("vs_parent").figure
+    paired = control.read_difference("vs_parent").estimate
     if paired.bounded:
         return paired.high is None or paired.high >= 0
     return moved.high is not None and gain.low is not None and moved.high >= gain.low
@@ -199,11 +199,11 @@ def _describe_control(arm: Arm, control: Arm, effect: ControlEffect) -> Control:
     sign = 1.0 if arm.edit is None else math.copysign(1.0, arm.edit.strength)
     return Control(
         name=control.name,
-        label=control.short.lstrip("/"),
+        label=control.short_name.lstrip("/"),
         method=method,
         effect=effect,
         change=change,
-        gain=control.versus("vs_base").figure,
+        gain=control.read_difference("vs_base").estimate,
         best_draw=_best_draw(control),
         edit=edit,
         is_reversed=edit is not None and edit.strength * sign < 0,
@@ -213,7 +213,11 @@ def _describe_control(arm: Arm, control: Arm, effect: ControlEffect) -> Control:
 def _best_draw(control: Arm) -> BestDraw | None:
     """Only for a control that is random anew with every seed."""
     values = control.data.get("seed_accuracies")
-    known = [value for entry in values if (value := number(entry)) is not None] if isinstance(values, list) else []
+    known = (
+        [value for entry in values if (value := read_finite_number(entry)) is not None]
+        if isinstance(values, list)
+        else []
+    )
     return BestDraw(len(known), max(known)) if len(known) > 1 and not control.trained else None
 
 
@@ -221,18 +225,21 @@ def judge_costs(arm: Arm) -> tuple[CostComparison, ...]:
     """The base's majority vote at the same tokens; with those of the fit only where the vote then keeps up (rule 6)."""
     results = []
     for key in ("rival", "rival_total"):
-        difference, votes = arm.versus(key, "difference").figure, number(dig(arm.data, key, "k"))
+        difference, votes = (
+            arm.read_difference(key, "difference").estimate,
+            read_finite_number(get_nested(arm.data, key, "k")),
+        )
         if difference.value is None or not difference.bounded or votes is None:
             continue
         kind = _side(difference)
         with_fit = key == "rival_total"
         if not (with_fit and kind is Comparison.MORE):
-            is_capped = dig(arm.data, key, "capped") is True
+            is_capped = get_nested(arm.data, key, "capped") is True
             results.append(CostComparison(kind, with_fit, round(votes), is_capped, difference))
     return tuple(results)
 
 
-def _side(difference: Figure) -> Comparison:
+def _side(difference: OptionalEstimate) -> Comparison:
     if difference.low is not None and difference.low > 0:
         return Comparison.MORE
     return Comparison.LESS if difference.high is not None and difference.high < 0 else Comparison.EQUAL
@@ -240,32 +247,35 @@ def _side(difference: Figure) -> Comparison:
 
 def judge_sharpening(arm: Arm) -> Sharpening | None:
     """The gain at pass@1; the arm sharpens if its interval lies above 0 (rule 7)."""
-    gain = arm.versus("sharpening").figure
+    gain = arm.read_difference("sharpening").estimate
     return None if gain.value is None else Sharpening(_side(gain) is Comparison.MORE, gain)
 
 
 def judge_expansion(arm: Arm) -> Expansion | None:
     """Problems that only the arm solves, and those that only the base solves (rule 7)."""
-    share, samples = arm.estimate("expansion", "solved_only_by_arm"), number(dig(arm.data, "expansion", "k"))
+    share, samples = (
+        arm.read_estimate("expansion", "solved_only_by_arm"),
+        read_finite_number(get_nested(arm.data, "expansion", "k")),
+    )
     if share.value is None or not share.n or samples is None:
         return None
-    converse = arm.estimate("expansion", "solved_only_by_base")
+    converse = arm.read_estimate("expansion", "solved_only_by_base")
     return Expansion(
         solved=round(share.value * share.n),
         problems=share.n,
         share=share,
         samples=round(samples),
-        needs_trace=dig(arm.data, "expansion", "valid_trace") is True,
+        needs_trace=get_nested(arm.data, "expansion", "valid_trace") is True,
         solved_by_base=None if converse.value is None or not converse.n else round(converse.value * converse.n),
     )
 
 
 def judge_leak(arm: Arm) -> Leak | None:
     """The gain of the same arm where there is nothing to bring out."""
-    difference = arm.versus("leak").figure
+    difference = arm.read_difference("leak").estimate
     if difference.value is None:
         return None
     side = _side(difference)
     kind = {Comparison.MORE: LeakKind.TAUGHT, Comparison.LESS: LeakKind.LOSS}.get(side, LeakKind.NONE)
-    model = dig(arm.data, "leak", "model")
+    model = get_nested(arm.data, "leak", "model")
     return Leak(LeakKind.VERIFIER if arm.verifier else kind, str(model) if model else None, difference)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from elicit.report.data.summary_view import Arm, Panel, dig
+from elicit.report.data.summary_view import Arm, ModelPanel, get_nested
 from elicit.report.verdict.caution_facts import (
     BestOfMany,
     BrokenText,
@@ -31,7 +31,7 @@ _FORM = 0.5
 """By how much an arm's trace rate must exceed the base's to count as having brought the form of reasoning."""
 
 
-def judge_cautions(panel: Panel, leader: Arm | None, gaining: Collection[str]) -> Iterator[Caution]:
+def judge_cautions(panel: ModelPanel, leader: Arm | None, gaining: Collection[str]) -> Iterator[Caution]:
     """Failures, gaps in coverage and side effects, in reading order.
 
     Args:
@@ -50,7 +50,7 @@ def judge_cautions(panel: Panel, leader: Arm | None, gaining: Collection[str]) -
     broken = tuple(rate for rate in _list_rates(panel, "finished_rate") if rate.share < _ENDS)
     if broken:
         yield BrokenText(broken)
-    capped = tuple(a.name for a in panel.arms if a.role != "control" and dig(a.data, "rival", "capped") is True)
+    capped = tuple(a.name for a in panel.arms if a.role != "control" and get_nested(a.data, "rival", "capped") is True)
     if capped:
         yield CappedRival(capped)
     for arm in panel.arms:
@@ -59,7 +59,7 @@ def judge_cautions(panel: Panel, leader: Arm | None, gaining: Collection[str]) -
             yield GridEdge(arm.name, tuple(map(str, edges)))
 
 
-def _list_failures(panel: Panel) -> Iterator[FailedCell | Unfinished]:
+def _list_failures(panel: ModelPanel) -> Iterator[FailedCell | Unfinished]:
     for arm in panel.arms:
         for seed, error in arm.failures:
             yield FailedCell(arm.name, seed, error, arm.accuracy.value is not None)
@@ -68,7 +68,7 @@ def _list_failures(panel: Panel) -> Iterator[FailedCell | Unfinished]:
         yield Unfinished(waiting)
 
 
-def _judge_thinking(panel: Panel) -> Iterator[OpenThinkingSwitch | CutInThought]:
+def _judge_thinking(panel: ModelPanel) -> Iterator[OpenThinkingSwitch | CutInThought]:
     """A hybrid model whose switch nobody set, and answers that break off inside their thinking."""
     thinking = panel.data.get("thinking")
     if isinstance(thinking, Mapping) and thinking.get("given") is False:
@@ -81,35 +81,37 @@ def _judge_thinking(panel: Panel) -> Iterator[OpenThinkingSwitch | CutInThought]
         yield CutInThought(cut)
 
 
-def _list_rates(panel: Panel, key: str) -> list[Rate]:
-    known = [(arm.name, arm.estimate(key).value) for arm in panel.arms]
+def _list_rates(panel: ModelPanel, key: str) -> list[Rate]:
+    known = [(arm.name, arm.read_estimate(key).value) for arm in panel.arms]
     return [Rate(name, value) for name, value in known if value is not None]
 
 
-def _judge_leader(panel: Panel, leader: Arm) -> Iterator[BestOfMany | OffTargetLoss]:
+def _judge_leader(panel: ModelPanel, leader: Arm) -> Iterator[BestOfMany | OffTargetLoss]:
     """The choice on test problems, and what the chosen arm loses off the target."""
     peers = [
-        arm for arm in panel.role("arm") if not arm.trained and not arm.verifier and arm.accuracy.value is not None
+        arm
+        for arm in panel.arms_with_role("arm")
+        if not arm.trained and not arm.verifier and arm.accuracy.value is not None
     ]
     if len(peers) > 1:
         yield BestOfMany(leader.name, len(peers))
     tasks = leader.data.get("off_target")
     for task in tasks if isinstance(tasks, Mapping) else ():
-        after = leader.estimate("off_target", task)
-        before = panel.base.estimate("off_target", task) if panel.base else after
+        after = leader.read_estimate("off_target", task)
+        before = panel.base.read_estimate("off_target", task) if panel.base else after
         if after.high is not None and before.low is not None and after.high < before.low:
             yield OffTargetLoss(leader.name, task, before, after)
 
 
-def _judge_form(panel: Panel, gaining: Collection[str]) -> Iterator[FormWithoutAbility]:
+def _judge_form(panel: ModelPanel, gaining: Collection[str]) -> Iterator[FormWithoutAbility]:
     """Arms that write worked steps but do not gain; ceilings' controls and gains that only Holm hides are left out."""
-    base = panel.base.estimate("trace_rate").value if panel.base else None
+    base = panel.base.read_estimate("trace_rate").value if panel.base else None
     if base is None:
         return
-    ceilings = tuple(f"{ceiling.name}/" for ceiling in panel.role("ceiling"))
+    ceilings = tuple(f"{ceiling.name}/" for ceiling in panel.arms_with_role("ceiling"))
     formal = []
     for arm in panel.arms:
-        rate, gain = arm.estimate("trace_rate").value, arm.versus("vs_base").figure
+        rate, gain = arm.read_estimate("trace_rate").value, arm.read_difference("vs_base").estimate
         if arm.name in gaining or arm.name.startswith(ceilings) or rate is None or gain.value is None:
             continue
         if rate - base >= _FORM and not (gain.low or 0.0) > 0:
@@ -118,11 +120,11 @@ def _judge_form(panel: Panel, gaining: Collection[str]) -> Iterator[FormWithoutA
         yield FormWithoutAbility(tuple(formal))
 
 
-def _judge_controls(panel: Panel, gaining: Collection[str]) -> Iterator[ControlGain]:
+def _judge_controls(panel: ModelPanel, gaining: Collection[str]) -> Iterator[ControlGain]:
     """Controls that gain where the arm they control does not: the effect is not where it was sought."""
-    for arm in panel.role("control"):
+    for arm in panel.arms_with_role("control"):
         parent = next((other for other in panel.arms if other.name == arm.parent), None)
         if arm.name not in gaining or parent is None or parent.name in gaining or parent.role == "ceiling":
             continue
         is_baseline = arm.data.get("method") == "same_solutions"
-        yield ControlGain(arm.name, parent.name, is_baseline, arm.versus("vs_base").figure)
+        yield ControlGain(arm.name, parent.name, is_baseline, arm.read_difference("vs_base").estimate)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from elicit.report.data.summary_view import Arm, Panel, dig, number
+from elicit.report.data.summary_view import Arm, ModelPanel, get_nested, read_finite_number
 from elicit.report.verdict.arm_facts import Necessity, Replication, Substitute, Sufficiency
 from elicit.report.verdict.kinds import FallKind
 
@@ -24,27 +24,31 @@ _SUBSTITUTES = ("random_feature", "random_vector", "covariance_vector")
 _NOTABLE = 0.10
 
 
-def judge_support(panel: Panel, boosted: Arm) -> Iterator[Replication | Sufficiency]:
+def judge_support(panel: ModelPanel, boosted: Arm) -> Iterator[Replication | Sufficiency]:
     """Replication and sufficiency of one arm's feature."""
     for arm in panel.arms:
-        gain, behind = arm.versus("vs_base").figure, arm.versus("vs_parent").figure
+        gain, behind = arm.read_difference("vs_base").estimate, arm.read_difference("vs_parent").estimate
         if arm.parent != boosted.name or gain.value is None:
             continue
         falls_short = behind.high is not None and behind.high < 0
         if arm.data.get("method") == "twin_feature":
-            yield Replication(number(dig(_first_feature(arm), "cosine")), gain, falls_short)
+            yield Replication(read_finite_number(get_nested(_first_feature(arm), "cosine")), gain, falls_short)
         elif arm.data.get("method") == "clamp_feature":
             yield Sufficiency(_count_features(arm), gain, falls_short)
 
 
-def judge_necessity(panel: Panel) -> Iterator[Necessity]:
+def judge_necessity(panel: ModelPanel) -> Iterator[Necessity]:
     """The loss of the ceiling with features taken out."""
     for arm in panel.arms:
         method = str(arm.data.get("method"))
         ceiling = next((other for other in panel.arms if other.name == arm.parent), None)
-        if method not in _REMOVALS or ceiling is None or (ceiling.versus("vs_base").figure.value or 0.0) < _NOTABLE:
+        if (
+            method not in _REMOVALS
+            or ceiling is None
+            or (ceiling.read_difference("vs_base").estimate.value or 0.0) < _NOTABLE
+        ):
             continue  # where the ceiling shows no ability, nothing can be needed for it
-        fall = arm.versus("vs_parent").figure
+        fall = arm.read_difference("vs_parent").estimate
         if fall.value is None:
             continue
         kind = FallKind.NOT_SHOWN
@@ -53,7 +57,7 @@ def judge_necessity(panel: Panel) -> Iterator[Necessity]:
         yield Necessity(kind, method, _count_features(arm), ceiling.name, fall, _list_substitutes(panel, arm))
 
 
-def _list_substitutes(panel: Panel, arm: Arm) -> tuple[Substitute, ...]:
+def _list_substitutes(panel: ModelPanel, arm: Arm) -> tuple[Substitute, ...]:
     return tuple(
         Substitute(str(other.data.get("method")), other.accuracy)
         for other in panel.arms

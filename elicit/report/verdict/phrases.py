@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from elicit.report.data.number_format import interval, p_value, percent
-from elicit.report.data.summary_view import Figure
+from elicit.report.data.number_format import format_interval, format_p_value, format_percent
+from elicit.report.data.summary_view import OptionalEstimate
 
 
-def points(figure: Figure) -> str:
+def points(figure: OptionalEstimate) -> str:
     """`+26.5 points [18.2, 34.9]`."""
-    spoken = f"{percent(figure.value, signed=True)} points"
-    return f"{spoken} {interval(figure)}" if figure.bounded else f"{spoken}, no interval"
+    spoken = f"{format_percent(figure.value, signed=True)} points"
+    return f"{spoken} {format_interval(figure)}" if figure.bounded else f"{spoken}, no interval"
 
 
-def brief_points(figure: Figure) -> str:
+def brief_points(figure: OptionalEstimate) -> str:
     """`+26.5 points [18.2, 34.9]`, without a word on an interval that is not known."""
-    return f"{percent(figure.value, signed=True)} points {interval(figure)}".strip()
+    return f"{format_percent(figure.value, signed=True)} points {format_interval(figure)}".strip()
 
 
 def share(value: float | None) -> str:
-    return f"{percent(value)} %"
+    return f"{format_percent(value)} %"
 
 
 def probability(p: float | None, name: str = "p") -> str:
-    shown = p_value(p)
+    shown = format_p_value(p)
     return f"{name} {shown if shown.startswith('<') else '= ' + shown}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from elicit.report.data.families import FAMILIES
-from elicit.report.data.number_format import ceiling_name
+from elicit.report.data.number_format import name_ceiling
 from elicit.report.verdict.arm_words import (
     name_arm,
     write_arm,
@@ -98,7 +98,7 @@ def _write_outcome(opening: Opening) -> str:
 
 
 def _write_ceiling(ceiling: Ceiling) -> str:
-    return f"{ceiling_name({'kind': ceiling.kind})} {share(ceiling.accuracy.value)}"
+    return f"{name_ceiling({'kind': ceiling.kind})} {share(ceiling.accuracy.value)}"
 
 
 def _name_family(key: str) -> str:

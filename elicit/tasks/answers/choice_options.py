@@ -17,28 +17,28 @@ from elicit.tasks.jsonl_fields import BadLine, Number
 LETTERS = string.ascii_uppercase
 
 
-class Options(NamedTuple):
+class ChoiceOptions(NamedTuple):
     """The options of one problem, as its row has them."""
 
     texts: tuple[str, ...]
     labels: tuple[str, ...]
     """What the row calls them; a completion is read for A, B, C, ... whatever they are."""
-    named: bool = False
+    has_labels: bool = False
     """Whether the labels stand in the row."""
 
     @property
     def letters(self) -> str:
         return LETTERS[: len(self.texts)]
 
-    def under(self, question: str) -> str:
+    def render_question(self, question: str) -> str:
         lines = [f"{letter}. {text}" for letter, text in zip(self.letters, self.texts, strict=True)]
         return "\n".join([question.rstrip(), *lines])
 
 
-def options(value: Any) -> Options:
+def parse_options(value: Any) -> ChoiceOptions:
     """Options from a list of texts, or from `{"text": [...], "label": [...]}`. Raises BadLine."""
     labels: Sequence[Any] = LETTERS
-    named = isinstance(value, Mapping) and "label" in value
+    has_labels = isinstance(value, Mapping) and "label" in value
     if isinstance(value, Mapping):
         labels, value = value.get("label", LETTERS), value.get("text")
     if not isinstance(value, list | tuple) or not 2 <= len(value) <= len(LETTERS):
@@ -47,17 +47,21 @@ def options(value: Any) -> Options:
         if text is None or isinstance(text, Mapping | list | tuple):
             kind = "nothing (null)" if text is None else "an object" if isinstance(text, Mapping) else "a list"
             raise BadLine(f"'choices' has {kind} as an option; expected a text")
-    if not isinstance(labels, list | tuple | str) or len(labels) < len(value) or (named and len(labels) > len(value)):
+    if (
+        not isinstance(labels, list | tuple | str)
+        or len(labels) < len(value)
+        or (has_labels and len(labels) > len(value))
+    ):
         raise BadLine(f"'choices' has not one label for each of its {len(value)} options")
     if len(set(map(str, labels[: len(value)]))) < len(value):
         raise BadLine("'choices' has the same label twice")
     texts = tuple(" ".join(str(text).split()) for text in value)
     if not all(texts):
         raise BadLine("'choices' has an empty option")
-    return Options(texts, tuple(str(label) for label in labels[: len(texts)]), named)
+    return ChoiceOptions(texts, tuple(str(label) for label in labels[: len(texts)]), has_labels)
 
 
-def place_of(answer: Any, choices: Options) -> int | None:
+def parse_option_position(answer: Any, choices: ChoiceOptions) -> int | None:
     """The place that a right answer gives (`2`, or `"2"`); None for a label, an option or a letter."""
     text = str(answer).strip()
     if answer is None or text in choices.labels or not (text.isascii() and text.isdigit()) or len(text) > 3:
@@ -65,23 +69,23 @@ def place_of(answer: Any, choices: Options) -> int | None:
     return int(text) if isinstance(answer, Number) or text not in choices.texts else None
 
 
-def gold_letter(answer: Any, choices: Options, count_from: int | None = 0) -> str:
+def gold_letter(answer: Any, choices: ChoiceOptions, count_from: int | None = 0) -> str:
     """The letter of a right answer given as a letter, the row's own label, a place, or the option's text.
 
     Args:
         count_from: the place of the first option; None: 0, and an option that is itself a number may not be one.
     """
     text = str(answer).strip()
-    place = place_of(answer, choices)
-    if place is not None:
-        at = place - (count_from or 0)
+    position = parse_option_position(answer, choices)
+    if position is not None:
+        at = position - (count_from or 0)
         if count_from is None and text in choices.texts and (at != choices.texts.index(text)):
             raise BadLine(f"'answer' is {text}, which is an option and may be the place of another; type count_from")
         if 0 <= at < len(choices.texts):
             return LETTERS[at]
         raise BadLine(f"'answer' is {text}, which is no place among {len(choices.texts)} options")
     if (
-        not choices.named
+        not choices.has_labels
         and text in choices.labels
         and text in choices.texts
         and choices.texts.index(text) != LETTERS.index(text)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from elicit.tasks.answers.numerals import Numeral, numerals, plain_signs, with_sign_of_clause, written
+from elicit.tasks.answers.numerals import Numeral, find_numerals, plain_signs, render_number, with_sign_of_clause
 
 _OPERATOR = r"[-+*/^:×÷·±]|\\(?:times|cdot|div|pm|mp|colon)(?![A-Za-z])"
 _JOIN = re.compile(
@@ -35,10 +35,10 @@ def clause_numeral(text: str, start: int, end: int) -> Numeral | None:
     """
     start += text[start:end].rfind("=") + 1
     clause = plain_signs(text[start:end])
-    found = numerals(clause)
-    if not found:
+    candidates = find_numerals(clause)
+    if not candidates:
         return None
-    first, others = with_sign_of_clause(clause, found[0]), found[1:]
+    first, others = with_sign_of_clause(clause, candidates[0]), candidates[1:]
     value, stop = first.value, first.end
     for other in others:
         if not _JOIN.fullmatch(clause, stop, other.start):
@@ -65,19 +65,21 @@ def last_numeral(text: str) -> Numeral | None:
 
     `5 or 7` is one number without a value.
     """
-    found = numerals(text)
-    said = [numeral for numeral in found if not _NOT.search(text[max(0, numeral.start - 12) : numeral.start])]
-    if not found:
+    candidates = find_numerals(text)
+    affirmed = [numeral for numeral in candidates if not _NOT.search(text[max(0, numeral.start - 12) : numeral.start])]
+    if not candidates:
         return None
-    last = (said or found)[-1]
-    before = found[found.index(last) - 1]
+    last = (affirmed or candidates)[-1]
+    before = candidates[candidates.index(last) - 1]
     joined = before.end <= last.start and _EITHER.fullmatch(text, before.end, last.start) is not None
     return Numeral(None, before.start, last.end) if joined else last
 
 
-def as_answer(text: str, numeral: Numeral) -> str:
+def normalize_numeral(text: str, numeral: Numeral) -> str:
     """A number as answers are compared: its shortest form, or the words where it is not a single number."""
-    return " ".join(text[numeral.start : numeral.end].split()) if numeral.value is None else written(numeral.value)
+    return (
+        " ".join(text[numeral.start : numeral.end].split()) if numeral.value is None else render_number(numeral.value)
+    )
 
 
 def whole_answer(text: str) -> str | None:
@@ -92,4 +94,4 @@ def whole_answer(text: str) -> str | None:
     if numeral.value is None and any(map(str.isalpha, rest)):
         return None
     alone = _UNITS.fullmatch(plain_signs(rest)) is not None and not any(map(str.isdigit, plain_signs(before)))
-    return as_answer(text, numeral) if alone and _TIME.match(rest) is None else None
+    return normalize_numeral(text, numeral) if alone and _TIME.match(rest) is None else None

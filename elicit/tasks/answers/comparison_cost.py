@@ -21,7 +21,7 @@ _MANY = re.compile(r"\\(?:sum|prod|binom|dbinom|tbinom|gcd|lcm|bmod|pmod|mod|Gam
 def is_costly(answer: str) -> bool:
     """Whether an answer is too large to be worked out. Linear in its length."""
     numbers = [match.group().lstrip("0") for match in _NUMBER.finditer(answer)]
-    if any(len(number) > DIGITS for number in numbers) or _deepest(answer) > DEPTH:
+    if any(len(number) > DIGITS for number in numbers) or _measure_depth(answer) > DEPTH:
         return True
     for match in _FACTORIAL.finditer(answer):
         if match[2] or match[1] in ")}" or len(match[1]) > 3 or int(match[1]) > FACTORIAL:
@@ -33,7 +33,7 @@ def is_costly(answer: str) -> bool:
     return _has_large_power(answer)
 
 
-def _deepest(answer: str) -> int:
+def _measure_depth(answer: str) -> int:
     depth = deepest = 0
     for sign in answer:
         depth += (sign in "{([") - (sign in "})]")
@@ -47,7 +47,7 @@ def _has_large_power(answer: str) -> bool:
     total = 1
     for match in _POWER.finditer(answer):
         if match[1] in ("{", "("):
-            exponent = answer[match.end() : _close(answer, match.end())]
+            exponent = answer[match.end() : _find_closing(answer, match.end())]
         else:
             exponent = re.match(r"-?[0-9]*", answer[match.start(1) :])[0]  # type: ignore[index]
         after = answer[match.start(1) + len(exponent) + 2 * (match[1] in ("{", "(")) :].lstrip()
@@ -63,7 +63,7 @@ def _has_large_power(answer: str) -> bool:
     return total > EXPONENT
 
 
-def _close(answer: str, start: int) -> int:
+def _find_closing(answer: str, start: int) -> int:
     depth = 1
     for at in range(start, len(answer)):
         depth += (answer[at] in "{(") - (answer[at] in "})")

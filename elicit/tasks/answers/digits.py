@@ -27,7 +27,7 @@ def is_part_of_a_name(text: str, start: int) -> bool:
     return _NAME.search(before) is not None and _CURRENCY.search(before) is None
 
 
-def repeating(digits: str, text: str, end: int) -> tuple[Fraction, int] | None:
+def parse_repeating_decimal(digits: str, text: str, end: int) -> tuple[Fraction, int] | None:
     r"""(value, end) where digits that repeat without end follow: `0.\overline{3}` is 1/3."""
     match = _REPEATING.match(text, end)
     if match is None or (match[1] is None) == ("." not in digits):
@@ -36,7 +36,7 @@ def repeating(digits: str, text: str, end: int) -> tuple[Fraction, int] | None:
     return Fraction(digits) + Fraction(int(match[2]), (10 ** len(match[2]) - 1) * 10**places), match.end()
 
 
-def points_end(digits: str, text: str, end: int) -> int | None:
+def find_points_end(digits: str, text: str, end: int) -> int | None:
     """The end of digits with several points, or with a comma behind the points, that are no single number."""
     match = _POINTS.match(text, end) if "." in digits else None
     return None if match is None or (digits.startswith("0") and text[end] == ",") else match.end()

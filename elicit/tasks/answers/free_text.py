@@ -13,9 +13,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from elicit.errors import ElicitError, one_line
-from elicit.tasks.answers.clauses import as_answer, last_numeral
-from elicit.tasks.answers.numerals import plain_signs, single_number, written
-from elicit.tasks.answers.reader import Found
+from elicit.tasks.answers.clauses import last_numeral, normalize_numeral
+from elicit.tasks.answers.numerals import plain_signs, render_number, single_number
+from elicit.tasks.answers.reader import ParsedAnswer
 
 TAIL = 4_000
 SECONDS = 1.0
@@ -30,89 +30,91 @@ _EQUATION = re.compile(r"[0-9][ )]*=")
 _PIECES = re.compile(r"\n|[.!?][ \t]")
 
 
-class Reader(NamedTuple):
+class TextReader(NamedTuple):
     """Reads completions for one right answer."""
 
-    given: str
+    target: str
     """The right answer as the file has it."""
     pattern: str | None
 
     @property
     def gold(self) -> str:
         """The right answer, canonical."""
-        return canonical(self.given)
+        return normalize_text(self.target)
 
     @property
     def numeric(self) -> bool:
-        return single_number(self.given) is not None
+        return single_number(self.target) is not None
 
-    def unusable(self) -> str | None:
+    def explain_unusable_target(self) -> str | None:
         """Why no completion could ever give this answer, None if one could."""
-        if len(self.given) > ANSWER:
+        if len(self.target) > ANSWER:
             return f"is longer than {ANSWER} characters"
-        if not self.pattern and "\n" in self.given.strip():
+        if not self.pattern and "\n" in self.target.strip():
             return "has several lines, which needs an answer_pattern"
         return None
 
-    def found(self, completion: str) -> Found | None:
+    def parse_answer(self, completion: str) -> ParsedAnswer | None:
         """The answer with its place."""
-        answer, span = self.answer(completion), self.span(completion)
-        return None if answer is None or span is None else Found(answer, *span)
+        answer, span = self.extract_answer(completion), self.find_span(completion)
+        return None if answer is None or span is None else ParsedAnswer(answer, *span)
 
-    def right(self, completion: str, found: Found) -> bool:
-        return found.answer == self.gold
+    def is_correct(self, completion: str, parsed: ParsedAnswer) -> bool:
+        return parsed.answer == self.gold
 
-    def answer(self, completion: str) -> str | None:
+    def extract_answer(self, completion: str) -> str | None:
         """The canonical answer of a completion, None if there is none. Total.
 
         With a pattern its last match counts; where it matches nothing, a completion that is nothing but an answer (a
         number where the right answer is one, else one short line) needs no mark.
         """
-        found = self._found(completion)
-        return None if found is None else found[0]
+        located = self._locate_answer(completion)
+        return None if located is None else located[0]
 
-    def span(self, completion: str) -> tuple[int, int] | None:
+    def find_span(self, completion: str) -> tuple[int, int] | None:
         """Where that answer stands, as (start, end) characters without the white space around it. Total."""
-        found = self._found(completion)
-        if found is None:
+        located = self._locate_answer(completion)
+        if located is None:
             return None
-        start, end = found[1]
+        start, end = located[1]
         inner = completion[start:end]
         return end - len(inner.lstrip()), start + len(inner.rstrip())
 
-    def _found(self, completion: str) -> tuple[str, tuple[int, int]] | None:
+    def _locate_answer(self, completion: str) -> tuple[str, tuple[int, int]] | None:
         """(canonical answer, its place in the completion)."""
         text = completion[-TAIL:]
-        place = self._place(text)
-        if place is None:
+        located = self._search_answer(text)
+        if located is None:
             return None
-        answer, (start, end) = place
+        answer, (start, end) = located
         shift = len(completion) - len(text)
         return None if answer is None else (answer, (start + shift, end + shift))
 
-    def _place(self, text: str) -> tuple[str | None, tuple[int, int]] | None:
+    def _search_answer(self, text: str) -> tuple[str | None, tuple[int, int]] | None:
         if self.pattern is not None:
-            return self._marked(self.pattern, text)
+            return self._match_pattern(self.pattern, text)
         if self.numeric:
             if (whole := single_number(text)) is not None:
-                return written(whole), (0, len(text))
+                return render_number(whole), (0, len(text))
             last = last_numeral(text)
-            return None if last is None else (as_answer(text, last), (last.start, last.end))
+            return None if last is None else (normalize_numeral(text, last), (last.start, last.end))
         end = len(text.rstrip())
         start = text.rfind("\n", 0, end) + 1
-        return (canonical(text[start:end]), (start, end)) if end else None
+        return (normalize_text(text[start:end]), (start, end)) if end else None
 
-    def _marked(self, pattern: str, text: str) -> tuple[str | None, tuple[int, int]] | None:
+    def _match_pattern(self, pattern: str, text: str) -> tuple[str | None, tuple[int, int]] | None:
         try:
-            found = [match for match in _compiled(pattern).finditer(text, timeout=SECONDS) if (match[1] or "").strip()]
+            matches = [
+                match for match in _compile_pattern(pattern).finditer(text, timeout=SECONDS) if (match[1] or "").strip()
+            ]
         except (TimeoutError, MemoryError):
             return None
-        if found:
-            return canonical(found[-1][1]), found[-1].span(1)
+        if matches:
+            return normalize_text(matches[-1][1]), matches[-1].span(1)
         bare = text.strip()
         if single_number(bare) is None and (self.numeric or not bare or len(bare) > _BARE or "\n" in bare):
             return None
-        return canonical(bare), (0, len(text))
+        return normalize_text(bare), (0, len(text))
 
     def has_trace(self, completion: str) -> bool:
         """Two or more sentences or lines, or an equation."""
@@ -121,13 +123,13 @@ class Reader(NamedTuple):
         return len(pieces) > 1 or _EQUATION.search(text) is not None
 
 
-def canonical(text: str) -> str:
+def normalize_text(text: str) -> str:
     """Numbers in their shortest form, other text with its white space folded."""
     value = single_number(text)
-    return " ".join(text.split()) if value is None else written(value)
+    return " ".join(text.split()) if value is None else render_number(value)
 
 
-def number(text: str) -> str | None:
+def normalize_decimal(text: str) -> str | None:
     """The shortest form of a decimal number (`1,000` -> `1000`, `3.0` -> `3`), None if the text is not one."""
     text = text.strip()
     match = _NUMBER.fullmatch(plain_signs(text)) if len(text) <= _DIGITS else None
@@ -152,34 +154,36 @@ def check_pattern(pattern: object) -> None:
     if pattern is None:
         return
     if not isinstance(pattern, str) or not 0 < len(pattern) <= _PATTERN:
-        raise _bad(pattern, f"expected a regular expression of 1 to {_PATTERN} characters")
+        raise _pattern_error(pattern, f"expected a regular expression of 1 to {_PATTERN} characters")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             groups = re.compile(pattern).groups
-            groups = max(groups, _compiled(pattern).groups)
-    except (re.error, _regex().error, ValueError, OverflowError, RecursionError, MemoryError) as error:
-        raise _bad(pattern, f"not a regular expression ({one_line(error, 100)})") from None
+            groups = max(groups, _compile_pattern(pattern).groups)
+    except (re.error, _import_regex().error, ValueError, OverflowError, RecursionError, MemoryError) as error:
+        raise _pattern_error(pattern, f"not a regular expression ({one_line(error, 100)})") from None
     if groups != 1:
-        raise _bad(pattern, f"expected one group (...) around the answer, found {groups}; use (?:...) elsewhere")
+        raise _pattern_error(
+            pattern, f"expected one group (...) around the answer, found {groups}; use (?:...) elsewhere"
+        )
     for text in _HOSTILE:
         try:
-            _compiled(pattern).findall(text, timeout=SECONDS / 4)
+            _compile_pattern(pattern).findall(text, timeout=SECONDS / 4)
         except (TimeoutError, MemoryError):
             reason = "it can backtrack without end; avoid a repeat within a repeat, such as (a+)+"
-            raise _bad(pattern, reason) from None
+            raise _pattern_error(pattern, reason) from None
 
 
-def _bad(pattern: object, reason: str) -> ElicitError:
+def _pattern_error(pattern: object, reason: str) -> ElicitError:
     return ElicitError(f"task 'jsonl': answer_pattern is {one_line(repr(pattern), 80)}: {reason}.")
 
 
 @lru_cache(maxsize=64)
-def _compiled(pattern: str) -> Any:
-    return _regex().compile(pattern)
+def _compile_pattern(pattern: str) -> Any:
+    return _import_regex().compile(pattern)
 
 
-def _regex() -> Any:
+def _import_regex() -> Any:
     import regex  # type: ignore[import-untyped]
 
     return regex

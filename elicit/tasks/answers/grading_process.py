@@ -27,7 +27,7 @@ import time
 import warnings
 from typing import Any, BinaryIO, NamedTuple
 
-from elicit.confined import reply_within
+from elicit.confined import read_reply_within
 from elicit.errors import ElicitError, one_line
 
 #: Seconds the helper has to import what a kind of question needs (cold disks are slow).
@@ -45,7 +45,7 @@ _helpers: dict[tuple[int, str], subprocess.Popen[bytes]] = {}
 _lost: dict[str, float] = {}
 
 
-def ask(kind: str, question: Any, seconds: float) -> Any:
+def ask_helper(kind: str, question: Any, seconds: float) -> Any:
     """The helper's reply, None if it takes more than `seconds` of processor time or fails on this question.
 
     Args:
@@ -60,23 +60,23 @@ def ask(kind: str, question: Any, seconds: float) -> Any:
             seconds = min(seconds, IMPATIENT)
         data = pickle.dumps((seconds, question))
         for _ in range(2):  # a helper that ended by itself, or was ended by others, gets a second chance
-            process = _running(kind)
+            process = _get_helper(kind)
             try:
-                reply, in_time = _exchange(process, data, seconds * _BY_THE_CLOCK + 5.0)
+                reply, in_time = _exchange_with_helper(process, data, seconds * _BY_THE_CLOCK + 5.0)
             except BaseException:
                 process.kill()  # interrupted between question and reply: the next reply would belong to this question
                 raise
             if reply:
                 answered, result = json.loads(reply)
-                return result if answered else _unanswered(kind, seconds)
+                return result if answered else _record_lost_time(kind, seconds)
             process.kill()
             process.wait()
             if not in_time:
                 break
-        return _unanswered(kind, seconds)
+        return _record_lost_time(kind, seconds)
 
 
-def _unanswered(kind: str, seconds: float) -> None:
+def _record_lost_time(kind: str, seconds: float) -> None:
     before = _lost.get(kind, 0.0)
     _lost[kind] = before + seconds
     if before < BATCH <= _lost[kind]:
@@ -87,15 +87,15 @@ def _unanswered(kind: str, seconds: float) -> None:
         )
 
 
-def _running(kind: str) -> subprocess.Popen[bytes]:
-    place = (os.getpid(), kind)
-    process = _helpers.get(place)
+def _get_helper(kind: str) -> subprocess.Popen[bytes]:
+    helper_key = (os.getpid(), kind)
+    process = _helpers.get(helper_key)
     if process is None or process.poll() is not None:
-        process = _helpers[place] = _start(kind)
+        process = _helpers[helper_key] = _start_helper(kind)
     return process
 
 
-def _start(kind: str) -> subprocess.Popen[bytes]:
+def _start_helper(kind: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     process = subprocess.Popen(
@@ -107,7 +107,7 @@ def _start(kind: str) -> subprocess.Popen[bytes]:
         start_new_session=True,  # Ctrl-C is for us; the helper ends when its input does
     )
     atexit.register(process.kill)
-    hello, _ = reply_within(process, START)
+    hello, _ = read_reply_within(process, START)
     if hello != b'"ready"\n':
         process.kill()
         why = one_line(hello.decode("utf-8", "replace"), 200)
@@ -117,7 +117,7 @@ def _start(kind: str) -> subprocess.Popen[bytes]:
     return process
 
 
-def _exchange(process: subprocess.Popen[bytes], question: bytes, seconds: float) -> tuple[bytes, bool]:
+def _exchange_with_helper(process: subprocess.Popen[bytes], question: bytes, seconds: float) -> tuple[bytes, bool]:
     """(the reply, empty without one; whether the time sufficed)."""
     assert process.stdin is not None
     try:
@@ -125,7 +125,7 @@ def _exchange(process: subprocess.Popen[bytes], question: bytes, seconds: float)
         process.stdin.flush()
     except OSError:
         return b"", True
-    return reply_within(process, seconds)
+    return read_reply_within(process, seconds)
 
 
 # --- in the helper -----------------------------------------------------------------------------------------------
@@ -137,28 +137,28 @@ class _Worker(NamedTuple):
     replies: int
 
 
-def main(kind: str) -> None:
+def run_helper(kind: str) -> None:
     questions, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print goes nowhere
     try:
-        answer = {"math": _math, "gym": _gym}[kind]()
+        answer = {"math": _load_math_grader, "gym": _load_gym_scorer}[kind]()
     except Exception as error:
-        _send(replies, f"{type(error).__name__}: {error}")
+        _send_json(replies, f"{type(error).__name__}: {error}")
         return
-    _send(replies, "ready")
+    _send_json(replies, "ready")
     worker = None
     while len(head := questions.read(8)) == 8:
         data = questions.read(int.from_bytes(head, "little"))
-        worker = worker or _fork(answer)
-        line = _answered(worker, head + data, pickle.loads(data)[0] * _BY_THE_CLOCK)
+        worker = worker or _fork_worker(answer)
+        line = _ask_worker(worker, head + data, pickle.loads(data)[0] * _BY_THE_CLOCK)
         if line is None:
-            _end(worker)
+            _kill_worker(worker)
             worker = None
         replies.write(line or b"[false, null]\n")
         replies.flush()
 
 
-def _fork(answer: Any) -> _Worker:
+def _fork_worker(answer: Any) -> _Worker:
     (question_out, question_in), (reply_out, reply_in) = os.pipe(), os.pipe()
     pid = os.fork()
     if pid:
@@ -168,13 +168,13 @@ def _fork(answer: Any) -> _Worker:
     os.close(question_in)
     os.close(reply_out)
     try:
-        _limit_memory()
-        _work(answer, os.fdopen(question_out, "rb"), os.fdopen(reply_in, "wb"))
+        _limit_worker_memory()
+        _answer_questions(answer, os.fdopen(question_out, "rb"), os.fdopen(reply_in, "wb"))
     finally:
         os._exit(0)
 
 
-def _work(answer: Any, questions: BinaryIO, replies: BinaryIO) -> None:
+def _answer_questions(answer: Any, questions: BinaryIO, replies: BinaryIO) -> None:
     """Answer questions until there are no more; the timer's signal ends the process, in whatever code it is."""
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     while len(head := questions.read(8)) == 8:
@@ -185,10 +185,10 @@ def _work(answer: Any, questions: BinaryIO, replies: BinaryIO) -> None:
         except Exception:
             reply = None
         signal.setitimer(signal.ITIMER_PROF, 0)
-        _send(replies, [True, reply])
+        _send_json(replies, [True, reply])
 
 
-def _answered(worker: _Worker, question: bytes, seconds: float) -> bytes | None:
+def _ask_worker(worker: _Worker, question: bytes, seconds: float) -> bytes | None:
     """The worker's line, None if it ends without one or takes longer than `seconds` by the clock."""
     try:
         view = memoryview(question)
@@ -207,24 +207,24 @@ def _answered(worker: _Worker, question: bytes, seconds: float) -> bytes | None:
     return line
 
 
-def _end(worker: _Worker) -> None:
+def _kill_worker(worker: _Worker) -> None:
     os.kill(worker.pid, signal.SIGKILL)
     os.waitpid(worker.pid, 0)
     os.close(worker.questions)
     os.close(worker.replies)
 
 
-def _send(replies: BinaryIO, reply: Any) -> None:
+def _send_json(replies: BinaryIO, reply: Any) -> None:
     replies.write(json.dumps(reply).encode() + b"\n")
     replies.flush()
 
 
-def _limit_memory() -> None:
+def _limit_worker_memory() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY if hard < 0 else min(MEMORY, hard), hard))
 
 
-def _math() -> Any:
+def _load_math_grader() -> Any:
     from latex2sympy2_extended import NormalizationConfig  # type: ignore[import-untyped]
     from math_verify import LatexExtractionConfig, parse, verify
 
@@ -232,28 +232,28 @@ def _math() -> Any:
     cleaning = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all")
     form = [LatexExtractionConfig(normalization_config=cleaning)]
 
-    def equal(gold: str, answer: str) -> bool:
+    def answers_equal(gold: str, answer: str) -> bool:
         """The right answer goes first: the comparison is not symmetric."""
-        known, said = (parse(f"${text}$", extraction_config=form, parsing_timeout=None) for text in (gold, answer))
-        return bool(verify(known, said, timeout_seconds=None))
+        known, candidate = (parse(f"${text}$", extraction_config=form, parsing_timeout=None) for text in (gold, answer))
+        return bool(verify(known, candidate, timeout_seconds=None))
 
-    return equal
+    return answers_equal
 
 
-def _gym() -> Any:
+def _load_gym_scorer() -> Any:
     import functools
 
     import reasoning_gym
 
     @functools.lru_cache(maxsize=8)
-    def scorer(name: str, settings: bytes) -> Any:
+    def create_scorer(name: str, settings: bytes) -> Any:
         return reasoning_gym.create_dataset(name, **pickle.loads(settings)).score_answer
 
-    def score(name: str, settings: dict[str, Any], entry: dict[str, Any], answer: str) -> float:
-        return float(scorer(name, pickle.dumps(settings))(answer, entry))
+    def score_entry(name: str, settings: dict[str, Any], entry: dict[str, Any], answer: str) -> float:
+        return float(create_scorer(name, pickle.dumps(settings))(answer, entry))
 
-    return score
+    return score_entry
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    run_helper(sys.argv[1])

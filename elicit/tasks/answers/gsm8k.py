@@ -22,12 +22,12 @@ from itertools import chain, islice
 from typing import NamedTuple
 
 from elicit.errors import one_line
-from elicit.tasks.answers.clauses import as_answer, clause_numeral, last_numeral, whole_answer
-from elicit.tasks.answers.free_text import ANSWER, TAIL, canonical, number
-from elicit.tasks.answers.latex import boxes
-from elicit.tasks.answers.numerals import numerals, plain_signs
-from elicit.tasks.answers.reader import Found, worked_before
-from elicit.tasks.answers.retractions import DENIED, is_taken_back, may_take_back, replacements
+from elicit.tasks.answers.clauses import clause_numeral, last_numeral, normalize_numeral, whole_answer
+from elicit.tasks.answers.free_text import ANSWER, TAIL, normalize_decimal, normalize_text
+from elicit.tasks.answers.latex import find_boxes
+from elicit.tasks.answers.numerals import find_numerals, plain_signs
+from elicit.tasks.answers.reader import ParsedAnswer, has_working_before
+from elicit.tasks.answers.retractions import DENIED, find_replacements, is_taken_back, may_take_back
 
 MODES = ("flexible", "strict", "last")
 _CALCULATOR = re.compile(r"<<[^<>\n]{0,200}>>")
@@ -61,7 +61,7 @@ def without_calculator(text: str) -> str:
     return _CALCULATOR.sub("", text)
 
 
-def parts(answer: str) -> tuple[str, str | None]:
+def split_answer(answer: str) -> tuple[str, str | None]:
     """(final answer, worked solution) of a GSM8K answer; a bare answer has no worked solution.
 
     >>> parts("2 * 3 = <<2*3=6>>6\\n#### 6")
@@ -74,119 +74,123 @@ def parts(answer: str) -> tuple[str, str | None]:
     return final.strip(), f"{rationale}\n#### {final.strip()}" if rationale else None
 
 
-class Worded(NamedTuple):
+class Gsm8kReader(NamedTuple):
     """Reads completions for one right number."""
 
-    given: str
+    target: str
     mode: str = "flexible"
 
     @property
     def gold(self) -> str:
-        answer = whole_answer(self.given)
-        return canonical(self.given) if answer is None else answer
+        answer = whole_answer(self.target)
+        return normalize_text(self.target) if answer is None else answer
 
-    def unusable(self) -> str | None:
-        if len(self.given) > ANSWER or not numerals(self.given):
+    def explain_unusable_target(self) -> str | None:
+        if len(self.target) > ANSWER or not find_numerals(self.target):
             return "holds no number"
-        if whole_answer(self.given) is None:
-            shown = one_line(repr(self.given), 60)
-            return f"is {shown}, which is not a single number; for answers in words type format: text"
+        if whole_answer(self.target) is None:
+            value_text = one_line(repr(self.target), 60)
+            return f"is {value_text}, which is not a single number; for answers in words type format: text"
         return None
 
-    def found(self, completion: str) -> Found | None:
+    def parse_answer(self, completion: str) -> ParsedAnswer | None:
         """The number a completion gives as its answer, None if it gives none."""
         text = completion[-TAIL:]
-        place = {"flexible": _flexible, "strict": _strict, "last": _last}[self.mode](text)
-        if place is None:
+        parsed = {"flexible": _find_flexible_number, "strict": _find_strict_number, "last": _find_last_plain_number}[
+            self.mode
+        ](text)
+        if parsed is None:
             return None
         shift = len(completion) - len(text)
-        return Found(place.answer, place.start + shift, place.end + shift)
+        return ParsedAnswer(parsed.answer, parsed.start + shift, parsed.end + shift)
 
-    def right(self, completion: str, found: Found) -> bool:
-        return found.answer == self.gold
+    def is_correct(self, completion: str, parsed: ParsedAnswer) -> bool:
+        return parsed.answer == self.gold
 
     def has_trace(self, completion: str) -> bool:
         text = completion[-TAIL:]
-        return worked_before(text, Worded(self.given, self.mode).found(text))
+        return has_working_before(text, Gsm8kReader(self.target, self.mode).parse_answer(text))
 
 
-def _flexible(text: str) -> Found | None:
-    marks = (_marked(text, match.end()) for match in islice(_MARK.finditer(text), _STATEMENTS))
-    boxed = (_of_clause(text, *span) for span in reversed(boxes(text)[-_STATEMENTS:]))
+def _find_flexible_number(text: str) -> ParsedAnswer | None:
+    marks = (_read_marked_number(text, match.end()) for match in islice(_MARK.finditer(text), _STATEMENTS))
+    boxed = (_read_clause_number(text, *span) for span in reversed(find_boxes(text)[-_STATEMENTS:]))
     heads = list(_SAID.finditer(text))[-_STATEMENTS:]
-    said = (_said(text, match) for match in reversed(heads))
-    answer = next((found for found in chain(marks, boxed, said) if found is not None), None)
+    stated = (_read_stated_number(text, match) for match in reversed(heads))
+    answer = next((candidate for candidate in chain(marks, boxed, stated) if candidate is not None), None)
     if answer is None:
-        return _last_in_full(text)
+        return _find_last_number(text)
     if not may_take_back(text, answer.end):
         return answer
-    for later in sorted(_statements(text, answer.end), key=lambda found: found.start):
+    for later in sorted(_find_statements(text, answer.end), key=lambda candidate: candidate.start):
         if is_taken_back(text, answer.end, later.start):
             answer = later
-    corrections = (_corrected(text, place) for place in replacements(text, answer.end))
-    return next((found for found in corrections if found is not None), answer)
+    corrections = (_read_corrected_number(text, start) for start in find_replacements(text, answer.end))
+    return next((candidate for candidate in corrections if candidate is not None), answer)
 
 
-def _statements(text: str, start: int) -> Iterator[Found]:
+def _find_statements(text: str, start: int) -> Iterator[ParsedAnswer]:
     """All answers that are marked, boxed or said behind `start`."""
-    marks = [_marked(text, match.end()) for match in list(_MARK.finditer(text, start))[-_STATEMENTS:]]
-    boxed = [_of_clause(text, *span) for span in boxes(text)[-_STATEMENTS:] if span[0] >= start]
-    said = [_said(text, match) for match in list(_SAID.finditer(text, start))[-_STATEMENTS:]]
-    yield from (found for found in (*marks, *boxed, *said) if found is not None and found.start >= start)
+    marks = [_read_marked_number(text, match.end()) for match in list(_MARK.finditer(text, start))[-_STATEMENTS:]]
+    boxed = [_read_clause_number(text, *span) for span in find_boxes(text)[-_STATEMENTS:] if span[0] >= start]
+    stated = [_read_stated_number(text, match) for match in list(_SAID.finditer(text, start))[-_STATEMENTS:]]
+    yield from (
+        candidate for candidate in (*marks, *boxed, *stated) if candidate is not None and candidate.start >= start
+    )
 
 
-def _marked(text: str, start: int) -> Found | None:
+def _read_marked_number(text: str, start: int) -> ParsedAnswer | None:
     """The number after a `####`, on its line and before another one."""
-    ends = [place for place in (text.find("\n", start), text.find("####", start)) if place >= 0]
-    return _of_clause(text, start, min([*ends, start + _CLAUSE, len(text)]))
+    ends = [position for position in (text.find("\n", start), text.find("####", start)) if position >= 0]
+    return _read_clause_number(text, start, min([*ends, start + _CLAUSE, len(text)]))
 
 
-def _corrected(text: str, start: int) -> Found | None:
+def _read_corrected_number(text: str, start: int) -> ParsedAnswer | None:
     """The number that stands at `start`, with nothing but units behind it in its sentence."""
     line = text.find("\n", start)
     stop = _SENTENCE.search(text, start)
     end = min([len(text), start + _CLAUSE, *([line] if line >= 0 else []), *([stop.start()] if stop else [])])
     lead = _LEAD.match(text, start, end)
-    found = _of_clause(text, start, end)
-    if lead is None or found is None or found.start > lead.end() or DENIED.match(text, found.end):
+    candidate = _read_clause_number(text, start, end)
+    if lead is None or candidate is None or candidate.start > lead.end() or DENIED.match(text, candidate.end):
         return None
-    return found if len(text[found.end : end].split()) <= _WORDS else None
+    return candidate if len(text[candidate.end : end].split()) <= _WORDS else None
 
 
-def _strict(text: str) -> Found | None:
+def _find_strict_number(text: str) -> ParsedAnswer | None:
     match = _STRICT.search(text)
     if match is None:
         return None
-    kept = match[1].rstrip(".,")
-    value = number(kept)
-    return None if value is None else Found(value, match.start(1), match.start(1) + len(kept))
+    digits = match[1].rstrip(".,")
+    value = normalize_decimal(digits)
+    return None if value is None else ParsedAnswer(value, match.start(1), match.start(1) + len(digits))
 
 
-def _last(text: str) -> Found | None:
+def _find_last_plain_number(text: str) -> ParsedAnswer | None:
     """The last plain number: no fraction, no power, no word."""
     matches = list(_PLAIN.finditer(plain_signs(text)))
-    value = number(re.sub(r"[{}\\!$]", "", matches[-1][0])) if matches else None
-    return None if value is None else Found(value, *matches[-1].span())
+    value = normalize_decimal(re.sub(r"[{}\\!$]", "", matches[-1][0])) if matches else None
+    return None if value is None else ParsedAnswer(value, *matches[-1].span())
 
 
-def _last_in_full(text: str) -> Found | None:
+def _find_last_number(text: str) -> ParsedAnswer | None:
     numeral = last_numeral(text)
-    return None if numeral is None else Found(as_answer(text, numeral), numeral.start, numeral.end)
+    return None if numeral is None else ParsedAnswer(normalize_numeral(text, numeral), numeral.start, numeral.end)
 
 
-def _of_clause(text: str, start: int, end: int) -> Found | None:
+def _read_clause_number(text: str, start: int, end: int) -> ParsedAnswer | None:
     numeral = clause_numeral(text, start, end)
-    return None if numeral is None else Found(as_answer(text, numeral), numeral.start, numeral.end)
+    return None if numeral is None else ParsedAnswer(normalize_numeral(text, numeral), numeral.start, numeral.end)
 
 
-def _said(text: str, match: re.Match[str]) -> Found | None:
+def _read_stated_number(text: str, match: re.Match[str]) -> ParsedAnswer | None:
     """The number of "the answer is N": nothing but units may follow it in its sentence (line, after a colon)."""
     start, end = match.span(1)
     stop = _SENTENCE.search(text, start, end)
     clause = text[start : stop.start() if stop else end]
     lead = _LEAD.match(clause)
-    value = _of_clause(text, start, start + len(clause))
-    opening = numerals(clause) if "=" in clause else [clause_numeral(clause, 0, len(clause))]
+    value = _read_clause_number(text, start, start + len(clause))
+    opening = find_numerals(clause) if "=" in clause else [clause_numeral(clause, 0, len(clause))]
     first = opening[0] if opening else None
     if lead is None or value is None or first is None or first.start > lead.end():
         return None

@@ -10,7 +10,7 @@ import re
 from fractions import Fraction
 
 from elicit.tasks.answers.notation import with_commands
-from elicit.tasks.answers.numerals import plain_signs, single_number, written
+from elicit.tasks.answers.numerals import plain_signs, render_number, single_number
 from elicit.tasks.answers.units import time_of_day, without_unit
 
 #: A box, an escaped sign, or a brace.
@@ -39,26 +39,26 @@ _AROUND = re.compile(r"^(?:\s|~|\\[,;:! ])+|(?:\s|~|\\[,;:! ](?![A-Za-z]))+$")
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"))
 
 
-def boxes(text: str) -> list[tuple[int, int]]:
+def find_boxes(text: str) -> list[tuple[int, int]]:
     r"""[start, end) of what every `\boxed{...}` (`\fbox`, `\boxed 5`) holds, by their starts; open ones are left out.
 
     One pass, however deeply they are nested; what is longer than `LONGEST` is left out too.
     """
-    places: list[tuple[int, int]] = []
+    spans: list[tuple[int, int]] = []
     opened: list[int | None] = []
     for match in _BRACES.finditer(text):
         if match[2] is not None:
-            places.append(match.span(2))
+            spans.append(match.span(2))
         elif match[1] or match[3] == "{":
             opened.append(match.end() if match[1] else None)
         elif match[3] and opened:
             start = opened.pop()
             if start is not None and match.start() - start <= LONGEST:
-                places.append((start, match.start()))
-    return sorted(places)
+                spans.append((start, match.start()))
+    return sorted(spans)
 
 
-def bare(text: str) -> str:
+def strip_markup(text: str) -> str:
     """An answer without the marks of mathematics and emphasis, and the spaces, around it."""
     for _ in range(4):
         before = text
@@ -74,7 +74,7 @@ def bare(text: str) -> str:
     return text
 
 
-def normal(answer: str) -> str:
+def normalize_latex(answer: str) -> str:
     r"""The normal form of an answer. Total; idempotent on what it returns in all the cases that tests know.
 
     >>> normal("x = \\dfrac12"), normal("1,000\\text{ km}"), normal("\\text{Evelyn}"), normal("3.50"), normal("2 x")
@@ -85,28 +85,28 @@ def normal(answer: str) -> str:
 
 def plain_answer(answer: str) -> str:
     """An answer without name (`x =`), currency, percent sign, degrees, spacing commands and known unit."""
-    text = without_unit(_cleaned(answer)).text
+    text = without_unit(_clean_answer(answer)).text
     return text.strip()
 
 
-def unit_of(answer: str) -> str | None:
+def extract_unit(answer: str) -> str | None:
     """The known unit of an answer, by its canonical name."""
-    return without_unit(_cleaned(answer)).unit
+    return without_unit(_clean_answer(answer)).unit
 
 
-def value_of(answer: str) -> Fraction | None:
+def parse_value(answer: str) -> Fraction | None:
     """The exact value of an answer that is a single number, units aside."""
     text = plain_answer(answer)
     return None if _LETTER.search(text) else single_number(text.strip("{} ") if "\\" not in text else text)
 
 
-def parts_numbers(answer: str) -> bool:
+def has_adjacent_numbers(answer: str) -> bool:
     """Whether white space alone stands between two numbers: nothing that a reader of formulas may multiply or join."""
-    return re.search(r"(?<![_0-9.])[0-9]*[0-9.] [0-9.]", normal(answer)) is not None
+    return re.search(r"(?<![_0-9.])[0-9]*[0-9.] [0-9.]", normalize_latex(answer)) is not None
 
 
-def _cleaned(answer: str) -> str:
-    text = bare(plain_signs(answer[:LONGEST]))
+def _clean_answer(answer: str) -> str:
+    text = strip_markup(plain_signs(answer[:LONGEST]))
     text = _ABOUT.sub("", text)
     text = _CURRENCY.sub("", text)
     text = _ASSIGNED.sub("", text, count=1) if _ASSIGNED.match(text) else text
@@ -123,8 +123,8 @@ def _normal_text(text: str) -> str:
     text = _WRAPPED.sub(r"\1", text)
     value = None if _LETTER.search(text) else single_number(text)
     if value is not None:
-        return _number_form(value) if _AS_FRACTION.search(text) else written(value)
-    text = _SHORT.sub(_full, text).replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
+        return _number_form(value) if _AS_FRACTION.search(text) else render_number(value)
+    text = _SHORT.sub(_expand_fraction, text).replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
     text = _ROOT.sub(r"\\sqrt{\1}", text)
     words = not set(text) & set("\\{}^_=+*/()[]0123456789")
     text = " ".join(text.lower().split()) if words else _SPACE.sub("", text)
@@ -134,11 +134,11 @@ def _normal_text(text: str) -> str:
 def _number_form(value: Fraction) -> str:
     """A number that was written as a fraction, reduced."""
     if value.denominator == 1:
-        return written(value)
+        return render_number(value)
     return f"{'-' if value < 0 else ''}\\frac{{{abs(value.numerator)}}}{{{value.denominator}}}"
 
 
-def _full(match: re.Match[str]) -> str:
+def _expand_fraction(match: re.Match[str]) -> str:
     """`\\frac12` and `\\frac1{2}` written out."""
     over = match[2] or match[4] or (match[6] or "")[1:-1]
     under = match[3] or (match[5] or "")[1:-1] or match[7]

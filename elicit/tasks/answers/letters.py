@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from elicit.tasks.answers.choice_options import LETTERS
 from elicit.tasks.answers.free_text import TAIL
-from elicit.tasks.answers.latex import bare, boxes
-from elicit.tasks.answers.reader import Found, worked_before
-from elicit.tasks.answers.retractions import DENIED, is_taken_back, next_question, replacements
+from elicit.tasks.answers.latex import find_boxes, strip_markup
+from elicit.tasks.answers.reader import ParsedAnswer, has_working_before
+from elicit.tasks.answers.retractions import DENIED, find_replacements, is_taken_back, next_question
 
 _WIDE = {ord("Ａ") + place: chr(ord("A") + place) for place in range(26)}
 _WIDE |= {ord(wide): usual for wide, usual in zip("（）［］．：", "()[].:", strict=True)}
@@ -47,13 +47,13 @@ _NEAR = 24
 _STATEMENTS = 50
 
 
-class _Place(NamedTuple):
+class _LetterMatch(NamedTuple):
     letter: str
     start: int
     end: int
 
 
-class Letters(NamedTuple):
+class LetterReader(NamedTuple):
     """Reads completions for one right letter.
 
     The last "the answer is (B)" or `\\boxed{B}` counts; else "the answer is" with the text of an option; else a letter
@@ -62,105 +62,115 @@ class Letters(NamedTuple):
     another question.
     """
 
-    given: str
+    target: str
     texts: tuple[str, ...]
 
     @property
     def gold(self) -> str:
-        return self.given
+        return self.target
 
-    def unusable(self) -> str | None:
-        return None if self.given in LETTERS[: len(self.texts)] else "is none of the options"
+    def explain_unusable_target(self) -> str | None:
+        return None if self.target in LETTERS[: len(self.texts)] else "is none of the options"
 
-    def found(self, completion: str) -> Found | None:
+    def parse_answer(self, completion: str) -> ParsedAnswer | None:
         text = completion[-TAIL:].translate(_WIDE)
         end = next_question(text)
-        place = None if end is None else self._place(text[:end])
-        place = place or self._place(text)
-        if place is None:
+        candidate = None if end is None else self._find_letter(text[:end])
+        candidate = candidate or self._find_letter(text)
+        if candidate is None:
             return None
         shift = len(completion) - len(text)
-        return Found(place.letter, place.start + shift, place.end + shift)
+        return ParsedAnswer(candidate.letter, candidate.start + shift, candidate.end + shift)
 
-    def right(self, completion: str, found: Found) -> bool:
-        return found.answer == self.given
+    def is_correct(self, completion: str, parsed: ParsedAnswer) -> bool:
+        return parsed.answer == self.target
 
     def has_trace(self, completion: str) -> bool:
         text = completion[-TAIL:]
-        return worked_before(text, self.found(text))
+        return has_working_before(text, self.parse_answer(text))
 
-    def _place(self, text: str) -> _Place | None:
+    def _find_letter(self, text: str) -> _LetterMatch | None:
         """The answer, unless words behind it take it back."""
-        place = self._first_place(text)
-        if place is None:
+        candidate = self._find_first_letter(text)
+        if candidate is None:
             return None
-        for match in _SAID.finditer(text, place.end):
-            later = self._of(match)
-            if later is not None and is_taken_back(text, place.end, later.start):
-                place = later
-        for at in replacements(text, place.end):
+        for match in _SAID.finditer(text, candidate.end):
+            later = self._letter_from_match(match)
+            if later is not None and is_taken_back(text, candidate.end, later.start):
+                candidate = later
+        for at in find_replacements(text, candidate.end):
             letter = _LETTER.match(text, at)
             if letter is not None and letter[1] in self._letters and not DENIED.match(text, letter.end()):
-                return _Place(letter[1], *letter.span(1))
-        return None if self._is_one_of_several(text, place) else place
+                return _LetterMatch(letter[1], *letter.span(1))
+        return None if self._is_one_of_several(text, candidate) else candidate
 
-    def _first_place(self, text: str) -> _Place | None:
-        said = list(_SAID.finditer(text))[-_STATEMENTS:]
-        last = self._of(said[-1]) if said else None
+    def _find_first_letter(self, text: str) -> _LetterMatch | None:
+        statements = list(_SAID.finditer(text))[-_STATEMENTS:]
+        last = self._letter_from_match(statements[-1]) if statements else None
         if last is not None and self._is_one_of_several(text, last):
             last = None
-        boxed = [place for span in boxes(text) if (place := self._boxed(text, *span)) is not None]
+        boxed = [
+            candidate for span in find_boxes(text) if (candidate := self._find_boxed_letter(text, *span)) is not None
+        ]
         if last is not None and not (boxed and boxed[-1].start > last.start):
             return last
         if boxed:
             return boxed[-1]
-        if (named := self._named(text)) is not None:
-            return named
+        if (option_match := self._find_option_text(text)) is not None:
+            return option_match
         for pattern in (_TAGS, _FIRST, _CALLED, _ROUND, _ALONE):
             matches = [pattern.match(text)] if pattern is _FIRST else list(pattern.finditer(text))[::-1]
             for match in islice((match for match in matches if match is not None), _STATEMENTS):
-                place = self._of(match)
-                if place is None or self._is_one_of_several(text, place):
+                candidate = self._letter_from_match(match)
+                if candidate is None or self._is_one_of_several(text, candidate):
                     continue
-                if not _NOT.search(text[max(0, place.start - _NEAR) : place.start]):
-                    return place
+                if not _NOT.search(text[max(0, candidate.start - _NEAR) : candidate.start]):
+                    return candidate
         stripped = text.strip()
-        letter = self._option(stripped)
+        letter = self._letter_of_option(stripped)
         start = text.find(stripped)
-        return None if letter is None else _Place(letter, start, start + len(stripped))
+        return None if letter is None else _LetterMatch(letter, start, start + len(stripped))
 
-    def _of(self, match: re.Match[str]) -> _Place | None:
+    def _letter_from_match(self, match: re.Match[str]) -> _LetterMatch | None:
         group = next(number for number, letter in enumerate(match.groups(), start=1) if letter is not None)
         letter = match[group].upper()
-        return _Place(letter, *match.span(group)) if letter in self._letters else None
+        return _LetterMatch(letter, *match.span(group)) if letter in self._letters else None
 
-    def _boxed(self, text: str, start: int, end: int) -> _Place | None:
-        inner = bare(text[start:end])
+    def _find_boxed_letter(self, text: str, start: int, end: int) -> _LetterMatch | None:
+        inner = strip_markup(text[start:end])
         match = _BOXED.match(inner)
-        letter = match[1].upper() if match is not None and match[1].upper() in self._letters else self._option(inner)
-        return None if letter is None else _Place(letter, start, end)
+        letter = (
+            match[1].upper()
+            if match is not None and match[1].upper() in self._letters
+            else self._letter_of_option(inner)
+        )
+        return None if letter is None else _LetterMatch(letter, start, end)
 
-    def _named(self, text: str) -> _Place | None:
+    def _find_option_text(self, text: str) -> _LetterMatch | None:
         """The last option that is said to be the answer by its own text."""
         for match in reversed(list(_NAMES.finditer(text))[-_STATEMENTS:]):
             line = text[match.end() :].partition("\n")[0]
             clause = line.lower()
-            places = [place for place, option in enumerate(self.texts) if _begins(clause, option.lower().rstrip("."))]
-            longest = max((len(self.texts[place]) for place in places), default=0)
-            best = [place for place in places if len(self.texts[place]) == longest]
+            indices = [
+                index
+                for index, option in enumerate(self.texts)
+                if _starts_with_option(clause, option.lower().rstrip("."))
+            ]
+            longest = max((len(self.texts[index]) for index in indices), default=0)
+            best = [index for index in indices if len(self.texts[index]) == longest]
             if len(best) == 1:
-                return _Place(LETTERS[best[0]], match.end(), match.end() + len(self.texts[best[0]].rstrip(".")))
+                return _LetterMatch(LETTERS[best[0]], match.end(), match.end() + len(self.texts[best[0]].rstrip(".")))
         return None
 
-    def _option(self, text: str) -> str | None:
+    def _letter_of_option(self, text: str) -> str | None:
         """The letter of the one option that a text consists of."""
         whole = " ".join(text.split()).removesuffix(".").lower()
-        named = [place for place, option in enumerate(self.texts) if option.lower().removesuffix(".") == whole]
-        return LETTERS[named[0]] if len(named) == 1 and whole else None
+        indices = [index for index, option in enumerate(self.texts) if option.lower().removesuffix(".") == whole]
+        return LETTERS[indices[0]] if len(indices) == 1 and whole else None
 
-    def _is_one_of_several(self, text: str, place: _Place) -> bool:
-        other = _ANOTHER.match(text, place.end)
-        if other is None or other[1] not in self._letters or other[1] == place.letter:
+    def _is_one_of_several(self, text: str, candidate: _LetterMatch) -> bool:
+        other = _ANOTHER.match(text, candidate.end)
+        if other is None or other[1] not in self._letters or other[1] == candidate.letter:
             return False
         return not DENIED.match(text, other.end()) and not re.match(r" [a-z]", text[other.end() : other.end() + 2])
 
@@ -169,7 +179,7 @@ class Letters(NamedTuple):
         return list(LETTERS[: len(self.texts)])
 
 
-def _begins(clause: str, option: str) -> bool:
+def _starts_with_option(clause: str, option: str) -> bool:
     """Whether a clause begins with an option that ends with its sentence."""
     return (
         clause.startswith(option)

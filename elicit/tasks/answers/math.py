@@ -24,11 +24,20 @@ from elicit.tasks.answers import grading_process
 from elicit.tasks.answers.clauses import last_numeral
 from elicit.tasks.answers.comparison_cost import is_costly
 from elicit.tasks.answers.free_text import TAIL
-from elicit.tasks.answers.latex import LONGEST, bare, boxes, normal, parts_numbers, plain_answer, unit_of, value_of
+from elicit.tasks.answers.latex import (
+    LONGEST,
+    extract_unit,
+    find_boxes,
+    has_adjacent_numbers,
+    normalize_latex,
+    parse_value,
+    plain_answer,
+    strip_markup,
+)
 from elicit.tasks.answers.notation import bases_differ, brackets_differ
-from elicit.tasks.answers.numerals import numerals
-from elicit.tasks.answers.reader import Found, worked_before
-from elicit.tasks.answers.retractions import DENIED, first_retraction, is_taken_back, replacements
+from elicit.tasks.answers.numerals import find_numerals
+from elicit.tasks.answers.reader import ParsedAnswer, has_working_before
+from elicit.tasks.answers.retractions import DENIED, find_replacements, first_retraction, is_taken_back
 
 MODES = ("flexible", "strict")
 GRADERS = ("math_verify", "text")
@@ -50,94 +59,96 @@ _STATEMENTS = 50
 _BARE = 80
 
 
-class Boxed(NamedTuple):
+class MathReader(NamedTuple):
     """Reads completions for one right answer in LaTeX."""
 
-    given: str
+    target: str
     mode: str = "flexible"
     grader: str = "math_verify"
 
     @property
     def gold(self) -> str:
-        return normal(self.given)
+        return normalize_latex(self.target)
 
-    def unusable(self) -> str | None:
-        if len(self.given) > LONGEST:
+    def explain_unusable_target(self) -> str | None:
+        if len(self.target) > LONGEST:
             return f"is longer than {LONGEST} characters"
         return None if self.gold else "is empty in its normal form"
 
-    def found(self, completion: str) -> Found | None:
+    def parse_answer(self, completion: str) -> ParsedAnswer | None:
         text = completion[-TAIL:]
-        span = _boxed(text) if self.mode == "strict" else _flexible(text)
+        span = _find_last_box(text) if self.mode == "strict" else _find_flexible_span(text)
         if span is None:
             return None
-        start, end = _inside(text, *span)
-        answer = normal(text[start:end])
+        start, end = _strip_span(text, *span)
+        answer = normalize_latex(text[start:end])
         shift = len(completion) - len(text)
-        return Found(answer, start + shift, end + shift) if answer else None
+        return ParsedAnswer(answer, start + shift, end + shift) if answer else None
 
-    def right(self, completion: str, found: Found) -> bool:
-        said = completion[found.start : found.end]
-        units = {unit for unit in (unit_of(self.given), unit_of(said)) if unit is not None}
-        if len(units) > 1 or bases_differ(self.given, said) or brackets_differ(self.given, said):
+    def is_correct(self, completion: str, parsed: ParsedAnswer) -> bool:
+        answer_text = completion[parsed.start : parsed.end]
+        units = {unit for unit in (extract_unit(self.target), extract_unit(answer_text)) if unit is not None}
+        if len(units) > 1 or bases_differ(self.target, answer_text) or brackets_differ(self.target, answer_text):
             return False
-        if found.answer == self.gold:
+        if parsed.answer == self.gold:
             return True
-        values = value_of(self.given), value_of(said)
+        values = parse_value(self.target), parse_value(answer_text)
         if None not in values and values[0] == values[1]:
             return True
-        if self.grader == "text" or len(said) > LONGEST or any(map(_is_no_formula, (self.given, said))):
+        if self.grader == "text" or len(answer_text) > LONGEST or any(map(_is_no_formula, (self.target, answer_text))):
             return False
-        return equal(*(_to_compare(*pair) for pair in zip((self.given, said), (self.gold, found.answer), strict=True)))
+        return is_math_equal(
+            *(_to_compare(*pair) for pair in zip((self.target, answer_text), (self.gold, parsed.answer), strict=True))
+        )
 
     def has_trace(self, completion: str) -> bool:
         text = completion[-TAIL:]
-        return worked_before(text, self.found(text))
+        return has_working_before(text, self.parse_answer(text))
 
 
 def _is_no_formula(answer: str) -> bool:
     """Two numbers side by side, a time of day, or too large to be worked out: equal to nothing but itself."""
     return (
         is_costly(answer)
-        or parts_numbers(answer)
+        or has_adjacent_numbers(answer)
         or _CLOCK.search(answer) is not None
-        or normal(answer).endswith(("am", "pm"))
+        or normalize_latex(answer).endswith(("am", "pm"))
     )
 
 
 def _to_compare(answer: str, form: str) -> str:
     """What math-verify is given: a number in its normal form (but a percentage), other answers without their unit."""
-    if value_of(answer) is not None:
+    if parse_value(answer) is not None:
         return f"{form}\\%" if "%" in answer else form
     return plain_answer(answer)
 
 
 @lru_cache(maxsize=20_000)
-def equal(gold: str, answer: str) -> bool:
+def is_math_equal(gold: str, answer: str) -> bool:
     """Whether math-verify finds two LaTeX answers equal; what takes too long is not equal."""
-    return grading_process.ask("math", (bare(gold), bare(answer)), SECONDS) is True
+    return grading_process.ask_helper("math", (strip_markup(gold), strip_markup(answer)), SECONDS) is True
 
 
-def _flexible(text: str) -> tuple[int, int] | None:
+def _find_flexible_span(text: str) -> tuple[int, int] | None:
     """Where the answer stands: in the last box, else where it is said, with what replaces it."""
-    boxed, said = _all_boxed(text), _all_said(text)
-    if not boxed and not said:
-        return _line(text) or _written(text)
-    answer = (boxed or said)[-1]
-    for later in said:
+    boxed, stated = _find_filled_boxes(text), _find_statement_spans(text)
+    if not boxed and not stated:
+        return _find_lone_line(text) or _find_last_value(text)
+    answer = (boxed or stated)[-1]
+    for later in stated:
         if later[0] >= answer[1] and is_taken_back(text, answer[1], later[0]):
             answer = later
-    corrections = (_corrected(text, place) for place in replacements(text, answer[1]))
+    corrections = (_find_correction(text, start) for start in find_replacements(text, answer[1]))
     return next((span for span in corrections if span is not None), answer)
 
 
-def _corrected(text: str, start: int) -> tuple[int, int] | None:
+def _find_correction(text: str, start: int) -> tuple[int, int] | None:
     """The formula or the number at `start`, unless it is a sentence about one."""
     start += len(text[start:]) - len(text[start:].lstrip(" *"))
     formula = _FORMULA.match(text, start)
-    first = next(iter(numerals(text[start : start + _BARE])), None)
+    first = next(iter(find_numerals(text[start : start + _BARE])), None)
     if formula is not None:
-        end, span = formula.end(), _formula(formula)
+        end, span = formula.end(), _get_formula_span(formula)
     elif first is not None and first.start == 0:
         end = start + first.end
         span = (start, end)
@@ -146,21 +157,21 @@ def _corrected(text: str, start: int) -> tuple[int, int] | None:
     return None if DENIED.match(text, end) else span
 
 
-def _boxed(text: str) -> tuple[int, int] | None:
-    found = _all_boxed(text)
-    return found[-1] if found else None
+def _find_last_box(text: str) -> tuple[int, int] | None:
+    spans = _find_filled_boxes(text)
+    return spans[-1] if spans else None
 
 
-def _all_boxed(text: str) -> list[tuple[int, int]]:
-    return [span for span in boxes(text) if text[slice(*span)].strip()]
+def _find_filled_boxes(text: str) -> list[tuple[int, int]]:
+    return [span for span in find_boxes(text) if text[slice(*span)].strip()]
 
 
-def _all_said(text: str) -> list[tuple[int, int]]:
-    spans = [_said(text, match) for match in list(_SAID.finditer(text))[-_STATEMENTS:]]
+def _find_statement_spans(text: str) -> list[tuple[int, int]]:
+    spans = [_find_statement_span(text, match) for match in list(_SAID.finditer(text))[-_STATEMENTS:]]
     return [span for span in spans if not text[slice(*span)].lstrip().lower().startswith("not ")]
 
 
-def _said(text: str, match: re.Match[str]) -> tuple[int, int]:
+def _find_statement_span(text: str, match: re.Match[str]) -> tuple[int, int]:
     """What "the answer is" says, up to the end of its sentence (a full stop within a formula ends none)."""
     start, end = match.span(1)
     for stop in _SENTENCE.finditer(text, start, end):
@@ -169,37 +180,37 @@ def _said(text: str, match: re.Match[str]) -> tuple[int, int]:
             break
     formula = _FORMULA.search(text, start, end)
     if formula is not None:
-        return _formula(formula)
+        return _get_formula_span(formula)
     rejected = _REJECTED.search(text, start + 1, end)
     end = end if rejected is None else rejected.start()
     return start, first_retraction(text, start + 1, end) or end
 
 
-def _line(text: str) -> tuple[int, int] | None:
+def _find_lone_line(text: str) -> tuple[int, int] | None:
     whole = text.strip()
     start = text.find(whole)
     if not whole or len(whole) > _BARE or "\n" in whole:
         return None
-    said = _WORD.search(whole) and (_FORMULA.search(whole) or numerals(whole))  # "so it is 5"
-    return None if said else (start, start + len(whole))
+    is_sentence = _WORD.search(whole) and (_FORMULA.search(whole) or find_numerals(whole))  # "so it is 5"
+    return None if is_sentence else (start, start + len(whole))
 
 
-def _written(text: str) -> tuple[int, int] | None:
+def _find_last_value(text: str) -> tuple[int, int] | None:
     """The last formula, else the last number."""
     formulas = list(_FORMULA.finditer(text))
     value = last_numeral(text)
     if formulas and (value is None or formulas[-1].end() >= value.start):
-        start, end = _formula(formulas[-1])
+        start, end = _get_formula_span(formulas[-1])
         return start + text[start:end].rfind("=") + 1, end
     return None if value is None else (value.start, value.end)
 
 
-def _formula(match: re.Match[str]) -> tuple[int, int]:
+def _get_formula_span(match: re.Match[str]) -> tuple[int, int]:
     return next(match.span(group) for group in (1, 2, 3) if match[group] is not None)
 
 
-def _inside(text: str, start: int, end: int) -> tuple[int, int]:
+def _strip_span(text: str, start: int, end: int) -> tuple[int, int]:
     """The span of `bare(text[start:end])`."""
-    inner = bare(text[start:end])
+    inner = strip_markup(text[start:end])
     at = text.find(inner, start, end)
     return at, at + len(inner)

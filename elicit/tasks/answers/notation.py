@@ -34,13 +34,13 @@ def with_commands(text: str) -> str:
     return _SIGNS.sub(lambda match: f"{_COMMANDS[match[0]]} ", text)
 
 
-def bases_differ(one: str, other: str) -> bool:
+def bases_differ(first: str, second: str) -> bool:
     """Whether two answers are digits in two different bases, such as `11_2` and `11_3`."""
-    bases = [match[1] for text in (one, other) if (match := _BASE.fullmatch(text.strip("$ "))) is not None]
+    bases = [match[1] for text in (first, second) if (match := _BASE.fullmatch(text.strip("$ "))) is not None]
     return len(bases) == 2 and int(bases[0]) != int(bases[1])
 
 
-def brackets_differ(one: str, other: str) -> bool:
+def brackets_differ(first: str, second: str) -> bool:
     r"""Whether one answer is a set, `\{3, 4\}`, and the other a pair or an interval."""
-    ends = [match.groups() for text in (one, other) if (match := _ENDS.fullmatch(text.strip("$ "))) is not None]
+    ends = [match.groups() for text in (first, second) if (match := _ENDS.fullmatch(text.strip("$ "))) is not None]
     return len(ends) == 2 and ((ends[0] == (r"\{", r"\}")) != (ends[1] == (r"\{", r"\}")))

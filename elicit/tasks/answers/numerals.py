@@ -12,7 +12,7 @@ import unicodedata
 from fractions import Fraction
 from typing import NamedTuple
 
-from elicit.tasks.answers.digits import is_part_of_a_name, points_end, repeating
+from elicit.tasks.answers.digits import find_points_end, is_part_of_a_name, parse_repeating_decimal
 
 #: Digits that a number may have, written out.
 LONGEST = 300
@@ -109,7 +109,7 @@ def plain_signs(text: str) -> str:
     return text if text.isascii() else text.translate(_PLAIN)
 
 
-def numerals(text: str) -> list[Numeral]:
+def find_numerals(text: str) -> list[Numeral]:
     r"""Every number in a text, in order. Total, and linear in its length.
 
     A dash is a sign where neither a word, a number nor a closing bracket stands directly before it.
@@ -124,7 +124,7 @@ def numerals(text: str) -> list[Numeral]:
         if match["amount"] and not match["unit"] and is_part_of_a_name(text, match.start("amount")):
             at = match.end()
             continue
-        numeral = _extended(text, match)
+        numeral = _extend_numeral(text, match)
         at = max(numeral.end, match.start() + 1)
         if result and _is_one_measure(text, result[-1], numeral):
             numeral = Numeral(None, result.pop().start, numeral.end)
@@ -149,13 +149,13 @@ def single_number(text: str) -> Fraction | None:
     text = plain_signs(text).strip()
     if not text or len(text) > LONGEST:
         return None
-    found = numerals(text)
-    if not found or (numeral := with_sign_of_clause(text, found[0])).start != 0:
+    candidates = find_numerals(text)
+    if not candidates or (numeral := with_sign_of_clause(text, candidates[0])).start != 0:
         return None
     return numeral.value if re.fullmatch(r"\s?(?:\\?%)?\.?", text[numeral.end :]) else None
 
 
-def written(value: Fraction) -> str:
+def render_number(value: Fraction) -> str:
     """The shortest decimal of a value (`2.5`); where it has none, the reduced fraction (`7/3`)."""
     rest, places = value.denominator, 0
     for prime in (2, 5):
@@ -170,18 +170,18 @@ def written(value: Fraction) -> str:
     return f"-{whole}" if value < 0 else whole
 
 
-def _extended(text: str, match: re.Match[str]) -> Numeral:
+def _extend_numeral(text: str, match: re.Match[str]) -> Numeral:
     """The number that begins at a match, with all that belongs to it."""
     start, end = match.start(), match.end()
     sign = match["sign"] or ""
     if sign and not _is_sign(text, match):
         start, sign = match.end("sign"), ""
     negative = (sign[:1] == "-" or sign[:1].lower() in ("m", "n")) != (match["second"] == "-")
-    value, end = _magnitude(text, match)
+    value, end = _parse_magnitude(text, match)
     if (scale := _SCALE.match(text, end)) is not None:
-        value, end = _times(value, _SCALES[scale[1].lower()]), scale.end()
+        value, end = _scale_by_ten(value, _SCALES[scale[1].lower()]), scale.end()
     elif (letter := _LETTER.match(text, end)) is not None and (letter[1] == "k" or match["unit"]):
-        value, end = _times(value, _LETTERS[letter[1].lower()]), letter.end()
+        value, end = _scale_by_ten(value, _LETTERS[letter[1].lower()]), letter.end()
     if (again := _RAISED_AGAIN.match(text, end)) is not None:  # a tower of powers
         tower = re.compile(r"[\s^*{}()0-9+-]{0,200}").match(text, again.end())
         value, end = None, (tower or again).end()
@@ -191,41 +191,41 @@ def _extended(text: str, match: re.Match[str]) -> Numeral:
     return Numeral(None if value is None else -value if negative else value, start, end)
 
 
-def _magnitude(text: str, match: re.Match[str]) -> tuple[Fraction | None, int]:
+def _parse_magnitude(text: str, match: re.Match[str]) -> tuple[Fraction | None, int]:
     """(value without sign, end) of the digits with their fraction or power; None for one that is too long."""
     end = match.end()
     if match["vulgar"]:
         return _VULGAR[match["vulgar"]], end
     if match["frac"]:
-        return _quotient(*_terms(re.match(_FRAC, match["frac"], re.IGNORECASE))), end
+        return _divide_terms(*_parse_fraction_terms(re.match(_FRAC, match["frac"], re.IGNORECASE))), end
     digits = re.sub(r"[^0-9.]", "", match["amount"])
     if len(digits) > LONGEST:
         return None, end
     value = Fraction(digits)
-    if (points := points_end(digits, text, end)) is not None:
+    if (points := find_points_end(digits, text, end)) is not None:
         return None, points
-    if (forever := repeating(digits, text, end)) is not None:
+    if (forever := parse_repeating_decimal(digits, text, end)) is not None:
         return forever
-    if "." not in digits and (mixed := _mixed_part(text, end)) is not None:
+    if "." not in digits and (mixed := _parse_mixed_part(text, end)) is not None:
         part, end = mixed
         return (value + part if part is not None and 0 <= part < 1 else None), end
     if (ratio := _RATIO.match(text, end)) is not None:
-        return _quotient(digits, ratio[1]), ratio.end()
+        return _divide_terms(digits, ratio[1]), ratio.end()
     if (short := _SHORT.match(text, end)) is not None:
-        return _times(value, int(short[1])), short.end()
+        return _scale_by_ten(value, int(short[1])), short.end()
     if (times := _TIMES_TEN.match(text, end)) is not None:
-        return _times(value, _exponent(times)), times.end()
+        return _scale_by_ten(value, _parse_exponent(times)), times.end()
     if (power := _POWER.match(text, end)) is not None:
-        return _raised(value, _exponent(power)), power.end()
+        return _raise_to_power(value, _parse_exponent(power)), power.end()
     return value, end
 
 
-def _mixed_part(text: str, at: int) -> tuple[Fraction | None, int] | None:
+def _parse_mixed_part(text: str, at: int) -> tuple[Fraction | None, int] | None:
     """(the fraction that follows a whole number and belongs to it, its end), None without one."""
     if (mixed := _MIXED.match(text, at)) is not None:
-        return _quotient(mixed[1], mixed[2]), mixed.end()
+        return _divide_terms(mixed[1], mixed[2]), mixed.end()
     if (mixed := _MIXED_FRAC.match(text, at)) is not None:
-        return _quotient(*_terms(mixed)), mixed.end()
+        return _divide_terms(*_parse_fraction_terms(mixed)), mixed.end()
     if (mixed := _MIXED_SIGN.match(text, at)) is not None:
         return _VULGAR[mixed[1]], mixed.end()
     if (mixed := _HALF.match(text, at)) is not None:
@@ -245,27 +245,27 @@ def _is_sign(text: str, match: re.Match[str]) -> bool:
     )
 
 
-def _terms(match: re.Match[str] | None) -> tuple[str, str]:
+def _parse_fraction_terms(match: re.Match[str] | None) -> tuple[str, str]:
     assert match is not None
     over, under = (match[1] or match[2]), (match[3] or match[4])
     return over.replace(",", ""), under.replace(",", "")
 
 
-def _quotient(over: str, under: str) -> Fraction | None:
+def _divide_terms(over: str, under: str) -> Fraction | None:
     divisor = Fraction(under)
     return Fraction(over) / divisor if divisor else None
 
 
-def _exponent(match: re.Match[str]) -> int:
-    written_as = next(group for group in match.groups() if group is not None)
-    return int("".join(_RAISED.get(sign, sign) for sign in written_as))
+def _parse_exponent(match: re.Match[str]) -> int:
+    digits = next(group for group in match.groups() if group is not None)
+    return int("".join(_RAISED.get(sign, sign) for sign in digits))
 
 
-def _times(value: Fraction | None, exponent: int) -> Fraction | None:
+def _scale_by_ten(value: Fraction | None, exponent: int) -> Fraction | None:
     return None if value is None or abs(exponent) > LONGEST else value * Fraction(10) ** exponent
 
 
-def _raised(value: Fraction, exponent: int) -> Fraction | None:
+def _raise_to_power(value: Fraction, exponent: int) -> Fraction | None:
     size = max(value.numerator.bit_length(), value.denominator.bit_length())
     return None if size * abs(exponent) > 3 * LONGEST or (not value and exponent < 0) else value**exponent
 

@@ -21,7 +21,7 @@ _ANNOUNCED = re.compile(
 _NEAR = 400
 
 
-class Found(NamedTuple):
+class ParsedAnswer(NamedTuple):
     """An answer in a completion."""
 
     answer: str
@@ -31,7 +31,7 @@ class Found(NamedTuple):
     """Characters of the completion it stands at, [start, end)."""
 
 
-class Reading(Protocol):
+class AnswerReader(Protocol):
     """Reads completions of one problem."""
 
     @property
@@ -39,28 +39,28 @@ class Reading(Protocol):
         """The right answer, canonical."""
         ...
 
-    def unusable(self) -> str | None:
+    def explain_unusable_target(self) -> str | None:
         """Why no completion could ever give this answer, None if one could."""
         ...
 
-    def found(self, completion: str) -> Found | None:
+    def parse_answer(self, completion: str) -> ParsedAnswer | None:
         """The answer of a completion, without white space around it."""
         ...
 
-    def right(self, completion: str, found: Found) -> bool: ...
+    def is_correct(self, completion: str, parsed: ParsedAnswer) -> bool: ...
     def has_trace(self, completion: str) -> bool:
         """Whether the completion shows working: form, not correctness."""
         ...
 
 
-def worked_before(text: str, found: Found | None) -> bool:
+def has_working_before(text: str, parsed: ParsedAnswer | None) -> bool:
     """Working stands before the answer: an equation, or a line or sentence that does more than announce it.
 
     An explanation that follows the answer is not counted; without an answer the whole text is looked at.
     """
-    before = text if found is None else text[: found.start]
+    before = text if parsed is None else text[: parsed.start]
     if _EQUATION.search(before):
         return True
-    near = before[:_NEAR] if found is None else before
+    near = before[:_NEAR] if parsed is None else before
     pieces = [piece for piece in _PIECES.split(near) if _ANNOUNCED.sub("", piece).strip()]
-    return len(pieces) > (1 if found is None else 0) and _PIECES.search(near.rstrip(" ")) is not None
+    return len(pieces) > (1 if parsed is None else 0) and _PIECES.search(near.rstrip(" ")) is not None

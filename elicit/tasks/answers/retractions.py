@@ -56,7 +56,7 @@ def is_taken_back(text: str, start: int, end: int) -> bool:
     return _BACK.search(text, start, end) is not None and _NEXT.search(text, start, end) is None
 
 
-def replacements(text: str, start: int) -> Iterator[int]:
+def find_replacements(text: str, start: int) -> Iterator[int]:
     """Where, after an answer that ends at `start`, answers may begin that replace it; the last one first."""
     back = _BACK.search(text, start)
     if back is None:

@@ -103,7 +103,7 @@ _MEANS_MORE = re.compile(
 )
 
 
-class Measured(NamedTuple):
+class AnswerAndUnit(NamedTuple):
     """An answer without its unit."""
 
     text: str
@@ -120,22 +120,22 @@ def time_of_day(text: str) -> str | None:
     return f"{int(match[1])}:{match[2] or '00'}{seconds} {match[4].lower()}m"
 
 
-def without_unit(text: str) -> Measured:
+def without_unit(text: str) -> AnswerAndUnit:
     """An answer without the known unit that follows its last number or bracket; total."""
     set_upright = _TEXT.search(text)
     if set_upright is not None and _follows_a_value(text, set_upright.start()):
         words = set_upright[1].strip()
         letter = len(words) == 1 and words not in _UPRIGHT
         if not letter and not _MEANS_MORE.search(words):
-            return Measured(text[: set_upright.start()].rstrip(), _unit(words + set_upright[2]))
-        return Measured(text, None)
+            return AnswerAndUnit(text[: set_upright.start()].rstrip(), _normalize_unit(words + set_upright[2]))
+        return AnswerAndUnit(text, None)
     match = _TAIL.search(text)
     if match is None or not _follows_a_value(text, match.start()):
-        return Measured(text, None)
+        return AnswerAndUnit(text, None)
     spaced = text[match.start() - 1] in " ~"
     words = match.group().strip(" .")
     known = _is_known(words) if spaced else _ATTACHED.fullmatch(words) is not None and _is_attached(words)
-    return Measured(text[: match.start()].rstrip(), _unit(words)) if known else Measured(text, None)
+    return AnswerAndUnit(text[: match.start()].rstrip(), _normalize_unit(words)) if known else AnswerAndUnit(text, None)
 
 
 def _follows_a_value(text: str, at: int) -> bool:
@@ -170,7 +170,7 @@ def _is_plural(name: str) -> bool:
     )
 
 
-def _unit(words: str) -> str | None:
+def _normalize_unit(words: str) -> str | None:
     """The canonical name of a unit, with its square or cube."""
     text = re.sub(r"\b(square|sq)\.?\s+(\w+)", r"\2^2", re.sub(r"\b(cubic|cu)\.?\s+(\w+)", r"\2^3", words.strip(" .")))
     match = re.fullmatch(r"([A-Za-z]+(?:/[A-Za-z]+)?)\s*(?:\^?\s*\{?\s*([23²³])\s*\}?)?", text)

@@ -16,16 +16,16 @@ import pyarrow.types as kinds
 
 from elicit.errors import one_line
 from elicit.tasks.datasets.tables import Row
-from elicit.tasks.jsonl_fields import BadLine, Number, quoted
+from elicit.tasks.jsonl_fields import BadLine, Number, quote_name
 
 _WIDTHS: dict[int, type[np.floating[Any]]] = {16: np.float16, 32: np.float32, 64: np.float64}
 
 
-def rows_of(table: pyarrow.Table, first: int = 1) -> Iterator[Row]:
+def iter_arrow_rows(table: pyarrow.Table, first: int = 1) -> Iterator[Row]:
     """Rows with their numbers; a row with a cell that cannot be read is the reason why."""
     names = list(table.column_names)
     for batch in table.to_batches(max_chunksize=1_000):
-        columns = [_column(name, array) for name, array in zip(names, batch.columns, strict=True)]
+        columns = [_read_column(name, array) for name, array in zip(names, batch.columns, strict=True)]
         for number in range(batch.num_rows):
             cells = {name: column[number] for name, column in zip(names, columns, strict=True)}
             reason = next((cell for cell in cells.values() if isinstance(cell, BadLine)), None)
@@ -33,18 +33,18 @@ def rows_of(table: pyarrow.Table, first: int = 1) -> Iterator[Row]:
         first += batch.num_rows
 
 
-def _column(name: str, array: pyarrow.Array) -> list[Any]:
+def _read_column(name: str, array: pyarrow.Array) -> list[Any]:
     """The cells of a column, with a `BadLine` for each that cannot be read."""
     try:
         _check_offsets(array)
     except pyarrow.ArrowException as error:
-        return [BadLine(f"column {quoted(name)} is damaged ({one_line(error, 80)})")] * len(array)
+        return [BadLine(f"column {quote_name(name)} is damaged ({one_line(error, 80)})")] * len(array)
     if kinds.is_string(array.type) or kinds.is_integer(array.type):
         try:
             return [Number(cell) if isinstance(cell, int) else cell for cell in array.to_pylist()]
         except (ValueError, pyarrow.ArrowException):
             pass  # one by one, to find out which
-    return [_cell(name, scalar) for scalar in array]
+    return [_read_cell(name, scalar) for scalar in array]
 
 
 def _check_offsets(array: pyarrow.Array) -> None:
@@ -54,42 +54,44 @@ def _check_offsets(array: pyarrow.Array) -> None:
     array.validate(full=True)
 
 
-def _cell(name: str, scalar: pyarrow.Scalar) -> Any:
+def _read_cell(name: str, scalar: pyarrow.Scalar) -> Any:
     try:
-        return _value(scalar)
+        return _convert_scalar(scalar)
     except UnicodeDecodeError as error:
-        return BadLine(f"column {quoted(name)} is not UTF-8 (byte {error.start + 1})")
+        return BadLine(f"column {quote_name(name)} is not UTF-8 (byte {error.start + 1})")
     except BadLine as reason:
-        return BadLine(f"column {quoted(name)} {reason}")
+        return BadLine(f"column {quote_name(name)} {reason}")
     except (ValueError, OverflowError, pyarrow.ArrowException):
-        return BadLine(f"column {quoted(name)} holds a {scalar.type} that cannot be read")
+        return BadLine(f"column {quote_name(name)} holds a {scalar.type} that cannot be read")
 
 
-def _value(scalar: pyarrow.Scalar) -> Any:
+def _convert_scalar(scalar: pyarrow.Scalar) -> Any:
     if not scalar.is_valid:
         return None
     kind = scalar.type
     if kinds.is_floating(kind):
-        return _written(scalar.as_py(), _WIDTHS[kind.bit_width])
+        return _render_float(scalar.as_py(), _WIDTHS[kind.bit_width])
     if kinds.is_integer(kind):
         return Number(scalar.as_py())
     if kinds.is_decimal(kind):
         return Number(format(scalar.as_py(), "f"))
     if kinds.is_struct(kind):
-        return {name: _value(scalar[name]) for name in dict.fromkeys(field.name for field in kind)}
+        return {name: _convert_scalar(scalar[name]) for name in dict.fromkeys(field.name for field in kind)}
     if kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind):
-        return [_value(item) for item in scalar.values]
+        return [_convert_scalar(item) for item in scalar.values]
     if kinds.is_map(kind):
-        return [{"key": _value(item["key"]), "value": _value(item["value"])} for item in scalar.values]
+        return [
+            {"key": _convert_scalar(item["key"]), "value": _convert_scalar(item["value"])} for item in scalar.values
+        ]
     if kinds.is_dictionary(kind):
-        return _value(scalar.value)
+        return _convert_scalar(scalar.value)
     if kinds.is_binary(kind) or kinds.is_large_binary(kind) or kinds.is_fixed_size_binary(kind):
         raise BadLine("holds bytes, not text")
     value = scalar.as_py()
     return value if isinstance(value, str | bool) else str(value)
 
 
-def _written(value: float, width: type[np.floating[Any]]) -> Number:
+def _render_float(value: float, width: type[np.floating[Any]]) -> Number:
     if not math.isfinite(value):
         raise BadLine(f"is {'NaN' if math.isnan(value) else 'infinite'}, which is not a number")
     return Number(str(width(value)))

@@ -14,7 +14,7 @@ from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from elicit.errors import ElicitError, did_you_mean, one_line
-from elicit.tasks.jsonl_fields import BadLine, quoted
+from elicit.tasks.jsonl_fields import BadLine, quote_name
 
 _PLACE = re.compile(r"[^{}\[\].]+(?:\[-?[0-9]{1,6}\]|\.[^{}\[\].]+)*")
 _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
@@ -28,17 +28,17 @@ _GUESSES = {
 def check_columns(task: str, columns: object, fields: tuple[str, ...]) -> dict[str, str]:
     """A mapping as a user gave it, or an ElicitError that names what is wrong with it."""
     if not isinstance(columns, Mapping) or not all(isinstance(part, str) for pair in columns.items() for part in pair):
-        shown = one_line(repr(columns), 80)
-        raise ElicitError(f"task {task!r}: columns is {shown}; expected a mapping such as {{prompt: question}}.")
+        value_text = one_line(repr(columns), 80)
+        raise ElicitError(f"task {task!r}: columns is {value_text}; expected a mapping such as {{prompt: question}}.")
     for field, source in columns.items():
         if field not in fields:
             raise ElicitError(
-                f"task {task!r}: columns: unknown field {quoted(field)}.{did_you_mean(field, fields)} "
+                f"task {task!r}: columns: unknown field {quote_name(field)}.{did_you_mean(field, fields)} "
                 f"Known: {', '.join(fields)}. Write FIELD: COLUMN, such as prompt: question."
             )
         stray = set(_PART.sub("", source)) & {"{", "}"}
-        for place in places(source):
-            if stray or not _PLACE.fullmatch(place):
+        for path in list_column_paths(source):
+            if stray or not _PLACE.fullmatch(path):
                 raise ElicitError(
                     f"task {task!r}: columns: {field} is {one_line(repr(source), 80)}; expected a column (question), a "
                     "place in one (meta.question, choices[0]) or a text with columns in braces ({{ and }} for braces)."
@@ -46,23 +46,25 @@ def check_columns(task: str, columns: object, fields: tuple[str, ...]) -> dict[s
     return dict(columns)
 
 
-def places(source: str) -> list[str]:
+def list_column_paths(source: str) -> list[str]:
     """The columns that a source names, with their nested parts."""
     if "{" not in source and "}" not in source:
         return [source]
     return [match[1] for match in _PART.finditer(source) if match[1] is not None] or [""]
 
 
-def tops(columns: Mapping[str, str], exist: Iterable[str]) -> list[str]:
+def list_top_columns(columns: Mapping[str, str], exist: Iterable[str]) -> list[str]:
     """The table's own columns that a mapping reads, each once; a column may have dots in its name."""
     known = set(exist)
-    return list(dict.fromkeys(_top(place, known) for source in columns.values() for place in places(source)))
+    return list(
+        dict.fromkeys(_top_column(path, known) for source in columns.values() for path in list_column_paths(source))
+    )
 
 
-def _top(place: str, known: Container[str]) -> str:
+def _top_column(path: str, known: Container[str]) -> str:
     """The longest beginning of a place that is a column, else what stands before its first dot or bracket."""
-    ends = [len(place), *(match.start() for match in reversed(list(re.finditer(r"[.\[]", place))))]
-    return next((place[:end] for end in ends if place[:end] in known), place[: ends[-1]])
+    ends = [len(path), *(match.start() for match in reversed(list(re.finditer(r"[.\[]", path))))]
+    return next((path[:end] for end in ends if path[:end] in known), path[: ends[-1]])
 
 
 def check_table(where: str, columns: Mapping[str, str], exist: Iterable[str], *, plain: bool) -> None:
@@ -74,61 +76,62 @@ def check_table(where: str, columns: Mapping[str, str], exist: Iterable[str], *,
     known = list(exist)
     if not known:
         raise ElicitError(f"{where} is empty; expected one problem a row.")
-    for column in tops(columns, known):
+    for column in list_top_columns(columns, known):
         if column in known:
             continue
         listed = ", ".join(one_line(name, 40) for name in known[:20]) + (", …" if len(known) > 20 else "")
         guess = {field: next((name for name in names if name in known), "COLUMN") for field, names in _GUESSES.items()}
-        told = ", ".join(f"{field}: {name}" for field, name in guess.items())
-        advice = f" Type: columns: {{{told}}}" if plain else ""
+        suggestion = ", ".join(f"{field}: {name}" for field, name in guess.items())
+        advice = f" Type: columns: {{{suggestion}}}" if plain else ""
         raise ElicitError(
-            f"{where}: no column {quoted(column)}.{did_you_mean(column, known)} Columns: {listed or '(none)'}.{advice}"
+            f"{where}: no column {quote_name(column)}.{did_you_mean(column, known)} Columns: "
+            f"{listed or '(none)'}.{advice}"
         )
 
 
-def mapped(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+def map_row(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
     """The fields of one row; a field whose column is empty (null) is left out. Raises BadLine."""
-    fields = {field: _value(row, source) for field, source in columns.items()}
+    fields = {field: _map_cell(row, source) for field, source in columns.items()}
     return {field: value for field, value in fields.items() if value is not None}
 
 
-def _value(row: Mapping[str, Any], source: str) -> Any:
+def _map_cell(row: Mapping[str, Any], source: str) -> Any:
     if "{" not in source and "}" not in source:
-        return plain(_at(row, source))
+        return simplify_cell(_resolve_path(row, source))
 
-    def put(match: re.Match[str]) -> str:
+    def substitute_column(match: re.Match[str]) -> str:
         if match[1] is None:
             return match[0][0]
-        value = plain(_at(row, match[1]))
+        value = simplify_cell(_resolve_path(row, match[1]))
         if value is None:
-            raise BadLine(f"column {quoted(match[1])} is empty")
+            raise BadLine(f"column {quote_name(match[1])} is empty")
         if not isinstance(value, str | bool):
-            raise BadLine(f"column {quoted(match[1])} is no text or number, so it cannot stand in a text")
+            raise BadLine(f"column {quote_name(match[1])} is no text or number, so it cannot stand in a text")
         return str(value).lower() if isinstance(value, bool) else str(value)
 
-    return _PART.sub(put, source)
+    return _PART.sub(substitute_column, source)
 
 
-def _at(row: Mapping[str, Any], place: str) -> Any:
-    top = _top(place, row)
-    steps: list[str | int] = [int(index) if index else key for index, key in _STEP.findall(place[len(top) :])]
+def _resolve_path(row: Mapping[str, Any], path: str) -> Any:
+    top = _top_column(path, row)
+    steps: list[str | int] = [int(index) if index else key for index, key in _STEP.findall(path[len(top) :])]
     value: Any = row
     for step in [top, *steps]:
         try:
             value = value[step]
         except (KeyError, IndexError, TypeError):
-            raise BadLine(f"there is no {quoted(place)}") from None
+            raise BadLine(f"there is no {quote_name(path)}") from None
         if value is None:
             return None
     return value
 
 
-def plain(value: Any) -> Any:
+def simplify_cell(value: Any) -> Any:
     """A cell as the record reader takes it: numbers as they are written, a chat as its last user turn."""
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return value
     if isinstance(value, list | tuple):
-        return last_question(value) if value and all(_is_message(item) for item in value) else list(value)
+        return extract_last_question(value) if value and all(_is_message(item) for item in value) else list(value)
     return value if isinstance(value, dict) else str(value)
 
 
@@ -136,15 +139,15 @@ def _is_message(item: Any) -> bool:
     return isinstance(item, Mapping) and "role" in item and "content" in item
 
 
-def last_question(messages: Iterable[Mapping[str, Any]]) -> str:
+def extract_last_question(messages: Iterable[Mapping[str, Any]]) -> str:
     """The last user turn of a chat. Raises BadLine if there is none, or if turns before it would be lost."""
     turns = [message for message in messages if message["role"] in ("user", "assistant")]
-    asked = [place for place, turn in enumerate(turns) if turn["role"] == "user"]
-    if not asked:
+    user_indices = [index for index, turn in enumerate(turns) if turn["role"] == "user"]
+    if not user_indices:
         raise BadLine("the chat has no user turn")
-    content = turns[asked[-1]]["content"]
+    content = turns[user_indices[-1]]["content"]
     if not isinstance(content, str):
         raise BadLine("the chat's last user turn is no text")
-    if len(asked) > 1:
-        raise BadLine(f"the chat has {len(asked)} user turns; expected one question")
+    if len(user_indices) > 1:
+        raise BadLine(f"the chat has {len(user_indices)} user turns; expected one question")
     return content

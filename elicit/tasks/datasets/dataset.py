@@ -16,14 +16,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from elicit.errors import ElicitError, one_line, unknown
+from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.tasks.core import Split
 from elicit.tasks.datasets import folders, formats, option_numbering, splitting, stop_strings
-from elicit.tasks.datasets.column_mapping import check_columns, check_table, tops
+from elicit.tasks.datasets.column_mapping import check_columns, check_table, list_top_columns
 from elicit.tasks.datasets.record_task import RecordTask
 from elicit.tasks.datasets.tables import KIND, Row, Table
 from elicit.tasks.families.parameters import whole_parameter
-from elicit.tasks.jsonl_fields import absolute
+from elicit.tasks.jsonl_fields import absolute_path
 
 #: name of the task and of its format -> (hub id, config)
 BENCHMARKS: dict[str, tuple[str, str | None]] = {
@@ -79,7 +79,7 @@ def load_dataset(
         ElicitError: a source that cannot be read, a missing column or split, bad rows, a bad option.
     """
     options = {key: value for key, value in locals().items() if key != "path"}
-    return _built("dataset", path, options, benchmark=False)
+    return _build_record_task("dataset", path, options, benchmark=False)
 
 
 def load_gsm8k(
@@ -105,7 +105,7 @@ def load_gsm8k(
         splits: default: the source's own, where it has a test split; else all problems divided by hash.
     """
     options = {key: value for key, value in locals().items() if key != "path"}
-    return _benchmark("gsm8k", path, options)
+    return _load_benchmark("gsm8k", path, options)
 
 
 def load_math(
@@ -133,32 +133,36 @@ def load_math(
         grader: math_verify (needs the extra `tasks`) or text.
     """
     options = {key: value for key, value in locals().items() if key != "path"}
-    return _benchmark("math", path, options)
+    return _load_benchmark("math", path, options)
 
 
-def _benchmark(task: str, path: str | Path | None, options: dict[str, Any]) -> RecordTask:
+def _load_benchmark(task: str, path: str | Path | None, options: dict[str, Any]) -> RecordTask:
     hub, config = BENCHMARKS[task]
     if path is None:
         path, options["config"] = hub, options["config"] or config
-    return _built(task, path, {"format": task, "answer_pattern": None, "grader": None, **options}, benchmark=True)
+    return _build_record_task(
+        task, path, {"format": task, "answer_pattern": None, "grader": None, **options}, benchmark=True
+    )
 
 
-def _built(task: str, path: str | Path, options: dict[str, Any], benchmark: bool) -> RecordTask:
+def _build_record_task(task: str, path: str | Path, options: dict[str, Any], benchmark: bool) -> RecordTask:
     check_options(task, options)
     option_numbering.check_count_from(task, options.get("count_from"))
-    form = formats.build(
+    form = formats.build_format(
         task,
         options["format"],
         **{key: options.get(key) for key in ("reading", "grader", "answer_pattern", "count_from")},
     )
-    tables = folders.tables(path, config=options["config"], revision=options["revision"], download=options["download"])
+    tables = folders.load_tables(
+        path, config=options["config"], revision=options["revision"], download=options["download"]
+    )
     where = f"{KIND} {one_line(repr(str(path)), 200)}"
     splits = options["splits"]
     if benchmark and splits is None and options["split"] is None and "test" in tables:
         splits = {ours: ours for ours in ("train", "test") if ours in tables}
-    parts = splitting.chosen(where, tables, splits, options["split"])
+    parts = splitting.select_tables(where, tables, splits, options["split"])
     notes: list[str] = []
-    placed = _rows(task, where, parts, form, options, notes)
+    placed = _read_records(task, where, parts, form, options, notes)
     if not placed:
         raise ElicitError(f"{where} is empty; expected one problem a row.")
     records = tuple(record for _, record in placed)
@@ -167,77 +171,81 @@ def _built(task: str, path: str | Path, options: dict[str, Any], benchmark: bool
         records=records,
         format=form,
         template=options["template"],
-        stop=stops_for(task, options["stop"], options["template"], [record.worked or "" for record in records]),
+        stop=choose_stops(task, options["stop"], options["template"], [record.worked or "" for record in records]),
         guessed_stop=options["stop"] is None,
         max_new_tokens=options["max_new_tokens"],
         unit="rows",
         notes=tuple(notes),
-        description={"task": task, "path": absolute(path), **_said(task, options)},
+        description={"task": task, "path": absolute_path(path), **_non_default_options(task, options)},
     )
 
 
-def _rows(
+def _read_records(
     task: str,
     where: str,
     parts: Mapping[Split | None, Table],
-    form: formats.Format,
+    form: formats.RecordFormat,
     options: Mapping[str, Any],
     notes: list[str],
-) -> list[splitting.Placed]:
+) -> list[splitting.LocatedRecord]:
     """Usable records of all parts; what is left out is added to the notes."""
-    drop = _drops(task, options["drop"])
-    read: dict[Split | None, list[splitting.Placed]] = {}
-    bad: list[splitting.Bad] = []
+    drop = _parse_drop(task, options["drop"])
+    read: dict[Split | None, list[splitting.LocatedRecord]] = {}
+    bad: list[splitting.RejectedRow] = []
     read_rows: list[tuple[Split | None, list[Row], dict[str, str]]] = []
     for ours, table in parts.items():
-        columns = _columns(task, table, form, options["columns"])
-        rows = list(table.rows(tops(columns, table.columns)))
+        columns = _choose_columns(task, table, form, options["columns"])
+        rows = list(table.rows(list_top_columns(columns, table.columns)))
         read_rows.append((ours, rows, columns))
     if form.name == "choice" and options["count_from"] is None:
-        option_numbering.first_place(where, [(rows, columns) for _, rows, columns in read_rows])
+        option_numbering.find_first_option_position(where, [(rows, columns) for _, rows, columns in read_rows])
     for ours, rows, columns in read_rows:
         prefix = f"{ours} " if ours else ""
-        good, wrong = splitting.read(rows, columns, form, prefix=prefix)
+        good, wrong = splitting.parse_rows(rows, columns, form, prefix=prefix)
         if ours is not None and "id" in columns:  # datasets count from 0 again in every split
-            good = [one._replace(record=one.record._replace(id=f"{ours}/{one.record.id}")) for one in good]
+            good = [
+                located._replace(record=located.record._replace(id=f"{ours}/{located.record.id}")) for located in good
+            ]
         read[ours] = good
         bad += wrong
     if bad and "unusable" not in drop:
-        raise splitting.told(where, bad, unit="rows", tail="Mend them, or type drop: [unusable] to leave them out.")
-    placed, again = splitting.unique(splitting.own_splits(read), unit="rows")
-    if again and "duplicates" not in drop:
+        raise splitting.bad_rows_error(
+            where, bad, unit="rows", tail="Mend them, or type drop: [unusable] to leave them out."
+        )
+    placed, duplicates = splitting.remove_duplicates(splitting.assign_splits(read), unit="rows")
+    if duplicates and "duplicates" not in drop:
         tail = "Type drop: [duplicates] to keep one of each (the test split's)."
-        raise splitting.told(where, again, unit="rows", tail=tail)
-    for what, left_out in (("cannot be used", bad), ("repeat another row's prompt, id or group", again)):
+        raise splitting.bad_rows_error(where, duplicates, unit="rows", tail=tail)
+    for what, left_out in (("cannot be used", bad), ("repeat another row's prompt, id or group", duplicates)):
         if left_out:
-            left = f"{len(left_out)} of {len(placed) + len(bad) + len(again)} rows {what} and are left out"
-            notes.append(f"{where}: {left} (the first: {left_out[0].place}: {left_out[0].reason})")
+            left = f"{len(left_out)} of {len(placed) + len(bad) + len(duplicates)} rows {what} and are left out"
+            notes.append(f"{where}: {left} (the first: {left_out[0].location}: {left_out[0].reason})")
             warnings.warn(notes[-1], stacklevel=5)
     return placed
 
 
-def _columns(task: str, table: Table, form: formats.Format, given: object) -> dict[str, str]:
+def _choose_columns(task: str, table: Table, form: formats.RecordFormat, mapping: object) -> dict[str, str]:
     """The mapping the user gave, or the first one of the format that the table has all columns for."""
-    if given is not None:
-        columns = check_columns(task, given, form.fields)
+    if mapping is not None:
+        columns = check_columns(task, mapping, form.fields)
         check_table(table.where, columns, table.columns, plain=False)
         return columns
     known = formats.COLUMNS[form.name]
-    found = next((columns for columns in known if set(columns.values()) <= set(table.columns)), None)
-    if found is None:
+    match = next((columns for columns in known if set(columns.values()) <= set(table.columns)), None)
+    if match is None:
         check_table(table.where, known[0], table.columns, plain=True)
-    assert found is not None
-    more = {name: name for name in form.fields if name in table.columns and name not in found}
-    return {**found, **(more if set(found) == set(found.values()) else {})}
+    assert match is not None
+    more = {name: name for name in form.fields if name in table.columns and name not in match}
+    return {**match, **(more if set(match) == set(match.values()) else {})}
 
 
-def _drops(task: str, drop: object) -> tuple[str, ...]:
+def _parse_drop(task: str, drop: object) -> tuple[str, ...]:
     names = (drop,) if isinstance(drop, str) else drop
     if not isinstance(names, list | tuple):
         raise ElicitError(f"task {task!r}: drop is {one_line(repr(drop), 60)}; expected a list such as [duplicates].")
     for name in names:
         if name not in splitting.DROPS:
-            raise unknown(f"rows to drop in task {task!r}", name, splitting.DROPS)
+            raise unknown_name_error(f"rows to drop in task {task!r}", name, splitting.DROPS)
     return tuple(names)
 
 
@@ -247,8 +255,8 @@ def check_options(task: str, options: Mapping[str, Any]) -> None:
     if title is not None and (not isinstance(title, str) or not title.strip()):
         raise ElicitError(f"task {task!r}: name is {one_line(repr(title), 60)}; expected text.")
     if not isinstance(template, str) or "{prompt}" not in template:
-        given = one_line(repr(template), 80)
-        raise ElicitError(f"task {task!r}: template is {given}; expected text with {{prompt}} in it.")
+        value_text = one_line(repr(template), 80)
+        raise ElicitError(f"task {task!r}: template is {value_text}; expected text with {{prompt}} in it.")
     whole_parameter(task, "max_new_tokens", options["max_new_tokens"], 1, 1_000_000)
     for option in ("config", "revision"):
         if options.get(option) is not None and not isinstance(options[option], str):
@@ -259,17 +267,17 @@ def check_options(task: str, options: Mapping[str, Any]) -> None:
         )
 
 
-def stops_for(task: str, stop: object, template: str, solutions: Sequence[str]) -> tuple[str, ...]:
+def choose_stops(task: str, stop: object, template: str, solutions: Sequence[str]) -> tuple[str, ...]:
     """The user's stops, or the default ones of a template."""
     return (
-        stop_strings.without_those_in(stop_strings.after(template), solutions)
+        stop_strings.drop_stops_in(stop_strings.list_default_stops(template), solutions)
         if stop is None
-        else stop_strings.given(task, stop)
+        else stop_strings.parse_stops(task, stop)
     )
 
 
-def _said(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def _non_default_options(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options that differ from the task's defaults, as plain data."""
     defaults = {"dataset": load_dataset, "gsm8k": load_gsm8k, "math": load_math}[task].__kwdefaults__ or {}
-    kept = {key: value for key, value in options.items() if key in defaults and value != defaults[key]}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in kept.items()}
+    changed = {key: value for key, value in options.items() if key in defaults and value != defaults[key]}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in changed.items()}

@@ -22,7 +22,7 @@ _PACKED = {".gz": "gunzip", ".zst": "unzstd", ".bz2": "bunzip2", ".xz": "unxz", 
 _PAGE = re.compile(rb"\s*<(?:!doctype|html)", re.IGNORECASE)
 
 
-def wrong_kind(data: bytes) -> str | None:
+def explain_wrong_type(data: bytes) -> str | None:
     """What a file is that should be a text in UTF-8, with what to do; None for what may be one."""
     for start, cause in _MAGIC:
         if data.startswith(start):
@@ -34,7 +34,7 @@ def wrong_kind(data: bytes) -> str | None:
     return None
 
 
-def unknown_ending(ending: str) -> str:
+def explain_unknown_ending(ending: str) -> str:
     """Why a file with such an ending is not read."""
     if ending.lower() in _PACKED:
         return f"files that end in {ending!r} are compressed; unpack it first: {_PACKED[ending.lower()]} FILE"
@@ -43,7 +43,7 @@ def unknown_ending(ending: str) -> str:
     return f"files that end in {ending or 'nothing'!r} are not read"
 
 
-def no_lines(data: bytes, reasons: list[tuple[str, BadLine]]) -> str:
+def explain_unreadable_lines(data: bytes, reasons: list[tuple[str, BadLine]]) -> str:
     """Why not one line of a file of JSON lines can be read."""
     try:
         document = json.loads(data.decode("utf-8-sig"))
@@ -51,9 +51,9 @@ def no_lines(data: bytes, reasons: list[tuple[str, BadLine]]) -> str:
         document = None
     if isinstance(document, list | dict):
         return "is one JSON document, not one object a line; call it .json, or write every object on a line of its own"
-    place, reason = reasons[0]
+    location, reason = reasons[0]
     others = f", and so is every one of its {len(reasons)} lines" if len(reasons) > 1 else ""
-    return f"is not JSON lines: {place}: {reason}{others}; expected one object a line"
+    return f"is not JSON lines: {location}: {reason}{others}; expected one object a line"
 
 
 def _is_utf_16(data: bytes) -> bool:

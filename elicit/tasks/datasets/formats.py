@@ -15,17 +15,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from elicit.errors import ElicitError, require_extra, unknown
+from elicit.errors import ElicitError, require_extra, unknown_name_error
 from elicit.tasks.answers import choice_options, gsm8k, latex
 from elicit.tasks.answers import math as math_answers
-from elicit.tasks.answers.free_text import Reader, check_pattern
-from elicit.tasks.answers.letters import Letters
-from elicit.tasks.answers.reader import Reading
-from elicit.tasks.datasets.records import FIELDS, Record
+from elicit.tasks.answers.free_text import TextReader, check_pattern
+from elicit.tasks.answers.letters import LetterReader
+from elicit.tasks.answers.reader import AnswerReader
+from elicit.tasks.datasets.records import FIELDS, ProblemRecord
 from elicit.tasks.jsonl_fields import BadLine
 
 
-class Format(Protocol):
+class RecordFormat(Protocol):
     """One format with its options."""
 
     name: ClassVar[str]
@@ -35,18 +35,18 @@ class Format(Protocol):
         """What columns may be mapped to."""
         ...
 
-    def prepare(self, fields: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    def prepare_fields(self, fields: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
         """(fields of a record, texts of the options) from a row's mapped fields. Raises BadLine."""
         ...
 
-    def reading(self, record: Record) -> Reading: ...
-    def marked(self, answer: str) -> str:
+    def make_reader(self, record: ProblemRecord) -> AnswerReader: ...
+    def add_marker(self, answer: str) -> str:
         """An answer with the format's mark, for readings that need one."""
         ...
 
 
 @dataclass(frozen=True)
-class Text:
+class TextFormat:
     """The last number, the last line, or what a pattern finds."""
 
     answer_pattern: str | None = None
@@ -57,18 +57,18 @@ class Text:
     def __post_init__(self) -> None:
         check_pattern(self.answer_pattern)
 
-    def prepare(self, fields: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    def prepare_fields(self, fields: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
         return fields, ()
 
-    def reading(self, record: Record) -> Reading:
-        return Reader(record.answer, self.answer_pattern)
+    def make_reader(self, record: ProblemRecord) -> AnswerReader:
+        return TextReader(record.answer, self.answer_pattern)
 
-    def marked(self, answer: str) -> str:
+    def add_marker(self, answer: str) -> str:
         return answer
 
 
 @dataclass(frozen=True)
-class Gsm8k:
+class Gsm8kFormat:
     """A number after `####`; see `tasks.gsm8k`."""
 
     reading_mode: str = "flexible"
@@ -76,22 +76,22 @@ class Gsm8k:
     name: ClassVar[str] = "gsm8k"
     fields: ClassVar[tuple[str, ...]] = FIELDS
 
-    def prepare(self, fields: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    def prepare_fields(self, fields: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
         answer = fields.get("answer")
         if not isinstance(answer, str) or "####" not in answer:
             return fields, ()
-        final, worked = gsm8k.parts(answer)
+        final, worked = gsm8k.split_answer(answer)
         return {**({"worked": worked} if worked else {}), **fields, "answer": final}, ()
 
-    def reading(self, record: Record) -> Reading:
-        return gsm8k.Worded(record.answer, self.reading_mode)
+    def make_reader(self, record: ProblemRecord) -> AnswerReader:
+        return gsm8k.Gsm8kReader(record.answer, self.reading_mode)
 
-    def marked(self, answer: str) -> str:
+    def add_marker(self, answer: str) -> str:
         return f"#### {answer}"
 
 
 @dataclass(frozen=True)
-class Math:
+class MathFormat:
     """LaTeX in a box; see `tasks.math_answers`."""
 
     reading_mode: str = "flexible"
@@ -104,23 +104,23 @@ class Math:
         if self.grader == "math_verify" and importlib.util.find_spec("math_verify") is None:
             require_extra("math_verify", "tasks", "format 'math' (unless grader: text is given)")
 
-    def prepare(self, fields: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    def prepare_fields(self, fields: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
         source = fields.get("answer") or fields.get("worked")
-        if isinstance(source, str) and (boxed := latex.boxes(source)):
-            return {"worked": source, **fields, "answer": latex.bare(source[slice(*boxed[-1])])}, ()
+        if isinstance(source, str) and (boxed := latex.find_boxes(source)):
+            return {"worked": source, **fields, "answer": latex.strip_markup(source[slice(*boxed[-1])])}, ()
         if "answer" not in fields and "worked" in fields:
             raise BadLine("'worked' has no \\boxed{...} to take the answer from")
         return fields, ()
 
-    def reading(self, record: Record) -> Reading:
-        return math_answers.Boxed(record.answer, self.reading_mode, self.grader)
+    def make_reader(self, record: ProblemRecord) -> AnswerReader:
+        return math_answers.MathReader(record.answer, self.reading_mode, self.grader)
 
-    def marked(self, answer: str) -> str:
+    def add_marker(self, answer: str) -> str:
         return f"\\boxed{{{answer}}}"
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChoiceFormat:
     """A letter; see `tasks.choice`."""
 
     count_from: int | None = None
@@ -129,20 +129,20 @@ class Choice:
     name: ClassVar[str] = "choice"
     fields: ClassVar[tuple[str, ...]] = (*FIELDS, "choices")
 
-    def prepare(self, fields: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    def prepare_fields(self, fields: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
         for field in ("prompt", "choices", "answer"):
             if field not in fields:
                 raise BadLine(f"'{field}' is missing")
         rest = {name: value for name, value in fields.items() if name != "choices"}
-        given = choice_options.options(fields["choices"])
+        options = choice_options.parse_options(fields["choices"])
         if isinstance(rest["prompt"], str) and rest["prompt"].strip():
-            rest["prompt"] = given.under(rest["prompt"])
-        return {**rest, "answer": choice_options.gold_letter(rest["answer"], given, self.count_from)}, given.texts
+            rest["prompt"] = options.render_question(rest["prompt"])
+        return {**rest, "answer": choice_options.gold_letter(rest["answer"], options, self.count_from)}, options.texts
 
-    def reading(self, record: Record) -> Reading:
-        return Letters(record.answer, record.choices)
+    def make_reader(self, record: ProblemRecord) -> AnswerReader:
+        return LetterReader(record.answer, record.choices)
 
-    def marked(self, answer: str) -> str:
+    def add_marker(self, answer: str) -> str:
         return f"The answer is {answer}."
 
 
@@ -166,26 +166,26 @@ COLUMNS: Mapping[str, tuple[dict[str, str], ...]] = {
 }
 
 
-def build(
+def build_format(
     task: str, name: object, *, reading: object, grader: object, answer_pattern: object, count_from: object = None
-) -> Format:
+) -> RecordFormat:
     """A format by name with its options. Raises ElicitError for an unknown name or an option it does not have."""
     if not isinstance(name, str) or name not in FORMATS:
-        raise unknown(f"format of task {task!r}", name, FORMATS)
+        raise unknown_name_error(f"format of task {task!r}", name, FORMATS)
     if answer_pattern is not None and name != "text":
         raise ElicitError(f"task {task!r}: answer_pattern is for format: text; {name} has a reader of its own.")
     if reading is not None and reading not in _MODES.get(name, ()):
         if name not in _MODES:
             raise ElicitError(f"task {task!r}: format {name} is read in one way; leave out reading.")
-        raise unknown(f"reading of task {task!r}", reading, _MODES[name])
+        raise unknown_name_error(f"reading of task {task!r}", reading, _MODES[name])
     if grader is not None and (name != "math" or grader not in math_answers.GRADERS):
         if name != "math":
             raise ElicitError(f"task {task!r}: grader is for format: math; leave it out.")
-        raise unknown(f"grader of task {task!r}", grader, math_answers.GRADERS)
+        raise unknown_name_error(f"grader of task {task!r}", grader, math_answers.GRADERS)
     if count_from is not None and name != "choice":
         raise ElicitError(f"task {task!r}: count_from is for format: choice; leave it out.")
     if name == "gsm8k":
-        return Gsm8k(str(reading or "flexible"))
+        return Gsm8kFormat(str(reading or "flexible"))
     if name == "math":
-        return Math(str(reading or "flexible"), str(grader or "math_verify"))
-    return Choice(count_from) if name == "choice" else Text(answer_pattern)  # type: ignore[arg-type]
+        return MathFormat(str(reading or "flexible"), str(grader or "math_verify"))
+    return ChoiceFormat(count_from) if name == "choice" else TextFormat(answer_pattern)  # type: ignore[arg-type]

@@ -16,9 +16,9 @@ from pathlib import Path
 from elicit.errors import ElicitError, one_line
 from elicit.tasks.datasets import formats, option_numbering, splitting, tables
 from elicit.tasks.datasets.column_mapping import check_columns, check_table
-from elicit.tasks.datasets.dataset import check_options, stops_for
+from elicit.tasks.datasets.dataset import check_options, choose_stops
 from elicit.tasks.datasets.record_task import RecordTask
-from elicit.tasks.jsonl_fields import absolute, existing
+from elicit.tasks.jsonl_fields import absolute_path, resolve_file
 
 _EXAMPLE = '{"prompt": "...", "answer": "..."}'
 _KIND = "task file"
@@ -53,37 +53,37 @@ def load_jsonl(
     Raises:
         ElicitError: a file that cannot be read, bad lines (the first few are listed by number), a bad option.
     """
-    given = {key: value for key, value in locals().items() if key != "path"}
-    file = existing(path, _KIND, "task 'jsonl'")
-    check_options("jsonl", given)
+    options = {key: value for key, value in locals().items() if key != "path"}
+    file = resolve_file(path, _KIND, "task 'jsonl'")
+    check_options("jsonl", options)
     option_numbering.check_count_from("jsonl", count_from)
-    form = formats.build(
+    form = formats.build_format(
         "jsonl", format, reading=reading, grader=grader, answer_pattern=answer_pattern, count_from=count_from
     )
     where = f"{_KIND} {one_line(repr(str(file)), 200)}"
-    table = tables.of_lines(file, where, _KIND)
+    table = tables.read_jsonl_table(file, where, _KIND)
     mapping = None if columns is None else check_columns("jsonl", columns, form.fields)
     if mapping is not None and table.columns:
         check_table(where, mapping, table.columns, plain=False)
     if form.name == "choice" and count_from is None:
-        option_numbering.first_place(where, [(table.rows(()), mapping)])
-    read, bad = splitting.read(table.rows(()), mapping, form)
-    placed, again = splitting.unique(read, unit="lines")
-    if bad or again:
-        both = sorted([*bad, *again], key=lambda one: int(one.place.removeprefix("line ")))
-        raise splitting.told(where, both, unit="lines", tail=f"A line is {_EXAMPLE}")
+        option_numbering.find_first_option_position(where, [(table.rows(()), mapping)])
+    read, bad = splitting.parse_rows(table.rows(()), mapping, form)
+    placed, duplicates = splitting.remove_duplicates(read, unit="lines")
+    if bad or duplicates:
+        both = sorted([*bad, *duplicates], key=lambda row: int(row.location.removeprefix("line ")))
+        raise splitting.bad_rows_error(where, both, unit="lines", tail=f"A line is {_EXAMPLE}")
     if not placed:
         raise ElicitError(f"{where} is empty; expected one problem a line: {_EXAMPLE}")
     records = tuple(record for _, record in placed)
     solutions = [record.worked or "" for record in records]
-    differs = {key: value for key, value in given.items() if value != (load_jsonl.__kwdefaults__ or {})[key]}
+    differs = {key: value for key, value in options.items() if value != (load_jsonl.__kwdefaults__ or {})[key]}
     return RecordTask(
         name=file.stem if name is None else name,
         records=records,
         format=form,
         template=template,
-        stop=stops_for("jsonl", stop, template, solutions),
+        stop=choose_stops("jsonl", stop, template, solutions),
         guessed_stop=stop is None,
         max_new_tokens=max_new_tokens,
-        description={"task": "jsonl", "path": absolute(path), **differs},
+        description={"task": "jsonl", "path": absolute_path(path), **differs},
     )

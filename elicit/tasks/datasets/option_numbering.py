@@ -11,21 +11,21 @@ from typing import Any
 
 from elicit.errors import ElicitError
 from elicit.tasks.answers import choice_options
-from elicit.tasks.datasets.column_mapping import mapped
+from elicit.tasks.datasets.column_mapping import map_row
 from elicit.tasks.datasets.tables import Row
 from elicit.tasks.jsonl_fields import BadLine
 
 
-def check_count_from(task: str, given: object) -> None:
+def check_count_from(task: str, count_from: object) -> None:
     """Raises ElicitError unless `given` is 0, 1 or None."""
-    if given is not None and (isinstance(given, bool) or given not in (0, 1)):
+    if count_from is not None and (isinstance(count_from, bool) or count_from not in (0, 1)):
         raise ElicitError(
-            f"task {task!r}: count_from is {given!r}; expected 0 or 1: the number of the first option where "
+            f"task {task!r}: count_from is {count_from!r}; expected 0 or 1: the number of the first option where "
             "answers are places."
         )
 
 
-def first_place(where: str, tables: Iterable[tuple[Iterable[Row], Mapping[str, str] | None]]) -> int:
+def find_first_option_position(where: str, tables: Iterable[tuple[Iterable[Row], Mapping[str, str] | None]]) -> int:
     """The number that the first option has where answers are places: 0, unless no answer is 0.
 
     Args:
@@ -38,13 +38,13 @@ def first_place(where: str, tables: Iterable[tuple[Iterable[Row], Mapping[str, s
     sizes: list[int] = []
     for rows, columns in tables:
         for _, cells in rows:
-            fields = _fields(cells, columns)
+            fields = _read_row_fields(cells, columns)
             try:
-                options = choice_options.options(fields.get("choices"))
+                options = choice_options.parse_options(fields.get("choices"))
             except BadLine:
                 continue
-            place = choice_options.place_of(fields.get("answer"), options)
-            counted += [] if place is None else [place]
+            position = choice_options.parse_option_position(fields.get("answer"), options)
+            counted += [] if position is None else [position]
             sizes.append(len(options.texts))
     if not counted or min(counted) == 0:
         return 0
@@ -55,10 +55,10 @@ def first_place(where: str, tables: Iterable[tuple[Iterable[Row], Mapping[str, s
     )
 
 
-def _fields(cells: dict[str, Any] | BadLine, columns: Mapping[str, str] | None) -> dict[str, Any]:
+def _read_row_fields(cells: dict[str, Any] | BadLine, columns: Mapping[str, str] | None) -> dict[str, Any]:
     if isinstance(cells, BadLine):
         return {}
     try:
-        return dict(cells) if columns is None else mapped(cells, columns)
+        return dict(cells) if columns is None else map_row(cells, columns)
     except BadLine:
         return {}

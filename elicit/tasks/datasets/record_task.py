@@ -9,19 +9,19 @@ from typing import Any
 from elicit import seeds
 from elicit.errors import ElicitError
 from elicit.tasks.core import (
+    FewShotPrefix,
     Noisy,
     Problem,
-    Shown,
     Split,
     Verdict,
     check_count,
     check_split,
-    in_front,
+    render_examples,
     split_of,
-    too_few,
+    too_few_error,
 )
-from elicit.tasks.datasets.formats import Format, Text
-from elicit.tasks.datasets.records import Record
+from elicit.tasks.datasets.formats import RecordFormat, TextFormat
+from elicit.tasks.datasets.records import ProblemRecord
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class RecordTask:
     """A `Task` made of a table's problems; see `jsonl.load_jsonl` and `datasets.load_dataset`."""
 
     name: str
-    records: tuple[Record, ...] = field(repr=False)
-    format: Format = Text()  # noqa: RUF009 - frozen
+    records: tuple[ProblemRecord, ...] = field(repr=False)
+    format: RecordFormat = TextFormat()  # noqa: RUF009 - frozen
     template: str = "{prompt}"
     stop: tuple[str, ...] = ()
     guessed_stop: bool = False
@@ -61,20 +61,22 @@ class RecordTask:
             ElicitError: unknown split, or fewer than `n` problems in it (without `n`: none).
         """
         check_split(split)
-        pool = sorted((record for record in self.records if self.split(record) == split), key=lambda record: record.id)
-        wanted = max(1, len(pool)) if n is None else check_count(self.name, n)
-        if wanted > len(pool):
-            raise self._too_few(split, wanted, len(pool))
-        order = seeds.generator("problems", "jsonl", split, seed).permutation(len(pool))
-        return [self._problem(pool[place]) for place in order.tolist()[:wanted]]
+        pool = sorted(
+            (record for record in self.records if self.split_of_record(record) == split), key=lambda record: record.id
+        )
+        count = max(1, len(pool)) if n is None else check_count(self.name, n)
+        if count > len(pool):
+            raise self._too_few_error(split, count, len(pool))
+        order = seeds.make_generator("problems", "jsonl", split, seed).permutation(len(pool))
+        return [self._make_problem(pool[index]) for index in order.tolist()[:count]]
 
     @staticmethod
-    def split(record: Record) -> Split:
+    def split_of_record(record: ProblemRecord) -> Split:
         """The source's split, else the hash of the group, else that of the id."""
         return record.split or split_of(record.group or record.id)
 
-    def _too_few(self, split: Split, wanted: int, found: int) -> ElicitError:
-        if not found and any(record.split for record in self.records):
+    def _too_few_error(self, split: Split, requested: int, available: int) -> ElicitError:
+        if not available and any(record.split for record in self.records):
             there = ", ".join(sorted({str(record.split) for record in self.records}))
             return ElicitError(
                 f"task {self.name!r} has no problems for split {split!r} (it has {there}). Map one of the dataset's "
@@ -82,17 +84,17 @@ class RecordTask:
             )
         where = f"among the {'file' if self.unit == 'lines' else 'dataset'}'s {len(self.records)} {self.unit}"
         remedy = "add lines to the file" if self.unit == "lines" else "map a larger split"
-        return too_few(self.name, split, wanted, found, pool=where, remedy=remedy)
+        return too_few_error(self.name, split, requested, available, pool=where, remedy=remedy)
 
     def prompts(self, split: Split, n: int | None = None, seed: int = 0) -> list[str]:
         return [problem.prompt for problem in self.problems(split, n, seed)]
 
-    def _problem(self, record: Record) -> Problem:
+    def _make_problem(self, record: ProblemRecord) -> Problem:
         cue = record.cue_prompt
         return Problem(
             id=record.id,
             prompt=self.template.replace("{prompt}", record.prompt),
-            answer=self.format.reading(record).gold,
+            answer=self.format.make_reader(record).gold,
             cue_prompt=None if cue is None else self.template.replace("{prompt}", cue),
             group=record.group,
             content=record,
@@ -100,37 +102,37 @@ class RecordTask:
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
         """Judge a completion by its answer; steps are not checked, so `trace_valid` is None."""
-        reading = self.format.reading(problem.content)
-        found = reading.found(completion)
-        right = found is not None and reading.right(completion, found)
-        return Verdict(None if found is None else found.answer, right, reading.has_trace(completion), None)
+        reader = self.format.make_reader(problem.content)
+        parsed = reader.parse_answer(completion)
+        right = parsed is not None and reader.is_correct(completion, parsed)
+        return Verdict(None if parsed is None else parsed.answer, right, reader.has_trace(completion), None)
 
     def answer_span(self, problem: Problem, completion: str) -> tuple[int, int] | None:
-        found = self.format.reading(problem.content).found(completion)
-        return None if found is None else (found.start, found.end)
+        parsed = self.format.make_reader(problem.content).parse_answer(completion)
+        return None if parsed is None else (parsed.start, parsed.end)
 
     def worked(self, problem: Problem) -> str | None:
-        record: Record = problem.content
+        record: ProblemRecord = problem.content
         return record.worked
 
     def theorem(self, problem: Problem) -> str | None:
-        record: Record = problem.content
+        record: ProblemRecord = problem.content
         return record.theorem
 
     def direct(self, problem: Problem) -> str:
         """The answer as the source has it, with the format's mark where it would not be read without one."""
-        record: Record = problem.content
-        reading = self.format.reading(record)
-        found = reading.found(record.answer)
-        bare = found is not None and found.answer == reading.gold
-        return record.answer if bare else self.format.marked(record.answer)
+        record: ProblemRecord = problem.content
+        reader = self.format.make_reader(record)
+        parsed = reader.parse_answer(record.answer)
+        bare = parsed is not None and parsed.answer == reader.gold
+        return record.answer if bare else self.format.add_marker(record.answer)
 
-    def examples(self, pairs: Sequence[tuple[Problem, str]], between: str | None = None) -> Shown:
-        return in_front(self.stop, pairs, between)
+    def examples(self, pairs: Sequence[tuple[Problem, str]], between: str | None = None) -> FewShotPrefix:
+        return render_examples(self.stop, pairs, between)
 
     def noisy(self, problem: Problem, seed: int = 0) -> Noisy | None:
         """The source's candidate solution (one a problem, whatever the seed); without a critique, one is written."""
-        record: Record = problem.content
+        record: ProblemRecord = problem.content
         if record.noisy is None:
             return None
         if record.critique is not None:

@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 
 from elicit.errors import one_line
 from elicit.tasks.core import Split, content_id
-from elicit.tasks.jsonl_fields import BadLine, Number, check_known, label, optional, required, wrong
+from elicit.tasks.jsonl_fields import (
+    BadLine,
+    Number,
+    check_known,
+    describe_wrong_type,
+    optional_text,
+    parse_identifier,
+    require_text,
+)
 
 FIELDS = ("prompt", "answer", "id", "group", "cue_prompt", "worked", "theorem", "noisy")
 _NOISY_FIELDS = ("text", "critique", "correct")
@@ -20,7 +28,7 @@ _NOISY_FIELDS = ("text", "critique", "correct")
 _EXPONENT = 50
 
 
-class Record(NamedTuple):
+class ProblemRecord(NamedTuple):
     """One row, checked. `id` comes first: it is unique, so records sort by it."""
 
     id: str
@@ -39,41 +47,41 @@ class Record(NamedTuple):
     """The split the source gives it; None: by the hash of its group or id."""
 
 
-def record_of(fields: dict[str, Any]) -> Record:
+def parse_record(fields: dict[str, Any]) -> ProblemRecord:
     """The record of one row's fields. Raises BadLine."""
     check_known(fields, FIELDS, "field")
-    prompt = required(fields, "prompt")
-    noisy, critique, correct = _noisy(fields)
-    return Record(
-        id=label(fields, "id") or content_id("jsonl", prompt),
+    prompt = require_text(fields, "prompt")
+    noisy, critique, correct = _parse_noisy(fields)
+    return ProblemRecord(
+        id=parse_identifier(fields, "id") or content_id("jsonl", prompt),
         prompt=prompt,
-        answer=_answer(fields),
-        group=label(fields, "group"),
-        cue_prompt=optional(fields, "cue_prompt"),
-        worked=optional(fields, "worked"),
-        theorem=optional(fields, "theorem"),
+        answer=_parse_answer_field(fields),
+        group=parse_identifier(fields, "group"),
+        cue_prompt=optional_text(fields, "cue_prompt"),
+        worked=optional_text(fields, "worked"),
+        theorem=optional_text(fields, "theorem"),
         noisy=noisy,
         critique=critique,
         noisy_correct=correct,
     )
 
 
-def _noisy(fields: dict[str, Any]) -> tuple[str | None, str | None, bool | None]:
+def _parse_noisy(fields: dict[str, Any]) -> tuple[str | None, str | None, bool | None]:
     value = fields.get("noisy")
     if not isinstance(value, dict):
-        return optional(fields, "noisy", "text or an object with text, critique and correct"), None, None
+        return optional_text(fields, "noisy", "text or an object with text, critique and correct"), None, None
     check_known(value, _NOISY_FIELDS, "field of 'noisy'")
     correct = value.get("correct")
     if not isinstance(correct, bool):
-        raise BadLine(wrong("noisy.correct", correct, "true or false"))
-    return required(value, "text", "noisy."), required(value, "critique", "noisy."), correct
+        raise BadLine(describe_wrong_type("noisy.correct", correct, "true or false"))
+    return require_text(value, "text", "noisy."), require_text(value, "critique", "noisy."), correct
 
 
-def _answer(fields: dict[str, Any]) -> str:
+def _parse_answer_field(fields: dict[str, Any]) -> str:
     """Text or a number; `1e3` is written out."""
     value = fields.get("answer")
     if not isinstance(value, Number):
-        return required(fields, "answer")
+        return require_text(fields, "answer")
     exponent = re.search(r"[eE]([-+]?[0-9]+)$", value)
     if exponent is None:
         return str(value)
@@ -82,7 +90,7 @@ def _answer(fields: dict[str, Any]) -> str:
     return format(Decimal(value), "f")
 
 
-def new_id(record: Record, ids: Mapping[str, str]) -> None:
+def check_new_id(record: ProblemRecord, ids: Mapping[str, str]) -> None:
     """Raises BadLine if another row (`ids`: id -> place) has the record's id."""
     if record.id in ids:
         known = one_line(repr(record.id), 40)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from elicit.errors import ElicitError, one_line, unknown
+from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.tasks.core import SPLITS, Split, split_of
-from elicit.tasks.datasets.column_mapping import mapped, plain
-from elicit.tasks.datasets.formats import Format
-from elicit.tasks.datasets.records import Record, new_id, record_of
+from elicit.tasks.datasets.column_mapping import map_row, simplify_cell
+from elicit.tasks.datasets.formats import RecordFormat
+from elicit.tasks.datasets.records import ProblemRecord, check_new_id, parse_record
 from elicit.tasks.datasets.tables import Row, Table
 from elicit.tasks.jsonl_fields import BadLine
 
@@ -22,19 +22,19 @@ DROPS = ("duplicates", "unusable")
 _SHOWN = 3
 
 
-class Placed(NamedTuple):
+class LocatedRecord(NamedTuple):
     """A record and where it came from."""
 
-    place: str
-    record: Record
+    location: str
+    record: ProblemRecord
 
 
-class Bad(NamedTuple):
-    place: str
+class RejectedRow(NamedTuple):
+    location: str
     reason: str
 
 
-def chosen(where: str, tables: Mapping[str, Table], splits: object, split: object) -> dict[Split | None, Table]:
+def select_tables(where: str, tables: Mapping[str, Table], splits: object, split: object) -> dict[Split | None, Table]:
     """Which table serves which split; the key None stands for "by hash".
 
     Args:
@@ -50,7 +50,7 @@ def chosen(where: str, tables: Mapping[str, Table], splits: object, split: objec
             f"{where}: give splits (the dataset's own) or split (one of them, divided by hash), not both."
         )
     if split is not None:
-        return {None: tables[_known(where, split, exist)]}
+        return {None: tables[_check_split_name(where, split, exist)]}
     if splits is None:
         if len(exist) == 1:
             return {None: tables[exist[0]]}
@@ -65,105 +65,105 @@ def chosen(where: str, tables: Mapping[str, Table], splits: object, split: objec
         )
     for ours in splits:
         if ours not in SPLITS:
-            raise unknown("split", ours, SPLITS, where=f"{where}: splits", hint="Write OURS: THEIRS.")
-    named = [_known(where, theirs, exist) for theirs in splits.values()]
-    for theirs in named:
-        if named.count(theirs) > 1:
+            raise unknown_name_error("split", ours, SPLITS, where=f"{where}: splits", hint="Write OURS: THEIRS.")
+    source_splits = [_check_split_name(where, theirs, exist) for theirs in splits.values()]
+    for theirs in source_splits:
+        if source_splits.count(theirs) > 1:
             raise ElicitError(f"{where}: splits: {theirs!r} serves two splits, so problems would be in both.")
-    return {ours: tables[theirs] for ours, theirs in zip(splits, named, strict=True)}
+    return {ours: tables[theirs] for ours, theirs in zip(splits, source_splits, strict=True)}
 
 
-def _known(where: str, name: object, exist: Sequence[str]) -> str:
+def _check_split_name(where: str, name: object, exist: Sequence[str]) -> str:
     if not isinstance(name, str) or name not in exist:
-        raise unknown("split", name, exist, where=where)
+        raise unknown_name_error("split", name, exist, where=where)
     return name
 
 
-def read(
-    rows: Iterable[Row], columns: Mapping[str, str] | None, form: Format, *, prefix: str = ""
-) -> tuple[list[Placed], list[Bad]]:
+def parse_rows(
+    rows: Iterable[Row], columns: Mapping[str, str] | None, form: RecordFormat, *, prefix: str = ""
+) -> tuple[list[LocatedRecord], list[RejectedRow]]:
     """Records and reasons of one table, in its order; `columns` None: the row's cells are the fields, all known."""
-    good: list[Placed] = []
-    bad: list[Bad] = []
-    for place, cells in rows:
+    good: list[LocatedRecord] = []
+    bad: list[RejectedRow] = []
+    for location, cells in rows:
         try:
             if isinstance(cells, BadLine):
                 raise cells
-            record = _record(cells, columns, form)
+            record = _parse_row(cells, columns, form)
         except BadLine as reason:
-            bad.append(Bad(prefix + place, str(reason)))
+            bad.append(RejectedRow(prefix + location, str(reason)))
             continue
-        good.append(Placed(prefix + place, record))
+        good.append(LocatedRecord(prefix + location, record))
     return good, bad
 
 
-def _record(cells: dict[str, Any], columns: Mapping[str, str] | None, form: Format) -> Record:
-    fields = dict(cells) if columns is None else mapped(cells, columns)
+def _parse_row(cells: dict[str, Any], columns: Mapping[str, str] | None, form: RecordFormat) -> ProblemRecord:
+    fields = dict(cells) if columns is None else map_row(cells, columns)
     if isinstance(fields.get("prompt"), list):
-        fields["prompt"] = plain(fields["prompt"])
-    fields, choices = form.prepare(fields)
-    record = record_of(fields)._replace(choices=choices)
-    _check_answers(record, form)
+        fields["prompt"] = simplify_cell(fields["prompt"])
+    fields, choices = form.prepare_fields(fields)
+    record = parse_record(fields)._replace(choices=choices)
+    _check_own_answers(record, form)
     return record
 
 
-def _check_answers(record: Record, form: Format) -> None:
+def _check_own_answers(record: ProblemRecord, form: RecordFormat) -> None:
     """Raises BadLine for a row whose own answer, worked solution or right candidate would be judged wrong."""
-    reading = form.reading(record)
-    if problem := reading.unusable():
+    reader = form.make_reader(record)
+    if problem := reader.explain_unusable_target():
         raise BadLine(f"'answer' {problem}")
     right = [("'worked'", record.worked), ("'theorem'", record.theorem)]
     right += [("'noisy' is called correct but", record.noisy)] if record.noisy_correct else []
     for what, text in right:
-        found = None if text is None else reading.found(text)
-        if text is not None and (found is None or not reading.right(text, found)):
-            said = one_line(repr(found.answer if found else None), 40)
-            raise BadLine(f"{what} ends in {said}, not in the answer {one_line(repr(reading.gold), 40)}")
+        parsed = None if text is None else reader.parse_answer(text)
+        if text is not None and (parsed is None or not reader.is_correct(text, parsed)):
+            answer_text = one_line(repr(parsed.answer if parsed else None), 40)
+            raise BadLine(f"{what} ends in {answer_text}, not in the answer {one_line(repr(reader.gold), 40)}")
 
 
-def own_splits(parts: Mapping[Split | None, list[Placed]]) -> list[Placed]:
+def assign_splits(parts: Mapping[Split | None, list[LocatedRecord]]) -> list[LocatedRecord]:
     """Records with the split their table serves; without a table for select, train gives some of its own to it."""
     placed = []
     for split in sorted(parts, key=lambda split: -1 if split is None else -SPLITS.index(split)):
-        for place, record in parts[split]:
-            mine = split
+        for location, record in parts[split]:
+            assigned = split
             if split == "train" and "select" not in parts and split_of(record.group or record.id) == "select":
-                mine = "select"
-            placed.append(Placed(place, record._replace(split=mine)))
+                assigned = "select"
+            placed.append(LocatedRecord(location, record._replace(split=assigned)))
     return placed
 
 
-def unique(placed: Iterable[Placed], *, unit: str) -> tuple[list[Placed], list[Bad]]:
+def remove_duplicates(placed: Iterable[LocatedRecord], *, unit: str) -> tuple[list[LocatedRecord], list[RejectedRow]]:
     """Records that share neither id nor prompt (nor, across splits, a group) with an earlier one, and the others."""
-    good: list[Placed] = []
-    again: list[Bad] = []
+    good: list[LocatedRecord] = []
+    duplicates: list[RejectedRow] = []
     ids: dict[str, str] = {}
-    prompts: dict[str, Placed] = {}
-    groups: dict[str, Placed] = {}
-    for place, record in placed:
+    prompts: dict[str, LocatedRecord] = {}
+    groups: dict[str, LocatedRecord] = {}
+    for location, record in placed:
         folded = " ".join(record.prompt.split())
         twin = prompts.get(folded)
         mate = groups.get(record.group) if record.group else None
         try:
-            new_id(record, ids)
+            check_new_id(record, ids)
             if twin is not None and (record.group is None or record.group != twin.record.group):
-                raise BadLine(f"same prompt as {twin.place} under another id; give both {unit} the same 'group'")
+                raise BadLine(f"same prompt as {twin.location} under another id; give both {unit} the same 'group'")
             if mate is not None and mate.record.split != record.split and "train" in (mate.record.split, record.split):
-                raise BadLine(f"group {record.group!r} is in split {mate.record.split!r} too ({mate.place})")
+                raise BadLine(f"group {record.group!r} is in split {mate.record.split!r} too ({mate.location})")
         except BadLine as reason:
-            again.append(Bad(place, str(reason)))
+            duplicates.append(RejectedRow(location, str(reason)))
             continue
-        ids[record.id] = place
-        prompts.setdefault(folded, Placed(place, record))
+        ids[record.id] = location
+        prompts.setdefault(folded, LocatedRecord(location, record))
         if record.group:
-            groups.setdefault(record.group, Placed(place, record))
-        good.append(Placed(place, record))
-    return good, again
+            groups.setdefault(record.group, LocatedRecord(location, record))
+        good.append(LocatedRecord(location, record))
+    return good, duplicates
 
 
-def told(where: str, bad: Sequence[Bad], *, unit: str, tail: str) -> ElicitError:
+def bad_rows_error(where: str, bad: Sequence[RejectedRow], *, unit: str, tail: str) -> ElicitError:
     """The error that lists the first few rows that cannot be used."""
-    shown = "; ".join(f"{place}: {reason}" for place, reason in bad[:_SHOWN])
+    listing = "; ".join(f"{location}: {reason}" for location, reason in bad[:_SHOWN])
     more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
     count = f"1 bad {unit.removesuffix('s')}" if len(bad) == 1 else f"{len(bad)} bad {unit}"
-    return ElicitError(f"{where}: {count}: {shown}{more}. {tail}")
+    return ElicitError(f"{where}: {count}: {listing}{more}. {tail}")

@@ -17,7 +17,7 @@ _LABEL = re.compile(r"[^\n]*[A-Za-z][^\n]*[:.>)]")
 _LONGEST = 40
 
 
-def after(template: str, field: str = "{prompt}") -> tuple[str, ...]:
+def list_default_stops(template: str, field: str = "{prompt}") -> tuple[str, ...]:
     """Stops for completions of a template: the line its question starts with, then what base models commonly write.
 
     >>> after("Exercise 1. {prompt}\\nSolution:")[0]
@@ -27,22 +27,22 @@ def after(template: str, field: str = "{prompt}") -> tuple[str, ...]:
     """
     before = template.partition(field)[0].strip()
     label = before.rsplit("\n", 1)[-1].strip()
-    own = ("\n" + label,) if len(label) <= _LONGEST and _LABEL.fullmatch(label) else ()
-    return tuple(dict.fromkeys((*own, *NEXT_QUESTION, *END_OF_TURN)))
+    label_stop = ("\n" + label,) if len(label) <= _LONGEST and _LABEL.fullmatch(label) else ()
+    return tuple(dict.fromkeys((*label_stop, *NEXT_QUESTION, *END_OF_TURN)))
 
 
-def without_those_in(stops: Sequence[str], texts: Iterable[str]) -> tuple[str, ...]:
+def drop_stops_in(stops: Sequence[str], texts: Iterable[str]) -> tuple[str, ...]:
     """Default stops that no worked solution holds: a solution must not be cut by a guess of ours."""
-    kept = list(stops)
+    remaining = list(stops)
     for text in texts:
-        kept = [stop for stop in kept if stop not in text]
-    return tuple(kept)
+        remaining = [stop for stop in remaining if stop not in text]
+    return tuple(remaining)
 
 
-def given(task: str, stop: object) -> tuple[str, ...]:
+def parse_stops(task: str, stop: object) -> tuple[str, ...]:
     """Stops as a user gave them: one text or a list. Raises ElicitError on anything else."""
     stops = (stop,) if isinstance(stop, str) else stop
     if not isinstance(stops, list | tuple) or not all(isinstance(text, str) and text for text in stops):
-        shown = one_line(repr(stop), 60)
-        raise ElicitError(f"task {task!r}: stop is {shown}; expected a list of texts that are not empty.")
+        value_text = one_line(repr(stop), 60)
+        raise ElicitError(f"task {task!r}: stop is {value_text}; expected a list of texts that are not empty.")
     return tuple(stops)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from elicit.errors import ElicitError, one_line
 from elicit.tasks.datasets import file_diagnosis
-from elicit.tasks.jsonl_fields import BadLine, Number, content, fields_of, no_repeats, numbered
+from elicit.tasks.jsonl_fields import BadLine, Number, check_no_repeats, number_lines, parse_fields, read_file_bytes
 
 #: (place as a person finds it, the row's cells or the reason why it has none)
 Row = tuple[str, dict[str, Any] | BadLine]
@@ -32,7 +32,7 @@ class Table(NamedTuple):
     """The rows with (at least) these columns."""
 
 
-def of_file(file: Path) -> Table:
+def read_table(file: Path) -> Table:
     """The table in a file, by its ending.
 
     Raises:
@@ -42,109 +42,111 @@ def of_file(file: Path) -> Table:
     reader = READERS.get(file.suffix.lower())
     if reader is None:
         known = ", ".join(sorted(READERS))
-        raise ElicitError(f"{where}: {file_diagnosis.unknown_ending(file.suffix)}. Known: {known}.")
+        raise ElicitError(f"{where}: {file_diagnosis.explain_unknown_ending(file.suffix)}. Known: {known}.")
     return reader(file, where)
 
 
-def of_lines(file: Path, where: str, kind: str = KIND) -> Table:
+def read_jsonl_table(file: Path, where: str, kind: str = KIND) -> Table:
     """The table of a file of JSON lines.
 
     Raises:
         ElicitError: not one line can be read, with the cause.
     """
-    data = text_of(file, where, kind)
+    data = read_text_bytes(file, where, kind)
     rows: list[Row] = []
-    for line, raw in numbered(data):
+    for line, raw in number_lines(data):
         try:
-            rows.append((f"line {line}", fields_of(raw)))
+            rows.append((f"line {line}", parse_fields(raw)))
         except BadLine as reason:
             rows.append((f"line {line}", reason))
-    bad = [(place, row) for place, row in rows if isinstance(row, BadLine)]
+    bad = [(location, row) for location, row in rows if isinstance(row, BadLine)]
     if bad and len(bad) == len(rows) and (len(rows) > 1 or kind == KIND):
-        raise ElicitError(f"{where} {file_diagnosis.no_lines(data, bad)}.")
-    return _held(where, rows)
+        raise ElicitError(f"{where} {file_diagnosis.explain_unreadable_lines(data, bad)}.")
+    return _table_from_rows(where, rows)
 
 
-def text_of(file: Path, where: str, kind: str = KIND) -> bytes:
+def read_text_bytes(file: Path, where: str, kind: str = KIND) -> bytes:
     """The bytes of a file that should be text. Raises ElicitError for what is something else."""
-    data = content(file, kind)
-    if cause := file_diagnosis.wrong_kind(data):
+    data = read_file_bytes(file, kind)
+    if cause := file_diagnosis.explain_wrong_type(data):
         raise ElicitError(f"{where} {cause}.")
     return data
 
 
-def _json(file: Path, where: str) -> Table:
+def _read_json_table(file: Path, where: str) -> Table:
     """A list of objects, or an object that holds one list of them under any name."""
     try:
         document = json.loads(
-            text_of(file, where).decode("utf-8-sig"),
+            read_text_bytes(file, where).decode("utf-8-sig"),
             parse_int=Number,
             parse_float=Number,
-            parse_constant=_Refused.constant,
-            object_pairs_hook=_Refused.repeated,
+            parse_constant=_InvalidJson.from_constant,
+            object_pairs_hook=_InvalidJson.from_pairs,
         )
     except UnicodeDecodeError as error:
         raise ElicitError(f"{where} is not UTF-8 (byte {error.start + 1}).") from None
     except (ValueError, RecursionError) as error:
         raise ElicitError(f"{where} is not JSON: {one_line(error, 120)}. Is it JSON lines? Call it .jsonl.") from None
-    if isinstance(document, _Refused):
+    if isinstance(document, _InvalidJson):
         raise ElicitError(f"{where}: {document.reason}.")
     rows = document if isinstance(document, list) else None
     if isinstance(document, dict):
         lists = {name: value for name, value in document.items() if isinstance(value, list)}
-        held = [name for name, value in lists.items() if all(isinstance(row, dict | _Refused) for row in value)]
-        if len(lists) > 1 and len(held) != 1:
+        candidates = [
+            name for name, value in lists.items() if all(isinstance(row, dict | _InvalidJson) for row in value)
+        ]
+        if len(lists) > 1 and len(candidates) != 1:
             names = one_line(", ".join(map(repr, lists)), 120)
             raise ElicitError(f"{where} holds several lists ({names}); expected one list of problems: [{{...}}, ...].")
-        rows = lists[held[0]] if held else next(iter(lists.values()), None)
+        rows = lists[candidates[0]] if candidates else next(iter(lists.values()), None)
     if rows is None:
         raise ElicitError(f"{where} holds no list of problems; expected [{{...}}, {{...}}], or JSON lines in a .jsonl.")
-    placed: list[Row] = [(f"row {i}", _object(row)) for i, row in enumerate(rows, 1)]
+    placed: list[Row] = [(f"row {i}", _check_object(row)) for i, row in enumerate(rows, 1)]
     if placed and all(isinstance(row, BadLine) for _, row in placed):
-        shown = "; ".join(f"{place}: {reason}" for place, reason in placed[:3])
-        raise ElicitError(f"{where}: none of its {len(placed)} rows can be read: {one_line(shown, 300)}.")
-    return _held(where, placed)
+        listing = "; ".join(f"{location}: {reason}" for location, reason in placed[:3])
+        raise ElicitError(f"{where}: none of its {len(placed)} rows can be read: {one_line(listing, 300)}.")
+    return _table_from_rows(where, placed)
 
 
-class _Refused(NamedTuple):
+class _InvalidJson(NamedTuple):
     """Stands in a document for what is no JSON, so that its row can be named."""
 
     reason: str
 
     @staticmethod
-    def constant(name: str) -> _Refused:
-        return _Refused(f"{name} is not a number in JSON")
+    def from_constant(name: str) -> _InvalidJson:
+        return _InvalidJson(f"{name} is not a number in JSON")
 
     @staticmethod
-    def repeated(pairs: list[tuple[str, Any]]) -> Any:
+    def from_pairs(pairs: list[tuple[str, Any]]) -> Any:
         try:
-            return no_repeats(pairs)
+            return check_no_repeats(pairs)
         except BadLine as reason:
-            return _Refused(str(reason))
+            return _InvalidJson(str(reason))
 
 
-def _object(row: Any) -> dict[str, Any] | BadLine:
-    if isinstance(row, dict | _Refused):
+def _check_object(row: Any) -> dict[str, Any] | BadLine:
+    if isinstance(row, dict | _InvalidJson):
         try:
-            reason = _refusal(row)
+            reason = _first_invalid_reason(row)
         except RecursionError:
             return BadLine("nested too deeply")
         return row if reason is None and isinstance(row, dict) else BadLine(reason or "")
     return BadLine("not an object")
 
 
-def _refusal(value: Any) -> str | None:
+def _first_invalid_reason(value: Any) -> str | None:
     """The first thing within a value that is no JSON."""
-    if isinstance(value, _Refused):
+    if isinstance(value, _InvalidJson):
         return value.reason
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return next((reason for reason in map(_refusal, inner) if reason is not None), None)
+    return next((reason for reason in map(_first_invalid_reason, inner) if reason is not None), None)
 
 
-def _separated(separator: str) -> Callable[[Path, str], Table]:
-    def read(file: Path, where: str) -> Table:
+def _make_csv_reader(separator: str) -> Callable[[Path, str], Table]:
+    def read_csv_table(file: Path, where: str) -> Table:
         try:
-            text = text_of(file, where).decode("utf-8-sig")
+            text = read_text_bytes(file, where).decode("utf-8-sig")
             lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
             header, *body = [cells for cells in lines if cells] or [[]]
         except UnicodeDecodeError as error:
@@ -166,52 +168,52 @@ def _separated(separator: str) -> Callable[[Path, str], Table]:
             )
         return Table(where, list(header), lambda columns: rows)
 
-    return read
+    return read_csv_table
 
 
-def _held(where: str, rows: list[Row]) -> Table:
+def _table_from_rows(where: str, rows: list[Row]) -> Table:
     columns = dict.fromkeys(name for _, cells in rows if isinstance(cells, dict) for name in cells)
     return Table(where, list(columns), lambda _: rows)
 
 
-def _parquet(file: Path, where: str) -> Table:
+def _read_parquet_table(file: Path, where: str) -> Table:
     import pyarrow.parquet
 
-    def rows(columns: Sequence[str]) -> Iterator[Row]:
-        from elicit.tasks.datasets.arrow_cells import rows_of
+    def iter_rows(columns: Sequence[str]) -> Iterator[Row]:
+        from elicit.tasks.datasets.arrow_cells import iter_arrow_rows
 
-        with _clear(where):
+        with _ArrowErrorReporter(where):
             source = pyarrow.parquet.ParquetFile(file)
             table = source.read(columns=[name for name in names if name in columns])
             table = table.select(list(columns))
-        yield from rows_of(table)
+        yield from iter_arrow_rows(table)
 
-    with _clear(where):
+    with _ArrowErrorReporter(where):
         names = list(pyarrow.parquet.read_schema(file).names)
-    return Table(where, names, rows)
+    return Table(where, names, iter_rows)
 
 
-def _arrow(file: Path, where: str) -> Table:
+def _read_arrow_table(file: Path, where: str) -> Table:
     import pyarrow
 
-    def rows(columns: Sequence[str]) -> Iterator[Row]:
-        from elicit.tasks.datasets.arrow_cells import rows_of
+    def iter_rows(columns: Sequence[str]) -> Iterator[Row]:
+        from elicit.tasks.datasets.arrow_cells import iter_arrow_rows
 
-        with _clear(where):
+        with _ArrowErrorReporter(where):
             chosen = table.select(list(columns))
-        yield from rows_of(chosen)
+        yield from iter_arrow_rows(chosen)
 
-    with _clear(where):
+    with _ArrowErrorReporter(where):
         try:
             table = pyarrow.ipc.open_stream(pyarrow.memory_map(str(file))).read_all()
         except pyarrow.ArrowInvalid:
             table = pyarrow.ipc.open_file(pyarrow.memory_map(str(file))).read_all()
         table.validate(full=False)
         names = list(table.column_names)
-    return Table(where, names, rows)
+    return Table(where, names, iter_rows)
 
 
-class _clear:
+class _ArrowErrorReporter:
     """Whatever pyarrow says about a damaged file becomes one line."""
 
     def __init__(self, where: str) -> None:
@@ -230,11 +232,11 @@ class _clear:
 
 
 READERS: dict[str, Callable[[Path, str], Table]] = {
-    ".jsonl": of_lines,
-    ".ndjson": of_lines,
-    ".json": _json,
-    ".csv": _separated(","),
-    ".tsv": _separated("\t"),
-    ".parquet": _parquet,
-    ".arrow": _arrow,
+    ".jsonl": read_jsonl_table,
+    ".ndjson": read_jsonl_table,
+    ".json": _read_json_table,
+    ".csv": _make_csv_reader(","),
+    ".tsv": _make_csv_reader("\t"),
+    ".parquet": _read_parquet_table,
+    ".arrow": _read_arrow_table,
 }

@@ -12,7 +12,13 @@ from typing import ClassVar
 import numpy as np
 
 from elicit.errors import ElicitError
-from elicit.tasks.families.family import Kind, Solution, Step, as_worked, copied_opening
+from elicit.tasks.families.family import (
+    AnswerType,
+    Solution,
+    SolutionStep,
+    matches_worked_steps,
+    render_first_expression,
+)
 from elicit.tasks.families.parameters import length_range, whole_number
 
 Content = tuple[int, int]
@@ -27,7 +33,7 @@ class Addition:
     carries: bool | None = None
     """True: only sums with a carry; False: only sums without one; None: both."""
 
-    kind: ClassVar[Kind] = "number"
+    answer_type: ClassVar[AnswerType] = "number"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "digits", length_range("addition", "digits", self.digits, 1, 12))
@@ -43,58 +49,58 @@ class Addition:
         low, high = int(10 ** (self.digits[0] - 1)), int(10 ** self.digits[1]) - 1
         return 2 * high - 2 * low + 1
 
-    def draw(self, random: np.random.Generator) -> Content:
+    def sample_content(self, random: np.random.Generator) -> Content:
         count = int(random.integers(self.digits[0], self.digits[1] + 1))
         while True:
             a, b = random.integers(10 ** (count - 1), 10**count, size=2).tolist()
             if self.carries is None or self.carries == _has_carry(a, b):
                 return a, b
 
-    def key(self, content: Content) -> str:
+    def canonical_key(self, content: Content) -> str:
         """Order does not matter: 47+38 and 38+47 belong to one split."""
         return "+".join(str(number) for number in sorted(content))
 
-    def question(self, content: Content) -> str:
+    def render_question(self, content: Content) -> str:
         return f"{content[0]}+{content[1]}"
 
-    def english(self, content: Content) -> str:
+    def render_english(self, content: Content) -> str:
         return f"What is {content[0]} + {content[1]}?"
 
     def solve(self, content: Content, slips: Mapping[int, str]) -> Solution:
         a, b = (str(number)[::-1] for number in content)
-        steps, written, carry = [], "", 0
+        steps, total, carry = [], "", 0
         for i, (x, y) in enumerate(zip(a, b, strict=True)):
             exact = f"{int(x) + int(y) + carry:02d}"
             value = slips.get(i, exact)
-            steps.append(Step(f"{x}+{y}" + (f"+{carry}" if carry else ""), value))
+            steps.append(SolutionStep(f"{x}+{y}" + (f"+{carry}" if carry else ""), value))
             last = i == len(a) - 1
-            written = (value if last else value[-1]) + written  # a leading 0 goes with int() below
+            total = (value if last else value[-1]) + total  # a leading 0 goes with int() below
             carry = int(value) // 10
-        return Solution(tuple(steps), str(int(written)))
+        return Solution(tuple(steps), str(int(total)))
 
-    def slip(self, content: Content, step: int, random: np.random.Generator) -> str:
+    def sample_wrong_value(self, content: Content, step: int, random: np.random.Generator) -> str:
         right = int(self.solve(content, {}).steps[step].value)
         wrong = int(random.integers(0, 19))
         return f"{wrong if wrong < right else wrong + 1:02d}"
 
-    def guess(self, random: np.random.Generator, content: Content) -> str:
+    def guess_answer(self, random: np.random.Generator, content: Content) -> str:
         digits = len(str(content[0]))
         a, b = random.integers(10 ** (digits - 1), 10**digits, size=2).tolist()
         return str(a + b)
 
-    def canonical(self, text: str) -> str | None:
+    def normalize_answer(self, text: str) -> str | None:
         return whole_number(text)
 
-    def is_right(self, content: Content, answer: str) -> bool:
+    def is_correct(self, content: Content, answer: str) -> bool:
         return answer == str(sum(content))
 
-    def trace_is_valid(self, content: Content, steps: Sequence[Step], answer: str) -> bool:
-        return as_worked(self, content, steps)
+    def is_valid_trace(self, content: Content, steps: Sequence[SolutionStep], answer: str) -> bool:
+        return matches_worked_steps(self, content, steps)
 
-    def opening(self, content: Content) -> str:
-        return copied_opening(self, content)
+    def render_opening(self, content: Content) -> str:
+        return render_first_expression(self, content)
 
-    def rules(self, content: Content) -> tuple[str, ...]:
+    def render_rules(self, content: Content) -> tuple[str, ...]:
         a, b = (str(number)[::-1] for number in content)
         sums = [int(step.value) for step in self.solve(content, {}).steps]
         carries = ["carry 0 at first", *(f"carry 1 as {n}>9" if n > 9 else f"carry 0 as {n}<10" for n in sums)]

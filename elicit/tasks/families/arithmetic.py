@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 
-from elicit.tasks.families.family import Step
+from elicit.tasks.families.family import SolutionStep
 
 #: Characters an expression may have, levels it may nest, and the first whole number that is too large to be one.
 LENGTH, DEPTH, TOO_LARGE = 120, 60, 10**9
@@ -29,7 +29,7 @@ NODES: dict[str, type[ast.operator]] = {sign: node for node, sign in _OPERATORS.
 # --- reading -----------------------------------------------------------------------------------------------------
 
 
-def parse(text: str) -> ast.expr | None:
+def parse_expression(text: str) -> ast.expr | None:
     """The tree of an expression, None for anything else. Total and bounded for any string."""
     if len(text) > LENGTH:
         return None
@@ -40,72 +40,72 @@ def parse(text: str) -> ast.expr | None:
         tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    return tree if _allowed(tree, DEPTH) else None
+    return tree if _is_allowed(tree, DEPTH) else None
 
 
-def _allowed(node: ast.expr, depth: int) -> bool:
+def _is_allowed(node: ast.expr, depth: int) -> bool:
     if depth == 0:
         return False
     match node:
         case ast.Constant(value=value):
             return type(value) is int and value < TOO_LARGE
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return _allowed(operand, depth - 1)
+            return _is_allowed(operand, depth - 1)
         case ast.BinOp(left=left, op=op, right=right):
-            return type(op) in _OPERATORS and _allowed(left, depth - 1) and _allowed(right, depth - 1)
+            return type(op) in _OPERATORS and _is_allowed(left, depth - 1) and _is_allowed(right, depth - 1)
     return False
 
 
-def canonical(text: str) -> str | None:
+def normalize_expression(text: str) -> str | None:
     """Normal form of an expression: no spaces, no needless parentheses, no trailing claim (`=26`).
 
     The normal form of a normal form is itself, and has the same value.
     """
-    tree = parse(_CLAIM.sub("", text)) if len(text) <= LENGTH else None
-    flat = None if tree is None else _flat(tree)
-    return None if flat is None or not _allowed(flat, DEPTH) else _unparsed(flat)
+    tree = parse_expression(_CLAIM.sub("", text)) if len(text) <= LENGTH else None
+    flat = None if tree is None else _flatten_tree(tree)
+    return None if flat is None or not _is_allowed(flat, DEPTH) else _unparse_tree(flat)
 
 
-def written(tree: ast.expr) -> str:
+def render_expression(tree: ast.expr) -> str:
     """The normal form of a tree."""
-    return _unparsed(_flat(tree))
+    return _unparse_tree(_flatten_tree(tree))
 
 
-def _unparsed(tree: ast.expr) -> str:
+def _unparse_tree(tree: ast.expr) -> str:
     return ast.unparse(tree).replace(" ", "")
 
 
-def _flat(node: ast.expr) -> ast.expr:
+def _flatten_tree(node: ast.expr) -> ast.expr:
     """Needless parentheses taken out: a+(b-c) is a+b-c and a*(b/c) is a*b/c."""
     if isinstance(node, ast.UnaryOp):
-        return ast.UnaryOp(node.op, _flat(node.operand))
+        return ast.UnaryOp(node.op, _flatten_tree(node.operand))
     if not isinstance(node, ast.BinOp):
         return node
-    return _joined(_flat(node.left), node.op, _flat(node.right))
+    return _join_operands(_flatten_tree(node.left), node.op, _flatten_tree(node.right))
 
 
-def _joined(left: ast.expr, op: ast.operator, right: ast.expr) -> ast.expr:
+def _join_operands(left: ast.expr, op: ast.operator, right: ast.expr) -> ast.expr:
     level = {ast.Add: (ast.Add, ast.Sub), ast.Mult: (ast.Mult, ast.Div)}.get(type(op), ())
     if isinstance(right, ast.BinOp) and isinstance(right.op, level):
-        return ast.BinOp(_joined(left, op, right.left), right.op, right.right)
+        return ast.BinOp(_join_operands(left, op, right.left), right.op, right.right)
     return ast.BinOp(left, op, right)
 
 
-def evaluate(node: ast.expr) -> Fraction | None:
+def evaluate_expression(node: ast.expr) -> Fraction | None:
     """The exact value of a parsed expression, None if it divides by zero."""
     match node:
         case ast.Constant(value=int(value)):
             return Fraction(value)
         case ast.UnaryOp(operand=operand):
-            inner = evaluate(operand)
+            inner = evaluate_expression(operand)
             return None if inner is None else -inner
         case ast.BinOp(left=left, op=op, right=right):
-            a, b = evaluate(left), evaluate(right)
-            return None if a is None or b is None else apply(_OPERATORS[type(op)], a, b)
+            a, b = evaluate_expression(left), evaluate_expression(right)
+            return None if a is None or b is None else apply_operator(_OPERATORS[type(op)], a, b)
     raise TypeError(f"not a parsed expression: {node!r}")
 
 
-def apply(sign: str, a: Fraction, b: Fraction) -> Fraction | None:
+def apply_operator(sign: str, a: Fraction, b: Fraction) -> Fraction | None:
     """One operation, exactly; None for a division by zero."""
     if sign == "+":
         return a + b
@@ -116,60 +116,60 @@ def apply(sign: str, a: Fraction, b: Fraction) -> Fraction | None:
     return a / b if b else None
 
 
-def numbers_in(tree: ast.expr) -> Counter[int]:
+def count_numbers(tree: ast.expr) -> Counter[int]:
     """The whole numbers written in an expression, with how often."""
     values = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
     return Counter(value for value in values if isinstance(value, int))
 
 
-def makes(answer: str, numbers: Sequence[int], target: int, *, use_all: bool) -> bool:
+def makes_target(answer: str, numbers: Sequence[int], target: int, *, use_all: bool) -> bool:
     """Whether `answer` is an expression over these numbers, each used at most once, that makes `target`."""
-    tree = parse(answer)
+    tree = parse_expression(answer)
     if tree is None:
         return False
-    used, given = numbers_in(tree), Counter(numbers)
-    fits = used == given if use_all else used <= given
-    return fits and evaluate(tree) == target
+    used, available = count_numbers(tree), Counter(numbers)
+    fits = used == available if use_all else used <= available
+    return fits and evaluate_expression(tree) == target
 
 
 # --- checking a trace --------------------------------------------------------------------------------------------
 
 
-def leads_to(answer: str, target: int, steps: Sequence[Step]) -> bool:
+def is_trace_to_target(answer: str, target: int, steps: Sequence[SolutionStep]) -> bool:
     """Whether every step is true and together they work out `answer`.
 
     The steps start from the numbers of the answer; each takes numbers away and puts its value in their place, and the
     target alone is left. So a step that uses what is neither given nor worked out, a missing step and a step that
     leads nowhere all make the trace invalid. The order of independent steps does not matter.
     """
-    tree = parse(answer)
+    tree = parse_expression(answer)
     if tree is None:
         return False
-    pool = Counter({Fraction(number): count for number, count in numbers_in(tree).items()})
+    pool = Counter({Fraction(number): count for number, count in count_numbers(tree).items()})
     if len(steps) >= pool.total():
         return False
     for step in steps:
-        left = parse(step.expression)
+        left = parse_expression(step.expression)
         if not isinstance(left, ast.BinOp) or not _NUMBER.fullmatch(step.value):
             return False
-        value = evaluate(left)
-        if value is None or str(value) != step.value or not _take(left, pool):
+        value = evaluate_expression(left)
+        if value is None or str(value) != step.value or not _take_numbers(left, pool):
             return False
         pool[value] += 1
     return +pool == Counter({Fraction(target): 1})
 
 
-def _take(node: ast.expr, pool: Counter[Fraction]) -> bool:
+def _take_numbers(node: ast.expr, pool: Counter[Fraction]) -> bool:
     """Remove the numbers of an expression from the pool; False if one is not there."""
-    value = evaluate(node)
+    value = evaluate_expression(node)
     if _is_one_number(node) and value is not None and pool[value] > 0:
         pool[value] -= 1
         return True
     match node:
         case ast.UnaryOp(operand=operand):
-            return _take(operand, pool)
+            return _take_numbers(operand, pool)
         case ast.BinOp(left=left, right=right):
-            return _take(left, pool) and _take(right, pool)
+            return _take_numbers(left, pool) and _take_numbers(right, pool)
     return False
 
 

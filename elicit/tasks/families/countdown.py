@@ -15,7 +15,7 @@ import numpy as np
 
 from elicit.errors import ElicitError
 from elicit.tasks.families import arithmetic, expression_search
-from elicit.tasks.families.family import Kind, Solution, Step
+from elicit.tasks.families.family import AnswerType, Solution, SolutionStep
 from elicit.tasks.families.parameters import length_range
 
 #: The numbers as written, then the target.
@@ -34,7 +34,7 @@ class Countdown:
     target: tuple[int, int] = (10, 99)
     """Smallest and largest target."""
 
-    kind: ClassVar[Kind] = "expression"
+    answer_type: ClassVar[AnswerType] = "expression"
 
     def __post_init__(self) -> None:
         for field, low, high in (("numbers", 3, 5), ("bounds", 1, 100), ("target", 1, 1000)):
@@ -48,7 +48,7 @@ class Countdown:
     def answer_space(self) -> None:
         return None
 
-    def draw(self, random: np.random.Generator) -> Content:
+    def sample_content(self, random: np.random.Generator) -> Content:
         """Numbers are combined at random until one is left: that is the target, so there is a solution.
 
         Raises:
@@ -57,7 +57,7 @@ class Countdown:
         for _ in range(_TRIES):
             count = int(random.integers(self.numbers[0], self.numbers[1] + 1))
             numbers = random.integers(self.bounds[0], self.bounds[1] + 1, size=count).tolist()
-            target = _combined(list(numbers), random)
+            target = _combine_numbers(list(numbers), random)
             if self.target[0] <= target <= self.target[1] and target not in numbers:
                 return tuple(numbers), target
         raise ElicitError(
@@ -65,14 +65,14 @@ class Countdown:
             f"{self.numbers[1]} numbers from {self.bounds[0]} to {self.bounds[1]}. Widen target or bounds."
         )
 
-    def key(self, content: Content) -> str:
+    def canonical_key(self, content: Content) -> str:
         """The order of the numbers does not matter."""
-        return self.question((tuple(sorted(content[0])), content[1]))
+        return self.render_question((tuple(sorted(content[0])), content[1]))
 
-    def question(self, content: Content) -> str:
+    def render_question(self, content: Content) -> str:
         return ",".join(map(str, content[0])) + f">{content[1]}"
 
-    def english(self, content: Content) -> str:
+    def render_english(self, content: Content) -> str:
         *others, last = map(str, content[0])
         return (
             f"Use {', '.join(others)} and {last}, each at most once, with + - * / and brackets, to make {content[1]}. "
@@ -81,34 +81,34 @@ class Countdown:
 
     def solve(self, content: Content, slips: Mapping[int, str]) -> Solution:
         numbers, target = content
-        return expression_search.work(tuple(sorted(numbers)), target, slips, use_all=False)
+        return expression_search.build_solution(tuple(sorted(numbers)), target, slips, use_all=False)
 
-    def slip(self, content: Content, step: int, random: np.random.Generator) -> str:
+    def sample_wrong_value(self, content: Content, step: int, random: np.random.Generator) -> str:
         numbers, target = content
         solution = self.solve(content, {})
-        return expression_search.wrong_value(solution, step, tuple(sorted(numbers)), target, False, random)
+        return expression_search.choose_wrong_value(solution, step, tuple(sorted(numbers)), target, False, random)
 
-    def guess(self, random: np.random.Generator, content: Content) -> str:
-        return expression_search.any_expression(content[0], random)
+    def guess_answer(self, random: np.random.Generator, content: Content) -> str:
+        return expression_search.sample_expression(content[0], random)
 
-    def canonical(self, text: str) -> str | None:
-        return arithmetic.canonical(text)
+    def normalize_answer(self, text: str) -> str | None:
+        return arithmetic.normalize_expression(text)
 
-    def is_right(self, content: Content, answer: str) -> bool:
-        return arithmetic.makes(answer, *content, use_all=False)
+    def is_correct(self, content: Content, answer: str) -> bool:
+        return arithmetic.makes_target(answer, *content, use_all=False)
 
-    def trace_is_valid(self, content: Content, steps: Sequence[Step], answer: str) -> bool:
-        return arithmetic.leads_to(answer, content[1], steps)
+    def is_valid_trace(self, content: Content, steps: Sequence[SolutionStep], answer: str) -> bool:
+        return arithmetic.is_trace_to_target(answer, content[1], steps)
 
-    def opening(self, content: Content) -> str:
+    def render_opening(self, content: Content) -> str:
         """Nothing: which two numbers to take first has to be found."""
         return ""
 
-    def rules(self, content: Content) -> tuple[str, ...]:
-        return expression_search.rules(tuple(sorted(content[0])), content[1], use_all=False)
+    def render_rules(self, content: Content) -> tuple[str, ...]:
+        return expression_search.describe_rules(tuple(sorted(content[0])), content[1], use_all=False)
 
 
-def _combined(numbers: list[int], random: np.random.Generator) -> int:
+def _combine_numbers(numbers: list[int], random: np.random.Generator) -> int:
     """Two numbers at random become their sum, difference, product or (if whole) quotient, until one is left."""
     while len(numbers) > 1:
         a, b = (numbers.pop(int(random.integers(len(numbers)))) for _ in range(2))

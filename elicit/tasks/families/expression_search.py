@@ -14,8 +14,8 @@ from itertools import combinations
 import numpy as np
 
 from elicit.errors import ElicitError
-from elicit.tasks.families.arithmetic import NODES, apply, makes, written
-from elicit.tasks.families.family import Solution, Step
+from elicit.tasks.families.arithmetic import NODES, apply_operator, makes_target, render_expression
+from elicit.tasks.families.family import Solution, SolutionStep
 
 #: Places of the two operands among the values so far (given ones first), and the sign between them.
 Move = tuple[int, str, int]
@@ -23,23 +23,23 @@ _Live = tuple[tuple[int, int], ...]
 
 
 @lru_cache(maxsize=50_000)
-def plan(values: tuple[int, ...], target: int, use_all: bool) -> tuple[Move, ...] | None:
+def plan_moves(values: tuple[int, ...], target: int, use_all: bool) -> tuple[Move, ...] | None:
     """Moves that make `target`, every value on the way whole and not negative; None if there are none.
 
     All values are used where that works; with `use_all` false, as many as work otherwise.
     """
-    live = tuple((value, place) for place, value in enumerate(values))
+    live = tuple((value, index) for index, value in enumerate(values))
     for size in range(len(values), 0, -1):
         for chosen in combinations(live, size):
-            found = _search(chosen, len(values), target, set())
-            if found is not None:
-                return found
+            moves = _search_moves(chosen, len(values), target, set())
+            if moves is not None:
+                return moves
         if use_all:
             break
     return None
 
 
-def _search(live: _Live, made: int, target: int, dead: set[tuple[int, ...]]) -> tuple[Move, ...] | None:
+def _search_moves(live: _Live, next_index: int, target: int, dead: set[tuple[int, ...]]) -> tuple[Move, ...] | None:
     """`live` holds (value, place); the next value gets place `made`; `dead` remembers values that lead nowhere."""
     if len(live) == 1:
         return () if live[0][0] == target else None
@@ -53,14 +53,14 @@ def _search(live: _Live, made: int, target: int, dead: set[tuple[int, ...]]) -> 
         if b and a % b == 0:
             results.append(("/", a // b))
         for sign, value in results:
-            tail = _search((*rest, (value, made)), made + 1, target, dead)
+            tail = _search_moves((*rest, (value, next_index)), next_index + 1, target, dead)
             if tail is not None:
                 return ((x, sign, y), *tail)
     dead.add(state)
     return None
 
 
-def work(values: tuple[int, ...], target: int, slips: Mapping[int, str], *, use_all: bool) -> Solution:
+def build_solution(values: tuple[int, ...], target: int, slips: Mapping[int, str], *, use_all: bool) -> Solution:
     """The planned solution. After a slip the rest is planned anew from the wrong value, as one who believes it would.
 
     Where the target cannot be reached from the wrong value, the rest follows the old plan.
@@ -68,72 +68,72 @@ def work(values: tuple[int, ...], target: int, slips: Mapping[int, str], *, use_
     Raises:
         ElicitError: if the numbers cannot make the target.
     """
-    moves = _planned(values, target, use_all)
-    made = [Fraction(value) for value in values]
+    moves = _require_moves(values, target, use_all)
+    results = [Fraction(value) for value in values]
     trees: list[ast.expr] = [ast.Constant(value) for value in values]
     live = dict.fromkeys(range(len(values)))
-    steps: list[Step] = []
+    steps: list[SolutionStep] = []
     while moves:
         (x, sign, y), *rest = moves
-        exact = apply(sign, made[x], made[y])
+        exact = apply_operator(sign, results[x], results[y])
         if exact is None:  # only after a slip: a wrong value brought a division by zero, and the work ends there
             break
         value = Fraction(slips.get(len(steps), str(exact)))
-        steps.append(Step(f"{_operand(made[x])}{sign}{_operand(made[y])}", str(value)))
+        steps.append(SolutionStep(f"{_render_operand(results[x])}{sign}{_render_operand(results[y])}", str(value)))
         trees.append(ast.BinOp(trees[x], NODES[sign](), trees[y]))
-        made.append(value)
+        results.append(value)
         del live[x], live[y]
-        live[len(made) - 1] = None
-        moves = tuple(rest) if value == exact else _again(made, list(live), target, use_all) or tuple(rest)
-    return Solution(tuple(steps), written(trees[-1]))
+        live[len(results) - 1] = None
+        moves = tuple(rest) if value == exact else _replan_moves(results, list(live), target, use_all) or tuple(rest)
+    return Solution(tuple(steps), render_expression(trees[-1]))
 
 
-def rules(values: tuple[int, ...], target: int, *, use_all: bool) -> tuple[str, ...]:
+def describe_rules(values: tuple[int, ...], target: int, *, use_all: bool) -> tuple[str, ...]:
     """What each planned step rests on: both values are still there, and the operation keeps to whole numbers from 0.
 
     Raises:
         ElicitError: if the numbers cannot make the target.
     """
-    moves = _planned(values, target, use_all)
-    made = [Fraction(value) for value in values]
+    moves = _require_moves(values, target, use_all)
+    results = [Fraction(value) for value in values]
     left = list(range(len(values)))
-    stated = []
+    statements = []
     for x, sign, y in moves:
-        a, b = made[x], made[y]
+        a, b = results[x], results[y]
         fits = {"-": f" and {b} is at most {a}", "/": f" and {b} divides {a}"}.get(sign, "")
-        there = " ".join(str(made[place]) for place in left)
-        stated.append(f"rule two values left make one: left {there}{fits}: {a} and {b}")
-        exact = apply(sign, a, b)
+        there = " ".join(str(results[index]) for index in left)
+        statements.append(f"rule two values left make one: left {there}{fits}: {a} and {b}")
+        exact = apply_operator(sign, a, b)
         assert exact is not None
-        made.append(exact)
-        left = [place for place in left if place not in (x, y)] + [len(made) - 1]
-    return tuple(stated)
+        results.append(exact)
+        left = [index for index in left if index not in (x, y)] + [len(results) - 1]
+    return tuple(statements)
 
 
-def _planned(values: tuple[int, ...], target: int, use_all: bool) -> tuple[Move, ...]:
-    moves = plan(values, target, use_all)
+def _require_moves(values: tuple[int, ...], target: int, use_all: bool) -> tuple[Move, ...]:
+    moves = plan_moves(values, target, use_all)
     if moves is None:
         raise ElicitError(f"the numbers {', '.join(map(str, values))} cannot make {target}.")
     return moves
 
 
-def _operand(value: Fraction) -> str:
+def _render_operand(value: Fraction) -> str:
     return str(value) if value.denominator == 1 and value >= 0 else f"({value})"
 
 
-def _again(made: list[Fraction], live: list[int], target: int, use_all: bool) -> tuple[Move, ...] | None:
-    if any(made[place].denominator != 1 for place in live):
+def _replan_moves(results: list[Fraction], live: list[int], target: int, use_all: bool) -> tuple[Move, ...] | None:
+    if any(results[index].denominator != 1 for index in live):
         return None
-    found = plan(tuple(int(made[place]) for place in live), target, use_all)
-    shift = len(made) - len(live)
-    places = [*live, *(place + shift for place in range(len(live), 2 * len(live)))]
-    return None if found is None else tuple((places[x], sign, places[y]) for x, sign, y in found)
+    moves = plan_moves(tuple(int(results[index]) for index in live), target, use_all)
+    shift = len(results) - len(live)
+    places = [*live, *(index + shift for index in range(len(live), 2 * len(live)))]
+    return None if moves is None else tuple((places[x], sign, places[y]) for x, sign, y in moves)
 
 
 # --- drawing -----------------------------------------------------------------------------------------------------
 
 
-def wrong_value(
+def choose_wrong_value(
     solution: Solution, step: int, values: tuple[int, ...], target: int, use_all: bool, random: np.random.Generator
 ) -> str:
     """A wrong value near a step's own, one that spoils the answer if there is any."""
@@ -141,17 +141,17 @@ def wrong_value(
     near = [right + shift for shift in random.permutation([*range(-12, 0), *range(1, 13)]).tolist()]
     near = [value for value in near if value > 0]
     for value in near:
-        answer = work(values, target, {step: str(value)}, use_all=use_all).answer
-        if not makes(answer, values, target, use_all=use_all):
+        answer = build_solution(values, target, {step: str(value)}, use_all=use_all).answer
+        if not makes_target(answer, values, target, use_all=use_all):
             return str(value)
     return str(near[0])
 
 
-def any_expression(values: Sequence[int], random: np.random.Generator) -> str:
+def sample_expression(values: Sequence[int], random: np.random.Generator) -> str:
     """An expression over all the numbers, in random order with random signs, worked from left to right."""
     shuffled = random.permutation(list(values)).tolist()
     tree: ast.expr = ast.Constant(shuffled[0])
     for number in shuffled[1:]:
         sign = "+-*/"[int(random.integers(4))]
         tree = ast.BinOp(tree, NODES[sign](), ast.Constant(number))
-    return written(tree)
+    return render_expression(tree)

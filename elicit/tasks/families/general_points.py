@@ -15,9 +15,9 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from elicit.errors import ElicitError, unknown
+from elicit.errors import ElicitError, unknown_name_error
 from elicit.tasks.families import arithmetic, expression_search
-from elicit.tasks.families.family import Kind, Solution, Step
+from elicit.tasks.families.family import AnswerType, Solution, SolutionStep
 
 Faces = Literal["ten", "rank"]
 #: Ranks 1 (ace) to 13 (king) in the order dealt, and the rule.
@@ -37,11 +37,11 @@ class GeneralPoints:
     require_face: bool = False
     """Only hands with a jack, queen or king: those the rule makes a difference to."""
 
-    kind: ClassVar[Kind] = "expression"
+    answer_type: ClassVar[AnswerType] = "expression"
 
     def __post_init__(self) -> None:
         if self.faces not in get_args(Faces):
-            raise unknown("rule 'faces' of task 'general_points'", self.faces, get_args(Faces))
+            raise unknown_name_error("rule 'faces' of task 'general_points'", self.faces, get_args(Faces))
         if not isinstance(self.require_face, bool):
             raise ElicitError(f"task 'general_points': require_face is {self.require_face!r}; expected true or false.")
 
@@ -53,27 +53,27 @@ class GeneralPoints:
     def answer_space(self) -> None:
         return None
 
-    def draw(self, random: np.random.Generator) -> Content:
+    def sample_content(self, random: np.random.Generator) -> Content:
         """Four cards of a pack of 52 that can make 24 under the rule."""
         while True:
             cards = tuple(int(card) % 13 + 1 for card in random.choice(52, size=4, replace=False))
             if self.require_face and max(cards) <= 10:
                 continue
             content: Content = (cards, self.faces)
-            if expression_search.plan(values(content), TARGET, True) is not None:
+            if expression_search.plan_moves(card_values(content), TARGET, True) is not None:
                 return content
 
-    def key(self, content: Content) -> str:
+    def canonical_key(self, content: Content) -> str:
         """The cards alone, sorted: a hand belongs to one split under both rules."""
         return ",".join(map(str, sorted(content[0])))
 
-    def question(self, content: Content) -> str:
+    def render_question(self, content: Content) -> str:
         cards, faces = content
-        return f"{RULES[faces]}:" + ",".join(written(card) for card in cards) + f">{TARGET}"
+        return f"{RULES[faces]}:" + ",".join(render_card(card) for card in cards) + f">{TARGET}"
 
-    def english(self, content: Content) -> str:
+    def render_english(self, content: Content) -> str:
         cards, faces = content
-        *others, last = (written(card) for card in cards)
+        *others, last = (render_card(card) for card in cards)
         rule = "J, Q and K count 10" if faces == "ten" else "J counts 11, Q 12 and K 13"
         return (
             f"The cards are {', '.join(others)} and {last}. A counts 1; {rule}. Use each card exactly once, with + - * "
@@ -81,38 +81,38 @@ class GeneralPoints:
         )
 
     def solve(self, content: Content, slips: Mapping[int, str]) -> Solution:
-        return expression_search.work(values(content), TARGET, slips, use_all=True)
+        return expression_search.build_solution(card_values(content), TARGET, slips, use_all=True)
 
-    def slip(self, content: Content, step: int, random: np.random.Generator) -> str:
+    def sample_wrong_value(self, content: Content, step: int, random: np.random.Generator) -> str:
         solution = self.solve(content, {})
-        return expression_search.wrong_value(solution, step, values(content), TARGET, True, random)
+        return expression_search.choose_wrong_value(solution, step, card_values(content), TARGET, True, random)
 
-    def guess(self, random: np.random.Generator, content: Content) -> str:
-        return expression_search.any_expression(values(content), random)
+    def guess_answer(self, random: np.random.Generator, content: Content) -> str:
+        return expression_search.sample_expression(card_values(content), random)
 
-    def canonical(self, text: str) -> str | None:
-        return arithmetic.canonical(text)
+    def normalize_answer(self, text: str) -> str | None:
+        return arithmetic.normalize_expression(text)
 
-    def is_right(self, content: Content, answer: str) -> bool:
-        return arithmetic.makes(answer, values(content), TARGET, use_all=True)
+    def is_correct(self, content: Content, answer: str) -> bool:
+        return arithmetic.makes_target(answer, card_values(content), TARGET, use_all=True)
 
-    def trace_is_valid(self, content: Content, steps: Sequence[Step], answer: str) -> bool:
-        return arithmetic.leads_to(answer, TARGET, steps)
+    def is_valid_trace(self, content: Content, steps: Sequence[SolutionStep], answer: str) -> bool:
+        return arithmetic.is_trace_to_target(answer, TARGET, steps)
 
-    def opening(self, content: Content) -> str:
+    def render_opening(self, content: Content) -> str:
         """Nothing: which two cards to take first has to be found."""
         return ""
 
-    def rules(self, content: Content) -> tuple[str, ...]:
-        return expression_search.rules(values(content), TARGET, use_all=True)
+    def render_rules(self, content: Content) -> tuple[str, ...]:
+        return expression_search.describe_rules(card_values(content), TARGET, use_all=True)
 
 
-def written(card: int) -> str:
+def render_card(card: int) -> str:
     """A card's face: A, 2 to 10, J, Q, K."""
     return _LETTERS.get(card, str(card))
 
 
-def values(content: Content) -> tuple[int, ...]:
+def card_values(content: Content) -> tuple[int, ...]:
     """What the cards count under the rule, sorted."""
     cards, faces = content
     return tuple(sorted(min(card, 10) if faces == "ten" else card for card in cards))

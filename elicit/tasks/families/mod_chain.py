@@ -15,7 +15,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from elicit.tasks.families.family import Kind, Solution, Step, as_worked, copied_opening
+from elicit.tasks.families.family import (
+    AnswerType,
+    Solution,
+    SolutionStep,
+    matches_worked_steps,
+    render_first_expression,
+)
 from elicit.tasks.families.parameters import length_range, whole_number
 
 #: First operand, then (operator, operand) pairs.
@@ -30,7 +36,7 @@ class ModChain:
     steps: tuple[int, int] = (2, 4)
     """Fewest and most operations in a chain."""
 
-    kind: ClassVar[Kind] = "number"
+    answer_type: ClassVar[AnswerType] = "number"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", length_range("mod_chain", "steps", self.steps, 1, 40))
@@ -43,7 +49,7 @@ class ModChain:
     def answer_space(self) -> int:
         return _MODULUS
 
-    def draw(self, random: np.random.Generator) -> Content:
+    def sample_content(self, random: np.random.Generator) -> Content:
         count = int(random.integers(self.steps[0], self.steps[1] + 1))
         operands: list[int] = []
         while len(operands) <= count:
@@ -52,14 +58,14 @@ class ModChain:
         operators = ["*+"[bit] for bit in random.integers(0, 2, size=count).tolist()]
         return operands[0], tuple(zip(operators, operands[1:], strict=True))
 
-    def key(self, content: Content) -> str:
-        return self.question(content)
+    def canonical_key(self, content: Content) -> str:
+        return self.render_question(content)
 
-    def question(self, content: Content) -> str:
+    def render_question(self, content: Content) -> str:
         first, rest = content
         return str(first) + "".join(f"{operator}{operand}" for operator, operand in rest)
 
-    def english(self, content: Content) -> str:
+    def render_english(self, content: Content) -> str:
         first, rest = content
         chain = str(first) + "".join(f" {operator} {operand}" for operator, operand in rest)
         return f"Work {chain} from left to right, and take every result modulo {_MODULUS}. What is the last result?"
@@ -72,33 +78,33 @@ class ModChain:
             exact = left * operand if operator == "*" else left + operand
             expression = f"{value}{operator}{operand}"
             value = slips.get(i, str(exact % _MODULUS))
-            steps.append(Step(expression, value))
+            steps.append(SolutionStep(expression, value))
         return Solution(tuple(steps), value)
 
-    def slip(self, content: Content, step: int, random: np.random.Generator) -> str:
+    def sample_wrong_value(self, content: Content, step: int, random: np.random.Generator) -> str:
         right = int(self.solve(content, {}).steps[step].value)
         return str((right + int(random.integers(1, _MODULUS))) % _MODULUS)
 
-    def guess(self, random: np.random.Generator, content: Content) -> str:
+    def guess_answer(self, random: np.random.Generator, content: Content) -> str:
         return str(int(random.integers(_MODULUS)))
 
-    def canonical(self, text: str) -> str | None:
+    def normalize_answer(self, text: str) -> str | None:
         return whole_number(text)
 
-    def is_right(self, content: Content, answer: str) -> bool:
+    def is_correct(self, content: Content, answer: str) -> bool:
         return answer == self.solve(content, {}).answer
 
-    def trace_is_valid(self, content: Content, steps: Sequence[Step], answer: str) -> bool:
-        return as_worked(self, content, steps)
+    def is_valid_trace(self, content: Content, steps: Sequence[SolutionStep], answer: str) -> bool:
+        return matches_worked_steps(self, content, steps)
 
-    def opening(self, content: Content) -> str:
-        return copied_opening(self, content)
+    def render_opening(self, content: Content) -> str:
+        return render_first_expression(self, content)
 
-    def rules(self, content: Content) -> tuple[str, ...]:
-        value, stated = content[0], []
+    def render_rules(self, content: Content) -> tuple[str, ...]:
+        value, statements = content[0], []
         for operator, operand in content[1]:
             exact = value * operand if operator == "*" else value + operand
             condition = f"{exact}>6 less {exact - exact % _MODULUS}" if exact >= _MODULUS else f"{exact}<7 stays"
-            stated.append(f"rule {operator} then mod 7: {condition}: {value} and {operand}")
+            statements.append(f"rule {operator} then mod 7: {condition}: {value} and {operand}")
             value = exact % _MODULUS
-        return tuple(stated)
+        return tuple(statements)

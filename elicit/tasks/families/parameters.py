@@ -12,8 +12,8 @@ _WHOLE = re.compile(r"-?[0-9]{1,30}")
 def whole_parameter(task: str, name: str, value: object, low: int, high: int) -> int:
     """Raises ElicitError unless `value` is a whole number in [low, high]."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        given = one_line(repr(value), 60)
-        raise ElicitError(f"task {task!r}: {name} is {given}; expected a whole number from {low} to {high}.")
+        value_text = one_line(repr(value), 60)
+        raise ElicitError(f"task {task!r}: {name} is {value_text}; expected a whole number from {low} to {high}.")
     return value
 
 
@@ -21,8 +21,8 @@ def length_range(task: str, name: str, value: object, low: int, high: int) -> tu
     """A (fewest, most) pair; one number stands for both. Raises ElicitError on anything else."""
     pair = (value, value) if isinstance(value, int) else value
     if not isinstance(pair, list | tuple) or len(pair) != 2:
-        given = one_line(repr(value), 60)
-        raise ElicitError(f"task {task!r}: {name} is {given}; expected a number or a pair such as [3, 6].")
+        value_text = one_line(repr(value), 60)
+        raise ElicitError(f"task {task!r}: {name} is {value_text}; expected a number or a pair such as [3, 6].")
     fewest, most = (whole_parameter(task, name, item, low, high) for item in pair)
     if fewest > most:
         raise ElicitError(f"task {task!r}: {name} is [{fewest}, {most}]; the first must not exceed the second.")

@@ -15,7 +15,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from elicit.tasks.families.family import Kind, Solution, Step, as_worked, copied_opening
+from elicit.tasks.families.family import (
+    AnswerType,
+    Solution,
+    SolutionStep,
+    matches_worked_steps,
+    render_first_expression,
+)
 from elicit.tasks.families.parameters import length_range, whole_parameter
 
 #: Number of letters, then the swaps as 0-based pairs of places.
@@ -32,7 +38,7 @@ class Permutation:
     letters: int = 4
     """Length of the list."""
 
-    kind: ClassVar[Kind] = "word"
+    answer_type: ClassVar[AnswerType] = "word"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", length_range("permutation", "steps", self.steps, 1, 40))
@@ -46,28 +52,28 @@ class Permutation:
     def answer_space(self) -> int:
         return math.factorial(self.letters)
 
-    def draw(self, random: np.random.Generator) -> Content:
+    def sample_content(self, random: np.random.Generator) -> Content:
         pairs = list(combinations(range(self.letters), 2))
         count = int(random.integers(self.steps[0], self.steps[1] + 1))
-        chosen: list[tuple[int, int]] = []
-        while len(chosen) < count:
+        swaps: list[tuple[int, int]] = []
+        while len(swaps) < count:
             pair = pairs[int(random.integers(len(pairs)))]
-            if not chosen or pair != chosen[-1]:  # a swap done twice running is no step at all
-                chosen.append(pair)
-        return self.letters, tuple(chosen)
+            if not swaps or pair != swaps[-1]:  # a swap done twice running is no step at all
+                swaps.append(pair)
+        return self.letters, tuple(swaps)
 
-    def key(self, content: Content) -> str:
-        return self.question(content)
+    def canonical_key(self, content: Content) -> str:
+        return self.render_question(content)
 
-    def question(self, content: Content) -> str:
+    def render_question(self, content: Content) -> str:
         letters, swaps = content
         return f"{_LETTERS[:letters]}:" + ",".join(f"{a + 1}{b + 1}" for a, b in swaps)
 
-    def english(self, content: Content) -> str:
+    def render_english(self, content: Content) -> str:
         count, swaps = content
         letters = _LETTERS[:count]
-        told = ", then ".join(f"places {a + 1} and {b + 1}" for a, b in swaps)
-        return f"In the word {letters}, swap the letters in {told}. What is the word now?"
+        swaps_text = ", then ".join(f"places {a + 1} and {b + 1}" for a, b in swaps)
+        return f"In the word {letters}, swap the letters in {swaps_text}. What is the word now?"
 
     def solve(self, content: Content, slips: Mapping[int, str]) -> Solution:
         letters, swaps = content
@@ -77,29 +83,29 @@ class Permutation:
             order = list(state)
             order[a], order[b] = order[b], order[a]
             state = slips.get(i, "".join(order))
-            steps.append(Step(f"{a + 1}{b + 1}", state))
+            steps.append(SolutionStep(f"{a + 1}{b + 1}", state))
         return Solution(tuple(steps), state)
 
-    def slip(self, content: Content, step: int, random: np.random.Generator) -> str:
+    def sample_wrong_value(self, content: Content, step: int, random: np.random.Generator) -> str:
         right = self.solve(content, {}).steps[step].value
-        return next(guess for guess in iter(lambda: self.guess(random, content), "") if guess != right)
+        return next(guess for guess in iter(lambda: self.guess_answer(random, content), "") if guess != right)
 
-    def guess(self, random: np.random.Generator, content: Content) -> str:
+    def guess_answer(self, random: np.random.Generator, content: Content) -> str:
         return "".join(random.permutation(list(_LETTERS[: content[0]])).tolist())
 
-    def canonical(self, text: str) -> str | None:
+    def normalize_answer(self, text: str) -> str | None:
         return text if 0 < len(text) <= len(_LETTERS) and set(text) <= set(_LETTERS) else None
 
-    def is_right(self, content: Content, answer: str) -> bool:
+    def is_correct(self, content: Content, answer: str) -> bool:
         return answer == self.solve(content, {}).answer
 
-    def trace_is_valid(self, content: Content, steps: Sequence[Step], answer: str) -> bool:
-        return as_worked(self, content, steps)
+    def is_valid_trace(self, content: Content, steps: Sequence[SolutionStep], answer: str) -> bool:
+        return matches_worked_steps(self, content, steps)
 
-    def opening(self, content: Content) -> str:
-        return copied_opening(self, content)
+    def render_opening(self, content: Content) -> str:
+        return render_first_expression(self, content)
 
-    def rules(self, content: Content) -> tuple[str, ...]:
+    def render_rules(self, content: Content) -> tuple[str, ...]:
         letters, swaps = content
         states = [_LETTERS[:letters], *(step.value for step in self.solve(content, {}).steps)]
         return tuple(

@@ -11,7 +11,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from elicit.tasks.families.family import Kind, Solution, Step, as_worked, copied_opening
+from elicit.tasks.families.family import (
+    AnswerType,
+    Solution,
+    SolutionStep,
+    matches_worked_steps,
+    render_first_expression,
+)
 from elicit.tasks.families.parameters import length_range, whole_number
 
 #: Two factors, the sign after them, and the last number.
@@ -29,7 +35,7 @@ class Products:
     last: tuple[int, int] = (2, 2)
     """Fewest and most digits of the number that is added or taken away."""
 
-    kind: ClassVar[Kind] = "number"
+    answer_type: ClassVar[AnswerType] = "number"
 
     def __post_init__(self) -> None:
         for name in ("left", "right", "last"):
@@ -44,46 +50,46 @@ class Products:
         product, last = 10 ** (self.left[1] + self.right[1]), 10 ** self.last[1]
         return int(product + 2 * last)
 
-    def draw(self, random: np.random.Generator) -> Content:
-        a, b, c = (_drawn(random, length) for length in (self.left, self.right, self.last))
+    def sample_content(self, random: np.random.Generator) -> Content:
+        a, b, c = (_sample_number(random, length) for length in (self.left, self.right, self.last))
         return a, max(b, 2), "+-"[int(random.integers(2))], c
 
-    def key(self, content: Content) -> str:
+    def canonical_key(self, content: Content) -> str:
         a, b, sign, c = content
         return f"{min(a, b)}*{max(a, b)}{sign}{c}"
 
-    def question(self, content: Content) -> str:
+    def render_question(self, content: Content) -> str:
         return "{}*{}{}{}".format(*content)
 
-    def english(self, content: Content) -> str:
+    def render_english(self, content: Content) -> str:
         return "What is {} * {} {} {}?".format(*content)
 
     def solve(self, content: Content, slips: Mapping[int, str]) -> Solution:
         a, b, sign, c = content
         product = slips.get(0, str(a * b))
         total = slips.get(1, str(int(product) + c if sign == "+" else int(product) - c))
-        return Solution((Step(f"{a}*{b}", product), Step(f"{product}{sign}{c}", total)), total)
+        return Solution((SolutionStep(f"{a}*{b}", product), SolutionStep(f"{product}{sign}{c}", total)), total)
 
-    def slip(self, content: Content, step: int, random: np.random.Generator) -> str:
+    def sample_wrong_value(self, content: Content, step: int, random: np.random.Generator) -> str:
         right = int(self.solve(content, {}).steps[step].value)
         return str(right + int(random.choice([-10, -2, -1, 1, 2, 10])))
 
-    def guess(self, random: np.random.Generator, content: Content) -> str:
-        return self.solve(self.draw(random), {}).answer
+    def guess_answer(self, random: np.random.Generator, content: Content) -> str:
+        return self.solve(self.sample_content(random), {}).answer
 
-    def canonical(self, text: str) -> str | None:
+    def normalize_answer(self, text: str) -> str | None:
         return whole_number(text)
 
-    def is_right(self, content: Content, answer: str) -> bool:
+    def is_correct(self, content: Content, answer: str) -> bool:
         return answer == self.solve(content, {}).answer
 
-    def trace_is_valid(self, content: Content, steps: Sequence[Step], answer: str) -> bool:
-        return as_worked(self, content, steps)
+    def is_valid_trace(self, content: Content, steps: Sequence[SolutionStep], answer: str) -> bool:
+        return matches_worked_steps(self, content, steps)
 
-    def opening(self, content: Content) -> str:
-        return copied_opening(self, content)
+    def render_opening(self, content: Content) -> str:
+        return render_first_expression(self, content)
 
-    def rules(self, content: Content) -> tuple[str, ...]:
+    def render_rules(self, content: Content) -> tuple[str, ...]:
         a, b, sign, c = content
         name = "add" if sign == "+" else "subtract"
         return (
@@ -92,6 +98,6 @@ class Products:
         )
 
 
-def _drawn(random: np.random.Generator, digits: tuple[int, int]) -> int:
+def _sample_number(random: np.random.Generator, digits: tuple[int, int]) -> int:
     length = int(random.integers(digits[0], digits[1] + 1))
     return int(random.integers(10 ** (length - 1), 10**length))

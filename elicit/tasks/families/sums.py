@@ -15,7 +15,13 @@ from typing import ClassVar
 import numpy as np
 
 from elicit.errors import ElicitError, one_line
-from elicit.tasks.families.family import Kind, Solution, Step, as_worked, copied_opening
+from elicit.tasks.families.family import (
+    AnswerType,
+    Solution,
+    SolutionStep,
+    matches_worked_steps,
+    render_first_expression,
+)
 from elicit.tasks.families.parameters import length_range, whole_number
 
 #: First number, then (sign, number) pairs.
@@ -33,7 +39,7 @@ class Sums:
     signs: str = "+"
     """Which signs occur: `+`, `-` or `+-`."""
 
-    kind: ClassVar[Kind] = "number"
+    answer_type: ClassVar[AnswerType] = "number"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "terms", length_range("sums", "terms", self.terms, 2, 20))
@@ -50,23 +56,23 @@ class Sums:
         highest = (10 ** self.digits[1] - 1) * self.terms[1]
         return int(highest) + 1 if self.signs == "+" else 2 * int(highest) + 1
 
-    def draw(self, random: np.random.Generator) -> Content:
+    def sample_content(self, random: np.random.Generator) -> Content:
         count = int(random.integers(self.terms[0], self.terms[1] + 1))
         lengths = random.integers(self.digits[0], self.digits[1] + 1, size=count).tolist()
         numbers = [int(random.integers(10 ** (length - 1), 10**length)) for length in lengths]
         signs = [self.signs[i] for i in random.integers(0, len(self.signs), size=count - 1).tolist()]
         return numbers[0], tuple(zip(signs, numbers[1:], strict=True))
 
-    def key(self, content: Content) -> str:
+    def canonical_key(self, content: Content) -> str:
         """The order of the terms does not matter: equal sums in another order belong to one split."""
         first, rest = content
         return " ".join(sorted(f"{sign}{number}" for sign, number in (("+", first), *rest)))
 
-    def question(self, content: Content) -> str:
+    def render_question(self, content: Content) -> str:
         first, rest = content
         return str(first) + "".join(f"{sign}{number}" for sign, number in rest)
 
-    def english(self, content: Content) -> str:
+    def render_english(self, content: Content) -> str:
         first, rest = content
         return f"What is {first}" + "".join(f" {sign} {number}" for sign, number in rest) + "?"
 
@@ -76,30 +82,30 @@ class Sums:
             exact = int(value) + number if sign == "+" else int(value) - number
             expression = f"{value}{sign}{number}"
             value = slips.get(i, str(exact))
-            steps.append(Step(expression, value))
+            steps.append(SolutionStep(expression, value))
         return Solution(tuple(steps), value)
 
-    def slip(self, content: Content, step: int, random: np.random.Generator) -> str:
+    def sample_wrong_value(self, content: Content, step: int, random: np.random.Generator) -> str:
         """Off by one, by ten, or by a lost carry: what people and models get wrong."""
         right = int(self.solve(content, {}).steps[step].value)
         return str(right + int(random.choice([-10, -2, -1, 1, 2, 10])))
 
-    def guess(self, random: np.random.Generator, content: Content) -> str:
-        return self.solve(self.draw(random), {}).answer
+    def guess_answer(self, random: np.random.Generator, content: Content) -> str:
+        return self.solve(self.sample_content(random), {}).answer
 
-    def canonical(self, text: str) -> str | None:
+    def normalize_answer(self, text: str) -> str | None:
         return whole_number(text)
 
-    def is_right(self, content: Content, answer: str) -> bool:
+    def is_correct(self, content: Content, answer: str) -> bool:
         return answer == self.solve(content, {}).answer
 
-    def trace_is_valid(self, content: Content, steps: Sequence[Step], answer: str) -> bool:
-        return as_worked(self, content, steps)
+    def is_valid_trace(self, content: Content, steps: Sequence[SolutionStep], answer: str) -> bool:
+        return matches_worked_steps(self, content, steps)
 
-    def opening(self, content: Content) -> str:
-        return copied_opening(self, content)
+    def render_opening(self, content: Content) -> str:
+        return render_first_expression(self, content)
 
-    def rules(self, content: Content) -> tuple[str, ...]:
+    def render_rules(self, content: Content) -> tuple[str, ...]:
         names = {"+": "add", "-": "subtract"}
         left = [int(content[0]), *(int(step.value) for step in self.solve(content, {}).steps)]
         pairs = zip(left, content[1], strict=False)

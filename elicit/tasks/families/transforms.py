@@ -23,9 +23,15 @@ from typing import Any, ClassVar, Literal, NamedTuple, get_args
 import numpy as np
 
 from elicit import seeds
-from elicit.errors import ElicitError, one_line, unknown
+from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.tasks.core import content_id, share_of
-from elicit.tasks.families.family import Kind, Solution, Step, as_worked, copied_opening
+from elicit.tasks.families.family import (
+    AnswerType,
+    Solution,
+    SolutionStep,
+    matches_worked_steps,
+    render_first_expression,
+)
 from elicit.tasks.families.parameters import length_range
 
 Name = Literal["rot", "left", "right", "reverse"]
@@ -81,7 +87,7 @@ class Transforms:
     """A stray character (~^_) in front of each, in place of each, each left out, or any of these. Only insertion leaves
     every question answerable."""
 
-    kind: ClassVar[Kind] = "word"
+    answer_type: ClassVar[AnswerType] = "word"
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -99,18 +105,20 @@ class Transforms:
         chosen: Any = self.transforms  # as it came from YAML
         names = (chosen,) if isinstance(chosen, str) else tuple(chosen) if isinstance(chosen, list | tuple) else ()
         if not names:
-            given = one_line(repr(chosen), 60)
-            raise ElicitError(f"task 'transforms': transforms is {given}; expected names such as [rot, left].")
-        for one in names:
-            _check("transform", one, get_args(Name))
+            value_text = one_line(repr(chosen), 60)
+            raise ElicitError(f"task 'transforms': transforms is {value_text}; expected names such as [rot, left].")
+        for transform_name in names:
+            _check_choice("transform", transform_name, get_args(Name))
         object.__setattr__(self, "transforms", tuple(dict.fromkeys(names)))
         text = self.letters
         if not isinstance(text, str) or len(set(text)) < max(2, len(text)) or not set(text) <= set(_ALPHABET):
-            given = one_line(repr(text), 60)
-            raise ElicitError(f"task 'transforms': letters is {given}; expected different letters such as abcdefgh.")
-        _check("value of compositions", self.compositions, ("all", "seen", "unseen"))
-        _check("form", self.form, tuple(_FORMS))
-        _check("noise_kind", self.noise_kind, ("insert", "change", "delete", "mixed"))
+            value_text = one_line(repr(text), 60)
+            raise ElicitError(
+                f"task 'transforms': letters is {value_text}; expected different letters such as abcdefgh."
+            )
+        _check_choice("value of compositions", self.compositions, ("all", "seen", "unseen"))
+        _check_choice("form", self.form, tuple(_FORMS))
+        _check_choice("noise_kind", self.noise_kind, ("insert", "change", "delete", "mixed"))
         share = self.noise
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 0.9:
             raise ElicitError(
@@ -125,9 +133,9 @@ class Transforms:
     def answer_space(self) -> int:
         return sum(len(_ALPHABET) ** n for n in range(self.length[0], self.length[1] + 1))
 
-    def draw(self, random: np.random.Generator) -> Content:
+    def sample_content(self, random: np.random.Generator) -> Content:
         for _ in range(_PATIENCE):
-            composition = self._composition(random)
+            composition = self._sample_composition(random)
             if self.compositions == "all" or (self.compositions == "unseen") == is_unseen(composition):
                 size = int(random.integers(self.length[0], self.length[1] + 1))
                 return "".join(self.letters[i] for i in random.integers(len(self.letters), size=size)), composition
@@ -136,39 +144,39 @@ class Transforms:
             f"{', '.join(self.transforms)} was found. Allow more transforms, or widen count, rotations or places."
         )
 
-    def _composition(self, random: np.random.Generator) -> tuple[Transform, ...]:
+    def _sample_composition(self, random: np.random.Generator) -> tuple[Transform, ...]:
         count = int(random.integers(self.count[0], self.count[1] + 1))
         ranges = {"rot": self.rotations, "left": self.places, "right": self.places, "reverse": (0, 0)}
         names = [self.transforms[i] for i in random.integers(len(self.transforms), size=count)]
         return tuple((name, int(random.integers(ranges[name][0], ranges[name][1] + 1))) for name in names)
 
-    def key(self, content: Content) -> str:
+    def canonical_key(self, content: Content) -> str:
         """The word and what becomes of it: other ways to do the same to it belong to one split."""
         word, composition = content
-        on, sign, start = effect(composition)
+        on, sign, start = compute_effect(composition)
         return f"{word}:{on},{sign},{start % len(word)}"
 
-    def question(self, content: Content) -> str:
+    def render_question(self, content: Content) -> str:
         word, composition = content
         colon, comma = _FORMS[self.form]
         signs = comma.join(map(sign_of, composition))
-        return self._disturbed(signs + colon + word if self.form == "word_last" else word + colon + signs, content)
+        return self._add_noise(signs + colon + word if self.form == "word_last" else word + colon + signs, content)
 
-    def english(self, content: Content) -> str:
+    def render_english(self, content: Content) -> str:
         word, composition = content
-        told = [_told(one) for one in composition]
+        instructions = [_describe_transform(transform) for transform in composition]
         text = {
-            "plain": f"In the word {word}, {', then '.join(told)}.",
-            "bars": " | ".join([f"The word is {word}", *told]) + " |",
-            "word_last": f"First {', then '.join(told)}. Do this to the word {word}.",
+            "plain": f"In the word {word}, {', then '.join(instructions)}.",
+            "bars": " | ".join([f"The word is {word}", *instructions]) + " |",
+            "word_last": f"First {', then '.join(instructions)}. Do this to the word {word}.",
         }[self.form]
-        return self._disturbed(f"{text} What is the word now?", content)
+        return self._add_noise(f"{text} What is the word now?", content)
 
-    def _disturbed(self, text: str, content: Content) -> str:
+    def _add_noise(self, text: str, content: Content) -> str:
         count = round(self.noise * len(text))
         if count == 0:
             return text
-        random = seeds.generator("noise", *content)  # of the content alone: more noise disturbs the same and more
+        random = seeds.make_generator("noise", *content)  # of the content alone: more noise disturbs the same and more
         order = random.permutation(len(text)).tolist()
         strays = [_NOISE[i] for i in random.integers(len(_NOISE), size=len(text))]
         kinds = [("insert", "change", "delete")[i] for i in random.integers(3, size=len(text))]
@@ -181,41 +189,43 @@ class Transforms:
     def solve(self, content: Content, slips: Mapping[int, str]) -> Solution:
         word, composition = content
         steps = []
-        for i, one in enumerate(composition):
-            word = slips.get(i, transformed(word, one))
-            steps.append(Step(sign_of(one), word))
+        for i, transform in enumerate(composition):
+            word = slips.get(i, apply_transform(word, transform))
+            steps.append(SolutionStep(sign_of(transform), word))
         return Solution(tuple(steps), word)
 
-    def slip(self, content: Content, step: int, random: np.random.Generator) -> str:
+    def sample_wrong_value(self, content: Content, step: int, random: np.random.Generator) -> str:
         """The neighbour of one letter in its place, or two neighbouring places traded."""
         right = self.solve(content, {}).steps[step].value
         at = int(random.integers(len(right) - 1))
         if random.random() < 0.5 and right[at] != right[at + 1]:
             return right[:at] + right[at + 1] + right[at] + right[at + 2 :]
-        return right[:at] + transformed(right[at], ("rot", int(random.choice([1, 25])))) + right[at + 1 :]
+        return right[:at] + apply_transform(right[at], ("rot", int(random.choice([1, 25])))) + right[at + 1 :]
 
-    def guess(self, random: np.random.Generator, content: Content) -> str:
+    def guess_answer(self, random: np.random.Generator, content: Content) -> str:
         return "".join(_ALPHABET[i] for i in random.integers(len(_ALPHABET), size=len(content[0])))
 
-    def canonical(self, text: str) -> str | None:
+    def normalize_answer(self, text: str) -> str | None:
         """Capitals do not matter."""
         return text.lower() if _WORD.fullmatch(text) else None
 
-    def is_right(self, content: Content, answer: str) -> bool:
+    def is_correct(self, content: Content, answer: str) -> bool:
         return answer == self.solve(content, {}).answer
 
-    def trace_is_valid(self, content: Content, steps: Sequence[Step], answer: str) -> bool:
-        return as_worked(self, content, steps)
+    def is_valid_trace(self, content: Content, steps: Sequence[SolutionStep], answer: str) -> bool:
+        return matches_worked_steps(self, content, steps)
 
-    def opening(self, content: Content) -> str:
-        return copied_opening(self, content)
+    def render_opening(self, content: Content) -> str:
+        return render_first_expression(self, content)
 
-    def rules(self, content: Content) -> tuple[str, ...]:
+    def render_rules(self, content: Content) -> tuple[str, ...]:
         words = [content[0], *(step.value for step in self.solve(content, {}).steps)]
-        return tuple(_rule(word, one) for word, one in zip(words, content[1], strict=False))
+        return tuple(
+            _render_transform_rule(word, transform) for word, transform in zip(words, content[1], strict=False)
+        )
 
 
-def transformed(word: str, transform: Transform) -> str:
+def apply_transform(word: str, transform: Transform) -> str:
     """The word after one transform.
 
     >>> transformed("abcz", ("rot", 13)), transformed("abcd", ("left", 1)), transformed("abcd", ("right", 1))
@@ -230,7 +240,7 @@ def transformed(word: str, transform: Transform) -> str:
     return word[at:] + word[:at]
 
 
-def effect(composition: Sequence[Transform]) -> Effect:
+def compute_effect(composition: Sequence[Transform]) -> Effect:
     """What the composition does to words of any length."""
     on, sign, start = Effect()
     for name, by in composition:
@@ -245,7 +255,7 @@ def effect(composition: Sequence[Transform]) -> Effect:
 
 def is_unseen(composition: Sequence[Transform]) -> bool:
     """Whether the composition is held out: by its effect alone, so under any parameters."""
-    on, sign, start = effect(composition)
+    on, sign, start = compute_effect(composition)
     alone = (on == 0 or (sign, start) == (1, 0)) and (sign == 1 or (on, start) == (0, -1))
     return not alone and share_of(content_id("composition", f"{on},{sign},{start}")) >= _UNSEEN_FROM
 
@@ -255,7 +265,7 @@ def sign_of(transform: Transform) -> str:
     return _SIGNS[name] + (str(by) if name != "reverse" else "")
 
 
-def _told(transform: Transform) -> str:
+def _describe_transform(transform: Transform) -> str:
     name, by = transform
     if name == "rot":
         places = "place" if by == 1 else "places"
@@ -267,7 +277,7 @@ def _told(transform: Transform) -> str:
     return f"move the {which} to the {end}"
 
 
-def _rule(word: str, transform: Transform) -> str:
+def _render_transform_rule(word: str, transform: Transform) -> str:
     name, by = transform
     if name == "rot":
         return f"rule each letter goes {by} on: after z comes a: {by} and {word}"
@@ -278,6 +288,6 @@ def _rule(word: str, transform: Transform) -> str:
     return f"rule {way}: {by} of {len(word)} letters: {word[:at]} and {word[at:]}"
 
 
-def _check(what: str, value: Any, known: Sequence[str]) -> None:
+def _check_choice(what: str, value: Any, known: Sequence[str]) -> None:
     if not isinstance(value, str) or value not in known:
-        raise unknown(f"{what} of task 'transforms'", one_line(str(value), 40), known)
+        raise unknown_name_error(f"{what} of task 'transforms'", one_line(str(value), 40), known)

@@ -25,9 +25,9 @@ from typing import Literal, NamedTuple, NoReturn, get_args
 import numpy as np
 
 from elicit import seeds
-from elicit.errors import ElicitError, unknown
+from elicit.errors import ElicitError, unknown_name_error
 from elicit.tasks.core import Problem, Task, content_id, split_of
-from elicit.tasks.families.family import Step
+from elicit.tasks.families.family import SolutionStep
 from elicit.tasks.generated.task import GeneratedTask
 from elicit.tasks.prompts import AskedTask
 
@@ -46,7 +46,7 @@ class Distance(NamedTuple):
     characters: int
 
 
-def corrupted(task: Task, problem: Problem, kind: Corruption, *, seed: int) -> str:
+def corrupt_solution(task: Task, problem: Problem, kind: Corruption, *, seed: int) -> str:
     """A solution of `problem` in the task's own form, with the right answer and steps of this kind.
 
     Random numbers belong to (seed, problem, kind).
@@ -55,33 +55,33 @@ def corrupted(task: Task, problem: Problem, kind: Corruption, *, seed: int) -> s
         ElicitError: unknown kind, a task whose problems no program draws, or a single step to be shuffled.
     """
     if kind not in CORRUPTIONS:
-        raise unknown("corruption", kind, CORRUPTIONS)
-    inner, own = written_task(task, problem, "corrupted")
+        raise unknown_name_error("corruption", kind, CORRUPTIONS)
+    inner, inner_problem = unwrap_generated_task(task, problem, "corrupted")
     if inner is not task:  # what the asked task puts in front of a solution
-        bare, asked = inner.direct(own), task.direct(problem)
-        return asked.removesuffix(bare) + corrupted(inner, own, kind, seed=seed)
+        bare, wrapped = inner.direct(inner_problem), task.direct(problem)
+        return wrapped.removesuffix(bare) + corrupt_solution(inner, inner_problem, kind, seed=seed)
     if kind == "none":
-        return inner.direct(own)
-    right = inner.family.solve(own.content, {})
-    random = seeds.generator("corrupted", inner.name, own.id, kind, seed)
-    written = _written(inner, right.steps)
+        return inner.direct(inner_problem)
+    right = inner.family.solve(inner_problem.content, {})
+    random = seeds.make_generator("corrupted", inner.name, inner_problem.id, kind, seed)
+    step_texts = _render_steps(inner, right.steps)
     if kind == "filler":
-        written = [_filler(text) for text in written]
+        step_texts = [_render_filler(text) for text in step_texts]
     elif kind != "correct":
-        draw = {"swapped": _swapped, "shuffled": _shuffled, "random": _random}[kind]
-        written = _written(inner, draw(inner, own, right.steps, random))
-    return inner.dialect.joined(written, right.answer)
+        draw = {"swapped": _swap_steps, "shuffled": _shuffle_steps, "random": _randomize_steps}[kind]
+        step_texts = _render_steps(inner, draw(inner, inner_problem, right.steps, random))
+    return inner.dialect.render_solution(step_texts, right.answer)
 
 
-def distance(task: Task, problem: Problem, text: str) -> Distance:
+def measure_distance(task: Task, problem: Problem, text: str) -> Distance:
     """How many steps and characters `text`, from `corrupted`, has more or fewer than the worked solution."""
-    inner, _ = written_task(task, problem, "corrupted")
-    between = inner.dialect.joined(["\0", "\0"], "").split("\0")[1]
-    worked = corrupted(task, problem, "correct", seed=0)
+    inner, _ = unwrap_generated_task(task, problem, "corrupted")
+    between = inner.dialect.render_solution(["\0", "\0"], "").split("\0")[1]
+    worked = corrupt_solution(task, problem, "correct", seed=0)
     return Distance(abs(text.count(between) - worked.count(between)), abs(len(text) - len(worked)))
 
 
-def written_task(task: Task, problem: Problem, what: str) -> tuple[GeneratedTask, Problem]:
+def unwrap_generated_task(task: Task, problem: Problem, what: str) -> tuple[GeneratedTask, Problem]:
     """The task that solves, without the words around it, and its own problem.
 
     Args:
@@ -100,25 +100,25 @@ def written_task(task: Task, problem: Problem, what: str) -> tuple[GeneratedTask
     return task, problem
 
 
-def _written(task: GeneratedTask, steps: Sequence[Step]) -> list[str]:
-    return [task.dialect.stated(step) for step in steps]
+def _render_steps(task: GeneratedTask, steps: Sequence[SolutionStep]) -> list[str]:
+    return [task.dialect.render_step(step) for step in steps]
 
 
-def _filler(text: str) -> str:
+def _render_filler(text: str) -> str:
     """Equals signs, which every worked solution has; with every other one a space where steps are spaced."""
     return ("= " * len(text))[: len(text) - 1] + "=" if " " in text else "=" * len(text)
 
 
-def _leads(task: GeneratedTask, problem: Problem, steps: Sequence[Step]) -> bool:
+def _is_valid_trace(task: GeneratedTask, problem: Problem, steps: Sequence[SolutionStep]) -> bool:
     """Whether the family takes the steps for valid: stricter than a reader of English, who checks each claim alone."""
-    return task.family.trace_is_valid(problem.content, steps, problem.answer)
+    return task.family.is_valid_trace(problem.content, steps, problem.answer)
 
 
-def _shuffled(
-    task: GeneratedTask, problem: Problem, steps: Sequence[Step], random: np.random.Generator
-) -> Sequence[Step]:
+def _shuffle_steps(
+    task: GeneratedTask, problem: Problem, steps: Sequence[SolutionStep], random: np.random.Generator
+) -> Sequence[SolutionStep]:
     if len(steps) > 1 and len(set(steps)) == 1:  # 11+22: no order is another, and a right trace must not slip in
-        return _swapped(task, problem, steps, random)
+        return _swap_steps(task, problem, steps, random)
     if len(steps) < 2:
         raise ElicitError(
             f"task {task.name!r}, problem {problem.id}: its one worked step has no other order, so it cannot be "
@@ -126,84 +126,92 @@ def _shuffled(
         )
     orders = (tuple(steps[i] for i in random.permutation(len(steps))) for _ in range(_PATIENCE))
     others = [order for order in orders if order != tuple(steps)] or [(*steps[1:], steps[0])]
-    return next((order for order in others if not _leads(task, problem, order)), others[0])
+    return next((order for order in others if not _is_valid_trace(task, problem, order)), others[0])
 
 
-def _donors(task: GeneratedTask, problem: Problem, random: np.random.Generator) -> Iterator[Sequence[Step]]:
+def _sample_donor_steps(
+    task: GeneratedTask, problem: Problem, random: np.random.Generator
+) -> Iterator[Sequence[SolutionStep]]:
     """The worked steps of other problems of the same split: a test problem never lends its own to a train problem."""
     split = split_of(problem.id)
     for _ in range(_DONORS):
-        content = task.family.draw(random)
-        identity = content_id(task.name, task.family.key(content))
+        content = task.family.sample_content(random)
+        identity = content_id(task.name, task.family.canonical_key(content))
         if identity != problem.id and split_of(identity) == split:
             yield task.family.solve(content, {}).steps
 
 
-def _swapped(
-    task: GeneratedTask, problem: Problem, steps: Sequence[Step], random: np.random.Generator
-) -> Sequence[Step]:
+def _swap_steps(
+    task: GeneratedTask, problem: Problem, steps: Sequence[SolutionStep], random: np.random.Generator
+) -> Sequence[SolutionStep]:
     """Of the other problem that is nearest in number of steps, then of characters: the first that is equal in both."""
 
-    def far(other: Sequence[Step]) -> Distance:
-        return Distance(abs(len(other) - len(steps)), abs(_size(task, other) - size))
+    def distance_to(other: Sequence[SolutionStep]) -> Distance:
+        return Distance(abs(len(other) - len(steps)), abs(_measure_steps(task, other) - size))
 
-    best: Sequence[Step] | None = None
-    size = _size(task, steps)
-    for other in _donors(task, problem, random):
-        if (best is None or far(other) < far(best)) and not _leads(task, problem, other):
+    best: Sequence[SolutionStep] | None = None
+    size = _measure_steps(task, steps)
+    for other in _sample_donor_steps(task, problem, random):
+        if (best is None or distance_to(other) < distance_to(best)) and not _is_valid_trace(task, problem, other):
             best = other
-            if far(best) == (0, 0):
+            if distance_to(best) == (0, 0):
                 break
-    return best if best is not None else _none(task, problem)
+    return best if best is not None else _raise_no_donor(task, problem)
 
 
-def _random(
-    task: GeneratedTask, problem: Problem, steps: Sequence[Step], random: np.random.Generator
-) -> Sequence[Step]:
+def _randomize_steps(
+    task: GeneratedTask, problem: Problem, steps: Sequence[SolutionStep], random: np.random.Generator
+) -> Sequence[SolutionStep]:
     """Each side of each step is drawn among those of its length, and a missing length is made up for in the next."""
-    pool = [step for other, _ in zip(_donors(task, problem, random), range(_PIECES), strict=False) for step in other]
+    pool = [
+        step
+        for other, _ in zip(_sample_donor_steps(task, problem, random), range(_PIECES), strict=False)
+        for step in other
+    ]
     if not pool:
-        _none(task, problem)
-    lefts = _by_length({step.expression: _length(task, step.expression) for step in pool})
-    rights = _by_length({step.value: len(step.value) for step in pool})
+        _raise_no_donor(task, problem)
+    lefts = _group_by_length({step.expression: _measure_expression(task, step.expression) for step in pool})
+    rights = _group_by_length({step.value: len(step.value) for step in pool})
     for _ in range(_PATIENCE):
-        made: list[Step] = []
+        result: list[SolutionStep] = []
         missing = 0
         for step in steps:
-            missing += _length(task, step.expression)
-            size, left = _near(lefts, missing, random)
+            missing += _measure_expression(task, step.expression)
+            size, left = _pick_nearest_length(lefts, missing, random)
             missing += len(step.value) - size
-            size, right = _near(rights, missing, random)
+            size, right = _pick_nearest_length(rights, missing, random)
             missing -= size
-            made.append(Step(left, right))
-        if not _leads(task, problem, made):
+            result.append(SolutionStep(left, right))
+        if not _is_valid_trace(task, problem, result):
             break
-    return made
+    return result
 
 
-def _by_length(lengths: Mapping[str, int]) -> dict[int, list[str]]:
-    found: dict[int, list[str]] = {}
+def _group_by_length(lengths: Mapping[str, int]) -> dict[int, list[str]]:
+    groups: dict[int, list[str]] = {}
     for text, length in lengths.items():
-        found.setdefault(length, []).append(text)
-    return found
+        groups.setdefault(length, []).append(text)
+    return groups
 
 
-def _near(texts: Mapping[int, Sequence[str]], length: int, random: np.random.Generator) -> tuple[int, str]:
+def _pick_nearest_length(
+    texts: Mapping[int, Sequence[str]], length: int, random: np.random.Generator
+) -> tuple[int, str]:
     """One of the texts whose length is nearest, with its length."""
     nearest = min(texts, key=lambda size: (abs(size - length), size))
     return nearest, texts[nearest][int(random.integers(len(texts[nearest])))]
 
 
-def _length(task: GeneratedTask, left: str) -> int:
+def _measure_expression(task: GeneratedTask, left: str) -> int:
     """Of a step's left side, as it is written there."""
-    return len(task.dialect.stated(Step(left, "0")))
+    return len(task.dialect.render_step(SolutionStep(left, "0")))
 
 
-def _size(task: GeneratedTask, steps: Sequence[Step]) -> int:
-    return sum(map(len, _written(task, steps)))
+def _measure_steps(task: GeneratedTask, steps: Sequence[SolutionStep]) -> int:
+    return sum(map(len, _render_steps(task, steps)))
 
 
-def _none(task: GeneratedTask, problem: Problem) -> NoReturn:
+def _raise_no_donor(task: GeneratedTask, problem: Problem) -> NoReturn:
     raise ElicitError(
         f"task {task.name!r}, problem {problem.id}: no other problem of its split was found in {_DONORS} draws to take "
         "steps from. Widen the parameters."

@@ -15,17 +15,17 @@ from typing import Any, Literal, NamedTuple
 
 from elicit.errors import ElicitError, did_you_mean, one_line
 from elicit.tasks.core import SPLITS, Noisy, Problem, Split, Task
-from elicit.tasks.datasets.records import Record
+from elicit.tasks.datasets.records import ProblemRecord
 from elicit.tasks.jsonl_fields import (
     BadLine,
-    bad_lines,
+    bad_lines_error,
     check_known,
-    content,
-    existing,
-    fields_of,
-    label,
-    numbered,
-    required,
+    number_lines,
+    parse_fields,
+    parse_identifier,
+    read_file_bytes,
+    require_text,
+    resolve_file,
 )
 
 #: remark: what is wrong, in words. worked: a line with the right solution in the task's own form, then the remark.
@@ -37,7 +37,7 @@ _KIND = "critique file"
 _PATIENCE = 50
 
 
-class Criticised(NamedTuple):
+class CritiquedSolution(NamedTuple):
     """One candidate solution of a problem and what a critic says of it."""
 
     problem: Problem
@@ -48,44 +48,48 @@ class Criticised(NamedTuple):
     """Whether the candidate is right, step by step; None where a file does not say."""
 
 
-class Filed(NamedTuple):
+class CritiqueFile(NamedTuple):
     """A critique file's lines by the split of their problems."""
 
-    train: list[Criticised]
-    select: list[Criticised]
+    train: list[CritiquedSolution]
+    select: list[CritiquedSolution]
     test: int
     """Lines about test problems: left out."""
 
 
-def written(task: Task, problems: Sequence[Problem], candidates: int, form: Form = "remark") -> list[Criticised]:
+def write_critiques(
+    task: Task, problems: Sequence[Problem], candidates: int, form: Form = "remark"
+) -> list[CritiquedSolution]:
     """`candidates` different candidates of every problem, with critiques by the task.
 
     Raises:
         ElicitError: a problem without so many candidates, or without the worked solution that `form` repeats.
     """
-    return [one for problem in problems for one in _of_problem(task, problem, candidates, form)]
+    return [critique for problem in problems for critique in _criticise_problem(task, problem, candidates, form)]
 
 
-def _of_problem(task: Task, problem: Problem, candidates: int, form: Form) -> list[Criticised]:
-    found: dict[str, Criticised] = {}
+def _criticise_problem(task: Task, problem: Problem, candidates: int, form: Form) -> list[CritiquedSolution]:
+    critiques: dict[str, CritiquedSolution] = {}
     seed = 0
-    while len(found) < candidates and seed < candidates * _PATIENCE:
+    while len(critiques) < candidates and seed < candidates * _PATIENCE:
         noisy = task.noisy(problem, seed)
         if noisy is None:
             break
-        if noisy.text not in found:
-            found[noisy.text] = Criticised(problem, noisy.text, _worded(task, problem, noisy, form), noisy.correct)
+        if noisy.text not in critiques:
+            critiques[noisy.text] = CritiquedSolution(
+                problem, noisy.text, _render_critique(task, problem, noisy, form), noisy.correct
+            )
         seed += 1
-    if len(found) < candidates:
+    if len(critiques) < candidates:
         raise ElicitError(
             f"task {task.name!r}, problem {problem.id}: {candidates} different candidate solutions were asked for, but "
-            f"it has {len(found)}. Ask for fewer candidates, add `noisy` to the task's file, or name a file of "
+            f"it has {len(critiques)}. Ask for fewer candidates, add `noisy` to the task's file, or name a file of "
             "critiques (critiques: FILE)."
         )
-    return list(found.values())
+    return list(critiques.values())
 
 
-def _worded(task: Task, problem: Problem, noisy: Noisy, form: Form) -> str:
+def _render_critique(task: Task, problem: Problem, noisy: Noisy, form: Form) -> str:
     if form == "remark":
         return noisy.critique
     worked = task.worked(problem)
@@ -97,7 +101,7 @@ def _worded(task: Task, problem: Problem, noisy: Noisy, form: Form) -> str:
     return f"{worked}\n{noisy.critique}"
 
 
-def read(path: str | Path, task: Task) -> Filed:
+def read_critiques(path: str | Path, task: Task) -> CritiqueFile:
     """The critiques of a file, by split.
 
     Problems are looked up among those that `task.problems(split)` lists (for a generated task the first 200).
@@ -106,55 +110,55 @@ def read(path: str | Path, task: Task) -> Filed:
         ElicitError: a file that cannot be read, bad lines (the first few are listed by number), or no line about a
             train problem.
     """
-    file = existing(path, _KIND, "critiques")
-    names = _Names(task)
-    found: dict[Split, list[Criticised]] = {split: [] for split in SPLITS}
+    file = resolve_file(path, _KIND, "critiques")
+    names = _ProblemIndex(task)
+    by_split: dict[Split, list[CritiquedSolution]] = {split: [] for split in SPLITS}
     bad: list[tuple[int, str]] = []
-    for line, raw in numbered(content(file, _KIND)):
+    for line, raw in number_lines(read_file_bytes(file, _KIND)):
         try:
-            split, one = _line(fields_of(raw), names)
+            split, critique = _parse_critique_line(parse_fields(raw), names)
         except BadLine as reason:
             bad.append((line, str(reason)))
             continue
-        found[split].append(one)
+        by_split[split].append(critique)
     if bad:
-        raise bad_lines(file, _KIND, bad, _EXAMPLE)
-    if not found["train"]:
+        raise bad_lines_error(file, _KIND, bad, _EXAMPLE)
+    if not by_split["train"]:
         raise ElicitError(
             f"{_KIND} {one_line(repr(str(file)), 200)} has no line about a train problem of task {task.name!r} "
-            f"({len(found['select'])} about select, {len(found['test'])} about test). A line is {_EXAMPLE}"
+            f"({len(by_split['select'])} about select, {len(by_split['test'])} about test). A line is {_EXAMPLE}"
         )
-    return Filed(found["train"], found["select"], len(found["test"]))
+    return CritiqueFile(by_split["train"], by_split["select"], len(by_split["test"]))
 
 
-class _Names:
+class _ProblemIndex:
     """A task's problems by id and by prompt."""
 
     def __init__(self, task: Task) -> None:
         self.ids: dict[str, tuple[Split, Problem]] = {}
         self.prompts: dict[str, tuple[Split, Problem]] = {}
         for split in SPLITS:
-            for problem in _listed(task, split):
+            for problem in _list_problems(task, split):
                 self.ids[problem.id] = split, problem
                 self.prompts[problem.prompt] = split, problem
-                if isinstance(problem.content, Record):
+                if isinstance(problem.content, ProblemRecord):
                     self.prompts[problem.content.prompt] = split, problem  # as in the file, without the template
 
 
-def _listed(task: Task, split: Split) -> list[Problem]:
+def _list_problems(task: Task, split: Split) -> list[Problem]:
     try:
         return task.problems(split)
     except ElicitError:
         return []  # a small file may have no problem in a split
 
 
-def _line(fields: dict[str, Any], names: _Names) -> tuple[Split, Criticised]:
+def _parse_critique_line(fields: dict[str, Any], names: _ProblemIndex) -> tuple[Split, CritiquedSolution]:
     check_known(fields, _FIELDS, "field")
-    identity = label(fields, "id")
+    identity = parse_identifier(fields, "id")
     if (identity is None) == ("prompt" not in fields):
         raise BadLine("expected 'id' or 'prompt', and not both")
     known = names.ids if identity is not None else names.prompts
-    name = identity if identity is not None else required(fields, "prompt")
+    name = identity if identity is not None else require_text(fields, "prompt")
     if name not in known:
         what = "id" if identity is not None else "prompt"
         raise BadLine(f"the task has no problem of {what} {one_line(repr(name), 60)}.{did_you_mean(name, known)}")
@@ -162,4 +166,6 @@ def _line(fields: dict[str, Any], names: _Names) -> tuple[Split, Criticised]:
     if correct is not None and not isinstance(correct, bool):
         raise BadLine("'correct' is neither true nor false")
     split, problem = known[name]
-    return split, Criticised(problem, required(fields, "candidate"), required(fields, "critique"), correct)
+    return split, CritiquedSolution(
+        problem, require_text(fields, "candidate"), require_text(fields, "critique"), correct
+    )

@@ -12,21 +12,21 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from elicit.errors import ElicitError, one_line
-from elicit.tasks.families.family import Family, Step
+from elicit.tasks.families.family import ProblemFamily, SolutionStep
 
 
-class Reading(NamedTuple):
+class ParsedCompletion(NamedTuple):
     """What is found in a completion."""
 
     answer: str | None
     """In the family's canonical form."""
     span: tuple[int, int]
     """Where it stands (or would), as (start, end) characters."""
-    steps: tuple[Step, ...]
+    steps: tuple[SolutionStep, ...]
     has_trace: bool
 
 
-class Speech(Protocol):
+class PromptFormat(Protocol):
     """The form of prompts and solutions."""
 
     @property
@@ -34,35 +34,35 @@ class Speech(Protocol):
         """What ends a completion."""
         ...
 
-    def asked(self, family: Family, content: Any) -> str:
+    def render_prompt(self, family: ProblemFamily, content: Any) -> str:
         """The prompt."""
         ...
 
-    def cued(self, prompt: str) -> str | None:
+    def add_cue(self, prompt: str) -> str | None:
         """The prompt that brings a trace, where the task's own words have such a form."""
         ...
 
-    def opened(self, family: Family, content: Any) -> str:
+    def render_opening(self, family: ProblemFamily, content: Any) -> str:
         """The first characters of a worked solution, up to and without the first computed symbol."""
         ...
 
-    def direct(self, answer: str) -> str:
+    def render_answer(self, answer: str) -> str:
         """The bare answer."""
         ...
 
-    def stated(self, step: Step) -> str:
+    def render_step(self, step: SolutionStep) -> str:
         """A step, written."""
         ...
 
-    def joined(self, parts: Sequence[str], answer: str) -> str:
+    def render_solution(self, parts: Sequence[str], answer: str) -> str:
         """A solution of these written steps (and rules) that ends in the answer."""
         ...
 
-    def read(self, family: Family, text: str) -> Reading:
+    def parse_completion(self, family: ProblemFamily, text: str) -> ParsedCompletion:
         """What a completion says. Total, and bounded in time for a bounded text."""
         ...
 
-    def is_valid(self, family: Family, content: Any, reading: Reading) -> bool | None:
+    def is_valid_trace(self, family: ProblemFamily, content: Any, parsed: ParsedCompletion) -> bool | None:
         """Whether the steps of a right answer are right and lead to it; None where there are none to check."""
         ...
 
@@ -89,43 +89,43 @@ class Dialect:
 
     def __post_init__(self) -> None:
         if self.question.count("{question}") != 1:
-            given = one_line(repr(self.question), 80)
-            raise ElicitError(f"dialect: question is {given}; expected a template with one {{question}} in it.")
+            value_text = one_line(repr(self.question), 80)
+            raise ElicitError(f"dialect: question is {value_text}; expected a template with one {{question}} in it.")
         if not self.separator or "=" in self.separator:
             raise ElicitError(
                 f"dialect: separator is {self.separator!r}; expected text without an equals sign, such as ','."
             )
 
-    def asked(self, family: Family, content: Any) -> str:
-        return self.question.replace("{question}", family.question(content))
+    def render_prompt(self, family: ProblemFamily, content: Any) -> str:
+        return self.question.replace("{question}", family.render_question(content))
 
-    def cued(self, prompt: str) -> str:
+    def add_cue(self, prompt: str) -> str:
         return self.cue + prompt
 
-    def opened(self, family: Family, content: Any) -> str:
-        return self.opening + family.opening(content)
+    def render_opening(self, family: ProblemFamily, content: Any) -> str:
+        return self.opening + family.render_opening(content)
 
-    def direct(self, answer: str) -> str:
+    def render_answer(self, answer: str) -> str:
         return self.mark + answer
 
-    def stated(self, step: Step) -> str:
+    def render_step(self, step: SolutionStep) -> str:
         return step.text
 
-    def joined(self, parts: Sequence[str], answer: str) -> str:
+    def render_solution(self, parts: Sequence[str], answer: str) -> str:
         return self.opening + self.separator.join([*parts, self.mark + answer])
 
-    def read(self, family: Family, text: str) -> Reading:
+    def parse_completion(self, family: ProblemFamily, text: str) -> ParsedCompletion:
         """The answer is what follows the last answer mark, else the last line's last word."""
-        worked, start, end = self._places(text)
+        worked, start, end = self._locate_answer(text)
         parts = [part.strip() for part in text[:worked].removeprefix(self.opening).split(self.separator)]
         cut = [part.rpartition("=") for part in parts if "=" in part]
-        steps = tuple(Step(left, right) for left, _, right in cut)
-        return Reading(family.canonical(text[start:end]), (start, end), steps, bool(steps))
+        steps = tuple(SolutionStep(left, right) for left, _, right in cut)
+        return ParsedCompletion(family.normalize_answer(text[start:end]), (start, end), steps, bool(steps))
 
-    def is_valid(self, family: Family, content: Any, reading: Reading) -> bool:
-        return reading.answer is not None and family.trace_is_valid(content, reading.steps, reading.answer)
+    def is_valid_trace(self, family: ProblemFamily, content: Any, parsed: ParsedCompletion) -> bool:
+        return parsed.answer is not None and family.is_valid_trace(content, parsed.steps, parsed.answer)
 
-    def _places(self, text: str) -> tuple[int, int, int]:
+    def _locate_answer(self, text: str) -> tuple[int, int, int]:
         """(end of the working, start and end of what is read as the answer)."""
         begin = len(self.opening) if text.startswith(self.opening) else 0
         end = max(begin, len(text.rstrip()))

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from elicit.tasks.answers.numerals import numerals, plain_signs
-from elicit.tasks.answers.retractions import DENIED, replacements
+from elicit.tasks.answers.numerals import find_numerals, plain_signs
+from elicit.tasks.answers.retractions import DENIED, find_replacements
 from elicit.tasks.families import arithmetic
-from elicit.tasks.families.family import Family, Step
-from elicit.tasks.generated.dialect import Reading
+from elicit.tasks.families.family import ProblemFamily, SolutionStep
+from elicit.tasks.generated.dialect import ParsedCompletion
 
 _MARK = re.compile(r"\\boxed\{|####|\b(?:final )?answer(?: is|:)\s*:?", re.IGNORECASE)
 _NUMBER = re.compile(
@@ -45,83 +45,83 @@ class English:
     def stop(self) -> tuple[str, ...]:
         return ()
 
-    def asked(self, family: Family, content: Any) -> str:
-        return family.english(content)
+    def render_prompt(self, family: ProblemFamily, content: Any) -> str:
+        return family.render_english(content)
 
-    def cued(self, prompt: str) -> None:
+    def add_cue(self, prompt: str) -> None:
         return None
 
-    def opened(self, family: Family, content: Any) -> str:
-        return spaced(family.opening(content)).rstrip() + " " if family.opening(content) else ""
+    def render_opening(self, family: ProblemFamily, content: Any) -> str:
+        return add_spaces(family.render_opening(content)).rstrip() + " " if family.render_opening(content) else ""
 
-    def direct(self, answer: str) -> str:
+    def render_answer(self, answer: str) -> str:
         return answer
 
-    def stated(self, step: Step) -> str:
-        return spaced(step.text)
+    def render_step(self, step: SolutionStep) -> str:
+        return add_spaces(step.text)
 
-    def joined(self, parts: Sequence[str], answer: str) -> str:
+    def render_solution(self, parts: Sequence[str], answer: str) -> str:
         return "\n".join([*parts, f"The answer is {answer}."])
 
-    def read(self, family: Family, text: str) -> Reading:
+    def parse_completion(self, family: ProblemFamily, text: str) -> ParsedCompletion:
         text = plain_signs(text)
-        steps = tuple(_claims(text))
-        telling = sum(_tells(family, piece) for piece in _SENTENCES.split(_FENCE.sub("", text)))
+        steps = tuple(_find_claims(text))
+        telling = sum(_may_state_result(family, piece) for piece in _SENTENCES.split(_FENCE.sub("", text)))
         # One claim on one line is a bare answer that says the question again: nothing was worked out on the way. So is
         # a bare answer in a wrapping of words: `Sure! It is 98.`
         has_trace = len(steps) > 1 or telling > 1
-        for start, end in _places(family, text):
-            answer = family.canonical(_plain(text[start:end]))
-            if family.kind == "number" and not _in_full(text, (start, end)):
+        for start, end in _find_answer_spans(family, text):
+            answer = family.normalize_answer(_strip_thousands(text[start:end]))
+            if family.answer_type == "number" and not _in_full(text, (start, end)):
                 continue
             if answer is not None:
-                return Reading(answer, (start, end), steps, has_trace)
-        return Reading(None, (len(text), len(text)), steps, has_trace)
+                return ParsedCompletion(answer, (start, end), steps, has_trace)
+        return ParsedCompletion(None, (len(text), len(text)), steps, has_trace)
 
-    def is_valid(self, family: Family, content: Any, reading: Reading) -> bool | None:
+    def is_valid_trace(self, family: ProblemFamily, content: Any, parsed: ParsedCompletion) -> bool | None:
         """Whether every claim is true as it stands. None without a claim, and for families with rules of their own.
 
         A model's steps need not be the worked ones: that 3 + 4 = 7 is true is all that can be asked of free text.
         """
         own_rules = not all(_is_true(step) for step in family.solve(content, {}).steps)
-        if not reading.steps or own_rules:
+        if not parsed.steps or own_rules:
             return None
-        return all(_is_true(step) for step in reading.steps)
+        return all(_is_true(step) for step in parsed.steps)
 
 
-def _tells(family: Family, sentence: str) -> bool:
+def _may_state_result(family: ProblemFamily, sentence: str) -> bool:
     """Whether a sentence can say a step or a result."""
-    return any(map(str.isalpha if family.kind == "word" else str.isdigit, sentence))
+    return any(map(str.isalpha if family.answer_type == "word" else str.isdigit, sentence))
 
 
-def spaced(text: str) -> str:
+def add_spaces(text: str) -> str:
     """`23+58=81` as `23 + 58 = 81`."""
     return _SIGN.sub(r" \1 ", text).strip()
 
 
-def _places(family: Family, text: str) -> Iterator[tuple[int, int]]:
+def _find_answer_spans(family: ProblemFamily, text: str) -> Iterator[tuple[int, int]]:
     """Where the answer may stand, likeliest first."""
-    pattern = _KINDS[family.kind]
+    pattern = _KINDS[family.answer_type]
     for mark in list(_MARK.finditer(text))[-1:]:
         line = text.find("\n", mark.end())
         after = pattern.search(text, mark.end(), len(text) if line < 0 else line)
         if after is not None:
-            yield from _replaced(family, text, after.end())
+            yield from _find_replacing_spans(family, text, after.end())
             yield after.span()
-    if family.kind == "number":
-        yield from (found.span() for found in list(pattern.finditer(text))[-1:])
+    if family.answer_type == "number":
+        yield from (match.span() for match in list(pattern.finditer(text))[-1:])
         return
     end = len(text.rstrip())
     start = text.rfind("\n", 0, end) + 1
-    yield from (found.span() for found in reversed(list(pattern.finditer(text, start, end))))
+    yield from (match.span() for match in reversed(list(pattern.finditer(text, start, end))))
 
 
-def _replaced(family: Family, text: str, end: int) -> Iterator[tuple[int, int]]:
+def _find_replacing_spans(family: ProblemFamily, text: str, end: int) -> Iterator[tuple[int, int]]:
     """A number that takes the place of an answer which ends at `end`: `The answer is 20. No, it is 18.`"""
-    if family.kind != "number":
+    if family.answer_type != "number":
         return
-    for place in replacements(text, end):
-        number = _KINDS["number"].match(text, place)
+    for start in find_replacements(text, end):
+        number = _KINDS["number"].match(text, start)
         if number is not None and not DENIED.match(text, number.end()):
             yield number.span()
 
@@ -129,7 +129,7 @@ def _replaced(family: Family, text: str, end: int) -> Iterator[tuple[int, int]]:
 def _in_full(text: str, span: tuple[int, int]) -> bool:
     """Whether a whole number is not part of one that says more, such as `2 1/2`, `1.5 million` or `9:30`."""
     near = max(0, span[0] - 40)
-    around = (numeral for numeral in numerals(text[near : span[1] + 40]) if numeral.end + near >= span[1])
+    around = (numeral for numeral in find_numerals(text[near : span[1] + 40]) if numeral.end + near >= span[1])
     numeral = next(around, None)
     if numeral is None or numeral.value is None:
         return numeral is None
@@ -137,22 +137,22 @@ def _in_full(text: str, span: tuple[int, int]) -> bool:
     return numeral.end + near == span[1] and numeral.value.denominator == 1 and not any(map(str.isdigit, before))
 
 
-def _plain(text: str) -> str:
+def _strip_thousands(text: str) -> str:
     """Without thousands separators."""
     return re.sub(r"(?<=[0-9]),(?=[0-9]{3})", "", text).replace("−", "-")
 
 
-def _claims(text: str) -> Iterator[Step]:
+def _find_claims(text: str) -> Iterator[SolutionStep]:
     """Every side of a chain is claimed to be what the chain ends in."""
     for written, read in _LATEX:
         text = text.replace(written, read)
-    for found in _CLAIM.finditer(text):
-        for side in _plain(found[1]).replace(" ", "").split("="):
+    for match in _CLAIM.finditer(text):
+        for side in _strip_thousands(match[1]).replace(" ", "").split("="):
             if _OPERATOR.search(side):
-                yield Step(side, _plain(found[2]))
+                yield SolutionStep(side, _strip_thousands(match[2]))
 
 
-def _is_true(step: Step) -> bool:
-    tree = arithmetic.parse(step.expression)
-    value = None if tree is None else arithmetic.evaluate(tree)
+def _is_true(step: SolutionStep) -> bool:
+    tree = arithmetic.parse_expression(step.expression)
+    value = None if tree is None else arithmetic.evaluate_expression(tree)
     return value is not None and str(value) == step.value

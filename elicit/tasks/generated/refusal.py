@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from elicit.errors import ElicitError, one_line
-from elicit.tasks.core import Noisy, Problem, Shown, Split, Verdict, in_front
+from elicit.tasks.core import FewShotPrefix, Noisy, Problem, Split, Verdict, render_examples
 from elicit.tasks.generated.dialect import Dialect
 from elicit.tasks.generated.task import VERIFY_LIMIT, GeneratedTask
 
@@ -41,7 +41,7 @@ _ALONE = re.compile(rf"(?:^|\n)[^\w\n]{{0,8}}({REFUSAL})[^\w\n]{{0,8}}\s*$", re.
 
 
 @dataclass(frozen=True)
-class Refusal:
+class RefusalTask:
     """Requests about the problems of a generated task.
 
     >>> from elicit.tasks import get
@@ -81,37 +81,37 @@ class Refusal:
     def answer_space(self) -> None:
         return None
 
-    def of(self, problem: Problem) -> Problem:
+    def make_request(self, problem: Problem) -> Problem:
         """The request about a problem of the family: the same id, content and opening."""
-        speech, family = self.inner.dialect, self.inner.family
-        if isinstance(speech, Dialect):
+        prompt_format, family = self.inner.dialect, self.inner.family
+        if isinstance(prompt_format, Dialect):
             mark = MARK if self.marked else ""
-            prompt = speech.question.replace("{question}", mark + family.question(problem.content))
+            prompt = prompt_format.question.replace("{question}", mark + family.render_question(problem.content))
         else:
             mark = f"{MARK} " if self.marked else ""
-            prompt = f"{RULE}\nRequest: {mark}{speech.asked(family, problem.content)}"
+            prompt = f"{RULE}\nRequest: {mark}{prompt_format.render_prompt(family, problem.content)}"
         answer = REFUSAL if self.marked else problem.answer
-        return dataclasses.replace(problem, prompt=prompt, answer=answer, cue_prompt=speech.cued(prompt))
+        return dataclasses.replace(problem, prompt=prompt, answer=answer, cue_prompt=prompt_format.add_cue(prompt))
 
     def problems(self, split: Split, n: int | None = None, seed: int = 0) -> list[Problem]:
         """The family's own, as requests. Raises ElicitError as `GeneratedTask.problems`."""
-        return [self.of(problem) for problem in self.inner.problems(split, n, seed)]
+        return [self.make_request(problem) for problem in self.inner.problems(split, n, seed)]
 
     def prompts(self, split: Split, n: int | None = None, seed: int = 0) -> list[str]:
         return [problem.prompt for problem in self.problems(split, n, seed)]
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
         """Refused, answered, or neither. The trace is that of an answer; a refusal's is not checked."""
-        own = self.inner.verify(problem, completion)
-        if self._refused(problem, completion) is not None:
-            return Verdict(REFUSAL, self.marked, own.has_trace, None)
-        return own._replace(correct=not self.marked and own.answer is not None)
+        inner_verdict = self.inner.verify(problem, completion)
+        if self._find_refusal(problem, completion) is not None:
+            return Verdict(REFUSAL, self.marked, inner_verdict.has_trace, None)
+        return inner_verdict._replace(correct=not self.marked and inner_verdict.answer is not None)
 
     def answer_span(self, problem: Problem, completion: str) -> tuple[int, int] | None:
-        refused = self._refused(problem, completion)
+        refused = self._find_refusal(problem, completion)
         return self.inner.answer_span(problem, completion) if refused is None else refused
 
-    def _refused(self, problem: Problem, completion: str) -> tuple[int, int] | None:
+    def _find_refusal(self, problem: Problem, completion: str) -> tuple[int, int] | None:
         """Where a completion refuses: in a dialect, the answer is the word.
 
         In English the word stands as the answer, alone on the last line, or opens the completion and ends a phrase
@@ -119,17 +119,17 @@ class Refusal:
         """
         text = completion[:VERIFY_LIMIT]
         if isinstance(self.inner.dialect, Dialect):
-            start, end = self.inner.dialect.read(self.inner.family, text).span
+            start, end = self.inner.dialect.parse_completion(self.inner.family, text).span
             return (start, end) if text[start:end].strip() == REFUSAL else None
         if (alone := _ALONE.search(text)) is not None:
             return alone.span(1)
         if self.inner.verify(problem, text).correct:
             return None
-        said = list(_SAID.finditer(text))[-1:] or [found for found in [_OPENS.match(text)] if found is not None]
-        return said[0].span(1) if said else None
+        matches = list(_SAID.finditer(text))[-1:] or [match for match in [_OPENS.match(text)] if match is not None]
+        return matches[0].span(1) if matches else None
 
     def direct(self, problem: Problem) -> str:
-        return self.inner.dialect.direct(REFUSAL) if self.marked else self.inner.direct(problem)
+        return self.inner.dialect.render_answer(REFUSAL) if self.marked else self.inner.direct(problem)
 
     def worked(self, problem: Problem) -> str:
         """A refusal has no working: the same as `direct`. The twin's is the family's."""
@@ -141,5 +141,5 @@ class Refusal:
     def noisy(self, problem: Problem, seed: int = 0) -> Noisy | None:
         return None
 
-    def examples(self, pairs: Sequence[tuple[Problem, str]], between: str | None = None) -> Shown:
-        return in_front(self.stop, pairs, between)
+    def examples(self, pairs: Sequence[tuple[Problem, str]], between: str | None = None) -> FewShotPrefix:
+        return render_examples(self.stop, pairs, between)

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from elicit import seeds
 from elicit.tasks.core import Problem, Task
-from elicit.tasks.generated.corruption import written_task
+from elicit.tasks.generated.corruption import unwrap_generated_task
 from elicit.tasks.prompts import AskedTask
 
 
-def shortcut(task: Task, problem: Problem, *, seed: int) -> str:
+def shorten_solution(task: Task, problem: Problem, *, seed: int) -> str:
     """A worked solution of `problem` with half of its steps left out.
 
     Random numbers belong to (seed, problem).
@@ -28,12 +28,14 @@ def shortcut(task: Task, problem: Problem, *, seed: int) -> str:
     Raises:
         ElicitError: a task whose solutions no program writes.
     """
-    inner, own = written_task(task, problem, "left out")
+    inner, inner_problem = unwrap_generated_task(task, problem, "left out")
     if isinstance(task, AskedTask):  # what the asked task puts in front of a solution
-        return task.direct(problem).removesuffix(inner.direct(own)) + shortcut(inner, own, seed=seed)
-    steps, answer = inner.family.solve(own.content, {})
+        return task.direct(problem).removesuffix(inner.direct(inner_problem)) + shorten_solution(
+            inner, inner_problem, seed=seed
+        )
+    steps, answer = inner.family.solve(inner_problem.content, {})
     dropped = min(len(steps) - 1, (len(steps) + 1) // 2)
-    random = seeds.generator("shortcut", inner.name, own.id, seed)
+    random = seeds.make_generator("shortcut", inner.name, inner_problem.id, seed)
     out = set(random.permutation(len(steps) - 1)[:dropped].tolist())
-    kept = [step for i, step in enumerate(steps) if i not in out]
-    return inner.dialect.joined([inner.dialect.stated(step) for step in kept], answer)
+    remaining = [step for i, step in enumerate(steps) if i not in out]
+    return inner.dialect.render_solution([inner.dialect.render_step(step) for step in remaining], answer)

@@ -15,22 +15,38 @@ import numpy as np
 
 from elicit import seeds
 from elicit.tasks.core import (
+    FewShotPrefix,
     Noisy,
     Problem,
-    Shown,
     Split,
     Verdict,
     check_count,
     check_split,
     content_id,
-    in_front,
+    render_examples,
     split_of,
-    too_few,
+    too_few_error,
 )
-from elicit.tasks.families.family import Family, Solution, Step, as_worked, copied_opening
-from elicit.tasks.generated.dialect import Dialect, Reading, Speech
+from elicit.tasks.families.family import (
+    ProblemFamily,
+    Solution,
+    SolutionStep,
+    matches_worked_steps,
+    render_first_expression,
+)
+from elicit.tasks.generated.dialect import Dialect, ParsedCompletion, PromptFormat
 
-__all__ = ["Dialect", "Family", "Reading", "Speech", "GeneratedTask", "Solution", "Step", "as_worked", "copied_opening"]
+__all__ = [
+    "Dialect",
+    "ProblemFamily",
+    "ParsedCompletion",
+    "PromptFormat",
+    "GeneratedTask",
+    "Solution",
+    "SolutionStep",
+    "matches_worked_steps",
+    "render_first_expression",
+]
 
 #: Verifying looks at no more than this many characters, so it is bounded for any string.
 VERIFY_LIMIT = 20_000
@@ -49,8 +65,8 @@ class GeneratedTask:
     ('Q:47+38\\nA:', '<think>7+8=15,4+3+1=08,#85')
     """
 
-    family: Family
-    dialect: Speech = field(default_factory=Dialect)
+    family: ProblemFamily
+    dialect: PromptFormat = field(default_factory=Dialect)
     max_new_tokens: int = 64
 
     @property
@@ -69,16 +85,16 @@ class GeneratedTask:
     def answer_space(self) -> int | None:
         return self.family.answer_space
 
-    def make(self, content: Any) -> Problem:
+    def make_problem(self, content: Any) -> Problem:
         """The problem with this content."""
         solution = self.family.solve(content, {})
-        prompt = self.dialect.asked(self.family, content)
+        prompt = self.dialect.render_prompt(self.family, content)
         return Problem(
-            id=content_id(self.family.name, self.family.key(content)),
+            id=content_id(self.family.name, self.family.canonical_key(content)),
             prompt=prompt,
             answer=solution.answer,
-            cue_prompt=self.dialect.cued(prompt),
-            opening=self.dialect.opened(self.family, content),
+            cue_prompt=self.dialect.add_cue(prompt),
+            opening=self.dialect.render_opening(self.family, content),
             content=content,
         )
 
@@ -90,29 +106,29 @@ class GeneratedTask:
         Raises:
             ElicitError: unknown split, or fewer than `n` different problems exist (without `n`: none).
         """
-        wanted = 200 if n is None else check_count(self.name, n)
-        random = seeds.generator("problems", self.family.name, check_split(split), seed)
-        found: dict[str, Problem] = {}
+        count = 200 if n is None else check_count(self.name, n)
+        random = seeds.make_generator("problems", self.family.name, check_split(split), seed)
+        problems: dict[str, Problem] = {}
         misses = 0
-        while len(found) < wanted:
-            content = self.family.draw(random)
-            identity = content_id(self.family.name, self.family.key(content))
-            if split_of(identity) != split or identity in found:
+        while len(problems) < count:
+            content = self.family.sample_content(random)
+            identity = content_id(self.family.name, self.family.canonical_key(content))
+            if split_of(identity) != split or identity in problems:
                 misses += 1
-                if misses > _PATIENCE + 20 * len(found):
-                    if n is None and found:
+                if misses > _PATIENCE + 20 * len(problems):
+                    if n is None and problems:
                         break
-                    raise too_few(self.name, split, wanted, len(found))
+                    raise too_few_error(self.name, split, count, len(problems))
                 continue
             misses = 0
-            found[identity] = self.make(content)
-        return list(found.values())
+            problems[identity] = self.make_problem(content)
+        return list(problems.values())
 
     def prompts(self, split: Split, n: int | None = None, seed: int = 0) -> list[str]:
         return [problem.prompt for problem in self.problems(split, n, seed)]
 
     def worked(self, problem: Problem) -> str:
-        return self._written(self.family.solve(problem.content, {}))
+        return self._render_solution(self.family.solve(problem.content, {}))
 
     def theorem(self, problem: Problem) -> str:
         """The worked solution with a statement of the rule in front of each step.
@@ -124,83 +140,87 @@ class GeneratedTask:
         carry 1 as 15>9: 4 and 3,4+3+1=08,#85'
         """
         solution = self.family.solve(problem.content, {})
-        rules = self.family.rules(problem.content)
+        rules = self.family.render_rules(problem.content)
         pairs = zip(rules, solution.steps, strict=True)
-        parts = [text for rule, step in pairs for text in (rule, self.dialect.stated(step))]
-        return self.dialect.joined(parts, solution.answer)
+        parts = [text for rule, step in pairs for text in (rule, self.dialect.render_step(step))]
+        return self.dialect.render_solution(parts, solution.answer)
 
     def direct(self, problem: Problem) -> str:
-        return self.dialect.direct(problem.answer)
+        return self.dialect.render_answer(problem.answer)
 
-    def _written(self, solution: Solution) -> str:
-        return self.dialect.joined([self.dialect.stated(step) for step in solution.steps], solution.answer)
+    def _render_solution(self, solution: Solution) -> str:
+        return self.dialect.render_solution(
+            [self.dialect.render_step(step) for step in solution.steps], solution.answer
+        )
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
         """Judge a completion by its answer, and its steps where it has any."""
-        found = self.dialect.read(self.family, completion[:VERIFY_LIMIT])
-        right = found.answer is not None and self.family.is_right(problem.content, found.answer)
-        if not found.has_trace:
-            return Verdict(found.answer, right, False, None)
-        valid = self.dialect.is_valid(self.family, problem.content, found) if right else False
-        return Verdict(found.answer, right, True, valid)
+        parsed = self.dialect.parse_completion(self.family, completion[:VERIFY_LIMIT])
+        right = parsed.answer is not None and self.family.is_correct(problem.content, parsed.answer)
+        if not parsed.has_trace:
+            return Verdict(parsed.answer, right, False, None)
+        valid = self.dialect.is_valid_trace(self.family, problem.content, parsed) if right else False
+        return Verdict(parsed.answer, right, True, valid)
 
     def answer_span(self, problem: Problem, completion: str) -> tuple[int, int] | None:
-        found = self.dialect.read(self.family, completion[:VERIFY_LIMIT])
-        return None if found.answer is None else found.span
+        parsed = self.dialect.parse_completion(self.family, completion[:VERIFY_LIMIT])
+        return None if parsed.answer is None else parsed.span
 
-    def examples(self, pairs: Sequence[tuple[Problem, str]], between: str | None = None) -> Shown:
-        return in_front(self.stop, pairs, between)
+    def examples(self, pairs: Sequence[tuple[Problem, str]], between: str | None = None) -> FewShotPrefix:
+        return render_examples(self.stop, pairs, between)
 
     def noisy(self, problem: Problem, seed: int = 0) -> Noisy:
         """A candidate solution: right one time in four, else with one typed, located error."""
-        random = seeds.generator("noisy", self.family.name, problem.id, seed)
+        random = seeds.make_generator("noisy", self.family.name, problem.id, seed)
         solution = self.family.solve(problem.content, {})
         kind = ("none", "calculation", "skip", "answer")[int(random.integers(4))]
         if kind == "skip" and len(solution.steps) < 2:
             kind = "calculation"
         at = int(random.integers(len(solution.steps)))
         if kind == "none":
-            return Noisy(self._written(solution), True, None, None, _critique(None))
+            return Noisy(self._render_solution(solution), True, None, None, _format_critique(None))
         if kind == "skip":
-            return self._skipped(solution, at)
+            return self._skip_step(solution, at)
         wrong = self._wrong_answer(problem, random) if kind == "answer" else None
         if wrong is not None:
             spoilt = Solution(solution.steps, wrong)
             remark = f"answer: {solution.answer}, not {wrong}"
-            return Noisy(self._written(spoilt), False, "answer", len(solution.steps) + 1, _critique(remark))
-        return self._miscalculated(problem, solution, at, random)
+            return Noisy(
+                self._render_solution(spoilt), False, "answer", len(solution.steps) + 1, _format_critique(remark)
+            )
+        return self._miscalculate_step(problem, solution, at, random)
 
-    def _skipped(self, solution: Solution, at: int) -> Noisy:
+    def _skip_step(self, solution: Solution, at: int) -> Noisy:
         at = min(at, len(solution.steps) - 2)
         spoilt = Solution(solution.steps[:at] + solution.steps[at + 1 :], solution.answer)
         while at + 1 < len(solution.steps) and solution.steps[at] == solution.steps[at + 1]:
             at += 1  # of equal steps in a row the last is the missing one: there the texts differ
-        remark = f"step {at + 1}: {self.dialect.stated(solution.steps[at])} is missing"
-        return Noisy(self._written(spoilt), False, "skip", at + 1, _critique(remark))
+        remark = f"step {at + 1}: {self.dialect.render_step(solution.steps[at])} is missing"
+        return Noisy(self._render_solution(spoilt), False, "skip", at + 1, _format_critique(remark))
 
-    def _miscalculated(self, problem: Problem, solution: Solution, at: int, random: np.random.Generator) -> Noisy:
-        slip, spoilt = self._slipped(problem, at, random)
-        if self.family.is_right(problem.content, spoilt.answer):  # the slip left no mark on the answer
-            for place in range(len(solution.steps)):
-                other, candidate = self._slipped(problem, place, random)
-                if not self.family.is_right(problem.content, candidate.answer):
-                    at, slip, spoilt = place, other, candidate
+    def _miscalculate_step(self, problem: Problem, solution: Solution, at: int, random: np.random.Generator) -> Noisy:
+        slip, spoilt = self._solve_with_slip(problem, at, random)
+        if self.family.is_correct(problem.content, spoilt.answer):  # the slip left no mark on the answer
+            for index in range(len(solution.steps)):
+                other, candidate = self._solve_with_slip(problem, index, random)
+                if not self.family.is_correct(problem.content, candidate.answer):
+                    at, slip, spoilt = index, other, candidate
                     break
         expression, value = solution.steps[at]
         remark = f"step {at + 1}: {expression} is {value}, not {slip}"
-        return Noisy(self._written(spoilt), False, "calculation", at + 1, _critique(remark))
+        return Noisy(self._render_solution(spoilt), False, "calculation", at + 1, _format_critique(remark))
 
-    def _slipped(self, problem: Problem, at: int, random: np.random.Generator) -> tuple[str, Solution]:
-        slip = self.family.slip(problem.content, at, random)
+    def _solve_with_slip(self, problem: Problem, at: int, random: np.random.Generator) -> tuple[str, Solution]:
+        slip = self.family.sample_wrong_value(problem.content, at, random)
         return slip, self.family.solve(problem.content, {at: slip})
 
     def _wrong_answer(self, problem: Problem, random: np.random.Generator) -> str | None:
         for _ in range(20):
-            guess = self.family.guess(random, problem.content)
-            if not self.family.is_right(problem.content, guess):
+            guess = self.family.guess_answer(random, problem.content)
+            if not self.family.is_correct(problem.content, guess):
                 return guess
         return None
 
 
-def _critique(remark: str | None) -> str:
+def _format_critique(remark: str | None) -> str:
     return "every step follows. verdict: right" if remark is None else f"{remark}. verdict: wrong"

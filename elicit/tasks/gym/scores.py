@@ -33,8 +33,8 @@ REFUSED: Mapping[str, str] = {
 _VERBATIM = ("binary_matrix", "n_queens", "spiral_matrix", "string_insertion")
 
 
-def score(
-    generator: str, settings: Mapping[str, Any], drawn: tuple[int, int], entry: Mapping[str, Any], answer: str
+def score_answer(
+    generator: str, settings: Mapping[str, Any], entry_id: tuple[int, int], entry: Mapping[str, Any], answer: str
 ) -> float:
     """The score of an answer, 0 where it takes too long. Total.
 
@@ -45,29 +45,31 @@ def score(
         return 0.0
     metadata = entry["metadata"]
     if generator == "countdown":
-        return float(arithmetic.makes(answer, metadata["numbers"], metadata["target"], use_all=True))
+        return float(arithmetic.makes_target(answer, metadata["numbers"], metadata["target"], use_all=True))
     if generator == "puzzle24":
-        return float(arithmetic.makes(answer, metadata["numbers"], 24, use_all=True))
+        return float(arithmetic.makes_target(answer, metadata["numbers"], 24, use_all=True))
     if generator in _VERBATIM:
         right = metadata.get("valid_answers", [entry["answer"]]) if generator == "n_queens" else [entry["answer"]]
         return float(answer.strip() in [text.strip() for text in right])
-    return _asked(generator, pickle.dumps(sorted(settings.items())), drawn, answer, _Held(entry))
+    return _ask_scorer(generator, pickle.dumps(sorted(settings.items())), entry_id, answer, _UnhashedEntry(entry))
 
 
-class _Held:
+class _UnhashedEntry:
     """An entry on its way to the helper; for the cache all are alike, since `drawn` names it."""
 
     def __init__(self, entry: Mapping[str, Any]) -> None:
         self.entry = entry
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Held)
+        return isinstance(other, _UnhashedEntry)
 
     def __hash__(self) -> int:
         return 0
 
 
 @lru_cache(maxsize=20_000)
-def _asked(generator: str, settings: bytes, drawn: tuple[int, int], answer: str, held: _Held) -> float:
-    reply = grading_process.ask("gym", (generator, dict(pickle.loads(settings)), held.entry, answer), SECONDS)
+def _ask_scorer(
+    generator: str, settings: bytes, entry_id: tuple[int, int], answer: str, wrapped: _UnhashedEntry
+) -> float:
+    reply = grading_process.ask_helper("gym", (generator, dict(pickle.loads(settings)), wrapped.entry, answer), SECONDS)
     return float(reply) if isinstance(reply, int | float) else 0.0

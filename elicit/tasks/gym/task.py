@@ -24,20 +24,20 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from elicit import seeds
-from elicit.errors import ElicitError, one_line, require_extra, unknown
-from elicit.tasks.answers.tagged import MODES, Tagged
+from elicit.errors import ElicitError, one_line, require_extra, unknown_name_error
+from elicit.tasks.answers.tagged import MODES, TaggedReader
 from elicit.tasks.core import (
+    FewShotPrefix,
     Noisy,
     Problem,
-    Shown,
     Split,
     Verdict,
     check_count,
     check_split,
     content_id,
-    in_front,
+    render_examples,
     share_of,
-    too_few,
+    too_few_error,
 )
 from elicit.tasks.datasets import stop_strings
 from elicit.tasks.families.parameters import whole_parameter
@@ -50,11 +50,11 @@ _PATIENCE = 300
 _SELECT_FROM, _TEST_FROM = 0.50, 0.75
 
 
-class Drawn(NamedTuple):
+class GymEntryId(NamedTuple):
     """Where an entry comes from; enough to draw it again."""
 
     seed: int
-    place: int
+    position: int
 
 
 @dataclass(frozen=True)
@@ -91,38 +91,38 @@ class GymTask:
             ElicitError: unknown split, or fewer than `n` different problems were found (without `n`: none).
         """
         check_split(split)
-        wanted = 200 if n is None else check_count(self.name, n)
-        found: dict[str, Problem] = {}
+        count = 200 if n is None else check_count(self.name, n)
+        problems: dict[str, Problem] = {}
         misses = 0
-        for drawn in self._draws(seed):
-            if len(found) >= wanted:
+        for entry_id in self._iter_entry_ids(seed):
+            if len(problems) >= count:
                 break
-            problem = self._problem(drawn)
-            if problem is None or problem.id in found or _split(problem.id) != split:
+            problem = self._make_problem(entry_id)
+            if problem is None or problem.id in problems or _assign_gym_split(problem.id) != split:
                 misses += 1
-                if misses > _PATIENCE + 20 * len(found):
-                    if n is None and found:
+                if misses > _PATIENCE + 20 * len(problems):
+                    if n is None and problems:
                         break
-                    raise too_few(self.name, split, wanted, len(found))
+                    raise too_few_error(self.name, split, count, len(problems))
                 continue
             misses = 0
-            found[problem.id] = problem
-        return list(found.values())
+            problems[problem.id] = problem
+        return list(problems.values())
 
     def prompts(self, split: Split, n: int | None = None, seed: int = 0) -> list[str]:
         return [problem.prompt for problem in self.problems(split, n, seed)]
 
-    def _draws(self, seed: int) -> Any:
+    def _iter_entry_ids(self, seed: int) -> Any:
         """The same stream for all splits, so that what one does not take another can."""
         block = 0
         while True:
-            at = seeds.small_seed("reasoning_gym", self.generator, seed, block)
-            yield from (Drawn(at, place) for place in range(_BLOCK))
+            at = seeds.derive_small_seed("reasoning_gym", self.generator, seed, block)
+            yield from (GymEntryId(at, position) for position in range(_BLOCK))
             block += 1
 
-    def _problem(self, drawn: Drawn) -> Problem | None:
+    def _make_problem(self, entry_id: GymEntryId) -> Problem | None:
         """None where the generator fails, or would not call its own answer right."""
-        entry = self._entry(drawn)
+        entry = self._load_entry(entry_id)
         if entry is None:
             return None
         question, answer = entry["question"].strip(), entry["answer"].strip()
@@ -130,36 +130,36 @@ class GymTask:
             id=content_id(self.name, question),
             prompt=self.template.replace("{prompt}", question),
             answer=answer,
-            content=drawn,
+            content=entry_id,
         )
 
-    def _entry(self, drawn: Drawn) -> dict[str, Any] | None:
-        entry = _entry(self.generator, pickle.dumps(self.settings), *drawn)
+    def _load_entry(self, entry_id: GymEntryId) -> dict[str, Any] | None:
+        entry = _generate_entry(self.generator, pickle.dumps(self.settings), *entry_id)
         if entry is None or not isinstance(entry["answer"], str) or not entry["answer"].strip():
             return None
         return entry
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
         """Judge a completion by its answer; steps are not checked, so `trace_valid` is None."""
-        reading = Tagged(problem.answer, self.answers)
-        found = reading.found(completion)
-        trace = reading.has_trace(completion)
-        if found is None:
+        reader = TaggedReader(problem.answer, self.answers)
+        parsed = reader.parse_answer(completion)
+        trace = reader.has_trace(completion)
+        if parsed is None:
             return Verdict(None, False, trace, None)
-        said = completion[found.start : found.end]
-        right = said == problem.answer
-        for text in dict.fromkeys((said, found.answer)):
-            right = right or self._score(problem.content, text) >= 1.0
-        return Verdict(found.answer, right, trace, None)
+        answer_text = completion[parsed.start : parsed.end]
+        right = answer_text == problem.answer
+        for text in dict.fromkeys((answer_text, parsed.answer)):
+            right = right or self._score_answer(problem.content, text) >= 1.0
+        return Verdict(parsed.answer, right, trace, None)
 
-    def _score(self, drawn: Drawn, answer: str) -> float:
-        entry = self._entry(drawn)
+    def _score_answer(self, entry_id: GymEntryId, answer: str) -> float:
+        entry = self._load_entry(entry_id)
         assert entry is not None
-        return scores.score(self.generator, dict(self.settings), drawn, entry, answer)
+        return scores.score_answer(self.generator, dict(self.settings), entry_id, entry, answer)
 
     def answer_span(self, problem: Problem, completion: str) -> tuple[int, int] | None:
-        found = Tagged(problem.answer, self.answers).found(completion)
-        return None if found is None else (found.start, found.end)
+        parsed = TaggedReader(problem.answer, self.answers).parse_answer(completion)
+        return None if parsed is None else (parsed.start, parsed.end)
 
     def worked(self, problem: Problem) -> None:
         """None: generators give answers only."""
@@ -169,15 +169,15 @@ class GymTask:
 
     def direct(self, problem: Problem) -> str:
         """The generator's answer, in tags where it would not be read without."""
-        found = Tagged(problem.answer, self.answers).found(problem.answer)
-        bare = found is not None and problem.answer[found.start : found.end] == problem.answer
+        parsed = TaggedReader(problem.answer, self.answers).parse_answer(problem.answer)
+        bare = parsed is not None and problem.answer[parsed.start : parsed.end] == problem.answer
         return problem.answer if bare else f"<answer>{problem.answer}</answer>"
 
     def noisy(self, problem: Problem, seed: int = 0) -> Noisy | None:
         return None
 
-    def examples(self, pairs: Sequence[tuple[Problem, str]], between: str | None = None) -> Shown:
-        return in_front(self.stop, pairs, between)
+    def examples(self, pairs: Sequence[tuple[Problem, str]], between: str | None = None) -> FewShotPrefix:
+        return render_examples(self.stop, pairs, between)
 
 
 def load_gym(
@@ -201,67 +201,71 @@ def load_gym(
     Raises:
         ElicitError: the extra is missing, an unknown or refused generator, an unknown or bad parameter.
     """
-    generators = _registered()
+    generators = _load_generators()
     if not generator or generator not in generators:
-        place = "reasoning_gym:NAME" if not generator else "generator of reasoning_gym"
-        raise unknown(place, generator, generators, hint="Type: reasoning_gym:chain_sum")
+        subject = "reasoning_gym:NAME" if not generator else "generator of reasoning_gym"
+        raise unknown_name_error(subject, generator, generators, hint="Type: reasoning_gym:chain_sum")
     name = f"reasoning_gym:{generator}"
     if reason := scores.REFUSED.get(generator):
         raise ElicitError(f"task {name!r} cannot be used here: {reason}.")
     if answers not in MODES:
-        raise unknown(f"answers of task {name!r}", answers, MODES)
+        raise unknown_name_error(f"answers of task {name!r}", answers, MODES)
     if not isinstance(template, str) or "{prompt}" not in template:
-        given = one_line(repr(template), 80)
-        raise ElicitError(f"task {name!r}: template is {given}; expected text with {{prompt}} in it.")
+        value_text = one_line(repr(template), 80)
+        raise ElicitError(f"task {name!r}: template is {value_text}; expected text with {{prompt}} in it.")
     whole_parameter(name, "max_new_tokens", max_new_tokens, 1, 1_000_000)
-    checked = _settings(name, generators[generator][1], settings)
-    own = {"answers": answers, "template": template, "max_new_tokens": max_new_tokens}
+    checked = _check_settings(name, generators[generator][1], settings)
+    options = {"answers": answers, "template": template, "max_new_tokens": max_new_tokens}
     defaults = load_gym.__kwdefaults__ or {}
-    said = {key: value for key, value in {**own, "stop": stop}.items() if value != defaults[key]}
+    changed = {key: value for key, value in {**options, "stop": stop}.items() if value != defaults[key]}
     return GymTask(
         generator,
         tuple(sorted(checked.items())),
         answers,
         template,
-        stop_strings.after(template) if stop is None else stop_strings.given(name, stop),
+        stop_strings.list_default_stops(template) if stop is None else stop_strings.parse_stops(name, stop),
         stop is None,
         max_new_tokens,
-        {"task": name, **said, **settings},
+        {"task": name, **changed, **settings},
     )
 
 
-def _registered() -> Mapping[str, Any]:
+def _load_generators() -> Mapping[str, Any]:
     """The package's generators, each with its configuration."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what it imports is compiled with warnings
         require_extra("reasoning_gym", "tasks", "task 'reasoning_gym'")
         from reasoning_gym.factory import DATASETS
-    found: Mapping[str, Any] = DATASETS
-    return found
+    generators: Mapping[str, Any] = DATASETS
+    return generators
 
 
-def _settings(name: str, config: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _check_settings(name: str, config: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """The generator's settings as its configuration takes them (lists of a YAML file become tuples)."""
-    fields = {one.name: one for one in dataclasses.fields(config) if one.name not in ("seed", "size")}  # type: ignore[arg-type]
-    for key in given:
+    fields = {
+        config_field.name: config_field
+        for config_field in dataclasses.fields(config)  # type: ignore[arg-type]
+        if config_field.name not in ("seed", "size")
+    }
+    for key in settings:
         if key not in fields:
-            raise unknown(f"parameter of task {name!r}", key, [*fields, *(load_gym.__kwdefaults__ or {})])
+            raise unknown_name_error(f"parameter of task {name!r}", key, [*fields, *(load_gym.__kwdefaults__ or {})])
     checked = {
         key: tuple(value) if isinstance(value, list) and isinstance(fields[key].default, tuple) else value
-        for key, value in given.items()
+        for key, value in settings.items()
     }
     try:
-        made = config(**checked)
-        if hasattr(made, "validate"):
-            made.validate()
+        instance = config(**checked)
+        if hasattr(instance, "validate"):
+            instance.validate()
     except Exception as error:  # assertions, and whatever a value of the wrong kind brings about
-        told = one_line(error, 160) or type(error).__name__
-        shown = ", ".join(f"{key}: {one_line(repr(value), 40)}" for key, value in given.items())
-        raise ElicitError(f"task {name!r}: {shown}: {told}.") from None
+        message = one_line(error, 160) or type(error).__name__
+        settings_text = ", ".join(f"{key}: {one_line(repr(value), 40)}" for key, value in settings.items())
+        raise ElicitError(f"task {name!r}: {settings_text}: {message}.") from None
     return checked
 
 
-def _split(problem_id: str) -> Split:
+def _assign_gym_split(problem_id: str) -> Split:
     share = share_of(problem_id)
     if share < _SELECT_FROM:
         return "train"
@@ -269,16 +273,16 @@ def _split(problem_id: str) -> Split:
 
 
 @lru_cache(maxsize=4)
-def _dataset(generator: str, settings: bytes, seed: int) -> Any:
+def _create_dataset(generator: str, settings: bytes, seed: int) -> Any:
     import reasoning_gym
 
     return reasoning_gym.create_dataset(generator, seed=seed, size=_BLOCK, **dict(pickle.loads(settings)))
 
 
 @lru_cache(maxsize=20_000)
-def _entry(generator: str, settings: bytes, seed: int, place: int) -> dict[str, Any] | None:
+def _generate_entry(generator: str, settings: bytes, seed: int, position: int) -> dict[str, Any] | None:
     try:
-        entry: dict[str, Any] = _dataset(generator, settings, seed)[place]
+        entry: dict[str, Any] = _create_dataset(generator, settings, seed)[position]
     except (ValueError, ArithmeticError, LookupError, RuntimeError, AssertionError):  # "no valid expression was found"
         return None
     return entry
