@@ -166,7 +166,7 @@ def _sample_batch(
                     by_stop[rows[slot]] = over[slot] = True
         over |= limits[rows] == position + 1
         lengths[rows[over]] = position + 1
-        touched[rows] = state.ledger[rows]
+        touched[rows] = state.firing_counts[rows]
         if over.all():
             break
         tokens = chosen.tokens

@@ -83,7 +83,7 @@ def prefill_prompts(
             piece_order = torch.arange(len(piece)).repeat_interleave(repeat[list(piece)]).to(device)
             while part.layers:  # each layer of the piece is given up as soon as it has been copied
                 layer: PreallocatedLayer = part.layers.pop(0)
-                cache.layers[-len(part.layers) - 1].place(layer, piece_order, first, len(order), width, head)
+                cache.layers[-len(part.layers) - 1].insert_rows(layer, piece_order, first, len(order), width, head)
             first += len(piece_order)
             piece_logits.append(last)
         logits = torch.cat(piece_logits)[order.to(device)]
@@ -191,7 +191,7 @@ def _run_piece(
     cache = preallocate_cache(engine.hf, capacity)
     if prefix is not None:
         for layer, shared in zip(cache.layers, prefix, strict=True):
-            layer.begin(shared, len(rests))
+            layer.copy_prefix(shared, len(rests))
     seen = torch.nn.functional.pad(real, (head, 0), value=True).to(device)
     masked = head > 0 or bool((lengths < width).any())
     out = engine.hf(
