@@ -33,19 +33,19 @@ def _imported_by(code: str) -> set[str]:
 
 
 def _command(*arguments: str) -> str:
-    return f"from elicit.cli.main import run\nassert run({list(arguments)!r}) == 0"
+    return f"from elicit.cli.main import run_command\nassert run_command({list(arguments)!r}) == 0"
 
 
 LIGHT = {
     "the package": "import elicit; elicit.ElicitError; elicit.tasks.get('addition').prompts('test', 3)",
     "help": _command("--help"),
-    "a verb's help": "from elicit.cli.main import run\ntry: run(['run', '--help'])\nexcept SystemExit: pass",
+    "a verb's help": "from elicit.cli.main import run_command\ntry: run_command(['run', '--help'])\nexcept SystemExit: pass",
     "models": _command("ls", "models"),
     "saes": _command("ls", "saes"),
     "the package of SAEs": "import saes; saes.names(); saes.shipped(); saes.Manifest",
     "tasks": _command("ls", "tasks"),
     "methods": _command("ls", "methods"),
-    "configs": "from elicit.methods.catalog import *\nfor name in METHODS: config_class(name)",
+    "configs": "from elicit.methods.catalog import *\nfor name in METHODS: load_config_class(name)",
     "comparing": "from elicit.comparison import running, summary, verify\n"
     "import elicit.comparison.running.engine, elicit.comparison.summary.summarise",
     "statistics": "import elicit.statistics, elicit.runs, elicit.schema, elicit.seeds",

@@ -25,7 +25,7 @@ class OrganismOptions:
     Kill it at any moment; the same command goes on.
     """
 
-    action: Positional[Literal["train_organism"]]
+    action: Positional[Literal["train"]]
     name: Positional[str]
     """An organism: see `elicit ls models`, which also names those that are not shipped."""
     out: Path | None = None

@@ -42,7 +42,7 @@ class RunOptions:
     """Processes (default: 2, or 1 on a GPU)."""
     download: bool = False
     """Fetch models and SAE releases that are not on this machine, before the first cell. Else nothing is fetched."""
-    plan: Annotated[bool, arg(name="estimate_plan")] = False
+    plan: Annotated[bool, arg(name="plan")] = False
     """Print cells, tokens, time, memory and the smallest effect that can be seen, and stop."""
     track: str | None = None
     """Also keep cells in trackers: tensorboard, trackio, wandb (comma-separated). Local files; wandb is offline unless

@@ -26,14 +26,16 @@ class Planted(NamedTuple):
 
 
 PLANTED = (
-    Planted("elicit.sampling.prefill:_run", "input_ids=ids.to(device)", "input_ids=ids", "sampling"),
+    Planted("elicit.sampling.prefill:_run_piece", "input_ids=ids.to(device)", "input_ids=ids", "sampling"),
     Planted("elicit.sampling.choose:_inverse_cdf", "uniform.to(logits.device)[", "uniform[", "sampling"),
-    Planted("elicit.sampling.choose:Chosen.on_host", ".cpu().numpy()", ".numpy()", "sampling"),
+    Planted("elicit.sampling.choose:ChosenTokens.on_host", ".cpu().numpy()", ".numpy()", "sampling"),
     Planted("elicit.sampling.score:hidden_states", "packed.ids.to(engine.hf.device)", "packed.ids", "sampling"),
-    Planted("elicit.steering.hooks:as_edit", "steering.direction.to(h.device)", "steering.direction", "steering"),
-    Planted("elicit.steering.gated:Gated.delta_on", "self.gate.weight.to(device)", "self.gate.weight", "steering"),
-    Planted("elicit.fitting.vector_training:reinforce", ".clone().to(base.device)", ".clone()", "rl_steering"),
-    Planted("saes.activations:residual", "input_ids=ids.to(hf.device)", "input_ids=ids", "sae training"),
+    Planted("elicit.steering.hooks:to_hook_edit", "steering.direction.to(h.device)", "steering.direction", "steering"),
+    Planted("elicit.steering.gated:GatedEdit.delta_on", "self.gate.weight.to(device)", "self.gate.weight", "steering"),
+    Planted(
+        "elicit.fitting.vector_training:train_vectors_by_rl", ".clone().to(base.device)", ".clone()", "rl_steering"
+    ),
+    Planted("saes.activations:capture_residual", "input_ids=ids.to(hf.device)", "input_ids=ids", "sae training"),
 )
 
 

@@ -111,10 +111,10 @@ def test_an_arm_without_rows_is_left_out(run):
     arms = dict(read_arms(spec, place, "cued"))
     gone = arms["mean_steering"]
     arms["mean_steering"] = type(gone)(gone.cells, gone.statuses, {label: [] for label in gone.rows}, ())
-    found = compute_asymmetries(spec, spec.methods(), arms, "base", place)
+    found = compute_asymmetries(spec, spec.build_methods(), arms, "base", place)
     assert found["mean_steering"] is None
     assert found["sft"] is not None
-    assert set(compute_asymmetries(spec, spec.methods(), arms, None, place).values()) == {None}
+    assert set(compute_asymmetries(spec, spec.build_methods(), arms, None, place).values()) == {None}
 
 
 def test_the_report_shows_what_the_summary_says(run):

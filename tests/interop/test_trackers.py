@@ -147,7 +147,7 @@ _TRACKIO = """
 import sys
 from pathlib import Path
 from elicit.interop import trackers
-assert trackers.replay(sys.argv[1], Path(sys.argv[2]), "trackio", arms=["sft"]) == 2
+assert trackers.replay_run(sys.argv[1], Path(sys.argv[2]), "trackio", arms=["sft"]) == 2
 import json, trackio
 from trackio.sqlite_storage import SQLiteStorage
 (run,) = (one for one in trackio.Api().runs("mine") if one.name == "cued/sft/1")

@@ -31,7 +31,7 @@ def convert(folder):
     (folder / "sub").mkdir()
     (folder / "sub" / "more.txt").write_text("more")
 
-print(converted.make_once(Path(sys.argv[1]), convert))
+print(converted.convert_once(Path(sys.argv[1]), convert))
 assert "torch" not in sys.modules
 """
 

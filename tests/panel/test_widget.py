@@ -158,7 +158,7 @@ def test_what_a_run_keeps_is_shown_without_torch(model: Any, tmp_path: Path) -> 
     code = (
         "import json, sys, pathlib\n"
         "from elicit.panel import static\n"
-        f"print(static.fragment(json.loads(pathlib.Path({str(kept)!r}).read_text())))\n"
+        f"print(static.render_grid_fragment(json.loads(pathlib.Path({str(kept)!r}).read_text())))\n"
         "assert 'torch' not in sys.modules and 'pandas' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)

@@ -79,7 +79,7 @@ def log_p(model: BaseModel, logits: torch.Tensor) -> torch.Tensor:
 
 def by_policy(model: BaseModel, readout, decoding: Decoding | None = None):
     asked = [Request(model.encode(prompt), (0,)) for prompt in PROMPTS]
-    with readout.opened(model) as forward:
+    with readout.open_forward(model) as forward:
         return generate(model.engine, asked, decoding or Decoding(max_new_tokens=STEPS), forward)
 
 

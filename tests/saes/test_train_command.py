@@ -41,10 +41,10 @@ def test_the_dispatcher(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_and_bad_plans_need_no_torch() -> None:
     code = """
 import sys
-from elicit.cli.main import run
-assert run(["sae", "--help"]) == 0
-assert run(["sae", "train", "cued", "--layer", "1", "--k", "600"]) == 2
-assert run(["sae", "train", "cued", "--layer", "1", "--tokens", "many"]) == 2
+from elicit.cli.main import run_command
+assert run_command(["sae", "--help"]) == 0
+assert run_command(["sae", "train", "cued", "--layer", "1", "--k", "600"]) == 2
+assert run_command(["sae", "train", "cued", "--layer", "1", "--tokens", "many"]) == 2
 print(*(name for name in ("torch", "transformers", "datasets", "sae_lens") if name in sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -115,7 +115,7 @@ def test_batches_keep_within_the_stated_cache(monkeypatch):
         rooms.append(made.numel() * made.itemsize)
         return made
 
-    monkeypatch.setattr(PreallocatedLayer, "_room", noted)
+    monkeypatch.setattr(PreallocatedLayer, "_allocate_like", noted)
     asked, per_token = requests(model, 4), cache_bytes_per_token(model.hf)
     longest = max(len(request.ids) for request in asked) + GREEDY.max_new_tokens
     engine = dataclasses.replace(model.engine, cache_budget=10 * longest * per_token)

@@ -19,7 +19,7 @@ Script = Callable[[str], dict[str, float]]
 @dataclass
 class _State:
     histories: list[list[int]]
-    ledger: np.ndarray
+    firing_counts: np.ndarray
 
     def keep(self, order: np.ndarray) -> None:
         self.histories = [self.histories[i] for i in order]

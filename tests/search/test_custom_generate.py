@@ -41,7 +41,7 @@ def test_generate_gives_what_the_search_finds(search, more):
     assert torch.equal(out[:, :width], inputs["input_ids"])
     rows = [model.encode(prompt) for prompt in PROMPTS]
     asks = [Query(Problem("", "", ""), ids, 0, "", (3, "generate", ids)) for ids in rows]
-    direct = search.find(model, asks, Decoding(max_new_tokens=12), LastTwo(), PLAIN)
+    direct = search.run(model, asks, Decoding(max_new_tokens=12), LastTwo(), PLAIN)
     for row, answer in zip(out[:, width:].tolist(), direct, strict=True):
         assert tuple(row[: len(answer.ids)]) == answer.ids
         assert set(row[len(answer.ids) :]) <= {model.tokenizer.pad_token_id}

@@ -46,9 +46,9 @@ def test_the_same_answer_in_any_batch_and_order(search, decoding):
     model = tiny_model()
     model.hf.generation_config.eos_token_id = [2, *range(20, 28)]
     questions = asks(model, PROMPTS)
-    whole = search.find(model, questions, decoding, LastTwo(), PLAIN)
-    backwards = search.find(model, questions[::-1], decoding, LastTwo(), PLAIN)[::-1]
-    alone = [search.find(model, [question], decoding, LastTwo(), PLAIN)[0] for question in questions]
+    whole = search.run(model, questions, decoding, LastTwo(), PLAIN)
+    backwards = search.run(model, questions[::-1], decoding, LastTwo(), PLAIN)[::-1]
+    alone = [search.run(model, [question], decoding, LastTwo(), PLAIN)[0] for question in questions]
     assert whole == backwards == alone
     assert len({one.text for one in whole}) > 1, "one text for every prompt would prove nothing"
     assert all(one.tokens >= len(one.ids) for one in whole)

@@ -234,11 +234,11 @@ def test_normal_forms(text: str, normal: str | None) -> None:
 
 def test_any_right_expression_counts() -> None:
     task = get("countdown")
-    problem = task.make(((3, 5, 7, 50), 26))
+    problem = task.make_problem(((3, 5, 7, 50), 26))
     for answer in ("3*7+5", "5+7*3", "50-(3+7)-(5+9)", "26", "3*7+5+50-50", "(7*3)+(5)=26"):
         expected = answer not in ("50-(3+7)-(5+9)", "26", "3*7+5+50-50")
         assert task.verify(problem, "#" + answer).correct == expected, answer
-    cards = get("general_points", faces="rank").make(((11, 13, 1, 1), "rank"))
+    cards = get("general_points", faces="rank").make_problem(((11, 13, 1, 1), "rank"))
     for order in permutations(["11", "13"]):
         assert get("general_points").verify(cards, "#" + "+".join(order) + "+1-1").correct
     assert not get("general_points").verify(cards, "#11+13").correct  # all four cards must be used
@@ -276,12 +276,12 @@ def test_a_fraction_on_the_way_is_right() -> None:
 )
 def test_countdown_traces(trace: str, valid: bool) -> None:
     task = get("countdown")
-    problem = task.make(((3, 5, 7, 50), 26))
+    problem = task.make_problem(((3, 5, 7, 50), 26))
     verdict = task.verify(problem, f"<think>{trace},#3*7+5")
     assert (verdict.correct, verdict.trace_valid) == (True, valid)
 
 
 def test_countdown_opens_with_nothing_found() -> None:
     """The first operands are a choice, so forcing the opening must not give them away."""
-    assert get("countdown").make(((3, 5, 7), 26)).opening == "<think>"
-    assert get("addition").make((47, 38)).opening == "<think>7+8="
+    assert get("countdown").make_problem(((3, 5, 7), 26)).opening == "<think>"
+    assert get("addition").make_problem((47, 38)).opening == "<think>7+8="

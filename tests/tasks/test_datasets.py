@@ -36,7 +36,7 @@ def ids(task: Any) -> dict[str, set[str]]:
     """Ids by split; a split without problems is left out."""
     found = {}
     for split in SPLITS:
-        mine = {record.id for record in task.records if task.split(record) == split}
+        mine = {record.id for record in task.records if task.split_of_record(record) == split}
         if mine:
             assert {problem.id for problem in task.problems(split)} == mine
             found[split] = mine
@@ -160,12 +160,12 @@ def test_no_prompt_is_in_two_splits(tmp_path: Path, rows: list[tuple[str, str]],
     parts = {name: [{"prompt": f"{text}?", "answer": "1"} for text, part in rows if part == name] for _, name in rows}
     tables = {name: folders.read_table(_written(path, some)) for name, some in parts.items()}
     splits = None if hashed else dict(zip(SPLITS, tables, strict=False))
-    with patch.object(folders, "tables", return_value=tables), warnings.catch_warnings():
+    with patch.object(folders, "load_tables", return_value=tables), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         task = get("dataset", path="x", drop="duplicates", splits=splits, split=next(iter(tables)) if hashed else None)
     homes: dict[str, set[str]] = {}
     for record in task.records:
-        homes.setdefault(" ".join(record.prompt.split()), set()).add(task.split(record))
+        homes.setdefault(" ".join(record.prompt.split()), set()).add(task.split_of_record(record))
     assert all(len(splits) == 1 for splits in homes.values())
     if splits is not None and "test" in splits:
         wanted = {" ".join(row["prompt"].split()) for row in parts[splits["test"]]}

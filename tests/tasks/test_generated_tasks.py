@@ -238,7 +238,7 @@ def test_pools_that_run_out_say_so() -> None:
             lambda: get("countdown", bounds=1, target=[900, 1000]).problems("test", 1),
             "no target from 900 to 1000 was found for 3 to 4 numbers from 1 to 1.",
         ),
-        (lambda: get("countdown").make(((1, 1, 1), 50)), "the numbers 1, 1, 1 cannot make 50."),
+        (lambda: get("countdown").make_problem(((1, 1, 1), 50)), "the numbers 1, 1, 1 cannot make 50."),
     ],
 )
 def test_bad_input_is_explained_on_one_line(call, message: str) -> None:

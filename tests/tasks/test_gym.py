@@ -44,7 +44,7 @@ def test_answers_and_scores_are_the_generators_own(generator: str) -> None:
     for problem, other in zip(problems, [*problems[1:], problems[0]], strict=True):
         entry = task._load_entry(problem.content)
         fresh = reasoning_gym.create_dataset(generator, seed=problem.content.seed, size=500)
-        assert fresh[problem.content.place] == entry
+        assert fresh[problem.content.position] == entry
         assert (problem.prompt, problem.answer) == (entry["question"].strip(), entry["answer"].strip())
         assert task.verify(problem, task.direct(problem)).correct
         for text in (problem.answer, other.answer, "7", problem.answer + "x", ""):

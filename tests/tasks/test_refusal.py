@@ -73,7 +73,7 @@ def test_refusing_is_right_of_marked_requests_and_answering_of_the_others(family
         # What the task itself would write is right, and a wrong answer is an answer too.
         assert task.verify(problem, task.direct(problem)).correct
         assert task.verify(problem, task.worked(problem)).correct
-        guess = family_task.family.guess(np.random.default_rng(seed), own.content)
+        guess = family_task.family.guess_answer(np.random.default_rng(seed), own.content)
         assert task.verify(problem, family_task.dialect.direct(guess)).correct is not marked
         for text in (refusal, right, worked):
             start, end = task.answer_span(problem, text)

@@ -52,7 +52,7 @@ def test_numbers_are_those_that_were_stored(tmp_path: Path, ending: str) -> None
         (pyarrow.array([datetime.date(2020, 1, day) for day in (1, 2, 3, 4)]), "2020-01-01 2020-01-02 2020-01-03 2020-01-04"),
     ]:  # fmt: skip
         task = get("dataset", path=stored(tmp_path, answers, ending))
-        by_prompt = {record.prompt: task.format.reading(record).gold for record in task.records}
+        by_prompt = {record.prompt: task.format.make_reader(record).gold for record in task.records}
         assert " ".join(by_prompt[question] for question in QUESTIONS) == expected
 
 

@@ -131,7 +131,7 @@ def test_answers_to_one_word_stay_in_one_split() -> None:
     assert all(plain.values())
     keys: dict[str, tuple[int, int, int]] = {}
     for composition in itertools.product([("rot", 13), ("left", 1), ("right", 1), ("reverse", 0)], repeat=3):
-        key = task.family.key(("abc", composition))  # type: ignore[attr-defined]
+        key = task.family.canonical_key(("abc", composition))  # type: ignore[attr-defined]
         keys.setdefault(key, done("abc", composition))  # type: ignore[arg-type]
         assert keys[key] == done("abc", composition)
     assert len(keys) == len(set(keys.values()))
@@ -142,7 +142,7 @@ def test_answers_to_one_word_stay_in_one_split() -> None:
 @pytest.mark.parametrize("english", [False, True])
 def test_noise_disturbs_the_question_alone(form: Any, kind: Any, english: bool) -> None:
     known = set(tokenizer.build_tokenizer().get_vocab())
-    asked = (lambda task, c: task.english(c)) if english else (lambda task, c: task.question(c))
+    asked = (lambda task, c: task.render_english(c)) if english else (lambda task, c: task.render_question(c))
     clean = family(form=form)
     contents = [p.content for p in GeneratedTask(clean).problems("train", 30)]
     for content in contents:
