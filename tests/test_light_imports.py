@@ -39,7 +39,8 @@ def _command(*arguments: str) -> str:
 LIGHT = {
     "the package": "import elicit; elicit.ElicitError; elicit.tasks.get('addition').prompts('test', 3)",
     "help": _command("--help"),
-    "a verb's help": "from elicit.cli.main import run_command\ntry: run_command(['run', '--help'])\nexcept SystemExit: pass",
+    "a verb's help": "from elicit.cli.main import run_command\n"
+    "try: run_command(['run', '--help'])\nexcept SystemExit: pass",
     "models": _command("ls", "models"),
     "saes": _command("ls", "saes"),
     "the package of SAEs": "import saes; saes.names(); saes.shipped(); saes.Manifest",

@@ -104,7 +104,8 @@ def test_results_have_them_as_methods(run: Path) -> None:
 
 def test_frames_need_no_torch(run: Path) -> None:
     probe = (
-        f"import sys\nfrom elicit.interop import frames\nframes.rows_df({str(run)!r}), frames.metrics_df({str(run)!r})\n"
+        f"import sys\nfrom elicit.interop import frames\nframes.rows_df({str(run)!r}), "
+        f"frames.metrics_df({str(run)!r})\n"
         "print(*(name for name in ('torch', 'transformers', 'inspect_ai', 'lm_eval') if name in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, timeout=120)

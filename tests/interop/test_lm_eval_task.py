@@ -223,7 +223,8 @@ def test_without_lm_eval_the_extra_is_named() -> None:
     code = (
         "import importlib.util, sys\nfound = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda name, *a: None if name == 'lm_eval' else found(name, *a)\n"
-        "from elicit.cli.main import run_command\nassert run_command(['lm-eval', '--help']) == 0\nassert 'torch' not in sys.modules\n"
+        "from elicit.cli.main import run_command\nassert run_command(['lm-eval', '--help']) == 0\nassert 'torch' not "
+        "in sys.modules\n"
         "sys.exit(run(['lm-eval', 'ls', 'tasks']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

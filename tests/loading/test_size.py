@@ -139,8 +139,10 @@ def test_damaged_files_are_told_before_anything_is_loaded(tmp_path: Path) -> Non
 
 def test_it_imports_no_torch() -> None:
     probe = (
-        "import json, sys; from elicit.loading import size; size.count_parameters('cued'); size.read_model_shape('cued'); "
-        "size.count_parameters('org/name'); print(json.dumps(sorted({'torch', 'transformers', 'gguf'} & set(sys.modules))))"
+        "import json, sys; from elicit.loading import size; size.count_parameters('cued'); "
+        "size.read_model_shape('cued'); "
+        "size.count_parameters('org/name'); print(json.dumps(sorted({'torch', 'transformers', 'gguf'} & "
+        "set(sys.modules))))"
     )
     found = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
     assert json.loads(found) == []
