@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from elicit.methods.catalog import METHODS, config_class
+from elicit.methods.catalog import METHODS, load_config_class
 
 #: The folders of methods in reading order, with what they hold.
 KINDS = {
@@ -129,7 +129,7 @@ def escape(text: str) -> str:
 
 def method_page(name: str) -> str:
     """One page: the module's docstring, what the lab knows of the method, its options."""
-    config = config_class(name)
+    config = load_config_class(name)
     traits = config.traits
     module = METHODS[name][0]
     facts = [f"- Kind: {kind_of(name)}. Source file: `{module.replace('.', '/')}.py`."]
@@ -154,7 +154,7 @@ def method_page(name: str) -> str:
 
 
 def _parents(name: str) -> tuple[str, ...]:
-    traits = config_class(name).traits
+    traits = load_config_class(name).traits
     return (traits.control_of,) if traits.control_of else tuple(traits.fits_on)
 
 

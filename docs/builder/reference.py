@@ -18,16 +18,16 @@ from pydantic import BaseModel
 
 from docs.builder.catalog import field_docs, field_lines, module_text, option_lines
 from elicit.cli import lm_eval, sae
-from elicit.cli.main import VERBS, run
+from elicit.cli.main import VERBS, run_command
 from elicit.comparison.spec import Spec
 from elicit.comparison.spec.checkpoints import Trajectory
-from elicit.comparison.spec.model_overrides import Panel
+from elicit.comparison.spec.model_overrides import ModelOverrides
 from elicit.comparison.spec.samples_spec import Samples
 from elicit.method import Traits
 from elicit.schema import Estimate, Row
 from elicit.tasks import Asking, loaders
 from elicit.tasks.catalog import FAMILIES
-from elicit.tasks.datasets.records import Record
+from elicit.tasks.datasets.records import ProblemRecord
 
 
 def exports_of(package: str) -> tuple[str, ...]:
@@ -71,7 +71,7 @@ def _help(*verb: str) -> str:
     page = io.StringIO()
     environment = {"COLUMNS": "88", "NO_COLOR": "1", "TERM": "dumb"}
     with mock.patch.dict(os.environ, environment), contextlib.redirect_stdout(page), contextlib.suppress(SystemExit):
-        run([*verb, "--help"])
+        run_command([*verb, "--help"])
     plain = re.sub(r"\x1b\[[0-9;]*m", "", page.getvalue())
     return "\n".join(line.rstrip() for line in plain.split("\n"))
 
@@ -84,7 +84,7 @@ def spec_page() -> str:
         ("The spec", Spec),
         ("`samples`", Samples),
         ("`trajectory`", Trajectory),
-        ("An entry of `panels`", Panel),
+        ("An entry of `panels`", ModelOverrides),
     ):
         parts += [f"## {title}", "\n".join(_lines_of(model))]
     parts += ["## Options of an arm", "`method`, and the options of that method: see its page under Methods."]
@@ -116,12 +116,12 @@ def rows_page() -> str:
     parts += ["## A figure of a summary", inspect.getdoc(Estimate) or "", "\n".join(option_lines(Estimate))]
     parts += ["## A problem of a file", "Fields as they are kept after reading; the guide to your own data has their"]
     parts[-1] += " forms in a JSONL line."
-    kinds, defaults = inspect.get_annotations(Record), Record._field_defaults
+    kinds, defaults = inspect.get_annotations(ProblemRecord), ProblemRecord._field_defaults
     fields = (
         (name, kinds[name].__forward_arg__, repr(defaults[name]) if name in defaults else None)
-        for name in Record._fields
+        for name in ProblemRecord._fields
     )
-    parts += ["\n".join(field_lines(fields, field_docs(Record)))]
+    parts += ["\n".join(field_lines(fields, field_docs(ProblemRecord)))]
     parts += ["## Traits of a method", inspect.getdoc(Traits) or "", "\n".join(option_lines(Traits))]
     return "\n\n".join(parts) + "\n"
 
@@ -135,7 +135,7 @@ def tasks_page() -> str:
         parts += [f"## {name}", text, f"At most {tokens} new tokens by default (256 in English)."]
         if dataclasses.fields(family):
             parts.append("\n".join(option_lines(family)))
-    for name, (what, parameters) in loaders.about().items():
+    for name, (what, parameters) in loaders.describe_sources().items():
         parts += [
             f"## {name}",
             f"{what[0].upper()}{what[1:]}.",

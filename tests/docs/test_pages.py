@@ -15,7 +15,7 @@ from docs.builder.catalog import method_page
 from docs.builder.site import OUTSIDE, gather_site, generated, hand_written, links_of, rewrite_links
 from elicit.comparison.spec import Spec
 from elicit.errors import ElicitError
-from elicit.methods.catalog import METHODS, config_class
+from elicit.methods.catalog import METHODS, load_config_class
 
 ARCHIVES = sorted(path.parent for path in RESULTS.glob("**/rows.json.xz"))
 
@@ -76,7 +76,7 @@ def test_a_broken_link_is_noticed(tmp_path: Path) -> None:
 def test_a_page_of_a_method_has_all_its_options(name: str) -> None:
     page = method_page(name)
     documented = set(re.findall(r"^- \*\*`(\w+)`\*\*", page, re.MULTILINE))
-    assert documented == {field.name for field in dataclasses.fields(config_class(name))}
+    assert documented == {field.name for field in dataclasses.fields(load_config_class(name))}
 
 
 def test_the_page_of_specs_has_all_fields() -> None:

@@ -23,7 +23,7 @@ import yaml
 
 import elicit
 from docs.builder.blocks import ROOT
-from elicit.cli.main import run
+from elicit.cli.main import run_command
 from elicit.comparison.spec import parse_spec
 from tests.docs.samples import Fence, list_fences
 
@@ -157,7 +157,7 @@ def _parses(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> bool:
     monkeypatch.setattr(tyro, "cli", parse_only)
     if arguments[:1] == ["lm-eval"] and arguments[1] not in ("task", "steering"):
         monkeypatch.setattr("elicit.interop.lm_eval.run", lambda arguments: parsed.append(arguments) or 0)
-    run(arguments)
+    run_command(arguments)
     return len(parsed) == 1
 
 
