@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -54,9 +54,10 @@ class RunOptions:
 def main(arguments: Sequence[str]) -> int:
     options = parse_arguments(RunOptions, "run", arguments)
     from elicit.comparison.running.corrections import Corrections, list_replaced_arms, remove_arms
-    from elicit.comparison.spec import read_spec
+    from elicit.comparison.spec import read_limited_spec
 
-    full_spec = read_spec(options.spec)
+    full_spec, spec_limit = read_limited_spec(options.spec)
+    options = replace(options, limit=spec_limit if options.limit is None else options.limit)
     corrections = Corrections(_split_names(options.replace), _split_names(options.drop))
     spec = remove_arms(full_spec, corrections.drop, where=str(options.spec))
     run = options.out or Path("runs") / options.spec.stem

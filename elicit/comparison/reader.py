@@ -11,9 +11,9 @@ from elicit import runs
 from elicit.comparison.running.cell_runner import read_cell_status
 from elicit.comparison.spec import Spec, check_form
 from elicit.comparison.spec.cells import Cell, list_cells
-from elicit.comparison.spec.yaml_loading import parse_yaml_mapping, read_spec_text
+from elicit.comparison.spec.yaml_loading import parse_yaml_mapping, pop_limit, read_spec_text
 from elicit.comparison.storage.typed_files import read_metrics
-from elicit.errors import ElicitError, one_line
+from elicit.errors import ElicitError
 from elicit.loading import catalog
 from elicit.schema import Row
 
@@ -69,9 +69,7 @@ def read_run_spec(run: Path) -> tuple[Spec, int | None]:
     if not path.exists():
         raise ElicitError(f"{run} holds no spec.yaml: not a run directory. See: elicit ls runs")
     plain = parse_yaml_mapping(read_spec_text(path), str(path))
-    limit = plain.pop("limit", None)
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-        raise ElicitError(f"{path}: field limit is {one_line(repr(limit), 60)}; expected a number from 1, or null.")
+    limit = pop_limit(plain, str(path))
     return check_form(plain, where=str(path)), limit
 
 

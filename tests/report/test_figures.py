@@ -57,7 +57,7 @@ def test_every_figure_on_the_page_is_the_summarys(tmp_path: Path, large: bool) -
         in_tables = {one.section for one in known if one.tag == "td"}
         assert in_tables == {"table", "frontier", "passk", "expansion", "side", "costs"}
         in_charts = {one.section for one in known if one.tag != "td"}
-        assert in_charts == {"gap", "forest", "frontier", "passk", "expansion", "leak"}
+        assert in_charts == {"verdict", "forest", "frontier", "passk", "expansion", "leak"}
         assert {one.arm for one in known if one.section == "forest"} == set(data["arms"]) - {"sft"}
 
 

@@ -142,4 +142,4 @@ def test_the_page_has_the_section_where_there_is_a_ladder(tmp_path: Path) -> Non
     path.write_text(json.dumps(given))
     text = write_report(tmp_path).read_text()
     assert 'href="#ladder"' in text
-    assert text.index('id="trajectory"') < text.index('id="ladder"') < text.index('id="gap"')
+    assert text.index('id="trajectory"') < text.index('id="ladder"') < text.index('id="forest"')

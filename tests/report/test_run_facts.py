@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
-from elicit.report.html.page import _parse_run_folder
+from elicit.report import write_report
+from tests.report.support import make_run
 from tests.support.comparisons import elicit
 from tests.support.rundirs import Told, arms_of, make, right, wrong
 
@@ -33,17 +37,18 @@ def test_traces_that_a_task_cannot_see_are_null(tmp_path: Path) -> None:
     assert [found[arm]["trace_rate"]["value"] for arm in arms] == [0.0, 0.5]
 
 
-@pytest.mark.parametrize(
-    ("command", "place"),
-    [
-        (["elicit", "run", "experiments/quickstart.yaml"], "runs/quickstart"),
-        (["elicit", "run", "spec.yaml", "--out", "runs/mine", "--limit", "5"], "runs/mine"),
-        (["elicit", "run", "--out=elsewhere", "spec.yaml"], "elsewhere"),
-        (["elicit.compare"], None),
-    ],
-)
-def test_a_run_is_verified_where_its_command_put_it(command: list[str], place: str | None) -> None:
-    assert _parse_run_folder(command) == place
+def test_the_commands_on_a_page_run_in_the_folder_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "my runs" / "first 'one' & two"
+    make_run(run, limit=12, seeds=1)
+    (commands,) = re.findall(r'<pre class="file commands">(.*?)</pre>', write_report(run).read_text(), re.DOTALL)
+    verify, repeat = html.unescape(commands).splitlines()
+    monkeypatch.chdir(run)
+    checked = elicit(*shlex.split(verify)[1:])
+    assert (checked.code, "0 differ" in checked.out) == (0, True), checked
+    planned = elicit(*shlex.split(repeat)[1:], "--plan")
+    assert (planned.code, planned.err) == (0, "")
+    assert re.search(r"^test problems +12$", planned.out, re.MULTILINE)
+    assert Path(shlex.split(repeat)[-1]).resolve() == run.parent / f"{run.name}-again"
 
 
 def test_a_list_of_runs_says_how_far_they_are(tmp_path: Path) -> None:

@@ -8,7 +8,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from elicit.report.verdict import VerdictText, judge_summary, write_verdict
+from elicit.report.verdict import (
+    Verdict,
+    VerdictText,
+    judge_summary,
+    list_claims,
+    list_detail_claims,
+    write_headline,
+    write_verdict,
+)
+from elicit.report.verdict.claim_facts import format_claim_figure
 from tests.report.support import EDIT, arm, estimate, summary, versus
 
 PAGE = Path(__file__).with_name("verdict_page.txt")
@@ -47,7 +56,7 @@ def list_summaries() -> dict[str, dict[str, Any]]:
 def write_page() -> str:
     """The sentences of every summary."""
     return "\n".join(
-        f"=== {name}\n{_write(write_verdict(verdict))}"
+        f"=== {name}\n{write_headline(verdict)}\n{_write(write_verdict(verdict))}{_write_claims(verdict)}"
         for name, data in list_summaries().items()
         for verdict in judge_summary(data)
     )
@@ -63,6 +72,17 @@ def _write(text: VerdictText) -> str:
             lines += text.closing
     lines += ["-- cautions"] if text.cautions else []
     return "\n".join([*lines, *text.cautions, ""])
+
+
+def _write_claims(verdict: Verdict) -> str:
+    """The rows of both tables of claims."""
+    lines = []
+    for title, claims in (("claims", list_claims(verdict)), ("other claims", list_detail_claims(verdict))):
+        lines += [f"-- {title}"] if claims else []
+        for claim in claims:
+            figure = " ".join(format_claim_figure(claim))
+            lines.append(f"{claim.subject} | {claim.claim} | {figure} | {claim.against} | {claim.reading}")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _task(data: dict[str, Any]) -> dict[str, Any]:

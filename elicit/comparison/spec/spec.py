@@ -30,7 +30,7 @@ from elicit.comparison.spec.checkpoints import Trajectory
 from elicit.comparison.spec.dependencies import check_controls, check_kinds, check_needs
 from elicit.comparison.spec.model_overrides import ModelOverrides, TaskField, TasksField, index_by_name
 from elicit.comparison.spec.samples_spec import Samples
-from elicit.comparison.spec.yaml_loading import check_plain_data, parse_yaml_mapping, read_spec_text
+from elicit.comparison.spec.yaml_loading import check_plain_data, parse_yaml_mapping, pop_limit, read_spec_text
 from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.fitting.other_task import TaskBinder as TaskBinder
 from elicit.fitting.other_task import bind_described_task
@@ -155,6 +155,17 @@ def read_spec(path: Path) -> Spec:
         ElicitError: with the file, the field, what was found and what was expected.
     """
     return parse_spec(read_spec_text(path), where=str(path), folder=path.parent)
+
+
+def read_limited_spec(path: Path) -> tuple[Spec, int | None]:
+    """A spec file with its limit: the spec.yaml of a run directory holds one, so that the run can be repeated from it.
+
+    Raises:
+        ElicitError: as `read_spec`.
+    """
+    plain = parse_yaml_mapping(read_spec_text(path), str(path))
+    limit = pop_limit(plain, str(path))
+    return check_spec(plain, where=str(path), folder=path.parent), limit
 
 
 def parse_spec(text: str, *, where: str = "spec", folder: Path | None = None) -> Spec:

@@ -32,6 +32,18 @@ def read_spec_text(path: Path) -> str:
         raise ElicitError(f"{one_line(repr(str(path)), 80)} cannot be read: {one_line(error)}.") from None
 
 
+def pop_limit(spec: dict[Any, Any], where: str) -> int | None:
+    """Take the limit out of a run's own spec.yaml, which says what `--limit` the run was started with.
+
+    Raises:
+        ElicitError: neither a number from 1 nor null.
+    """
+    limit = spec.pop("limit", None)
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise ElicitError(f"{where}: field limit is {one_line(repr(limit), 60)}; expected a number from 1, or null.")
+    return limit
+
+
 def parse_yaml_mapping(text: str, where: str) -> dict[Any, Any]:
     """The mapping a YAML document holds. Raises ElicitError with the line for anything that is not one."""
     try:

@@ -9,38 +9,11 @@ from importlib import resources
 from elicit.panel.static import load_assets
 from elicit.text import escape_html
 
-#: Sorting, opening what a link leads to, and printing; the policy names its hash. Unknown values stay at the end.
-_SCRIPT = """
-document.documentElement.classList.add("js");
-const value = cell => { const v = cell.dataset.value; return v === undefined ? null : isNaN(v) ? v : Number(v); };
-for (const table of document.querySelectorAll("table.figures")) {
-  const heads = [...table.querySelectorAll("thead th")];
-  heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
-    const up = head.getAttribute("aria-sort") === "descending" || (column === 0 && !head.hasAttribute("aria-sort"));
-    heads.forEach(other => other.removeAttribute("aria-sort"));
-    head.setAttribute("aria-sort", up ? "ascending" : "descending");
-    table.classList.add("sorted");
-    const body = table.tBodies[0], rows = [...body.rows].filter(row => row.cells.length > column && row.dataset.arm)
-      .map(row => [value(row.cells[column]), row]);
-    rows.sort(([a], [b]) => a === null || b === null ? (a === null) - (b === null)
-      : (up ? 1 : -1) * (a < b ? -1 : a > b ? 1 : 0));
-    body.append(...rows.map(([, row]) => row));
-  }));
-}
-const unfold = () => {
-  const target = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
-  for (let at = target; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
-  if (target) target.scrollIntoView();
-};
-addEventListener("hashchange", unfold);
-unfold();
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(d => { d.open = true; }));
-"""
-
 
 def document(name: str, body: str) -> str:
     """The whole file. `name` is text, `body` markup."""
-    digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
+    page_script = _read_asset("page.js")
+    digest = base64.b64encode(hashlib.sha256(page_script.encode()).digest()).decode()
     panel = load_assets()
     policy = (
         f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}' {panel.script_hash}; "
@@ -49,15 +22,19 @@ def document(name: str, body: str) -> str:
     style, script = "", ""
     if "data-elicit-grid" in body:
         style, script = panel.style, f"<script>{panel.script}</script>"
-    style = resources.files("elicit.report.html").joinpath("style.css").read_text(encoding="utf-8") + style
+    style = _read_asset("style.css") + style
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="referrer" content="no-referrer">'
         f'<title>elicit: {escape_html(name)}</title><link rel="icon" href="data:,"><style>{style}</style></head>'
-        f"<body><main>{body}</main><script>{_SCRIPT}</script>{script}</body></html>\n"
+        f"<body><main>{body}</main><script>{page_script}</script>{script}</body></html>\n"
     )
+
+
+def _read_asset(name: str) -> str:
+    return resources.files("elicit.report.html").joinpath(name).read_text(encoding="utf-8")
 
 
 def within(pieces: list[tuple[str, str]], budget: int, where: str) -> tuple[list[tuple[str, str]], str]:

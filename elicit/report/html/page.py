@@ -1,20 +1,18 @@
 """report.html: one file, no network, useful without scripts, below 4 MB whatever the run.
 
-Sections: verdict, over training (where arms kept checkpoints; bases from weak to strong, where these are several; the
-safety tax, where refusing was asked), gap recovered, forest plot, table, cost and accuracy, pass@k, sharpening and
+First the finding of every model in a sentence and a picture, then folded sections: what was compared, over training
+(where arms kept checkpoints; bases from weak to strong, where these are several; the safety tax, where refusing was
+asked), forest plot, table, cost and accuracy, pass@k, sharpening and
 expansion, leak, training curves, dose-response, side effects, flips and completions, budgets, how to repeat it, how to
 read it. What grows without bound (completions, curves, doses) has a budget of bytes; completions get what is left.
 """
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Callable
-from pathlib import Path
 
 from elicit.panel.static import render_grid_fragment
-from elicit.report.charts import dose_response, forest, frontier, gap, ladder, leak, pass_at_k, svg
+from elicit.report.charts import dose_response, forest, frontier, ladder, leak, pass_at_k, svg
 from elicit.report.charts import safety_tax as safety
 from elicit.report.charts import training_curves as learning
 from elicit.report.data.run_reader import LoadedRun
@@ -22,8 +20,9 @@ from elicit.report.data.summary_view import ModelPanel, read_panels
 from elicit.report.html import completions, costs, header, tables
 from elicit.report.html.document import document, within
 from elicit.report.html.glossary import READING
+from elicit.report.html.rerun import render_rerun_section
 from elicit.report.trajectories import section as overtime
-from elicit.text import escape_html, reveal_hidden
+from elicit.text import escape_html
 
 #: Bytes: of a page, of its curves over training, of its training curves, of its dose-response charts and views, and
 #: the least for completions.
@@ -33,10 +32,10 @@ _FOLD_FROM_ARMS = 60
 _STATUS = "record in cells/MODEL/ARM/SEED/status.json"
 
 _SECTIONS = (
+    ("arms", "What was compared", "Arms"),
     ("trajectory", "Over training", "Over training"),
     ("ladder", "Strong bases and weak ones", "Bases"),
     ("safety", "Reasoning up, refusal down?", "Safety tax"),
-    ("gap", "Gap recovered", "Gap"),
     ("forest", "Paired difference to SFT", "Difference to SFT"),
     ("table", "All figures", "All figures"),
     ("frontier", "Cost and accuracy", "Cost"),
@@ -67,7 +66,7 @@ def render_page(run: LoadedRun) -> str:
         "trajectory": _render_trajectory_section(model_panels),
         "ladder": _render_ladder_section(model_panels),
         "safety": _render_safety_section(model_panels),
-        "gap": _render_each_model(model_panels, gap.render_gap_chart),
+        "arms": header.render_comparison(run, model_panels),
         "forest": f"{plot}<p class=note>{forest.write_forest_caption(run.summary, key)}</p>",
         "table": _render_each_model(model_panels, tables.render_results_table),
         "frontier": _render_each_model(model_panels, frontier.render_frontier) or "<p>No arm's tokens are known.</p>",
@@ -79,16 +78,18 @@ def render_page(run: LoadedRun) -> str:
         "dose": _render_dose_section(run, model_panels),
         "side": _render_each_model(model_panels, tables.render_side_effects),
         "costs": _render_each_model(model_panels, costs.render_budget_table),
-        "again": _render_rerun_section(run),
+        "again": render_rerun_section(run),
         "reading": READING,
     }
     sections = [part for part in _SECTIONS if part[0] not in _OPTIONAL or content[part[0]]]
-    links = " ".join(f'<a href="#{name}">{short}</a>' for name, _, short in (("verdict", "", "Verdict"), *sections))
-    opening_markup = header.head(run, model_panels) + f"<nav>{links}</nav>" + header.verdicts(run, model_panels)
+    links = " ".join(f'<a href="#{name}">{short}</a>' for name, _, short in sections)
+    opening_markup = header.render_title(run, model_panels) + header.render_findings(model_panels)
+    opening_markup += f"<nav>{links}</nav>"
     remaining_bytes = _PAGE - sum(len(text.encode()) for text in (opening_markup, *content.values()))
     content["answers"] = _render_completion_section(run, model_panels, max(_ANSWERS, remaining_bytes))
     body = "".join(
-        f'<section id="{name}"><h2>{_choose_section_title(name, title, key)}</h2>{content[name]}</section>'
+        f'<section id="{name}"><details class="part"><summary><h2>{_choose_section_title(name, title, key)}</h2>'
+        f"</summary>{content[name]}</details></section>"
         for name, title, _ in sections
     )
     return document(run.name, opening_markup + body)
@@ -204,38 +205,6 @@ def _render_completion_section(run: LoadedRun, model_panels: list[ModelPanel], b
     model_indices = {panel.model: i for i, panel in enumerate(model_panels)}
     return explanation + _render_each_model(
         model_panels, lambda panel: completions.render_completions(run, panel, model_indices[panel.model], model_budget)
-    )
-
-
-def _parse_run_folder(words: list[str]) -> str | None:
-    """The folder that a command `elicit run SPEC --out FOLDER` writes to; None for another command."""
-    if words[:2] != ["elicit", "run"]:
-        return None
-    for i, word in enumerate(words):
-        if word == "--out" and i + 1 < len(words):
-            return words[i + 1]
-        if word.startswith("--out="):
-            return word.removeprefix("--out=")
-    specs = [word for word in words[2:] if word.endswith((".yaml", ".yml"))]
-    return f"runs/{Path(specs[0]).stem}" if specs else None
-
-
-def _render_rerun_section(run: LoadedRun) -> str:
-    command = run.manifest.get("command")
-    words = [str(word) for word in command] if isinstance(command, list) else []
-    command_text = f"{shlex.join(words)}\n" if words else ""
-    folder = _parse_run_folder(words) or run.folder
-    if words[:2] != ["elicit", "run"]:
-        command_text += f"elicit run {shlex.quote(folder)}/spec.yaml --out runs/again\n"
-    command_text += f"elicit verify {shlex.quote(folder)}"
-    manifest_text = json.dumps(run.manifest, indent=1, ensure_ascii=False)
-    if len(manifest_text) > 60_000:
-        manifest_text = f"{manifest_text[:60_000]}\n… cut here; the whole is in manifest.json"
-    return (
-        f'<pre class="file">{escape_html(reveal_hidden(command_text))}</pre>'
-        f'<details><summary>Spec</summary><pre class="file">{escape_html(run.spec_text)}</pre></details>'
-        "<details><summary>Manifest: code, packages, machine, seeds, times</summary>"
-        f'<pre class="file">{escape_html(manifest_text)}</pre></details>'
     )
 
 

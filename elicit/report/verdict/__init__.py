@@ -23,11 +23,25 @@ No model, no judgement, no rounding up.
 
 from elicit.report.verdict import judge_summary, write_verdict
 for verdict in judge_summary(summary):     # typed facts
-    print(write_verdict(verdict).lead)     # the sentences
+    print(write_headline(verdict))         # the finding in one sentence of everyday words
+    print(write_verdict(verdict).lead)     # the dense sentences of a terminal
+    list_claims(verdict)                   # the rows of the table on a page
 """
 
+from elicit.report.verdict.claims import list_claims, list_detail_claims
 from elicit.report.verdict.facts import Verdict
+from elicit.report.verdict.headline import write_headline
 from elicit.report.verdict.judge import judge_panel, judge_summary
 from elicit.report.verdict.words import Paragraph, VerdictText, write_verdict
 
-__all__ = ["Paragraph", "Verdict", "VerdictText", "judge_panel", "judge_summary", "write_verdict"]
+__all__ = [
+    "Paragraph",
+    "Verdict",
+    "VerdictText",
+    "judge_panel",
+    "judge_summary",
+    "list_claims",
+    "list_detail_claims",
+    "write_headline",
+    "write_verdict",
+]

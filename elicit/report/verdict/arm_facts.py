@@ -190,6 +190,8 @@ class ArmFacts:
     """All facts about one arm."""
 
     arm: ArmLabel
+    family: str
+    """Key of `FAMILIES`."""
     gain: Gain
     level: Level
     accuracy: OptionalEstimate

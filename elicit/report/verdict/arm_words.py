@@ -11,7 +11,6 @@ from elicit.report.data.number_format import (
     format_p_value,
     format_percent,
 )
-from elicit.report.data.recorded_edit import RecordedEdit
 from elicit.report.verdict.arm_facts import (
     ArmFacts,
     ArmLabel,
@@ -29,9 +28,9 @@ from elicit.report.verdict.arm_facts import (
     Substitute,
     Sufficiency,
 )
+from elicit.report.verdict.control_words import name_control, write_best_draw, write_change, write_positions
 from elicit.report.verdict.kinds import (
     Comparison,
-    ControlChange,
     ControlEffect,
     FallKind,
     GainKind,
@@ -41,31 +40,6 @@ from elicit.report.verdict.kinds import (
 )
 from elicit.report.verdict.phrases import brief_points, listed, points, probability, sentence, share
 
-_CONTROLS = {
-    "random_vector": "a random vector of the same norm",
-    "covariance_vector": "a random vector from the residuals' covariance",
-    "random_feature": "a random feature of matched density and norm",
-    "error_vector": "the SAE's unexplained part of the contrast",
-    "grpo_random_reward": "a random reward",
-    "grpo_format_only": "a reward for the form alone",
-    "grpo_wrong_label": "a reward for wrong answers",
-    "rl_steering_random_reward": "a random reward",
-    "untrained_vector": "the untrained vector it starts from",
-    "same_solutions": "SFT on the same problems' solutions for as many tokens",
-}
-_CHANGES = {
-    ControlChange.REWARD: "the reward being right",
-    ControlChange.TRAINING: "the training",
-    ControlChange.CRITIQUES: "the critiques",
-    ControlChange.DIRECTION: "its direction",
-    ControlChange.POSITION_OR_SIGN: "its position or sign",
-}
-_POSITIONS = {
-    "first": "at the first generation step",
-    "all": "at all positions",
-    "generated": "at every generated position",
-    "prompt": "on the prompt",
-}
 _STEERING = {
     SteeringKind.VECTOR: "one vector",
     SteeringKind.FEATURE: "one SAE feature",
@@ -130,7 +104,7 @@ def name_arm(arm: ArmLabel) -> str:
         return "SFT" if arm.demonstrations is None else f"SFT on {arm.demonstrations} demonstrations"
     if arm.steering is None or arm.edit is None:
         return arm.name
-    return f"{arm.name} ({_STEERING[arm.steering]} {_write_positions(arm.edit)}, layer {arm.edit.layer})"
+    return f"{arm.name} ({_STEERING[arm.steering]} {write_positions(arm.edit)}, layer {arm.edit.layer})"
 
 
 def write_level(level: Level) -> str:
@@ -158,22 +132,27 @@ def write_no_gain(arm: ArmLabel, gain: Gain) -> str:
 
 def write_necessity(facts: Necessity) -> str:
     """The loss of a ceiling with features taken out."""
-    features = "the feature" if facts.features == 1 else f"{facts.features} features together"
-    removal = _REMOVALS[facts.method].format(features)
     instead = ", ".join(map(_write_substitute, facts.substitutes))
     return (
-        f"{removal} under {facts.ceiling} {_FALLS[facts.kind]}: {brief_points(facts.fall)}"
+        f"{name_removal(facts)} under {facts.ceiling} {_FALLS[facts.kind]}: {brief_points(facts.fall)}"
         f"{f' ({instead})' if instead else ''}."
     )
 
 
+def name_removal(facts: Necessity) -> str:
+    """`Taking 3 features together out`."""
+    features = "the feature" if facts.features == 1 else f"{facts.features} features together"
+    return _REMOVALS[facts.method].format(features)
+
+
+def name_substitute(substitute: Substitute) -> str:
+    """`as many matched random features instead`."""
+    return _SUBSTITUTES[substitute.method]
+
+
 def _write_substitute(substitute: Substitute) -> str:
     accuracy = f"{format_percent(substitute.accuracy.value)} % {format_interval(substitute.accuracy)}".strip()
-    return f"{accuracy} with {_SUBSTITUTES[substitute.method]}"
-
-
-def _write_positions(edit: RecordedEdit) -> str:
-    return _POSITIONS.get(edit.positions, f"at positions {edit.positions}")
+    return f"{accuracy} with {name_substitute(substitute)}"
 
 
 def _write_reached(facts: ArmFacts) -> str:
@@ -208,29 +187,14 @@ def _write_specificity(facts: Specificity) -> str:
         if controls:
             parts.append(f"{opening} {listed([_write_control(control) for control in controls])}")
         if controls and effect is ControlEffect.AS_MUCH:
-            changes = dict.fromkeys(map(_write_change, controls))
+            changes = dict.fromkeys(map(write_change, controls))
             parts[-1] += f", so the effect is not tied to {listed(list(changes))}"
     return sentence("; ".join(parts))
 
 
 def _write_control(control: Control) -> str:
-    if control.edit is not None:
-        name = f"the same vector {'turned round ' if control.is_reversed else ''}{_write_positions(control.edit)}"
-    else:
-        name = _CONTROLS.get(control.method, _spell_label(control))
-    best = control.best_draw
-    draws = "" if best is None else f"; best of {best.draws} draws {share(best.accuracy)}"
-    return f"{name} ({points(control.gain)}{draws})"
-
-
-def _write_change(control: Control) -> str:
-    """The property that a control shows not to matter."""
-    label = _spell_label(control)
-    return _CHANGES.get(control.change, label if label.startswith(("random", "wrong")) else f"what {label} changes")
-
-
-def _spell_label(control: Control) -> str:
-    return control.label.replace("_", " ")
+    draws = write_best_draw(control)
+    return f"{name_control(control)} ({points(control.gain)}{f'; {draws}' if draws else ''})"
 
 
 def _write_replication(facts: Replication) -> str:

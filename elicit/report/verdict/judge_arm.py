@@ -58,6 +58,7 @@ def judge_arm(panel: ModelPanel, arm: Arm, leader: Arm | None) -> ArmFacts:
     crossover = read_finite_number(arm.data.get("crossover_k"))
     return ArmFacts(
         arm=label_arm(arm),
+        family=arm.family.key,
         gain=gain,
         level=judge_level(panel, arm),
         accuracy=arm.accuracy,

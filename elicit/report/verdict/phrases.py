@@ -1,4 +1,4 @@
-"""Figures and lists in words: what the sentences of a report are made of."""
+"""Figures and lists in words: the parts of every sentence of a report."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from elicit.report.data.summary_view import OptionalEstimate
 
 def points(figure: OptionalEstimate) -> str:
     """`+26.5 points [18.2, 34.9]`."""
-    spoken = f"{format_percent(figure.value, signed=True)} points"
-    return f"{spoken} {format_interval(figure)}" if figure.bounded else f"{spoken}, no interval"
+    size = f"{format_percent(figure.value, signed=True)} points"
+    return f"{size} {format_interval(figure)}" if figure.bounded else f"{size}, no interval"
 
 
 def brief_points(figure: OptionalEstimate) -> str:
@@ -18,15 +18,18 @@ def brief_points(figure: OptionalEstimate) -> str:
 
 
 def share(value: float | None) -> str:
+    """`95.2 %`."""
     return f"{format_percent(value)} %"
 
 
 def probability(p: float | None, name: str = "p") -> str:
-    shown = format_p_value(p)
-    return f"{name} {shown if shown.startswith('<') else '= ' + shown}"
+    """`Holm p = 0.32`."""
+    text = format_p_value(p)
+    return f"{name} < {text[1:]}" if text.startswith("<") else f"{name} = {text}"
 
 
 def listed(names: list[str]) -> str:
+    """`a, b and c`."""
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
 
 
