@@ -19,6 +19,7 @@ from elicit.report.data.display_text import render_completion_html
 from elicit.report.data.run_reader import LoadedRun, get_first_seed_answers
 from elicit.report.data.summary_view import Arm, ModelPanel
 from elicit.report.html import flips
+from elicit.report.html.names import render_name
 from elicit.schema import Row
 from elicit.tasks import Problem
 from elicit.text import escape_html
@@ -202,7 +203,7 @@ def _render_problem(
 
 
 def _join_arm_names(arms: Sequence[str]) -> str:
-    return " · ".join(escape_html(arm).replace("/", "/<wbr>") for arm in arms)
+    return " · ".join(map(render_name, arms))
 
 
 def _render_answer(arms: Sequence[str], row: Row, problem: Problem | None, text_limit: int) -> str:

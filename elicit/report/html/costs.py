@@ -15,6 +15,7 @@ from elicit.report.data.summary_view import (
     parse_estimate,
     read_finite_number,
 )
+from elicit.report.html.names import render_name
 from elicit.report.html.tables import TableCell, TableColumn, build_amount_cell, render_arm_table
 from elicit.text import escape_html
 
@@ -106,9 +107,9 @@ def render_arm_descriptions(
         detail = _join_by_model(edits, model_panels)
         rows.append(
             "<tr><th "
-            f"scope=row>{escape_html(name)}</th><td>{escape_html(_describe_method(arms[name].data.get('method')))}</td>"
-            f"<td>{escape_html(option_text) or DASH}</td><td>{escape_html(detail) or DASH}</td>"
-            f"<td>{escape_html(_join_by_model(facts, model_panels)) or DASH}</td></tr>"
+            f"scope=row>{render_name(name)}</th><td>{escape_html(_describe_method(arms[name].data.get('method')))}</td>"
+            f"<td>{render_name(option_text) or DASH}</td><td>{render_name(detail) or DASH}</td>"
+            f"<td>{render_name(_join_by_model(facts, model_panels)) or DASH}</td></tr>"
         )
     names = ("arm", "what it does", "options", "edit as applied", "found while fitting")
     head = "<tr>" + "".join(f"<th scope=col>{name}</th>" for name in names) + "</tr>"

@@ -14,6 +14,7 @@ from elicit.report.data.number_format import (
     format_percent,
 )
 from elicit.report.data.summary_view import Arm, ModelPanel, OptionalEstimate, get_nested, read_finite_number
+from elicit.report.html.names import render_name
 from elicit.text import escape_html
 
 
@@ -55,7 +56,7 @@ def render_arm_table(
 
 
 def _render_arm_row(arm: Arm, cells: Sequence[TableCell]) -> str:
-    prefix = f'<span class="parent">{escape_html(arm.parent)}</span>' if arm.parent is not None else ""
+    prefix = f'<span class="parent">{render_name(arm.parent)}</span>' if arm.parent is not None else ""
     state = "" if arm.status == "done" else f' <span class="state">{escape_html(arm.status)}</span>'
     if arm.failures and arm.seeds:
         state = f' <span class="state">{len(arm.failures)} seed{"s" if len(arm.failures) > 1 else ""} failed</span>'
@@ -64,7 +65,7 @@ def _render_arm_row(arm: Arm, cells: Sequence[TableCell]) -> str:
     return (
         f'<tr class="{escape_html(kinds)}" data-arm="{escape_html(arm.name)}"><th scope="row" '
         f'data-value="{escape_html(arm.name)}">'
-        f"{prefix}{escape_html(arm.short_name)}{sign}{state}</th>" + "".join(map(_render_cell, cells)) + "</tr>"
+        f"{prefix}{render_name(arm.short_name)}{sign}{state}</th>" + "".join(map(_render_cell, cells)) + "</tr>"
     )
 
 
