@@ -181,12 +181,14 @@ def _columns(panel: ModelPanel) -> tuple[list[_Column], list[_Column], list[_Col
     ]
     rest = [
         _Column("n × seeds", [f"{read_finite_number(arm.data.get('n')) or 0:.0f} × {arm.seeds}" for arm in arms]),
-        _Column("traces %", [format_percent(arm.read_estimate("trace_rate").value, 0, minus="-") for arm in arms]),
         _Column("finished %", [format_percent(arm.read_estimate("finished_rate").value, 0, minus="-") for arm in arms]),
         _Column(
             "tokens/problem", [format_number(arm.read_estimate("tokens_per_problem").value, minus="-") for arm in arms]
         ),
     ]
+    if panel.sees_traces:
+        rates = [format_percent(arm.read_estimate("trace_rate").value, 0, minus="-") for arm in arms]
+        rest.insert(1, _Column("traces %", rates))
     if any(arm.read_difference("leak").estimate.value is not None for arm in arms):
         rest.append(_Column("leak", [_with(arm.read_difference("leak").estimate, signed=True) for arm in arms]))
 

@@ -63,7 +63,7 @@ def test_flips_lead_to_the_completions_they_count(tmp_path: Path) -> None:
     for reference, link in [*(("base", link) for link in cells[0]), *(("sft", link) for link in cells[2])]:
         block = section[section.index(f'<div id="{link}">') :].split("</details>")[0]
         found = re.findall(r'<h5>(.*?) <span class="(right|wrong)"', block)
-        cards = {name: mark for names, mark in found for name in names.split(" · ")}
+        cards = {name: mark for names, mark in found for name in names.replace("<wbr>", "").split(" · ")}
         assert cards["mean_steering"] == "right"
         assert cards[reference] == "wrong"
 
@@ -71,8 +71,12 @@ def test_flips_lead_to_the_completions_they_count(tmp_path: Path) -> None:
 def test_arms_that_wrote_the_same_share_a_card(tmp_path: Path) -> None:
     make_run(tmp_path, test=1)
     text = write_report(tmp_path).read_text()
-    wrong = [names for names, mark in re.findall(r'<h5>(.*?) <span class="(right|wrong)"', text) if mark == "wrong"]
-    assert wrong == ["base · mean_steering/<wbr>all_positions · mean_steering/<wbr>random_vector"]
+    wrong = [
+        names
+        for names, mark in re.findall(r'<h5>(.*?) <span class="(right|wrong)"', text.replace("<wbr>", ""))
+        if mark == "wrong"
+    ]
+    assert wrong == ["base · mean_steering/all_positions · mean_steering/random_vector"]
 
 
 @pytest.mark.slow

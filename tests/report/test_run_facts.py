@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from elicit.report import write_report
+from elicit.report import terminal, write_report
+from tests.report.reading import read
 from tests.report.support import make_run
 from tests.support.comparisons import elicit
 from tests.support.rundirs import Told, arms_of, make, right, wrong
@@ -65,3 +66,22 @@ def test_a_list_of_runs_says_how_far_they_are(tmp_path: Path) -> None:
     listed = elicit("ls", "runs", "--folder", tmp_path)
     assert (listed.code, listed.err.count("\n"), listed.out.count("\n")) == (2, 1, 1)
     assert "status.json: field seconds: " in listed.err
+
+
+def test_traces_are_not_printed_where_the_task_cannot_see_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tmp_path)
+    path = tmp_path / "summary.json"
+    for is_seen in (True, False):
+        summary = json.loads(path.read_text())
+        for figures in summary["models"]["cued"]["tasks"]["addition"]["arms"].values():
+            if not is_seen:
+                figures["trace_rate"] = figures["valid_trace_rate"] = None
+        path.write_text(json.dumps(summary))
+        text = write_report(tmp_path).read_text()
+        page = read(text)
+        assert ("traces, strength" in text) is ("trace rate %" in text) is is_seen
+        assert ({"trace_rate", "valid_trace_rate"} <= {figure.key for figure in page.figures}) is is_seen
+        terminal.show(summary)
+        assert ("traces %" in capsys.readouterr().out) is is_seen

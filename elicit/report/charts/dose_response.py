@@ -26,8 +26,12 @@ class _DoseSeries(NamedTuple):
     dash: str = ""
 
 
-def render_legend(entries: Sequence[tuple[str, svg.MarkShape | None, str, str]]) -> str:
-    """A legend: (name, mark, colour, dash) of each line."""
+LegendEntry = tuple[str, svg.MarkShape | None, str, str]
+"""(name, mark, colour, dash) of a line."""
+
+
+def render_legend(entries: Sequence[LegendEntry]) -> str:
+    """A legend, an entry a line."""
     items = []
     for name, kind, colour, dash in entries:
         body = [svg.draw_line(1, 7, 27, 7, colour=colour, width=1.6, dash=dash)] if dash != "none" else []
@@ -102,8 +106,12 @@ def _draw_series(series: _DoseSeries) -> list[str]:
     return body
 
 
-def render_dose_response(arm: str, seed: int, record: Mapping[str, Any]) -> str:
-    """One chart a layer: accuracy and trace rate over strength; empty if the record holds no curve."""
+def render_dose_response(arm: str, seed: int, record: Mapping[str, Any], *, with_traces: bool) -> str:
+    """One chart a layer: accuracy over strength; empty if the record does not hold a curve.
+
+    Args:
+        with_traces: also the rate of answers with worked steps, on a task that can see them.
+    """
     entries = record.get("dose_response")
     curve = [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
     strengths = sorted({s for entry in curve if (s := read_finite_number(entry.get("strength"))) is not None})
@@ -135,15 +143,9 @@ def render_dose_response(arm: str, seed: int, record: Mapping[str, Any]) -> str:
                 "accuracy", [_build_dose_point(e, positions, "accuracy") for e in group_entries], svg.BLUE, "circle"
             )
         )
-        body += _draw_series(
-            _DoseSeries(
-                "traces",
-                [_build_dose_point(e, positions, "trace_rate") for e in group_entries],
-                svg.ORANGE,
-                "hollow",
-                "3 3",
-            )
-        )
+        if with_traces:
+            trace_points = [_build_dose_point(e, positions, "trace_rate") for e in group_entries]
+            body += _draw_series(_DoseSeries("traces", trace_points, svg.ORANGE, "hollow", "3 3"))
         body += [_draw_chosen_ring(entry, positions) for entry in group_entries if entry == chosen]
         charts.append(svg.render_svg(_WIDTH, _HEIGHT, body, label=f"{arm}, {group}: accuracy over strength"))
     split, n = get_nested(record, "chosen_on", "split") or "select", get_nested(record, "chosen_on", "n")

@@ -157,8 +157,9 @@ def render_ladder(name: str, rungs: Sequence[Rung]) -> str:
     planes = [
         _build_ladder_plane("gain, points", rungs, (min([0.0, *gains]), max([0.1, *gains])), "gain"),
         _build_ladder_plane("answer length, % of before", rungs, (0.0, max([1.0, *lengths])), "longer"),
-        _build_ladder_plane("every step right, %", rungs, (0.0, 1.0), "valid"),
     ]
+    if _checks_steps(rungs):
+        planes.append(_build_ladder_plane("every step right, %", rungs, (0.0, 1.0), "valid"))
     sentences = [_describe_rungs(list(task_rungs)) for _, task_rungs in groupby(rungs, key=lambda item: item.label)]
     picture = scatter.render_planes(planes, label=f"{name} on bases from weak to strong. {' '.join(sentences)}")
     items = "".join(f"<li>{escape_html(item)}</li>" for item in sentences)
@@ -204,6 +205,11 @@ def _build_rung_dot(rung: Rung, measure: str, style: tuple[str, svg.MarkShape, s
     return Dot(ability, estimate, style[0], style[1], title, size=3.6, data=data)
 
 
+def _checks_steps(rungs: Sequence[Rung]) -> bool:
+    """Some task of the ladder can check worked steps."""
+    return any(rung.valid.value is not None for rung in rungs)
+
+
 def _describe_rungs(rungs: Sequence[Rung]) -> str:
     """One task, from the weakest base to the strongest."""
     gains = ", ".join(
@@ -212,13 +218,16 @@ def _describe_rungs(rungs: Sequence[Rung]) -> str:
         for rung in rungs
     )
     ratios = [rung.longer.value for rung in rungs if rung.longer.value is not None]
-    valid = ", ".join(format_percent(rung.valid.value, 0) for rung in rungs)
+    valid = ""
+    if _checks_steps(rungs):
+        shares = ", ".join(format_percent(rung.valid.value, 0) for rung in rungs)
+        valid = f"; every step right in {shares} %"
     longer = (
         f"{format_number(min(ratios))} to {format_number(max(ratios))} times as long"
         if ratios
         else f"{DASH} times as long"
     )
-    return f"{rungs[0].label}: gain {gains}; answers {longer}; every step right in {valid} %."
+    return f"{rungs[0].label}: gain {gains}; answers {longer}{valid}."
 
 
 def _write_ladder_caption(rungs: Sequence[Rung]) -> str:

@@ -128,6 +128,16 @@ class ModelPanel(NamedTuple):
     def n(self) -> int:
         return int(read_finite_number(self.data.get("n")) or 0)
 
+    @property
+    def sees_traces(self) -> bool:
+        """The task can see worked steps: the summary has a rate of them, if only 0."""
+        return any(arm.read_estimate("trace_rate").value is not None for arm in self.arms)
+
+    @property
+    def checks_traces(self) -> bool:
+        """The task can check worked steps."""
+        return any(arm.read_estimate("valid_trace_rate").value is not None for arm in self.arms)
+
     def arms_with_role(self, role: Role) -> list[Arm]:
         return [arm for arm in self.arms if arm.role == role]
 

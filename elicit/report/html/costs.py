@@ -108,12 +108,16 @@ def render_arm_descriptions(
         rows.append(
             "<tr><th "
             f"scope=row>{render_name(name)}</th><td>{escape_html(_describe_method(arms[name].data.get('method')))}</td>"
-            f"<td>{render_name(option_text) or DASH}</td><td>{render_name(detail) or DASH}</td>"
-            f"<td>{render_name(_join_by_model(facts, model_panels)) or DASH}</td></tr>"
+            f"{_render_text_cell(option_text)}{_render_text_cell(detail)}"
+            f"{_render_text_cell(_join_by_model(facts, model_panels))}</tr>"
         )
     names = ("arm", "what it does", "options", "edit as applied", "found while fitting")
     head = "<tr>" + "".join(f"<th scope=col>{name}</th>" for name in names) + "</tr>"
     return f'<div class="scroll"><table class="words"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def _render_text_cell(text: str) -> str:
+    return f"<td>{render_name(text)}</td>" if text else f'<td class="unknown">{DASH}</td>'
 
 
 def _join_by_model(texts: Mapping[str, Sequence[str]], model_panels: Sequence[ModelPanel]) -> str:

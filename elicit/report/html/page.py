@@ -161,7 +161,9 @@ def _render_dose_section(run: LoadedRun, model_panels: list[ModelPanel]) -> str:
     for panel in model_panels:
         for arm, data in run.arms.get(panel.model, {}).items():
             for cell, status in zip(data.cells, data.statuses, strict=True):
-                markup = dose_response.render_dose_response(arm, cell.seed, status.get("record") or {})
+                markup = dose_response.render_dose_response(
+                    arm, cell.seed, status.get("record") or {}, with_traces=panel.sees_traces
+                )
                 if markup:
                     pieces.append((cell.name, f"<h3>{escape_html(panel.model)}: {escape_html(arm)}</h3>{markup}"))
                 if cell.name in run.views:
@@ -170,9 +172,10 @@ def _render_dose_section(run: LoadedRun, model_panels: list[ModelPanel]) -> str:
                     views.append((cell.name, f"<details><summary>{title}</summary>{view}</details>"))
     if not pieces and not views:
         return "<p>No arm of this run was tuned over a strength.</p>"
-    legend = dose_response.render_legend(
-        [("accuracy %, with 95 % interval", "circle", svg.BLUE, ""), ("trace rate %", "hollow", svg.ORANGE, "3 3")]
-    )
+    lines: list[dose_response.LegendEntry] = [("accuracy %, with 95 % interval", "circle", svg.BLUE, "")]
+    if any(panel.sees_traces for panel in model_panels):
+        lines.append(("trace rate %", "hollow", svg.ORANGE, "3 3"))
+    legend = dose_response.render_legend(lines)
     intro = (
         "<p>How strength and layer were chosen. These problems are from the select split, not from the test problems "
         "that everything else on this page is about; the chosen point is ringed. "

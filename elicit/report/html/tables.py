@@ -114,6 +114,7 @@ def render_results_table(panel: ModelPanel) -> str:
     """The main table of one model."""
     tests: dict[str, str] = {}
     rows = []
+    trace_columns = _list_trace_columns(panel)
     for arm in panel.arms:
         withheld = str(arm.data.get("gap_note") or "")
         note = f"withheld: {withheld}" if withheld else _format_sample_note(arm.gap)
@@ -130,8 +131,7 @@ def render_results_table(panel: ModelPanel) -> str:
             *_build_difference_cells(arm, "vs_base", tests),
             build_points_cell(arm, "vs_parent"),
             build_points_cell(arm, "leak"),
-            build_percent_cell(arm.read_estimate("trace_rate"), "trace_rate"),
-            build_percent_cell(arm.read_estimate("valid_trace_rate"), "valid_trace_rate"),
+            *(build_percent_cell(arm.read_estimate(key), key) for key, _ in trace_columns),
             build_percent_cell(arm.read_estimate("finished_rate"), "finished_rate"),
             build_amount_cell(arm.read_estimate("tokens_per_problem"), "tokens_per_problem"),
         ]
@@ -146,8 +146,7 @@ def render_results_table(panel: ModelPanel) -> str:
         TableColumn("p (Holm)", "after Holm over the arms of this model"),
         TableColumn("points to parent", "paired difference of a control to the arm it is named after; not adjusted"),
         TableColumn("leak, points", "gain of the same arm on a model that never had the ability: taught; not adjusted"),
-        TableColumn("traces %", "answers that show worked steps, right or wrong"),
-        TableColumn("valid traces %", "answers whose every step is right"),
+        *(column for _, column in trace_columns),
         TableColumn("finished %", "answers that ended by themselves"),
         TableColumn("tokens", "generated per problem, rejected and outvoted ones included"),
     ]
@@ -160,6 +159,16 @@ def render_results_table(panel: ModelPanel) -> str:
         caption += " ✓ consults the verifier while answering: no rival of the others."
     caption += f"<br>In percent, n = {panel.n} problems: {escape_html(describe_ceilings(panel))}."
     return render_arm_table(columns, rows, caption=caption)
+
+
+def _list_trace_columns(panel: ModelPanel) -> list[tuple[str, TableColumn]]:
+    """Columns on traces by their key in the summary: only what the task can see and check."""
+    columns = []
+    if panel.sees_traces:
+        columns.append(("trace_rate", TableColumn("traces %", "answers that show worked steps, right or wrong")))
+    if panel.checks_traces:
+        columns.append(("valid_trace_rate", TableColumn("valid traces %", "answers whose every step is right")))
+    return columns
 
 
 def _build_difference_cells(arm: Arm, key: str, tests: dict[str, str]) -> list[TableCell]:
