@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from docs.builder.blocks import RESULTS, ROOT
-from elicit.comparison.archive import SUMMARY, unpacked
+from elicit.comparison.archive import SUMMARY, read_compressed_json
 
 DOCS = ROOT / "docs"
 #: Page -> the archives that its prose speaks of.
@@ -56,7 +56,7 @@ def test_intervals_in_prose_are_the_archives(page: str) -> None:
     known = {
         form
         for folder in PAGES[page]
-        for figure in _estimates(unpacked(folder / SUMMARY))
+        for figure in _estimates(read_compressed_json(folder / SUMMARY))
         for form in _as_written(figure)
     }
     unknown = [figure for figure in figures_in((DOCS / page).read_text(encoding="utf-8")) if figure not in known]
@@ -71,6 +71,8 @@ def test_the_pages_have_such_figures() -> None:
 
 
 def test_a_wrong_figure_is_noticed() -> None:
-    known = {form for figure in _estimates(unpacked(RESULTS / "sae" / SUMMARY)) for form in _as_written(figure)}
+    known = {
+        form for figure in _estimates(read_compressed_json(RESULTS / "sae" / SUMMARY)) for form in _as_written(figure)
+    }
     assert (94.0, 92.0, 96.0) in known
     assert (93.0, 92.0, 96.0) not in known
