@@ -31,12 +31,13 @@ from elicit.tasks.datasets.records import ProblemRecord
 
 
 def exports_of(package: str) -> tuple[str, ...]:
-    """The full names that a package brings under `if TYPE_CHECKING`, in its order."""
+    """The full names that a package brings under `if TYPE_CHECKING`, in its order, modules of its own last."""
     tree = ast.parse(inspect.getsource(importlib.import_module(package)))
     imports = [node for block in tree.body if isinstance(block, ast.If) for node in block.body]
-    return tuple(
+    names = (
         f"{node.module}.{alias.name}" for node in imports if isinstance(node, ast.ImportFrom) for alias in node.names
     )
+    return tuple(sorted(names, key=lambda name: name.count(".") == 1))
 
 
 def modules_in(package: str) -> tuple[str, ...]:
