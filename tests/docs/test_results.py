@@ -46,6 +46,12 @@ def _as_written(figure: Figure) -> Iterator[Figure]:
     yield from ((-value, -high, -low) for value, low, high in (whole, tenths))
 
 
+def _known_figures(folders: list[Path]) -> set[Figure]:
+    """All forms of all figures of some archives."""
+    summaries = [read_compressed_json(folder / SUMMARY) for folder in folders]
+    return {form for figure in _estimates(summaries) for form in _as_written(figure)}
+
+
 def figures_in(text: str) -> list[Figure]:
     """The figures with intervals in a page's prose."""
     return [tuple(map(float, match.groups())) for match in _INTERVAL.finditer(_BLOCK.sub("", text))]
@@ -53,12 +59,7 @@ def figures_in(text: str) -> list[Figure]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_intervals_in_prose_are_the_archives(page: str) -> None:
-    known = {
-        form
-        for folder in PAGES[page]
-        for figure in _estimates(read_compressed_json(folder / SUMMARY))
-        for form in _as_written(figure)
-    }
+    known = _known_figures(PAGES[page])
     unknown = [figure for figure in figures_in((DOCS / page).read_text(encoding="utf-8")) if figure not in known]
     assert unknown == []
 

@@ -156,7 +156,7 @@ def _parses(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> bool:
 
     monkeypatch.setattr(tyro, "cli", parse_only)
     if arguments[:1] == ["lm-eval"] and arguments[1] not in ("task", "steering"):
-        monkeypatch.setattr("elicit.interop.lm_eval.run", lambda arguments: parsed.append(arguments) or 0)
+        monkeypatch.setattr("elicit.interop.lm_eval.run_command_line", lambda arguments: parsed.append(arguments) or 0)
     run_command(arguments)
     return len(parsed) == 1
 
