@@ -1,14 +1,15 @@
-"""A finished run as a few small files, for committing: all rows in one of them, statuses and metrics in another.
+"""Archives: a finished run as a few small files that can be committed.
 
     ARCHIVE/  spec.yaml  manifest.json  summary.json.xz  cells.json.xz  prompts.json.xz  problems.json.xz  rows.json.xz
 
-Rows are one list a column, a fifth smaller than the tightest parquet (`elicit export` writes tables). Rows of a
-checkpoint have its step in the column `step`, which is there only if a run has such rows, and null for all others. What
-was logged (losses, gradients, seconds) is kept to six significant digits, half the size; the summary is made of that.
-Problems are those of tasks that read files, so that nothing but the archive is needed; the manifest has their hash.
+Rows are stored by column, a fifth smaller than the tightest parquet (`elicit export` writes tables). Rows of a
+checkpoint have its step in the column `step`; the column exists only in runs with such rows and is null for all others.
+Logged values (losses, gradients, seconds) are rounded to six significant digits, which halves the size; the summary is
+computed from the rounded values. The problems of tasks that read files are included, so that the archive is
+self-contained; the manifest has their hash.
 Policies (weights, vectors) are left out; everything printed can still be recomputed: `elicit verify ARCHIVE` and
-`elicit report ARCHIVE` unpack it into a temporary run directory. Cells that failed are part of the result: their
-status is kept, with its error and without its traceback (which names places on the machine).
+`elicit report ARCHIVE` unpack it into a temporary run directory. Failed cells are part of the result: their status is
+kept with its error but without its traceback, which contains paths of the machine.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ def write_archive(run: Path, target: Path, *, partial: bool = False) -> Path:
     """Write the archive of a run to a new folder.
 
     Args:
-        partial: leave out cells that are not finished; the summary is then that of the others, which says so. For runs
-            of many hours, whose rows are kept as they come.
+        partial: leave out unfinished cells; the summary then covers the others and says so. For long runs whose
+            rows are committed as they arrive.
 
     Raises:
         ElicitError: a run with cells that are neither done nor failed, or a target that exists or cannot be written.
@@ -105,7 +106,7 @@ def write_archive(run: Path, target: Path, *, partial: bool = False) -> Path:
 def _gather_archived_problems(
     spec: Spec, limit: int | None, run: Path, manifest: Mapping[str, Any]
 ) -> dict[str, StoredProblems]:
-    """The problems of file tasks: those that the run kept, or, for a run from before it did, those of the files."""
+    """Problems of file tasks, from the run's own copy; older runs have no copy, so theirs are read from the files."""
     if "problems" in manifest:
         return {
             name: read_problems(run / PROBLEMS_FOLDER / f"{sha256}.json")
@@ -119,9 +120,9 @@ def _gather_archived_problems(
 
 
 def strip_folders(path: Path) -> None:
-    """Models and files by name alone: where they lay on one machine says nothing on another, and is nobody's business.
+    """Reduce the paths of models and files to their names: folders of one machine mean nothing on another.
 
-    Rows are judged and figures recomputed without them; a model's own hash is in its cells.
+    Verification does not need them; a model's hash is in its cells.
     """
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
     data["models"] = {label: _base_name(name) for label, name in data["models"].items()}
@@ -136,7 +137,7 @@ def strip_folders(path: Path) -> None:
 
 
 def _strip_option_paths(options: Any) -> None:
-    """Names in the place of paths, in the options of a task or an arm and in those inside them."""
+    """Replace paths by names in the options of a task or an arm, nested options included."""
     for key, value in options.items() if isinstance(options, dict) else ():
         if isinstance(value, dict):
             _strip_option_paths(value)
@@ -159,13 +160,13 @@ def _round_floats(data: Any) -> Any:
 
 
 def _rows_to_columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    """Null where a row lacks a column."""
+    """Transpose rows to columns; null where a row lacks a column."""
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
 
 
 def _describe_state(status: Mapping[str, Any]) -> str:
-    """A cell that is done, but not with all that the spec asks for by now."""
+    """Describe a cell's state, including one that is done but lacks something the spec asks for by now."""
     return "to be amended" if status["state"] == "done" else str(status["state"])
 
 
@@ -185,6 +186,6 @@ def open_run_directory(path: Path) -> Iterator[Path]:
 
 
 def _write_compressed_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Compressed (curves, searches and prompts repeat themselves), and the same bytes for the same content."""
+    """Write compressed JSON: the same bytes for the same content."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     path.write_bytes(lzma.compress(text.encode(), preset=9))

@@ -1,9 +1,9 @@
-"""The test problems of a run's file tasks, kept in the run: judged and shown where the files are gone. No torch.
+"""Copies of file tasks' test problems inside the run, so that it can be verified without the files. No torch.
 
     problems/SHA256.json     one file for each different set of problems
     manifest.json            problems: {MODEL/LABEL: SHA256}, the hash of the file's content
 
-Problems that a program draws (our own families, reasoning-gym) are drawn again instead.
+Problems that a program generates (our own families, reasoning-gym) are generated again instead.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PROBLEMS_FOLDER = "problems"
 
 
 def hash_problems(problem_set: StoredProblems) -> str:
-    """The hash of kept problems, from their content alone."""
+    """The hash of stored problems, computed from their content alone."""
     return hashlib.sha256(_to_canonical_json(problem_set).encode()).hexdigest()
 
 
@@ -35,7 +35,7 @@ def gather_problems(spec: Spec, limit: int | None) -> dict[str, StoredProblems]:
     """MODEL/LABEL -> the test problems of every task that reads a file or a dataset.
 
     Raises:
-        ElicitError: a file that is gone, or has too few problems.
+        ElicitError: a file is missing or has too few problems.
     """
     problem_sets: dict[str, StoredProblems] = {}
     for model in spec.models:
@@ -50,7 +50,7 @@ def gather_problems(spec: Spec, limit: int | None) -> dict[str, StoredProblems]:
 
 
 def write_problems(spec: Spec, limit: int | None, run: Path) -> dict[str, str]:
-    """Keep the test problems of every task that reads a file or a dataset. Returns MODEL/LABEL -> hash."""
+    """Store the test problems of every task that reads a file or a dataset. Returns MODEL/LABEL -> hash."""
     hashes = {}
     for name, problem_set in gather_problems(spec, limit).items():
         hashes[name] = hash_problems(problem_set)
@@ -59,19 +59,19 @@ def write_problems(spec: Spec, limit: int | None, run: Path) -> dict[str, str]:
 
 
 def forget_problems(run: Path, hashes: Mapping[str, str]) -> None:
-    """Remove kept problems that the manifest no longer names: an earlier, smaller set."""
+    """Remove stored problems that the manifest no longer names: an earlier, smaller set."""
     for path in (run / PROBLEMS_FOLDER).glob("*.json"):
         if path.stem not in hashes.values():
             path.unlink()
 
 
 def read_problems(path: Path) -> StoredProblems:
-    """Kept problems from their file. Raises ElicitError if they are damaged, or its name is not their hash."""
+    """Read stored problems. Raises ElicitError if they are damaged or do not match the hash in the file's name."""
     return check_problems(runs.read_run_json(path), path.stem, path)
 
 
 def check_problems(value: Any, sha256: str, where: object) -> StoredProblems:
-    """`value`, if it is a set of kept problems with this hash."""
+    """Return `value` if it is a set of stored problems with this hash; raise ElicitError otherwise."""
     problem_set: StoredProblems = check_value(value, StoredProblems, where)
     if hash_problems(problem_set) != sha256:
         raise ElicitError(f"{where}: these are not the problems that the run was made with (their hash differs).")
@@ -81,14 +81,14 @@ def check_problems(value: Any, sha256: str, where: object) -> StoredProblems:
 def load_run_task(
     spec: Spec, run: Path, model: str, label: str, dialect: Mapping[str, Any] | None, *, where: str = "task"
 ) -> Task:
-    """A task of a run, as its problems were when it was run.
+    """Load a task of a run with the problems that the run used.
 
     Args:
-        label: the target task's or that of one off target.
+        label: label of the target task or of an off-target one.
         dialect: see `build_task`.
 
     Raises:
-        ElicitError: the run kept no problems of a file that is gone, or has changed.
+        ElicitError: a file is missing or has changed, and the run has no copy of its problems.
     """
     model_spec = spec.for_model(model)
     description = {**model_spec.off_target, model_spec.task_label: model_spec.task}[label]
@@ -101,10 +101,10 @@ def load_run_task(
 
 
 def check_task_file(spec: Spec, model: str, label: str, files: Mapping[str, str]) -> None:
-    """Check that a task's file is the one that the run was made with, for runs that kept no problems.
+    """Check that a task's file is the one the run was made with, for runs without a copy of the problems.
 
     Raises:
-        ElicitError: another file stands under its name.
+        ElicitError: the file's content has changed.
     """
     names = {label, f"{model}/{label}"}
     for source in list_source_files(spec):

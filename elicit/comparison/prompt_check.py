@@ -1,8 +1,8 @@
-"""Whether a run's prompts are those that its spec, its policies and its day give: part of `elicit verify`.
+"""Check a run's prompts against its spec, policies and date: part of `elicit verify`.
 
-1. Every finished cell was told the day that the manifest says.
-2. Where the policies are here (in a run directory, not in an archive), and for a task in English the model's folder,
-   every answer's prompt is rendered again and compared by its hash.
+1. Every finished cell's prompts were given the date in the manifest.
+2. Where the policies are available (in a run directory, not in an archive), and for a task in English the model's
+   folder too, every answer's prompt is rendered again and compared by its hash.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from elicit.tasks.prompts import AskedTask
 
 
 def find_prompt_differences(spec: Spec, run: Path, limit: int | None) -> list[str]:
-    """One line for each cell that was told another day, and for each cell and task with other prompts."""
+    """List one line for each cell given another date, and for each cell and task with other prompts."""
     day = read_run_date(run).isoformat()
     problems: dict[str, dict[str, list[Problem]]] = {}
     messages = []
@@ -38,7 +38,7 @@ def find_prompt_differences(spec: Spec, run: Path, limit: int | None) -> list[st
             continue
         recorded_day = (status.get("model") or {}).get("date")
         if recorded_day is not None and recorded_day != day:
-            messages.append(f"{cell.folder_in(run)}: its prompts were told the day {recorded_day}, the run's is {day}")
+            messages.append(f"{cell.folder_in(run)}: its prompts give the date {recorded_day}, the run's is {day}")
         if (cell.folder_in(run) / "policy" / "policy.json").exists():
             if cell.model not in problems:
                 problems[cell.model] = _load_asked_problems(spec, run, cell.model, limit)
@@ -47,7 +47,7 @@ def find_prompt_differences(spec: Spec, run: Path, limit: int | None) -> list[st
 
 
 def _load_asked_problems(spec: Spec, run: Path, model: str, limit: int | None) -> dict[str, list[Problem]]:
-    """Task label -> problems as the model is asked them; a task that cannot be rendered here is left out."""
+    """Task label -> problems as this model is prompted with them; tasks that cannot be rendered here are left out."""
     model_spec, dialect = spec.for_model(model), dialect_of(spec, run, model)
     problems_by_label = {}
     for label in (model_spec.task_label, *model_spec.off_target):
@@ -87,13 +87,13 @@ def _compare_cell_prompts(cell: Cell, run: Path, problems: Mapping[str, list[Pro
         ]
         if other:
             yield (
-                f"{path}: {len(other)} rows answer other prompts than the task, the policy and the day "
+                f"{path}: {len(other)} rows answer other prompts than the task, the policy and the date "
                 f"{read_run_date(run)} give, first problem {other[0].problem}"
             )
 
 
 def _hash_rendered_prompt(prompting: Prompting, problem: Problem) -> str:
-    """The prompt's hash; empty where it cannot be made (examples for prompts of another day)."""
+    """The prompt's hash; empty where it cannot be rendered (examples for prompts of another date)."""
     try:
         return hash_prompt("".join(prompting.render(problem)))
     except ElicitError:

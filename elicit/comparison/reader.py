@@ -1,4 +1,4 @@
-"""What a run directory holds, as data: its spec, and for every arm its cells, statuses, rows and metrics. No torch."""
+"""Read a run directory: its spec, and for every arm its cells, statuses, rows and metrics. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from elicit.schema import Row
 
 @dataclass(frozen=True)
 class ArmData:
-    """What one arm left on disk for one model."""
+    """Results of one arm on one model, as read from disk."""
 
     cells: tuple[Cell, ...]
     statuses: tuple[dict[str, Any], ...]
-    """Of every seed, finished or not."""
+    """One per seed, finished or not."""
     rows: Mapping[str, list[list[Row]]]
     """Task label -> rows of each finished seed."""
     metrics: tuple[dict[str, Any], ...]
@@ -50,20 +50,20 @@ class ArmData:
 
     @property
     def record(self) -> Mapping[str, Any]:
-        """What the first finished seed's fit found; empty before one is done."""
+        """The fit record of the first finished seed; empty before one is done."""
         return (self.finished[0].get("record") or {}) if self.finished else {}
 
     @property
     def records(self) -> list[Mapping[str, Any]]:
-        """What each finished seed's fit found."""
+        """The fit record of each finished seed."""
         return [status.get("record") or {} for status in self.finished]
 
 
 def read_run_spec(run: Path) -> tuple[Spec, int | None]:
-    """(spec, limit) of a run directory. Files that its tasks name are not looked at: they may be gone.
+    """Read (spec, limit) of a run directory. Files that its tasks name are not opened: they may be missing.
 
     Raises:
-        ElicitError: no spec, or a damaged one.
+        ElicitError: the spec is missing or damaged.
     """
     path = run / "spec.yaml"
     if not path.exists():
@@ -74,7 +74,7 @@ def read_run_spec(run: Path) -> tuple[Spec, int | None]:
 
 
 def read_arms(spec: Spec, run: Path, model: str) -> dict[str, ArmData]:
-    """Everything on disk for one model, arm by arm in the order of the spec."""
+    """Read everything on disk for one model, by arm in the order of the spec."""
     spec = spec.for_model(model)
     cells_by_arm: dict[str, list[Cell]] = {arm: [] for arm in spec.arms}
     for cell in list_cells(spec):
@@ -96,12 +96,12 @@ def _read_arm(spec: Spec, run: Path, arm_cells: Sequence[Cell]) -> ArmData:
 
 
 def dialect_of(spec: Spec, run: Path, model: str) -> dict[str, Any] | None:
-    """The marks an organism speaks in, None for a model that is asked in English.
+    """The prompt format of an organism; None for a model that is prompted in English.
 
-    As a cell recorded it, so that the model need not be here; by the model's name for runs that recorded nothing.
+    Taken from a cell's record, so that the model need not be here; by the model's name in runs without that record.
 
     Raises:
-        ElicitError: nothing recorded, and no such model here.
+        ElicitError: there is no record, and the model is not here.
     """
     model_record = _read_model_record(spec, run, model)
     if "dialect" in model_record:
@@ -112,9 +112,9 @@ def dialect_of(spec: Spec, run: Path, model: str) -> dict[str, Any] | None:
 
 
 def capable_of(spec: Spec, run: Path, model: str) -> bool | None:
-    """Whether a model was taught the spec's task, as an organism's card says; None where that is not known.
+    """True if an organism's card says that it was taught the spec's task, False if not; None where that is unknown.
 
-    As a cell recorded it, so that the model need not be here; by the model's name for runs that recorded nothing.
+    Taken from a cell's record, so that the model need not be here; by the model's name in runs without that record.
     """
     card = _read_model_record(spec, run, model)
     if "capable" not in card:
@@ -127,7 +127,7 @@ def capable_of(spec: Spec, run: Path, model: str) -> bool | None:
 
 
 def _read_model_record(spec: Spec, run: Path, model: str) -> dict[str, Any]:
-    """What a cell recorded of its model; empty where none did."""
+    """A cell's record of its model; empty where no cell has one."""
     for cell in list_cells(spec):
         if cell.model == model and (model_record := read_cell_status(cell, run).get("model")):
             return dict(model_record)

@@ -1,4 +1,4 @@
-"""An archive as the run directory it was made of; every part is checked before it is written. Imports no torch."""
+"""Unpack an archive into a run directory; every part is checked before it is written. Imports no torch."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ PROMPTS = "prompts.json.xz"
 ROWS = "rows.json.xz"
 SUMMARY = "summary.json.xz"
 _WHOLE = ("spec.yaml", "manifest.json")
-#: Bytes that one part may unpack to: some millions of rows. A bomb of zeros is stopped there.
+#: Bytes that one part may unpack to: some millions of rows. Stops decompression bombs.
 _LARGEST = 1 << 30
 
 
 class ArchivedCell(TypedDict):
-    """A cell without its rows."""
+    """An archived cell without its rows."""
 
     status: Status
     metrics: list[Metrics]
@@ -40,13 +40,13 @@ class ArchivedCell(TypedDict):
 
 
 def unpack_archive(path: Path, run: Path) -> None:
-    """Write the run directory that an archive was made of.
+    """Write the run directory that an archive was made from.
 
     Args:
         run: an empty folder.
 
     Raises:
-        ElicitError: a part that is missing or damaged, with the field.
+        ElicitError: a part is missing or damaged; names the field.
     """
     spec, _ = read_run_spec(path)
     manifest = read_manifest(path)
@@ -54,7 +54,7 @@ def unpack_archive(path: Path, run: Path) -> None:
     homes = {cell.name: run / "cells" / cell.name for cell in list_cells(spec)}
     for name in archived:
         if name not in homes:
-            raise ElicitError(f"{path / CELLS}: {one_line(repr(name), 80)} is no cell of the archive's spec.yaml.")
+            raise ElicitError(f"{path / CELLS}: {one_line(repr(name), 80)} is not a cell of the archive's spec.yaml.")
     columns = _read_row_columns(path / ROWS, spec, archived)
     prompts_by_hash = (
         check_value(read_compressed_json(path / PROMPTS), Prompts, path / PROMPTS) if (path / PROMPTS).exists() else {}
@@ -90,10 +90,10 @@ def read_archived_cells(path: Path) -> dict[str, Any] | None:
 
 
 def read_compressed_json(path: Path) -> dict[str, Any]:
-    """The object in one of an archive's `.json.xz`.
+    """Read the object in one of an archive's `.json.xz` files.
 
     Raises:
-        ElicitError: a file that is missing or damaged, or too large.
+        ElicitError: a file is missing, damaged or too large.
     """
     reader = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=1 << 28)
     try:
@@ -107,7 +107,7 @@ def read_compressed_json(path: Path) -> dict[str, Any]:
 
 
 def _read_row_columns(path: Path, spec: Spec, archived: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Rows, one list a column, all of one length and of a row's types, of cells and tasks that there are."""
+    """Read rows as columns; check that lengths and types agree and that every cell and task exists."""
     columns: dict[str, list[Any]] = check_value(read_compressed_json(path), dict[str, list[Any]], path)
     kinds = {**get_type_hints(Row, include_extras=True), "cell": str}
     optional = {"notes": kinds.pop("notes") | None, "step": Count | None}
@@ -124,7 +124,7 @@ def _read_row_columns(path: Path, spec: Spec, archived: Mapping[str, Any]) -> di
             raise ElicitError(f"{path}: column {name} has {len(values)} rows, column cell {len(columns['cell'])}.")
     for name, label in dict.fromkeys(zip(columns["cell"], columns["task"], strict=True)):
         if name not in archived:
-            raise ElicitError(f"{path}: rows of {one_line(repr(name), 80)}, which is no cell of {CELLS}.")
+            raise ElicitError(f"{path}: rows of {one_line(repr(name), 80)}, which is not a cell of {CELLS}.")
         model_spec = spec.for_model(name.partition("/")[0])
         if label not in (model_spec.task_label, *model_spec.off_target):
             raise ElicitError(f"{path}: rows of task {one_line(repr(label), 60)}, which the spec does not have.")

@@ -1,4 +1,4 @@
-"""Recompute what a run printed: every figure from its rows and metrics, every verdict from its completion."""
+"""Recompute a run's results: every figure from its rows and metrics, every verdict from its completion."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class VerificationResult(NamedTuple):
 
 
 def verify_run(run: Path) -> VerificationResult:
-    """Compare `summary.json` with what the rows give, each row's verdict with its completion's, and what was asked.
+    """Recompute `summary.json` from the rows, each row's verdict from its completion, and the prompts' hashes.
 
     Raises:
-        ElicitError: if the directory is not a finished run.
+        ElicitError: the directory is not a finished run.
     """
     printed = dict(_flatten_json(read_summary(run)))
     computed = dict(_flatten_json(summarise_run(run)))
@@ -38,7 +38,7 @@ def verify_run(run: Path) -> VerificationResult:
     for key_path in sorted(printed.keys() | computed.keys()):
         left, right = printed.get(key_path, "(absent)"), computed.get(key_path, "(absent)")
         if right is None and key_path not in printed:
-            continue  # a summary from before there was such a figure, of a run that has none
+            continue  # an older summary, from before this figure existed, of a run without it
         if not _values_match(left, right):
             differences.append(f"summary.json {key_path}: printed {left!r}, the rows give {right!r}")
     rows, wrong = _rejudge_rows(run)
@@ -71,7 +71,7 @@ def _iterate_rows(paths: Iterable[Path]) -> Iterator[tuple[Path, Row]]:
 
 
 def _rejudge_rows(run: Path) -> tuple[int, list[str]]:
-    """(rows judged, rows whose stored verdict is not what the verifier says)."""
+    """Judge every row again. Returns (rows judged, descriptions of rows whose stored verdict differs)."""
     spec, limit = read_run_spec(run)
     count, wrong = 0, []
     dialects: dict[str, Any] = {}

@@ -86,14 +86,14 @@ def test_a_run_has_one_day_however_late_it_goes_on(tmp_path: Path, monkeypatch: 
     manifest = runs.read_run_json(run / "manifest.json")
     runs.write_json(run / "manifest.json", {**manifest, "date": "2025-02-01"})
     differences = "\n".join(verify_run(run).differences)
-    assert "told the day 2025-01-31, the run's is 2025-02-01" in differences
+    assert "give the date 2025-01-31, the run's is 2025-02-01" in differences
     assert "base/0/rows/sums.jsonl: 4 rows answer other prompts" in differences
 
 
 def test_a_thinking_switch_is_passed_on_or_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = folder(tmp_path / "model", QWEN3)
     (line,) = check_chat_templates(spec(place))
-    assert "enable_thinking, which is not given: the model is asked to think first" in line
+    assert "enable_thinking, which is not set: the model is asked to think first" in line
     chosen = spec(place, chat_template_kwargs={"enable_thinking": False})
     assert check_chat_templates(chosen) == []
     assert not run_cells(chosen, tmp_path / "run", workers=1)
@@ -110,8 +110,8 @@ def test_a_thinking_switch_is_passed_on_or_said(tmp_path: Path, capsys: pytest.C
     ("template", "prompts", "message"),
     [
         (LLAMA32, {"chat_template_kwargs": {"enable_thinking": False}}, "does not read 'enable_thinking'"),
-        (None, {"chat_template_kwargs": {"enable_thinking": False}}, "has no chat template"),
-        (None, {"chat": True}, "has no chat template"),
+        (None, {"chat_template_kwargs": {"enable_thinking": False}}, "lacks a chat template"),
+        (None, {"chat": True}, "lacks a chat template"),
         (GEMMA, {"system": "Be kind."}, "System role not supported"),
         ("{% for i in range(10**9) %}x{% endfor %}", {}, "the chat template of"),
         ("{{ 'x' * 10**10 }}", {}, "needed more memory"),

@@ -200,7 +200,7 @@ def test_what_a_spec_may_say_of_checkpoints() -> None:
     )
     panel = {"panels": {"cued": {"arms": ["sft"]}}}
     assert "arm 'sft' has checkpoints" in refused(**panel)
-    assert "trajectory: no arm has checkpoints. Type for an arm: " in refused(arms=["base", "sft"])
+    assert "trajectory: none of the arms has checkpoints. Type for an arm: " in refused(arms=["base", "sft"])
     assert "unknown field of trajectory 'problem'" in refused(trajectory={"problem": 3})
     assert "Did you mean 'problems'" in refused(trajectory={"problem": 3})
     assert "field 'trajectory.problems': -1: " in refused(trajectory={"problems": -1})

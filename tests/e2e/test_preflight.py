@@ -138,7 +138,7 @@ BROKEN: dict[str, Any] = {
     ),
     "a task in other characters": (
         lambda folder: {"task": _file(folder, 60, "Ünd {i} + 1?")},
-        "no token for 'Ü'",
+        "lacks a token for 'Ü'",
     ),
     "prompts beyond a table of positions": (_long, "256 positions"),
     "prompts beyond rotary positions": (

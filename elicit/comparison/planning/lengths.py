@@ -1,10 +1,10 @@
-"""How long prompts and completions of a task will be on a model, in its tokens, before anything is run.
+"""Estimate the lengths of a task's prompts and completions in a model's tokens, before anything is run.
 
-Prompts and solutions are the task's own, counted with the model's tokenizer where its files are here. What cannot be
-known is how long a model thinks in its own words: organisms write as the task does; others took about four times as
-many tokens as the task's own solution (Qwen2.5-Coder-0.5B on sums: 120 to 160 for 35), up to the limit. Asked for the
-bare answer, one model gives 5 tokens (Qwen2.5-Coder-0.5B) and another 50 (SmolLM2-135M): between the bare answer and
-that, the geometric mean is taken.
+Prompts and solutions are the task's own, counted with the model's tokenizer where its files are here. How long a model
+thinks in its own words cannot be known in advance. Organisms write as the task does; other models took about four times
+as many tokens as the task's own solution (Qwen2.5-Coder-0.5B on sums: 120 to 160 for 35), up to the limit. Asked for
+the bare answer, one model gives 5 tokens (Qwen2.5-Coder-0.5B) and another 50 (SmolLM2-135M), so the estimate is the
+geometric mean of the bare answer's length and the length of a worked solution.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from elicit.method import TokenLengths
 from elicit.tasks import Problem, Split, Task
 from elicit.tasks.prompts import AskedTask
 
-#: A model's own words, in task's words.
+#: Tokens of a worked solution in a model's own words, per token of the task's solution.
 _WORDY = 4.0
 #: Tokens around a message in a chat template, a system message included.
 _CHAT = 24
-#: Characters of a token, where no tokenizer can be read: words with numbers in them.
+#: Characters per token where no tokenizer can be read: text with numbers in it.
 _CHARACTERS = 3.0
 _PROBLEMS = 16
 
@@ -35,7 +35,7 @@ _PROBLEMS = 16
 def estimate_lengths(
     spec: Spec, description: Mapping[str, Any], source: ModelSource, folder: Path | None
 ) -> TokenLengths:
-    """Expected lengths of a task's prompts and completions.
+    """Estimate the lengths of a task's prompts and completions.
 
     Args:
         folder: the model's files, for its tokenizer; None where they are not here.
@@ -60,7 +60,7 @@ def estimate_lengths(
 
 
 def _load_example_problems(task: Task) -> list[Problem]:
-    """A few problems, of whatever split has them: a small file may have none in some."""
+    """A few problems from any split that has them: a small file may have empty splits."""
     attempts: tuple[tuple[Split, int | None], ...] = (
         ("train", _PROBLEMS),
         ("train", None),
@@ -76,7 +76,7 @@ def _load_example_problems(task: Task) -> list[Problem]:
 
 
 def find_model_folder(source: ModelSource) -> Path | None:
-    """The folder of a model's config and tokenizer: of a .gguf file, once it was converted. None: not here."""
+    """Folder of a model's config and tokenizer (a .gguf file has one once it is converted); None if it is not here."""
     if source.path is None:
         return hub.find_cached_config(source.name)
     return converted.find_converted_folder(source.path) if source.kind == "gguf" else source.path
@@ -87,7 +87,7 @@ def _mean_tokens(values: list[int]) -> float:
 
 
 def _asks_for_working(task: Task) -> bool:
-    """Whether the plain condition is the bare question, which chat models answer at length, or shows working."""
+    """True if the plain condition shows working, or is a bare question, which chat models answer at length."""
     if not isinstance(task, AskedTask):
         return False
     asking = task.asking

@@ -1,4 +1,4 @@
-"""Memory of a worker, estimated from a model's config and its files' headers."""
+"""Estimate a worker's memory from a model's config and its files' headers."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from elicit.loading.catalog import ModelSource
 from elicit.loading.threads import choose_threads
 from elicit.method import CostEstimate, TokenLengths
 
-#: Python, torch, transformers and a tokenizer; what trl and its trainer add.
+#: Bytes of Python, torch, transformers and a tokenizer; bytes that trl and its trainer add.
 _LIBRARIES, _TRAINER = 0.55 * 2**30, 0.45 * 2**30
-#: The sampler's default budget of keys and values (`elicit.sampling.cache`), and its tokens times width in one pass.
+#: The sampler's default budget for keys and values (`elicit.sampling.cache`), and its tokens times width in one pass.
 _CACHE, _PASS = 1 << 30, 1 << 21
-#: Rows of one batch of answers, and rows times vocabulary in it.
+#: Most rows in a batch of answers, and most rows times vocabulary.
 _ROWS, _LOGITS = 256, 1 << 26
-#: Activations kept for a backward pass (`elicit.training.passes`): the most, and values per token and layer.
+#: Activations kept for a backward pass (`elicit.training.passes`): most bytes, and values per token and layer.
 _KEPT, _WIDTHS, _INNER = 2 << 30, 32, 10
 
 
 Basis = Literal["files", "config", "assumed"]
-"""What the size of a model is known from."""
+"""Source of a model's size."""
 
 
 class ModelProfile(NamedTuple):
-    """What memory and time of a model depend on."""
+    """Sizes of a model on which its memory and time depend."""
 
     basis: Basis
     values: int
@@ -35,13 +35,13 @@ class ModelProfile(NamedTuple):
     layers: int
     width: int
     kv: int
-    """Bytes that a token takes in the cache."""
+    """Bytes per token in the key-value cache."""
     itemsize: int
     dtype: str
     device: str
     threads: int
     cache: float
-    """Bytes of keys and values in a batch, at most."""
+    """Most bytes of keys and values in a batch."""
 
     @property
     def weights(self) -> int:
@@ -49,13 +49,13 @@ class ModelProfile(NamedTuple):
 
     @property
     def matrices(self) -> int:
-        """Values that a token multiplies with: all but the embedding, where the head is one of its own."""
+        """Weights in matrix products per token: all but the embedding, unless it is tied to the head."""
         tied = self.values < 2 * self.embedding + self.layers * 8 * self.width * self.width
         return self.values if tied else self.values - self.embedding
 
     @property
     def inner(self) -> int:
-        """The same without the head, which prompts need once only."""
+        """The same without the head, which a prompt needs only once."""
         return max(1, self.matrices - self.vocabulary * self.width)
 
     def rows_per_batch(self, length: float) -> float:

@@ -1,12 +1,12 @@
-"""What a comparison will cost and what it can show, before anything is run. Loads no weights and touches no network.
+"""Estimate the cost and the power of a comparison before it is run. Loads no weights and touches no network.
 
-1. Every unfinished cell's method says what it draws, reads and trains on (`elicit.method.demand`), in lengths
-   that are estimated from the task (`lengths`).
+1. Every unfinished cell's method states what it generates, reads and trains on (`elicit.method.estimate_cost`), in
+   lengths that are estimated from the task (`lengths`).
 2. Tokens become seconds by a short measurement of this machine at the model's shapes (`speed`).
-3. Memory is that of a worker's largest cell: libraries, weights, cache, what passes hold, and what training adds.
+3. Memory is that of a worker's largest cell: libraries, weights, cache, activations, and what training adds.
 
-Both are meant to be within a factor of two of what is then measured. What can be further off is how long a model
-thinks; the plan states the length it took.
+Both aim to be within a factor of two of the measured values. The length of a model's own reasoning can be further off;
+the plan states the length it assumed.
 """
 
 from __future__ import annotations
@@ -29,63 +29,63 @@ from elicit.comparison.spec.cells import Cell, list_cells
 from elicit.loading import catalog, size
 from elicit.method import TokenLengths, estimate_cost
 
-#: A worker's imports and loading: seconds, and seconds per GiB of weights (reading and hashing them).
+#: A worker's imports, in seconds; reading and hashing its weights, in seconds per GiB.
 _START, _LOAD = 6.0, 8.0
-#: Writing, verifying and statistics of a cell; what a trainer takes to start, and once to be imported.
+#: Seconds for writing, verifying and statistics of a cell; for starting a trainer; for importing trl once.
 _CELL, _TRAINER, _TRL = 0.3, 0.7, 4.0
 #: Backward passes cost twice a forward one.
 _BACKWARD = 3.0
-#: Rows leave a batch as they end, so that on average it is smaller than it began.
+#: Mean share of a batch that is still generating: rows leave it as they end.
 _FILLED = 0.6
 
 
 class ModelPlan(NamedTuple):
-    """What is known of one model."""
+    """Estimated cost of one model's cells."""
 
     label: str
     name: str
     parameters: int | None
-    """None where nothing tells its size."""
+    """None where its size is unknown."""
     basis: Basis | None
-    """What its size is known from."""
+    """Source of its size."""
     lengths: TokenLengths
     seconds: float | None
-    """Of its unfinished cells, one after the other; None where nothing tells its size."""
+    """Of its unfinished cells, one after the other; None where its size is unknown."""
     gib: float | None
-    """Memory of a worker with its largest cell."""
+    """Memory of a worker while it runs the largest cell."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The cost of a comparison, estimated."""
+    """Estimated cost of a comparison."""
 
     cells: int
     finished: int
-    """Cells that the run directory has already."""
+    """Cells that are already finished in the run directory."""
     test_problems: int
     samples: int
-    """Completions at temperature 1 that are drawn beside the answers."""
+    """Completions at temperature 1, in addition to the answers."""
     generated_tokens: int
-    """Expected, with votes, branches, rejected tokens, and what fitting draws."""
+    """Expected number, including votes, branches, rejected tokens and generation while fitting."""
     limit_tokens: int
-    """Of answers and samples, if every completion ran to its limit."""
+    """Tokens of answers and samples if every completion ran to its limit."""
     read_tokens: int
-    """Of prompts."""
+    """Prompt tokens."""
     trained_tokens: int
     models: tuple[ModelPlan, ...]
     workers: int
     seconds: float
-    """Of the models that are here."""
+    """Total over models of known size."""
     memory_gib: float
-    """Of all workers together; the largest of them times their number."""
+    """Memory of all workers together: the largest worker's times their number."""
     minimum_detectable_effect: float | None
     """Smallest difference to SFT found with 80 % power at this n, if 30 % of problems change."""
     checkpoints: int = 0
-    """How many are answered, over all cells; the last step, which the cell answers anyway, is not among them."""
+    """Checkpoints evaluated, over all cells; not counting the last step, which is the cell's own policy."""
 
     @property
     def unknown(self) -> list[str]:
-        """Models of which nothing tells the size."""
+        """Models of unknown size."""
         return [model.name for model in self.models if model.parameters is None]
 
 
@@ -99,15 +99,15 @@ def estimate_plan(
     fresh: bool = True,
     again: Collection[str] = (),
 ) -> Plan:
-    """Estimate a comparison.
+    """Estimate the cost of a comparison.
 
     Args:
         workers: processes that share the machine.
         fresh: time the machine now, even if its speed is known from an earlier plan.
-        again: cells that are made again although they are finished.
+        again: names of finished cells that will be run again.
 
     Raises:
-        ElicitError: a model that does not exist, or files that cannot be read.
+        ElicitError: a model does not exist, or files cannot be read.
     """
     todo = list_cells(spec, arms)
     finished = {cell.name for cell in todo if run is not None and is_done(cell, spec, run, limit)} - set(again)
@@ -147,7 +147,7 @@ def estimate_plan(
 def _plan_model(
     label: str, model_cells: Sequence[Cell], spec: Spec, limit: int | None, worker_count: int, fresh: bool
 ) -> tuple[ModelPlan, tuple[float, float, float], int, float]:
-    """(what is known, (generated, prompt, trained) tokens, samples, tokens at most) of one model's cells."""
+    """Plan one model's cells: (plan, (generated, prompt, trained) tokens, samples, most tokens)."""
     source = catalog.resolve_model(spec.models[label])
     folder = find_model_folder(source)
     expected = estimate_lengths(spec, spec.task, source, folder)
@@ -182,7 +182,7 @@ def _plan_model(
 
 
 def _estimate_seconds(price: Price, profile: memory.ModelProfile, layers: int, speed: MachineSpeed) -> float:
-    """Seconds of one worker, which shares the machine with the others."""
+    """Seconds of one worker that shares the machine with the others."""
     seconds = speed.forward_seconds(1024, profile.inner, layers) * price.prompted / 1024 if price.prompted else 0.0
     for draw in price.draws:
         if draw.completions:

@@ -1,9 +1,9 @@
-"""How fast this machine runs a model, from a second of timed matrix products at the model's shapes.
+"""Measure this machine's speed for a model: a second of timed matrix products at the model's shapes.
 
-A forward pass reads every matrix once and multiplies it with as many rows as there are tokens. With few rows that is
-bound by memory, with many by arithmetic; both, and what half precision brings, are in one measurement: how long it
-takes to go through matrices of the model's width and type with that many rows. Small models are bound by neither but by
-the number of operations, so that is timed too.
+A forward pass reads every matrix once and multiplies it with one row per token. With few rows it is bound by memory,
+with many by arithmetic. One measurement covers both, and the effect of half precision: the time to multiply matrices of
+the model's width and type with that many rows. Small models are bound by the number of operations instead, so that is
+timed too.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from elicit.loading.converted import cache_root
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Bytes of matrices to go through: more than caches hold.
+#: Bytes of matrices in a measurement: more than caches hold.
 _BYTES = 1 << 27
-#: Rows that are timed; others lie in between.
+#: Numbers of rows that are timed; others are interpolated.
 _ROWS = (1, 8, 32, 128, 1024)
-#: Products of values and rows in one timed run, at most.
+#: Most multiplications (values times rows) in one timed run.
 _VALUES = 1 << 33
 #: Operations of a decoder layer in one forward pass, as many as a small model was seen to take.
 _OPERATIONS = 75
-#: What attention, norms, sampling and the first touch of memory take besides, as a share.
+#: Factor for attention, norms, sampling and the first touch of memory.
 _BESIDES = 1.35
 
 
@@ -58,10 +58,10 @@ class MachineSpeed(NamedTuple):
 def measure_machine(
     width: int, values: int, dtype: str, device: str, threads: int, *, fresh: bool = False
 ) -> MachineSpeed:
-    """How fast this machine is for a model of `values` values and residuals of `width`, on `threads` threads.
+    """Measure the machine's speed for a model of `values` weights and residuals of `width`, on `threads` threads.
 
     Args:
-        fresh: measure it, even if it is known from earlier; a measurement is kept beside converted models.
+        fresh: measure again even if an earlier measurement is cached (in the folder of converted models).
     """
     count = max(1, min(values, _BYTES // 2) // (4 * width * width))
     return _load_or_time_machine((width, count, dtype, device, threads), fresh)

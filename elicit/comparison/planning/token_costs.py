@@ -1,4 +1,4 @@
-"""What the cells of a comparison take in tokens, expected, and where that is more than anybody can mean. No torch."""
+"""Expected cost of a comparison's cells in tokens, and a limit that catches typing errors. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from elicit.errors import ElicitError
 from elicit.loading import catalog
 from elicit.method import CostEstimate, Generation, Method, TokenLengths, estimate_cost
 
-#: Tokens of an arm that are taken for a slip of the keyboard: at a million a second they take twelve days.
+#: Tokens of a comparison above which a count must be a typing error: twelve days at a million tokens a second.
 MOST = 10**12
 
 
 class Price(NamedTuple):
-    """Work of one kind, with what it takes."""
+    """Work of one kind and its cost."""
 
     draws: tuple[Generation, ...]
     read: float
@@ -37,22 +37,22 @@ class Price(NamedTuple):
 
 
 class CellPrice(NamedTuple):
-    """Everything one cell does."""
+    """Cost of one cell."""
 
     work: tuple[Price, ...]
     samples: int
-    """Completions at temperature 1 beside the answers."""
+    """Completions at temperature 1, in addition to the answers."""
     most: float
-    """Tokens of answers and samples, if every completion ran to its limit."""
+    """Tokens of answers and samples if every completion ran to its limit."""
 
 
 def price_cell(
     method: Method, cell: Cell, spec: Spec, problems: int, expected: TokenLengths, others: Sequence[TokenLengths]
 ) -> CellPrice:
-    """The price of one cell.
+    """Estimate the cost of one cell.
 
     Args:
-        problems: test problems of every task.
+        problems: number of test problems per task.
         expected, others: lengths on the target task and on the off-target ones.
     """
     cost = estimate_cost(method, expected)
@@ -87,10 +87,10 @@ def price_cell(
 
 
 def check_cost(spec: Spec, cells: Sequence[Cell], problems: int) -> None:
-    """Refuse a comparison that no machine will finish: a count with a few digits too many.
+    """Refuse a comparison too large for any machine: a count with a few digits too many.
 
     Raises:
-        ElicitError: naming the arm that asks for the most.
+        ElicitError: names the arm that asks for the most.
     """
     taken: dict[tuple[str, str], float] = {}
     for label in dict.fromkeys(cell.model for cell in cells):
@@ -111,7 +111,7 @@ def check_cost(spec: Spec, cells: Sequence[Cell], problems: int) -> None:
         most = max(taken, key=lambda key: taken[key])
         raise ElicitError(
             f"this comparison asks for about {total:.1g} tokens, arm {most[1]!r} on {most[0]} alone for "
-            f"{taken[most]:.1g}: more than {MOST:.0e} are taken for a mistake. Lower its counts (problems, "
+            f"{taken[most]:.1g}: more than {MOST:.0e} is taken for a mistake. Lower its counts (problems, "
             "samples, steps, generations, epochs), or test, samples and seeds of the spec."
         )
 
@@ -144,10 +144,10 @@ def _list_cell_work(
 def _list_checkpoint_work(
     checkpoint_count: int, spec: Spec, n: int, tasks: Sequence[tuple[CostEstimate, TokenLengths]]
 ) -> Iterator[Price]:
-    """What checkpoints take, taken to answer as the finished policy does; the target task first.
+    """Cost of evaluating checkpoints, assuming that each generates as much as the finished policy.
 
-    Each answers every task; each, step 0 and the last step are probed: their own answers and worked solutions read. KL
-    is measured at all of them but the last.
+    `tasks` has the target task first. Each checkpoint answers every task. Each checkpoint, step 0 and the last step are
+    probed (their own answers and worked solutions are read). KL is measured at all but the last.
     """
     probe, looks = spec.trajectory_or_default.probe, checkpoint_count + 2
     for cost, task_lengths in tasks:
@@ -160,13 +160,13 @@ def _list_checkpoint_work(
 
 
 def _price_kl(problems: int, expected: TokenLengths, length: float) -> Price:
-    """Answers of the base and of the arm, both read under both."""
+    """Cost of measuring KL: answers of the base and of the arm, each read under both."""
     both = (expected.plain, length)
     draws = tuple(Generation(problems, answer_length, problems, expected.prompt, problems) for answer_length in both)
     return Price(draws, problems * (2 * sum(both) + 4 * expected.prompt + 60), 0.0)
 
 
 def _multiply_draws(draw: Generation, problems: int) -> Generation:
-    """One problem's draws for many."""
+    """Scale the generation for one problem to many."""
     rows = min(128, problems) * (draw.completions if draw.prompts == 1 else 1)
     return draw._replace(completions=draw.completions * problems, prompts=draw.prompts * problems, rows=min(rows, 256))

@@ -1,8 +1,8 @@
-"""What a spec may change in a run that is there. Imports no torch.
+"""Rules for changing the spec of an existing run. Imports no torch.
 
-More arms, models, off-target tasks, seeds, problems (tested, or at checkpoints) or samples amend a run. Finished cells
-bind the spec to what they were made with. Cells that failed or are pending bind nothing: where the spec now says
-something else of them, they are emptied and made again.
+A run may gain arms, models, off-target tasks, seeds, problems (tested, or at checkpoints) and samples. Finished cells
+bind the spec to the options they were made with. Failed and pending cells do not: where the spec has changed for them,
+they are emptied and run again.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ class _AmendmentCheck:
         return any(arm == name for _, name in self.finished_pairs)
 
     def uses_spec_field(self, panels: Mapping[str, Any], field: str) -> bool:
-        """Whether a model with finished cells takes a field from the spec itself and not from its panel."""
+        """True if a model with finished cells takes a field from the spec itself and not from its panel."""
         return any((panels.get(model) or {}).get(field) is None for model, _ in self.finished_pairs)
 
 
 def check_amendment(
     old: Mapping[str, Any], new: Mapping[str, Any], run: Path, finished_pairs: Collection[tuple[str, str]]
 ) -> None:
-    """Compare a run's spec with the one it is to be continued with, both as plain data.
+    """Check that a run may continue with a new spec; both specs are plain data.
 
     Args:
-        bound: (model, arm) of the finished cells that are to stay.
+        finished_pairs: (model, arm) of the finished cells that stay.
 
     Raises:
-        ElicitError: showing the first difference that does not agree with finished cells.
+        ElicitError: shows the first difference that contradicts finished cells.
     """
     if not finished_pairs:
         return
@@ -94,7 +94,7 @@ def check_amendment(
 def _check_panel(
     check: _AmendmentCheck, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None, model: str
 ) -> None:
-    """A model's own part of the spec may gain arms, seeds and test problems, and lose none that are finished."""
+    """Check a model's own part of the spec: it may gain arms, seeds and test problems, and lose no finished ones."""
     where = f"panels.{model}"
     if (old is None) != (new is None):
         raise check.make_error(where, old, new)
@@ -111,10 +111,10 @@ def _check_panel(
 
 
 def list_outdated_cells(old: Spec, new: Spec, *, fewer: bool, files: Sequence[ChangedFile] = ()) -> list[Cell]:
-    """Cells of the old spec that the new one does not have, or has otherwise: what they left is of no use.
+    """List cells of the old spec that are absent from the new one or differ there; their results are obsolete.
 
     Args:
-        fewer: whether fewer problems are tested than before.
+        fewer: True if fewer problems are tested than before.
         files: files that have changed.
     """
     new_cells = {cell.name: cell for cell in list_cells(new)}

@@ -1,9 +1,9 @@
-"""The work of one cell: fit its policy, or load it, and evaluate what is missing. Killed anywhere, it resumes.
+"""Run one cell: fit or load its policy, then evaluate what is missing. Resumable after a kill at any moment.
 
-Everything is decided by the cell's identity, so that doing a part twice gives the same bytes:
-1. `policy/` appears whole, by renaming, and is loaded if it is there.
+Everything is determined by the cell's identity, so that repeating a part gives the same bytes:
+1. `policy/` appears whole, by renaming, and is loaded if it exists.
 2. Rows are appended a chunk at a time; problems that have rows are skipped.
-3. So are the rows of every checkpoint (`along`).
+3. So are the rows of every checkpoint (`checkpoint_eval`).
 4. `panel.json`, `prompts.json`, `metrics.jsonl` and then `status.json` are written last, whole.
 """
 
@@ -36,19 +36,19 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=2)
 def _load_cached_model(name: str, dtype: str, device: str, cache_gib: float | None) -> BaseModel:
-    """Models stay loaded in a worker: consecutive cells mostly share one."""
+    """Load a model, or reuse the one that this worker already has: consecutive cells mostly share it."""
     from elicit.model import load
 
     return load(name, dtype=dtype, device=device, cache_gib=cache_gib)
 
 
 def forget_models() -> None:
-    """Give up the models that this process holds."""
+    """Release the models that this process holds."""
     _load_cached_model.cache_clear()
 
 
 def weights_sha256(name: str, spec: Spec) -> str:
-    """The hash of a model's weights, which are loaded for it as the cells load them; on the CPU without its device.
+    """Hash a model's weights, loaded as the cells load them; on the CPU if its device is missing.
 
     Raises:
         ElicitError: as `elicit.load`.
@@ -69,9 +69,9 @@ def count_test_problems(spec: Spec, limit: int | None) -> int:
 
 
 def load_test_problems(task: Task, spec: Spec, limit: int | None) -> list[Problem]:
-    """The test problems of a task: a seeded sequence, of which a limit takes the first ones.
+    """Load the test problems of a task: the first ones of a seeded sequence, up to the limit.
 
-    Prompts are those of a task that was bound to a model; else no model is asked, and they do not matter.
+    Their prompts matter only for a task that is bound to a model.
     """
     prompt_task = task.without_chat_template() if isinstance(task, AskedTask) and not task.bound else task
     return prompt_task.problems("test", count_test_problems(spec, limit))
@@ -83,7 +83,7 @@ def read_cell_status(cell: Cell, run: Path) -> dict[str, Any]:
 
 
 def goal_of(cell: Cell, spec: Spec, limit: int | None) -> dict[str, Any]:
-    """What a finished cell has covered. A status with an equal goal is not worked on again."""
+    """Everything a finished cell must have covered. A cell whose status has an equal goal is not run again."""
     spec = spec.for_model(cell.model)
     return {
         "fingerprint": cell.fingerprint,
@@ -96,13 +96,13 @@ def goal_of(cell: Cell, spec: Spec, limit: int | None) -> dict[str, Any]:
 
 
 def _sampling_goal(cell: Cell, spec: Spec, limit: int | None) -> Any:
-    """The cell's own demand, so that more samples for one arm leave the others finished."""
+    """The samples that this cell needs, so that more samples for one arm leave the others finished."""
     n, problems = spec.samples.count_for_arm(cell.arm), spec.samples.limit_problems(count_test_problems(spec, limit))
     return n if n == 0 or problems == count_test_problems(spec, limit) else {"n": n, "problems": problems}
 
 
 def _checkpoint_goal(cell: Cell, spec: Spec, limit: int | None) -> dict[str, Any]:
-    """Nothing for arms without checkpoints: they stay finished whatever is asked of the others."""
+    """The checkpoint evaluation that this cell needs; empty for arms without checkpoints, which stay finished."""
     if not checkpoints.checkpoint_steps(spec.arms[cell.arm]):
         return {}
     return {
@@ -119,10 +119,10 @@ def is_done(cell: Cell, spec: Spec, run: Path, limit: int | None) -> bool:
 
 
 def run_cell(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
-    """Do a cell. Returns its status; a failure is recorded there, not raised.
+    """Run a cell. Returns its status; a failure is recorded there, not raised.
 
     Raises:
-        TargetError: no space, or not writable.
+        TargetError: the disk is full or not writable.
     """
     spec = spec.for_model(cell.model)
     folder = cell.folder_in(run)
@@ -143,7 +143,7 @@ def run_cell(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, 
         except runs.TargetError:
             raise
         except ElicitError as error:
-            shutil.rmtree(_scratch_folder(cell, run), ignore_errors=True)  # what failed once would go on to fail again
+            shutil.rmtree(_scratch_folder(cell, run), ignore_errors=True)  # a resumed fit would fail again
             return _record_failure(cell, run, before + time.monotonic() - started, str(error), None)
         except Exception as error:
             message = one_line(f"{type(error).__name__}: {error}")
@@ -166,7 +166,7 @@ def _record_failure(cell: Cell, run: Path, seconds: float, message: str, trace: 
 
 
 def _scratch_folder(cell: Cell, run: Path) -> Path:
-    """Where a fit keeps its checkpoints, so that it goes on from them when it was killed."""
+    """Folder for a fit's resume state, from which it continues after a kill."""
     return cell.folder_in(run) / "scratch"
 
 
@@ -229,7 +229,7 @@ def _fit_and_evaluate(cell: Cell, spec: Spec, run: Path, limit: int | None) -> d
 
 
 def _describe_loaded_model(model: BaseModel) -> dict[str, Any]:
-    """Which weights, in which precision, on what: goes into the manifest."""
+    """The model's weights, precision and device, for the manifest."""
     import torch
 
     on_gpu = model.device.type == "cuda"
@@ -245,7 +245,7 @@ def _describe_loaded_model(model: BaseModel) -> dict[str, Any]:
 
 
 def _describe_thinking(task: Task) -> dict[str, Any]:
-    """How the chat template's switch for thinking stands, where it has one."""
+    """State of the chat template's thinking switch; empty where the template has none."""
     if not isinstance(task, AskedTask) or not isinstance(task.template, ChatTemplate):
         return {}
     thinking = task.template.find_thinking_switch(task.asking.system)
@@ -253,7 +253,7 @@ def _describe_thinking(task: Task) -> dict[str, Any]:
 
 
 def _record_device(cell: Cell, run: Path, device: str) -> list[str]:
-    """Devices that the cell was worked on, this one last: noted before anything is made on it."""
+    """Record the devices that the cell has run on, this one last, before anything is computed on it."""
     earlier = read_cell_status(cell, run)
     devices = list(dict.fromkeys([*earlier.get("devices", ()), device]))
     if devices != earlier.get("devices"):
@@ -262,7 +262,7 @@ def _record_device(cell: Cell, run: Path, device: str) -> list[str]:
 
 
 def _check_weights(cell: Cell, run: Path, model: BaseModel) -> None:
-    """A model trained anew under the same name must not share a run with rows of the old one."""
+    """Check the weights: a model retrained under the same name must not share a run with rows of the old one."""
     for path in (run / "cells" / cell.model).rglob("status.json"):
         before = (typed_files.read_status(path.parent).get("model") or {}).get("weights_sha256", model.weights_sha256)
         if before != model.weights_sha256:
@@ -299,10 +299,10 @@ def _load_or_fit_policy(cell: Cell, spec: Spec, run: Path, model: BaseModel, tas
     policy = methods[cell.arm].fit(model, task, seed=cell.seed, needs=needs, scratch=scratch)
     with runs.fresh_folder(policy_folder) as new:
         policy.save(new)
-    if policy.checkpoints:  # they lie in the scratch folder until then
+    if policy.checkpoints:  # until now they are in the scratch folder
         policy = Policy.load(policy_folder, model)
     seconds = time.monotonic() - started
-    # Evaluation may be interrupted: the next attempt finds the policy, and must know what it took.
+    # Evaluation may be interrupted: the next attempt loads the policy and needs the time that fitting took.
     status = {"state": "pending", "fit_seconds": seconds, "devices": read_cell_status(cell, run).get("devices", [])}
     runs.write_json(cell.folder_in(run) / "status.json", status)
     shutil.rmtree(scratch, ignore_errors=True)

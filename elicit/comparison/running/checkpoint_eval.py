@@ -1,7 +1,7 @@
-"""The work of a cell along its training: its policy's checkpoints, answered and probed. Killed anywhere, it resumes.
+"""Evaluate a cell's training checkpoints. Resumable after a kill at any moment.
 
-For every checkpoint: rows of the first test problems of every task (only those that are missing), then `metrics.json`,
-whole. For step 0 and the last step `metrics.json` alone: their rows are the base arm's and the cell's own.
+For every checkpoint: rows of the first test problems of every task (only the missing ones), then `metrics.json`, whole.
+For step 0 and the last step only `metrics.json`: their rows are the base arm's and the cell's own.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 def evaluate_checkpoints(
     policy: Policy, tasks: Mapping[str, Task], spec: Spec, cell: Cell, folder: Path, tested: int, at_end: dict[str, Any]
 ) -> None:
-    """Evaluate what is missing of every checkpoint.
+    """Evaluate the missing parts of every checkpoint.
 
     Args:
-        tasks: label -> task as the model is asked it; the target task first.
-        tested: test problems of every task.
+        tasks: label -> task bound to this model; the target task first.
+        tested: number of test problems per task.
         at_end: the finished policy's KL and perplexity, which are measured already.
     """
     if not checkpoints.checkpoint_steps(spec.arms[cell.arm]):
-        return  # a control may be made from a policy with checkpoints: they are not its own
+        return  # a control may be derived from a policy with checkpoints: they are not its own
     end = int((policy.record.get("train") or {}).get("steps") or 0)
     if not end:
-        return  # nothing was trained, so there is nothing on the way
+        return  # nothing was trained
     from elicit.evaluation import probe_policy
     from elicit.evaluation.probe import measure_solutions
 
@@ -97,9 +97,9 @@ def _measure_step_effects(policy: Policy, tasks: Mapping[str, Task], count: int)
 
 
 def _encode_probe(model: BaseModel, task: Task, count: int) -> tuple[list[Problem], list[Scored] | None]:
-    """The first select problems, as many as there are up to `count`, and their worked solutions in tokens.
+    """Up to `count` select problems and their worked solutions in tokens.
 
-    Where any problem has a solution that the model can read, those that have none are left out.
+    If any problem has a solution that the tokenizer can encode, problems without one are left out.
     """
     problems = _select_probe_problems(task, count)
     tokens = [_encode_solution(model, problem.prompt, task.worked(problem)) for problem in problems]
@@ -108,9 +108,9 @@ def _encode_probe(model: BaseModel, task: Task, count: int) -> tuple[list[Proble
 
 
 def _encode_taught_solutions(model: BaseModel, task: Task, spec: Spec, cell: Cell) -> list[Scored]:
-    """Held-out solutions such as the arm is trained on, where these are not the target task's worked ones.
+    """Held-out solutions of the kind the arm is trained on, where these differ from the target task's worked ones.
 
-    In domain, for such an arm, is what it is taught: another task's solutions, bare answers, corrupted traces.
+    In-domain data of such an arm are its own training data: another task's solutions, bare answers, corrupted traces.
     """
     from elicit.fitting.demonstrations import collect_demonstrations
     from elicit.methods.finetuning.sft import SFT
@@ -126,14 +126,14 @@ def _encode_taught_solutions(model: BaseModel, task: Task, spec: Spec, cell: Cel
         pairs = collect_demonstrations(
             source, method.supervision, "select", spec.trajectory_or_default.probe, **options
         )
-    except ElicitError:  # fewer than that, or none: the target task's loss is there
+    except ElicitError:  # too few, or none: the target task's loss remains
         return []
     tokens = [_encode_solution(model, problem.prompt, text) for problem, text in pairs]
     return [solution for solution in tokens if solution is not None]
 
 
 def _encode_solution(model: BaseModel, prompt: str, text: str | None) -> Scored | None:
-    """A solution as it is trained on; None where there is none, or none that the model can read."""
+    """A solution as training data; None where there is none or the tokenizer cannot encode it."""
     if text is None:
         return None
     pair = model.encode_pair(prompt, text)
@@ -146,13 +146,13 @@ def _select_probe_problems(task: Task, count: int) -> list[Problem]:
     for n in (count, None):
         try:
             return task.problems("select", n)[:count] if count else []
-        except ElicitError:  # fewer than that
+        except ElicitError:  # too few
             continue
     return []
 
 
 def _end_token_ids(model: BaseModel, prompt: str) -> tuple[int, ...]:
-    """What ends an answer, as it is trained on; nothing for a model that names no end."""
+    """Token ids that end an answer in training data; empty for a model without an end token."""
     from elicit.training.ends import end_of
 
     try:

@@ -1,10 +1,10 @@
-"""Arms of a run that are made again (`--replace`) or taken out (`--drop`), all other cells untouched. No torch.
+"""Rerun some arms of a run (`--replace`) or remove them (`--drop`); all other cells stay untouched. No torch.
 
-1. The mark, `replacing.json`, names the cells to be emptied, and the fingerprints of those that are made again.
-2. Their folders vanish, each in one renaming. Then the new `spec.yaml` takes its place, and the mark says so.
-3. They are made like any others. When all are done or failed, the mark is removed.
+1. The mark, `replacing.json`, names the cells to be emptied, and the fingerprints of those that are rerun.
+2. Their folders are removed, each by one renaming. Then the new `spec.yaml` replaces the old, and the mark records it.
+3. They run like any other cells. When all are done or failed, the mark is removed.
 
-Killed anywhere, the same command goes on: cells that were made again since are not made a second time.
+After a kill at any moment the same command continues: cells that were rerun since are not run a second time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CORRECTION_FILE = "replacing.json"
 
 @dataclass(frozen=True)
 class Corrections:
-    """Arms to be made again, and arms to be taken out."""
+    """Arms to rerun and arms to remove."""
 
     replace: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
@@ -41,11 +41,11 @@ def check_corrections(user_spec: Spec, run: Path, corrections: Corrections, befo
     """Check that these arms can be corrected.
 
     Args:
-        given: the spec as the user has it, with arms that are dropped or without.
-        before: the spec of the run that is there; None without one.
+        user_spec: the spec as the user wrote it, with or without the dropped arms.
+        before: the spec of the existing run; None without one.
 
     Raises:
-        ElicitError: no run, or an arm that neither has.
+        ElicitError: there is no run, or neither spec has the arm.
     """
     if before is None and (corrections.replace or corrections.drop):
         raise ElicitError(f"{run} holds no run: there is nothing to replace or to drop. See: elicit ls runs")
@@ -60,10 +60,10 @@ def check_corrections(user_spec: Spec, run: Path, corrections: Corrections, befo
 
 
 def remove_arms(spec: Spec, arms: Collection[str], *, where: str) -> Spec:
-    """A spec without some arms; names that it does not have are passed over.
+    """Return the spec without some arms; unknown names are ignored.
 
     Raises:
-        ElicitError: another arm needs one of them, or is a control of it; or nothing would be left.
+        ElicitError: another arm needs one of them or is its control; or nothing would be left.
     """
     gone = [arm for arm in spec.arms if arm in arms]
     if not gone:
@@ -85,7 +85,7 @@ def remove_arms(spec: Spec, arms: Collection[str], *, where: str) -> Spec:
 
 
 def find_dependent_arms(methods: Mapping[str, Method], arms: Iterable[str]) -> dict[str, str]:
-    """Arms that need some of these, directly or through others: name -> the arm they need."""
+    """Find arms that need any of these, directly or through others: name -> the arm it needs."""
     dependents: dict[str, str] = {}
     known = dict.fromkeys(arms)
     grown = True
@@ -99,15 +99,15 @@ def find_dependent_arms(methods: Mapping[str, Method], arms: Iterable[str]) -> d
 
 
 def list_replaced_arms(spec: Spec, arms: Sequence[str]) -> tuple[str, ...]:
-    """The arms and all that need them, in the order of the spec: a policy made of another must be made again too."""
+    """List the arms and all that need them, in the order of the spec: policies derived from them are rerun too."""
     every = {*arms, *find_dependent_arms(spec.build_methods(), arms)}
     return tuple(arm for arm in spec.arms if arm in every)
 
 
 def list_corrected_cells(spec: Spec, before: Spec, run: Path, corrections: Corrections) -> list[Cell]:
-    """The run's cells that have to be emptied for the corrections, or still have to be for interrupted ones.
+    """List the cells to empty for the corrections, or those still to empty after an interruption.
 
-    Cells that an interrupted command with the same purpose has made again are left alone.
+    Cells that an interrupted command with the same purpose has rerun are left alone.
     """
     state = read_correction_state(run)
     new = {cell.name: cell.fingerprint for cell in list_cells(spec)}
@@ -124,18 +124,18 @@ NO_CORRECTIONS = Corrections()
 
 
 class CorrectionState(BaseModel):
-    """What `replacing.json` says of corrections that are under way."""
+    """Content of `replacing.json`: the corrections in progress."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     empty: list[str] = []
-    """Cells that have to be emptied before anything else is done."""
+    """Cells to empty before anything else is done."""
     cells: dict[str, str] = {}
-    """Cells that are made again: name -> the fingerprint they are to have."""
+    """Cells to rerun: name -> the fingerprint they must have."""
 
 
 def read_correction_state(run: Path) -> CorrectionState:
-    """The corrections that are under way; without any, an empty mark."""
+    """Read the corrections in progress; an empty mark without any."""
     path = run / CORRECTION_FILE
     return documents.read_record(path, CorrectionState) if path.exists() else CorrectionState()
 
@@ -151,7 +151,7 @@ def begin_corrections(spec: Spec, run: Path, corrections: Corrections, corrected
 
 
 def mark_cells_emptied(run: Path) -> None:
-    """Say in the mark that its cells are empty, and that the run's spec is the new one."""
+    """Record in the mark that its cells are empty and that the run has the new spec."""
     state = read_correction_state(run)
     if state != CorrectionState():
         runs.write_json(run / CORRECTION_FILE, state.model_copy(update={"empty": []}).model_dump())
@@ -164,7 +164,7 @@ def end_corrections(run: Path, pending: Collection[str]) -> None:
 
 
 def remove_cell(cell: Cell, run: Path) -> None:
-    """Remove what a cell left: its folder vanishes in one renaming, so that no half of it is ever taken for a cell."""
+    """Remove a cell's folder by one renaming, so that half of it can never be taken for a cell."""
     folder = cell.folder_in(run)
     if not folder.is_dir():
         return
@@ -173,7 +173,7 @@ def remove_cell(cell: Cell, run: Path) -> None:
         os.replace(folder, trash / "cell")
     shutil.rmtree(trash, ignore_errors=True)
     parent = folder.parent
-    with contextlib.suppress(OSError):  # it holds other seeds, or controls
+    with contextlib.suppress(OSError):  # the folder may hold other seeds or controls
         while parent != run / "cells":
             parent.rmdir()
             parent = parent.parent

@@ -1,7 +1,7 @@
-"""Run a comparison's cells: locally, in a few persistent workers, resumable at any moment.
+"""Run a comparison's cells locally, in a few persistent workers, resumable at any moment.
 
-The run directory is the only state. Cells whose status says done are skipped; the others are handed out as soon as the
-arms they need are there. A worker whose parent is gone stops, so that a killed run leaves nobody writing behind.
+The run directory is the only state. Cells with status "done" are skipped; the others are submitted as soon as the
+arms they need are done. Workers stop when their parent dies, so that a killed run leaves no process writing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from elicit.loading import catalog, threads
 
 
 class Event(NamedTuple):
-    """What the engine reports when a cell starts or ends."""
+    """Report of a cell's start or end."""
 
     cell: Cell
     state: str
@@ -56,19 +56,19 @@ def run_cells(
     report: Callable[[Event], None] = lambda _: None,
     checked: Callable[[], None] = lambda: None,
 ) -> list[Cell]:
-    """Work through a comparison. Returns the cells that failed.
+    """Run a comparison. Returns the cells that failed.
 
     Args:
         arms: only these arms and what they need.
         limit: at most this many test problems of each task.
-        workers: processes; None chooses 2 (1 on one core, or on a GPU), 1 works in this process.
-        download: whether hub ids that are not on this machine may be fetched, before the first cell.
-        corrections: arms of the run in `run` that are made again, or taken out.
+        workers: processes; None means 2 (1 on one core or on a GPU); 1 runs in this process.
+        download: allow downloads of hub ids that are not on this machine, before the first cell.
+        corrections: arms of the run in `run` to rerun or to remove.
         report: called when a cell starts or ends.
-        checked: called once everything was checked, before anything is written.
+        checked: called after all checks, before anything is written.
 
     Raises:
-        ElicitError: bad input, or a target that cannot be written.
+        ElicitError: the input is invalid, or the target cannot be written.
     """
     worker_count = workers if workers is not None else default_workers(spec)
     if worker_count > 1:
@@ -104,12 +104,12 @@ def run_cells(
 
 
 def default_workers(spec: Spec) -> int:
-    """Two processes hide each other's imports and waiting; a GPU is left to one."""
+    """Default number of processes: two, which hide each other's imports and waiting; one on a GPU."""
     return 1 if spec.device.startswith(("cuda", "balanced")) or (os.cpu_count() or 1) < 2 else 2
 
 
 class _WorkerDiedError(ElicitError):
-    """A worker process is gone, whatever the reason."""
+    """A worker process died, whatever the reason."""
 
 
 Submit = Callable[..., "Future[dict[str, Any]]"]
@@ -127,7 +127,7 @@ def _run_pending_cells(
     report: Callable[[Event], None],
     total: int,
 ) -> None:
-    """Hand out cells as soon as what they need is there, at most `count` at a time."""
+    """Submit cells as soon as the arms they need are done, at most `count` at a time."""
     running: dict[Future[dict[str, Any]], Cell] = {}
     waiting = list(pending)
     while waiting or running:
@@ -154,7 +154,7 @@ def _run_pending_cells(
 
 
 def _check_main_guard() -> None:
-    """End a worker that is running its parent's script once more, because nothing in it says that it should not.
+    """Stop a worker that runs its parent's script again because the script has no main guard.
 
     Raises:
         SystemExit: in such a worker.
@@ -172,7 +172,7 @@ _GUARD = (
 
 @contextmanager
 def _open_workers(count: int) -> Iterator[Submit]:
-    """Where work is done: this process for one worker, else a pool of spawned ones."""
+    """Yield a submit function: in this process for one worker, else to a pool of spawned processes."""
     if count <= 1:
         yield _run_inline
         return
@@ -183,7 +183,7 @@ def _open_workers(count: int) -> Iterator[Submit]:
     )
 
     def submit_without_sigint(function: Callable[..., Any], *args: Any) -> Future[dict[str, Any]]:
-        # Ctrl-C goes to every process of a terminal. Only this one should hear it; workers inherit the deaf ear.
+        # Block SIGINT while spawning, so that only the parent handles Ctrl-C: workers inherit the mask.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             return pool.submit(function, *args)
@@ -213,14 +213,14 @@ def _run_inline(function: Callable[..., Any], *args: Any) -> Future[dict[str, An
 
 
 def _initialize_worker(parent: int, workers: int, began: Began) -> None:
-    """What a worker does first."""
+    """Set up a worker process."""
     began.set()
     threads.set_core_share(workers)
     _watch_parent(parent)
 
 
 def _watch_parent(parent: int) -> None:
-    """A worker whose parent was killed stops at once instead of writing on alone."""
+    """Stop this worker as soon as its parent is gone."""
 
     def exit_with_parent() -> None:
         while os.getppid() == parent:

@@ -1,4 +1,4 @@
-"""The most memory a cell has held, as the system counts it."""
+"""Peak memory of a cell, as the system counts it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def reset_peak_memory() -> None:
-    """Forget the peak so far, where the system can (Linux), and that of CUDA."""
+    """Reset the peaks of resident memory (on Linux) and of CUDA."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
@@ -16,7 +16,7 @@ def reset_peak_memory() -> None:
 
 
 def read_peak_gib() -> float | None:
-    """GiB at the peak since `start`: resident memory of this process, and of its GPUs. None where it is not told."""
+    """Peak GiB since the reset: this process's resident memory plus its GPU memory. None where it is unknown."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         host = int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024

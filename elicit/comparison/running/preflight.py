@@ -1,13 +1,13 @@
-"""What `run` refuses, said before the first cell and before anything is written; `--plan` says the same.
+"""Checks before the first cell, before anything is written; `--plan` makes the same ones.
 
-1. The run directory can be amended by this spec, and the files of its tasks are those it began with.
-2. No arm asks for more than can be done (`prices.check_cost`).
+1. This spec may amend the run directory, and the files of its tasks have not changed.
+2. No arm asks for more tokens than any machine can generate (`token_costs.check_cost`).
 3. Every pending cell's method is fitted on an outline of its model (`elicit.outline`): a model without weights, on
-   which `fit` comes as far as its first forward pass. Its data, layers, SAEs, adapters and lengths are checked by its
-   own code.
-4. Every prompt that will be asked has tokens for its characters, and room for its answer.
+   which `fit` runs up to its first forward pass. So the method's own code checks its data, layers, SAEs, adapters and
+   lengths.
+4. Every prompt can be tokenized and leaves room for its answer.
 
-Where the files of a model are not on this machine, 3 and 4 are left out, and the plan says so.
+Where a model's files are not on this machine, 3 and 4 are left out, and the plan says so.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from elicit.method import Method
 from elicit.tasks import AskedTask
 from elicit.tasks.datasets.record_task import RecordTask
 
-#: Problems of a program that are looked at for the characters of its prompts.
+#: Generated problems whose prompts are checked for characters without a token.
 _WRITTEN = 32
 
 if TYPE_CHECKING:
@@ -39,16 +39,16 @@ if TYPE_CHECKING:
 def check_cells(
     spec: Spec, run: Path, todo: Sequence[Cell], *, limit: int | None, again: Collection[str] = ()
 ) -> tuple[str, ...]:
-    """Refuse what the cells of a run would fail in, as far as it can be seen without running a model.
+    """Refuse a run whose cells would fail, as far as that can be known without running a model.
 
     Args:
-        again: names of cells that will be made again, whatever they have.
+        again: names of cells that will be rerun even if they are finished.
 
     Returns:
-        Models, and models beside them, whose config and tokenizer are not here, so that nothing could be said of them.
+        Models, second models included, that could not be checked because their config and tokenizer are not here.
 
     Raises:
-        ElicitError: with the model and the arm, and what their own code says.
+        ElicitError: names the model and the arm, with the message of their own code.
     """
     pending = [cell for cell in todo if cell.name in again or not is_done(cell, spec, run, limit)]
     check_cost(spec, pending, spec.test if limit is None else limit)
@@ -87,10 +87,10 @@ def _check_device(device: str) -> None:
 
 
 def _check_test_problems(spec: Spec, limit: int | None) -> None:
-    """Too few problems is bad input, whatever the model."""
+    """Check that every task has test problems."""
     for label, description in {spec.task_label: spec.task, **spec.off_target}.items():
         if not load_test_problems(build_task(description, where=f"task {label!r}"), spec, limit):
-            raise ElicitError(f"task {label!r} has no test problems.")
+            raise ElicitError(f"task {label!r} does not have any test problems.")
 
 
 def _check_model(
@@ -101,7 +101,7 @@ def _check_model(
     tasks = _load_tasks_and_problems(outline, spec, limit)
     target = tasks[spec.task_label].task
     splits: tuple[Split, ...] = ("train", "select")
-    for split in splits:  # what methods draw from; whether there is enough is for each to say
+    for split in splits:  # each method checks for itself that there are enough
         _check_prompt_characters(
             outline, spec.task_label, split, [problem.prompt for problem in _available_problems(target, split)]
         )
@@ -119,14 +119,14 @@ def _check_model(
 
 
 class _TaskProblems(NamedTuple):
-    """A task as one model is asked it, and its test problems."""
+    """A task bound to one model, and its test problems."""
 
     task: Task
     problems: list[Problem]
 
 
 def _load_tasks_and_problems(outline: Outline, spec: Spec, limit: int | None) -> dict[str, _TaskProblems]:
-    """By label, the target first."""
+    """Load every task and its test problems, by label, the target first."""
     tasks = {}
     for label, description in {spec.task_label: spec.task, **spec.off_target}.items():
         where = "task" if label == spec.task_label else f"off_target {label!r}"
@@ -136,7 +136,7 @@ def _load_tasks_and_problems(outline: Outline, spec: Spec, limit: int | None) ->
 
 
 def _available_problems(task: Task, split: Split) -> list[Problem]:
-    """A split's problems: all that a file has, and some that a program writes, which are all of a kind."""
+    """Problems of a split: all of a file, or a sample of generated ones, which are all alike."""
     inner = task.inner if isinstance(task, AskedTask) else task
     try:
         return task.problems(split, None if isinstance(inner, RecordTask) else _WRITTEN)
@@ -145,7 +145,7 @@ def _available_problems(task: Task, split: Split) -> list[Problem]:
 
 
 def _outline_policy(cell: Cell, method: Method, spec: Spec, outline: Outline, task: Task, *, fitted: bool) -> Policy:
-    """The cell's policy as far as its prompts and lengths go."""
+    """The cell's policy, complete enough for its prompts and lengths."""
     from elicit.method import task_decoding
     from elicit.policy import Policy
 
@@ -157,7 +157,7 @@ def _outline_policy(cell: Cell, method: Method, spec: Spec, outline: Outline, ta
 
 
 def _fit_on_outline(cell: Cell, method: Method, spec: Spec, outline: Outline, task: Task) -> Policy | None:
-    """What the cell's method makes of the outline; None where it came to a point at which weights are needed."""
+    """Fit the cell's method on the outline; None if it needs weights."""
     from elicit.outline import HashNeeded, WeightsNeeded
 
     try:
@@ -171,12 +171,12 @@ def _fit_on_outline(cell: Cell, method: Method, spec: Spec, outline: Outline, ta
         return None
     except ElicitError as error:
         raise ElicitError(f"arm {cell.arm!r} on {cell.model}: {error}") from error
-    except Exception:  # a fault of the lab's own: it is the cell's to raise again and to keep, with its traceback
+    except Exception:  # an internal fault: the cell will raise it again and record its traceback
         return None
 
 
 class _UnfittedArms(Mapping[str, "Policy"]):
-    """The policies of other arms, which are not there yet."""
+    """Placeholder for the policies of other arms, which do not exist yet."""
 
     def __getitem__(self, arm: str) -> Policy:
         from elicit.outline import WeightsNeeded
@@ -191,7 +191,7 @@ class _UnfittedArms(Mapping[str, "Policy"]):
 
 
 def _check_answer_room(outline: Outline, cell: Cell, policy: Policy, label: str, problems: Sequence[Problem]) -> None:
-    """Raises ElicitError for test prompts with characters that have no token, or without room for an answer."""
+    """Raise ElicitError for test prompts that cannot be tokenized or leave no room for an answer."""
     who = f"arm {cell.arm!r} on {cell.model}, task {label!r}"
     try:
         prompts = ["".join(policy.prompting.render(problem)) for problem in problems]
@@ -212,7 +212,7 @@ def _check_prompt_characters(outline: Outline, label: str, split: str, prompts: 
     characters = "".join(dict.fromkeys("".join(strange)))
     characters_text, count = one_line(repr(characters), 80), sum(map(bool, strange))
     raise ElicitError(
-        f"task {label!r}: {outline.name} has no token for {characters_text} in {count} of {len(prompts)} {split} "
-        "prompts, such "
-        f"as {one_line(repr(prompts[first]), 100)}. Name a task in characters that it knows, or another model."
+        f"task {label!r}: {outline.name} lacks a token for {characters_text} in {count} of {len(prompts)} {split} "
+        f"prompts, such as {one_line(repr(prompts[first]), 100)}. Name a task whose characters it knows, or another "
+        "model."
     )

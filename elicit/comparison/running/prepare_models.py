@@ -1,7 +1,7 @@
-"""Before the first cell: every model that will be run is on this machine, whole, converted, and fits.
+"""Prepare models before the first cell: each is on this machine, complete, converted, and fits in memory.
 
-What is missing is fetched here if that was asked for, by this one process; the workers then find it in the cache and
-make no network calls. A fault is said before anything was trained.
+Missing models are downloaded here if the user allowed it, by this one process; the workers then find them in the cache
+and make no network calls. Faults are reported before anything is trained.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from elicit.loading import catalog
 
 
 def prepare_models(spec: Spec, models: Iterable[str], *, workers: int, download: bool) -> None:
-    """Make ready what the given models' cells will load.
+    """Prepare everything that the cells of these models will load.
 
     Args:
-        models: labels of the models with cells to be worked on.
+        models: labels of the models with pending cells.
         workers: processes that will each hold a copy.
-        download: whether hub ids and SAE releases that are not in the local cache may be fetched.
+        download: allow downloads of hub ids and SAE releases that are not in the local cache.
 
     Raises:
-        ElicitError: a model that is not here, cannot be fetched or read, or does not fit.
+        ElicitError: a model is not here, cannot be downloaded or read, or does not fit.
     """
     for label in models:
         model_spec = spec.for_model(label)
@@ -49,7 +49,7 @@ def _prepare_model(name: str, spec: Spec, workers: int, download: bool) -> None:
 
 
 def list_second_models(spec: Spec) -> list[tuple[str, str]]:
-    """(arm, model) of every model that an arm names, to be loaded beside the base."""
+    """List (arm, model) of every second model that an arm loads in addition to the base."""
     return [
         (arm, options[option])
         for (arm, options), method in zip(spec.arms.items(), spec.build_methods().values(), strict=True)
@@ -59,7 +59,7 @@ def list_second_models(spec: Spec) -> list[tuple[str, str]]:
 
 
 def list_sae_releases(spec: Spec) -> list[str]:
-    """SAEs of public releases that arms name."""
+    """List the SAEs of public releases that arms name."""
     sae_names: set[str] = set()
     for options in spec.arms.values():
         for field in ("sae", "saes"):

@@ -1,4 +1,4 @@
-"""The folder of a run before its first cell: new, or a run that the spec amends or corrects. Imports no torch."""
+"""Open a run's folder before its first cell: a new one, or a run that the spec amends or corrects. No torch."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from elicit.errors import ElicitError
 
 
 class Target(NamedTuple):
-    """A folder that has been checked."""
+    """A checked run folder."""
 
     empty: list[Cell]
-    """Cells of the run that is there which are to be emptied: corrected ones, and unfinished ones of another spec."""
+    """Cells of the existing run to empty: corrected ones, and unfinished ones whose spec has changed."""
     corrected: list[Cell]
-    """Those of them that `--replace` and `--drop` name, or that an interrupted correction left."""
+    """Those of them that `--replace` and `--drop` name, or that an interrupted correction left to do."""
 
 
 def check_target(
@@ -48,14 +48,14 @@ def check_target(
     corrections: Corrections = NO_CORRECTIONS,
     user_spec: Spec | None = None,
 ) -> Target:
-    """Check that `run` is new, or holds a run that the spec amends. Changes nothing.
+    """Check that `run` is new, or holds a run that the spec may amend. Changes nothing.
 
     Args:
-        spec: without the arms that are dropped.
-        given: the spec as the user has it; `spec` where nothing is dropped.
+        spec: the spec without the dropped arms.
+        user_spec: the spec as the user wrote it; None means `spec`.
 
     Raises:
-        ElicitError: the directory holds another spec's run, something else, or cannot be written.
+        ElicitError: the directory holds another spec's run or something else, or cannot be written.
     """
     with runs.writing_to(run):
         if run.exists() and not run.is_dir():
@@ -99,7 +99,7 @@ def open_run(
     corrections: Corrections = NO_CORRECTIONS,
     user_spec: Spec | None = None,
 ) -> None:
-    """Create the run directory, or turn the one that is there into one of this spec.
+    """Create the run directory, or bring the existing one to this spec.
 
     Raises:
         ElicitError: as for `check_target`.
@@ -122,7 +122,7 @@ def open_run(
 
 
 def end_run(spec: Spec, run: Path) -> None:
-    """Complete the manifest, and the corrections if none of their cells is pending."""
+    """Complete the manifest, and end the corrections if none of their cells is pending."""
     every = [(cell, read_cell_status(cell, run)) for cell in list_cells(spec)]
     done = [(cell, status) for cell, status in every if status["state"] == "done"]
     models = {cell.model: status.get("model") for cell, status in done}
@@ -135,7 +135,7 @@ def end_run(spec: Spec, run: Path) -> None:
 
 
 def _remaining_spec(before: Spec, corrections: Corrections) -> dict[str, object]:
-    """The run's spec as plain data, without dropped arms where these are named."""
+    """The run's spec as plain data, without the dropped arms."""
     plain = before.to_dict()
     dropped = set(corrections.drop)
     plain["arms"] = {arm: options for arm, options in plain["arms"].items() if arm not in dropped}
@@ -150,10 +150,10 @@ def _count_requested_problems(spec: Spec, limit: int | None) -> int:
 
 
 def _check_task_files(spec: Spec, run: Path, bound: Sequence[Cell]) -> list[ChangedFile]:
-    """The files of tasks and arms that have changed since the run began.
+    """Find files of tasks and arms that have changed since the run began.
 
     Raises:
-        ElicitError: finished cells were made with one of them: their rows must not be mixed with those of another.
+        ElicitError: finished cells were made with one of them; rows of old and new files must not be mixed.
     """
     changed = find_changed_files(spec, read_manifest(run).get("files", {}))
     for source in changed:

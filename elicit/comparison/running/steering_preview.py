@@ -1,7 +1,6 @@
-"""What a steering arm does to a few answers, at every strength it was tuned over: `panel.json`, for the report to show.
+"""Preview of a steering arm for the report: a few answers at every strength it was tuned over (`panel.json`).
 
-Problems are from the select split, where the arm was chosen: the page's reader may look at these without having looked
-at test problems.
+The problems are from the select split, on which the arm was tuned, so that readers do not see test problems.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ if TYPE_CHECKING:
 
 VIEW_FILE = "panel.json"
 _PROBLEMS = 4
-#: Tokens of an answer that are kept: a page with long traces would weigh megabytes.
+#: Most tokens of an answer: a page with long traces would take megabytes.
 _TOKENS = 128
 
 
 def write_view(policy: Policy, task: Task, folder: Path) -> None:
-    """Write `panel.json` for a policy that was tuned over the strength of one edit; nothing for any other."""
+    """Write `panel.json` for a policy that was tuned over the strength of one edit; do nothing for any other."""
     curve = policy.record.get("dose_response")
     if not curve or len(policy.steering) != 1 or policy.steering[0].gated:
         return

@@ -1,7 +1,7 @@
-"""Before the first cell: whether tasks can be asked through their models' chat templates, and what nobody decided.
+"""Check before the first cell that tasks fit their models' chat templates; report undecided thinking switches.
 
-Reads templates from the models' folders, without weights or tokenizers. A model that is not on this machine is left
-out: its first cell says the same.
+Reads templates from the models' folders, without weights or tokenizers. A model that is not on this machine is skipped:
+its first cell makes the same check.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from elicit.tasks.prompts import AskedTask
 
 
 def check_chat_templates(spec: Spec) -> list[str]:
-    """What to know about the chat templates of a spec's models: one line for each thinking switch left as it is.
+    """Check the chat templates of a spec's models. Returns one line for each thinking switch left at its default.
 
     Raises:
-        ElicitError: a template is wanted that is not there, is given values that it does not read, refuses the task's
-            messages, or takes more time or memory than it may.
+        ElicitError: a required template is missing, does not read the values given, refuses the task's messages, or
+            exceeds its limits on time or memory.
     """
     messages: list[str] = []
     for label in spec.models:
@@ -40,9 +40,9 @@ def check_chat_templates(spec: Spec) -> list[str]:
 
 
 def describe_thinking_switch(thinking: TemplateSwitch) -> str:
-    """A sentence about a switch that a task leaves as the template has it."""
+    """Describe a switch that a task leaves at the template's default."""
     return (
-        f"the chat template reads {thinking.switch}, which is not given: {thinking.state}. "
+        f"the chat template reads {thinking.switch}, which is not set: {thinking.state}. "
         f"Type: prompts: {{chat_template_kwargs: {{{thinking.switch}: false}}}} (or true)"
     )
 
@@ -55,7 +55,7 @@ def _list_asked_tasks(spec: Spec) -> Iterator[tuple[str, AskedTask]]:
 
 
 def _template_for_task(task: AskedTask, template: ChatTemplate | None, name: str, where: str) -> ChatTemplate | None:
-    """The template as the task is put through it; None where it is not."""
+    """The template that the task's prompts use; None where they use none."""
     asking = task.asking
     if asking.chat is False:
         return None
@@ -63,7 +63,7 @@ def _template_for_task(task: AskedTask, template: ChatTemplate | None, name: str
         if asking.chat is True or asking.chat_template_kwargs:
             option = "chat: true" if asking.chat is True else "chat_template_kwargs"
             raise ElicitError(
-                f"task {where!r}: prompts has {option}, but the tokenizer of {name} has no chat template. "
+                f"task {where!r}: prompts has {option}, but the tokenizer of {name} lacks a chat template. "
                 "Type: prompts: {chat: false}"
             )
         return None

@@ -1,4 +1,4 @@
-"""The spec of a comparison: from YAML to models, arms, tasks and cells."""
+"""The spec of a comparison, from YAML to models, arms, tasks and cells."""
 
 from elicit.comparison.spec.spec import Spec as Spec
 from elicit.comparison.spec.spec import TaskBinder as TaskBinder

@@ -1,4 +1,4 @@
-"""The size that a model is taken to have in a plan while its files are not here, as a spec states it. No torch.
+"""A model's size as stated in a spec, for plans made while its files are not here. Imports no torch.
 
 models: {big: {name: org/name, assume: 1.7B}}     # the same as: models: {big: org/name}, assume: {big: 1.7B}
 """
@@ -16,20 +16,20 @@ from elicit.loading.size import ModelShape
 
 _SIZE = re.compile(r"([0-9]{1,14}(?:\.[0-9]{1,3})?) ?([KMBT]?)", re.IGNORECASE)
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
-#: Vocabulary, and width over depth, of what people run: Qwen 2.5 and 3, Llama 3, Gemma, SmolLM2 from 135 M to 70 B.
+#: Typical vocabulary, and width over depth: Qwen 2.5 and 3, Llama 3, Gemma, SmolLM2 from 135 M to 70 B.
 _VOCABULARY, _ASPECT = 128_000, 90
-#: Keys and values are shared by so many query heads.
+#: Query heads per key-value head.
 _SHARED = 4
 
 
 def parse_parameter_count(text: str) -> int:
-    """A stated size in parameters.
+    """Parse a stated size into a number of parameters.
 
-    >>> values("1.7B"), values("135M")
+    >>> parse_parameter_count("1.7B"), parse_parameter_count("135M")
     (1700000000, 135000000)
 
     Raises:
-        ValueError: for anything but a number, mostly with K, M, B or T.
+        ValueError: the text is not a number, optionally with K, M, B or T.
     """
     match = _SIZE.fullmatch(text.strip())
     count = 0 if match is None else round(float(match[1]) * _UNITS[match[2].upper()])
@@ -39,7 +39,7 @@ def parse_parameter_count(text: str) -> int:
 
 
 def estimate_shape(parameters: int) -> ModelShape:
-    """The layers and width that a model of so many parameters commonly has."""
+    """Typical layers and width of a model with this many parameters."""
     vocabulary = min(_VOCABULARY, max(64, parameters // 1000))
 
     def count_parameters(width: float) -> float:
@@ -55,10 +55,10 @@ def estimate_shape(parameters: int) -> ModelShape:
 
 
 def split_assumed_sizes(spec: Any) -> Any:
-    """A spec's fields with the sizes that stand beside its models' names in a field of their own.
+    """Move sizes given in a spec's `models` field into its `assume` field.
 
     Raises:
-        ValueError: a model that is neither a name nor {name, assume}.
+        ValueError: a model is neither a name nor {name, assume}.
     """
     models = spec.get("models") if isinstance(spec, Mapping) else None
     if not isinstance(models, Mapping) or not any(isinstance(entry, Mapping) for entry in models.values()):
@@ -85,4 +85,4 @@ def _check_size_text(value: str) -> str:
 
 
 AssumedSize = Annotated[str, BeforeValidator(_number_to_text), AfterValidator(_check_size_text)]
-"""`1.7B`, as a spec says it."""
+"""A size as written in a spec: `1.7B`."""

@@ -1,4 +1,4 @@
-"""From a spec to cells: one idempotent piece of work per model, arm and seed. Imports no torch."""
+"""Cells of a spec: one idempotent piece of work per model, arm and seed. Imports no torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Cell:
     seed: int
     needs: tuple[str, ...]
     fingerprint: str
-    """Hash of everything that decides the fitted policy, so that a changed arm cannot hide behind an old result."""
+    """Hash of everything that determines the fitted policy, so that a changed arm cannot reuse an old result."""
 
     @property
     def name(self) -> str:
@@ -35,10 +35,10 @@ class Cell:
 
 
 def list_cells(spec: Spec, arms: Sequence[str] | None = None) -> list[Cell]:
-    """All cells of a spec, or those of some arms and of what these need, in an order that respects needs.
+    """List all cells of a spec, or those of some arms and of the arms they need, in order of dependency.
 
     Raises:
-        ElicitError: an arm that the spec does not have.
+        ElicitError: the spec does not have one of the arms.
     """
     every = spec.build_methods()
     selected_arms = set(every) if arms is None else _close_over_needs(arms, every)
@@ -55,12 +55,12 @@ def list_cells(spec: Spec, arms: Sequence[str] | None = None) -> list[Cell]:
 
 
 def seeds_of(method: Method, seeds: int) -> range:
-    """A method that is not seeded has one cell."""
+    """Seeds of an arm's cells; an arm whose method is not seeded has one cell."""
     return range(seeds if method.traits.seeded else 1)
 
 
 def parent_seed(method: Method, seed: int) -> int:
-    """The seed of a needed arm's cell: the same, or 0 where that arm has only one."""
+    """The seed of a needed arm's cell: the same, or 0 if that arm has only one cell."""
     return seed if method.traits.seeded else 0
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of trained arms: what a spec asks of them, and where that lies in a run directory. Imports no torch.
+"""Checkpoints of trained arms: their options in a spec and their place in a run directory. Imports no torch.
 
 arms:
   base: {method: base}
@@ -33,21 +33,21 @@ class Trajectory(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     problems: int | None = Field(default=None, ge=1, le=1_000_000)
-    """The first so many test problems of every task, at every checkpoint; None takes all."""
+    """Test problems of every task, at every checkpoint: the first N; None takes all."""
     probe: int = Field(default=32, ge=0, le=100_000)
     """Select problems of every task whose worked solutions the loss is measured on; 0 for none."""
 
     def limit_problems(self, tested: int) -> int:
-        """How many of a task's test problems are answered."""
+        """Number of a task's test problems that are answered."""
         return tested if self.problems is None else min(self.problems, tested)
 
 
 class CheckpointResult(NamedTuple):
-    """What a cell left of one step of its training."""
+    """Results of one cell at one training step."""
 
     metrics: Mapping[str, Any]
     rows: Mapping[str, list[Row]]
-    """Task label -> rows; of step 0 and of the last step, which have none of their own, empty lists."""
+    """Task label -> rows. Empty lists at step 0 and the last step, which have no rows of their own."""
 
 
 def checkpoint_steps(options: Mapping[str, Any]) -> tuple[int, ...]:
@@ -56,18 +56,18 @@ def checkpoint_steps(options: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def checkpoint_folder(cell: Path, step: int) -> Path:
-    """Where a cell keeps what it found at a step."""
+    """Folder for a cell's results at one step."""
     return cell / "steps" / f"{step:06d}"
 
 
 def list_checkpoint_folders(cell: Path) -> dict[int, Path]:
-    """The steps that a cell has anything of, in order."""
+    """List the steps for which a cell has a folder, in order."""
     paths = [path for path in (cell / "steps").glob("*") if path.name.isdigit()]
     return {int(path.name): path for path in sorted(paths, key=lambda path: int(path.name))}
 
 
 def read_checkpoints(cell: Path, labels: Sequence[str]) -> dict[int, CheckpointResult]:
-    """The finished steps of a cell: those with metrics, which are written last."""
+    """Read the finished steps of a cell: those with metrics, which are written last."""
     return {
         step: CheckpointResult(
             read_file(path / METRICS_FILE, StepMetrics),
@@ -79,7 +79,7 @@ def read_checkpoints(cell: Path, labels: Sequence[str]) -> dict[int, CheckpointR
 
 
 def check_trajectory_fields(value: Any, where: str) -> None:
-    """Raises ElicitError for a field of `trajectory` that does not exist."""
+    """Raise ElicitError for an unknown field of `trajectory`."""
     for field in value if isinstance(value, Mapping) else ():
         if field not in Trajectory.model_fields:
             raise unknown_name_error("field of trajectory", field, Trajectory.model_fields, where=where)
@@ -88,19 +88,20 @@ def check_trajectory_fields(value: Any, where: str) -> None:
 def check_trajectory(
     trajectory: Trajectory | None, arms: Mapping[str, Mapping[str, Any]], test: int, where: str
 ) -> None:
-    """Raises ElicitError for `trajectory` without an arm that has checkpoints, or of more problems than are tested."""
+    """Raise ElicitError for a `trajectory` without any arm that has checkpoints, or with more problems than tested."""
     if trajectory is None:
         return
     if not any(map(checkpoint_steps, arms.values())):
         raise ElicitError(
-            f"{where}: trajectory: no arm has checkpoints. Type for an arm: sft: {{method: sft, checkpoints: [10, 20]}}"
+            f"{where}: trajectory: none of the arms has checkpoints. Type for an arm: "
+            "sft: {method: sft, checkpoints: [10, 20]}"
         )
     if trajectory.problems is not None and trajectory.problems > test:
         raise ElicitError(f"{where}: trajectory: problems is {trajectory.problems}, but only {test} are tested (test).")
 
 
 def check_base_arm(arms: Mapping[str, Mapping[str, Any]], where: str) -> None:
-    """Raises ElicitError for arms with checkpoints but without the base, which is step 0 of them all."""
+    """Raise ElicitError for arms with checkpoints but without the base arm, which is their step 0."""
     checkpoint_arms = [arm for arm, options in arms.items() if checkpoint_steps(options)]
     if checkpoint_arms and not any(options.get("method") == "base" for options in arms.values()):
         raise ElicitError(
@@ -110,7 +111,7 @@ def check_base_arm(arms: Mapping[str, Mapping[str, Any]], where: str) -> None:
 
 
 def reduces_trajectory(old: Any, new: Any) -> bool:
-    """Whether `new` asks for less than `old` said; both as a spec says them. What was not said can be said."""
+    """True if `new` asks for less than `old`; both as in a spec. A value that was absent may be added."""
     if old is None:
         return False
     before, after = (Trajectory.model_validate(value or {}) for value in (old, new))

@@ -1,4 +1,4 @@
-"""How arms depend on each other: what is needed comes first, and a control has its parent's options. No torch."""
+"""Dependencies between arms: needed arms come first, and a control has its parent's options. No torch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from elicit.schema import parent_of
 
 
 def check_needs(methods: Mapping[str, Method]) -> list[str]:
-    """Arm names in an order in which every arm comes after those it needs.
+    """Sort arm names so that every arm comes after those it needs.
 
     Raises:
-        ElicitError: an arm that needs an arm that is not there, or itself through others.
+        ElicitError: an arm needs one that does not exist, or itself through others.
     """
     ordered: list[str] = []
     state: dict[str, int] = {}
@@ -39,10 +39,10 @@ def check_needs(methods: Mapping[str, Method]) -> list[str]:
 
 
 def check_kinds(methods: Mapping[str, Method]) -> None:
-    """An arm that is fitted on another one needs it to be of a kind that has what it asks for.
+    """Check that arms fitted on another arm name one of a suitable kind.
 
     Raises:
-        ElicitError: naming both arms, and the methods that would do.
+        ElicitError: names both arms, and the methods that would be suitable.
     """
     for arm, method in methods.items():
         kinds = tuple(load_config_class(name) for name in method.traits.fits_on)
@@ -55,10 +55,10 @@ def check_kinds(methods: Mapping[str, Method]) -> None:
 
 
 def check_controls(methods: Mapping[str, Method]) -> None:
-    """A control that trains by itself must train as its parent does: it changes one thing.
+    """Check that controls with training of their own train as their parents do: a control changes one thing.
 
     Raises:
-        ElicitError: naming the first option that differs.
+        ElicitError: names the first option that differs.
     """
     for arm, method in methods.items():
         parent = parent_of(arm, methods)

@@ -1,4 +1,4 @@
-"""What may be different for one model of a comparison, and how tasks may be written in a spec. Imports no torch."""
+"""Overrides of a spec for one model, and the forms in which a spec may give tasks. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 def index_by_name(values: list[Any], names: list[str]) -> dict[str, Any]:
-    """A list as a mapping. Raises ValueError if a name comes twice, because one entry would vanish."""
+    """Turn a list into a mapping. Raises ValueError if a name occurs twice, because one entry would be lost."""
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"the name {name!r} comes twice; give a mapping with a name of its own for each")
@@ -32,7 +32,7 @@ TasksField = Annotated[dict[str, dict[str, Any]], BeforeValidator(_tasks_by_name
 
 
 class ModelOverrides(BaseModel):
-    """What is different for one model. What is None is the spec's own."""
+    """Fields that differ for one model; None takes the spec's own value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

@@ -1,4 +1,4 @@
-"""How many samples at temperature 1 a comparison asks for, of which problems and arms. Imports no torch.
+"""Samples at temperature 1: their number, problems and arms, as given in a spec. Imports no torch.
 
 samples: 16                                              # of every problem, for every arm
 samples: {n: 256, problems: 64, arms: [base, sft, grpo]}  # of the first 64 test problems, for three arms
@@ -22,12 +22,12 @@ class Samples(BaseModel):
     n: int = Field(ge=0, le=100_000)
     """Samples per problem; 0 for none."""
     problems: int | None = Field(default=None, ge=1, le=1_000_000)
-    """The first so many test problems; None takes all."""
+    """Test problems to sample: the first N; None takes all."""
     arms: tuple[str, ...] | None = None
-    """Which arms are sampled; None takes all."""
+    """Arms to sample; None takes all."""
 
     def to_spec_value(self) -> int | dict[str, Any]:
-        """As a spec says it: a number where that says everything."""
+        """The value as written in a spec: a plain number where that is complete."""
         if self.problems is None and self.arms is None:
             return self.n
         arms = None if self.arms is None else list(self.arms)
@@ -38,15 +38,15 @@ class Samples(BaseModel):
         return self.n if self.arms is None or arm in self.arms else 0
 
     def limit_problems(self, problems: int) -> int:
-        """How many of a task's test problems are sampled."""
+        """Number of a task's test problems that are sampled."""
         return problems if self.problems is None else min(self.problems, problems)
 
 
 def normalize_samples(value: Any) -> Any:
-    """What a spec says, in the form that `Samples` checks.
+    """Bring a spec's value to the form that `Samples` checks.
 
     Raises:
-        ValueError: for neither a number nor a mapping, or arms that are no list of names.
+        ValueError: the value is neither a number nor a mapping, or its arms are not a list of names.
     """
     if isinstance(value, Samples):
         return value
@@ -63,7 +63,7 @@ def normalize_samples(value: Any) -> Any:
 
 
 def check_samples_fields(value: Any, where: str) -> None:
-    """Raises ElicitError for a field of the mapping form that does not exist, or without `n`."""
+    """Raise ElicitError for an unknown field of the mapping form, or a missing `n`."""
     if not isinstance(value, Mapping):
         return
     for field in value:
@@ -74,7 +74,7 @@ def check_samples_fields(value: Any, where: str) -> None:
 
 
 def check_samples_arms(samples: Samples, arms: Mapping[str, Any], test: int, where: str) -> None:
-    """Raises ElicitError for arms that are not there or come twice, and for more problems than are tested."""
+    """Raise ElicitError for arms that do not exist or occur twice, and for more problems than are tested."""
     for arm in samples.arms or ():
         if arm not in arms:
             raise unknown_name_error("arm", arm, arms, where=f"{where}: samples")
@@ -85,7 +85,7 @@ def check_samples_arms(samples: Samples, arms: Mapping[str, Any], test: int, whe
 
 
 def reduces_samples(old: Any, new: Any) -> bool:
-    """Whether `new` asks for less than `old` somewhere; both as a spec says them."""
+    """True if `new` asks for less than `old` in any respect; both as in a spec."""
     before, after = (Samples.model_validate(normalize_samples(value)) for value in (old, new))
     if before.n == 0:
         return False

@@ -44,31 +44,31 @@ _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_.+#-]*(/[A-Za-z][A-Za-z0-9_.+#-]*)*")
 
 
 class Spec(BaseModel):
-    """A checked comparison. Field names are those of the YAML."""
+    """A checked comparison. Its field names are those of the YAML."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     models: dict[str, str]
-    """Label -> what `elicit.load` takes."""
+    """Label -> name or path, as for `elicit.load`."""
     assume: dict[str, AssumedSize] = Field(default_factory=dict)
-    """Label -> the size a model is taken to have in a plan, while its files are not here: 135M, 1.7B."""
+    """Label -> size assumed by a plan while the model's files are not here: 135M, 1.7B."""
     task: TaskField
     """The target task: methods are fitted on its train and select splits and compared on its test split."""
     arms: dict[str, dict[str, Any]]
     off_target: TasksField = Field(default_factory=dict)
     """Label -> other tasks every arm is also tested on."""
     panels: dict[str, ModelOverrides] = Field(default_factory=dict)
-    """Model label -> what is different for that model: another task, fewer arms."""
+    """Model label -> overrides for that model: another task, fewer arms."""
     seeds: int = Field(default=1, ge=1, le=1000)
-    """How many run seeds: 0, 1, ..."""
+    """Number of run seeds: 0, 1, ..."""
     test: int = Field(default=200, ge=1, le=1_000_000)
     """Test problems of every task."""
     samples: Samples = Samples(n=0)
     """Samples at temperature 1 per problem, for pass@k: a number (0 for none), or {n, problems, arms}."""
     trajectory: Trajectory | None = None
-    """How arms that keep checkpoints are followed over their training; null: on all test problems."""
+    """Evaluation of the checkpoints of trained arms; null: on all test problems."""
     kl_problems: int = Field(default=32, ge=0, le=100_000)
-    """Problems and neutral sentences that KL is measured on; 0 for none."""
+    """Number of problems and of neutral sentences on which KL is measured; 0 for none."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = Field(default="auto", pattern=r"^(auto|cpu|balanced|cuda(:[0-9]{1,3})?)$")
     cache_gib: float | None = Field(default=None, gt=0, le=4096, strict=False)
@@ -105,7 +105,7 @@ class Spec(BaseModel):
         return value.to_spec_value()
 
     def for_model(self, model: str) -> Spec:
-        """The comparison of one model alone, its panel filled in."""
+        """The comparison for one model alone, with its overrides applied."""
         if not self.panels and list(self.models) == [model]:
             return self
         overrides = self.panels.get(model, ModelOverrides()).model_dump(exclude_none=True)
@@ -132,11 +132,11 @@ class Spec(BaseModel):
 
     @property
     def trajectory_or_default(self) -> Trajectory:
-        """How arms with checkpoints are followed, said or not."""
+        """Evaluation of checkpoints, as given or by default."""
         return Trajectory() if self.trajectory is None else self.trajectory
 
     def to_dict(self) -> dict[str, Any]:
-        """The resolved spec as plain data, as it is written to the run directory."""
+        """The resolved spec as plain data, as written to the run directory."""
         fields = self.model_dump(mode="json")
         if not fields["assume"]:
             del fields["assume"]
@@ -144,7 +144,7 @@ class Spec(BaseModel):
 
 
 def build_model_task(model: TaskBinder, description: Mapping[str, Any], *, where: str) -> Task:
-    """A task as a loaded model is asked it: in its dialect, or in English and through its chat template."""
+    """Build a task bound to a loaded model: in the model's prompt format, or in English through its chat template."""
     return bind_described_task(model, description, where)
 
 
@@ -152,7 +152,7 @@ def read_spec(path: Path) -> Spec:
     """Read and check a spec file.
 
     Raises:
-        ElicitError: with the file, the field, what was found and what was expected.
+        ElicitError: names the file and the field, with the value and what was expected.
     """
     return parse_spec(read_spec_text(path), where=str(path), folder=path.parent)
 
@@ -169,18 +169,18 @@ def read_limited_spec(path: Path) -> tuple[Spec, int | None]:
 
 
 def parse_spec(text: str, *, where: str = "spec", folder: Path | None = None) -> Spec:
-    """Check a spec given as YAML text. `folder`: where relative paths of models and JSONL files start."""
+    """Check a spec given as YAML text. Relative paths of models and JSONL files start at `folder`."""
     return check_spec(parse_yaml_mapping(text, where), where=where, folder=folder)
 
 
 def check_spec(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | None = None) -> Spec:
-    """Check plain data as a spec, its arms, its tasks and their files included."""
+    """Check plain data as a spec, including its arms, its tasks and their files."""
     spec = check_form(data, where=where, folder=folder)
     try:
         for model_spec in (
             spec,
             *map(spec.for_model, spec.models),
-        ):  # panels may put other tasks in the place of the spec's own
+        ):  # panels may replace the spec's own tasks
             build_task(model_spec.task, where="task")
             for label, description in model_spec.off_target.items():
                 build_task(description, where=f"off_target {label!r}")
@@ -190,7 +190,7 @@ def check_spec(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | N
 
 
 def check_form(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | None = None) -> Spec:
-    """Check plain data as a spec, and its arms. Tasks are not made, so that their files need not be there."""
+    """Check plain data as a spec, and its arms. Tasks are not built, so that their files need not exist."""
     for field, value in data.items():
         if field not in Spec.model_fields:
             raise unknown_name_error("field", field, Spec.model_fields, where=where)
@@ -221,7 +221,7 @@ def check_form(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | N
 
 
 def _check_panels(spec: Spec) -> None:
-    """Raises ElicitError for a panel of a model, or an arm in one, that the spec does not have."""
+    """Raise ElicitError for a panel whose model, or one of whose arms, is not in the spec."""
     for model, panel in spec.panels.items():
         if model not in spec.models:
             raise unknown_name_error("model", model, spec.models, where="panels")
@@ -263,7 +263,7 @@ def _check_names(spec: Spec, where: str) -> None:
 
 
 def _resolve_paths(spec: Spec, folder: Path) -> Spec:
-    """Paths in a spec file are relative to the file."""
+    """Resolve paths in a spec file relative to the file."""
 
     def resolve_model(text: str) -> str:
         near = folder / text

@@ -1,4 +1,4 @@
-"""The files that a spec's tasks and arms take problems from, by hash: an edited file is another task. No torch."""
+"""Files from which a spec's tasks and arms take problems, by hash: an edited file is another task. No torch."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from elicit.errors import ElicitError
 
 
 class SourceFile(NamedTuple):
-    """A file or a folder that problems come from."""
+    """A file or a folder of problems."""
 
     model: str
     arm: str | None
     """The arm whose options name it; None for a task of the spec."""
     label: str
-    """As the manifest has it: the task's label, after the model's where the panel has a task of its own."""
+    """Label in the manifest: the task's, preceded by the model's where its panel has a task of its own."""
     path: Path
 
 
 class ChangedFile(NamedTuple):
-    """A file that is not what it was when a run began."""
+    """A file that has changed since a run began."""
 
     model: str
     arm: str | None
@@ -31,7 +31,7 @@ class ChangedFile(NamedTuple):
 
 
 def list_source_files(spec: Spec) -> Iterator[SourceFile]:
-    """The local files of all models' tasks and of all arms' options."""
+    """List the local files of all models' tasks and of all arms' options."""
     for model in spec.models:
         model_spec = spec.for_model(model)
         for label, description in {model_spec.task_label: model_spec.task, **model_spec.off_target}.items():
@@ -44,10 +44,10 @@ def list_source_files(spec: Spec) -> Iterator[SourceFile]:
 
 
 def hash_task_files(spec: Spec) -> dict[str, str]:
-    """Label -> sha256 of every file; of a folder, that of its files' names and hashes.
+    """Label -> sha256 of every file; for a folder, of its files' names and hashes.
 
     Raises:
-        ElicitError: a file that cannot be read.
+        ElicitError: a file cannot be read.
     """
     hashes: dict[Path, str] = {}
     hashes_by_label = {}
@@ -59,7 +59,7 @@ def hash_task_files(spec: Spec) -> dict[str, str]:
 
 
 def find_changed_files(spec: Spec, before: Mapping[str, str]) -> list[ChangedFile]:
-    """The files whose hash is not the one that a manifest has under the same label."""
+    """Find files whose hash differs from the one in a manifest under the same label."""
     now = hash_task_files(spec)
     return [
         ChangedFile(source.model, source.arm, source.label)
@@ -70,7 +70,7 @@ def find_changed_files(spec: Spec, before: Mapping[str, str]) -> list[ChangedFil
 
 def _existing_source(model: str, arm: str | None, label: str, description: Mapping[str, Any]) -> Iterator[SourceFile]:
     path = description.get("path")
-    if isinstance(path, str) and "\0" not in path and Path(path).expanduser().exists():  # else it is a hub id
+    if isinstance(path, str) and "\0" not in path and Path(path).expanduser().exists():  # otherwise a hub id
         yield SourceFile(model, arm, label, Path(path).expanduser())
 
 

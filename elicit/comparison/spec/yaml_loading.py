@@ -1,4 +1,4 @@
-"""From the text of a spec to plain data: text, numbers, lists and mappings, and nothing else that YAML can say."""
+"""Load a spec's YAML as plain data: text, numbers, lists and mappings, and nothing else that YAML allows."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import yaml
 
 from elicit.errors import ElicitError, one_line
 
-#: Beyond this a document is not a spec; it also bounds what reading it may cost.
+#: Most bytes of a spec; bounds the cost of parsing one.
 _LARGEST = 1 << 18
 
 
 def read_spec_text(path: Path) -> str:
-    """The text of a spec file. Raises ElicitError if it cannot be read, or is no text of a reasonable size."""
+    """Read the text of a spec file. Raises ElicitError if it cannot be read, is not text, or is too large."""
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST + 1)
@@ -28,7 +28,7 @@ def read_spec_text(path: Path) -> str:
         raise ElicitError(f"{path}: byte {error.start} is not UTF-8 text.") from None
     except OSError as error:
         raise ElicitError(f"{path} cannot be read: {error.strerror}.") from None
-    except ValueError as error:  # a name that no file can have
+    except ValueError as error:  # an impossible file name
         raise ElicitError(f"{one_line(repr(str(path)), 80)} cannot be read: {one_line(error)}.") from None
 
 
@@ -45,7 +45,7 @@ def pop_limit(spec: dict[Any, Any], where: str) -> int | None:
 
 
 def parse_yaml_mapping(text: str, where: str) -> dict[Any, Any]:
-    """The mapping a YAML document holds. Raises ElicitError with the line for anything that is not one."""
+    """Parse a YAML document that holds a mapping. Raises ElicitError with the line for anything else."""
     try:
         data = yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
@@ -62,7 +62,7 @@ def parse_yaml_mapping(text: str, where: str) -> dict[Any, Any]:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML whose mappings may not name a key twice, and without anchors that blow up."""
+    """YAML loader that refuses duplicate keys and aliases, which can expand without bound."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -83,7 +83,7 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def check_plain_data(value: Any, where: str) -> None:
-    """Raises ElicitError for what a spec cannot hold: dates, sets, bytes, NaN, giant numbers, half a character."""
+    """Raise ElicitError for values a spec cannot hold: dates, sets, bytes, NaN, huge numbers, lone surrogates."""
     if isinstance(value, dict):
         for key, item in value.items():
             check_plain_data(key, where)

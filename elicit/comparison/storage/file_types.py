@@ -1,6 +1,6 @@
-"""The types of a run directory's files: what `files` checks them against. Imports no torch.
+"""Types of a run directory's files, against which `typed_files` checks them. Imports no torch.
 
-Fields that a type does not name are kept as they are: methods record what they like, as JSON.
+Fields that a type does not name are kept unchanged: methods may record any JSON.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
-#: Floating-point operations: no array holds them.
+#: Floating-point operations; the number may exceed 64-bit integers.
 Work = Annotated[int | float, Field(ge=0, le=1e300)]
 Real = Annotated[float, Field(ge=-1e300, le=1e300)]
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
@@ -29,7 +29,7 @@ Interval = Annotated[list[Real | None], Field(min_length=2, max_length=2)]
 
 
 class Train(TypedDict, total=False):
-    """What training took."""
+    """Cost of training."""
 
     tokens: Count | None
     steps: Count | None
@@ -41,7 +41,7 @@ class Train(TypedDict, total=False):
 
 
 class Tuning(TypedDict, total=False):
-    """What a choice on the select split took."""
+    """Cost of a choice on the select split."""
 
     generated_tokens: Count | None
     labels: Count | None
@@ -51,7 +51,7 @@ class Tuning(TypedDict, total=False):
 
 
 class TuningTrial(TypedDict, total=False):
-    """One setting that was tried, with what it gave."""
+    """One setting that was tried, with its result."""
 
     layer: Count
     strength: Real
@@ -82,7 +82,7 @@ class CurvePoint(TypedDict, total=False):
 
 
 class WatchedTaskRecord(TypedDict):
-    """What was seen of one other task at every look while an arm trained."""
+    """Measurements of one other task at every look while an arm trained."""
 
     loss: list[Real | None]
     token_accuracy: list[Real | None]
@@ -92,7 +92,7 @@ class WatchedTaskRecord(TypedDict):
 
 
 class TrainedTaskRecord(TypedDict):
-    """What was seen of the trained task."""
+    """Measurements of the trained task at every look."""
 
     loss: list[Real | None]
     token_accuracy: list[Real | None]
@@ -113,7 +113,7 @@ WarningSeen = TypedDict(
 
 
 def _check_equal_lengths(warning: Any) -> Any:
-    """Every look has a value in every list, every stretch between two looks in lists of forecasts."""
+    """Check that lists have a value per look, and lists of forecasts a value per interval between looks."""
     looks = len(warning["steps"])
     for name, lists in (
         ("in", warning["in"]),
@@ -127,7 +127,7 @@ def _check_equal_lengths(warning: Any) -> Any:
 
 
 class FitRecord(TypedDict, total=False):
-    """What a fit found and cost, as far as anything reads it."""
+    """Results and cost of a fit: the fields that other modules read."""
 
     ceiling: str
     train: Train | None
@@ -145,7 +145,7 @@ class FitRecord(TypedDict, total=False):
 
 
 class ThinkingRecord(TypedDict):
-    """The switch for thinking of a model's chat template."""
+    """The thinking switch of a model's chat template."""
 
     switch: str
     given: bool

@@ -1,4 +1,4 @@
-"""The manifest: what was run, with which code, libraries, machine and weights. Imports no torch."""
+"""The manifest of a run: command, code, libraries, machine and weights. Imports no torch."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ _PACKAGES = (
     *("torch", "transformers", "trl", "peft", "transformer-lens", "sae-lens"),
     *("numpy", "scipy", "datasets", "accelerate"),
 )
-#: Fields of a spec that say where and how fast cells are worked on, not what comes out: no part of a run's identity.
+#: Fields of a spec that affect where and how fast cells run, not their results: not part of a run's identity.
 MACHINE = ("device", "cache_gib")
 
 
 def complete_manifest(
     start: Mapping[str, Any], models: Mapping[str, Any], devices: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:
-    """A manifest with its end; for each model its hashes, dtype, device and threads; for each device its cells."""
+    """Complete a manifest: end time, each model's hashes, dtype, device and threads, each device's cells."""
     return {**start, "models": dict(models), "devices": dict(devices), "end": _utc_timestamp()}
 
 
 def read_run_date(run: Path) -> datetime.date:
-    """The day that a run's prompts are told: that on which it began, however late it is resumed or amended.
+    """The date given in a run's prompts: the day it began, even if it is resumed or amended later.
 
     Raises:
-        ElicitError: a manifest that holds no day.
+        ElicitError: the manifest's date is invalid.
     """
     path = run / "manifest.json"
     manifest = read_manifest(run)
-    written = manifest.get("date") or str(manifest.get("start") or "")[:10]  # older runs have their start alone
+    written = manifest.get("date") or str(manifest.get("start") or "")[:10]  # older runs have only their start
     return parse_date(written, f"{path}: date") if written else today()
 
 
@@ -56,10 +56,10 @@ def build_manifest(
     """The manifest at the start of a run.
 
     Args:
-        spec: as plain data.
-        files: task label -> hash of its file; see `sources`.
-        problems: model and task -> hash of the problems that the run keeps; see `problems`.
-        date: the day that its prompts are told.
+        spec: the spec as plain data.
+        files: task label -> hash of its file; see `elicit.comparison.spec.task_files`.
+        problems: model and task -> hash of the run's copy of the problems; see `elicit.comparison.problems`.
+        date: the date given in its prompts.
     """
     identity = {**{name: value for name, value in spec.items() if name not in MACHINE}, "limit": limit}
     return {
@@ -103,7 +103,7 @@ def _cpu_name() -> str:
 
 
 def _git_state() -> dict[str, Any] | None:
-    """Commit of the lab's own checkout and whether the package differs from it; None for an installed package."""
+    """Commit of the source checkout and a flag for uncommitted changes; None for an installed package."""
     here = Path(__file__).resolve().parent
 
     def run_git(*arguments: str) -> str | None:

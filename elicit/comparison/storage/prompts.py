@@ -1,7 +1,7 @@
-"""What a cell's policy was asked, by the hash that its rows carry: `prompts.json`. Imports no torch.
+"""Prompts of a cell by the hash in its rows: `prompts.json`. Imports no torch.
 
-Rows hold a prompt's hash alone, since all samples of a problem and most arms share the text. It could be rendered again
-from the problem and the policy, but not without the model's chat template and not from an archive, which keeps neither.
+Rows hold only a prompt's hash, since all samples of a problem and most arms share the text. Rendering it again from the
+problem and the policy would need the model's chat template; an archive contains neither template nor policy.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
 PROMPTS_FILE = "prompts.json"
 
-#: Hash -> (prompt, opening that was forced upon the model, "" for none).
+#: Hash -> (prompt, forced opening of the completion, "" for none).
 Prompts = Mapping[str, Sequence[str]]
 
 
 def hash_prompt(text: str) -> str:
-    """The `prompt_hash` of a row: of the prompt and of the forced opening behind it."""
+    """The `prompt_hash` of a row: hash of the prompt followed by the forced opening."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def write_prompts(policy: Policy, problems: Sequence[Problem], folder: Path) -> None:
-    """Write `prompts.json`: every prompt of these problems, of all the cell's tasks."""
+    """Write `prompts.json`: the policy's prompts for these problems, of all the cell's tasks."""
     pairs = [policy.prompting.render(problem) for problem in problems]
     write_prompt_file(folder, {hash_prompt(prompt + opening): (prompt, opening) for prompt, opening in pairs})
 
 
 def write_prompt_file(folder: Path, prompts: Prompts) -> None:
-    """One line: prompts are read by programs, and there are many."""
+    """Write prompts on one line: there are many, and programs read them."""
     runs.write_text(folder / PROMPTS_FILE, json.dumps(prompts, ensure_ascii=False) + "\n")
 
 
 def read_prompt_file(folder: Path) -> Prompts:
-    """What was written; empty for a cell of an older run."""
+    """Read the prompts of a cell; empty for a cell of an older run."""
     path = folder / PROMPTS_FILE
     prompts: Prompts = typed_files.read_file(path, file_types.Prompts) if path.exists() else {}
     return prompts

@@ -1,7 +1,7 @@
-"""The files of a run directory, each read through its type. Imports no torch.
+"""Read the files of a run directory, each checked against its type. Imports no torch.
 
-What is missing, of another type, too deep, not finite or no JSON is one line that names the file and the field. Rows
-have a reader of their own, `elicit.runs.read_rows`, since there are many.
+A value that is missing, of the wrong type, too deep, not finite or not JSON raises a one-line error that names the file
+and the field. Rows have a faster reader, `elicit.runs.read_rows`.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from elicit.errors import ElicitError
 
 
 def read_file(path: Path, kind: Any) -> Any:
-    """The JSON value in a file, unchanged, after it has been checked against a type.
+    """Read the JSON value in a file and check it against a type; the value is returned unchanged.
 
     Raises:
-        ElicitError: missing, no JSON, or a field that does not fit.
+        ElicitError: the file is missing, is not JSON, or has an invalid field.
     """
     return check_value(runs.read_run_json(path), kind, path)
 
 
 def check_value(value: Any, kind: Any, where: object) -> Any:
-    """`value`, if it fits a type. Raises ElicitError with the first field that does not."""
+    """Return `value` if it fits a type. Raises ElicitError with the first field that does not."""
     try:
         _get_type_adapter(kind).validate_python(value, strict=True)
     except ValidationError as error:
@@ -36,27 +36,27 @@ def check_value(value: Any, kind: Any, where: object) -> Any:
 
 
 def read_status(folder: Path) -> dict[str, Any]:
-    """A cell's status; `{"state": "pending"}` before it ran."""
+    """Read a cell's status; `{"state": "pending"}` before it ran."""
     path = folder / "status.json"
     status: dict[str, Any] = read_file(path, Status) if path.exists() else {"state": "pending"}
     return status
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The side effects that a cell measured; empty before it did."""
+    """Read a cell's measured side effects; empty before they are measured."""
     path = folder / "metrics.jsonl"
     lines = enumerate(runs.read_lines(path), start=1)
     return [check_value(line, Metrics, f"{path}, line {number}") for number, line in lines]
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
-    """A run's manifest; empty for a run without one."""
+    """Read a run's manifest; empty for a run without one."""
     path = run / "manifest.json"
     return dict(read_file(path, Manifest)) if path.exists() else {}
 
 
 def read_summary(run: Path) -> dict[str, Any]:
-    """A run's summary. Raises ElicitError where there is none."""
+    """Read a run's summary. Raises ElicitError if it is missing."""
     return dict(read_file(run / "summary.json", Summary))
 
 

@@ -1,8 +1,8 @@
-"""What an arm costs: training, rollouts, tuning and answers, in tokens, labels and seconds. Imports no torch.
+"""Costs of an arm: training, rollouts, tuning and answers, in tokens, labels and seconds. Imports no torch.
 
-Every figure is a mean over the arm's finished seeds; what an arm has no part in is null, never 0. `seconds` is a cell's
+Every figure is a mean over the arm's finished seeds; a cost that does not apply is null, never 0. `seconds` is a cell's
 whole time (fitting, answers, samples, other tasks, side effects, checkpoints), `fit_seconds` that of fitting alone.
-Tokens count the same whether they are trained on or generated; `train_flops` tells what training took.
+Trained and generated tokens count the same; `train_flops` is the cost of training.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from elicit.schema import finite_or_none
 
 
 def compute_budget(data: ArmData, answer_tokens: float | None) -> dict[str, Any]:
-    """The cost of one arm by itself.
+    """Compute the cost of one arm by itself.
 
     Args:
         answer_tokens: generated tokens per test problem, rejected and outvoted ones included.
@@ -43,7 +43,7 @@ def compute_budget(data: ArmData, answer_tokens: float | None) -> dict[str, Any]
 
 
 def sum_fit_tokens(entry: Mapping[str, Any]) -> float | None:
-    """Training and generated tokens of a fit, given a budget; None if it had none."""
+    """Sum the trained and generated tokens of a fit, from its budget entry; None if it had none."""
     parts = [entry[key] for key in ("train_tokens", "fit_generated_tokens") if entry[key] is not None]
     return sum(parts) if any(parts) else None
 
@@ -51,7 +51,7 @@ def sum_fit_tokens(entry: Mapping[str, Any]) -> float | None:
 def sum_inherited_costs(
     arm: str, methods: Mapping[str, Method], budgets: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, float | None]:
-    """Fit tokens and labels of all arms that this one was made from (`needs`, and what those need); None for none."""
+    """Sum fit tokens and labels of all arms that this one needs, directly or through others; None if none."""
     ancestors: dict[str, None] = {}
     pending = list(methods[arm].needs)
     while pending:
@@ -71,7 +71,7 @@ def _sum_known(values: Sequence[float | None]) -> float | None:
 
 
 def _sum_by_seed(*parts: Sequence[float | None]) -> list[float | None]:
-    """Seed by seed; None only where no part is known."""
+    """Sum parts for each seed; None only where all parts are unknown."""
     totals: list[float | None] = []
     for values in zip(*parts, strict=True):
         known = [value for value in values if value is not None]

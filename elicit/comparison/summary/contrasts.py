@@ -1,4 +1,4 @@
-"""One arm against another in a summary: paired differences, shares of the gap, Holm's correction. Imports no torch."""
+"""Comparisons between arms in a summary: paired differences, shares of the gap, Holm's correction. No torch."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def compare_paired(
 def compare_to_parent(
     arm: str, scores: Mapping[str, np.ndarray | None], methods: Mapping[str, Method]
 ) -> dict[str, Any] | None:
-    """A control against the arm it is named after: paired over the same problems."""
+    """Compare a control with its parent arm, paired over the same problems."""
     parent = parent_of(arm, scores)
     if parent is None:
         return None
@@ -51,7 +51,7 @@ def compare_to_parent(
 
 
 def compute_leak(models: Mapping[str, Any], model: str, label: str, arm: str) -> dict[str, Any] | None:
-    """What the same arm gains over the base of a model that was never taught the skill: teaching, not elicitation.
+    """Leak: the same arm's gain over the base on a model that was never taught the skill. It measures teaching.
 
     Only for capable models; of several incapable ones, the largest difference in absolute value.
     """
@@ -66,7 +66,7 @@ def compute_leak(models: Mapping[str, Any], model: str, label: str, arm: str) ->
 
 
 def apply_holm_correction(differences: Iterable[dict[str, Any] | None]) -> None:
-    """Holm's correction over the arms."""
+    """Apply Holm's correction for multiple tests over the arms, in place."""
     tested = [difference for difference in differences if difference is not None and difference["p"] is not None]
     for difference, p in zip(
         tested, statistics.holm_correction([difference["p"] for difference in tested]), strict=True

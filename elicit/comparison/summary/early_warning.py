@@ -1,10 +1,9 @@
-"""Early warning as it stands in `summary.json`: what arms with `warn` saw while they trained, and what it was worth.
+"""Early warning in `summary.json`: signals of arms with `warn` during training, and their quality as predictors.
 
-`arms.ARM.warning` holds what the seeds of one arm saw, `warning` beside `arms` what every signal was worth over all
-arms of the task, and `arms.ARM.protect` what `protect` did. A task that is watched is held against the measured
-accuracy of the spec's task of the same description (whatever its label); without one, or without checkpoints, only the
-agreement of predicted and measured loss is told. Definitions: `elicit.analysis.early_warning_signals`. Imports no
-torch.
+`arms.ARM.warning` holds the signals of one arm's seeds, the task's `warning` the quality of every signal over all its
+arms, and `arms.ARM.protect` the effects of `protect`. A watched task is compared with the measured accuracy of the
+spec's task of the same description (whatever its label); without one, or without checkpoints, only the agreement of
+predicted and measured loss is reported. Definitions: `elicit.analysis.early_warning_signals`. Imports no torch.
 """
 
 from __future__ import annotations
@@ -41,10 +40,10 @@ Record = Mapping[str, Any]
 def add_warnings(
     spec: Spec, task: dict[str, Any], arms: Mapping[str, ArmData], base: ArmData | None, run: Path
 ) -> None:
-    """Put `warning` and `protect` into a task's summary, whose arms have their `trajectory` already.
+    """Add `warning` and `protect` to a task's summary, whose arms have their `trajectory` already.
 
     Args:
-        base: of the arm that is step 0.
+        base: data of the base arm, which is step 0.
     """
     curves: dict[str, MonitoredCurve] = {}
     for arm, figures in task["arms"].items():
@@ -62,7 +61,7 @@ def add_warnings(
 
 
 class _WarnedArm(NamedTuple):
-    """One arm that was watched while it trained."""
+    """An arm that was trained with `warn`."""
 
     spec: Spec
     arm: str
@@ -71,10 +70,10 @@ class _WarnedArm(NamedTuple):
     run: Path
     trajectory: Mapping[str, Any] | None
     records: Sequence[tuple[int, Record]]
-    """(which finished seed, `record["warning"]`)."""
+    """(index of the finished seed, `record["warning"]`)."""
 
     def build_watched_task(self, label: str) -> MonitoredCurve:
-        """The runs on one other task, and what became of it."""
+        """The training runs as seen on one other task, with its measured accuracy."""
         task_label, curve, trough = self._find_followed_task(label), self._find_curve(label), self._find_trough(label)
         companions = [{} if task_label is None else self._measure_companions(i, task_label) for i, _ in self.records]
         runs = tuple(
@@ -84,7 +83,7 @@ class _WarnedArm(NamedTuple):
         return MonitoredCurve(runs, curve["shape"] if curve else None, None if trough is None else trough["value"])
 
     def _find_followed_task(self, label: str) -> str | None:
-        """The spec's task that is the one watched, if that was followed."""
+        """Label of the spec's task that equals the watched one, if it has a trajectory."""
         description = self.spec.arms[self.arm]["warn"][label]
         tasks = {self.spec.task_label: self.spec.task, **self.spec.off_target}
         return next(
@@ -100,12 +99,12 @@ class _WarnedArm(NamedTuple):
         return curve
 
     def _find_trough(self, label: str) -> dict[str, Any] | None:
-        """The step of a dip's trough."""
+        """The trough of a dip in the accuracy curve."""
         curve = self._find_curve(label)
         return dict(curve["turn"]["step"]) if curve is not None and curve["shape"] in KINDS["dips"] else None
 
     def _measure_companions(self, i: int, label: str) -> dict[str, SignalSeries]:
-        """Length of answers and share of finished ones at every checkpoint of the i-th finished seed."""
+        """Measure answer length and the share of finished answers at every checkpoint of the i-th finished seed."""
         done = [pair for pair in zip(self.data.cells, self.data.statuses, strict=True) if pair[1]["state"] == "done"]
         (cell, status), labels = done[i], [self.spec.task_label, *self.spec.off_target]
         alone = ArmData((cell,), (status,), {name: [self.data.rows[name][i]] for name in labels}, ())
@@ -128,7 +127,7 @@ class _WarnedArm(NamedTuple):
         }
 
     def summarise_warning(self, watched: Mapping[str, MonitoredCurve]) -> dict[str, Any]:
-        """`arms.ARM.warning`."""
+        """Summarise `arms.ARM.warning`."""
         records = [entry for _, entry in self.records]
         steps = sorted(set.intersection(*(set(entry["steps"]) for entry in records)))
         return {
@@ -173,7 +172,7 @@ class _WarnedArm(NamedTuple):
         }
 
     def _bracket_trough(self, trough: Mapping[str, Any] | None) -> list[int] | None:
-        """The checkpoints beside the trough, which are as near as it is known."""
+        """The checkpoints on both sides of the trough, which bound its position."""
         if trough is None or self.trajectory is None:
             return None
         points = self.trajectory["steps"]
@@ -183,7 +182,7 @@ class _WarnedArm(NamedTuple):
 
 
 def _build_look_series(record: Record, label: str) -> dict[str, SignalSeries]:
-    """What was seen at every look."""
+    """Build the series of measurements over the looks."""
     steps, out = np.array(record["steps"], dtype=np.float64), record["out"][label]
     return {
         "gradient": SignalSeries(steps, _cumulative_sum(out["predicted"])),
@@ -230,7 +229,7 @@ def _summarise_signal(name: str, watched: MonitoredCurve) -> dict[str, Any]:
 
 
 def _pool_warnings(curves: Mapping[str, MonitoredCurve]) -> dict[str, Any]:
-    """`warning` of a task."""
+    """Pool warnings over arms: the `warning` of a task."""
     watched = list(curves.values())
     crossed = early_warning_skill.evaluate_crossings(watched)
     return {
@@ -274,7 +273,7 @@ def _estimate_to_json(estimate: Estimate) -> dict[str, Any] | None:
 
 
 def _summarise_protection(records: Sequence[Record]) -> dict[str, Any] | None:
-    """What `protect` did: means over seeds."""
+    """Effects of `protect`: means over seeds."""
     if not records:
         return None
     means = {name: float(np.mean([record[name] for record in records])) for name in ("conflicts", "seconds", "share")}
@@ -299,7 +298,7 @@ def _to_float_array(values: Sequence[float | None]) -> Float[np.ndarray, " n"]:
 
 
 def _mean_series_over_seeds(records: Sequence[Record], steps: Sequence[int], values: Any) -> list[float | None]:
-    """Mean over seeds at the looks that all have."""
+    """Mean over seeds at the looks that all seeds have."""
     series = []
     for record in records:
         by_step = dict(zip(record["steps"], values(record), strict=True))
@@ -308,7 +307,7 @@ def _mean_series_over_seeds(records: Sequence[Record], steps: Sequence[int], val
 
 
 def _share_explained(records: Sequence[Record], label: str, key: str) -> float | None:
-    """Over the intervals of all seeds together."""
+    """Share of variance explained, over the intervals of all seeds together."""
     changes = np.concatenate([np.diff(_to_float_array(record["out"][label]["loss"])) for record in records])
     predicted = np.concatenate([_to_float_array(record["out"][label][key]) for record in records])
     return finite_or_none(compute_explained_share(changes, predicted))

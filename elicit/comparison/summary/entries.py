@@ -1,4 +1,4 @@
-"""The figures of one arm by itself, as they stand in `summary.json`. Imports no torch."""
+"""Figures of one arm by itself in `summary.json`. Imports no torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def summarise_arm(
     arm_samples: ArmSamples | None,
     coverage: TraceCoverage,
 ) -> dict[str, Any]:
-    """Everything about an arm that needs no other arm. Figures are those of its finished seeds."""
+    """Summarise one arm without reference to others. Figures are those of its finished seeds."""
     rows = data.rows[spec.task_label]
     record = data.record
 
@@ -100,9 +100,9 @@ def _summarise_accuracy(scores: np.ndarray | None) -> dict[str, Any]:
 
 
 def _rate_cut_in_thought(data: ArmData, rows: score_tables.Seeds, order: Sequence[str]) -> dict[str, Any] | None:
-    """Share of answers that break off inside a block of thinking; None where no answer has one.
+    """Share of answers cut off inside a thinking block; None where no answer has one.
 
-    An organism's marks are its own: only models that are known to be asked in English are looked at.
+    Only for models that are prompted in English: organisms have other marks.
     """
     english = any((status.get("model") or {}).get("dialect", "unknown") is None for status in data.finished)
     if not english or not any(has_block(row.completion) for seed in rows for row in seed if row.sample == 0):
@@ -113,7 +113,7 @@ def _rate_cut_in_thought(data: ArmData, rows: score_tables.Seeds, order: Sequenc
 
 
 def _summarise_search_notes(rows: score_tables.Seeds, order: Sequence[str]) -> dict[str, Any] | None:
-    """What a search told of itself (acceptance rate, branches, ...): means over problems; None for other arms."""
+    """Statistics reported by a search (acceptance rate, branches, ...): means over problems; None for other arms."""
     names = sorted({name for seed in rows for row in seed if row.sample == 0 for name in row.notes})
 
     def mean_note(name: str) -> dict[str, Any] | None:
@@ -130,7 +130,7 @@ def _mean_of_known(values: Sequence[float | None]) -> float | None:
 
 
 def mean_kl(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """KL of the arm, averaged over its seeds; the interval is the first seed's when there is one, else over seeds."""
+    """KL of the arm, averaged over its seeds; the interval is over seeds, or the seed's own if there is only one."""
     kl_estimates = [entry["kl"] for entry in metrics if entry.get("kl")]
     if not kl_estimates:
         return None

@@ -1,10 +1,10 @@
-"""The compute-matched rival of an arm: the base's majority vote at the same number of generated tokens. No torch.
+"""Compute-matched baseline: the base's majority vote at the same number of generated tokens. Imports no torch.
 
 1. An arm generates t tokens per problem; one sample of the base (temperature 1) costs u.
-2. The rival is the majority of k samples of the base, k being the whole number nearest to t / u, and at least 1.
-3. Its score on a problem is the probability that such a vote is right, an average over subsets of the base's samples;
+2. The baseline is the majority of k samples of the base, where k is the integer nearest to t / u, and at least 1.
+3. Its score on a problem is the probability that such a vote is right, averaged over subsets of the base's samples;
    the difference is paired over the problems that both have.
-4. Where the base has fewer than k samples, all of them vote: the rival is then capped, and too weak.
+4. Where the base has fewer than k samples, all of them vote: the baseline is then capped, and too weak.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def compare_to_rivals(
     method: Method,
     base: tuple[str, ArmSamples] | None,
 ) -> dict[str, Any]:
-    """`rival` at the arm's answer tokens, and `rival_total` with its fit's tokens spread over the test problems."""
+    """Compute `rival` at the arm's answer tokens, and `rival_total` with its fit's tokens spread over test problems."""
     tokens = budget["answer_tokens"]
     if scores is None or base is None or tokens is None:
         return {"rival": None, "rival_total": None}

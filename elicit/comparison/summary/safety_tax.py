@@ -1,12 +1,12 @@
-"""What arms gain on the target task and lose in refusing, where a spec has a refusal task off target. Imports no torch.
+"""Safety tax: gain on the target task against loss of refusal, in specs with an off-target refusal task. No torch.
 
 off_target:
   refusal: {task: refusal, of: addition}
   twin: {task: refusal, of: addition, marked: false}     # optional: over-refusal
 
-In the summary, `asymmetry` of an arm is null or {refusal label: what `elicit.analysis.asymmetry` finds, with the label
-of the unmarked twin}. Steps are those of the arm's checkpoints and its end; an arm without checkpoints has one, an arm
-that was not trained the step 0. At its end an arm is judged on all test problems, on the way on those that were asked.
+In the summary, `asymmetry` of an arm is null or {refusal label: the result of `elicit.analysis.asymmetry`, with the
+label of the unmarked twin}. Steps are the arm's checkpoints and its end; an arm without checkpoints has only its end,
+an untrained arm step 0. The end is judged on all test problems, a checkpoint on those that it answered.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def compute_asymmetries(
 
 
 def _pair_refusal_tasks(spec: Spec) -> dict[str, str | None]:
-    """Refusal task -> its unmarked twin, by label."""
+    """Label of each refusal task -> label of its unmarked twin."""
     refusals = {
         label: dict(description) for label, description in spec.off_target.items() if description.get("task") == REFUSAL
     }
@@ -67,7 +67,7 @@ def _pair_refusal_tasks(spec: Spec) -> dict[str, str | None]:
 
 
 def _collect_rows_by_step(spec: Spec, arm: str, data: ArmData, run: Path) -> dict[int, Rows]:
-    """Step -> what the arm answered then, the end last."""
+    """Collect the arm's rows by step, the end last."""
     labels = [spec.task_label, *spec.off_target]
     end = max((int((record.get("train") or {}).get("steps") or 0) for record in data.records), default=0)
     rows_by_step: dict[int, Rows] = {}
@@ -96,7 +96,7 @@ def _compute_asymmetry(
 
 
 def _collect_answers(label: str, base: Rows, points: Mapping[int, Rows]) -> Answers | None:
-    """Right or not, in the base's order of problems; None as soon as a point has no rows."""
+    """Correctness of every answer, in the base's order of problems; None if any point lacks rows."""
     order = score_tables.list_problem_ids(base[label])
     start = score_tables.tabulate_scores(base[label], order)
     arm: list[np.ndarray] = []

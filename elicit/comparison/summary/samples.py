@@ -1,6 +1,6 @@
-"""What samples at temperature 1 say of an arm: pass@k, majority votes, and what it gains over the base. No torch.
+"""Statistics of an arm's samples at temperature 1: pass@k, majority votes, and gains over the base. No torch.
 
-A training seed is a policy of its own: k samples are taken within one seed, and seeds are averaged.
+Each training seed is a separate policy: k samples are taken within one seed, and seeds are averaged.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from elicit.comparison.summary.score_tables import Seeds
 from elicit.method import Method
 from elicit.schema import Row
 
-#: k of every curve: powers of two up to the number of samples.
+#: Values of k in every curve: powers of two up to the number of samples.
 KS = tuple(2**i for i in range(11))
-#: Identity of the subsets that majority votes are averaged over.
+#: Seed of the subsets over which majority votes are averaged.
 _SEED = 0
 
 
 @dataclass(frozen=True, eq=False)
 class ArmSamples:
-    """An arm's samples, of the problems that all its sampled seeds have, as many as each problem has."""
+    """An arm's samples on the problems that all its sampled seeds share; as many as every problem has."""
 
     problems: tuple[str, ...]
     correct: Bool[np.ndarray, "seeds problems samples"]
     valid: Bool[np.ndarray, "seeds problems samples"]
-    """Right, with a valid trace."""
+    """Correct with a valid trace."""
     checked: bool
-    """Whether any of these samples shows a trace that could be checked."""
+    """True if the trace of any sample could be checked."""
     answers: Sequence[Sequence[Sequence[str | None]]]
     """Canonical answers: seed, problem, sample."""
     tokens: Float[np.ndarray, " problems"]
@@ -56,13 +56,13 @@ class ArmSamples:
         return self._votes[k]
 
     def problem_indices(self, problems: Sequence[str]) -> list[int]:
-        """Places of these problems."""
+        """Indices of these problems."""
         index = {problem: i for i, problem in enumerate(self.problems)}
         return [index[problem] for problem in problems]
 
 
 def collect_samples(seeds: Seeds) -> ArmSamples | None:
-    """The samples among an arm's rows; None if there are none."""
+    """Collect the samples among an arm's rows; None if there are none."""
     grouped = [by_problem for rows in seeds if (by_problem := _group_samples(rows))]
     if not grouped:
         return None
@@ -96,7 +96,7 @@ def _group_samples(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def summarise_pass_at_k(arm_samples: ArmSamples | None, *, valid_only: bool) -> dict[str, Any] | None:
-    """Unbiased pass@k; with `valid_only` counting only right answers with a valid trace, None where none is checked."""
+    """Unbiased pass@k; `valid_only` counts only correct answers with a valid trace (None if no trace is checked)."""
     if arm_samples is None or (valid_only and not arm_samples.checked):
         return None
     curve = statistics.pass_at_k_curve(arm_samples.valid if valid_only else arm_samples.correct, arm_samples.ks)
@@ -104,7 +104,7 @@ def summarise_pass_at_k(arm_samples: ArmSamples | None, *, valid_only: bool) -> 
 
 
 def summarise_majority_at_k(arm_samples: ArmSamples | None) -> dict[str, Any] | None:
-    """Accuracy of the vote of k samples, and what it costs in generated tokens per problem."""
+    """Accuracy of the majority of k samples, and its cost in generated tokens per problem."""
     if arm_samples is None:
         return None
     per_vote = float(arm_samples.tokens.mean())
@@ -117,7 +117,7 @@ def summarise_majority_at_k(arm_samples: ArmSamples | None) -> dict[str, Any] | 
 def compute_sharpening(
     arm_samples: ArmSamples | None, base: ArmSamples | None, method: Method
 ) -> dict[str, Any] | None:
-    """Gain in pass@1: how much more often one sample is right, paired over the problems both were sampled on."""
+    """Gain in pass@1 over the base, paired over the problems on which both were sampled."""
     problems = _common_problems(arm_samples, base)
     if arm_samples is None or base is None or not problems:
         return None
@@ -130,10 +130,10 @@ def compute_sharpening(
 def compute_expansion(
     arm_samples: ArmSamples | None, base: ArmSamples | None, *, checkable: bool
 ) -> dict[str, Any] | None:
-    """Problems that one of the two solved with its K samples and the other did not, K being the same for both.
+    """Problems that only the arm, or only the base, solved with its K samples; K is the same for both.
 
-    Where the task's traces can be checked, solved means right with a valid trace, for both. With several training seeds
-    the shares are means over them; `arm_ids` lists the problems that any seed gained.
+    Where the task's traces can be checked, solved means correct with a valid trace, for both. With several training
+    seeds the shares are means over them; `arm_ids` lists the problems gained by any seed.
     """
     problems = _common_problems(arm_samples, base)
     if arm_samples is None or base is None or not problems:
@@ -172,7 +172,7 @@ def find_crossover_k(arm_samples: ArmSamples | None, base: ArmSamples | None) ->
 
 
 def has_checkable_traces(arms: Mapping[str, Any], label: str) -> bool:
-    """Whether the task can check traces: some row of some arm says whether its trace is valid."""
+    """True if the task can check traces: some row of some arm has a verdict on its trace."""
     return any(row.trace_valid is not None for data in arms.values() for rows in data.rows[label] for row in rows)
 
 

@@ -1,4 +1,4 @@
-"""Rows -> arrays of (seeds, problems), and the plain estimates made of them. Imports no torch."""
+"""Rows as arrays of (seeds, problems), and simple estimates from them. Imports no torch."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def list_problem_ids(seeds: Iterable[Sequence[Row]]) -> list[str]:
 
 
 def tabulate_scores(seeds: Seeds, order: Sequence[str]) -> Float[np.ndarray, "seeds problems"] | None:
-    """0/1 per seed and problem (sample 0), NaN where there is no row; None without rows."""
+    """Tabulate 0/1 scores by seed and problem (sample 0), NaN where there is no row; None without rows."""
     return tabulate_per_problem(seeds, order, lambda row: float(row.correct))
 
 
 def tabulate_per_problem(
     seeds: Seeds, order: Sequence[str], value: Callable[[Row], float]
 ) -> Float[np.ndarray, "seeds problems"] | None:
-    """A quantity of each seed's own answers (sample 0)."""
+    """Tabulate a quantity of each seed's answers (sample 0)."""
     columns = {problem: i for i, problem in enumerate(order)}
     table = np.full((len(seeds), len(order)), np.nan)
     for s, rows in enumerate(seeds):
@@ -44,12 +44,12 @@ def tabulate_per_problem(
 
 
 def estimate_share(table: Float[np.ndarray, "seeds problems"] | None) -> dict[str, Any] | None:
-    """A share with its interval, clustered by problem."""
+    """Estimate a share with its interval, clustered by problem."""
     return None if table is None else statistics.estimate_accuracy(table).to_json()
 
 
 def estimate_problem_mean(table: Float[np.ndarray, "seeds problems"] | None) -> dict[str, Any] | None:
-    """A mean over problems of any quantity, seeds averaged first."""
+    """Estimate the mean over problems of any quantity, averaged over seeds first."""
     return None if table is None else statistics.estimate_mean(per_column(table)).to_json()
 
 
@@ -62,7 +62,7 @@ def per_column(table: Float[np.ndarray, "seeds problems"]) -> Float[np.ndarray, 
 def estimate_text_mean(
     seeds: Seeds, order: Sequence[str], measure: Callable[[str], float | None]
 ) -> dict[str, Any] | None:
-    """Mean over problems of a measure of completions, of those that are long enough for it."""
+    """Estimate the mean over problems of a measure of completions, skipping those too short for it."""
 
     def measure_row(row: Row) -> float:
         result = measure(row.completion)

@@ -1,16 +1,15 @@
-"""Rows and metrics of a run directory -> `summary.json`, the contract for other programs. Imports no torch.
+"""Summarise a run directory's rows and metrics as `summary.json`, the contract for other programs. No torch.
 
-Every figure is recomputed from files, so `elicit verify` can check a printed summary against its rows. Which module
-computes what:
+Every figure is recomputed from files, so `elicit verify` can check a printed summary against its rows. Modules:
 
-    entries     one arm by itself: accuracy, rates, curves, KL, side effects, failed seeds
-    samples     pass@k, majority votes, sharpening, expansion, crossover: from samples at temperature 1
-    budgets     what fitting and answering cost
-    rivals      the base's majority vote at the same tokens
-    contrasts   paired differences (to SFT, base, parent), shares of the gap, leak
-    trajectories  arms with checkpoints, over their training
-    warnings    what gradients foretold while arms trained, and how often for nothing
-    safety      reasoning gained against refusal lost, where a spec asks about refusal
+    entries          one arm by itself: accuracy, rates, curves, KL, side effects, failed seeds
+    samples          pass@k, majority votes, sharpening, expansion, crossover: from samples at temperature 1
+    budgets          costs of fitting and answering
+    matched_compute  the base's majority vote at the same number of tokens
+    contrasts        paired differences (to SFT, base, parent), shares of the gap, leak
+    trajectories     arms with checkpoints, over their training
+    early_warning    predictions from gradients while arms trained, and their false alarms
+    safety_tax       reasoning gained against refusal lost, in specs with a refusal task
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ Scores = Mapping[str, np.ndarray | None]
 
 
 def summarise_run(run: Path) -> dict[str, Any]:
-    """The summary of a run directory, from its rows and metrics alone."""
+    """Compute the summary of a run directory from its rows and metrics alone."""
     spec, limit = read_run_spec(run)
     models: dict[str, Any] = {}
     for model in spec.models:
@@ -119,7 +118,7 @@ def _summarise_task(
 
 
 def _find_thinking_switch(arms: Mapping[str, ArmData]) -> dict[str, Any] | None:
-    """How the switch for thinking of the model's chat template stood; None without one."""
+    """State of the thinking switch of the model's chat template; None without one."""
     models = [status.get("model") or {} for data in arms.values() for status in data.finished]
     return next((model["thinking"] for model in models if "thinking" in model), None)
 
@@ -131,7 +130,7 @@ def _add_comparisons(
     scores: Scores,
     ceilings: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Every arm's own answers against the base's, SFT's, its parent's and the ceiling's."""
+    """Compare every arm's answers with those of the base, SFT, its parent and the ceiling."""
     base = scores[name] if (name := _find_base_arm(spec)) else None
     top = next((c for c in ceilings if c["kind"] != "base_pass@k"), None)
     ceiling = scores.get(top["arm"]) if top else None
@@ -158,7 +157,7 @@ def _add_sample_comparisons(
     *,
     checkable: bool,
 ) -> None:
-    """Every arm against what the base does when it is sampled."""
+    """Compare every arm with the base's samples."""
     name = _find_base_arm(spec)
     sampled = samples_by_arm[name] if name else None
     budgets = {arm: figures["budget"] for arm, figures in entries.items()}
@@ -176,7 +175,7 @@ def _add_sample_comparisons(
 def _add_off_target_comparisons(
     spec: Spec, methods: Mapping[str, Method], entries: Mapping[str, dict[str, Any]], arms: Mapping[str, ArmData]
 ) -> None:
-    """What an arm does to other tasks: paired differences to the base."""
+    """Compare every arm with the base on the off-target tasks, paired."""
     name = _find_base_arm(spec)
     for figures in entries.values():
         figures["off_target_vs_base"] = {}
@@ -197,7 +196,7 @@ def _task_descriptions(spec: Spec) -> dict[str, Mapping[str, Any]]:
 
 
 def _find_base_arm(spec: Spec) -> str | None:
-    """The first arm that is the untouched base."""
+    """Find the first arm that is the untouched base."""
     return next((arm for arm in spec.arms if _is_base_arm(spec, arm)), None)
 
 
@@ -206,7 +205,7 @@ def _is_base_arm(spec: Spec, arm: str) -> bool:
 
 
 def _describe_sampling(spec: Spec, limit: int | None) -> dict[str, int] | None:
-    """Samples per problem, and of how many problems."""
+    """Samples per problem and number of sampled problems."""
     return (
         {"n": spec.samples.n, "problems": spec.samples.limit_problems(count_test_problems(spec, limit))}
         if spec.samples.n
@@ -230,7 +229,7 @@ def _find_ceilings(
     scores: Scores,
     samples_by_arm: Mapping[str, ArmSamples | None],
 ) -> list[dict[str, Any]]:
-    """What could be reached: arms that are ceilings, and the base's pass@K."""
+    """Ceilings of the accuracy: arms that are ceilings, and the base's pass@K."""
     ceilings: list[dict[str, Any]] = []
     for arm, method in methods.items():
         table = scores[arm]

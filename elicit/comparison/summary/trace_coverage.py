@@ -1,4 +1,4 @@
-"""What can be told of the traces on a task: a rate that nothing could raise above 0 is null. Imports no torch."""
+"""Coverage of trace checks on a task: a rate that could never exceed 0 is reported as null. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from elicit.tasks.catalog import is_generated
 
 
 class TraceCoverage(NamedTuple):
-    """Which rates of a task mean something."""
+    """Rates of a task that are meaningful."""
 
     form: bool
-    """Whether worked steps are seen."""
+    """True if worked steps can be recognized."""
     steps: bool
-    """Whether steps are checked."""
+    """True if steps are checked."""
 
 
 def detect_trace_coverage(task: str, label: str, arms: Mapping[str, ArmData]) -> TraceCoverage:
-    """What the rows of all arms show of a task's traces.
+    """Determine from the rows of all arms which trace rates of a task are meaningful.
 
-    A task whose problems a program draws reads and checks every step. Of others only the form is looked at (an
-    equation, several sentences): where no answer of any arm has it, the form may just be one that is not known.
+    A generated task reads and checks every step. For other tasks only the form is recognized (an equation, several
+    sentences): where no answer of any arm has it, the answers may be in a form that is not known here.
 
     Args:
         task: the task's name in its description.
-        label: its label, which rows are found under.
+        label: its label in the rows.
     """
     if is_generated(task):
         return TraceCoverage(True, True)

@@ -1,16 +1,16 @@
-"""An arm over its training, as it stands in `summary.json`: accuracy and companions at every checkpoint. No torch.
+"""Trajectories in `summary.json`: an arm's accuracy and other measures at every training checkpoint. No torch.
 
 1. A trajectory goes from the base (step 0, the base arm's own rows) over the checkpoints that all finished seeds have
-   to the end of training (the cell's own rows). Seeds that ended at different steps meet at the last point, which is
-   called by the largest of them.
-2. Its problems are the first `trajectory.problems` of every task that were answered at every one of these points by
-   every seed, so that points differ by training alone. Estimates are those of the main tables (clustered by problem).
-3. Losses, token accuracies, entropies, KL and perplexity are means over seeds of what each cell measured.
+   to the end of training (the cell's own rows). Seeds that ended at different steps share the last point, which is
+   named by the largest of them.
+2. Its problems are the first `trajectory.problems` of every task that every seed answered at every one of these points,
+   so that points differ by training alone. Estimates are those of the main tables (clustered by problem).
+3. Losses, token accuracies, entropies, KL and perplexity are means over seeds of each cell's measurements.
 4. The curve of accuracy is classified, and stopping at the lowest in-domain loss judged, by `elicit.analysis.curves`;
-   both need three points and two problems, and are null otherwise. In domain is the *target* task for all tasks of an
-   arm, or, for an arm that is taught something else than its worked solutions, what it is taught (`taught`).
+   both need three points and two problems, and are null otherwise. In domain means the *target* task for all tasks of
+   an arm, or the training data itself (`taught`) for an arm that is trained on something other than worked solutions.
 
-None of this enters any other figure: checkpoints are no arms, and their rows are in no table, test or pass@k.
+None of this enters any other figure: checkpoints are not arms, and their rows are not in any table, test or pass@k.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ _RATES: dict[str, Callable[[Row], float]] = {
 
 
 class FinishedTraining(NamedTuple):
-    """One finished training."""
+    """A finished training run of one seed."""
 
     checkpoints: Mapping[int, CheckpointResult]
     last: int
-    """The step it ended at."""
+    """Its last step."""
     final_rows: Mapping[str, list[Row]]
-    """Task label -> what the finished policy answered."""
+    """Task label -> rows of the finished policy."""
 
     def rows_at(self, step: int, label: str) -> list[Row]:
         """Rows of a checkpoint; those of the finished policy from its last step on."""
@@ -67,12 +67,12 @@ def summarise_trajectory(
     tested: int,
     traces: Mapping[str, TraceCoverage],
 ) -> dict[str, Any] | None:
-    """The figures of one arm; None for an arm that was not followed, or without a finished base.
+    """Summarise one arm's trajectory; None for an arm without checkpoints, or without a finished base.
 
     Args:
-        base: of the arm that is step 0.
-        tested: test problems of every task.
-        traces: what is seen of every task's traces.
+        base: data of the base arm, which is step 0.
+        tested: number of test problems per task.
+        traces: trace coverage of every task.
     """
     labels = [spec.task_label, *spec.off_target]
     followed = read_trainings(data, labels, run) if checkpoints.checkpoint_steps(spec.arms[arm]) else []
@@ -101,7 +101,7 @@ def summarise_trajectory(
 
 
 def read_trainings(data: ArmData, labels: Sequence[str], run: Path) -> list[FinishedTraining]:
-    """Trainings that were followed to their end."""
+    """Read the finished trainings that have checkpoints."""
     done = [cell for cell, status in zip(data.cells, data.statuses, strict=True) if status["state"] == "done"]
     seeds = []
     for i, cell in enumerate(done):
@@ -113,7 +113,7 @@ def read_trainings(data: ArmData, labels: Sequence[str], run: Path) -> list[Fini
 
 
 def list_common_points(followed: Sequence[FinishedTraining]) -> list[int]:
-    """The base's step 0, the checkpoints that every training has, and where the longest ended."""
+    """List the base's step 0, the checkpoints that every training has, and the last step of the longest."""
     shared = set.intersection(
         *({step for step in training.checkpoints if 0 < step < training.last} for training in followed)
     )
@@ -123,11 +123,11 @@ def list_common_points(followed: Sequence[FinishedTraining]) -> list[int]:
 def tabulate_correctness(
     followed: Sequence[FinishedTraining], points: Sequence[int], label: str, start: Sequence[Row], among: int
 ) -> tuple[list[str], Float[np.ndarray, "seeds steps problems"]]:
-    """(ids, right or wrong) of the problems of a task that were answered at every point by every seed.
+    """Tabulate correctness for the problems of a task that every seed answered at every point: (ids, table).
 
     Args:
         start: the base's rows of that task.
-        among: how many of its problems, the first ones, are looked at.
+        among: number of its problems, the first ones, to consider.
     """
     order = score_tables.list_problem_ids([start])[:among]
     right = _tabulate_points(_rows_by_point(followed, points, label, start), order, _RATES["accuracy"])
@@ -166,7 +166,7 @@ def _summarise_task_trajectory(
 
 
 def _blank_unseen_rates(figures: dict[str, Any], traces: TraceCoverage) -> dict[str, Any]:
-    """Null in the place of rates that nothing could raise above 0."""
+    """Replace rates that could never exceed 0 by null."""
     for name, known in (("trace_rate", traces.form), ("valid_trace_rate", traces.steps)):
         figures[name] = figures[name] if known else [None] * len(figures[name])
     return figures
@@ -175,14 +175,14 @@ def _blank_unseen_rates(figures: dict[str, Any], traces: TraceCoverage) -> dict[
 def _tabulate_points(
     rows: Sequence[Sequence[Sequence[Row]]], order: Sequence[str], value: Callable[[Row], float]
 ) -> Float[np.ndarray, "seeds steps problems"]:
-    """A quantity of every seed, point and problem; NaN where there is no row."""
+    """Tabulate a quantity by seed, point and problem; NaN where there is no row."""
     known = [[{row.problem: value(row) for row in point if row.sample == 0} for point in seed] for seed in rows]
     table = [[[point.get(problem, math.nan) for problem in order] for point in seed] for seed in known]
     return np.array(table).reshape(len(rows), len(rows[0]), len(order))
 
 
 def _split_points(table: Float[np.ndarray, "seeds steps problems"]) -> list[np.ndarray | None]:
-    """Seeds by problems, of every point. The base is one policy, however many seeds start from it."""
+    """Split a table into (seeds, problems) for every point. The base is one policy for all seeds."""
     if not table.shape[2]:
         return [None] * table.shape[1]
     return [table[: 1 if k == 0 else None, k] for k in range(table.shape[1])]
@@ -191,7 +191,7 @@ def _split_points(table: Float[np.ndarray, "seeds steps problems"]) -> list[np.n
 def _classify_curve(
     right: Float[np.ndarray, "seeds steps problems"], points: Sequence[int], losses: Sequence[float | None]
 ) -> dict[str, Any]:
-    """`curve` and `stopping`."""
+    """Compute `curve` and `stopping`."""
     if right.shape[1] < 3 or right.shape[2] < 2:
         return {"curve": None, "stopping": None}
     from elicit.analysis.curves import classify_curve, measure_stopping_cost
@@ -222,7 +222,7 @@ def _classify_curve(
 def _mean_probe_metric(
     followed: Sequence[FinishedTraining], points: Sequence[int], label: str, name: str
 ) -> list[float | None]:
-    """Mean over seeds at every point."""
+    """Mean of a probe metric over seeds, at every point."""
     return [
         _mean_over_seeds([_read_probe_metric(training.metrics_at(step), label, name) for training in followed])
         for step in points
@@ -232,7 +232,7 @@ def _mean_probe_metric(
 def _summarise_taught_losses(
     followed: Sequence[FinishedTraining], points: Sequence[int]
 ) -> dict[str, list[float | None]] | None:
-    """Loss and token accuracy on held-out solutions such as the arm is trained on; None where the target's tell it."""
+    """Loss and token accuracy on held-out training data of the arm; None where these are the target's solutions."""
     metrics_by_point: list[list[Mapping[str, Any]]] = [
         [entry.metrics_at(step).get("taught") or {} for entry in followed] for step in points
     ]
@@ -245,13 +245,13 @@ def _summarise_taught_losses(
 
 
 def _read_probe_metric(metrics: Mapping[str, Any], label: str, name: str) -> float | None:
-    """None for a task that was added since."""
+    """Read one probe metric; None for a task that was added later."""
     value: float | None = metrics["tasks"].get(label, {}).get(name)
     return value
 
 
 def _summarise_side_effects(followed: Sequence[FinishedTraining], points: Sequence[int]) -> dict[str, Any]:
-    """KL and perplexity, means over seeds. `kl` is KL(arm || base) along the arm's own answers, `kl_ways` all four."""
+    """KL and perplexity, means over seeds. `kl` is KL(arm || base) along the arm's answers, `kl_ways` all four."""
     ways = [mean_kl([entry.metrics_at(step) for entry in followed]) for step in points]
     return {
         "kl": [None if entry is None else entry["task"]["arm_base"] for entry in ways],
