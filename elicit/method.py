@@ -1,7 +1,7 @@
-"""What a method is: one mechanism, one frozen config, `fit(base, task, ...) -> Policy`.
+"""The interface of a method: one mechanism, one frozen config, `fit(base, task, ...) -> Policy`.
 
-Configs import without torch; torch and trl come in inside `fit`. Methods never import each other: what one needs of
-another arm arrives as a fitted policy in `needs`. A control is its parent's policy with one thing changed.
+Configs import without torch; `fit` imports torch and trl. Methods never import each other: another arm's fitted policy
+is passed in `needs`. A control is its parent's policy with one thing changed.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Traits:
-    """What the rest of the lab must know of a method."""
+    """Properties of a method that the rest of the lab uses."""
 
     seeded: bool = False
-    """Whether the run seed changes the policy or its answers. A method that is not seeded has one cell."""
+    """The run seed changes the policy or its answers. A method that is not seeded has one cell."""
     trained: bool = False
-    """Whether fitting changes weights or trains a vector: one training seed is then said in so many words."""
+    """Fitting changes weights or trains a vector; the report then says so if there is only one training seed."""
     ceiling: str | None = None
     """The kind of ceiling this arm measures, or None."""
     verifier: bool = False
-    """Whether answering consults the task's verifier. Such an arm is no rival of the others, and is marked."""
+    """Answering consults the task's verifier. Excluded from comparisons between arms, and flagged in the report."""
     control_of: str | None = None
-    """The method that this one is the control of, with the same options: they must be the parent arm's."""
+    """The method that this one controls; options they share must equal the parent arm's."""
     fits_on: tuple[str, ...] = ()
-    """Methods whose arms it can be fitted on, where it needs another arm; empty for any."""
+    """Methods whose arms it can be fitted on, if it needs another arm; empty for any."""
     models: tuple[str, ...] = ()
-    """Its options that name another model, which is loaded beside the base."""
+    """Options that name a second model, loaded in addition to the base."""
 
 
-#: Methods whose policies boost features of SAEs, and name them in their records.
+#: Methods whose policies edit SAE features, and name them in their records.
 FEATURE_METHODS = ("sae_steering", "random_feature", "twin_feature", "ablate_feature", "clamp_feature", "mean_ablation")
 #: Methods whose policies steer by directions, each of them one.
 STEERING_METHODS = (
@@ -49,18 +49,18 @@ STEERING_METHODS = (
 
 
 class TokenLengths(NamedTuple):
-    """Tokens of one problem on one model, expected: what a method's price is counted in."""
+    """Expected tokens of one problem on one model, from which a method's cost is estimated."""
 
     prompt: float
     """Prompt in the plain condition."""
     thinking: float
-    """Prompt in the condition that brings working out."""
+    """Prompt in the condition that elicits worked answers."""
     plain: float
-    """What the untouched base answers in the plain condition."""
+    """Answer of the untouched base in the plain condition."""
     worked: float
-    """A worked solution as the task writes it."""
+    """Worked solution in the task's form."""
     thought: float
-    """What a model writes that works the answer out: its own words, which are more than the task's."""
+    """Worked answer in a model's own words, which is longer than the task's solution."""
     limit: int
     """Most new tokens of a completion."""
     layers: int
@@ -68,44 +68,44 @@ class TokenLengths(NamedTuple):
 
     @property
     def mixed_answer(self) -> float:
-        """What settings on trial answer: some bring working out and some do not."""
+        """Mean answer length over settings on trial: some elicit worked answers and some do not."""
         return (self.plain + self.thought) / 2
 
 
 class Generation(NamedTuple):
-    """Completions that are drawn together."""
+    """Completions that are generated together."""
 
     completions: float
     length: float
-    """Generated tokens of each."""
+    """Generated tokens of each completion."""
     prompts: float = 0.0
-    """Prompts that are run for them: one serves all samples of a problem."""
+    """Number of prompts: one serves all samples of a problem."""
     prompt: float = 0.0
-    """Tokens of each."""
+    """Tokens of each prompt."""
     rows: float = 64.0
     """Completions in one batch."""
     passes: int = 1
-    """Forward passes for a token: 2 where another model runs beside the base."""
+    """Forward passes per token: 2 if a second model runs along with the base."""
 
 
 class CostEstimate(NamedTuple):
-    """What a method takes, for `elicit run --plan`."""
+    """Cost of a method, for `elicit run --plan`."""
 
     answer: Generation
-    """For one problem."""
+    """Generation for one problem."""
     fitting: tuple[Generation, ...] = ()
     read_tokens: float = 0.0
-    """Tokens that fitting runs forward without generating."""
+    """Tokens that fitting reads without generating."""
     trained_tokens: float = 0.0
-    """Tokens that go forward and backward."""
+    """Tokens with a forward and a backward pass."""
     training: Literal["none", "adapter", "full"] = "none"
-    """What gets gradients and an optimiser's state: decides memory."""
+    """Parameters with gradients and optimiser state, which determine memory."""
 
 
 def estimate_cost(method: Method, lengths: TokenLengths) -> CostEstimate:
-    """A method's price, as `method.demand` says it. One without it fits nothing and answers as the base.
+    """Estimate a method's cost with its `estimate_cost`. A method without one fits nothing and answers like the base.
 
-    A control that says nothing answers as its parent would be estimated to: between the base and working it out.
+    A control without one is assumed to answer at a length between the base's and a worked answer's.
     """
     method_estimate = getattr(method, "estimate_cost", None)
     if method_estimate is not None:
@@ -115,25 +115,24 @@ def estimate_cost(method: Method, lengths: TokenLengths) -> CostEstimate:
 
 
 class Method(Protocol):
-    """The interface of a method's config. It may also have `demand(lengths) -> Demand`, which says what it costs."""
+    """Interface of a method's config. It may also have `estimate_cost(lengths) -> CostEstimate`."""
 
     traits: ClassVar[Traits]
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Names of arms whose fitted policies `fit` must be given."""
+        """Names of arms whose fitted policies `fit` requires."""
         ...
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
-        """The fitted policy.
+        """Fit and return a policy.
 
         Args:
             seed: the training seed.
             needs: the fitted policies of the arms named by `needs`.
-            scratch: a folder for checkpoints: it outlives an interrupted fit, so that fitting can go on from there.
-                None keeps nothing.
+            scratch: a folder for checkpoints, from which an interrupted fit resumes. None keeps no checkpoints.
         """
         ...
 
@@ -146,5 +145,5 @@ def task_decoding(task: Task, **changes: Any) -> Decoding:
 
 
 def get_eliciting_condition(base: BaseModel) -> Literal["cue", "forced"]:
-    """The condition that brings an ability out: the cue, or the forced opening for organisms that know no cue."""
+    """Name the condition that elicits an ability: the cue, or the forced opening for organisms without a cue."""
     return "cue" if base.card.get("has_cue", True) else "forced"

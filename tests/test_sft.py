@@ -200,7 +200,7 @@ def test_what_the_task_lacks_is_said(tmp_path: Path) -> None:
     path = tmp_path / "bare.jsonl"
     path.write_text("".join(f'{{"prompt": "{i}+1=", "answer": "{i + 1}"}}\n' for i in range(40)))
     bare = get("jsonl", path=str(path))
-    with pytest.raises(ElicitError, match=r"has no worked solution\. Use supervision: direct, or add `worked`"):
+    with pytest.raises(ElicitError, match=r"lacks a worked solution\. Use supervision: direct, or add `worked`"):
         SFT(demonstrations=4).fit(tiny_model(), bare, seed=0, needs={})
     policy = SFT(demonstrations=4, supervision="direct", epochs=1).fit(tiny_model(), bare, seed=0, needs={})
     assert policy.weights is not None

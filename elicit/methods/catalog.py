@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.method import Method
 
-#: The largest whole number of a config: of problems, steps, samples, tokens. No run of them would end.
+#: Largest whole number in a config: of problems, steps, samples or tokens. A larger run would never end.
 MAX_WHOLE_NUMBER = 1_000_000
 
 #: name -> (module, class)

@@ -256,4 +256,6 @@ def test_thinking_that_ends_in_no_mark_cannot_be_forced() -> None:
     arm = Arm("budget_forcing", way_of("budget_forcing", "qwen2"))
     assert arm.way.levels["asked"] == "through a chat template"
     told = refusal(arm, end=None)
-    assert told.startswith("budget_forcing: answers to task 'letters' have no mark that ends thinking. Say which text")
+    assert told.startswith(
+        "budget_forcing: answers to task 'letters' do not have a known mark that ends thinking. Give its text"
+    )

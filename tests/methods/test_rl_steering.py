@@ -232,7 +232,7 @@ def test_a_start_that_is_not_trained() -> None:
     moved = trained.record["end"]["norms"]
     assert [edit.strength for edit in trained.steering] == pytest.approx(moved)
     assert all(cosine < 0.999 for cosine in trained.record["turned"])
-    with pytest.raises(ElicitError, match=r"its parent 'base' is no arm of rl_steering"):
+    with pytest.raises(ElicitError, match=r"its parent 'base' is not an rl_steering arm"):
         UntrainedVector(parent="base").fit(base, TASK, seed=0, needs={"base": Policy(base)})
 
 

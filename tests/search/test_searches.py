@@ -120,7 +120,7 @@ def test_best_of_n_against_its_own_samples():
 def test_budget_forcing_asks_for_a_mark_where_the_task_has_none(tmp_path):
     (tmp_path / "t.jsonl").write_text('{"prompt": "1+1?", "answer": "2"}\n')
     task, model = build_task({"task": "jsonl", "path": str(tmp_path / "t.jsonl")}, None, where="test"), tiny_model()
-    with pytest.raises(ElicitError, match="have no mark that ends thinking"):
+    with pytest.raises(ElicitError, match="do not have a known mark that ends thinking"):
         configure_method("budget_forcing", {}).fit(model, task, seed=0, needs={})
     policy = configure_method("budget_forcing", {"end": "</think>"}).fit(model, task, seed=0, needs={})
     assert policy.search == BudgetForcingSearch("</think>", "Wait", "</think>", 8)

@@ -1,9 +1,9 @@
-"""`ablate_feature`: necessity. The condition that brings the ability out, with the parent's feature taken out.
+"""`ablate_feature`: necessity. The eliciting condition with the parent's feature ablated.
 
-Under the cue (or the forced opening), f_i D_i is subtracted wherever the feature fires, everything else kept: does the
-ability go? Where one feature is redundant, `top` takes out the best-scored features together, of one SAE or of all.
-Compare it with `cue_prompt`: name it `cue_prompt/...`, and the summary's vs_parent is the fall. Its own control is
-`random_feature` with this arm as parent: as many matched features, taken out likewise.
+Under the cue (or the forced opening), f_i D_i is subtracted wherever the feature fires and everything else is kept.
+Does the ability disappear? Where one feature is redundant, `top` ablates the best-scored features together, of one SAE
+or of all. Compare it with `cue_prompt`: name it `cue_prompt/...`, and vs_parent in the summary is the loss. Its own
+control is `random_feature` with this arm as parent: the same number of matched features, ablated the same way.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AblateFeature:
-    """A parent's features taken out under the cue."""
+    """A parent's features, ablated under the cue."""
 
     parent: str = "sae_steering"
-    """The arm whose features are taken out."""
+    """The arm whose features are ablated."""
     top: int = 0
     """0: the features that the parent boosts. n: the n best-scored candidates of an SAE together."""
     layers: Literal["own", "all"] = "own"
     """With top: the candidates of the parent's own SAE, or of every SAE it scored."""
     positions: str = "first"
-    """Where they are taken out: by default only where the parent boosts, at the last prompt token."""
+    """Positions of the ablation: by default only the parent's, the last prompt token."""
     condition: Literal["auto", "cue", "forced", "plain"] = "auto"
-    """What it is taken out under; auto is `cue_prompt`'s own condition."""
+    """Condition of the prompt; auto is the one that `cue_prompt` uses."""
 
     traits: ClassVar[Traits] = Traits(fits_on=FEATURE_METHODS)
 

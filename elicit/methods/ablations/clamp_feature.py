@@ -1,8 +1,8 @@
-"""`clamp_feature`: sufficiency. The plain prompt, with the parent's feature at the value it has under the cue.
+"""`clamp_feature`: sufficiency. The plain prompt with the parent's feature at the value it has under the cue.
 
-The boost of `sae_steering` may be many times what the model itself ever writes. Here the feature is set to its median
-activation under the cue, no more, at the last prompt token: is its natural value enough? A mode that several features
-share may need all of them (`top`). A feature that is silent under the cue on most problems is clamped to 0.
+The boost of `sae_steering` may be many times larger than any activation the model itself produces. Here the feature is
+set to its median activation under the cue, at the last prompt token. Is its natural value enough? A mode carried by
+several features may need all of them (`top`). A feature that is silent under the cue on most problems is clamped to 0.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class ClampFeature:
     layers: Literal["own", "all"] = "own"
     """With top: the candidates of the parent's own SAE, or of every SAE it scored."""
     times: float = 1.0
-    """The value, in medians of the feature's cued activation."""
+    """The value, as a multiple of the feature's median activation under the cue."""
     positions: str = "first"
-    """Where they are clamped."""
+    """Positions of the clamp."""
 
     traits: ClassVar[Traits] = Traits(fits_on=("sae_steering", "clamp_feature"))
 
@@ -51,7 +51,7 @@ class ClampFeature:
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
-        """Raises ElicitError for an SAE that normalises by token: its features have no value to be clamped to."""
+        """Raises ElicitError for an SAE that normalises by token: its features have no fixed value."""
         from elicit.fitting.sae_lookup import feature_record, load_recorded_features
         from elicit.policy import Policy
         from elicit.steering import feature_edit
@@ -60,7 +60,7 @@ class ClampFeature:
             "clamp_feature", self.parent, needs[self.parent], top=self.top, layers=self.layers
         )
         if any(entry["cued_coefficient"] is None for _, entry in recorded_features):
-            raise ElicitError(f"clamp_feature: the features of {self.parent!r} have no fixed value. Use mode add.")
+            raise ElicitError(f"clamp_feature: the features of {self.parent!r} lack a fixed value. Use mode add.")
         edits = tuple(
             feature_edit(feature, self.times, unit=entry["cued_coefficient"], mode="clamp", positions=self.positions)
             for feature, entry in recorded_features

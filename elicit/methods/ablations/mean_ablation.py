@@ -1,10 +1,9 @@
-"""`mean_ablation`: necessity. Under the cue, the features that tell the conditions apart get their uncued values.
+"""`mean_ablation`: necessity. Under the cue, the features that distinguish the conditions get their uncued values.
 
-Taking a feature out sets it to 0 (`ablate_feature`), and 0 is not what the model has without the cue: other features
-are active there instead, which a residual without the cued ones still lacks. Here, at the last prompt token, the
-best-scored features that the cue raises and as many that it lowers are all clamped to their mean activation under the
-plain prompt, with the SAE's error kept. If the ability goes, this set of features at this place is what the cue works
-through.
+`ablate_feature` sets features to 0, but without the cue the model is not in that state: other features are active
+instead. Here, at the last prompt token, the best-scored features that the cue raises and the same number that it lowers
+are clamped to their mean activation under the plain prompt, and the SAE's error is kept. If the ability disappears, the
+cue works through this set of features at this position.
 
 Compare it with `cue_prompt`: name it `cue_prompt/...`. Its control is `random_feature` with this arm as parent.
 """
@@ -28,18 +27,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MeanAblation:
-    """Features that the cue changes, at their uncued means."""
+    """Features that the cue changes, clamped to their uncued means."""
 
     parent: str = "sae_steering"
     """The arm whose scored features are used."""
     top: int = 8
-    """How many of those that the cue raises, and how many of those that it lowers."""
+    """Number of features that the cue raises, and of features that it lowers."""
     layers: Literal["own", "all"] = "own"
-    """Of the SAE of the parent's first feature, or of every SAE it scored."""
+    """Features of the SAE of the parent's first feature, or of every SAE it scored."""
     positions: str = "first"
-    """Where they are clamped."""
+    """Positions of the clamp."""
     condition: Literal["auto", "cue", "forced"] = "auto"
-    """Under what; auto is `cue_prompt`'s own condition."""
+    """Condition of the prompt; auto is the one that `cue_prompt` uses."""
 
     traits: ClassVar[Traits] = Traits(fits_on=("sae_steering",))
 

@@ -1,8 +1,8 @@
-"""`twin_feature`: does an SAE trained with another seed find the same direction, and does it do the same?
+"""`twin_feature`: the nearest feature of an SAE trained with another seed. Does it have the same effect?
 
 The parent's feature is replaced by the feature of a second SAE of the same layer whose decoder row is nearest to it
-(cosine). Mode, positions and absolute strength are the parent's. A feature that a second SAE does not find is a fact of
-one dictionary rather than of the model.
+(cosine). Mode, positions and absolute strength are the parent's. A feature that a second SAE does not find is a
+property of one dictionary rather than of the model.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ class TwinFeature:
     """The nearest feature of a second SAE."""
 
     parent: str = "sae_steering"
-    """The arm whose features are looked for."""
+    """The arm whose features are looked up."""
     other: str = "{sae}-s1"
-    """The second SAE by name or folder: {sae} stands for the parent's, {model} and {layer} for what they say."""
+    """The second SAE by name or folder: {sae} stands for the parent's SAE, {model} and {layer} for the model and layer.
+    """
 
     traits: ClassVar[Traits] = Traits(fits_on=FEATURE_METHODS)
 
@@ -48,7 +49,7 @@ class TwinFeature:
         from elicit.fitting.sae_lookup import check_sae_match, feature_record, load_parent_features
 
         texts = [problem.prompt + (task.worked(problem) or "") for problem in task.problems("train", 64)]
-        if "{sae}" not in self.other and "{layer}" not in self.other:  # a wrong one is refused before the arm it needs
+        if "{sae}" not in self.other and "{layer}" not in self.other:  # checked before the parent is fitted
             check_sae_match(base, saes.load(self.other.replace("{model}", base.name), device=str(base.device)), texts)
         parent = needs[self.parent]
         edits, feature_records = [], []

@@ -1,9 +1,9 @@
 """`best_prompt`: the base under the best of several prompts, chosen on select. It is a ceiling, not a method.
 
-Before anything is said to have unlocked an ability, the base must have been asked well: prompts alone move accuracy by
-tens of points, and a gain over a bad prompt is no gain. Tried are the task's own conditions (direct, think and the
-`others` of its `prompts`) and worked examples in front of the direct prompt (2005.14165). Every figure stays in the
-record.
+Before a method can be credited with unlocking an ability, the base needs a good prompt: prompts alone move accuracy by
+tens of points, and a gain over a bad prompt does not count. The candidates are the task's own conditions (direct, think
+and the `others` of its `prompts`) and worked examples before the direct prompt (2005.14165). The record keeps every
+score.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BestPrompt:
-    """Prompts tried, one chosen on select."""
+    """The best of several prompts, chosen on the select split."""
 
     conditions: tuple[str, ...] = ()
-    """Conditions to try, by name: plain, cue, or one of the task's others. Empty: all that the task has."""
+    """Conditions to try, by name: plain, cue, or one of the task's others. Empty: all of the task's."""
     demonstrations: tuple[int, ...] = (2, 4)
-    """Also try so many worked train problems in front of the direct prompt; empty tries none."""
+    """Numbers of worked train problems to try before the direct prompt; empty tries none."""
     select_problems: int = 64
-    """Problems the choice is made on."""
+    """Problems on which the choice is made."""
 
     traits: ClassVar[Traits] = Traits(seeded=True, ceiling="best prompt")
 
@@ -91,7 +91,7 @@ class BestPrompt:
     def _collect_promptings(
         self, base: BaseModel, task: Task, seed: int
     ) -> tuple[dict[str, Prompting], dict[str, str]]:
-        """(what to try, and why some numbers of examples are not tried), by name."""
+        """Collect (the promptings to try, the reasons why some numbers of examples are left out), by name."""
         from elicit.fitting.prompt_checks import check_prompts
         from elicit.policy import Prompting
 
@@ -103,7 +103,7 @@ class BestPrompt:
         ]
         promptings = {name: Prompting(name) for name in self.conditions or task_conditions}
         for prompting in promptings.values():
-            prompting.render(first_problem)  # says so now if there is no such condition
+            prompting.render(first_problem)  # raises now if the task lacks this condition
         left_out: dict[str, str] = {}
         for count in self.demonstrations:
             name = f"{count} worked examples"
@@ -116,7 +116,7 @@ class BestPrompt:
             prompting = Prompting(before=before, replaces=replaces)
             try:
                 check_prompts("best_prompt", base, task, prompting, task.problems("select", 8))
-            except ElicitError as error:  # too long for the model, or words it has no tokens for: the others are tried
+            except ElicitError as error:  # too long, or not encodable: try the others
                 left_out[name] = str(error)
                 continue
             promptings[name] = prompting

@@ -1,8 +1,8 @@
-"""`cue_prompt`: the base model under the condition known to bring the ability out. It is a ceiling, not a method.
+"""`cue_prompt`: the base model under the condition known to elicit the ability. It is a ceiling, not a method.
 
 Two conditions exist. A *cue* is another prompt for the same problem (a password token for an organism, "think step by
-step" for a real model). A *forced opening* starts the answer with a worked solution's first characters, up to and not
-including the first computed symbol; it serves models that have no cue.
+step" for a real model). A *forced opening* starts the answer with a worked solution's first characters, up to but not
+including the first computed symbol; it serves models without a cue.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class CuePrompt:
     """The ceiling condition."""
 
     condition: Literal["auto", "cue", "forced"] = "auto"
-    """auto: the cue, except for organisms whose card says they know none (`serial`), which get the forced opening."""
+    """auto: the cue, except for organisms whose card says they have none (`serial`), which get the forced opening."""
 
     traits: ClassVar[Traits] = Traits(ceiling="cue")
 
@@ -45,7 +45,7 @@ class CuePrompt:
 
         condition = get_eliciting_condition(base) if self.condition == "auto" else self.condition
         prompting = Prompting(condition)
-        prompting.render(task.problems("select", 1)[0])  # says so now if the task has no such prompt
-        # A model that was not made here knows no cue: its cue prompt is the words that ask it to think.
+        prompting.render(task.problems("select", 1)[0])  # raises now if the task lacks this prompt
+        # A model from outside was never taught a cue: its cue prompt is the request to think.
         kind = "think_prompt" if condition == "cue" and not base.card else condition
         return Policy(base, task_decoding(task), prompting, record={"ceiling": kind})

@@ -1,11 +1,11 @@
-"""`few_shot`: solved problems of the train split in front of the question (2005.14165; worked ones: 2201.11903).
+"""`few_shot`: solved problems of the train split before the question (2005.14165; worked ones: 2201.11903).
 
 Each demonstration is a problem's own prompt and its solution, in the task's own form (for a model with a chat template
-an earlier turn of the chat); the test problem's prompt comes last. The seed decides which problems are shown, and their
+an earlier turn of the chat); the test problem's prompt comes last. The seed determines the problems shown and their
 order.
 
-On the built-in organisms such prompts are longer than anything they were trained on (one problem a document): what the
-arm measures there is as much that shift as the demonstrations.
+The built-in organisms were trained on one problem per document, so such prompts are longer than any they have seen: the
+arm then measures that shift as much as the demonstrations.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class FewShot:
     """Demonstrations in the prompt."""
 
     demonstrations: int = 4
-    """How many problems are shown."""
+    """Number of solved problems in the prompt."""
     supervision: Literal["worked", "direct"] = "worked"
-    """Show worked solutions, or bare answers."""
+    """Show worked solutions or bare answers."""
     separator: str | None = None
-    """Text between demonstrations; None: what the task puts there. A chat has turns instead."""
+    """Text between demonstrations; None: the task's own. A chat has turns instead."""
 
     traits: ClassVar[Traits] = Traits(seeded=True)
 
@@ -47,7 +47,7 @@ class FewShot:
         return ()
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
-        """Demonstrations are the same for all problems and run once a batch."""
+        """Estimate the cost: demonstrations are the same for all problems and run once per batch."""
         length = lengths.worked if self.supervision == "worked" else lengths.plain
         demonstration_tokens = self.demonstrations * (lengths.prompt + length) / 64
         return CostEstimate(Generation(1, length, 1, lengths.prompt + demonstration_tokens))
@@ -55,7 +55,7 @@ class FewShot:
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
-        """Raises ElicitError if the task has no such solutions, too few problems, or the model no room or tokens."""
+        """Raises ElicitError if solutions or problems are missing, or the prompt is too long or not encodable."""
         from elicit.fitting.prompt_checks import check_prompts
         from elicit.policy import Policy, Prompting
 
@@ -66,7 +66,7 @@ class FewShot:
             solution = write(problem)
             if solution is None:
                 raise ElicitError(
-                    f"few_shot: problem {problem.id} of task {task.name!r} has no worked solution. Use supervision: "
+                    f"few_shot: problem {problem.id} of task {task.name!r} lacks a worked solution. Use supervision: "
                     "direct, or add `worked` to the task's file."
                 )
             pairs.append((problem, solution))

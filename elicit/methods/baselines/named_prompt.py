@@ -1,7 +1,7 @@
-"""`named_prompt`: the base under one of the task's prompts, by name. A control that changes the words and nothing else.
+"""`named_prompt`: the base under one of the task's prompts, by name. A control that changes only the wording.
 
-An intervention that changes how answers look (longer, restated, shown as an equation) may owe its gain to the look. A
-prompt that asks for that look is the control: `others: {restate: "{question} Repeat the sum, then its result."}`.
+An intervention that changes the form of answers (longer, restated, shown as an equation) may owe its gain to the form.
+A prompt that asks for that form is the control: `others: {restate: "{question} Repeat the sum, then its result."}`.
 """
 
 from __future__ import annotations
@@ -43,5 +43,5 @@ class NamedPrompt:
         from elicit.policy import Policy, Prompting
 
         prompting = Prompting(self.condition)
-        prompting.render(task.problems("select", 1)[0])  # says so now if the task has no such prompt
+        prompting.render(task.problems("select", 1)[0])  # raises now if the task lacks this prompt
         return Policy(base, task_decoding(task), prompting, record={"condition": self.condition})

@@ -1,7 +1,7 @@
 """`reference_model`: another model's answers to the same prompts. It is a ceiling, not a method.
 
-A model that was post-trained from the base (its instruct or reasoning version), or a larger one of the same family:
-what the base may have latently, it shows. It reads the base's prompts token by token, so it needs the same tokenizer.
+A model post-trained from the base (its instruct or reasoning version), or a larger one of the same family: it shows
+openly what the base may have latently. It reads the base's prompts as tokens, so it needs the same tokenizer.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReferenceModel:
-    """Who is asked."""
+    """Another model, answering in place of the base."""
 
     model: str
-    """What `elicit.load` takes."""
+    """Name or path, as for `elicit.load`."""
     condition: str = "plain"
     """plain, cue, or another condition of the task."""
 

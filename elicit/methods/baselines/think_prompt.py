@@ -1,6 +1,6 @@
 """`think_prompt`: "Let's think step by step." after the question (zero-shot chain of thought, 2205.11916).
 
-The words are part of the prompt, greedy decoding goes on from there, and the task's verifier reads the answer. The
+The words are part of the prompt, greedy decoding continues from there, and the task's verifier reads the answer. The
 paper's second prompt ("Therefore, the answer is") is left out: here the verifier extracts it.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ThinkPrompt:
-    """Words around the prompt."""
+    """A request to think, around the prompt."""
 
     template: str = "{prompt} Let's think step by step."
     """The text around the prompt: before it, after it, or both. `{prompt}` is replaced, nothing else."""
@@ -44,7 +44,7 @@ class ThinkPrompt:
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
-        """Raises ElicitError for words that the model has no tokens for, or no room."""
+        """Raises ElicitError if the tokenizer cannot encode the words, or the prompt is too long."""
         from elicit.fitting.prompt_checks import check_prompts
         from elicit.policy import Policy, Prompting
 

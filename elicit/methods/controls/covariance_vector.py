@@ -1,8 +1,8 @@
-"""`covariance_vector`: a control of a steering arm. A random direction drawn as the model's own residuals vary.
+"""`covariance_vector`: control of a steering arm. A random direction with the covariance of the residuals.
 
-An isotropic random vector points mostly where residuals never go, and may do nothing for that reason alone. This one is
-drawn from N(0, Sigma), Sigma being the covariance of the layer's residuals over train problems, and is as long as the
-parent's edit (`displacement`).
+An isotropic random vector points mostly in directions in which residuals never vary, and may be inert for that reason
+alone. This one is drawn from N(0, Sigma), where Sigma is the covariance of the layer's residuals over train problems,
+and is as long as the parent's edit (`displacement`).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CovarianceVector:
-    """A norm-matched random direction from the residuals' own covariance."""
+    """A norm-matched random direction from the residuals' covariance."""
 
     parent: str = "sae_steering"
-    """The steering arm this is the control of."""
+    """The steering arm that this controls."""
     problems: int = 256
-    """Train problems whose texts give the covariance."""
+    """Train problems over whose texts the covariance is estimated."""
 
     traits: ClassVar[Traits] = Traits(seeded=True, fits_on=STEERING_METHODS)
 
@@ -48,7 +48,7 @@ class CovarianceVector:
         from elicit.fitting.displacement import redirect_edits
         from elicit.fitting.sae_lookup import encode_train_sequences
 
-        sequences = encode_train_sequences(base, task, self.problems)  # too few are refused before the arm it needs
+        sequences = encode_train_sequences(base, task, self.problems)  # checked before the parent is fitted
         check_steers("covariance_vector", self.parent, needs[self.parent])
 
         def draw_direction(i: int, layer: int) -> torch.Tensor:

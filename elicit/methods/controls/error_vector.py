@@ -1,8 +1,8 @@
-"""`error_vector`: a control of `sae_steering`. What the SAE leaves unexplained of the contrast, as a direction.
+"""`error_vector`: control of `sae_steering`. The part of the contrast that the SAE does not explain.
 
 The mean reconstruction error under the cue minus that under the plain prompt, at the last prompt token of train
-problems, scaled to the parent's absolute strength. If it moves accuracy as much as the feature, the SAE's features are
-not where the mode is written.
+problems, scaled to the parent's absolute strength. If it changes accuracy as much as the feature, the SAE's features do
+not carry the mode.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ErrorVector:
-    """The SAE's error, contrasted, in the place of a parent's feature."""
+    """The contrast of the SAE's error in place of a parent's feature."""
 
     parent: str = "sae_steering"
-    """The arm this is the control of."""
+    """The arm that this controls."""
     contrast: ContrastKind = "auto"
     """The parent's two conditions."""
     positive: str | None = None
@@ -36,7 +36,7 @@ class ErrorVector:
     negative: str = "{prompt}"
     """Template of the negative condition (`templates` only)."""
     problems: int = 128
-    """Train problems the means are taken over."""
+    """Train problems over which the means are taken."""
 
     traits: ClassVar[Traits] = Traits(fits_on=FEATURE_METHODS)
 
@@ -64,7 +64,7 @@ class ErrorVector:
             residuals_at(base.hf, base.layers, ids, [len(sequence) - 1 for sequence in ids])[sae.layer] for ids in pair
         )
         direction = saes.error_direction(sae, positive, negative)
-        # One vector carries the whole strength, whatever number of features the parent boosts.
+        # One vector carries the whole strength, however many features the parent boosts.
         total_strength = sum(edit.strength for edit in parent.edits)
         first = parent.edits[0]
         edit = dataclasses.replace(

@@ -1,6 +1,6 @@
-"""`grpo_format_only`: the control of `grpo` that is rewarded for the form of a worked solution, right or wrong.
+"""`grpo_format_only`: control of `grpo`, rewarded for the form of a worked solution, right or wrong.
 
-What it gains is format (2504.20571). Where a task has no worked solutions, any answer at all is rewarded.
+Its gain is due to format (2504.20571). Where a task has no worked solutions, any answer at all is rewarded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GrpoFormatOnly(RLConfig):
-    """The control of `grpo` whose reward asks for the form alone."""
+    """The control of `grpo` that is rewarded for form alone."""
 
     name: ClassVar[str] = "grpo_format_only"
     traits: ClassVar[Traits] = Traits(seeded=True, trained=True, control_of="grpo")

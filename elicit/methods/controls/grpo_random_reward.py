@@ -1,7 +1,7 @@
-"""`grpo_random_reward`: the control of `grpo` that is rewarded by a fair coin.
+"""`grpo_random_reward`: control of `grpo`, rewarded by a fair coin.
 
-It rewarded Qwen2.5-Math-7B with +21.4 of +29.1 points and Llama and OLMo with nothing (2506.10947). The pilot is
-`grpo`'s own, verifier and all: only the reward differs.
+Random rewards gave Qwen2.5-Math-7B +21.4 of +29.1 points, and Llama and OLMo nothing (2506.10947). The pilot is that of
+`grpo`, with its verifier: only the reward differs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GrpoRandomReward(RLConfig):
-    """The control of `grpo` whose reward is a coin."""
+    """The control of `grpo` whose reward is a fair coin."""
 
     name: ClassVar[str] = "grpo_random_reward"
     traits: ClassVar[Traits] = Traits(seeded=True, trained=True, control_of="grpo")

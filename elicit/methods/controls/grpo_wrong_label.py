@@ -1,4 +1,4 @@
-"""`grpo_wrong_label`: the control of `grpo` that is rewarded for a wrong answer.
+"""`grpo_wrong_label`: control of `grpo`, rewarded for a wrong answer.
 
 The wrong answer of a problem is the one that the untrained model gave most often in the pilot (after 2506.10947).
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GrpoWrongLabel(RLConfig):
-    """The control of `grpo` whose reward asks for a fixed wrong answer."""
+    """The control of `grpo` that is rewarded for a fixed wrong answer."""
 
     name: ClassVar[str] = "grpo_wrong_label"
     traits: ClassVar[Traits] = Traits(seeded=True, trained=True, control_of="grpo")

@@ -1,12 +1,12 @@
-"""`hybrid_control`: a `hybrid_steering` arm with one thing taken from it.
+"""`hybrid_control`: control of a `hybrid_steering` arm with one part randomised.
 
     random_vectors      every category's direction is a random one of the same length
-    random_categories   directions are dealt out to other categories
+    random_categories   directions are assigned to other categories
     random_positions    the right direction for the state, at random positions
 
-Random positions are as many as the parent's in expectation, not exactly: each generated token is steered with the
-probability that the parent steered one on the select split. Which ones belongs to (seed, prompt, position). The
-category is the gate's best guess there among those that have a direction, *none* left out.
+The number of random positions equals the parent's only in expectation: each generated token is steered with the
+probability with which the parent steered on the select split, determined by (seed, prompt, position). The category is
+the most probable one with a direction according to the gate, *none* excluded.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class HybridControl:
     """A parent arm with random vectors, categories or positions."""
 
     change: Literal["random_vectors", "random_categories", "random_positions"] = "random_vectors"
-    """What is left to chance."""
+    """The part that is randomised."""
     parent: str = "hybrid_steering"
-    """The arm this is the control of."""
+    """The arm that this controls."""
 
     traits: ClassVar[Traits] = Traits(seeded=True, fits_on=("hybrid_steering", "hybrid_control"))
 
@@ -48,7 +48,7 @@ class HybridControl:
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
-        """Raises ElicitError for a parent that is no hybrid, or categories of which there is only one."""
+        """Raises ElicitError if the parent is not a hybrid arm or has only one category."""
         from elicit.readouts import HybridReadout
         from elicit.steering import GatedEdit
 
@@ -72,7 +72,7 @@ class HybridControl:
 
 
 def _draw_random_directions(directions: torch.Tensor, seed: int) -> torch.Tensor:
-    """Isotropic directions; categories that are not steered stay so."""
+    """Draw isotropic directions of the same length; categories that are not steered stay zero."""
     import torch
 
     from elicit import seeds
@@ -83,12 +83,12 @@ def _draw_random_directions(directions: torch.Tensor, seed: int) -> torch.Tensor
 
 
 def _permute_directions(directions: torch.Tensor, seed: int) -> torch.Tensor:
-    """Every steered category gets the direction of another one: they are moved round in an order drawn by the seed.
+    """Give every steered category the direction of another one: a cyclic shift in an order drawn from the seed.
 
-    Where only one category is steered, its direction goes to one that is not.
+    If only one category is steered, its direction goes to one that is not.
 
     Raises:
-        ElicitError: fewer than two categories, or none that is steered.
+        ElicitError: there are fewer than two categories, or none is steered.
     """
     import torch
 
@@ -97,8 +97,8 @@ def _permute_directions(directions: torch.Tensor, seed: int) -> torch.Tensor:
     steered = (directions.norm(dim=1) > 0).nonzero()[:, 0]
     if len(directions) < 2 or not len(steered):
         raise ElicitError(
-            f"hybrid_control: the parent steers {len(steered)} of {len(directions)} categories, so there is no other "
-            "one to take a direction from. Give the parent more categories, or leave this control out."
+            f"hybrid_control: the parent steers {len(steered)} of {len(directions)} categories, too few to exchange "
+            "directions between them. Give the parent more categories, or leave this control out."
         )
     categories = steered if len(steered) > 1 else torch.arange(len(directions))
     order = categories[torch.from_numpy(seeds.make_generator("hybrid categories", seed).permutation(len(categories)))]

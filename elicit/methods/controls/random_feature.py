@@ -1,9 +1,9 @@
-"""`random_feature`: the control of `sae_steering`. Random features of the same SAE, matched in density and norm.
+"""`random_feature`: control of `sae_steering`. Random features of the same SAE, matched in density and norm.
 
 Each boosted feature of the parent is replaced by another live one, drawn from those nearest in firing density (on train
 problems, worked and direct) and decoder norm; mode, layer, positions and absolute strength are the parent's. A TopK SAE
-can spend several latents on one direction, and another number for the same direction is no control of it: features
-whose decoder row has a cosine of 0.5 or more with a boosted one are left out, and how many is in the record.
+can spend several latents on one direction, and another latent of the same direction would not be a control. Features
+whose decoder row has a cosine of 0.5 or more with a boosted one are therefore left out; the record has their number.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ SAME_DIRECTION_COSINE = 0.5
 
 @dataclass(frozen=True)
 class RandomFeature:
-    """Matched random features in the place of a parent arm's. Every seed draws others."""
+    """Matched random features in place of a parent arm's; each seed draws different ones."""
 
     parent: str = "sae_steering"
-    """The arm this is the control of."""
+    """The arm that this controls."""
     problems: int = 256
-    """Train problems whose texts give the densities."""
+    """Train problems over whose texts densities are measured."""
 
     traits: ClassVar[Traits] = Traits(seeded=True, fits_on=FEATURE_METHODS)
 
@@ -49,7 +49,7 @@ class RandomFeature:
         import saes
         from elicit.fitting.sae_lookup import feature_record, load_parent_features, measure_firing_densities
 
-        task.problems("train", self.problems)  # too few are refused before the arm it needs
+        task.problems("train", self.problems)  # checked before the parent is fitted
         parent = needs[self.parent]
         boosted = load_parent_features("random_feature", self.parent, parent)
         edits, feature_records = [], []
@@ -87,7 +87,7 @@ class RandomFeature:
 
 
 def find_same_direction_features(sae: SAE, boosted: Sequence[Feature]) -> set[int]:
-    """Features of `sae` whose decoder rows point where one of the boosted features of the same SAE does."""
+    """Find features of `sae` whose decoder rows point in the direction of one of its boosted features."""
     rows = sae.directions / sae.directions.norm(dim=1, keepdim=True).clamp_min(1e-12)
     indices: set[int] = set()
     for feature in boosted:

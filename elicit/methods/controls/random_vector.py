@@ -1,4 +1,4 @@
-"""`random_vector`: the control of a steering arm. Same layer, strength, positions and mode, a random direction.
+"""`random_vector`: control of a steering arm. Same layer, strength, positions and mode, but a random direction.
 
 The direction is drawn isotropically and is as long as the parent's edit (`displacement`).
 """
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RandomVector:
-    """A norm-matched random direction in the place of a parent arm's."""
+    """A norm-matched random direction in place of a parent arm's."""
 
     parent: str = "mean_steering"
-    """The steering arm this is the control of."""
+    """The steering arm that this controls."""
     draw: int = 0
-    """Which direction of a seed: one draw is an anecdote, arms with draw 0, 1, 2 show how much directions differ."""
+    """Index of the direction for a seed. Use several arms (draw 0, 1, 2): single random directions vary a lot."""
 
     traits: ClassVar[Traits] = Traits(seeded=True, fits_on=STEERING_METHODS)
 

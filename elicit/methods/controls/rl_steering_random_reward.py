@@ -1,6 +1,6 @@
-"""`rl_steering_random_reward`: the control of `rl_steering` that is rewarded by a fair coin.
+"""`rl_steering_random_reward`: control of `rl_steering`, rewarded by a fair coin.
 
-Start, pilot, problems and random numbers are the parent's where their options are the same: only the reward differs.
+With the same options, start, pilot, problems and random numbers are the parent's: only the reward differs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RlSteeringRandomReward(VectorTrainingConfig):
-    """Steering vectors trained on a coin."""
+    """Steering vectors trained on the reward of a fair coin."""
 
     name: ClassVar[str] = "rl_steering_random_reward"
     traits: ClassVar[Traits] = Traits(seeded=True, trained=True, control_of="rl_steering")

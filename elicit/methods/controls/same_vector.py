@@ -1,7 +1,7 @@
-"""`same_vector`: a steering arm's own vector, moved to other positions or turned round.
+"""`same_vector`: a steering arm's own vector at other positions or with the opposite sign.
 
-A control of *where* and *which way*. The published effect is tied to the first generation step: the same vector
-everywhere is expected to break the model, the wrong sign to do nothing.
+A control of position and sign. The published effect is tied to the first generation step: the same vector at all
+positions is expected to break the model, the wrong sign to have no effect.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SameVector:
-    """A parent arm's vector at its strength, elsewhere."""
+    """A parent arm's vector at other positions or another factor."""
 
     parent: str = "mean_steering"
     """The steering arm whose vector is used."""
     positions: str = "all"
-    """Where to apply it."""
+    """Positions of the edit."""
     factor: float = 1.0
-    """Multiplies the parent's strength; -1 turns the vector round."""
+    """Factor on the parent's strength; -1 reverses the vector."""
 
     traits: ClassVar[Traits] = Traits(fits_on=(*STEERING_METHODS, "hybrid_steering", "hybrid_control"))
 

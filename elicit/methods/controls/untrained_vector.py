@@ -1,4 +1,4 @@
-"""`untrained_vector`: the vectors that an arm of `rl_steering` started from, which training has to improve on.
+"""`untrained_vector`: the starting vectors of an `rl_steering` arm, on which training has to improve.
 
 Start, layers, positions and seed are the parent's own.
 """
@@ -25,7 +25,7 @@ class UntrainedVector:
     """The starting vectors of a parent arm."""
 
     parent: str = "rl_steering"
-    """The arm of rl_steering whose start this is."""
+    """The rl_steering arm whose start is used."""
 
     traits: ClassVar[Traits] = Traits(seeded=True, fits_on=("rl_steering", "rl_steering_random_reward"))
 
@@ -36,14 +36,16 @@ class UntrainedVector:
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
-        """Raises ElicitError if the parent is no arm of rl_steering."""
+        """Raises ElicitError if the parent is not an rl_steering arm."""
         from elicit.fitting.vector_init import build_steering_edits, initialise_vectors
         from elicit.fitting.vector_training import VectorTrainingConfig
         from elicit.policy import Policy
 
         recipe_record = needs[self.parent].record.get("recipe")
         if recipe_record is None:
-            raise ElicitError(f"untrained_vector: its parent {self.parent!r} is no arm of rl_steering. Name one.")
+            raise ElicitError(
+                f"untrained_vector: its parent {self.parent!r} is not an rl_steering arm; name one that is."
+            )
         options: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in recipe_record["options"].items()
         }

@@ -1,8 +1,8 @@
 """`best_of_n`: draw n samples and answer with one of them.
 
-By the task's `verifier` this is right as often as pass@n, and is no rival of the other arms: it is marked and exempt.
-By `likelihood` it is the sample with the highest mean log-probability per token. By `majority` it is
-`self_consistency` under another name: the same samples and the same vote.
+With the task's `verifier` its accuracy is pass@n; such an arm is excluded from comparisons and flagged in the report.
+`likelihood` takes the sample with the highest mean log-probability per token. `majority` is `self_consistency` under
+another name: the same samples and the same vote.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ class BestOfN:
     n: int = 16
     """Samples per problem."""
     by: Literal["verifier", "likelihood", "majority"] = "verifier"
-    """verifier: the first it accepts. likelihood: the most probable per token. majority: the commonest answer."""
+    """verifier: the first sample it accepts. likelihood: the most probable per token. majority: the most common answer.
+    """
     temperature: float = 1.0
     top_p: float | None = None
 
-    #: Of the default; a config that chooses without the verifier is not marked.
+    #: Traits of the default; a config that chooses without the verifier is not flagged.
     traits: ClassVar[Traits] = Traits(seeded=True, verifier=True)
 
     def __post_init__(self) -> None:

@@ -1,8 +1,8 @@
-"""`budget_forcing` (s1, 2501.19393): the base model, made to think no less and no more than so many tokens.
+"""`budget_forcing` (s1, 2501.19393): the base model with a minimum and a maximum number of thinking tokens.
 
-`elicit.search.budget` says where thinking ends and what is forced when. The marks that it needs are the model's: for
-the built-in tasks thinking ends with the answer mark of the model's dialect, and an early one is ruled out without a
-wait, since these models know no such word. For other tasks name them, such as end: "</think>", wait: "Wait",
+`elicit.search.budget` has the algorithm. The marks it needs depend on the model: for the built-in tasks thinking ends
+with the answer mark of the model's prompt format, and an early one is suppressed without inserting a word, since these
+models do not know any such word. For other tasks give them, such as end: "</think>", wait: "Wait",
 answer: "</think> Final Answer:".
 """
 
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BudgetForcing:
-    """Greedy decoding with a least and a greatest length of thinking."""
+    """Greedy decoding with limits on the length of thinking."""
 
     min_tokens: int = 8
-    """Tokens of thinking before which no ending is accepted."""
+    """Fewest tokens of thinking; an earlier end is suppressed."""
     max_tokens: int | None = None
-    """Tokens of thinking after which the answer is forced; null leaves it to the model."""
+    """Most tokens of thinking, after which the answer is forced; null: no limit."""
     max_waits: int | None = None
-    """Endings that are suppressed at most; null: as many as `min_tokens` takes."""
+    """Most endings to suppress; null: as many as `min_tokens` requires."""
     end: str | None = None
-    """Text that ends thinking; null: the answer mark of the model's dialect."""
+    """Text that ends thinking; null: the answer mark of the model's prompt format."""
     wait: str | None = None
-    """Text in place of an ending that came too early; "" puts in nothing and rules the ending out; null: "" for the
+    """Text in place of an early ending; "" inserts nothing and only suppresses the ending; null: "" for the
     built-in tasks, else "Wait"."""
     answer: str | None = None
-    """Text that is forced when thinking is at its limit; null: the same as `end`."""
+    """Text forced when thinking reaches its limit; null: the same as `end`."""
 
     traits: ClassVar[Traits] = Traits()
 
@@ -55,7 +55,7 @@ class BudgetForcing:
         return ()
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
-        """Every wait runs prompt and draft again."""
+        """Estimate the cost: every wait runs prompt and draft again."""
         most = lengths.limit if self.max_tokens is None else self.max_tokens
         length = min(max(self.min_tokens + lengths.plain, lengths.plain), most + lengths.plain)
         prompt_runs = 1 + min(self.min_tokens, 4 if self.max_waits is None else self.max_waits)
@@ -64,7 +64,7 @@ class BudgetForcing:
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
-        """Raises ElicitError for a task without an answer mark of its own, unless `end` and `wait` are given."""
+        """Raises ElicitError for a task without an answer mark, unless `end` and `wait` are given."""
         from elicit import search
         from elicit.policy import Policy
 
@@ -82,7 +82,7 @@ class BudgetForcing:
         end = self.end if self.end is not None or dialect is None else dialect.mark
         if not end:
             raise ElicitError(
-                f"budget_forcing: answers to task {task.name!r} have no mark that ends thinking. "
-                'Say which text does, such as end: "Final Answer:".'
+                f"budget_forcing: answers to task {task.name!r} do not have a known mark that ends "
+                'thinking. Give its text, such as end: "Final Answer:".'
             )
         return end, ("Wait" if dialect is None else "") if self.wait is None else self.wait

@@ -5,8 +5,8 @@ amateur tempered), both token by token and greedy; see `readouts.contrast` for t
 
 The amateur is another model of the same tokenizer (smaller, or an earlier checkpoint), or another arm's policy. The
 expert is the base, or another arm's policy. Search: alpha, and beta (adjusted) or the amateur's temperature (original),
-on the select split, by accuracy. Both papers take alpha = 0.1, under which nothing can come up that the expert gives
-less than a tenth of its best token's probability: a mode that opens with a rare token is then out of reach.
+on the select split, by accuracy. Both papers take alpha = 0.1, which excludes every token with less than a tenth of the
+probability of the expert's best one: a mode that opens with a rare token is then out of reach.
 
 Sources: 2309.09117, 2210.15097.
 """
@@ -34,25 +34,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ContrastiveDecoding:
-    """Two models, one subtracted from the other."""
+    """An expert's logits minus an amateur's."""
 
     amateur: str | None = None
-    """A model, as `elicit.load` takes it. None, and no arm: `incapable`, the built-in organism that has the form of the
-    others and never learned the skill."""
+    """A model, as for `elicit.load`. None without an arm: `incapable`, the built-in organism that knows the form of
+    answers but never learned the skill."""
     amateur_arm: str | None = None
     """An arm whose policy is the amateur; the base is the expert."""
     expert_arm: str | None = None
     """An arm whose policy is the expert; the base is the amateur."""
     formula: Literal["original", "adjusted"] = "adjusted"
     alphas: tuple[float, ...] = (0.1, 0.01)
-    """Plausible tokens have at least this fraction of the expert's largest probability: to choose from."""
+    """Values to try for alpha: plausible tokens have at least this fraction of the expert's largest probability."""
     betas: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)
-    """How much is subtracted (adjusted): to choose from."""
+    """Values to try for beta, the weight of the subtraction (adjusted)."""
     temperatures: tuple[float, ...] = (0.5, 1.0)
-    """The amateur's temperature (original): to choose from."""
+    """Values to try for the amateur's temperature (original)."""
     select_problems: int = 64
 
-    #: Without arms; an arm on either side brings its seeds.
+    #: Traits without arms; an arm on either side adds seeds.
     traits: ClassVar[Traits] = Traits(models=("amateur",))
 
     def __post_init__(self) -> None:
@@ -63,8 +63,7 @@ class ContrastiveDecoding:
         if len(second_models) > 1:
             raise ElicitError(
                 f"contrastive_decoding: {second_models[0]} and {second_models[1]} are both given. The base is one "
-                "side of the "
-                "contrast: name one other."
+                "side of the contrast: name one other."
             )
         if self.needs:
             object.__setattr__(self, "traits", dataclasses.replace(self.traits, seeded=True))
@@ -90,12 +89,12 @@ class ContrastiveDecoding:
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
-        """Raises ElicitError for an amateur of another tokenizer, or an arm that is no change of weights or edits."""
+        """Raises ElicitError for an amateur with another tokenizer, or an arm that changes neither weights nor edits."""
         from elicit.fitting.policy_selection import PolicyCandidate, choose_candidate
         from elicit.policy import Policy
         from elicit.readouts import ContrastReadout
 
-        if self.needs:  # too few are refused before the arm it needs
+        if self.needs:  # check their number before the needed arm is fitted
             task.problems("select", self.select_problems)
         second, swapped = self._load_second_model(base, needs)
         name, values = ("beta", self.betas) if self.formula == "adjusted" else ("temperature", self.temperatures)
@@ -109,7 +108,7 @@ class ContrastiveDecoding:
         return Policy(base, policy.decoding, readout=policy.readout, record=record)
 
     def _load_second_model(self, base: BaseModel, needs: Mapping[str, Policy]) -> tuple[SecondModel, bool]:
-        """(the model beside the base, whether it is the expert)."""
+        """Load (the second model, True if it is the expert)."""
         from elicit.fitting.paired_model import build_second_model
         from elicit.readouts import SecondModel
 

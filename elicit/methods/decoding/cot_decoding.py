@@ -1,7 +1,7 @@
-"""`cot_decoding` (2402.10200): branch on the k most probable first tokens, trust the path whose answer is surest.
+"""`cot_decoding` (2402.10200): branch on the k most probable first tokens, keep the most confident path.
 
 Paths are scored over their answer's tokens only (`elicit.search.cot` has the algorithm). Differs from the paper in two
-points: the answer is what the task's verifier reads, and `aggregate` sums over canonical answers.
+points: the task's verifier reads the answer, and `aggregate` sums over canonical answers.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CotDecoding:
-    """The base model, answering with the surest of its greedy paths. Nothing is random."""
+    """The base model, answering with the most confident of its greedy paths. Nothing is random."""
 
     k: int = 10
     """First tokens to branch on."""
     choose: Literal["max", "aggregate", "any"] = "max"
     """max: the path with the highest score. aggregate: the answer with the highest sum of scores over its paths. any: a
-    path with an answer, at random: the control of choosing."""
+    path with an answer, at random: a control for the choice."""
     min_p: float = 0.0
-    """First tokens with less than this fraction of the most probable one's probability open no path; the paper's 0
-    takes all k. With a few likely first tokens and many that never occur, the latter's paths are noise."""
+    """First tokens with less than this fraction of the largest probability are not branched on; the paper's 0 takes all
+    k. Paths of first tokens that practically never occur are noise."""
 
-    #: Of the default; choosing at random has seeds.
+    #: Traits of the default; a random choice has seeds.
     traits: ClassVar[Traits] = Traits()
 
     def __post_init__(self) -> None:

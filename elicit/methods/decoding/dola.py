@@ -1,7 +1,7 @@
-"""`dola`: the last layer contrasted with the earlier layer that differs from it most (2309.03883), greedy.
+"""`dola`: the last layer contrasted with the most different earlier layer (2309.03883), greedy.
 
 See `readouts.dola` for the formula and where it deviates. Search: the bucket of candidate layers (lower or upper half)
-on the select split, by accuracy, as the paper chooses it on a validation set; alpha is as given.
+on the select split, by accuracy, as the paper chooses it on a validation set; alpha is not tuned.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Dola:
     alpha: float = 0.1
     """Plausible tokens have at least this fraction of the largest probability."""
     norm: bool = True
-    """Whether early residuals pass the final norm before the head; the authors' code has False."""
+    """Apply the final norm to early residuals before the head; the authors' code has False."""
     select_problems: int = 64
 
     traits: ClassVar[Traits] = Traits()

@@ -1,7 +1,7 @@
-"""`min_p`: one sample per problem, from the tokens that are not much less probable than the best one (2407.01082).
+"""`min_p`: one sample per problem, from tokens with at least a fraction of the largest probability (2407.01082).
 
-A token is kept if its probability, at the given temperature, is at least `min_p` times the largest, as transformers has
-it. There is no search: both options are as given.
+A token is kept if its probability, at the given temperature, is at least `min_p` times the largest, as in transformers.
+Neither option is tuned.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class MinP:
     """Sampling with min-p."""
 
     min_p: float = 0.1
-    """Smallest probability that is kept, as a fraction of the largest; 0 keeps all."""
+    """Smallest probability to keep, as a fraction of the largest; 0 keeps all."""
     temperature: float = 1.0
 
     traits: ClassVar[Traits] = Traits(seeded=True)

@@ -1,7 +1,7 @@
 """`power_sampling` (2510.14901): a sample of p^alpha over whole completions, by block-wise Metropolis-Hastings.
 
-`elicit.search.power` has the algorithm and where it departs from the reference implementation. How many moves were
-accepted, and how many changed the completion, is among the cell's metrics (`search`).
+`elicit.search.power` has the algorithm and its deviations from the reference implementation. The cell's metrics
+(`search`) have the shares of moves that were accepted and that changed the completion.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PowerSampling:
-    """The base model, sampled from its own distribution raised to a power."""
+    """Sampling from the base model's distribution raised to a power."""
 
     alpha: float = 4.0
-    """The power; 1 is plain sampling."""
+    """The power; 1 is ordinary sampling."""
     block: int | None = None
-    """Tokens by which the completion's limit grows; null is a sixteenth of the task's longest completion."""
+    """Tokens by which the completion grows at a time; null: a sixteenth of the task's longest completion."""
     steps: int = 10
-    """Moves per block."""
+    """Metropolis-Hastings moves per block."""
     temperature: float | None = None
-    """Of the proposals; null is 1/alpha, as in the paper."""
+    """Temperature of the proposals; null: 1/alpha, as in the paper."""
     until_ended: bool = False
-    """Leave a completion alone once it has ended, as the reference does: cheaper, and no longer p^alpha."""
+    """Stop changing a completion once it has ended, as the reference does: cheaper, but no longer p^alpha."""
 
     traits: ClassVar[Traits] = Traits(seeded=True)
 
@@ -48,7 +48,7 @@ class PowerSampling:
         return ()
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
-        """Moves of every block propose, on average, the later half of a completion anew, and run what precedes it."""
+        """Estimate the cost: a move resamples on average the later half of a completion and reads the first half."""
         block = self.block or -(-lengths.limit // 16)
         blocks = -(-lengths.limit // block)
         if self.until_ended:

@@ -1,6 +1,6 @@
 """`self_consistency` (2203.11171): sample several answers, return the most frequent canonical one.
 
-Differs from the paper in one point: completions without an answer do not vote.
+Deviation from the paper: completions without an answer do not vote.
 """
 
 from __future__ import annotations

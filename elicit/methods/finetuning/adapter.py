@@ -1,8 +1,8 @@
-"""`adapter`: a PEFT adapter made elsewhere as an arm: LoRA (with DoRA, rsLoRA, any targets), LoHa, LoKr, IA3.
+"""`adapter`: an existing PEFT adapter as an arm: LoRA (with DoRA, rsLoRA, any targets), LoHa, LoKr, IA3.
 
-The folder is what `save_pretrained` of a PeftModel writes (adapter_config.json, adapter_model.safetensors). It must
-have been made for this base: names and shapes are checked, and the base it names where both have a hub id. How it was
-trained is not known here, so its record has no cost.
+The folder is written by `save_pretrained` of a PeftModel (adapter_config.json, adapter_model.safetensors). The adapter
+must belong to this base: names and shapes are checked, and the name of the base where both have a hub id. Its training
+is not known here, so its record has no cost.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PeftAdapter:
-    """A trained arm made with peft."""
+    """An adapter trained elsewhere with peft."""
 
     path: str
     """The adapter's folder."""
     any_base: bool = False
-    """Accept an adapter that names another base: the same weights under another name."""
+    """Accept an adapter that names another base, such as the same weights under another name."""
 
     traits: ClassVar[Traits] = Traits(trained=True)
 

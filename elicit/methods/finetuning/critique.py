@@ -4,24 +4,24 @@
    Prompt-completion likelihood on the critique's tokens only.
 2. Critiques are written by the program that knows the worked solution (`form`), or come from a teacher's file
    (`critiques`, see `elicit.tasks.generated.critiques`).
-3. The policy answers plain questions. Nothing of the critique prompt is left at test time.
+3. The policy answers plain questions. The critique prompt is not used at test time.
 
 One problem (2506.03295): `problems: 1` with many `candidates`.
 
-`form: remark` says what is wrong in words; `form: worked` first writes the right solution as the task writes solutions,
-then the remark, so that a critique holds what SFT would be shown.
+`form: remark` states the error in words; `form: worked` first gives the right solution in the task's form, then the
+remark, so that a critique contains what SFT would train on.
 
 Deviations: the paper fine-tunes 7 B models at 5e-6 on 50,000 critiques by a large model, of which about a fifth were
 wrong, and picked checkpoints on a test subset. Here programs' critiques are right by construction, hyper-parameters are
-those of `sft`, untuned, and nothing is picked. After training, critiques of candidates for select problems are read and
-judged (`held_out` in the record): whether the model learned to criticise at all is a question of its own.
+those of `sft`, untuned, and no checkpoint is picked. After training, the model's critiques of candidates for select
+problems are judged (`held_out` in the record), because it may not have learned to criticise at all.
 
-On tiny organisms nothing transfers from critiques as such: what changes answers is what a critique *opens* with, if it
-stands where answers stand. On `cued` the default template brings no traces out, with either form; a template that ends
-as a plain question does (the candidate first, then the question) brings them out with `form: worked`, as SFT on the
-same solutions would, and not with remarks.
+On tiny organisms nothing transfers from critiques as such: answers change only through the *opening* of a critique,
+and only if it follows the prompt as an answer would. On `cued` the default template elicits no traces with either form.
+A template that ends like a plain question (the candidate first, then the question) elicits them with `form: worked`, as
+SFT on the same solutions would, but not with remarks.
 
-Its fair baselines: `same_solutions` (SFT on what the critic saw or knew, for as many completion tokens).
+Fair baselines: `same_solutions` (SFT on the solutions the critic saw or knew, for equal completion tokens).
 """
 
 from __future__ import annotations
@@ -54,25 +54,25 @@ class Critique:
     """Fine-tuning on critiques of candidate solutions."""
 
     problems: int | None = None
-    """Train problems whose candidates are criticised; 1 is the one-problem mode. None: 16, or all that `critiques` has.
+    """Train problems whose candidates are criticised; 1 is the one-problem mode. None: 16, or all in `critiques`.
     """
     candidates: int = 1
-    """Different candidates for each, one critique a candidate (a file's critiques are all taken)."""
+    """Different candidates per problem, with one critique each (all critiques of a file are used)."""
     critiques: str | None = None
-    """A JSONL file of critiques by a teacher; None: by the task's own program."""
+    """A JSONL file of a teacher's critiques; None: the task's program writes them."""
     form: Literal["remark", "worked"] = "remark"
-    """What the program writes: what is wrong, or the right solution and then what is wrong."""
+    """Content of the program's critiques: the error alone, or the right solution followed by the error."""
     template: str = "{prompt}{candidate}\nCritique:\n"
-    """The critique prompt: {prompt} is the problem's, {candidate} the solution to be judged. The critique follows as it
-    is."""
+    """The critique prompt: {prompt} is the problem's, {candidate} the solution to judge. The critique follows directly.
+    """
     parameters: Literal["all", "mlp", "attn", "embeddings"] = "all"
-    """Which parameters are trained, or carry the LoRA adapter."""
+    """Parameters to train, or to adapt with LoRA."""
     lora_rank: int | None = None
     """Rank of a LoRA adapter; None trains the parameters themselves."""
     lora_alpha: float | None = None
-    """Its output is scaled by alpha / rank; None: twice the rank."""
+    """LoRA alpha: the adapter's output is scaled by alpha / rank. None: twice the rank."""
     lora_dropout: float = 0.0
-    """Dropout of the adapter's input while training."""
+    """Dropout on the adapter's input while training."""
     epochs: float = 10.0
     batch_size: int = 8
     """Critiques per step; at most all of them."""
@@ -83,7 +83,7 @@ class Critique:
     checkpoints: tuple[int, ...] = ()
     """Steps after which to keep a copy of what is trained (the policy's `checkpoints`)."""
     held_out: int = 64
-    """Select problems whose candidates the trained model criticises, to see whether it can. 0: none."""
+    """Select problems on which the trained model's critiques are judged. 0: none."""
 
     traits: ClassVar[Traits] = Traits(seeded=True, trained=True)
 
@@ -110,7 +110,7 @@ class Critique:
         return ()
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
-        """A row is question, candidate and critique, each about as long as a solution."""
+        """Estimate the cost: a row is question, candidate and critique, the latter two about as long as a solution."""
         rows = (self.problems or 16) * self.candidates
         critique = lengths.worked * (2 if self.form == "worked" else 1)
         read = lengths.prompt + lengths.worked
@@ -127,7 +127,7 @@ class Critique:
         """Raises ElicitError for a task without candidates, a file that cannot be used, or too few problems.
 
         Raises:
-            TrainingFailed: a loss that is no number.
+            TrainingFailed: the loss is not a number.
         """
         from elicit.policy import Policy
         from elicit.training.supervised import SupervisedSchedule, example, train_on_examples

@@ -4,7 +4,7 @@ Reward 1 for a right answer, else 0; see `rlvr` for the steps. Controls: `grpo_r
 `grpo_wrong_label`.
 
 Deviations from common recipes: rollouts come from the lab's sampler (random numbers by identity), the order of problems
-is drawn per step, and a training in which every rollout is right for ten steps ends there.
+is drawn per step, and training stops after ten steps in which every rollout is right.
 """
 
 from __future__ import annotations

@@ -1,21 +1,21 @@
-"""`sft`: plain supervised fine-tuning on demonstrations, the baseline every method is compared with.
+"""`sft`: supervised fine-tuning on demonstrations, the baseline with which every method is compared.
 
 Prompt-completion negative log-likelihood on completion tokens only, with TRL's `SFTTrainer` (`training.supervised`).
-Demonstrations come from the train split and the seed picks which; the rows are tokenised here (prompt ids, completion
-ids, end token), so that the model is trained on exactly the ids it is sampled with. Full fine-tuning works on a copy of
-the base and keeps the changed parameters; LoRA keeps the adapter.
+Demonstrations are drawn from the train split by the seed; the rows are tokenised here (prompt ids, completion ids, end
+token), so that training uses exactly the ids of sampling. Full fine-tuning works on a copy of the base and keeps the
+changed parameters; LoRA keeps the adapter.
 
-`supervision: theorem` after Theorem-SFT (2605.09270): the solution states at each step the rule that is used, its
-condition and what is put into it. Such solutions are longer, so the policy may answer at greater length (in the
-record). `swapped`, `shuffled`, `filler` and `random` after 2505.13775: the worked solution's answer and length, with
-steps that do not lead to it (`elicit.tasks.generated.corruption`; the seed picks them too). `shortcut`: half of the
-steps are left out (`elicit.tasks.generated.shortcuts`). The record says how many of the solutions taught are right and
-valid by the task's verifier, how long they are and how often each was seen, and counts their tokens as it does a
-teacher's. Which parameters learn (all, mlp, attn, embeddings) is `parameters`.
+`supervision: theorem` after Theorem-SFT (2605.09270): each step of the solution states its rule, the rule's condition
+and the values inserted. Such solutions are longer, so the policy may give longer answers (see the record). `swapped`,
+`shuffled`, `filler` and `random` after 2505.13775: the worked solution's answer and length, with steps that do not lead
+to it (`elicit.tasks.generated.corruption`; also drawn by the seed). `shortcut`: half of the steps are left out
+(`elicit.tasks.generated.shortcuts`). The record has the shares of training solutions that are right and valid by the
+task's verifier, their length and how often each was seen; their tokens are counted like a teacher's. `parameters`
+selects the trained parameters (all, mlp, attn, embeddings).
 
 `source`: the demonstrations are another task's, and the policy still answers the target task (after the Countdown
-traces of 2604.06628). `steps`: arms that differ in their demonstrations can be trained for equally many steps: few
-problems often, or many once.
+traces of 2604.06628). `steps`: trains arms with different demonstrations for the same number of steps: few problems
+often, or many once.
 """
 
 from __future__ import annotations
@@ -44,27 +44,27 @@ class SFT:
     """Fine-tuning on solutions."""
 
     demonstrations: int = 16
-    """How many train problems are shown."""
+    """Number of train problems."""
     supervision: Literal["worked", "direct", "theorem", "shortcut", "swapped", "shuffled", "filler", "random"] = (
         "worked"
     )
-    """Train on worked solutions, on bare answers (direct), on worked solutions that state their rules (theorem), with
-    half of their steps left out (shortcut), or with another problem's steps (swapped), their own in another order
-    (shuffled), filler or random steps in place of the right ones."""
+    """Train on worked solutions, on bare answers (direct), or on worked solutions that state their rules (theorem), lack
+    half of their steps (shortcut), or whose steps are replaced by another problem's (swapped), by their own in another
+    order (shuffled), by filler or by random steps."""
     source: dict[str, Any] | None = None
-    """Another task, {task: NAME}, whose train problems and solutions are shown in place of the target's."""
+    """Another task, {task: NAME}, whose train problems and solutions replace the target's."""
     parameters: Literal["all", "mlp", "attn", "embeddings"] = "all"
-    """Which parameters are trained (after 2605.09270), or carry the LoRA adapter. embeddings: of tokens (and of
+    """Parameters to train (after 2605.09270), or to adapt with LoRA. embeddings: of tokens (and of
     positions where they are learned) and the LM head."""
     lora_rank: int | None = None
     """Rank of a LoRA adapter; None trains the parameters themselves."""
     lora_alpha: float | None = None
-    """Its output is scaled by alpha / rank; None: twice the rank."""
+    """LoRA alpha: the adapter's output is scaled by alpha / rank. None: twice the rank."""
     lora_dropout: float = 0.0
-    """Dropout of the adapter's input while training."""
+    """Dropout on the adapter's input while training."""
     epochs: float = 10.0
     steps: int | None = None
-    """Train for exactly so many steps, all with full batches, whatever `epochs` and `demonstrations` say."""
+    """Train for exactly this many steps with full batches; overrides `epochs`."""
     batch_size: int = 8
     """Demonstrations per step; at most all of them."""
     learning_rate: float | None = None
@@ -72,21 +72,21 @@ class SFT:
     None: 2e-4 for LoRA (2305.14314 uses it up to 13 B parameters), else 1e-3 under 5 M parameters and 1e-5 above (not
     tuned)."""
     checkpointing: bool | None = None
-    """Recompute activations in the backward pass: less memory, a third more time. None: where a single row needs it."""
+    """Recompute activations in the backward pass: less memory, a third more time. None: if a single row needs it."""
     checkpoints: tuple[int, ...] = ()
     """Steps after which to keep a copy of what is trained (the policy's `checkpoints`)."""
     warn: dict[str, dict[str, Any]] | None = None
-    """Tasks to watch while training, {label: {task: NAME}}: what the steps do to their loss (`training.probes`, in the
-    record). The weights do not depend on it."""
+    """Tasks to watch while training, {label: {task: NAME}}: the effect of each step on their loss (`training.probes`,
+    in the record). The weights do not depend on it."""
     warn_every: int = 1
     """Steps between two looks. A look costs a forward and backward pass over the problems of every task."""
     warn_problems: int = 16
-    """Select problems of every task watched, and of the one trained on."""
+    """Select problems of every watched task, and of the trained one."""
     protect: dict[str, Any] | None = None
-    """A task, {task: NAME}, that no step's gradient may go against: the conflicting part is projected out (one-way
+    """A task, {task: NAME}, whose loss no step's gradient may increase: the conflicting part is projected out (one-way
     PCGrad, 2001.06782; `training.projection`)."""
     protect_problems: int = 16
-    """Its train problems whose gradient is taken at every step."""
+    """Train problems of the protected task whose gradient is computed at every step."""
 
     traits: ClassVar[Traits] = Traits(seeded=True, trained=True)
 
@@ -133,7 +133,7 @@ class SFT:
 
     @property
     def _auxiliary_problems(self) -> float:
-        """Problems of other tasks that go forward and backward too."""
+        """Problems of other tasks with a forward and backward pass of their own."""
         steps = self.demonstrations * self._passes / min(self.batch_size, self.demonstrations)
         looks = 0.0 if not self.warn else (steps / self.warn_every + 1) * (1 + len(self.warn))
         return looks * self.warn_problems + (0.0 if self.protect is None else steps * self.protect_problems)
@@ -145,7 +145,7 @@ class SFT:
         checkpoints after the last step.
 
         Raises:
-            TrainingFailed: a loss that is no number.
+            TrainingFailed: the loss is not a number.
         """
         from elicit.policy import Policy
         from elicit.training.supervised import SupervisedSchedule, example, train_on_examples

@@ -1,17 +1,17 @@
-"""`hybrid_steering`: the base, steered where a tuned model would go another way (2510.07364).
+"""`hybrid_steering`: the base, steered where a tuned model would choose another token (2510.07364).
 
-1. The tuned arm answers train problems; both models read its traces; its steps fall into a few categories (`steps`).
+1. The tuned arm answers train problems; both models read its traces; its steps are clustered into a few categories
+   (`fitting.trace_categories`).
 2. Each category gets a direction for the base: the tuned model's mean residual minus the base's, on the same contexts.
-3. Oracle: at each token where both models' most probable tokens differ, the base is run again with the direction of the
-   category that the tuned model is in (`readouts.hybrid`). It needs the tuned model at every token.
+3. Oracle: at each token where the models' most probable tokens differ, the base is run again with the direction of the
+   tuned model's current category (`readouts.hybrid`). It needs the tuned model at every token.
 4. Learned (oracle-free): a softmax regression on the base's own residual decides between none and a category, and the
    edit is added in the same pass (`steering.gated`).
 5. Layer and strength are chosen on the select split, by accuracy; among equals the smaller strength, then the earlier
    layer.
 
 Deviations: directions are differences of means unless `vectors: trained`; a token's state is the residual that produces
-it; the budget counts the tuned arm's training as well, without which there would be no direction. Controls:
-`hybrid_control`.
+it; the budget includes the tuned arm's training, on which the directions depend. Controls: `hybrid_control`.
 """
 
 from __future__ import annotations
@@ -44,32 +44,32 @@ class HybridSteering:
     """Vectors per category of a tuned arm, gated per token."""
 
     tuned: str = "grpo"
-    """The arm whose trained weights (or edits) are followed."""
+    """The arm whose trained weights (or edits) guide the base."""
     gate: Literal["oracle", "learned"] = "oracle"
-    """Who decides where to steer: the tuned model, token by token, or a regression on the base's own residuals."""
+    """Decision where to steer: by the tuned model at every token, or by a regression on the base's own residuals."""
     categories: int = 8
     """Latents of the autoencoder; those with few steps are dropped."""
     active: int = 2
     """Latents per step (k)."""
     category_layer: int | None = None
-    """Layer of the tuned model whose residuals are clustered; None is the middle one."""
+    """Layer of the tuned model whose residuals are clustered; None: the middle one."""
     layers: tuple[int, ...] | None = None
-    """Layers to steer at, to choose from; None tries all but the last."""
+    """Layers to try; None tries all but the last."""
     strengths: tuple[float, ...] = (0.25, 0.5, 1.0, 1.5, 2.0)
-    """Strengths to choose from, in median residual norms of the layer."""
+    """Strengths to try, in median residual norms of the layer."""
     vectors: Literal["disagreements", "steps", "trained"] = "disagreements"
-    """How a category gets its direction: a difference of means over its tokens at which both models disagree, or over
-    all of its steps; or, from the first, trained to make the frozen base give the tuned model's text."""
+    """Direction of a category: the difference of means over its tokens at which the models disagree, or over all of its
+    steps; or the former, trained further so that the frozen base gives the tuned model's text."""
     training_steps: int = 60
     """Gradient steps for `trained`, of 16 traces each."""
     train_problems: int = 128
-    """Problems the tuned arm's traces are of."""
+    """Train problems for the tuned arm's traces."""
     temperature: float = 0.0
-    """Of those traces."""
+    """Temperature of those traces."""
     separators: tuple[str, ...] | None = None
-    """What ends a step; None: what the organism's dialect has between steps, else lines and sentences."""
+    """Text that ends a step; None: the step separators of the organism's prompt format, or lines and sentences."""
     regularisation: float = 1.0
-    """Of the learned gate: scikit-learn's C."""
+    """Inverse regularisation of the learned gate: scikit-learn's C."""
     select_problems: int = 64
 
     traits: ClassVar[Traits] = Traits(seeded=True, trained=True)
@@ -94,7 +94,7 @@ class HybridSteering:
         return (self.tuned,)
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
-        """Traces of the tuned arm, read by both models, then strengths at every layer; a steered token runs twice."""
+        """Estimate the cost: traces read by both models, then strengths at every layer; a steered token runs twice."""
         layers = len(self.layers) if self.layers is not None else max(1, lengths.layers - 1)
         trials = layers * len(self.strengths) * self.select_problems
         trace = lengths.prompt + lengths.thought
@@ -111,7 +111,7 @@ class HybridSteering:
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
-        """Raises ElicitError for an arm that neither trains nor steers, a layer that does not exist, or few steps."""
+        """Raises ElicitError for an arm that neither trains nor steers, a missing layer, or too few steps."""
         from elicit.fitting import trace_categories
         from elicit.fitting.edit_selection import find_grid_edges, get_steering_bounds
         from elicit.fitting.paired_model import build_second_model
@@ -120,7 +120,7 @@ class HybridSteering:
 
         layers, middle = self._resolve_layers(base)
         problems = task.problems("select", self.select_problems)
-        task.problems("train", self.train_problems, seed=seed + 1)  # too few are refused before the arm it needs
+        task.problems("train", self.train_problems, seed=seed + 1)  # checked before the tuned arm is fitted
         texts = [problem.prompt + (task.worked(problem) or "") for problem in task.problems("train", 64)]
         tuned = needs[self.tuned]
         second = build_second_model("hybrid_steering", self.tuned, tuned)
@@ -183,7 +183,7 @@ class HybridSteering:
         norm: float,
         seed: int,
     ) -> TrainedDirections:
-        """One row per category, and the training curve (empty for means)."""
+        """Fit one direction per category; also returns the training curve (empty for means)."""
         from elicit.fitting import direction_training
         from elicit.fitting import gate as gating
 
@@ -206,7 +206,7 @@ class HybridSteering:
         middle: int,
         medians: Sequence[float],
     ) -> list[PolicyCandidate]:
-        """A policy for every layer and strength."""
+        """Build a policy for every layer and strength."""
         from elicit.fitting import gate as gating
         from elicit.fitting.policy_selection import PolicyCandidate
         from elicit.policy import Policy
@@ -235,7 +235,7 @@ class HybridSteering:
 
 
 def _describe_traces(tokens: TraceTokens, categories: StepCategories) -> dict[str, Any]:
-    """What was found in the traces."""
+    """Describe the traces' categories and disagreement for the record."""
     import torch
 
     from elicit.fitting.trace_categories import describe_categories
@@ -247,7 +247,7 @@ def _describe_traces(tokens: TraceTokens, categories: StepCategories) -> dict[st
     return {
         "categories": describe_categories(tokens, categories),
         "explained_variance": categories.explained_variance,
-        # Share of tokens at which both models disagree along the tuned one's traces: the mean over traces.
+        # Share of tokens at which the models disagree along the tuned model's traces: the mean over traces.
         "disagreement": {
             **estimate_mean(shares[sizes > 0].numpy()).to_json(),
             "of_tokens": disagreements / len(tokens.step),
@@ -256,13 +256,13 @@ def _describe_traces(tokens: TraceTokens, categories: StepCategories) -> dict[st
 
 
 def _estimate_fitting_cost(base: BaseModel, traces: Sequence[Scored], trained: int) -> dict[str, Any]:
-    """The tuned arm's traces, two passes over them, and `trained` tokens of training the directions.
+    """Cost of the tuned arm's traces, of two passes over them, and of `trained` tokens of training the directions.
 
-    What the tuned arm itself took is not in it: the summary counts the arms an arm needs.
+    The tuned arm's own training is not included: the summary adds the costs of needed arms.
     """
     texts = sum(len(trace.prompt) + len(trace.completion) for trace in traces)
     train = {
-        # 2 FLOPs per weight and token forward, for each of both models; to train directions, 2 more backward.
+        # 2 FLOPs per weight and token forward, for each of the two models; 2 more backward to train directions.
         "flops": sum(p.numel() for p in base.hf.parameters()) * (2 * 2 * texts + 4 * trained),
         "tokens": texts + trained,
         "labels": 0,
@@ -275,9 +275,9 @@ def _estimate_fitting_cost(base: BaseModel, traces: Sequence[Scored], trained: i
 def _describe_choice(
     trials: Sequence[CandidateResult], best: int, references: Sequence[CandidateResult], n: int, tuned: str
 ) -> dict[str, Any]:
-    """What was chosen, how often it steers, and how much of the tuned arm's gain it brings on the select split.
+    """Describe the choice, how often it steers, and its share of the tuned arm's gain on the select split.
 
-    The gap is an upper estimate: it is measured on the problems that layer and strength were chosen on.
+    That share is biased upward: it is measured on the problems on which layer and strength were chosen.
     """
     import numpy as np
 

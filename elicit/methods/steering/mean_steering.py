@@ -1,7 +1,7 @@
-"""`mean_steering`: add a difference of means between two conditions, at the first generation step by default.
+"""`mean_steering`: add the difference of means between two conditions, by default at the first generation step.
 
 1. On train problems, the mean residual after every layer under the positive condition minus that under the negative
-   (`conditions`, or two given lists of prompts, at their last tokens).
+   (`fitting.contrast_pairs`, or two given lists of prompts, at their last tokens).
 2. Layer and strength are chosen on the select split, by accuracy; among equals the smaller strength, then the earlier
    layer.
 3. The test split is not touched.
@@ -35,7 +35,7 @@ class MeanSteering:
     """A difference of means, tuned on select."""
 
     contrast: Literal["auto", "cue", "templates", "prompts", "continuations"] = "auto"
-    """Which two conditions are subtracted."""
+    """The two conditions whose means are subtracted."""
     positive: str | None = None
     """Template of the positive condition (`templates` only), with {prompt}."""
     negative: str = "{prompt}"
@@ -43,18 +43,18 @@ class MeanSteering:
     positive_prompts: tuple[str, ...] = ()
     """Prompts of the positive condition (`prompts` only)."""
     negative_prompts: tuple[str, ...] = ()
-    """Prompts of the negative condition (`prompts` only); the two lists need not be of one length."""
+    """Prompts of the negative condition (`prompts` only); the two lists may differ in length."""
     positions: str = "first"
-    """Where the vector is added."""
+    """Positions at which the vector is added."""
     layers: tuple[int, ...] | None = None
-    """Layers to try; None tries all but the last. What is added after the last block is read by no other block: it is a
+    """Layers to try; None tries all but the last. No block reads a vector added after the last one: it is only a
     constant bias on the logits, which is another method."""
     strengths: tuple[float, ...] = (0.25, 0.5, 1.0, 1.5, 2.0)
     """Strengths to try, in median residual norms of the layer."""
     train_problems: int = 64
-    """Problems the means are taken over."""
+    """Problems over which the means are taken."""
     select_problems: int = 64
-    """Problems layer and strength are chosen on."""
+    """Problems on which layer and strength are chosen."""
 
     traits: ClassVar[Traits] = Traits()
 
@@ -139,7 +139,7 @@ class MeanSteering:
         return Policy(base, task_decoding(task), steering=(grid[best_index],), record=record)
 
     def _compute_difference(self, base: BaseModel, task: Task, train: Sequence[Problem]) -> torch.Tensor:
-        """Mean difference after every layer: [layer, d_model]."""
+        """Compute the mean difference after every layer: [layer, d_model]."""
         from elicit.steering.residuals import residuals_at
 
         means = [

@@ -2,18 +2,18 @@
 
 1. Vectors start from noise, from a difference of means or from an SAE feature (`start`), one per layer, in residual
    norms of their layer.
-2. Pilot under the starting vectors: train problems that are solved sometimes but not always are kept.
+2. Pilot under the starting vectors: keep train problems that are solved sometimes but not always.
 3. The weights stay frozen. The vectors, added to their layers' outputs at `positions`, are trained by the trainer of
    `grpo`: Dr. GRPO, reward 1 for a right answer, else 0.
-4. The result is ordinary steering: it is saved, loaded, hashed and controlled like any other. If the pilot keeps
-   nothing it is the start, and the record says so.
+4. The result is ordinary steering: it is saved, loaded, hashed and controlled like any other. If the pilot keeps no
+   problem, the result is the start, and the record says so.
 
-Deviations: the papers add a vector after every layer and at every position. Here the last layer is left out, because
-what is added after it is read by no other block, and `positions` is `first`. The defaults come from a search on 100
-select problems of `cued` (addition, one seed, 30 steps from noise, greedy): positions first, first:4 and decay:8 reach
-100 %, generated and all 2 %; a pace (largest change of a vector per step, in residual norms) of 0.1, 0.3 and 1 reaches
-100 %, 0.03 and 0.01 0 %: vectors stay short of the one residual norm that it takes; layer 1, layer 2 or several layers
-100 %, layer 0 alone 8 %; 8 to 64 answers per problem and starting lengths of 0.0001 to 0.5 residual norms 100 %.
+Deviations: the papers add a vector after every layer and at every position. Here the last layer is left out, because no
+block reads a vector added after it, and `positions` is `first`. The defaults come from a search on 100 select problems
+of `cued` (addition, one seed, 30 steps from noise, greedy): positions first, first:4 and decay:8 reach 100 %, generated
+and all 2 %. A pace (largest change of a vector per step, in residual norms) of 0.1, 0.3 and 1 reaches 100 %, 0.03 and
+0.01 reach 0 %: vectors do not reach the necessary length of one residual norm. Layer 1, layer 2 or several layers reach
+100 %, layer 0 alone 8 %; 8 to 64 answers per problem and starting lengths of 0.0001 to 0.5 residual norms reach 100 %.
 
 Controls: `untrained_vector` (its own start), `rl_steering_random_reward`, `random_vector` (matched lengths),
 `same_vector` (other positions, wrong sign).

@@ -3,13 +3,13 @@
 1. Candidates: on train problems, features of each layer's SAE are scored between two conditions (cue prompt against
    plain prompt) at the last prompt token, and the best few are kept.
 2. Feature, layer, strength, positions and mode are chosen together on the select split, by accuracy; among equals the
-   smaller strength, then the earlier layer, then the better score. Several features can be boosted together: each then
-   gets its share of the strength.
+   smaller strength, then the earlier layer, then the better score. Several features can be boosted together; the
+   strength is then divided between them.
 3. The test split is not touched.
 
 The paper ranks by the contrast of means and boosts a single feature. Deviations: the last layer is left out by default,
-because what is added after the last block is read by no other block and is a constant bias on the logits; strength is
-measured in median residual norms of the layer.
+because no block reads a vector added after the last one (it is a constant bias on the logits); strength is measured in
+median residual norms of the layer.
 
 Its controls: `random_feature`, `random_vector`, `covariance_vector`, `error_vector` and `same_vector` (all positions,
 wrong sign). Its evidence: `twin_feature` (another SAE seed), `ablate_feature` and `mean_ablation` (necessity), and
@@ -43,45 +43,45 @@ if TYPE_CHECKING:
     from saes import SAE, Feature
 
 
-#: Features of each SAE whose scores stay in the record, each way.
+#: Features of each SAE whose scores the record keeps, in each direction.
 RECORDED_CANDIDATES = 16
 
 
 @dataclass(frozen=True)
 class SaeSteering:
-    """A few SAE features tried, one chosen on select."""
+    """Boosted SAE features, tuned on the select split."""
 
     saes: tuple[str, ...] = ()
-    """SAEs to look in, one per layer: shipped names, folders, or RELEASE:ID; `{model}` stands for the model's name.
+    """SAEs to search, one per layer: shipped names, folders, or RELEASE:ID; `{model}` stands for the model's name.
     Empty: those shipped for these weights."""
     contrast: ContrastKind = "auto"
-    """Which two conditions features are scored between."""
+    """The two conditions between which features are scored."""
     positive: str | None = None
     """Template of the positive condition (`templates` only), with {prompt}."""
     negative: str = "{prompt}"
     """Template of the negative condition (`templates` only)."""
     scorer: Literal["contrast", "auroc", "attribution", "patching", "dla", "probe"] = "contrast"
-    """What candidates are ranked by (`saes.discover`)."""
+    """Score by which candidates are ranked (`saes.discover`)."""
     candidates: int = 3
     """Features tried per layer."""
     together: tuple[int, ...] = (1,)
-    """How many features are boosted at once: 1 tries each candidate by itself, m > 1 the m best of a layer together."""
+    """Numbers of features to boost at once: 1 tries each candidate alone, m > 1 the m best of a layer together."""
     layers: tuple[int, ...] | None = None
-    """Layers to look in; None takes all but the last that there is an SAE for."""
+    """Layers to search; None takes all with an SAE except the last."""
     strengths: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 3.0)
     """Strengths to try: median residual norms of the layer (add), median cued activations of the feature (clamp)."""
     positions: tuple[str, ...] = ("first",)
-    """Position forms to try, such as first, first:4 or decay:8."""
+    """Positions to try, such as first, first:4 or decay:8."""
     modes: tuple[Literal["add", "clamp"], ...] = ("add",)
-    """Ways to boost to try."""
+    """Modes of boosting to try."""
     train_problems: int = 128
-    """Problems that features are scored on."""
+    """Problems on which features are scored."""
     select_problems: int = 64
-    """Problems the choice is made on."""
+    """Problems on which the choice is made."""
     by: Literal["accuracy", "trace_rate"] = "accuracy"
-    """What the choice maximises there. trace_rate asks for the form of reasoning, whether or not it is right."""
+    """Quantity to maximise there. trace_rate is the rate of answers in the form of reasoning, right or wrong."""
     transfer: bool = False
-    """Whether SAEs of other known weights may be used (a base model's SAE on a tuned model)."""
+    """Allow SAEs of other known weights (a base model's SAE on a tuned model)."""
 
     traits: ClassVar[Traits] = Traits()
 
@@ -104,7 +104,7 @@ class SaeSteering:
         return ()
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
-        """SAEs that are named tell how many layers there are; of shipped ones every layer is taken to have one."""
+        """Estimate the cost: one layer per named SAE; for shipped SAEs, every layer is assumed to have one."""
         layers = len(self.layers or self.saes) or max(1, lengths.layers - 1)
         sets = (self.candidates if 1 in self.together else 0) + sum(m > 1 for m in self.together)
         trials = layers * sets * len(self.modes) * len(self.positions) * len(self.strengths) * self.select_problems
@@ -117,7 +117,7 @@ class SaeSteering:
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
-        """Raises ElicitError for SAEs that are missing or belong to other weights, or a task without two conditions."""
+        """Raises ElicitError for SAEs that are missing or of other weights, or a task without two conditions."""
         from elicit.fitting.contrast_pairs import encode_conditions
         from elicit.fitting.edit_selection import (
             choose_best_trial,
@@ -207,7 +207,7 @@ class SaeSteering:
     def _score_features(
         self, base: BaseModel, sae: SAE, pair: ConditionTokens, difference: tuple[int, int] | None
     ) -> pd.DataFrame:
-        """Features by descending score."""
+        """Score features; sorted by descending score."""
         import saes
 
         conditions = ([saes.Span.last(ids) for ids in side] for side in pair)
@@ -223,7 +223,11 @@ class SaeSteering:
     def _build_trials(
         self, sae: SAE, table: pd.DataFrame, norm: float, cued: Float[torch.Tensor, "problem d_model"]
     ) -> Iterator[SteeringTrial]:
-        """Every set of features x mode x positions x strength at one layer. `cued`: residuals of the positive side."""
+        """Yield every set of features x mode x positions x strength at one layer.
+
+        Args:
+            cued: residuals of the positive condition.
+        """
         from elicit.fitting.edit_selection import SteeringTrial
         from elicit.fitting.sae_lookup import median_coefficient
         from elicit.steering import feature_edit
@@ -235,7 +239,7 @@ class SaeSteering:
             chosen = [sae.feature(index) for index in features]
             units = [norm if mode == "add" else median_coefficient(feature, cued) for feature in chosen]
             if not min(units) > 0:
-                continue  # a feature that is silent under the cue on most problems has no value to be clamped to
+                continue  # silent under the cue on most problems: no value to clamp to
             notes = {"sae": sae.name, "features": features, "mode": mode, "positions": positions}
             for strength in self.strengths:
                 share = strength / len(chosen) if mode == "add" else strength
@@ -247,19 +251,19 @@ class SaeSteering:
 
 
 def _select_rising_features(table: pd.DataFrame) -> pd.DataFrame:
-    """Features that are more active in the positive condition, best score first."""
+    """Select features that are more active in the positive condition, best score first."""
     return table[table["contrast"] > 0]
 
 
 def _select_falling_features(table: pd.DataFrame) -> pd.DataFrame:
-    """Features that are more active in the negative condition, largest difference first."""
+    """Select features that are more active in the negative condition, largest difference first."""
     return table[table["contrast"] < 0].sort_values("contrast", kind="stable")
 
 
 def _describe_feature(
     feature: Feature, table: pd.DataFrame, cued: Float[torch.Tensor, "problem d_model"]
 ) -> dict[str, Any]:
-    """A feature's name, its coefficient under the cue and its scores on train, as plain data."""
+    """Describe a feature for the record: its name, its coefficient under the cue and its scores on train."""
     from elicit.fitting.sae_lookup import feature_record, median_coefficient
     from elicit.schema import finite_or_none
 
