@@ -269,7 +269,7 @@ def test_characters_the_model_does_not_know(tmp_path: Path) -> None:
     lines = [{"prompt": f"{i}+1=", "answer": str(i + 1), "worked": f"{i} → {i + 1}"} for i in range(20)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     base = load("cued")
-    with pytest.raises(ElicitError, match=r"^sft: the tokenizer of cued has no token for '→' in '\d+ → \d+'\."):
+    with pytest.raises(ElicitError, match=r"^sft: the tokenizer of cued lacks a token for '→' in '\d+ → \d+'\."):
         SFT(demonstrations=4).fit(base, get("jsonl", path=str(path)), seed=0, needs={})
 
 

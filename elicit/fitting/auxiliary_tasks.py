@@ -1,4 +1,4 @@
-"""Other tasks beside a training: those that are watched (`warn`) or protected (`protect`), and what that costs."""
+"""Auxiliary tasks of a training: those that are watched (`warn`) or protected (`protect`), and their cost."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def build_warning_callback(
     every: int,
     who: str,
 ) -> EarlyWarningCallback:
-    """A watch over the worked solutions of other tasks, on as many select problems of each.
+    """Build a callback that watches the loss on worked solutions of other tasks, on equally many select problems.
 
     Args:
-        taught: select problems of the task that is trained on, each with what would be taught of it.
+        solved_problems: select problems of the trained task, each with its training solution.
         others: label -> description of a task.
 
     Raises:
-        ElicitError: a task that cannot be built, or has no worked solutions or too few select problems.
+        ElicitError: a task cannot be built, or lacks worked solutions or enough select problems.
     """
     from elicit.training.probes import EarlyWarningCallback
     from elicit.training.supervised import example
@@ -50,10 +50,10 @@ def build_warning_callback(
 def build_projection_callback(
     base: BaseModel, other: TaskDescription, *, problems: int, seed: int, who: str
 ) -> GradientProjectionCallback:
-    """Projection off the gradient on the worked solutions of `problems` train problems of another task.
+    """Build a callback that projects gradients off that of the worked solutions of another task's train problems.
 
     Raises:
-        ElicitError: as `watch`, for train problems.
+        ElicitError: as for `build_warning_callback`, for train problems.
     """
     from elicit.training.projection import GradientProjectionCallback
 
@@ -61,7 +61,7 @@ def build_projection_callback(
 
 
 def add_projection_cost(train: Mapping[str, Any], callback: GradientProjectionCallback) -> dict[str, Any]:
-    """What a training cost (`record["train"]`), with the passes over the protected task and its labels."""
+    """Add the passes over the protected task and its labels to the cost of a training (`record["train"]`)."""
     extra_tokens, teacher_tokens, labels = callback.count_cost()
     per_token = train["flops"] / train["tokens"]
     return {
@@ -84,8 +84,8 @@ def _encode_task_rows(
         solution = task.worked(problem)
         if solution is None:
             raise ElicitError(
-                f"{where}: problem {problem.id} of task {task.name!r} has no worked solution, so there is no loss to "
-                "look at. Name a task that has them."
+                f"{where}: problem {problem.id} of task {task.name!r} lacks a worked solution, on which the loss would "
+                "be measured. Name a task that has them."
             )
         rows.append(example(base, problem.prompt, solution, who=where))
     return rows

@@ -1,13 +1,13 @@
-"""The two conditions that steering methods contrast, as token sequences that are read at their last token.
+"""The two conditions that steering methods contrast, as token sequences whose last token is read.
 
     cue            cue prompt                          against  plain prompt
     templates      a template around the plain prompt  against  another
     continuations  plain prompt and the first token    against  the same with a direct solution's
                    of a worked solution
-    auto           cue, or continuations for organisms whose card says that they know no cue
+    auto           cue, or continuations for organisms whose card says that they have no cue
 
-Before the first token of two continuations the text is the same, so the residuals there are equal (causality): they are
-read one token later. A vector found there may still be applied at the first generation step.
+Before the first token of two continuations the text is the same, so the residuals there are equal (causality); they are
+read one token later. A vector from there may still be applied at the first generation step.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ContrastKind = Literal["auto", "cue", "templates", "continuations"]
 
 
 class ConditionTokens(NamedTuple):
-    """Token ids of both conditions; the residual of interest is the one at each sequence's last token."""
+    """Token ids of both conditions; the residual at each sequence's last token is compared."""
 
     positive: list[tuple[int, ...]]
     negative: list[tuple[int, ...]]
@@ -40,10 +40,10 @@ def encode_conditions(
     positive: str | None,
     negative: str,
 ) -> ConditionTokens:
-    """Both conditions of `problems`.
+    """Encode both conditions of `problems`.
 
     Raises:
-        ElicitError: a task that has not got them.
+        ElicitError: the task lacks one of them.
     """
     if resolve_contrast(contrast, base) == "continuations":
         worked_ids = _encode_continuations(base, task, problems, worked=True)
@@ -70,19 +70,19 @@ def encode_conditions(
 
 
 def resolve_contrast(contrast: str, base: BaseModel) -> str:
-    """The contrast that `auto` stands for on this model; any other is itself."""
+    """Resolve `auto` to the contrast it stands for on this model; others are returned unchanged."""
     if contrast != "auto":
         return contrast
     return "cue" if get_eliciting_condition(base) == "cue" else "continuations"
 
 
 def check_contrast_templates(method: str, contrast: str, positive: str | None, negative: str) -> None:
-    """Raises ElicitError unless templates are given where, and only where, they are used."""
+    """Raise ElicitError unless templates are given exactly where they are used."""
     if (contrast == "templates") != (positive is not None):
         raise ElicitError(f"{method}: `positive` belongs to contrast: templates, which needs it.")
     for template in (positive, negative):
         if template is not None and "{prompt}" not in template:
-            raise ElicitError(f"{method}: a template has no {{prompt}} in it.")
+            raise ElicitError(f"{method}: a template lacks {{prompt}}.")
 
 
 def _encode_continuations(
@@ -91,6 +91,6 @@ def _encode_continuations(
     write = task.worked if worked else task.direct
     texts = [write(problem) for problem in problems]
     if any(not text for text in texts):
-        raise ElicitError(f"task {task.name!r} has no worked solutions to contrast.")
+        raise ElicitError(f"task {task.name!r} lacks worked solutions to contrast.")
     pairs = [base.encode_pair(problem.prompt, text or "") for problem, text in zip(problems, texts, strict=True)]
     return [pair.prompt + pair.completion[:1] for pair in pairs]

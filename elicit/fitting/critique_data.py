@@ -1,4 +1,4 @@
-"""What critique fine-tuning is shown, and how its critiques are judged: shared by the arm and its baselines."""
+"""Training data of critique fine-tuning and evaluation of its critiques: shared by the arm and its baselines."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from elicit.policy import Policy
     from elicit.tasks import Task
 
-#: Train problems whose candidates a program criticises, unless said otherwise: as many as `sft` has demonstrations.
+#: Default number of train problems whose candidates a program criticises: as many as `sft` has demonstrations.
 PROBLEMS = 16
 _VERDICT = re.compile(r"verdict:\s*(right|wrong)\b")
 
 
 @dataclass(frozen=True)
 class CritiqueSelection:
-    """Which critiques a training is shown. Plain data, so that a record can keep it."""
+    """Selection of critiques to train on. Plain data, so that a record can keep it."""
 
     problems: int | None
     candidates: int
@@ -34,10 +34,10 @@ class CritiqueSelection:
     seed: int
 
     def load_train_critiques(self, task: Task) -> list[CritiquedSolution]:
-        """The critiques of train problems; the seed picks the problems.
+        """Load the critiques of train problems; the seed picks the problems.
 
         Raises:
-            ElicitError: a file that cannot be used, or too few problems or candidates.
+            ElicitError: the file cannot be used, or there are too few problems or candidates.
         """
         if self.critiques is None:
             problems = task.problems("train", self.problems or PROBLEMS, seed=self.seed + 1)
@@ -48,15 +48,14 @@ class CritiqueSelection:
         if problem_count > len(names):
             raise ElicitError(
                 f"critique: {problem_count} problems were asked for, but {self.critiques!r} has critiques of "
-                f"{len(names)} "
-                f"train problems. Ask for at most {len(names)}."
+                f"{len(names)} train problems. Ask for at most {len(names)}."
             )
         order = seeds.make_generator("criticised problems", self.seed).permutation(len(names))
         chosen_ids = {names[int(i)] for i in order[:problem_count]}
         return [row for row in file_critiques if row.problem.id in chosen_ids]
 
     def load_held_out_critiques(self, task: Task, count: int) -> list[CritiquedSolution]:
-        """Critiques of select problems to compare with: at most `count`, one a problem where a program writes them."""
+        """Load at most `count` critiques of select problems to compare with; a program's, one per problem."""
         if count == 0:
             return []
         if self.critiques is None:
@@ -65,14 +64,14 @@ class CritiqueSelection:
 
 
 def fill_critique_template(template: str, row: CritiquedSolution) -> str:
-    """The critique prompt of a candidate."""
+    """Fill in the critique prompt of a candidate."""
     before, _, after = template.partition("{candidate}")
     parts = (part.replace("{prompt}", row.problem.prompt) for part in (before, after))
     return row.candidate.join(parts)
 
 
 def parse_critique_verdict(text: str) -> bool | None:
-    """What a critique says of its candidate: the last `verdict: right` or `verdict: wrong` in it."""
+    """Parse a critique's verdict on its candidate: its last `verdict: right` or `verdict: wrong`; None without."""
     matches = _VERDICT.findall(text)
     return matches[-1] == "right" if matches else None
 
@@ -82,12 +81,12 @@ def _select_judgeable_rows(rows: Sequence[CritiquedSolution]) -> list[CritiquedS
 
 
 def _count_critique_room(base: BaseModel, rows: Sequence[CritiquedSolution], template: str) -> int:
-    """New tokens for a critique of any of these."""
+    """Largest number of new tokens that a critique of any of these rows needs."""
     return max(len(base.continuation(row.critique, fill_critique_template(template, row))) for row in rows) * 3 // 2 + 8
 
 
 def check_critique_room(base: BaseModel, rows: Sequence[CritiquedSolution], template: str) -> None:
-    """Raises ElicitError for critiques that `judged` would have no room for. Runs nothing."""
+    """Raise ElicitError if `evaluate_critiques` would run out of room. Runs nothing."""
     judgeable = _select_judgeable_rows(rows)
     room = _count_critique_room(base, judgeable, template) if judgeable else 0
     for row in judgeable:
@@ -96,12 +95,12 @@ def check_critique_room(base: BaseModel, rows: Sequence[CritiquedSolution], temp
 
 
 def evaluate_critiques(policy: Policy, rows: Sequence[CritiquedSolution], template: str) -> dict[str, Any] | None:
-    """How well a policy criticises candidates it was not trained on, greedily; None without rows that can be judged.
+    """Evaluate a policy's greedy critiques of candidates it was not trained on; None without rows to judge.
 
     Returns:
-        `verdicts`: share of right verdicts, over all candidates and over the right and the wrong ones alone;
-        `always_wrong`: the share that a critic who calls everything wrong would reach; `exact`: critiques equal to the
-        program's, remark and all; `example`: one of them.
+        `verdicts`: share of right verdicts, over all candidates and separately over right and wrong ones;
+        `always_wrong`: the share that a critic who calls everything wrong would reach; `exact`: share of critiques
+        equal to the program's, including the remark; `example`: one critique.
     """
     from elicit.sampling import Request, generate
 
@@ -137,7 +136,7 @@ def _estimate_share(hits: Sequence[bool]) -> dict[str, Any] | None:
 
 
 def require_critique_record(method: str, parent: str, policy: Policy) -> Mapping[str, Any]:
-    """The record of a critique arm, which its baselines go by. Raises ElicitError if the parent is none."""
+    """Return a critique arm's record, on which its baselines depend. Raises ElicitError for any other parent."""
     if "critique" not in policy.record:
-        raise ElicitError(f"{method}: its parent {parent!r} is no critique arm. Name one (method: critique).")
+        raise ElicitError(f"{method}: its parent {parent!r} is not a critique arm. Name one (method: critique).")
     return policy.record

@@ -1,8 +1,8 @@
-"""The data of supervised fine-tuning: problems with what is shown as their solution, and what a record says of them.
+"""Data of supervised fine-tuning: problems with the solutions to train on, and their description for a record.
 
-worked, direct, theorem             right: as the task writes them
-shortcut                            a right answer, half of the steps left out (`tasks.shortcuts`)
-swapped, shuffled, filler, random   a right answer, steps that do not lead to it (`tasks.corruption`)
+worked, direct, theorem             correct solutions, in the task's form
+shortcut                            a right answer with half of the steps left out (`tasks.generated.shortcuts`)
+swapped, shuffled, filler, random   a right answer with steps that do not lead to it (`tasks.generated.corruption`)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Supervision = Literal["worked", "direct", "theorem", "shortcut", "swapped", "shuffled", "filler", "random"]
 SUPERVISIONS: tuple[Supervision, ...] = get_args(Supervision)
-#: What the task itself writes: the rest is judged by the task's verifier, for the record.
+#: Solutions from the task itself; all others are judged by the task's verifier for the record.
 _CORRECT_SUPERVISIONS = ("worked", "direct", "theorem")
 SolvedProblem = tuple["Problem", str]
 
@@ -26,21 +26,21 @@ SolvedProblem = tuple["Problem", str]
 def collect_demonstrations(
     task: Task, supervision: Supervision, split: Split, n: int, *, pick: int, seed: int, who: str
 ) -> list[SolvedProblem]:
-    """`n` problems of a split with their solutions.
+    """Collect `n` problems of a split with their solutions.
 
     Args:
-        pick: which problems.
-        seed: which steps are left out or corrupted.
+        pick: seed of the choice of problems.
+        seed: seed of the steps that are left out or corrupted.
 
     Raises:
-        ElicitError: too few problems, or a task without such solutions.
+        ElicitError: there are too few problems, or the task lacks such solutions.
     """
     rows = []
     for problem in task.problems(split, n, seed=pick):
         text = _write_solution(task, problem, supervision, seed)
         if text is None:
             raise ElicitError(
-                f"{who}: problem {problem.id} of task {task.name!r} has no {supervision} solution. "
+                f"{who}: problem {problem.id} of task {task.name!r} lacks a {supervision} solution. "
                 f"Use supervision: direct, or add `{supervision}` to the task's file."
             )
         rows.append((problem, text))
@@ -73,12 +73,12 @@ def describe_demonstrations(
     *,
     seen: int,
 ) -> dict[str, Any]:
-    """What was shown, how long it is and how often, for the record: `data`, and `taught` where it may be wrong.
+    """Describe the solutions for the record: `data`, and `taught` where they may be wrong.
 
     Args:
-        task: the one the solutions are of.
-        source: its description, where it is not the target task.
-        seen: rows trained on, repetitions included.
+        task: task of the solutions.
+        source: its description, if it is not the target task.
+        seen: number of rows trained on, including repetitions.
     """
 
     def mean_solution_tokens(solutions: Sequence[SolvedProblem]) -> float:

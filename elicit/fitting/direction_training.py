@@ -1,8 +1,8 @@
-"""Directions per category, trained: the base, frozen, is to give the tuned model's own text (2510.07364).
+"""Trained directions per category, which make the frozen base give the tuned model's text (2510.07364).
 
-The directions are added where both models disagree, each in its category's tokens, and take gradient steps on the
-negative log-likelihood of the whole trace. They start as differences of means. A step goes through in passes that fit
-into memory, and logits are worked out for the traces' own tokens only.
+Each direction is added at its category's tokens where the models disagree, and takes gradient steps on the negative
+log-likelihood of the whole trace. Directions start as differences of means. A step is split into passes that fit into
+memory, and logits are computed only for the traces' own tokens.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class TrainedDirections(NamedTuple):
     rows: torch.Tensor
     """[category d_model]."""
     curve: list[dict[str, float]]
-    """Loss in nats per token, of each step's batch."""
+    """Loss of each step's batch, in nats per token."""
     tokens: int
-    """Tokens that the training read, prompts included."""
+    """Tokens read in training, including prompts."""
 
 
 def train_directions(
@@ -48,10 +48,10 @@ def train_directions(
     """Train the rows of `start` [category d_model] that are not zero.
 
     Args:
-        norm: the length they start with: the layer's median residual norm. The rate is a twentieth of it.
+        norm: their starting length, the layer's median residual norm. The learning rate is a twentieth of it.
 
     Raises:
-        ElicitError: if the loss is not finite.
+        ElicitError: the loss is not finite.
     """
     import torch
 
@@ -100,7 +100,7 @@ def compute_negative_log_likelihood(
     """Mean negative log-likelihood per completion token with the rows added.
 
     Args:
-        where: for every trace, the category of each completion token counted from 1, or 0 where nothing is added.
+        token_categories: for every trace, the category of each completion token counted from 1; 0 adds nothing.
     """
     import torch
 

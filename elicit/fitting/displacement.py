@@ -1,8 +1,8 @@
-"""How far a steering arm moves the residual: what a random direction in its place must be matched in.
+"""Displacement of the residual by a steering arm: the length that a random control direction must match.
 
-An edit that adds has its length written on it. One that clamps, scales or takes a direction out moves the residual as
-far as the residual demands, and several that point alike move it further than several that do not. For such arms the
-distance is measured, and the control adds one vector of that length.
+An additive edit has a fixed length. The length of a clamp, a scaling or an ablation depends on the residual, and
+several edits in similar directions move it further than several in different ones. For such arms the distance is
+measured, and the control adds one vector of that length.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from elicit.steering import Steering
     from elicit.tasks import Task
 
-#: Train problems the distance is measured on.
+#: Train problems on which the distance is measured.
 PROBLEMS = 64
 
 
 def redirect_edits(
     base: BaseModel, task: Task, parent: Policy, direction: Callable[[int, int], torch.Tensor], label: str
 ) -> tuple[Steering, ...]:
-    """The parent's edits along other directions, as far as they go.
+    """Redirect the parent's edits along other directions, keeping their lengths.
 
     Args:
-        direction: (number of the edit, layer) -> [d_model] of any length.
+        direction: (index of the edit, layer) -> [d_model] of any length.
     """
     if not any(edit.reads for edit in parent.edits):
         return tuple(
@@ -47,9 +47,9 @@ def redirect_edits(
 
 
 def measure_displacements(base: BaseModel, task: Task, parent: Policy) -> dict[int, float]:
-    """Median length of what the parent's edits change at each layer, at the last prompt token of train problems.
+    """Median length of the change by the parent's edits at each layer, at the last prompt token of train problems.
 
-    Edits of one layer count together. Each layer is measured on residuals that no edit has touched before.
+    Edits of one layer are measured together, on residuals without edits at earlier layers.
     """
     prompts = ["".join(parent.prompting.render(problem)) for problem in task.problems("train", PROBLEMS)]
     residuals = base.residuals(prompts)

@@ -1,4 +1,4 @@
-"""Choosing among edits on the select split: what steering methods have in common."""
+"""Selection among steering edits on the select split, shared by steering methods."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class SteeringTrial(NamedTuple):
-    """Edits applied together, and what to say of them beside their strength."""
+    """Edits applied together, with notes for the record."""
 
     edits: tuple[Steering, ...]
     notes: Mapping[str, Any]
@@ -23,7 +23,7 @@ class SteeringTrial(NamedTuple):
 def measure_dose_response(
     base: BaseModel, task: Task, grid: Sequence[SteeringTrial], problems: Sequence[Problem]
 ) -> list[dict[str, Any]]:
-    """Accuracy and trace rate of every trial on `problems`, as plain data with intervals, and the tokens they took.
+    """Measure accuracy, trace rate and tokens of every trial on `problems`, as plain data with intervals.
 
     `strength` and `absolute` are sums over the edits of a trial; `layer` is that of the first.
     """
@@ -57,19 +57,19 @@ def measure_dose_response(
 
 
 def choose_best_trial(curve: Sequence[Mapping[str, Any]], by: str = "accuracy") -> int:
-    """Highest accuracy (or trace rate); among equals the smaller strength, the earlier layer, the earlier trial."""
+    """Index of the highest accuracy (or trace rate); ties go to smaller strength, earlier layer, earlier trial."""
     return min(range(len(curve)), key=lambda i: (-curve[i][by], curve[i]["strength"], curve[i]["layer"], i))
 
 
 def find_grid_edges(
     trials: Sequence[Mapping[str, Any]], chosen: int, bounds: Mapping[str, tuple[float | None, float | None]]
 ) -> list[str]:
-    """Chosen values at the end of those that were tried, where a wider grid might have done better, in words.
+    """Describe chosen values at the edge of the grid, where a wider grid might have done better.
 
-    Trials of the chosen one's mode and number of features are looked at: strengths of others have other units.
+    Considers trials with the mode and number of features of the chosen one: other strengths have other units.
 
     Args:
-        bounds: field -> (lowest, highest value there could be), None for no bound. A value at its bound is no edge.
+        bounds: field -> (lowest, highest possible value), None for no bound. A value at its bound is not an edge.
     """
 
     def trial_kind(trial: Mapping[str, Any]) -> tuple[Any, int]:
@@ -90,14 +90,14 @@ def find_grid_edges(
 
 
 def get_steering_bounds(base: BaseModel) -> dict[str, tuple[float | None, float | None]]:
-    """Bounds of what edits are tuned over. The last block is left out: an edit behind it is read by no other block."""
+    """Bounds of the tuned options. The last block is excluded: no block reads an edit after it."""
     return {"strength": (0.0, None), "layer": (0.0, float(max(0, base.n_layers - 2)))}
 
 
 def compute_tuning_cost(curve: Sequence[Mapping[str, Any]], *, by: str = "accuracy") -> dict[str, Any]:
-    """What the choice took, for `record["tuning"]`: every trial answers the same problems of the select split.
+    """Cost of the choice, for `record["tuning"]`: every trial answers the same problems of the select split.
 
-    A choice by trace rate looks at no label. `trials` is how many settings were compared.
+    A choice by trace rate uses no labels. `trials` is the number of settings compared.
     """
     n = int(curve[0]["n"])
     return {

@@ -1,4 +1,4 @@
-"""Directions per category, and a gate that the base can read by itself."""
+"""Directions per category, and a gate that reads only the base's own residuals."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ TokenSubset = Literal["disagreements", "steps"]
 
 
 def compute_direction_similarity(directions: torch.Tensor) -> float | None:
-    """Mean cosine between the directions of different steered categories; None if there are fewer than two.
+    """Mean cosine between the directions of different steered categories; None for fewer than two.
 
-    Near 1, the categories share one direction, and which of them is used cannot matter.
+    Near 1 the categories share one direction, so the choice of category cannot matter.
     """
     import torch
 
@@ -29,10 +29,10 @@ def compute_direction_similarity(directions: torch.Tensor) -> float | None:
 
 
 def compute_directions(tokens: TraceTokens, categories: StepCategories, layer: int, over: TokenSubset) -> torch.Tensor:
-    """Mean tuned minus mean base residual after `layer` of each category, on the same contexts: [category d_model].
+    """Mean tuned minus mean base residual after `layer` for each category, on the same contexts: [category d_model].
 
     Args:
-        over: the tokens of the category at which both models disagree, or all tokens of its steps. A category without
+        over: the tokens of the category at which the models disagree, or all tokens of its steps. A category without
             any is not steered: its row is zero.
     """
     import torch
@@ -52,16 +52,16 @@ def compute_directions(tokens: TraceTokens, categories: StepCategories, layer: i
 def fit_gate(
     tokens: TraceTokens, categories: StepCategories, layer: int, regularisation: float
 ) -> tuple[Gate, dict[str, Any]]:
-    """A multinomial logistic regression from the base's residual after `layer` to none (class 0) or a category.
+    """Fit a multinomial logistic regression from the base's residual after `layer` to none (class 0) or a category.
 
-    None is where both models agree; elsewhere the class is the category that the oracle would read. Scikit-learn's
+    The class is none where the models agree, elsewhere the category that the oracle would read. Uses scikit-learn's
     regression on standardised residuals, with the standardisation folded into the weights.
 
     Args:
         regularisation: scikit-learn's `C`; larger is weaker.
 
     Returns:
-        The gate, and for the record its accuracy on a fifth of the traces that was kept from a first fit.
+        The gate, and for the record the accuracy of a first fit on a held-out fifth of the traces.
     """
     import torch
 
@@ -89,7 +89,7 @@ def fit_gate(
 def _fit_softmax_regression(
     h: torch.Tensor, label: torch.Tensor, classes: int, regularisation: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(weight [classes d_model], bias [classes]) of a softmax regression; classes that do not occur never win."""
+    """Fit a softmax regression: (weight [classes d_model], bias [classes]). Classes without examples never win."""
     import torch
 
     weight = torch.zeros(classes, h.shape[1], dtype=torch.float64)
@@ -101,7 +101,7 @@ def _fit_softmax_regression(
     pipeline = fit_logistic_pipeline(h, label, regularisation)
     scaler, model = pipeline[0], pipeline[-1]
     coefficients, intercepts = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
-    if len(present) == 2:  # scikit-learn keeps one row for two classes: the log-odds of the second
+    if len(present) == 2:  # scikit-learn has one row for two classes: the log-odds of the second
         coefficients = torch.cat([torch.zeros_like(coefficients), coefficients])
         intercepts = torch.cat([torch.zeros_like(intercepts), intercepts])
     scaled = coefficients / torch.from_numpy(scaler.scale_)
@@ -111,7 +111,7 @@ def _fit_softmax_regression(
 
 
 def fit_logistic_pipeline(h: torch.Tensor, label: torch.Tensor, regularisation: float) -> Any:
-    """Scikit-learn's fitted pipeline. On one thread: with as many as there are cores this took 50 times as long."""
+    """Fit scikit-learn's pipeline, on one thread: with one thread per core it took 50 times as long."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

@@ -1,4 +1,4 @@
-"""Checks of options that several configs share, without importing torch."""
+"""Checks of options that several configs share. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FORMS = re.compile(r"all|prompt|generated|first|(first|decay):[1-9][0-9]{0,5}")
 
 
 def check_positions(method: str, text: str) -> None:
-    """Raises ElicitError unless `text` is a position form (`elicit.steering.positions` gives them meaning)."""
+    """Raise ElicitError unless `text` is a position form (`elicit.steering.positions` defines them)."""
     if not _FORMS.fullmatch(text):
         raise ElicitError(
             f"{method}: positions is {one_line(repr(text), 60)}; expected one of: "
@@ -25,17 +25,17 @@ def check_positions(method: str, text: str) -> None:
 
 
 def check_positive(method: str, **values: float | None) -> None:
-    """Raises ElicitError unless every given value is above 0 (None passes)."""
+    """Raise ElicitError unless every value is above 0 (None passes)."""
     for name, value in values.items():
         if value is not None and not value > 0:
             raise ElicitError(f"{method}: {name} is {value}; expected a number above 0.")
 
 
 def check_checkpoints(method: str, checkpoints: Sequence[int], *, steps: int | None = None) -> None:
-    """Raises ElicitError unless these are steps in ascending order.
+    """Raise ElicitError unless these are steps in ascending order.
 
     Args:
-        steps: how many the training has, where the configuration says it.
+        steps: number of training steps, if the configuration gives it.
     """
     values = list(checkpoints)
     if values != sorted(set(values)) or any(step < 1 for step in values):
@@ -47,7 +47,7 @@ def check_checkpoints(method: str, checkpoints: Sequence[int], *, steps: int | N
 def check_adapter(
     method: str, parameters: str, lora_rank: int | None, *, alpha: float | None = None, dropout: float = 0.0
 ) -> None:
-    """Raises ElicitError for a LoRA adapter on parameters that cannot carry one, or numbers that make no adapter."""
+    """Raise ElicitError for a LoRA adapter on parameters that cannot carry one, or with invalid numbers."""
     check_positive(method, lora_rank=lora_rank, lora_alpha=alpha)
     if not 0 <= dropout < 1:
         raise ElicitError(f"{method}: lora_dropout is {dropout}; expected 0 to below 1.")
@@ -58,7 +58,7 @@ def check_adapter(
 
 
 def check_group(method: str, generations: int) -> None:
-    """Raises ElicitError unless the answers to a problem can be judged against each other."""
+    """Raise ElicitError unless groups have at least two answers, which can be compared with each other."""
     if generations < 2:
         raise ElicitError(
             f"{method}: generations is {generations}; an answer is judged against the others of its group, so expected "
@@ -67,6 +67,6 @@ def check_group(method: str, generations: int) -> None:
 
 
 def check_steers(method: str, parent: str, policy: Policy) -> None:
-    """Raises ElicitError if a control's parent does not steer: the control would silently be the plain base."""
+    """Raise ElicitError if a control's parent does not steer: the control would silently be the untouched base."""
     if not policy.steering:
         raise ElicitError(f"{method}: its parent {parent!r} does not steer. Name a steering arm as parent.")

@@ -1,4 +1,4 @@
-"""Another task than the one a method is fitted on: the option `{task: NAME, ...}`, put to the same model."""
+"""Options that name another task, `{task: NAME, ...}`, bound to the same model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from elicit.tasks.from_dict import build_task
 
 
 class TaskBinder(Protocol):
-    """What is needed of a model to put a task to it; `elicit.model.BaseModel` has it."""
+    """The part of a model's interface that binds tasks; `elicit.model.BaseModel` has it."""
 
     card: dict[str, Any]
 
@@ -18,18 +18,18 @@ class TaskBinder(Protocol):
 
 
 def bind_described_task(base: TaskBinder, description: Mapping[str, Any], who: str) -> Task:
-    """A task as a loaded model is asked it: in its dialect, or in English and through its chat template.
+    """Build a task bound to a loaded model: in the model's prompt format, or in English through its chat template.
 
     Args:
         description: `{"task": NAME, **parameters}`, as in a spec.
-        who: the place or the option, for messages.
+        who: name of the place or the option, for messages.
 
     Raises:
-        ElicitError: no task, an unknown one, parameters it does not take, or a chat template that is not there.
+        ElicitError: the task is missing or unknown, has invalid parameters, or needs a chat template that is missing.
     """
     return base.bind(build_task(description, base.card.get("dialect"), where=who))
 
 
 def check_task_description(description: Mapping[str, Any], who: str) -> None:
-    """Raises ElicitError for a description that names no task, without a model. For `__post_init__` of configs."""
+    """Raise ElicitError for a description without a valid task. Needs no model; for `__post_init__` of configs."""
     build_task(description, where=who)

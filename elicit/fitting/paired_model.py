@@ -1,4 +1,4 @@
-"""A fitted policy as the model that runs beside the base."""
+"""A fitted policy as the second model, which runs along with the base."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 
 def build_second_model(method: str, arm: str, policy: Policy) -> SecondModel:
-    """The weights and edits of an arm's policy.
+    """Build a second model from the weights and edits of an arm's policy.
 
     Raises:
-        ElicitError: a policy that is more than that (a prompt, a search, a readout), or nothing but the base.
+        ElicitError: the policy has more than that (a prompt, a search, a readout), or is the untouched base.
     """
     from elicit.policy import Prompting
     from elicit.readouts import SecondModel
 
     if policy.prompting != Prompting() or not policy.has_distribution:
         raise ElicitError(
-            f"{method}: arm {arm!r} prompts, searches or reads out in its own way, which cannot run token by token "
-            "beside the base. Name an arm that trains or steers, such as sft or grpo."
+            f"{method}: arm {arm!r} has a prompt, search or readout of its own, which cannot run token by token "
+            "along with the base. Name an arm that trains or steers, such as sft or grpo."
         )
     if policy.weights is None and not policy.steering:
         raise ElicitError(f"{method}: arm {arm!r} is the base itself. Name an arm that trains or steers.")

@@ -1,4 +1,4 @@
-"""Choosing among whole policies on the select split, by accuracy; the first among equals."""
+"""Selection among whole policies on the select split, by accuracy; the first among equals."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ if TYPE_CHECKING:
     from elicit.policy import Policy
     from elicit.tasks import Problem, Task
 
-#: What second models are weighed with, and where these values end by themselves.
+#: Bounds of the options that weigh second models; a value at its bound is not an edge of the grid.
 _BOUNDS = {"alpha": (0.0, 1.0), "beta": (0.0, None), "temperature": (0.0, None)}
 
 
 class PolicyCandidate(NamedTuple):
-    """A policy, and what to say of it."""
+    """A policy, with notes for the record."""
 
     policy: Policy
     notes: Mapping[str, Any]
 
 
 class CandidateResult(NamedTuple):
-    """What a candidate did on the select split."""
+    """Results of a candidate on the select split."""
 
     entry: dict[str, Any]
     """Plain data, with intervals."""
     correct: tuple[bool, ...]
-    """Per problem."""
+    """Correctness per problem."""
     firings: tuple[int, ...]
-    """Positions steered, per problem."""
+    """Steered positions per problem."""
     tokens: tuple[int, ...]
-    """Generated tokens, per problem."""
+    """Generated tokens per problem."""
 
 
 def evaluate_candidate(candidate: PolicyCandidate, task: Task, problems: Sequence[Problem]) -> CandidateResult:
-    """Answer `problems` and judge the answers."""
+    """Answer `problems` with a candidate and judge the answers."""
     from elicit.statistics import wilson_interval
 
     answers = candidate.policy.answer(problems, task, label=task.name, seed=0)
@@ -57,9 +57,9 @@ def evaluate_candidate(candidate: PolicyCandidate, task: Task, problems: Sequenc
 
 
 def choose_candidate(candidates: Sequence[PolicyCandidate], task: Task, n: int) -> tuple[Policy, dict[str, Any]]:
-    """The candidate with the highest accuracy on `n` select problems, and its record.
+    """Choose the candidate with the highest accuracy on `n` select problems; returns it and its record.
 
-    A single candidate is taken without trying it.
+    A single candidate is returned without evaluation.
     """
     from elicit.fitting.edit_selection import compute_tuning_cost, find_grid_edges
 

@@ -1,4 +1,4 @@
-"""Checks of text that a method puts around prompts."""
+"""Checks of the text that a method adds around prompts."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 def check_prompts(method: str, base: BaseModel, task: Task, prompting: Prompting, problems: Sequence[Problem]) -> int:
-    """The longest prompt of `problems` in tokens.
+    """Check the prompts of `problems`. Returns the length of the longest in tokens.
 
     Raises:
-        ElicitError: text that the tokenizer does not know, or prompts that leave no room for an answer.
+        ElicitError: the tokenizer cannot encode the text, or a prompt leaves no room for an answer.
     """
     around = prompting.before + prompting.template.replace("{prompt}", "")
     (strange,) = find_missing_characters(base.tokenizer, [around])
     if strange:
         raise ElicitError(
-            f"{method}: {base.name} has no token for {one_line(repr(strange[0]), 40)}, which the text around the "
-            "prompt holds. Type a text of its vocabulary."
+            f"{method}: {base.name} lacks a token for {one_line(repr(strange[0]), 40)}, which the text around the "
+            "prompt contains. Type a text of its vocabulary."
         )
     longest = max(len(base.encode("".join(prompting.render(problem)))) for problem in problems)
     check_prompt_fits(longest, task.max_new_tokens, base.context_length, model=base.name, who=method)

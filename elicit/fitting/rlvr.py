@@ -1,11 +1,11 @@
-"""What RLVR and its controls share: the numbers of a training, and the run. They differ in the reward alone.
+"""Reinforcement learning of weights (RLVR), shared by `grpo` and its controls, which differ only in the reward.
 
 1. Pilot: the untrained model answers `pilot_problems` train problems `pilot_samples` times each. Problems it solves
    sometimes but not always are kept (0 < p < 1 by the verifier, whatever the reward); the record names the others.
-2. Training: each step samples `generations` answers to `problems` kept problems from the policy as it is, rewards
-   them, and takes one step of Dr. GRPO (2503.20783; no reward scaling, no KL penalty).
-3. The policy answers greedily with the trained weights. If the pilot keeps nothing, it is the untrained base, and the
-   record says so: that there is nothing to learn from is a result.
+2. Training: each step samples `generations` answers to `problems` kept problems from the current policy, rewards them,
+   and takes one step of Dr. GRPO (2503.20783; no reward scaling, no KL penalty).
+3. The policy answers greedily with the trained weights. If the pilot keeps no problem, the policy is the untrained base
+   and the record says so: having nothing to learn from is a result.
 """
 
 from __future__ import annotations
@@ -30,37 +30,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RLConfig:
-    """The numbers of a training by reinforcement. One set serves a method and its controls."""
+    """Hyper-parameters of reinforcement learning, shared by a method and its controls."""
 
     steps: int = 32
     problems: int = 8
-    """Problems per step (all that the pilot kept, if fewer)."""
+    """Problems per step (all that the pilot keeps, if fewer)."""
     generations: int = 16
-    """Answers sampled to each of them. The rarer success is, the more are needed for one of them to be right."""
+    """Answers sampled per problem. The rarer success is, the more are needed for one of them to be right."""
     learning_rate: float | None = None
-    """First rate; it falls linearly to 0. None: under 5 M parameters 5e-4 (LoRA 2e-3), which a search on the select
-    problems of `cued` gave; above them 1e-6 (LoRA 5e-5, of TRL's example for 0.6 B), which are not tuned."""
+    """Initial rate; it falls linearly to 0. None: under 5 M parameters 5e-4 (LoRA 2e-3), from a search on the select
+    problems of `cued`; above that 1e-6 (LoRA 5e-5, from TRL's example for 0.6 B), which are not tuned."""
     parameters: Literal["all", "mlp", "attn", "embeddings"] = "all"
-    """Which parameters are trained, or carry the LoRA adapter."""
+    """Parameters to train, or to adapt with LoRA."""
     lora_rank: int | None = None
     """Rank of a LoRA adapter; None trains the parameters themselves."""
     lora_alpha: float | None = None
-    """Its output is scaled by alpha / rank; None: twice the rank."""
+    """LoRA alpha: the adapter's output is scaled by alpha / rank. None: twice the rank."""
     pilot_problems: int = 256
-    """Train problems that the difficulty filter looks at."""
+    """Train problems in the pilot."""
     pilot_samples: int = 16
-    """Samples of each: a problem solved once in that many can still be found."""
+    """Samples per pilot problem."""
     max_completion_length: int | None = None
     """Tokens of a sampled answer; None takes the task's own limit."""
     rows: int | None = None
-    """Most answers per pass; None: as many as fit into memory. It changes rounding, and nothing else."""
+    """Most answers per pass; None: as many as fit into memory. Affects only rounding."""
     checkpointing: bool | None = None
-    """Recompute activations in the backward pass: less memory, a third more time. None: where one answer needs it."""
+    """Recompute activations in the backward pass: less memory, a third more time. None: if one answer needs it."""
     checkpoint_every: int = 10
-    """Steps between the trainer's own checkpoints, from which a killed training goes on."""
+    """Steps between the trainer's own checkpoints, from which a killed training resumes."""
     checkpoints: tuple[int, ...] = ()
     """Steps after which to keep a copy of what is trained (the policy's `checkpoints`). A training that ends early
-    keeps those it came to; the record says which."""
+    keeps those it reached; the record lists them."""
 
     name: ClassVar[str]
     traits: ClassVar[Traits] = Traits(seeded=True, trained=True)
@@ -73,7 +73,7 @@ class RLConfig:
         check_checkpoints(self.name, self.checkpoints, steps=self.steps)
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
-        """If the pilot keeps enough problems for every step."""
+        """Estimate the cost, assuming that the pilot keeps enough problems for every step."""
         most = self.max_completion_length or lengths.limit
         length = min(lengths.mixed_answer, most)
         pilot, rollouts = self.pilot_problems * self.pilot_samples, self.steps * self.problems * self.generations
@@ -94,18 +94,18 @@ class RLConfig:
         return ()
 
 
-#: From (task, seed, what the pilot found) to the reward.
+#: (task, seed, result of the pilot) -> reward.
 RewardFactory = Callable[["Task", int, "PilotResult"], "Reward"]
 
 
 def train_weights_by_rl(
     config: RLConfig, make_reward: RewardFactory, base: BaseModel, task: Task, *, seed: int, scratch: Path | None
 ) -> Policy:
-    """The policy that training on a reward makes of `base`.
+    """Train the weights of `base` on a reward. Returns the policy.
 
     Raises:
         TrainingFailed: see `elicit.training.guards`.
-        ElicitError: too few train problems; a model that is spread over several devices.
+        ElicitError: there are too few train problems, or the model is spread over several devices.
     """
     import torch
 
@@ -171,7 +171,7 @@ def train_weights_by_rl(
 
 
 def describe_checkpoints(requested: Sequence[int], result: RLTrainingResult) -> dict[str, Any]:
-    """What a record says of the checkpoints: those asked for, and those that training came to."""
+    """Describe the checkpoints for the record: those requested, and those that training reached."""
     completed = [step for step in requested if step <= len(result.curve)]
     return {"checkpoints": {"asked": list(requested), "reached": completed}} if requested else {}
 
@@ -195,9 +195,10 @@ def _build_untrained_record(base: BaseModel, pilot_result: PilotResult, name: st
 def compute_training_cost(
     base: BaseModel, pilot_result: PilotResult, result: RLTrainingResult | None, trained: int
 ) -> dict[str, int]:
-    """2 FLOPs per weight and token forward; in training 2 more backward to activations, 2 to weights that are trained.
+    """Cost of pilot and training for the record.
 
-    Labels are problems whose answer the verifier was asked for: the pilot's.
+    FLOPs: 2 per weight and token forward; in training 2 more backward to activations, 2 to trained weights. Labels are
+    the problems of the pilot, whose answers the verifier checked.
     """
     total = sum(p.numel() for p in base.hf.parameters())
     generated = pilot_result.generated_tokens + (result.generated_tokens if result else 0)

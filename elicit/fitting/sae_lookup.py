@@ -1,4 +1,4 @@
-"""Which SAEs belong to a model, and how a policy's record names a feature so that other arms find it again."""
+"""Find the SAEs of a model, and load the features that a policy's record names."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def load_saes(base: BaseModel, names: Sequence[str]) -> list[SAE]:
-    """The SAEs of a model by layer, as their files have them.
+    """Load the SAEs of a model, sorted by layer, without checking them against its weights.
 
     Args:
         names: SAEs by name; empty for those shipped for these weights.
 
     Raises:
-        ElicitError: no SAE for the model, two for one layer, or one of another width or depth.
+        ElicitError: there is no SAE for the model, two for one layer, or one of another width or depth.
     """
     import saes
 
@@ -43,23 +43,23 @@ def load_saes(base: BaseModel, names: Sequence[str]) -> list[SAE]:
 def check_saes(
     base: BaseModel, loaded: Sequence[SAE], texts: Sequence[str], *, transfer: bool
 ) -> tuple[list[SAE], dict[str, Match]]:
-    """SAEs of a model, each checked against its weights, and how each was found to belong.
+    """Check SAEs against a model's weights. Returns them, and by name the kind of match.
 
     Args:
-        found: what `opened` gave.
-        texts: what an SAE of unknown origin is checked on, by its explained variance.
+        loaded: result of `load_saes`.
+        texts: texts on which the explained variance of an SAE of unknown origin is checked.
 
     Raises:
-        ElicitError: an SAE of other weights.
+        ElicitError: an SAE belongs to other weights.
     """
     return list(loaded), {sae.name: check_sae_match(base, sae, texts, transfer=transfer) for sae in loaded}
 
 
 def select_saes_at_layers(base: BaseModel, loaded: Sequence[SAE], layers: Sequence[int] | None) -> list[SAE]:
-    """Those of some layers; None takes all but the model's last.
+    """Select the SAEs of some layers; None takes all but the model's last layer.
 
     Raises:
-        ElicitError: a layer without an SAE.
+        ElicitError: a layer does not have an SAE.
     """
     requested = list(range(max(1, base.n_layers - 1)) if layers is None else layers)
     chosen = [sae for sae in loaded if sae.layer in requested]
@@ -73,10 +73,10 @@ def select_saes_at_layers(base: BaseModel, loaded: Sequence[SAE], layers: Sequen
 
 
 def list_shipped_saes(base: BaseModel) -> list[str]:
-    """Names of the SAEs that come with the lab for these weights: one per layer, first seed.
+    """List the names of the SAEs that ship with the lab for these weights: one per layer, first seed.
 
     Raises:
-        ElicitError: if there is none.
+        ElicitError: there are none.
     """
     import saes
 
@@ -90,7 +90,7 @@ def list_shipped_saes(base: BaseModel) -> list[str]:
 
 
 def check_sae_match(base: BaseModel, sae: SAE, texts: Sequence[str], *, transfer: bool = False) -> Match:
-    """Refuse an SAE of other weights, width or depth; one of unknown weights is tried on `texts`."""
+    """Refuse an SAE of other weights, width or depth; one of unknown weights is tested on `texts`."""
     import saes
 
     return saes.check(
@@ -104,7 +104,7 @@ def check_sae_match(base: BaseModel, sae: SAE, texts: Sequence[str], *, transfer
 
 
 def encode_train_sequences(base: BaseModel, task: Task, n: int) -> list[tuple[int, ...]]:
-    """Train problems as running text: plain prompt and direct solution, cue prompt (if any) and worked solution."""
+    """Encode train problems as text: plain prompt and direct solution, cue prompt (if any) and worked solution."""
     sequences = []
     for problem in task.problems("train", n):
         sequences.append(base.encode(problem.prompt + (task.direct(problem) or "")))
@@ -126,7 +126,7 @@ def measure_firing_densities(base: BaseModel, sae: SAE, task: Task, n: int) -> t
 
 
 def feature_record(feature: Feature) -> dict[str, Any]:
-    """Plain data that names a feature for good."""
+    """Plain data that identifies a feature permanently."""
     sae = feature.sae
     return {
         "sae": sae.name,
@@ -138,15 +138,15 @@ def feature_record(feature: Feature) -> dict[str, Any]:
 
 
 def median_coefficient(feature: Feature, residuals: torch.Tensor) -> float:
-    """Median over residuals [n, d_model] of the feature's coefficient, in residual length; NaN if it has none."""
+    """Median over residuals [n, d_model] of the feature's coefficient, as a residual length; NaN if undefined."""
     return float(feature.coefficient(residuals).median()) if feature.sae.linear else float("nan")
 
 
 def load_parent_features(method: str, parent: str, policy: Policy) -> list[Feature]:
-    """The features that a fitted policy boosts, loaded again.
+    """Load the features that a fitted policy boosts.
 
     Raises:
-        ElicitError: a parent that boosts none, or an SAE that has changed since.
+        ElicitError: the parent does not have any, or an SAE has changed since.
     """
     entries: Sequence[Mapping[str, Any]] = policy.record.get("features") or ()
     if not entries:
@@ -155,7 +155,7 @@ def load_parent_features(method: str, parent: str, policy: Policy) -> list[Featu
 
 
 class RecordedFeature(NamedTuple):
-    """A feature and what the record of an arm of `sae_steering` says of it."""
+    """A feature and its entry in the record of an sae_steering arm."""
 
     feature: Feature
     entry: Mapping[str, Any]
@@ -170,15 +170,15 @@ def load_recorded_features(
     layers: Literal["own", "all"] = "own",
     kind: Literal["candidates", "opposed"] = "candidates",
 ) -> list[RecordedFeature]:
-    """A parent's features, or the best of those it scored.
+    """Load a parent's boosted features, or the best of those it scored.
 
     Args:
-        top: 0 for the features that the parent boosts; else how many of an SAE, or all there are.
-        layers: of the SAE of the parent's first feature, or of every SAE it looked in.
-        kind: those more active in the positive condition, or those more active in the negative one.
+        top: 0 for the features that the parent boosts; else the number per SAE, or fewer if fewer are recorded.
+        layers: the SAE of the parent's first feature, or every SAE it searched.
+        kind: features more active in the positive condition, or those more active in the negative one.
 
     Raises:
-        ElicitError: a parent that boosts none, or an SAE that has changed since.
+        ElicitError: the parent does not have any, or an SAE has changed since.
     """
     boosted = load_parent_features(method, parent, policy)
     entries: Sequence[Mapping[str, Any]] = policy.record["features"]
@@ -197,7 +197,7 @@ def load_recorded_features(
 def _load_entry_features(
     method: str, parent: str, policy: Policy, entries: Sequence[Mapping[str, Any]]
 ) -> list[Feature]:
-    """The features that entries of a record name."""
+    """Load the features that entries of a record name."""
     import saes
 
     loaded = {name: saes.load(name, device=str(policy.model.device)) for name in {entry["sae"] for entry in entries}}
@@ -208,10 +208,10 @@ def _load_entry_features(
 
 
 def choose_logit_difference_tokens(base: BaseModel, task: Task) -> tuple[int, int]:
-    """(first token of worked solutions, first token of direct ones): the most frequent of each on train problems.
+    """Choose (first token of worked solutions, first token of direct ones), the most frequent on train problems.
 
     Raises:
-        ElicitError: a task without both, or whose solutions begin alike.
+        ElicitError: the task lacks one kind of solutions, or both begin with the same token.
     """
     from collections import Counter
 
@@ -220,13 +220,13 @@ def choose_logit_difference_tokens(base: BaseModel, task: Task) -> tuple[int, in
     for write in (task.worked, task.direct):
         texts = [write(problem) for problem in problems]
         if any(not text for text in texts):
-            raise ElicitError(f"task {task.name!r} has no worked solutions: no first tokens to take a difference of.")
+            raise ElicitError(f"task {task.name!r} lacks worked solutions: no first tokens to take a difference of.")
         continued = zip(texts, problems, strict=True)
         first = Counter(base.continuation(text or "", problem.prompt)[0] for text, problem in continued)
         firsts.append(first.most_common(1)[0][0])
     if firsts[0] == firsts[1]:
         raise ElicitError(
-            f"worked and direct solutions of task {task.name!r} begin with the same token: there is no logit "
+            f"worked and direct solutions of task {task.name!r} begin with the same token, without any logit "
             "difference to attribute. Use scorer: contrast."
         )
     return firsts[0], firsts[1]

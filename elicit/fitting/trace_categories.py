@@ -1,8 +1,8 @@
-"""Traces cut into steps, and the categories that a small TopK autoencoder finds among them (2510.07364).
+"""Split traces into steps, and cluster these into categories with a small TopK autoencoder (2510.07364).
 
 1. The tuned model answers train problems in its own way; base and tuned model then both read those texts.
-2. A step is the text up to and with a separator. Its state is the mean over its tokens of the tuned model's residuals
-   that produced them.
+2. A step is the text up to and including a separator. Its state is the mean over its tokens of the tuned model's
+   residuals that produced them.
 3. A TopK autoencoder with few latents is trained on those states; a step's category is its largest latent. Latents with
    too few steps are dropped, so that their steps fall to the next best.
 """
@@ -26,30 +26,30 @@ if TYPE_CHECKING:
 
 
 class TraceTokens(NamedTuple):
-    """Every token of every trace, in a row."""
+    """All tokens of all traces, concatenated."""
 
     base: torch.Tensor
     """[layer token d_model]: the base's residuals that produce the tokens."""
     tuned: torch.Tensor
     """[layer token d_model]: the tuned model's."""
     disagree: torch.Tensor
-    """[token] bool: whether their most probable next tokens differ there."""
+    """[token] bool: the models' most probable next tokens differ there."""
     step: torch.Tensor
-    """[token]: number of the step it belongs to, over all traces."""
+    """[token]: index of its step, counted over all traces."""
     trace: torch.Tensor
-    """[token]: number of the trace."""
+    """[token]: index of its trace."""
     texts: list[str]
     """Text of every step."""
     layers: tuple[int, ...]
-    """Which layers were read."""
+    """The layers that were read."""
 
     def find_layer_row(self, layer: int) -> int:
-        """The row of a layer."""
+        """Index of a layer in the tensors above."""
         return self.layers.index(layer)
 
 
 def generate_traces(tuned: Policy, task: Task, *, problems: int, decoding: Decoding, seed: int) -> list[Scored]:
-    """The tuned policy's own answers to train problems."""
+    """Generate the tuned policy's answers to train problems."""
     from elicit.sampling import Scored
 
     draws = tuned.draw(
@@ -61,7 +61,7 @@ def generate_traces(tuned: Policy, task: Task, *, problems: int, decoding: Decod
 def read_traces(
     base: BaseModel, tuned: Policy, sequences: Sequence[Scored], layers: Sequence[int], separators: Sequence[str]
 ) -> TraceTokens:
-    """Both models read the tuned one's traces."""
+    """Read the tuned model's traces with both models."""
     import torch
 
     from elicit.sampling.states import read_token_states
@@ -90,7 +90,7 @@ def read_traces(
 
 
 def _split_steps(base: BaseModel, tokens: Sequence[int], separators: Sequence[str]) -> list[tuple[int, str]]:
-    """(number of tokens, text) of every step: each ends with the token that brings a separator."""
+    """(number of tokens, text) of every step: each ends with the token that completes a separator."""
     steps: list[tuple[int, str]] = []
     count, text = 0, ""
     for token in tokens:
@@ -103,7 +103,7 @@ def _split_steps(base: BaseModel, tokens: Sequence[int], separators: Sequence[st
 
 
 def choose_separators(base: BaseModel, requested: Sequence[str] | None) -> tuple[str, ...]:
-    """What ends a step: as given; else what the organism's dialect has between steps; else lines and sentences."""
+    """Choose the step separators: as given, or those of the organism's prompt format, or lines and sentences."""
     if requested:
         return tuple(requested)
     between = (base.card.get("dialect") or {}).get("separator")
@@ -111,12 +111,12 @@ def choose_separators(base: BaseModel, requested: Sequence[str] | None) -> tuple
 
 
 class StepCategories(NamedTuple):
-    """What the steps fall into."""
+    """Categories of steps."""
 
     gate: Gate
-    """Class of a residual of the tuned model."""
+    """Classifies a residual of the tuned model."""
     token: torch.Tensor
-    """[token]: category of every token's own residual, as the oracle reads it."""
+    """[token]: category of every token's residual, as the oracle reads it."""
     step: torch.Tensor
     """[step]: category of every step's mean residual."""
     explained_variance: float
@@ -126,10 +126,10 @@ def cluster_steps(tokens: TraceTokens, layer: int, *, width: int, k: int, least:
     """Cluster the steps by the tuned model's residuals after `layer`.
 
     Args:
-        width: latents to train; those with fewer than `least` steps are dropped.
+        width: number of latents to train; those with fewer than `least` steps are dropped.
 
     Raises:
-        ElicitError: fewer steps than latents.
+        ElicitError: there are fewer steps than latents.
     """
     import torch
 
@@ -154,7 +154,7 @@ def cluster_steps(tokens: TraceTokens, layer: int, *, width: int, k: int, least:
 
 
 def describe_categories(tokens: TraceTokens, step_categories: StepCategories) -> list[dict[str, Any]]:
-    """For the record: how many steps, tokens and disagreements each category has, and what its steps look like."""
+    """Describe the categories for the record: numbers of steps, tokens and disagreements, and sample steps."""
     from collections import Counter
 
     entries = []

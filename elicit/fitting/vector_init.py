@@ -1,4 +1,4 @@
-"""Steering vectors that are to be trained: where they start, and what they are while they are trained and after.
+"""Initial values of trained steering vectors, and the edits they make during and after training.
 
 Vectors are measured in median residual norms of their layer, so that a learning rate means the same at every layer and
 in every model.
@@ -26,7 +26,7 @@ STRENGTHS = {"noise": 0.05, "mean": 0.25, "feature": 0.25}
 
 
 class StartingVectors(NamedTuple):
-    """Where training begins."""
+    """Initial values of the vectors."""
 
     layers: tuple[int, ...]
     vectors: Float[torch.Tensor, "vector d_model"]
@@ -37,10 +37,10 @@ class StartingVectors(NamedTuple):
 
 
 def initialise_vectors(config: VectorTrainingConfig, base: BaseModel, task: Task, seed: int) -> StartingVectors:
-    """The starting vectors of a training, the same for the same recipe and seed.
+    """Compute the starting vectors of a training; they depend only on the config and the seed.
 
     Raises:
-        ElicitError: a layer the model does not have, a task without the two conditions, or no such SAE feature.
+        ElicitError: the model lacks a layer, the task lacks one of the conditions, or the SAE feature does not exist.
     """
     import torch
 
@@ -55,7 +55,7 @@ def initialise_vectors(config: VectorTrainingConfig, base: BaseModel, task: Task
     else:
         for layer in layers:
             architectures.check_layer(base.hf, layer)
-        if config.start == "mean":  # a task without both conditions is refused before anything is run
+        if config.start == "mean":  # refuse a task without both conditions before running anything
             encode_conditions(config.contrast, base, task, train, config.positive, config.negative)
         if config.start == "mean":
             raw = _compute_mean_difference(config, base, task, train)[list(layers)]
@@ -75,7 +75,7 @@ def initialise_vectors(config: VectorTrainingConfig, base: BaseModel, task: Task
 def _compute_mean_difference(
     config: VectorTrainingConfig, base: BaseModel, task: Task, train: Sequence[Problem]
 ) -> torch.Tensor:
-    """Mean residual of one condition less the other's after every layer, at the last token: [layer, d_model]."""
+    """Mean residual of one condition minus the other's after every layer, at the last token: [layer, d_model]."""
     from elicit.fitting.contrast_pairs import encode_conditions
     from elicit.steering.residuals import residuals_at
 
@@ -89,7 +89,7 @@ def _compute_mean_difference(
 def _choose_starting_feature(
     config: VectorTrainingConfig, base: BaseModel, task: Task, train: Sequence[Problem]
 ) -> tuple[tuple[int, ...], torch.Tensor, list[str]]:
-    """(its SAE's layer, its direction [1, d_model], its name)."""
+    """Choose the starting feature: (its SAE's layer, its direction [1, d_model], its name)."""
     import saes
     from elicit.fitting.contrast_pairs import encode_conditions
     from elicit.fitting.sae_lookup import check_sae_match, check_saes, load_saes, select_saes_at_layers
@@ -117,7 +117,7 @@ def _choose_starting_feature(
 
 
 def build_steering_edits(start: StartingVectors, vectors: torch.Tensor, positions: str) -> tuple[Steering, ...]:
-    """Vectors [vector d_model] in residual norms, as plain steering."""
+    """Build ordinary steering edits from vectors [vector d_model] in residual norms."""
     from elicit.steering import Steering
 
     parts = zip(start.layers, vectors, start.units, start.labels, strict=True)
@@ -128,7 +128,7 @@ def build_steering_edits(start: StartingVectors, vectors: torch.Tensor, position
 
 
 def build_trainable_edits(start: StartingVectors, vectors: torch.nn.Parameter, positions: str) -> list[Edit]:
-    """The same edits while they are trained: gradients flow into `vectors`."""
+    """Build the same edits for training: gradients flow into `vectors`."""
     from elicit.steering import Edit, parse
 
     def build_edit(i: int, layer: int, unit: float) -> Edit:

@@ -1,4 +1,4 @@
-"""What RL-trained steering and its controls share: where vectors start, how they are trained, what they become.
+"""Reinforcement learning of steering vectors, shared by `rl_steering` and its controls.
 
 Vectors are measured in median residual norms of their layer, so that a learning rate means the same at every layer and
 in every model: with Adam, a step moves each entry by about the learning rate, a vector by at most
@@ -38,7 +38,7 @@ _PACE = 0.1
 
 @dataclass(frozen=True)
 class VectorTrainingConfig:
-    """The numbers of a training. One set serves a method and its controls."""
+    """Hyper-parameters of training steering vectors, shared by a method and its controls."""
 
     start: Literal["noise", "mean", "feature"] = "noise"
     """noise: a random direction by seed. mean: a difference of means between two conditions. feature: the decoder row
@@ -47,12 +47,12 @@ class VectorTrainingConfig:
     """Length of each starting vector, in residual norms. None: 0.05 for noise, 0.25 for the others."""
     layers: tuple[int, ...] | None = None
     """One vector after each of these layers; None: after all but the last, whose output no other block reads (feature:
-    after the SAE's layer alone)."""
+    only after the SAE's layer)."""
     positions: str = "first"
-    """Where vectors are added."""
+    """Positions at which vectors are added."""
     feature: str | None = None
-    """The SAE feature to start from (`feature` only), as SAE/NUMBER, such as cued/L1/379. None: of the SAE shipped for
-    the model's last layer but one, the feature whose mean activation differs most between the two conditions."""
+    """The SAE feature to start from (`feature` only), as SAE/NUMBER, such as cued/L1/379. None: the feature whose mean
+    activation differs most between the two conditions, in the SAE shipped for the model's last layer but one."""
     contrast: ContrastKind = "auto"
     """The two conditions (`mean`, and `feature` without a name)."""
     positive: str | None = None
@@ -60,31 +60,31 @@ class VectorTrainingConfig:
     negative: str = "{prompt}"
     """Template of the negative condition (`contrast: templates` only)."""
     train_problems: int = 64
-    """Train problems the difference is taken over."""
+    """Train problems over which the difference is taken."""
     steps: int = 30
-    """0 trains nothing: the policy steers with the starting vectors."""
+    """Training steps; with 0 the policy steers with the starting vectors."""
     problems: int = 8
-    """Problems per step (all that the pilot kept, if fewer)."""
+    """Problems per step (all that the pilot keeps, if fewer)."""
     generations: int = 32
-    """Answers sampled to each of them. The rarer success is, the more are needed for one of them to be right."""
+    """Answers sampled per problem. The rarer success is, the more are needed for one of them to be right."""
     learning_rate: float | None = None
-    """First rate of each entry in residual norms; it falls linearly to 0. None: 0.1 / sqrt(d_model)."""
+    """Initial rate of each entry in residual norms; it falls linearly to 0. None: 0.1 / sqrt(d_model)."""
     pilot_problems: int = 256
-    """Train problems that the difficulty filter looks at, under the starting vectors."""
+    """Train problems in the pilot, which runs with the starting vectors."""
     pilot_samples: int = 16
     max_completion_length: int | None = None
     """Tokens of a sampled answer; None takes the task's own limit."""
     norm_limit: float = 20.0
-    """Residual norms that all vectors together may reach: beyond, training has diverged."""
+    """Largest norm of all vectors together, in residual norms; beyond it, training has diverged."""
     rows: int | None = None
-    """Most answers per pass; None: as many as fit into memory. It changes rounding, and nothing else."""
+    """Most answers per pass; None: as many as fit into memory. Affects only rounding."""
     checkpointing: bool | None = None
-    """Recompute activations in the backward pass: less memory, a third more time. None: where one answer needs it."""
+    """Recompute activations in the backward pass: less memory, a third more time. None: if one answer needs it."""
     checkpoint_every: int = 20
-    """Steps between the trainer's own checkpoints, from which a killed training goes on."""
+    """Steps between the trainer's own checkpoints, from which a killed training resumes."""
     checkpoints: tuple[int, ...] = ()
     """Steps after which to keep a copy of what is trained (the policy's `checkpoints`). A training that ends early
-    keeps those it came to; the record says which."""
+    keeps those it reached; the record lists them."""
 
     name: ClassVar[str] = "rl_steering"
     traits: ClassVar[Traits] = Traits(seeded=True, trained=True)
@@ -114,7 +114,7 @@ class VectorTrainingConfig:
         check_checkpoints(self.name, self.checkpoints, steps=self.steps)
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
-        """If the pilot keeps enough problems for every step."""
+        """Estimate the cost, assuming that the pilot keeps enough problems for every step."""
         most = self.max_completion_length or lengths.limit
         length = min(lengths.mixed_answer, most)
         pilot, rollouts = self.pilot_problems * self.pilot_samples, self.steps * self.problems * self.generations
@@ -144,11 +144,11 @@ def train_vectors_by_rl(
     seed: int,
     scratch: Path | None,
 ) -> Policy:
-    """The steering that training on a reward makes of the starting vectors.
+    """Train steering vectors on a reward. Returns the policy.
 
     Raises:
-        TrainingFailed: see `elicit.training.guards`; vectors that grew beyond `norm_limit`.
-        ElicitError: see `starting`.
+        TrainingFailed: see `elicit.training.guards`; or vectors grew beyond `norm_limit`.
+        ElicitError: see `elicit.fitting.vector_init.initialise_vectors`.
     """
     import torch
 
@@ -162,7 +162,7 @@ def train_vectors_by_rl(
 
     length = config.max_completion_length or task.max_new_tokens
     problems = task.problems("train", config.pilot_problems, seed=seed + 1) if config.steps else []
-    for problem in problems:  # before the starting vectors are measured
+    for problem in problems:  # check before the starting vectors are measured
         check_prompt_fits(
             len(base.encode(problem.prompt)), length, base.context_length, model=base.name, who=config.name
         )
@@ -200,7 +200,7 @@ def train_vectors_by_rl(
             checkpointing=config.checkpointing,
             checkpoint_every=config.checkpoint_every,
         )
-        identity_config = replace(config, checkpoints=())  # what is copied on the way changes nothing
+        identity_config = replace(config, checkpoints=())  # copies along the way do not change the training
         result = train_with_rewards(
             hf,
             engine,
@@ -254,12 +254,12 @@ def _add_steering_record(record: dict[str, Any], steering: Sequence[Steering]) -
 
 
 def _describe_vector_lengths(start: StartingVectors, vectors: torch.Tensor) -> dict[str, Any]:
-    """Layers, and how long each vector is in residual norms."""
+    """Layers and lengths of the vectors, in residual norms."""
     return {"layers": list(start.layers), "norms": vectors.norm(dim=1).tolist(), "labels": list(start.labels)}
 
 
 def _compute_turning_cosines(before: torch.Tensor, after: torch.Tensor) -> list[float]:
-    """How far each vector has turned: the cosine with where it started."""
+    """Cosine of each vector with its starting value."""
     import torch
 
     return torch.nn.functional.cosine_similarity(before, after, dim=1).tolist()

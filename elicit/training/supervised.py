@@ -129,7 +129,7 @@ def example(base: BaseModel, prompt: str, completion: str, *, who: str) -> Examp
     for text in (prompt, completion):
         if strange := find_missing_characters(base.tokenizer, [text])[0]:
             raise ElicitError(
-                f"{who}: the tokenizer of {base.name} has no token for {strange[0]!r} in {one_line(repr(text), 80)}. "
+                f"{who}: the tokenizer of {base.name} lacks a token for {strange[0]!r} in {one_line(repr(text), 80)}. "
                 "Write the text in characters that the model knows."
             )
     row = Example(ids.prompt, (*ids.completion, end_of(base, prompt, who=who)))

@@ -110,10 +110,13 @@ BROKEN: dict[str, Any] = {
         lambda folder: {"task": _file(folder, 60), **_arm(method="critique", held_out=0)},
         "noisy",
     ),
-    "no worked solutions": (lambda folder: {"task": _file(folder, 60), **_arm(method="sft")}, "no worked solution"),
+    "no worked solutions": (
+        lambda folder: {"task": _file(folder, 60), **_arm(method="sft")},
+        "lacks a worked solution",
+    ),
     "examples without solutions": (
         lambda folder: {"task": _file(folder, 60), **_arm(method="few_shot")},
-        "no worked solution",
+        "lacks a worked solution",
     ),
     "a contrast without a cue": (
         lambda folder: {"task": _file(folder, 60), **_arm(method="mean_steering", train_problems=8, select_problems=2)},
@@ -121,7 +124,7 @@ BROKEN: dict[str, Any] = {
     ),
     "another task's solutions": (
         lambda folder: _arm(method="sft", source=_file(folder, 60), demonstrations=4),
-        "no worked solution",
+        "lacks a worked solution",
     ),
     "a reference that does not exist": (lambda _: _arm(method="reference_model", model="./nowhere"), "does not exist"),
     "a reference of another tokenizer": (

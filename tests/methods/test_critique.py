@@ -126,7 +126,7 @@ def test_the_baseline_is_matched_token_for_token(steps: list[Any], solutions: An
 def test_a_baseline_needs_a_critic() -> None:
     base = tiny_model()
     other = SFT(demonstrations=2, epochs=1).fit(base, TASK, seed=0, needs={})
-    with pytest.raises(ElicitError, match=r"^same_solutions: its parent 'sft' is no critique arm\."):
+    with pytest.raises(ElicitError, match=r"^same_solutions: its parent 'sft' is not a critique arm\."):
         SameSolutions(parent="sft").fit(base, TASK, seed=0, needs={"sft": other})
 
 

@@ -145,7 +145,9 @@ def test_options_that_make_no_sense_are_refused(method, options, message):
 
 
 def test_what_the_model_cannot_read_is_said(tmp_path):
-    with pytest.raises(ElicitError, match=r"think_prompt: cued has no token for 'é', which the text around the prompt"):
+    with pytest.raises(
+        ElicitError, match=r"think_prompt: cued lacks a token for 'é', which the text around the prompt"
+    ):
         fitted("think_prompt", {"template": "{prompt} réfléchis"})
     with pytest.raises(ElicitError, match=r"few_shot: a prompt of \d+ tokens .* the 256 positions"):
         fitted("few_shot", {"demonstrations": 16})
@@ -158,7 +160,7 @@ def test_what_the_model_cannot_read_is_said(tmp_path):
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(ElicitError, match="have different tokenizers"):
         fitted("contrastive_decoding", {"amateur": str(tmp_path)})
-    with pytest.raises(ElicitError, match="arm 'cue' prompts, searches or reads out in its own way"):
+    with pytest.raises(ElicitError, match="arm 'cue' has a prompt, search or readout of its own"):
         fitted("contrastive_decoding", {"amateur_arm": "cue"}, needs={"cue": fitted("cue_prompt")})
     with pytest.raises(ElicitError, match="arm 'plain' is the base itself"):
         fitted("contrastive_decoding", {"amateur_arm": "plain"}, needs={"plain": fitted("base")})

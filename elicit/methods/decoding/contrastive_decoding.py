@@ -89,7 +89,7 @@ class ContrastiveDecoding:
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
-        """Raises ElicitError for an amateur with another tokenizer, or an arm that changes neither weights nor edits."""
+        """Raises ElicitError for an amateur with another tokenizer, or an arm with neither new weights nor edits."""
         from elicit.fitting.policy_selection import PolicyCandidate, choose_candidate
         from elicit.policy import Policy
         from elicit.readouts import ContrastReadout

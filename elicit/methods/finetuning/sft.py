@@ -48,9 +48,9 @@ class SFT:
     supervision: Literal["worked", "direct", "theorem", "shortcut", "swapped", "shuffled", "filler", "random"] = (
         "worked"
     )
-    """Train on worked solutions, on bare answers (direct), or on worked solutions that state their rules (theorem), lack
-    half of their steps (shortcut), or whose steps are replaced by another problem's (swapped), by their own in another
-    order (shuffled), by filler or by random steps."""
+    """Train on worked solutions, on bare answers (direct), or on worked solutions that state their rules (theorem),
+    lack half of their steps (shortcut), or whose steps are replaced by another problem's (swapped), by their own in
+    another order (shuffled), by filler or by random steps."""
     source: dict[str, Any] | None = None
     """Another task, {task: NAME}, whose train problems and solutions replace the target's."""
     parameters: Literal["all", "mlp", "attn", "embeddings"] = "all"
