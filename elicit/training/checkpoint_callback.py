@@ -1,9 +1,9 @@
-"""Copies of what is trained, taken after chosen steps of a training.
+"""Checkpoints for users: copies of the trained weights or vectors after chosen steps of a training.
 
-Each is a folder under `snapshots` of the scratch folder, written aside and renamed into place with a seal inside
-(`checkpoints`); without a scratch folder, under a temporary one that lives as long as somebody holds what was kept.
-None stays in memory. A copy is taken at the end of its step, before the trainer may write a checkpoint of that step. So
-a training goes on only from a checkpoint up to which every copy is there, and takes the later ones again.
+Each is a folder under `snapshots` of the scratch folder, written elsewhere and renamed into place with a seal inside
+(`resume`); without a scratch folder, under a temporary one that exists as long as its result is referenced. Copies do
+not stay in memory. A copy is taken at the end of its step, before the trainer may write its own checkpoint of that
+step. So a training resumes only from a step before which no copy is missing, and takes the later copies again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from elicit.training.resume import is_sealed_for, seal_folder
 
 
 class SnapshotCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
-    """Keeps what one training has made after each of some steps."""
+    """Saves a copy of the trained values after each of some steps."""
 
     def __init__(
         self,
@@ -35,9 +35,9 @@ class SnapshotCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
     ) -> None:
         """
         Args:
-            steps: after which to keep a copy.
-            made: what training has made so far, called at the end of a step.
-            identity: of the training. Copies of another one, or of steps that are not asked for, are removed.
+            steps: steps after which to keep a copy.
+            copy_change: copies the change by training so far; called at the end of a step.
+            identity: hash of the training. Copies of another training, or of steps not requested, are removed.
             scratch: the training's scratch folder, which outlives an interruption.
         """
         self._steps, self._made, self._identity = frozenset(steps), copy_change, identity
@@ -54,7 +54,7 @@ class SnapshotCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
 
     @property
     def first_missing(self) -> int | None:
-        """The first step that there is no copy of; None where all are there."""
+        """The first step without a copy; None if all exist."""
         return min((step for step in self._steps if not step_folder(self._root, step).is_dir()), default=None)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -64,14 +64,14 @@ class SnapshotCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
                 seal_folder(new, self._identity)
 
     def collect_checkpoints(self, end: int) -> Mapping[int, PolicyDelta]:
-        """What was kept before the last step: after that the training is what it ended in."""
-        snapshot_folder = self._place  # and not the training: what reads keeps the temporary folder, and no model
+        """The copies from before the last step, whose result is the policy itself."""
+        snapshot_folder = self._place  # not self: the reader must keep the temporary folder alive, but not the model
         steps = tuple(sorted(step for step in self._steps if step < end))
         return LazyCheckpoints(steps, lambda step: load_checkpoint(snapshot_folder.root, step))
 
 
 class _SnapshotFolder:
-    """A folder for copies. A temporary one goes when nobody holds it any more, or when the process ends."""
+    """A folder for copies. A temporary one is removed when it is no longer referenced, or when the process ends."""
 
     def __init__(self, scratch: Path | None, *, temporary: bool) -> None:
         if temporary:

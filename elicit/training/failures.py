@@ -1,4 +1,4 @@
-"""How a training ends that a person should hear about, and one that should not begin. Torch-free, for configs."""
+"""Errors of a training: failures on the way, and checkpoints beyond its end. Imports no torch, for configs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from elicit.errors import ElicitError
 
 
 class TrainingFailed(ElicitError):
-    """A training went wrong: the step, what was seen, and what to try. Its cell fails; the others go on."""
+    """A training failed: names the step, the observation, and a remedy. Its cell fails; other cells continue."""
 
 
 def check_within(who: str, checkpoints: Collection[int], end: int) -> None:
-    """Raises ElicitError for checkpoints after steps that a training does not have."""
+    """Raise ElicitError for checkpoints after the last step of a training."""
     if checkpoints and max(checkpoints) > end:
         raise ElicitError(
             f"{who}: a checkpoint after step {max(checkpoints)} was asked for, but this training has {end} steps. Ask "

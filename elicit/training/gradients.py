@@ -1,9 +1,9 @@
-"""Gradients of the loss on fixed rows, taken in the middle of a training that must not notice.
+"""Gradients of the loss on fixed rows, measured during a training without affecting it.
 
-The loss is the trainer's own (TRL's fused head, in whatever precision the training computes): the mean over all
-labelled tokens of the rows, in nats. Dropout is off, `.grad` is left alone (`torch.autograd.grad`), random numbers and
-every module's mode are as they were. Rows go through in passes that fit into memory; where the training recomputes
-activations, so does this.
+The loss is the trainer's own (TRL's fused head, in the training's precision): the mean over all labelled tokens of the
+rows, in nats. Dropout is off, `.grad` is untouched (`torch.autograd.grad`), and the states of random generators and the
+modes of all modules are restored. Rows are split into passes that fit into memory; if the training recomputes
+activations, so does the measurement.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from elicit.training.supervised_run import Example
 
 
 class GradientMeasurement(NamedTuple):
-    """What one look at the rows gave."""
+    """Loss and gradient on the rows at one step."""
 
     loss: float
     """Nats per labelled token."""
     token_accuracy: float
-    """Share of labelled tokens that are the likeliest next token; NaN if the trainer's head does not tell."""
+    """Share of labelled tokens that are the most probable next token; NaN if the trainer's head does not report it."""
     gradient: list[torch.Tensor]
     """d loss / d parameter, one for each trained parameter; zeros where the loss does not depend on it."""
 
 
 def get_trainable_parameters(model: Any) -> list[torch.nn.Parameter]:
-    """What a training changes: all open parameters, or the adapter's."""
+    """Parameters that a training changes: all with `requires_grad`, or the adapter's."""
     return [p for p in model.parameters() if p.requires_grad]
 
 
 def measure_gradient(model: Any, rows: Sequence[Example]) -> GradientMeasurement:
-    """Loss and gradient of a model that `SFTTrainer` has been given, on rows of ids.
+    """Measure loss and gradient of a model inside `SFTTrainer`, on rows of ids.
 
     Costs one forward and backward pass over the rows, and memory for one gradient (two where rows take several passes).
     """
@@ -71,9 +71,9 @@ def cosine_similarity(left: Sequence[torch.Tensor], right: Sequence[torch.Tensor
 
 @contextmanager
 def preserve_training_state(model: Any) -> Iterator[None]:
-    """Evaluation mode without dropout, undone at the end; random numbers go on as if nothing had been drawn.
+    """Switch to evaluation mode, then restore modes and random generators.
 
-    Layers that recompute activations do so in training mode only, so they alone stay in it (not what is inside them).
+    Layers recompute activations only in training mode, so those that do stay in it, but their submodules do not.
     """
     modes = [(module, module.training) for module in model.modules()]
     devices = [parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"][:1]
@@ -97,7 +97,7 @@ def _split_rows(model: Any, rows: Sequence[Example]) -> list[list[int]]:
 
 
 def _pad_rows(rows: Sequence[Example], device: torch.device) -> dict[str, torch.Tensor]:
-    """Padded on the right, as the trainer pads; what pads is masked and has no label."""
+    """Pad rows on the right, as the trainer does; padding is masked and has no label."""
     width = max(len(row.prompt) + len(row.completion) for row in rows)
     ids = torch.zeros((len(rows), width), dtype=torch.long)
     mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)

@@ -1,10 +1,10 @@
-"""What can be trained, by name: groups of parameters, and the numbers of an adapter. Torch-free, for configs."""
+"""Groups of parameters by name, and the options of a LoRA adapter. Imports no torch, for configs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Sub-strings of parameter names that belong to a group, over all supported architectures.
+#: Substrings of the names of a group's parameters, over all supported architectures.
 GROUPS: dict[str, tuple[str, ...]] = {
     "mlp": (".mlp.",),
     "attn": (".self_attn.", ".attn.", ".attention."),
@@ -22,7 +22,7 @@ class Lora:
     alpha: float | None = None
     """None: twice the rank, so that the adapter's output is scaled by 2 at any rank."""
     dropout: float = 0.0
-    """Of the adapter's input while training. Reinforcement trains without: what samples must be what is trained."""
+    """Dropout on the adapter's input while training. RL uses none: the sampled and the trained model must be equal."""
 
     @property
     def effective_alpha(self) -> float:

@@ -1,7 +1,7 @@
-"""What ends a training early: with a clear error where it went wrong, in peace where there is nothing left to learn.
+"""Guards that end a training early: with an error if it went wrong, normally if nothing is left to learn.
 
-Everything is read off the trainer's log and the weights, never off counters of its own, so that a resumed training
-ends where an uninterrupted one does.
+Everything is read from the trainer's log and the weights, never from counters of the guard, so that a resumed training
+ends at the same step as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from transformers import TrainerCallback
 
 from elicit.training.failures import TrainingFailed
 
-#: Consecutive steps without a signal after which a training ends.
+#: Consecutive steps without a learning signal after which a training ends.
 PATIENCE = 10
-#: Share of cut completions that counts as "all".
+#: Share of truncated completions that counts as "all".
 _ALL = 0.99
-#: Trained values may become this many times as long as they were, unless a limit is given.
+#: Default limit on the norm of trained values, as a multiple of their initial norm.
 _GROWTH = 10.0
 
 
 class GuardCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
-    """Watches one training."""
+    """Guard of one training."""
 
     def __init__(
         self,
@@ -36,9 +36,9 @@ class GuardCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
     ) -> None:
         """
         Args:
-            trained: the parameters that are trained.
-            best: the highest reward there is: a policy whose every rollout earns it has nothing left to learn.
-            norm_limit: largest L2 norm that all trained values together may have. None: 10 times what they start with.
+            parameters: the trained parameters.
+            best: the maximal reward: a policy whose every rollout earns it has nothing left to learn.
+            norm_limit: largest L2 norm of all trained values together. None: 10 times their initial norm.
         """
         self._trained = [p for p in parameters if p.requires_grad]
         self._best = best
@@ -52,7 +52,7 @@ class GuardCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         return _compute_joint_norm([p.detach() for p in self._trained])
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Before the weights take over what is wrong."""
+        """Check the gradient before it reaches the weights."""
         gradients = [p.grad for p in self._trained if p.grad is not None]
         size = _compute_joint_norm(gradients)
         if not math.isfinite(size):
@@ -64,7 +64,7 @@ class GuardCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         norm = self.compute_norm()
         if not math.isfinite(norm):
             raise TrainingFailed(
-                f"step {state.global_step}: the trained values are no finite numbers. {_suggest_lower_rate(args)}"
+                f"step {state.global_step}: the trained values are not finite numbers. {_suggest_lower_rate(args)}"
             )
         if norm > self.norm_limit:
             raise TrainingFailed(
@@ -88,7 +88,7 @@ class GuardCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         if _all_at_least(recent, "frac_reward_zero_std", 1.0) and _all_at_least(recent, "reward", self._best):
             self.stopped = f"every rollout of {self._patience} steps earned the full reward"
             control.should_training_stop = True
-            # Resuming must find a checkpoint from before this decision, and come to it again.
+            # A resumed training must start before this decision, and make it again.
             control.should_save = False
         elif _all_at_least(recent, "clipped", _ALL):
             raise TrainingFailed(
@@ -104,7 +104,7 @@ class GuardCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
 
 
 def _compute_joint_norm(tensors: Sequence[torch.Tensor]) -> float:
-    """L2 norm of all values together, 0 for none. In double precision, where diverged values do not overflow."""
+    """L2 norm of all values together, 0 for none. In double precision, so that diverged values do not overflow."""
     if not tensors:
         return 0.0
     return math.hypot(*torch.stack(torch._foreach_norm([t.double() for t in tensors])).tolist())

@@ -1,7 +1,7 @@
-"""What is trained: a copy of the base with a group of parameters open, or a LoRA adapter beside the base's own weights.
+"""Trainable models: a copy of the base with a group of parameters open, or a LoRA adapter on the base's weights.
 
-The base itself is never touched. An adapter sits in a second stack of modules that shares the base's tensors: no memory
-for weights, nothing to take out again however the training ends, and nobody's `requires_grad` but its own.
+The base itself is never changed. An adapter lives in a second tree of modules that shares the base's tensors: it needs
+no memory for weights, nothing has to be removed when training ends, and only its own `requires_grad` is set.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from elicit.model import BaseModel
 from elicit.training.groups import ADAPTABLE, GROUPS, Lora
 from elicit.weights import Adapter, FullWeights, Weights
 
-#: Below this many parameters a model is small: trained in one pass on one thread, with rates of its own.
+#: Below this many parameters a model is small: trained in one pass on one thread, with its own default rates.
 SMALL = 5_000_000
 
 
 class TrainableModel(NamedTuple):
-    """What a trainer works on."""
+    """A model prepared for training."""
 
     model: Any
-    """What the trainer is given: the transformers model, or a PeftModel around it."""
+    """The model for the trainer: the transformers model, or a PeftModel around it."""
     lora: bool
     base_id: str | None = None
-    """The base's hub id, if it has one: what an adapter's folder names as its base."""
+    """The base's hub id, if it has one; an adapter's folder names it as its base."""
 
     @property
     def hf(self) -> Any:
@@ -39,11 +39,11 @@ class TrainableModel(NamedTuple):
         return architectures.unwrap_model(self.model)
 
     def extract_weights(self) -> Weights:
-        """What training changed, on the CPU."""
+        """The weights that training changed, on the CPU."""
         if self.lora:
             from peft import get_peft_model_state_dict
 
-            # Told not to save embeddings, peft does not ask the hub whether they were changed.
+            # With this option peft does not query the hub to find out whether embeddings were changed.
             state = get_peft_model_state_dict(self.model, save_embedding_layers=False)
             tensors = {name: t.detach().cpu().clone() for name, t in state.items()}
             config = self.model.peft_config["default"].to_dict()
@@ -54,19 +54,19 @@ class TrainableModel(NamedTuple):
 
 
 def make_trainable(base: BaseModel, *, group: str = "all", lora: Lora | None = None, seed: int = 0) -> TrainableModel:
-    """The base with the parameters of `group` open (a copy), or with a LoRA adapter on the group's projections.
+    """Copy the base and open the parameters of `group`, or add a LoRA adapter to the group's projections.
 
-    What is trained is float32 whatever the base is: a small step of a bfloat16 value is no step at all. Under an
-    adapter the base's weights stay as they are, but for float16, whose range is too small for gradients: it is copied
-    to float32, as full training does.
+    Trained values are always float32: a small step of a bfloat16 value would be rounded away. Under an adapter the
+    base's weights keep their type, except float16, whose range is too small for gradients: they are copied to float32,
+    as in full training.
 
     Args:
         group: a key of `GROUPS`, or "all".
-        lora: the adapter's numbers; None trains the parameters themselves.
-        seed: decides the adapter's initial values.
+        lora: the adapter's options; None trains the parameters themselves.
+        seed: determines the adapter's initial values.
 
     Raises:
-        ElicitError: a LoRA adapter on embeddings; a model that is spread over several devices.
+        ElicitError: the adapter is for embeddings, or the model is spread over several devices.
     """
     parts = None if group == "all" else GROUPS[group]
     if lora is not None and group not in ("all", *ADAPTABLE):
@@ -111,8 +111,7 @@ def find_linear_names(hf: Any, parts: tuple[str, ...] | None) -> list[str]:
 
 
 def _shorten_target_names(hf: Any, names: list[str]) -> list[str]:
-    """The projections as an adapter's configuration should name them: by their last part, as people write them, if
-    that means no others."""
+    """Shorten the names of projections to their last part, as is usual in an adapter's config, if that is unambiguous."""
     short = sorted({name.rpartition(".")[2] for name in names})
     meant = [name for name, module in hf.named_modules() if name.rpartition(".")[2] in short and module is not hf]
     return short if sorted(meant) == sorted(names) else names
@@ -123,7 +122,7 @@ def is_small(hf: Any) -> bool:
 
 
 def default_learning_rate(base: BaseModel, lora: Lora | None, *, small: float, large: float, adapter: float) -> float:
-    """A learning rate by what is trained: `adapter` for LoRA, else by size (`small` under 5 M parameters)."""
+    """Default learning rate: `adapter` for LoRA, else by size (`small` under 5 M parameters, `large` above)."""
     if lora is not None:
         return adapter
     return small if is_small(base.hf) else large

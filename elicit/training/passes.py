@@ -1,15 +1,15 @@
-"""Passes: a step's rows go forward and backward in pieces whose activations fit into memory.
+"""Split a step's rows into passes (micro-batches) whose activations fit into memory.
 
-1. The budget is 2 GiB of activations on a CPU and a third of the free memory on a GPU. What a token takes is estimated
-   from the model's widths.
-2. A step that fits goes in one pass, as it is. Otherwise its rows are sorted by length, cut into passes within the
-   budget, and padded to the longest of their own pass only.
+1. The budget is 2 GiB of activations on a CPU and a third of the free memory on a GPU. The bytes per token are
+   estimated from the model's widths.
+2. A step that fits is one pass, unchanged. Otherwise its rows are sorted by length, split into passes within the
+   budget, and padded only to the longest of their own pass.
 3. If the longest row alone does not fit, activations are recomputed in the backward pass (gradient checkpointing).
-4. Every pass adds to the gradients with its share of the step, so the sum is the gradient of the whole step: the loss
+4. Every pass adds its share of the step to the gradients, so the sum is the gradient of the whole step: the loss
    of supervised training is a sum over tokens divided by the step's tokens, that of Dr. GRPO a sum over rows divided
    by the step's rows. Rollouts whose advantage is 0 have no gradient: a step of several passes leaves them out.
-5. Logits are never kept: TRL's fused head works them out in tiles, for positions that have a label. (On a CPU it would
-   score every position, the prompt's too; with a large vocabulary it is told not to.)
+5. Logits are never kept: TRL's fused head computes them in tiles, for positions that have a label. (On a CPU it would
+   score every position, including the prompt's; with a large vocabulary this is prevented.)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from elicit.training.parameters import is_small
 
 #: Bytes of activations in one pass on a CPU.
 CPU_BUDGET = 2 << 30
-#: Share of a GPU's free memory that they may take.
+#: Share of a GPU's free memory for activations.
 _GPU_SHARE = 1 / 3
 #: Values kept for the backward pass, per token and layer, in units of the residual's and of the MLP's width. Measured
 #: on Llama-like blocks with an adapter on every projection; an upper estimate for the others.
@@ -33,26 +33,26 @@ _WIDTHS, _INNER = 32, 10
 
 
 class PassLimits(NamedTuple):
-    """How large a pass may be."""
+    """Limits on the size of a pass."""
 
     tokens: int
-    """Padded tokens."""
+    """Most tokens, padding included."""
     rows: int | None = None
-    """Most rows, if that is limited too."""
+    """Most rows, if limited."""
     checkpointing: bool = False
-    """Whether activations are recomputed."""
+    """Recompute activations in the backward pass."""
     scaling: RotaryScaling | None = None
-    """Rotary scaling that depends on the length of a pass: only some rows may then share one."""
+    """Rotary scaling that depends on the length of a pass: only rows of the same scaling may share one."""
 
 
 def choose_pass_limits(
     hf: Any, longest: int, *, rows: int | None = None, checkpointing: bool | None = None
 ) -> PassLimits:
-    """Passes for a model and the longest row it will see, in tokens.
+    """Choose the limits of passes for a model and the longest row it will see, in tokens.
 
     Args:
-        rows: most rows of a pass.
-        checkpointing: None switches it on where the longest row does not fit without.
+        rows: most rows in a pass.
+        checkpointing: None enables it if the longest row does not fit otherwise.
     """
     saved_bytes, block, budget = (
         activation_bytes_per_token(hf),
@@ -85,10 +85,10 @@ def _measure_activation_budget(device: torch.device) -> int:
 def split_into_passes(
     lengths: Sequence[int], passes: PassLimits, group_keys: Sequence[int] | None = None
 ) -> list[list[int]]:
-    """The rows of each pass. Everything in its order if it fits into one; else sorted by length.
+    """Split rows into passes: all in their order if they fit into one, else sorted by length.
 
     Args:
-        together: only rows of equal values share a pass.
+        group_keys: a key per row; only rows with equal keys share a pass.
     """
     groups = list(
         zip(group_keys or [0] * len(lengths), (frequency_group(passes.scaling, n) for n in lengths), strict=True)
@@ -107,7 +107,7 @@ def split_into_passes(
 
 
 class LossPiece(NamedTuple):
-    """The inputs of one pass, and the share of the step's loss that its own loss is."""
+    """Inputs of one pass, and the weight of its loss in the step's."""
 
     inputs: dict[str, Any]
     share: float
@@ -118,7 +118,7 @@ class LossPiece(NamedTuple):
 
 
 def split_supervised_batch(inputs: dict[str, Any], passes: PassLimits) -> list[LossPiece]:
-    """Pieces of a batch that is padded on the right. Their losses are divided by the whole batch's tokens already."""
+    """Split a batch that is padded on the right. Its losses are already divided by the whole batch's tokens."""
     lengths = inputs["attention_mask"].sum(1).tolist()
     rows = split_into_passes(lengths, passes)
     if len(rows) == 1:
@@ -133,16 +133,16 @@ def split_supervised_batch(inputs: dict[str, Any], passes: PassLimits) -> list[L
 
 
 def split_rollout_batch(inputs: dict[str, Any], passes: PassLimits, *, by_prompt: bool) -> list[LossPiece]:
-    """Pieces of a step of rollouts: prompts padded on the left, completions on the right.
+    """Split a step of rollouts: prompts are padded on the left, completions on the right.
 
     Args:
-        by_prompt: only prompts of equal length share a pass, so that none is padded (absolute positions, or rotary
-            scaling by length, which counts the padding).
+        by_prompt: only prompts of equal length share a pass, so that none is padded. Needed for absolute positions and
+            for rotary scaling by length, which would count the padding.
     """
     prompts, completions = (inputs[f"{part}_mask"].sum(1).tolist() for part in ("prompt", "completion"))
     lengths = [p + c for p, c in zip(prompts, completions, strict=True)]
     count = len(lengths)
-    # What TRL padded for the whole step is the width of a single pass.
+    # The width of a single pass: TRL's padding for the whole step.
     whole = inputs["prompt_ids"].shape[1] + inputs["completion_ids"].shape[1]
     scaled = {frequency_group(passes.scaling, n) for n in (*lengths, whole)}
     if len(scaled) == 1 and len(split_into_passes([whole] * count, passes, prompts if by_prompt else None)) == 1:
@@ -164,14 +164,14 @@ def split_rollout_batch(inputs: dict[str, Any], passes: PassLimits, *, by_prompt
 
 
 def _slice_tensor(value: Any, rows: list[int], columns: slice, count: int) -> Any:
-    """The rows of a tensor that has a row for each of `count`, and the columns of one that has columns."""
+    """Select rows of a tensor with `count` rows, and columns if it has columns; other values are unchanged."""
     if not isinstance(value, torch.Tensor) or value.ndim == 0 or len(value) != count:
         return value
     return value[rows][:, columns] if value.ndim == 2 else value[rows]
 
 
 def make_passes_trainer(trainer_class: Any, pieces: Callable[[dict[str, Any]], list[LossPiece]]) -> Any:
-    """A trainer class that computes a step's loss in pieces."""
+    """Make a trainer class that computes a step's loss in passes."""
 
     class PassesTrainer(trainer_class):  # type: ignore[misc]
         def compute_loss(
@@ -196,7 +196,7 @@ def make_passes_trainer(trainer_class: Any, pieces: Callable[[dict[str, Any]], l
 
 
 def _merge_pass_metrics(metrics: dict[str, list[Any]], logged: dict[str, int], tokens: list[int]) -> None:
-    """What every pass logged becomes one value, weighted by tokens."""
+    """Merge the values logged by the passes into one, weighted by tokens."""
     for name, values in metrics.items():
         new = values[logged.get(name, 0) :]
         if len(new) == len(tokens) > 1:
@@ -206,7 +206,7 @@ def _merge_pass_metrics(metrics: dict[str, list[Any]], logged: dict[str, int], t
 
 @contextmanager
 def restrict_head_to_labels(hf: Any) -> Iterator[None]:
-    """TRL's fused head works out logits for positions with a label only, on a CPU too.
+    """Make TRL's fused head compute logits only for positions with a label, also on a CPU.
 
     Not for small models, whose results are compared bit by bit with those of earlier versions.
     """
@@ -216,9 +216,7 @@ def restrict_head_to_labels(hf: Any) -> Iterator[None]:
         yield
         return
     before = utils._use_triton
-    utils._use_triton = lambda device: (
-        True
-    )  # in this module it decides that alone; the kernels have a name of their own
+    utils._use_triton = lambda device: True  # in this module the name has no other use; the kernels import their own
     try:
         yield
     finally:

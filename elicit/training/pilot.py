@@ -1,8 +1,8 @@
-"""The difficulty filter: which problems the untrained model solves sometimes, but not always.
+"""The pilot, a difficulty filter: select the problems that the untrained model solves sometimes but not always.
 
 A group whose samples all earn the same reward has no gradient, and a problem that the model never solves cannot be
-learned from rewards (KL(pi* || pi_0) >= -log p_0): problems are kept if 0 < p < 1 in the pilot. What it could not
-solve is kept apart, by id, and never trained on.
+learned from rewards (KL(pi* || pi_0) >= -log p_0): problems are kept if 0 < p < 1 in the pilot. Unsolved problems are
+recorded by id and never trained on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from elicit.tasks import Problem, Task
 
 
 class PilotResult(NamedTuple):
-    """What the untrained model does with each problem."""
+    """Problems by the untrained model's success on them."""
 
     learnable: tuple[Problem, ...]
     """Solved in some samples and not in others."""
@@ -60,7 +60,7 @@ def run_pilot(
     seed: int,
     max_new_tokens: int,
 ) -> PilotResult:
-    """Sample every problem at temperature 1 and sort them by what the verifier says."""
+    """Sample every problem at temperature 1 and sort the problems by the verifier's verdicts."""
     decoding = Decoding(temperature=1.0, max_new_tokens=max_new_tokens, stop=task.stop)
     keys = [tuple(seeds.derive_key(seed, "pilot", problem.id, i) for i in range(samples)) for problem in problems]
     prompts = [encode(problem) for problem in problems]

@@ -1,32 +1,31 @@
-"""Early warning: during training on one task, what do the steps do to others, to first order?
+"""Early warning: first-order effect of the training steps on other tasks' losses.
 
 At step 0, every `every` steps and at the end, on fixed rows that are not trained on:
 
-    loss      nats per token of the task trained on ("in") and of every other task watched ("out")
+    loss      nats per token of the trained task ("in") and of every other watched task ("out")
     cosine    cos(g_in, g_out) of the two gradients over all trained parameters
     predicted (theta_b - theta_a) . g_out(theta_a) for the interval from step a to step b: the change of the
-              out-of-domain loss to first order. theta_b - theta_a is what the optimizer really did, with its momentum,
-              its scaling, the clipping and the rate of every step. Its error is of second order in the size of the
-              interval, and for a loss that curves upwards it is too low (too hopeful) every time, so that the running
-              integral drifts below the measured loss.
-    trapezoid the same with the mean of g_out at both ends: an error of third order, but known only afterwards, at the
-              price of one more look (which the next interval needs anyway).
+              out-of-domain loss to first order. theta_b - theta_a is the optimizer's actual change, with its momentum,
+              scaling, clipping and the rate of every step. Its error is of second order in the size of the interval,
+              and for a convex loss it is always too low (optimistic), so that the running integral drifts below the
+              measured loss.
+    trapezoid the same with the mean of g_out at both ends: an error of third order, but known only afterwards, and it
+              costs one more measurement (which the next interval needs anyway).
 
 Measured on `cued` (full training on addition at the default rate of 1e-3, 160 steps of 8 rows; mod_chain watched; 16
-problems of each): share of the training's time, and share of the measured changes of loss from look to look that
-`predicted` / `trapezoid` explain (`analysis.warning.explained`; 1 is all, 0 none):
+problems of each): share of the training's time, and share of the measured changes of loss between measurements that
+`predicted` / `trapezoid` explain (1 is all, 0 none):
 
     every 1     78 %    0.90 / 0.99
     every 5     43 %    0.56 / 0.39
     every 10    28 %    0.00 / 0.09
 
-So at rates like that first order holds for single steps only, and rarer looks are cheaper and worth little. A look
-costs as much as a step on all its rows; beside the large batches of real trainings that is less.
+At such rates the first-order prediction holds only for single steps; rarer measurements are cheaper but worth little. A
+measurement costs as much as a step on all its rows, which is little compared with the large batches of real trainings.
 
-"Trained parameters" are the adapter's where there is one: alignment is that of what can move. The training itself is
-untouched, bit by bit (`gradients`). A checkpoint carries the watch's own state, so a training that is gone on with
-gives the same record. Memory: the trained values once more, and a gradient for every task watched (and one for the
-task trained on, while it looks).
+"Trained parameters" are the adapter's if there is one. The training itself is unchanged to the bit (`gradients`). The
+trainer's checkpoints include the callback's state, so a resumed training gives the same record. Memory: a second copy
+of the trained values, a gradient for every watched task, and during a measurement one for the trained task.
 """
 
 from __future__ import annotations
@@ -53,18 +52,18 @@ from elicit.training.supervised_run import Example
 
 _FILE = "watch.safetensors"
 _Series = dict[str, list[float | None]]
-"""None for what is no number."""
+"""None stands for values that are not finite."""
 
 
 class EarlyWarningCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
-    """Watches one training by TRL's `SFTTrainer`; give it to `supervised.train(callbacks=[...])`."""
+    """Measures effects on other tasks while `SFTTrainer` trains; for `supervised.train_on_examples(callbacks=[...])`."""
 
     def __init__(self, inside: Sequence[Example], outside: Mapping[str, Sequence[Example]], *, every: int = 1) -> None:
         """
         Args:
-            inside: rows of the task that is trained on, as they are taught, of problems that are not trained on.
+            inside: rows of the trained task in training form, for problems that are not trained on.
             outside: label -> rows of another task.
-            every: steps between two looks.
+            every: steps between two measurements.
         """
         self._inside, self._outside, self._every = list(inside), {k: list(v) for k, v in outside.items()}, every
         self._steps: list[int] = []
@@ -80,8 +79,8 @@ class EarlyWarningCallback(TrainerCallback):  # type: ignore[misc]  # transforme
     def to_record(self) -> dict[str, Any]:
         """`record["warning"]` of a policy, as plain data.
 
-        `steps` has one entry per look; `predicted` and `trapezoid` one less: entry i is of the interval from steps[i]
-        to steps[i + 1]. `seconds` were spent looking; `share` is theirs of the whole training, looks included.
+        `steps` has one entry per measurement; `predicted` and `trapezoid` one less: entry i is for the interval from
+        steps[i] to steps[i + 1]. `seconds` is the time of the measurements, `share` its fraction of the whole time.
         """
         return {
             "steps": list(self._steps),
@@ -153,7 +152,7 @@ class EarlyWarningCallback(TrainerCallback):  # type: ignore[misc]  # transforme
 
 
 class Stopwatch:
-    """A stopwatch: seconds inside its `with`, and of the whole training."""
+    """Measures seconds inside its `with` blocks, and of the whole training."""
 
     def __init__(self) -> None:
         self._inside = self._earlier = self._whole = 0.0
@@ -166,7 +165,7 @@ class Stopwatch:
         self._whole = self.get_elapsed()[1]
 
     def resume_training(self, inside: float, whole: float) -> None:
-        """Goes on from an interrupted training's times."""
+        """Continue from the times of an interrupted training."""
         self._inside, self._earlier = inside, whole
 
     def get_elapsed(self) -> tuple[float, float]:
@@ -184,7 +183,7 @@ class Stopwatch:
 
 def _read_clock() -> float:
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.synchronize()  # else a GPU's work would be counted where its result is waited for
+        torch.cuda.synchronize()  # otherwise GPU work would be counted where its result is first needed
     return time.perf_counter()
 
 

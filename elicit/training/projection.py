@@ -1,21 +1,20 @@
-"""Gradient projection: a training that does not step against another task (PCGrad, 2001.06782).
+"""Gradient projection: training steps without a component against another task (PCGrad, 2001.06782).
 
 Where the gradient g of a step and the gradient p of the protected task conflict (g . p < 0), g becomes
-g - (g . p / p . p) p: the conflicting part is taken out. Otherwise it stays as it is. PCGrad does this both ways for
-tasks that are all trained on; here the protected task is only protected, never trained on (the one-way form of A-GEM,
-1812.00420).
+g - (g . p / p . p) p: the conflicting part is removed. Otherwise g is unchanged. PCGrad does this both ways for tasks
+that are all trained; here the protected task is never trained on (the one-way form of A-GEM, 1812.00420).
 
-What it does not promise:
+Limits:
 
-- *Clipping.* The trainer clips the norm of g (to 1) before its callbacks are called. The projection scales with g and
-  not at all with p, so its direction is the same either way; its length is that of the clipped g less the conflicting
-  part, at most 1 and possibly less, where clipping afterwards might have left it at 1. The norm in the training's
+- *Clipping.* The trainer clips the norm of g (to 1) before it calls callbacks. The projection is linear in g and does
+  not depend on the length of p, so its direction is the same either way. Its length is that of the clipped g minus the
+  conflicting part: at most 1, and possibly less where clipping afterwards would have left 1. The norm in the training
   curve is that of g before both. Nothing is clipped again.
-- *The optimizer.* Adam's step is not along the gradient it is given: momentum from earlier steps and the scaling of
-  each parameter can still move against p. What the steps really do is what `probes` measures (`warn`).
+- *The optimizer.* Adam's step is not along the gradient: momentum from earlier steps and the scaling of each parameter
+  can still move against p. `probes` (`warn`) measures the actual effect of the steps.
 - *First order, fixed rows.* p is the gradient on the same few train problems at every step.
 
-Everything about `gradients.measure` holds: the training's random numbers and modes are left alone.
+As in `gradients.measure_gradient`, the training's random numbers and modes are not affected.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class GradientProjectionCallback(TrainerCallback):  # type: ignore[misc]  # tran
     def __init__(self, rows: Sequence[Example]) -> None:
         """
         Args:
-            rows: of the protected task, of problems that may be trained on.
+            rows: rows of the protected task, from its train problems.
         """
         self._rows = list(rows)
         self._cosines: list[float | None] = []
@@ -52,12 +51,12 @@ class GradientProjectionCallback(TrainerCallback):  # type: ignore[misc]  # tran
 
     @property
     def identity(self) -> str:
-        """Part of the training's identity: it decides the weights."""
+        """Part of the training's identity, since it affects the weights."""
         return json.dumps(["protect", self._rows])
 
     def to_record(self) -> dict[str, Any]:
-        """`record["protect"]`: per step the cosine of the two gradients before projection, and the protected loss
-        (nats per token) before the step; how many steps conflicted; seconds, and their share of the training's."""
+        """`record["protect"]`: per step the cosine of the two gradients before projection and the protected loss (nats
+        per token) before the step; the number of conflicting steps; seconds, and their share of the training's."""
         return {
             "problems": len(self._rows),
             "steps": len(self._cosines),
@@ -68,7 +67,7 @@ class GradientProjectionCallback(TrainerCallback):  # type: ignore[misc]  # tran
         }
 
     def count_cost(self) -> tuple[int, int, int]:
-        """(tokens that went forward and backward for it, distinct tokens of solutions, problems)."""
+        """Count (tokens of its forward and backward passes, distinct tokens of solutions, problems)."""
         written = sum(len(row.completion) for row in self._rows)
         length = written + sum(len(row.prompt) for row in self._rows)
         return length * len(self._cosines), written, len(self._rows)
@@ -98,10 +97,9 @@ class GradientProjectionCallback(TrainerCallback):  # type: ignore[misc]  # tran
 
 
 def project_gradient(parameters: Sequence[torch.nn.Parameter], protected: Sequence[torch.Tensor]) -> float:
-    """Take out of `.grad` what goes against `protected`, in place, where they conflict. Their cosine before it.
+    """Project the component against `protected` out of `.grad`, in place. Returns their cosine before projection.
 
-    A parameter without a gradient counts as zero: it has none to project, and is left without one unless there is a
-    conflict.
+    A parameter without a gradient counts as zero; it stays without one unless there is a conflict.
     """
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     product, size = dot_product(gradients, protected), dot_product(protected, protected)

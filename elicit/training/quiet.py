@@ -1,4 +1,4 @@
-"""Trainers that say nothing: stdout is for results, and stderr for what a person should read."""
+"""Silence trainers: stdout is for results, stderr for messages to the user."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def silence_libraries() -> Iterator[None]:
-    """No progress bars, notices and deprecation warnings of the libraries for the time of a training."""
+    """Suppress the libraries' progress bars, notices and deprecation warnings during a training."""
     from transformers.utils import logging
 
     bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()

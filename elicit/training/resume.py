@@ -1,7 +1,7 @@
-"""Checkpoints in a scratch folder, so that an interrupted training goes on.
+"""Trainer checkpoints in a scratch folder, from which an interrupted training resumes.
 
-The trainer writes a checkpoint file by file. A seal is put into it last, by renaming: it names the training it belongs
-to and the size of every file. What has no fitting seal (torn by a kill, or left by another configuration) is removed.
+The trainer writes a checkpoint file by file. A seal is added last, by renaming: it names the training and the size of
+every file. A checkpoint without a matching seal (torn by a kill, or from another configuration) is removed.
 transformers reads what it wrote with `weights_only=True`, and weights from safetensors.
 """
 
@@ -19,7 +19,7 @@ _SEAL = "seal.json"
 
 
 class CheckpointSealCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
-    """Seals every checkpoint once it is whole."""
+    """Seals every checkpoint once it is complete."""
 
     def __init__(self, identity: str) -> None:
         self._identity = identity
@@ -29,10 +29,10 @@ class CheckpointSealCallback(TrainerCallback):  # type: ignore[misc]  # transfor
 
 
 def find_latest_checkpoint(scratch: Path, identity: str, *, before: int | None = None) -> Path | None:
-    """The last whole checkpoint of this training; torn ones and those of other trainings are removed.
+    """Find the last complete checkpoint of this training; torn ones and those of other trainings are removed.
 
     Args:
-        before: a step that has to be trained (again): checkpoints of it and of later ones are removed too.
+        before: a step that must be trained again: checkpoints of it and of later steps are removed too.
     """
     folders = sorted(scratch.glob("checkpoint-*"), key=_parse_step)
     for folder in folders:
@@ -43,12 +43,12 @@ def find_latest_checkpoint(scratch: Path, identity: str, *, before: int | None =
 
 
 def seal_folder(folder: Path, identity: str) -> None:
-    """Say that a folder is whole, and which training it belongs to."""
+    """Mark a folder as complete and as belonging to this training."""
     runs.write_json(folder / _SEAL, {"identity": identity, "files": _measure_file_sizes(folder)})
 
 
 def is_sealed_for(folder: Path, identity: str) -> bool:
-    """Whether a folder is whole and belongs to this training."""
+    """True if a folder is complete and belongs to this training."""
     seal_path = folder / _SEAL
     if not seal_path.exists():
         return False

@@ -1,4 +1,4 @@
-"""Rewards: what a sampled completion is worth, 0 or 1. The controls of RLVR differ from it by one of these lines.
+"""Rewards of sampled completions, 0 or 1. RLVR and its controls differ only in the choice of one of these.
 
 Random rewards after 2506.10947 (fair coin), format rewards after 2504.20571, wrong labels after 2506.10947 (the most
 frequent wrong answer of the untrained model).
@@ -14,29 +14,29 @@ from elicit.tasks import Problem, Task
 
 
 class Rollout(NamedTuple):
-    """One sampled completion of one problem, with the identity of its random numbers."""
+    """A sampled completion of a problem, with the identity of its random numbers."""
 
     problem: Problem
     step: int
-    """Training step it was sampled for, from 0."""
+    """Training step for which it was sampled, from 0."""
     sample: int
-    """Its number within the problem's group."""
+    """Its index within the problem's group."""
     text: str
-    """Its text, cut before the stop string."""
+    """Its text up to the stop string."""
     finished: bool
 
 
-#: The worth of a rollout.
+#: Rollout -> reward.
 Reward = Callable[[Rollout], float]
 
 
 def make_verifier_reward(task: Task) -> Reward:
-    """1 if the task's own verifier calls the completion right."""
+    """Reward 1 if the task's verifier accepts the completion."""
     return lambda rollout: float(task.verify(rollout.problem, rollout.text).correct)
 
 
 def make_random_reward(seed: int) -> Reward:
-    """A fair coin by identity (seed, step, problem, sample): says nothing about the completion."""
+    """Reward by a fair coin determined by (seed, step, problem, sample), independent of the completion."""
 
     def score_rollout(rollout: Rollout) -> float:
         random = seeds.make_generator("random reward", seed, rollout.step, rollout.problem.id, rollout.sample)
@@ -46,7 +46,7 @@ def make_random_reward(seed: int) -> Reward:
 
 
 def make_format_reward(task: Task) -> Reward:
-    """1 for the form of a worked solution (any answer at all where the task has no worked solutions)."""
+    """Reward 1 for the form of a worked solution (for any answer at all if the task has no worked solutions)."""
 
     def score_rollout(rollout: Rollout) -> float:
         verdict = task.verify(rollout.problem, rollout.text)
@@ -57,8 +57,11 @@ def make_format_reward(task: Task) -> Reward:
 
 
 def make_label_reward(task: Task, answers: Mapping[str, str]) -> Reward:
-    """1 if the completion's answer is the given one of its problem (`answers`: problem id -> canonical answer), which
-    need not exist for every problem."""
+    """Reward 1 if the completion's answer equals a given one.
+
+    Args:
+        answers: problem id -> canonical answer; problems may be missing.
+    """
 
     def score_rollout(rollout: Rollout) -> float:
         answer = task.verify(rollout.problem, rollout.text).answer

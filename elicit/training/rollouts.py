@@ -1,10 +1,10 @@
 """Rollouts for TRL's `rollout_func`, from the lab's own sampler.
 
-1. A step's problems and the random numbers of its samples come from identity: (seed, "grpo", step, problem, sample).
-   They are the same at any batch size, after a resume, and for every reward: an arm and its controls are paired.
-2. Sampling is at temperature 1 from exactly the distribution that is trained (no token is banned, and rows that are
-   no tokens have no share in either: `token_loss`), so that log-probabilities of rollouts equal the trainer's own
-   recomputation; tests say so with full weights, with LoRA and under steering.
+1. A step's problems and the random numbers of its samples are determined by (seed, "grpo", step, problem, sample). They
+   are the same at any batch size, after a resume, and for every reward: an arm and its controls are paired.
+2. Sampling is at temperature 1 from exactly the trained distribution (no token is banned, and rows of the head that are
+   not tokens are excluded from both: `token_loss`), so that log-probabilities of rollouts equal the trainer's own
+   recomputation; tests check this with full weights, with LoRA and under steering.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from elicit.tasks import Problem
 from elicit.training.failures import TrainingFailed
 from elicit.training.rewards import Reward, Rollout
 
-#: Prompt token ids of a problem.
+#: Problem -> prompt token ids.
 PromptEncoder = Callable[[Problem], tuple[int, ...]]
 
 
 def training_engine(base: BaseModel, hf: Any) -> Engine:
-    """The sampler's view of a copy in training: a clock of its own, and no banned tokens."""
+    """Build the sampler's engine for a model in training: with its own position tracker and without banned tokens."""
     return dataclasses.replace(base.engine, hf=hf, clock=PositionTracker(), banned_ids=base.unassigned_ids)
 
 
 def schedule_problems(problems: Sequence[Problem], *, steps: int, per_step: int, seed: int) -> list[Problem]:
-    """The problems of all steps in order: `per_step` different ones for each, drawn by (seed, step)."""
+    """Draw the problems of all steps in order: `per_step` different ones for each, by (seed, step)."""
     count = min(per_step, len(problems))
     scheduled: list[Problem] = []
     for step in range(steps):
@@ -54,7 +54,7 @@ def sample_rollouts(
     seed: int,
     decoding: Decoding,
 ) -> list[list[Completion]]:
-    """`generations` completions of each problem, for one training step."""
+    """Sample `generations` completions of each problem for one training step."""
     requests = [
         Request(encode(problem), tuple(seeds.derive_key(seed, "grpo", step, problem.id, i) for i in range(generations)))
         for problem in problems
@@ -69,7 +69,7 @@ def sample_rollouts(
 
 @contextmanager
 def _use_eval_mode(hf: Any) -> Iterator[None]:
-    """Evaluation mode for the time of sampling: what samples must be what is trained, without dropout."""
+    """Switch to evaluation mode for sampling: rollouts are sampled without dropout."""
     training = hf.training
     hf.eval()
     try:
@@ -79,17 +79,17 @@ def _use_eval_mode(hf: Any) -> Iterator[None]:
 
 
 def _check_finite(engine: Engine, ids: tuple[int, ...], step: int) -> None:
-    """Sampling from logits that are no numbers ends in an index error: say what it means.
+    """Check that logits are finite, after sampling failed: non-finite logits end in an index error.
 
     Raises:
-        TrainingFailed: if the model gives no finite logits any more.
+        TrainingFailed: the model's logits are not finite.
     """
     engine.clock.explicit = None
     with torch.inference_mode():
         out = architectures.get_decoder(engine.hf)(input_ids=torch.tensor([ids], device=engine.hf.device))
     if not bool(torch.isfinite(out.last_hidden_state).all()):
         raise TrainingFailed(
-            f"step {step}: the model's activations are no finite numbers any more. Lower learning_rate."
+            f"step {step}: the model's activations are not finite numbers any more. Lower learning_rate."
         )
 
 
@@ -102,9 +102,9 @@ def make_rollout_function(
     seed: int,
     decoding: Decoding,
 ) -> Callable[[list[str], Any], dict[str, Any]]:
-    """What `GRPOTrainer(rollout_func=...)` calls: it gets every prompt as often as it has generations.
+    """Make the function for `GRPOTrainer(rollout_func=...)`, which passes every prompt once per generation.
 
-    The trainer's "prompts" are problem ids here: `rollout_func` sees no other column, and prompts need not be unique.
+    The trainer's "prompts" are problem ids here: `rollout_func` gets no other column, and prompts may repeat.
     """
     problem_by_id = {problem.id: problem for problem in problems}
 
@@ -132,10 +132,10 @@ def make_rollout_function(
 
 
 def make_reward_function(reward: Reward, correct: Reward) -> Callable[..., list[float]]:
-    """What `GRPOTrainer(reward_funcs=...)` calls.
+    """Make the function for `GRPOTrainer(reward_funcs=...)`.
 
-    Beside the reward it logs how many rollouts the verifier calls right (`correct`, which trains nothing unless it is
-    the reward) and how many were cut at the length limit: TRL counts as cut whatever a stop string ended.
+    It also logs the share of rollouts that the verifier accepts (`correct`, which does not affect training unless it is
+    the reward), and the share truncated at the length limit: TRL would count rollouts that a stop string ended.
     """
 
     def compute_rewards(rollout: list[Rollout], log_metric: Callable[[str, float], None], **_: Any) -> list[float]:
@@ -148,10 +148,10 @@ def make_reward_function(reward: Reward, correct: Reward) -> Callable[..., list[
 
 @contextmanager
 def announce_prompt_lengths(model: Any, clock: PositionTracker) -> Iterator[None]:
-    """Tell the clock how long each row's prompt is whenever the trainer calls `model`.
+    """Pass each row's prompt length to the position tracker whenever the trainer calls `model`.
 
-    Steering chooses positions by offset from the prompt's end. TRL pads, shuffles and splits rows, but labels only the
-    completion: the real tokens without a label are the prompt.
+    Steering chooses positions relative to the prompt's end. TRL pads, shuffles and splits rows, but labels only the
+    completion: the prompt consists of the real tokens without a label.
     """
 
     def set_prompt_lengths(_: Any, __: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -1,7 +1,8 @@
-"""One training by reinforcement: TRL's `GRPOTrainer` with the lab's rollouts, guards and checkpoints.
+"""Training by reinforcement learning: TRL's `GRPOTrainer` with the lab's rollouts, guards and checkpoints.
 
-Dr. GRPO (2503.20783): advantages are rewards less their group's mean, not divided by its deviation, and the loss is a
-sum over tokens divided by a constant; no KL penalty; one update per batch of rollouts, so the policy ratio is 1.
+Dr. GRPO (2503.20783): the advantage is A_i = r_i - mean(r) over the group, not divided by its standard deviation, and
+the loss is a sum over tokens divided by a constant; no KL penalty; one update per batch of rollouts, so the policy
+ratio is 1.
 """
 
 from __future__ import annotations
@@ -47,42 +48,41 @@ from elicit.training.token_loss import exclude_unassigned_rows
 
 @dataclass(frozen=True)
 class RLTrainingSettings:
-    """The numbers of a training."""
+    """Hyper-parameters of a training."""
 
     steps: int
     problems: int
-    """Problems per step (or all there are, if fewer)."""
+    """Problems per step (or all, if there are fewer)."""
     generations: int
     """Rollouts per problem and step."""
     learning_rate: float
     max_new_tokens: int
     decay: bool = True
-    """Whether the rate falls linearly to 0 over the steps, or stays."""
+    """Decrease the rate linearly to 0 over the steps; otherwise it is constant."""
     rows: int | None = None
-    """Most rollouts per pass; None leaves it to memory (`passes`)."""
+    """Most rollouts per pass; None: as memory allows (`passes`)."""
     checkpointing: bool | None = None
-    """Recompute activations in the backward pass; None: where the longest rollout needs it."""
+    """Recompute activations in the backward pass; None: if the longest rollout needs it."""
     checkpoint_every: int = 10
     """Steps between checkpoints."""
     patience: int = PATIENCE
 
 
 class RLTrainingResult(NamedTuple):
-    """What a training did; the trained values are in the model it was given."""
+    """Result of a training; the trained values are in the model itself."""
 
     curve: list[dict[str, Any]]
     """One entry per step: step, loss, reward, reward_std, correct, entropy, length, clipped, zero_variance,
     learning_rate, grad_norm; norm (of all trained values) where it has a limit."""
     tokens: int
-    """Tokens that went through the trained passes: prompts and completions."""
+    """Tokens in training passes: prompts and completions."""
     generated_tokens: int
     prompt_tokens: int
-    """Prompt tokens that were prefilled for sampling (each prompt once for all its samples)."""
+    """Prompt tokens prefilled for sampling (each prompt once for all its samples)."""
     stopped: str | None
-    """Why it ended before its last step, if it did."""
+    """Reason for ending before the last step; None otherwise."""
     checkpoints: Mapping[int, PolicyDelta]
-    """What training had made after the steps that were asked for, as far as it came, its last one left out. Read when
-    asked for."""
+    """Changes after the requested steps that training reached, except the last. Loaded on access."""
 
 
 def train_with_rewards(
@@ -105,24 +105,26 @@ def train_with_rewards(
     checkpoints: Collection[int] = (),
     copy_change: Callable[[], PolicyDelta] = PolicyDelta,
 ) -> RLTrainingResult:
-    """Train in place whatever has `requires_grad` in `model`, a copy made for it.
+    """Train in place the parameters of `model` with `requires_grad`. `model` must be a copy for this training.
 
     Args:
-        model: the transformers model, or a PeftModel around it. Parameters that are no weights of its own (a steering
-            vector) must be registered on it, so that checkpoints hold them.
+        model: the transformers model, or a PeftModel around it. Other parameters (a steering vector) must be
+            registered on it, so that checkpoints include them.
         engine: samples from it (`rollouts.training_engine`).
         reward: 0 to `best_reward` for every rollout.
-        encode: the prompt's token ids of a problem.
-        edits: steering that is on while sampling and while training; gradients flow through it.
-        norm_limit: largest L2 norm of all trained values (see `guards.Guard`).
-        bf16: whether passes compute in bfloat16 (what is trained stays float32).
-        scratch: where checkpoints go; the same call goes on from the last whole one. None keeps none.
-        identity: what else, beside settings, problems and seed, decides the result (weights, the reward's name, ...).
-        checkpoints: steps after which to keep a copy of what is trained (`snapshots`).
-        made: gives that copy.
+        encode: problem -> prompt token ids.
+        edits: steering applied while sampling and training; gradients flow through it.
+        norm_limit: largest L2 norm of all trained values (see `guards.GuardCallback`).
+        bf16: compute passes in bfloat16 (trained values stay float32).
+        scratch: folder for checkpoints; the same call resumes from the last complete one. None keeps none.
+        identity: further inputs, in addition to settings, problems and seed, that determine the result (weights, the
+            reward's name, ...).
+        checkpoints: steps after which to keep a copy of what is trained (`checkpoint_callback`).
+        copy_change: makes that copy.
 
     Raises:
-        TrainingFailed: a loss or weights that are no numbers, divergence, cut completions, rewards without variance.
+        TrainingFailed: loss or weights are not finite, training diverged, completions are truncated, or rewards have
+            no variance.
     """
     decoding = Decoding(temperature=1.0, max_new_tokens=settings.max_new_tokens, stop=task.stop)
     options: dict[str, Any] = {"generations": settings.generations, "seed": seed, "decoding": decoding}
@@ -138,7 +140,7 @@ def train_with_rewards(
         stack.enter_context(silence_libraries())
         stack.enter_context(restrict_head_to_labels(engine.hf))
         stack.enter_context(exclude_unassigned_rows(engine.banned_ids))
-        # Checkpoints want a folder; without a scratch nothing is saved into it.
+        # The trainer needs a folder; without a scratch folder nothing is saved into it.
         folder = scratch if scratch is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         trainer = _build_grpo_trainer(
             model,
@@ -153,12 +155,12 @@ def train_with_rewards(
         trainer.add_callback(guard)
         trainer.add_callback(snapshots)
         trainer.add_callback(CheckpointSealCallback(name))
-        stack.callback(engine.hf.__dict__.pop, "forward", None)  # the trainer's fused head must not stay
+        stack.callback(engine.hf.__dict__.pop, "forward", None)  # remove the trainer's fused head afterwards
         _disable_attention_dropout(engine.hf)
         stack.enter_context(announce_prompt_lengths(model, engine.clock))
         checkpoint = find_latest_checkpoint(folder, name, before=snapshots.first_missing)
         is_finished = checkpoint is not None and checkpoint.name == f"checkpoint-{settings.steps}"
-        if edits and not is_finished:  # steering insists on being used, and nothing is left to do
+        if edits and not is_finished:  # steering raises if it is never used, and a finished training does not use it
             layers = list(architectures.get_decoder_layers(engine.hf))
             stack.enter_context(steer(architectures.get_decoder(engine.hf), layers, engine.clock, edits))
         with runs.writing_to(folder):
@@ -187,7 +189,7 @@ def _collect_result(
     )
 
 
-#: Names in the trainer's log of what a curve keeps.
+#: Entry of a curve -> its name in the trainer's log.
 _CURVE = {
     "step": "step",
     "loss": "loss",
@@ -218,10 +220,10 @@ def _build_grpo_arguments(
         "beta": 0.0,
         "temperature": 1.0,
         "num_generations": settings.generations,
-        "per_device_train_batch_size": per_step * settings.generations,  # cut into passes by `passes`
+        "per_device_train_batch_size": per_step * settings.generations,  # split into passes by `passes`
         "max_completion_length": settings.max_new_tokens,
         "max_steps": settings.steps,
-        "shuffle_dataset": False,  # the order is the schedule's
+        "shuffle_dataset": False,  # the schedule determines the order
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": "linear" if settings.decay else "constant",
         "weight_decay": 0.0,
@@ -234,7 +236,7 @@ def _build_grpo_arguments(
         "dataloader_pin_memory": False,
         "save_strategy": "steps" if keep else "no",
         "save_steps": settings.checkpoint_every,
-        # The one before the last goes only once the next is there: a torn last one is no loss.
+        # The previous checkpoint is removed only once the next one is complete, so a torn one costs nothing.
         "save_total_limit": 2,
     }
 
@@ -252,8 +254,8 @@ def _build_grpo_trainer(
     from transformers import PrinterCallback
     from trl import GRPOConfig, GRPOTrainer
 
-    # The trainer pads prompts on the left and passes no positions: absolute ones would be shifted (0.3 nat per token).
-    # (Rotary scaling by the longest position of a pass would count the padding too.)
+    # The trainer pads prompts on the left and does not pass positions: absolute ones would be shifted (0.3 nat per
+    # token), and rotary scaling by the longest position of a pass would count the padding.
     by_prompt = architectures.has_absolute_positions(engine.hf) or passes.scaling is not None
     trainer = make_passes_trainer(GRPOTrainer, lambda inputs: split_rollout_batch(inputs, passes, by_prompt=by_prompt))(
         model=model,
@@ -272,14 +274,14 @@ def _is_on_cpu(model: Any) -> bool:
 
 
 def _disable_attention_dropout(hf: Any) -> None:
-    """Attention keeps its dropout as a plain number, which TRL's `disable_dropout` does not reach."""
+    """Disable attention's dropout, which is a plain number that TRL's `disable_dropout` does not reach."""
     for module in hf.modules():
         if isinstance(getattr(module, "attention_dropout", None), float):
             module.attention_dropout = 0.0
 
 
 def _hash_rl_training(settings: RLTrainingSettings, plan: Sequence[Problem], seed: int, rest: Sequence[object]) -> str:
-    settings_data = {**asdict(settings), "checkpoint_every": None}  # how often it is saved changes nothing
+    settings_data = {**asdict(settings), "checkpoint_every": None}  # does not affect the result
     parts = json.dumps(
         [settings_data, [problem.id for problem in plan], seed, [str(part) for part in rest]], sort_keys=True
     )

@@ -1,14 +1,14 @@
-"""Supervised training on completions: the loop that fine-tuning on solutions and on critiques share.
+"""Supervised training on completions, shared by fine-tuning on solutions and on critiques.
 
-1. The order of examples is fixed before training starts: a permutation per epoch, by (seed, epoch). So it is known in
-   advance which batches hold how many completion tokens, and training can be cut to a number of them.
-2. TRL's `SFTTrainer` runs through that order on the ids given here. Labels are the completion's ids; those of the
-   prompt are -100, so that the loss is the mean over completion tokens.
-3. A batch is one step whatever its size: it goes through in passes that fit into memory (`passes`), and its loss is the
-   mean over all its completion tokens. A bfloat16 base computes in bfloat16, with what is trained in float32.
-4. With a scratch folder, a checkpoint is written every minute; the same call goes on from the last whole one
-   and ends in the same weights.
-5. A loss that is no number ends training at the step where it is logged.
+1. The order of examples is fixed before training starts: a permutation per epoch, by (seed, epoch). The number of
+   completion tokens in each batch is therefore known in advance, and training can be cut to a number of them.
+2. TRL's `SFTTrainer` processes the ids given here in that order. Labels are the completion's ids; those of the prompt
+   are -100, so that the loss is the mean over completion tokens.
+3. A batch is one step whatever its size: it is split into passes that fit into memory (`passes`), and its loss is the
+   mean over all its completion tokens. A bfloat16 base computes in bfloat16, with trained values in float32.
+4. With a scratch folder, a checkpoint is written every minute; the same call resumes from the last complete one and
+   gives the same weights.
+5. A loss that is not finite ends training at the step at which it is logged.
 """
 
 from __future__ import annotations
@@ -45,24 +45,24 @@ __all__ = ["Example", "SupervisedSchedule", "SupervisedResult", "example", "plan
 
 @dataclass(frozen=True)
 class SupervisedSchedule:
-    """What is trained, how long and how fast."""
+    """Trained parameters, duration and learning rate."""
 
     parameters: str = "all"
     """A key of `elicit.training.groups.GROUPS`, or "all"."""
     lora_rank: int | None = None
     lora_alpha: float | None = None
     lora_dropout: float = 0.0
-    """The adapter's numbers (`elicit.training.groups.Lora`), where there is a rank."""
+    """Options of the adapter (`elicit.training.groups.Lora`), if there is a rank."""
     epochs: float = 10.0
-    """Passes over the examples, unless `completion_tokens` decides."""
+    """Passes over the examples, unless `completion_tokens` is given."""
     completion_tokens: int | None = None
-    """Train on this many completion tokens: as near as whole batches come to it."""
+    """Train on this many completion tokens, as closely as whole batches allow."""
     batch_size: int = 8
     learning_rate: float | None = None
     """Peak rate; warm-up over a tenth of the steps (none below 10 steps), then linear decay. None: 2e-4 for LoRA, else
     1e-3 under 5 M parameters and 1e-5 above."""
     checkpointing: bool | None = None
-    """Recompute activations in the backward pass: less memory, a third more time. None: where the longest row needs it.
+    """Recompute activations in the backward pass: less memory, a third more time. None: if the longest row needs it.
     """
 
     @property
@@ -71,36 +71,36 @@ class SupervisedSchedule:
 
 
 class SupervisedResult(NamedTuple):
-    """The outcome of a training."""
+    """Result of a training."""
 
     weights: Weights
     curve: list[dict[str, Any]]
     """One entry per logged step: step, loss, learning_rate, grad_norm."""
     steps: int
     tokens: int
-    """Tokens trained on, prompts and repetitions included."""
+    """Tokens in training passes, including prompts and repetitions."""
     completion_tokens: int
-    """Those with a label."""
+    """Tokens with a label."""
     learning_rate: float
     checkpoints: Mapping[int, PolicyDelta]
-    """What training had made after the steps that were asked for, the last one left out. Read when asked for."""
+    """Changes after the requested steps, except the last. Loaded on access."""
 
     @property
     def trail(self) -> CheckpointHistory:
-        """For the policy that is made of it."""
+        """Checkpoint history for the resulting policy."""
         return CheckpointHistory(PolicyDelta(self.weights), self.checkpoints)
 
     def to_record(self, base: BaseModel, *, labels: int, teacher_tokens: int) -> dict[str, Any]:
-        """What a policy's record says of the training.
+        """Describe the training for a policy's record.
 
         Args:
-            labels: problems whose right answer was used.
-            teacher_tokens: distinct tokens that somebody else wrote for it (solutions, critiques; not bare answers).
+            labels: number of problems whose right answer was used.
+            teacher_tokens: distinct tokens from a teacher (solutions, critiques; not bare answers).
         """
         total = sum(p.numel() for p in base.hf.parameters())
         return {
             "train": {
-                # 2 FLOPs per weight and token forward, 2 backward to activations, 2 to the weights that are trained.
+                # 2 FLOPs per weight and token forward, 2 backward to activations, 2 to trained weights.
                 "flops": self.tokens * (4 * total + 2 * min(self.weights.parameters, total)),
                 "tokens": self.tokens,
                 "completion_tokens": self.completion_tokens,
@@ -116,14 +116,14 @@ class SupervisedResult(NamedTuple):
 
 
 def example(base: BaseModel, prompt: str, completion: str, *, who: str) -> Example:
-    """A row of ids, closed by the token that ends an answer to this prompt (`ends.end_of`).
+    """Encode a row of ids, closed by the token that ends an answer to this prompt (`ends.end_of`).
 
     Args:
-        who: the method that asks, for the message.
+        who: name of the method, for messages.
 
     Raises:
-        ElicitError: text with characters that the tokenizer does not know: they would be trained on as "unknown"; a
-            model without an end token; a row beyond its positions.
+        ElicitError: the text has characters that the tokenizer cannot encode (training would see "unknown"), the model
+            lacks an end token, or the row is longer than its positions.
     """
     ids = base.encode_pair(prompt, completion)
     for text in (prompt, completion):
@@ -153,14 +153,15 @@ def train_on_examples(
 
     Args:
         who: the method's name: part of the random numbers' identity and of messages.
-        scratch: a folder for checkpoints, which outlives an interrupted call.
-        checkpoints: steps after which to keep a copy of what is trained (`snapshots`).
-        callbacks: watch or change the training: transformers gives each the model, the optimizer and the state.
-        identity: what else, beside examples, schedule and seed, decides the result: what callbacks change.
+        scratch: a folder for checkpoints, from which an interrupted call resumes.
+        checkpoints: steps after which to keep a copy of what is trained (`checkpoint_callback`).
+        callbacks: may observe or change the training: transformers passes the model, the optimizer and the state.
+        identity: further inputs that determine the result, in addition to examples, schedule and seed: the effects of
+            callbacks.
 
     Raises:
-        ElicitError: a checkpoint after a step that the training does not have.
-        TrainingFailed: a loss that is no number.
+        ElicitError: a checkpoint is requested after the last step.
+        TrainingFailed: the loss is not finite.
     """
     batches = plan_batches(examples, schedule, seeds.derive_small_seed("sft", seed))
     check_within(who, checkpoints, len(batches))
@@ -186,9 +187,9 @@ def train_on_examples(
 
 
 def plan_batches(examples: Sequence[Example], schedule: SupervisedSchedule, seed: int) -> list[list[int]]:
-    """Which examples make up each step. All batches are full, but for the last where `epochs` ends it.
+    """Plan the examples of each step. All batches are full, except the last when `epochs` ends the training.
 
-    A batch is never larger than the examples, so that no example is in it twice.
+    A batch is never larger than the set of examples, so that no example is in it twice.
     """
     size = min(schedule.batch_size, len(examples))
     order = _iterate_epochs(len(examples), seed)
@@ -200,7 +201,7 @@ def plan_batches(examples: Sequence[Example], schedule: SupervisedSchedule, seed
     while True:
         batch = list(itertools.islice(order, size))
         more = sum(len(examples[i].completion) for i in batch)
-        # The last batch is taken if it brings the sum nearer to what was asked for.
+        # The last batch is included if it brings the sum closer to the requested number.
         if batches and abs(seen + more - schedule.completion_tokens) >= abs(seen - schedule.completion_tokens):
             return batches
         batches.append(batch)
@@ -221,7 +222,7 @@ def _hash_supervised_training(
     seed: int,
     rest: Sequence[object],
 ) -> str:
-    """Everything that decides the training: a checkpoint of another one is not gone on from."""
+    """Hash everything that determines the training, so that it never resumes from a checkpoint of another one."""
     of_base, numbers = [base.weights_sha256, str(base.dtype)], [schedule.parameters, schedule.lora, rate, seed]
     parts = [*of_base, examples, batches, *numbers, *map(str, rest)]
     return hashlib.sha256(json.dumps(parts, default=repr).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The run of one supervised training: TRL's `SFTTrainer` over rows in a fixed order, with checkpoints to go on from."""
+"""Run a supervised training: TRL's `SFTTrainer` over rows in a fixed order, resumable from checkpoints."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from elicit.training.resume import CheckpointSealCallback, find_latest_checkpoin
 
 #: Seconds between checkpoints. Shorter trainings write none.
 SAVE_SECONDS = 60.0
-#: Points of a training curve, at most.
+#: Most points of a training curve.
 _POINTS = 100
 
 
 class Example(NamedTuple):
-    """One row, tokenised as it is sampled with."""
+    """A training row with the token ids that sampling uses."""
 
     prompt: tuple[int, ...]
     completion: tuple[int, ...]
-    """End token included."""
+    """Includes the end token."""
 
 
 def run_supervised_training(
@@ -52,9 +52,9 @@ def run_supervised_training(
     """Train in place. Returns the curve.
 
     Args:
-        identity: of the training: a checkpoint of another one is not gone on from.
-        callbacks: further ones. What one has found it adds to `state.log_history`, which survives an interruption, as
-            an entry without a "loss" of its own: those with one are the curve.
+        identity: hash of the training; only checkpoints of the same training are resumed.
+        callbacks: further callbacks. One that has results adds them to `state.log_history`, which survives an
+            interruption, as an entry without "loss": entries with one are the curve.
     """
     from datasets import Dataset
     from transformers import PrinterCallback
@@ -75,16 +75,16 @@ def run_supervised_training(
             per_device_train_batch_size=len(batches[0]),
             learning_rate=rate,
             lr_scheduler_type="linear",
-            # A warmed-up schedule's first step has rate 0: with few steps that would be a good part of the training.
+            # The first step of a schedule with warm-up has rate 0: of few steps that would be a large share.
             warmup_steps=0.1 if len(batches) >= 10 else 0,
             weight_decay=0.0,
-            seed=int(identity[:7], 16),  # dropout's, in families that have it
+            seed=int(identity[:7], 16),  # for dropout, in architectures that have it
             max_length=None,
             use_cpu=trainable_model.hf.device.type != "cuda",
             bf16=base.dtype == torch.bfloat16,
             activation_checkpointing=passes.checkpointing,
             report_to="none",
-            save_strategy="no",  # `_Watch` says when
+            save_strategy="no",  # `_LossGuardCallback` requests checkpoints
             save_total_limit=2,
             logging_steps=max(1, math.ceil(len(batches) / _POINTS)),
             logging_nan_inf_filter=False,
@@ -112,7 +112,7 @@ def _to_curve_point(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 class _LossGuardCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
-    """Ends a training whose loss is no number, and asks for a checkpoint now and then."""
+    """Ends a training whose loss is not finite, and requests a checkpoint every `SAVE_SECONDS`."""
 
     def __init__(self, who: str, rate: float, steps: int, *, saves: bool) -> None:
         self._who, self._rate, self._steps, self._saves = who, rate, steps, saves

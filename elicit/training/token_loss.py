@@ -1,4 +1,4 @@
-"""The loss over tokens alone: rows of the head that are no tokens have no share in the trainer's softmax."""
+"""Loss over tokens only: exclude rows of the head that are not tokens from the trainer's softmax."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 
 @contextmanager
 def exclude_unassigned_rows(unassigned: Sequence[int]) -> Iterator[None]:
-    """TRL's fused head leaves out these rows: their probability is 0, and no gradient reaches them.
+    """Exclude rows from TRL's fused head: their probability is 0, and no gradient reaches them.
 
-    Rows behind the last token are gone since loading (`elicit.loading.rows`), so this is for gaps between tokens; it
+    Rows after the last token are removed when loading (`elicit.loading.rows`), so this is for gaps between tokens. It
     costs a copy of the head in every pass.
     """
     if not unassigned:
@@ -30,7 +30,7 @@ def exclude_unassigned_rows(unassigned: Sequence[int]) -> Iterator[None]:
 
 
 class _TokenRowLoss:
-    """Stands where the fused head calls `apply`: the same on the rows that are tokens."""
+    """Replacement for the fused head's `apply`, restricted to rows that are tokens."""
 
     def __init__(self, function: Any, unassigned: Sequence[int]) -> None:
         self._function, self._unassigned = function, torch.tensor(sorted(unassigned))

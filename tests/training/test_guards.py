@@ -80,7 +80,7 @@ def test_weights_that_are_no_numbers_to_begin_with() -> None:
     base = tiny_model()
     with torch.no_grad():
         next(base.hf.parameters()).fill_(float("nan"))
-    with pytest.raises(TrainingFailed, match=r"^step 1: the model's activations are no finite numbers any more\."):
+    with pytest.raises(TrainingFailed, match=r"^step 1: the model's activations are not finite numbers any more\."):
         tiny_training(base)
 
 
