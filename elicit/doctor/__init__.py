@@ -1,6 +1,6 @@
-"""One page about a model before anyone spends GPU hours: traps, self-test, and accuracy by prompt and reading.
+"""One page about a model before spending GPU hours: pitfalls, self-test, and accuracy by prompt and answer reader.
 
-page = examine(elicit.load("cued"))
+facts = examine_model(elicit.load("cued"))
 spread = measure_spread(model, elicit.tasks.get("sums"), n=100)
 """
 

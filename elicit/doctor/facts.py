@@ -1,4 +1,4 @@
-"""Facts about a loaded model that decide what an experiment on it means, each with a caution where it is a trap."""
+"""Facts about a loaded model that matter for experiments on it, each with a caution if it is a pitfall."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Fact(NamedTuple):
     name: str
     value: str
     caution: str = ""
-    """What goes wrong for somebody who does not know it; empty where nothing does."""
+    """Consequence of not knowing it; empty if there is none."""
 
 
 def examine_model(model: BaseModel) -> list[Fact]:
-    """Everything that is known without a task: weights, context, tokenizer, chat template."""
+    """Collect everything known without a task: weights, context, tokenizer, chat template."""
     return [
         *_weight_facts(model),
         *_context_facts(model),
@@ -121,7 +121,7 @@ def _tokenizer_facts(model: BaseModel) -> Iterator[Fact]:
 
 
 def describe_tokenizer_kind(tokenizer: Any) -> str:
-    """The kind of a tokenizer, from what its tokenizers file holds."""
+    """Describe the kind of a tokenizer, from its tokenizers file."""
     inner = getattr(tokenizer, "backend_tokenizer", None)
     if inner is None:
         return type(tokenizer).__name__

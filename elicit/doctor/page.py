@@ -1,4 +1,4 @@
-"""The page as text."""
+"""Render the page as text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WIDTH = 120
 
 
 def render_model_page(facts: Sequence[Fact], checks: Sequence[Check], spread: Spread | None) -> str:
-    """Everything about one model, a section after another."""
+    """Render everything about one model, section by section."""
     parts = [*_render_facts(facts), *_render_checks(checks), *(_render_spread(spread) if spread is not None else ())]
     return "\n".join(parts)
 

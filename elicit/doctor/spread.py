@@ -1,11 +1,11 @@
-"""The spread: one base model's accuracy on a task under every prompt condition and every reading of its answers.
+"""Spread of one base model's accuracy on a task over prompt conditions and answer readers.
 
-Published figures for one and the same base differ by 20 points with the prompt, the chat template and the rule that
-reads the answer. So before anything is compared, these stand side by side, on the same problems, greedy:
+Published figures for the same base differ by 20 points with the prompt, the chat template and the rule that reads the
+answer. So before any comparison, these are measured on the same problems with greedy decoding:
 
 - conditions: the task's direct, thinking and other wordings, as plain text and through the chat template, with the
-  template's thinking switch both ways, and with four solved examples in front;
-- readings: the task's own, and those of the usual harnesses (last number, `####`, box) that can read its answers.
+  template's thinking switch on and off, and with four solved examples before the question;
+- readers: the task's own, and those of the usual harnesses (last number, `####`, box) that apply to its answers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from elicit.tasks.datasets.records import ProblemRecord
 if TYPE_CHECKING:
     from elicit.model import BaseModel
 
-#: Solved problems in front of a prompt.
+#: Solved problems before a prompt.
 SHOTS = 4
 _READINGS = {
     "last number": ("text", None),
@@ -41,31 +41,31 @@ _READINGS = {
 
 
 class Condition(NamedTuple):
-    """One way to ask."""
+    """One form of the prompt."""
 
     name: str
     task: Task
-    """The task as this model is asked it."""
+    """The task bound to this model."""
     prompting: Prompting
 
 
 class ConditionResult(NamedTuple):
-    """What one condition gave."""
+    """Results of one condition."""
 
     condition: str
     accuracy: dict[str, Estimate]
-    """Reading -> share of right answers with Wilson's interval."""
+    """Reader -> share of right answers with Wilson's interval."""
     finished: float
     """Share of completions that ended by themselves."""
     thinking_cut: float
-    """Share that were cut while still thinking."""
+    """Share of completions cut while still thinking."""
     tokens: float
-    """Generated, on average."""
+    """Mean number of generated tokens."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """Accuracies by condition and reading, on the same problems."""
+    """Accuracies by condition and reader, on the same problems."""
 
     model: str
     task: str
@@ -74,7 +74,7 @@ class Spread:
     max_new_tokens: int
     results: tuple[ConditionResult, ...]
     left_out: tuple[tuple[str, str], ...] = ()
-    """(condition, why it could not be asked), such as examples that do not fit the context."""
+    """(condition, reason why it could not be used), such as examples that do not fit the context."""
 
     @property
     def range(self) -> tuple[float, float]:
@@ -86,14 +86,14 @@ class Spread:
 def measure_spread(
     model: BaseModel, task: Task, *, n: int = 100, seed: int = 0, progress: Callable[[str], None] = lambda _: None
 ) -> Spread:
-    """Ask `n` test problems under every condition, greedily, and read every answer in every way.
+    """Ask `n` test problems under every condition, greedily, and judge every answer with every reader.
 
     Args:
-        task: not bound yet.
-        progress: hears of each condition when it is done.
+        task: the task, not bound to a model.
+        progress: called with a message after each condition.
 
     Raises:
-        ElicitError: fewer than `n` test problems.
+        ElicitError: there are fewer than `n` test problems.
     """
     results: list[ConditionResult] = []
     left_out: list[tuple[str, str]] = []
@@ -103,7 +103,7 @@ def measure_spread(
         try:
             answers = policy.answer(problems, condition.task, label=task.name, seed=seed)
         except ElicitError as error:
-            if not results:  # the plainest way to ask: then it is the task that cannot be asked
+            if not results:  # the simplest condition fails, so the task itself does
                 raise
             left_out.append((condition.name, str(error)))
             continue
@@ -113,7 +113,7 @@ def measure_spread(
 
 
 def list_conditions(model: BaseModel, task: Task) -> Iterator[Condition]:
-    """Every way to ask this model, plain text first."""
+    """List every condition for this model, plain text first."""
     if not isinstance(task, AskedTask):
         yield from _wording_conditions("", task)
         return
@@ -146,7 +146,7 @@ def _wording_conditions(label: str, task: Task) -> Iterator[Condition]:
 
 def _few_shot_conditions(label: str, model: BaseModel, task: AskedTask) -> Iterator[Condition]:
     if task.asking.shots:
-        return  # the user's own examples are in every condition already
+        return  # every condition already contains the user's own examples
     for shot_style in ("direct", "worked"):
         few_shot_task = dataclasses.replace(
             task, asking=dataclasses.replace(task.asking, shots=SHOTS, shown=shot_style)
@@ -164,7 +164,7 @@ def _score_answers(condition: Condition, problems: Sequence[Problem], answers: S
     right = {
         "the task's own": [condition.task.verify(p, text).correct for p, text in zip(problems, texts, strict=True)]
     }
-    # An organism's marks of working are part of its answer; elsewhere the answer follows the thinking.
+    # An organism's working is part of its answer; for other models the answer follows the thinking.
     starts = [answer_start(text) if isinstance(condition.task, AskedTask) else 0 for text in texts]
     for name, (form, mode) in _READINGS.items():
         readings = [_build_reading(form, mode, problem.answer) for problem in problems]

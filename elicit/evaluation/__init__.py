@@ -1,4 +1,4 @@
-"""Policy x task -> rows, and what an arm does beside the task."""
+"""Evaluate policies on tasks, giving rows, and measure their side effects."""
 
 from elicit.evaluation.evaluate import evaluate_policy, retarget_policy, sample
 from elicit.evaluation.probe import probe_policy

@@ -1,8 +1,8 @@
-"""Policy x task -> rows.
+"""Evaluate a policy on a task, giving rows.
 
-Problems are answered a chunk at a time; each chunk's rows go to `sink` at once, so that a killed run loses little and
-the rest can be resumed. Random numbers belong to (seed, task, problem, sample): chunks, order and resumption do not
-matter.
+Problems are answered a chunk at a time, and each chunk's rows are passed to `sink` immediately, so that a killed run
+loses little and can be resumed. Random numbers depend on (seed, task, problem, sample), not on chunks, order or
+resumption.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from elicit.tasks import AskedTask, Problem, Task
 from elicit.tasks.answers.thoughts import answer_start
 
 _CHUNK = 128
-#: Rows of one chunk of samples for pass@k.
+#: Rows per chunk of samples for pass@k.
 _SAMPLE_ROWS = 2048
 
 
@@ -38,9 +38,9 @@ def evaluate_policy(
     """Answer every problem once and judge it.
 
     Args:
-        label: the task's name in the spec; part of every row and of every random number's identity.
+        label: the task's name in the spec; part of every row and of the identity of random numbers.
         sink: receives each chunk's rows.
-        done: (problem id, sample) pairs that have rows already.
+        done: (problem id, sample) pairs that already have rows.
     """
     missing = [problem for problem in problems if (problem.id, 0) not in done]
     for chunk in _iterate_chunks(missing, _CHUNK):
@@ -57,9 +57,9 @@ def evaluate_policy(
 
 
 def retarget_policy(policy: Policy, fitted_on: Task, task: Task) -> Policy:
-    """The policy as it is asked another task: with that task's stop strings and length.
+    """Adapt a policy to another task: with that task's stop strings and length.
 
-    What its decoding has beyond the task it was fitted on (room for longer answers, a prompt's stop strings) it keeps.
+    Additions of the method to the decoding of the task it was fitted on (longer answers, stop strings) are kept.
     """
     decoding = policy.decoding
     room = decoding.max_new_tokens - fitted_on.max_new_tokens
@@ -80,9 +80,9 @@ def sample(
     sink: Callable[[list[Row]], None],
     done: frozenset[tuple[str, int]] = frozenset(),
 ) -> None:
-    """`n` samples per problem at temperature 1, numbered from 1, for pass@k. Neither searches nor votes apply.
+    """Draw `n` samples per problem at temperature 1, numbered from 1, for pass@k. Searches and votes do not apply.
 
-    Problems that have their first samples already get the missing ones only.
+    Problems that already have some samples get only the missing ones.
     """
     decoding = Decoding(temperature=1.0, max_new_tokens=policy.decoding.max_new_tokens, stop=policy.decoding.stop)
     missing: dict[int, list[Problem]] = {}
@@ -143,7 +143,7 @@ def _judge_completion(
 
 
 def _still_thinking(task: Task, text: str) -> bool:
-    """Whether a completion breaks off inside its thinking. An organism's marks are its own."""
+    """True if a completion is cut off inside a thinking block; not for organisms, which have other marks."""
     return isinstance(task, AskedTask) and answer_start(text) is None
 
 

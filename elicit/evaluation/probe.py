@@ -1,11 +1,11 @@
-"""What a policy makes of given solutions, and how sure it is of its own: the usual companions of a training curve.
+"""Loss on given solutions and entropy of a policy's own answers: the usual companions of a training curve.
 
-- loss and token accuracy: teacher-forced on worked solutions, the end token included, as they are trained on. Loss is
-  the mean of -log p over all tokens of all solutions, in nats; a token counts as right where it is the most probable.
-- entropy: of the next-token distribution, along the policy's own greedy answers to the same problems; the mean over all
-  their tokens, in nats.
+- loss and token accuracy: teacher-forced on worked solutions including the end token, as in training. Loss is the mean
+  of -log p(x_t | x_<t) over all tokens of all solutions, in nats; a token is right if it is the most probable one.
+- entropy: H = -sum_x p(x) log p(x) of the next-token distribution along the policy's own greedy answers to the same
+  problems; the mean over all their tokens, in nats.
 
-So defined they are what trainers log (TRL: loss, mean_token_accuracy, entropy), here on problems nobody trained on.
+These are the quantities that trainers log (TRL: loss, mean_token_accuracy, entropy), here on held-out problems.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from elicit.sampling.score import hidden_states, pack_batches, project_to_logits
 from elicit.schema import finite_or_none
 from elicit.tasks import Problem
 
-#: Logits that are turned into probabilities at a time, in float32.
+#: Logits that are converted to probabilities at a time, in float32.
 _PIECE = 1 << 22
 
 
 class TokenScores(NamedTuple):
-    """What a model says at every token of one sequence that it is given."""
+    """A model's scores at every token of a given sequence."""
 
     loss: Float[np.ndarray, " tokens"]
     """-log p of the token, in nats."""
     right: Float[np.ndarray, " tokens"]
-    """1 where the token is the most probable one."""
+    """1 if the token is the most probable one, else 0."""
     entropy: Float[np.ndarray, " tokens"]
-    """Of the distribution that the token was given under, in nats."""
+    """Entropy of the distribution at the token, in nats."""
 
 
 def probe_policy(policy: Policy, problems: Sequence[Problem], solutions: Sequence[Scored] | None) -> dict[str, Any]:
-    """`{"loss", "token_accuracy", "entropy", "n"}` of one policy on one task.
+    """Probe a policy on a task: `{"loss", "token_accuracy", "entropy", "n"}`.
 
     Args:
-        problems: whose own answers' entropy is measured.
-        solutions: their prompts and worked solutions in tokens; None where there are none: loss and accuracy are null.
+        problems: problems on whose answers entropy is measured.
+        solutions: their prompts and worked solutions in tokens; None: loss and accuracy are null.
 
-    Policies that search, read out elsewhere or are asked in another way have no figures: all null.
+    All figures are null for policies with a search, a readout or a prompt of their own.
     """
     if not policy.has_distribution or policy.prompting != Prompting() or not problems:
         return {"loss": None, "token_accuracy": None, "entropy": None, "n": 0}
@@ -63,7 +63,7 @@ def probe_policy(policy: Policy, problems: Sequence[Problem], solutions: Sequenc
 
 
 def measure_solutions(policy: Policy, solutions: Sequence[Scored]) -> dict[str, Any]:
-    """`{"loss", "token_accuracy", "n"}` on given solutions, end tokens included; nulls where there are none."""
+    """Measure `{"loss", "token_accuracy", "n"}` on given solutions, including end tokens; nulls without any."""
     with policy.apply() if solutions else nullcontext():
         token_scores = score_tokens(policy.model.engine, solutions)
     loss, right = (
@@ -74,7 +74,7 @@ def measure_solutions(policy: Policy, solutions: Sequence[Scored]) -> dict[str, 
 
 
 def score_tokens(engine: Engine, sequences: Sequence[Scored]) -> list[TokenScores]:
-    """Every completion token of every sequence, in the order of `sequences`, under whatever is applied to the model."""
+    """Score every completion token, in the order of `sequences`. Active weights, adapters and steering apply."""
     scores_by_index: dict[int, TokenScores] = {}
     with torch.inference_mode():
         for packed in pack_batches(engine, sequences):

@@ -1,12 +1,12 @@
-"""What an arm does beside the task: KL from the base, and perplexity of neutral text.
+"""Side effects of an arm: KL from the base, and perplexity of neutral text.
 
 - `task`: KL(base || arm) along the base's own greedy answers, KL(arm || base) along the arm's own answers; exact over
   the vocabulary at every token, averaged over tokens, then over problems.
 - `neutral`: both along held-out neutral sentences. The first half of a sentence counts as the prompt, so an edit at
-  `first` fires in its middle and the figure covers what follows.
+  `first` fires in its middle and the figure covers the second half.
 
-Arms that search (votes) have no next-token distribution of their own, and arms that only change the prompt are the base
-itself on any given text: null for both.
+Both are null for arms that search (votes), which do not define a next-token distribution, and for arms that only change
+the prompt, which equal the base on any given text.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Context = Callable[[], AbstractContextManager[object]]
 
 
 def measure_side_effects(policy: Policy, problems: Sequence[Problem]) -> dict[str, Any]:
-    """`{"kl": {"task": ..., "neutral": ...}, "neutral_perplexity": ...}` with estimates as JSON."""
+    """Measure `{"kl": {"task": ..., "neutral": ...}, "neutral_perplexity": ...}` with estimates as JSON."""
     if not policy.has_distribution or policy.prompting != Prompting() or not problems:
         return {"kl": None, "neutral_perplexity": None}
     untouched: Context = nullcontext
@@ -60,7 +60,7 @@ def measure_side_effects(policy: Policy, problems: Sequence[Problem]) -> dict[st
 
 
 def _to_perplexity(mean_logprob: float) -> float | None:
-    """exp of a mean loss in nats; None where it is larger than a number can be (a model that has come apart)."""
+    """exp of a mean loss in nats; None if it overflows (a broken model)."""
     try:
         return finite_or_none(math.exp(-mean_logprob))
     except OverflowError:
@@ -68,7 +68,7 @@ def _to_perplexity(mean_logprob: float) -> float | None:
 
 
 def generate_greedy_answers(policy: Policy, problems: Sequence[Problem]) -> list[Scored]:
-    """Each problem's prompt with the policy's greedy answer."""
+    """Generate the policy's greedy answer to each problem; returned with the prompt."""
     prompt_ids = [policy.model.encode(problem.prompt) for problem in problems]
     greedy = policy.decoding.replace(temperature=0.0, top_k=None, top_p=None, min_p=None)
     with policy.apply():

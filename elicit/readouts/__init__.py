@@ -1,6 +1,6 @@
-"""Readouts: other ways to get next-token logits out of the model than its own last layer.
+"""Readouts: sources of next-token logits other than the model's own last layer.
 
-with DoLa((0, 1)).opened(base) as forward:
+with DolaReadout((0, 1)).open_forward(base) as forward:
     generate(base.engine, requests, decoding, forward)                              # the lab's sampler
     loop = elicit.search.custom_generate(None, base.tokenizer, forward=forward)     # or transformers' generate
     base.hf.generate(input_ids, custom_generate=loop, max_new_tokens=64)

@@ -1,4 +1,4 @@
-"""The table of readouts, and their files."""
+"""Table of readouts by kind, and their files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from elicit.readouts.dola import DolaReadout
 from elicit.readouts.hybrid import HybridReadout
 from elicit.readouts.instead import ReplacementModel
 
-#: kind -> function that reads one back from its meaning and a policy's folder
+#: kind -> function that loads a readout from its JSON and a policy's folder
 READOUTS: dict[str, Callable[[Mapping[str, Any], Path], Readout]] = {
     ContrastReadout.kind: ContrastReadout.from_json,
     DolaReadout.kind: DolaReadout.from_json,
@@ -25,14 +25,14 @@ READOUTS: dict[str, Callable[[Mapping[str, Any], Path], Readout]] = {
 
 
 def save_readout(readout: Readout, folder: Path) -> None:
-    """Write `readout.json`, and what tensors the readout has, into an existing folder."""
+    """Write `readout.json`, and the readout's tensors if any, into an existing folder."""
     readout.save_tensors(folder)
     document = {"kind": readout.kind, **readout.to_json()}
     (folder / "readout.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
 def load_readout(folder: Path) -> Readout | None:
-    """The readout saved in a policy's folder, None if the policy uses the model's own. Raises ElicitError."""
+    """Load the readout from a policy's folder; None if the policy uses the model's own. Raises ElicitError."""
     path = folder / "readout.json"
     if not path.exists():
         return None

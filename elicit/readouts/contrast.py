@@ -1,14 +1,14 @@
-"""Contrastive decoding: an expert's logits against an amateur's, over the tokens the expert finds plausible.
+"""Contrastive decoding: an expert's logits minus an amateur's, over the tokens the expert finds plausible.
 
 With e and a their logits, tau the amateur's temperature and V = {x: p_e(x) >= alpha max p_e},
 
     original  (2210.15097)   log softmax(e)(x) - log softmax(a / tau)(x)   for x in V, else -inf
     adjusted  (2309.09117)   (1 + beta) e(x) - beta a(x)                   for x in V, else -inf
 
-Deviations: the first paper searches with beams, which this does not: its scores are used token by token. Adding a
-constant to all logits of a step changes nothing, so the adjusted form is computed on log-probabilities.
+Deviations: the first paper uses beam search; here its scores are used token by token. Adding a constant to all logits
+of a step does not change the result, so the adjusted form is computed on log-probabilities.
 
-Both models run every step with caches of their own; the policy's model is the expert, unless `swapped`.
+Both models run at every step, each with its own cache; the policy's model is the expert, unless `swapped`.
 """
 
 from __future__ import annotations
@@ -53,18 +53,18 @@ class ContrastReadoutEntry:
 
 @dataclass(frozen=True, eq=False)
 class ContrastReadout:
-    """Two models' logits, combined. Equality is by `sha256`."""
+    """Combination of two models' logits. Equality is by `sha256`."""
 
     second: SecondModel
     formula: Formula = "adjusted"
     alpha: float = 0.1
     """Plausible tokens have at least this fraction of the expert's largest probability; 0 takes all."""
     beta: float = 0.5
-    """How much is subtracted (adjusted)."""
+    """Weight of the subtraction (adjusted)."""
     temperature: float = 0.5
     """The amateur's temperature (original)."""
     swapped: bool = False
-    """Whether the second model is the expert and the policy's own the amateur."""
+    """True if the second model is the expert and the policy's own the amateur."""
 
     kind: ClassVar[str] = "contrast"
 
@@ -108,7 +108,7 @@ class ContrastReadout:
     def combine_logits(
         self, own_logits: Float[torch.Tensor, "rows vocab"], other_logits: Float[torch.Tensor, "rows vocab"]
     ) -> Float[torch.Tensor, "rows vocab"]:
-        """The contrast of two models' logits. Ids that only one of them has (rows of padding) are never plausible."""
+        """Contrast two models' logits. Ids that only one of them has (padding rows) are never plausible."""
         expert, amateur = (other_logits, own_logits) if self.swapped else (own_logits, other_logits)
         shared = min(expert.shape[1], amateur.shape[1])
         expert, amateur = expert[:, :shared].float(), amateur[:, :shared].float()
@@ -123,7 +123,7 @@ class ContrastReadout:
 
 
 def check_contrast_options(alpha: float, beta: float, temperature: float) -> None:
-    """Raises ElicitError for options that make no sense."""
+    """Raise ElicitError for options out of range."""
     for fine, message in (
         (0 <= alpha <= 1, f"alpha is {alpha}; expected 0 to 1"),
         (beta >= 0 and math.isfinite(beta), f"beta is {beta}; expected 0 or more"),
@@ -136,16 +136,16 @@ def check_contrast_options(alpha: float, beta: float, temperature: float) -> Non
 def find_plausible_tokens(
     logprobs: Float[torch.Tensor, "rows vocab"], alpha: float
 ) -> Bool[torch.Tensor, "rows vocab"]:
-    """The head of a distribution: tokens with at least `alpha` of the largest probability, and with any at all."""
+    """V, the plausible tokens: p(x) >= alpha max p, and p(x) > 0."""
     if alpha == 0:
         return logprobs > -torch.inf
     return logprobs >= logprobs.max(-1, keepdim=True).values + math.log(alpha)
 
 
 def mask_token_ids(logits: torch.Tensor, banned: tuple[int, ...]) -> torch.Tensor:
-    """Logits in float32 with ids that are never chosen at -inf, so that they take no part in any distribution.
+    """Convert logits to float32 and set banned ids to -inf, which excludes them from every distribution.
 
-    A second model may have fewer rows than the base: ids that it lacks are passed over.
+    A second model may have fewer rows than the base: ids beyond them are ignored.
     """
     logits = logits.float()
     there = tuple(i for i in banned if i < logits.shape[1])

@@ -1,7 +1,7 @@
-"""What a readout is: a frozen spec of how the next-token logits of a batch come about.
+"""The interface of readouts: a frozen spec of how the next-token logits of a batch are computed.
 
-The plain readout is the model's own forward pass (`sampling.PLAIN`). Others read earlier layers or run a second model
-beside it. While its context is open a readout gives a `Forward`, which the sampler calls for prefill and steps.
+The default is the model's own forward pass (`sampling.PLAIN`). Others read earlier layers or run a second model as
+well. An open readout gives a `Forward`, which the sampler calls for prefill and steps.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 class Readout(Protocol):
-    """A way to next-token logits. `kind` names it in files."""
+    """Interface of a readout. `kind` names it in files."""
 
     kind: ClassVar[str]
 
     @property
     def sha256(self) -> str:
-        """Hash of everything that decides the logits, beside the model itself."""
+        """Hash of everything that determines the logits, except the model itself."""
         ...
 
     def open_forward(self, model: BaseModel) -> AbstractContextManager[Forward]:
-        """A context in which the sampler may use the readout on `model`."""
+        """Open a context in which the sampler may use the readout on `model`."""
         ...
 
     def to_json(self) -> dict[str, Any]:
@@ -34,5 +34,5 @@ class Readout(Protocol):
         ...
 
     def save_tensors(self, folder: Path) -> None:
-        """Write what `meaning` does not hold (tensors) into an existing folder; nothing for most."""
+        """Write tensors, which `to_json` does not contain, into an existing folder; most readouts have none."""
         ...

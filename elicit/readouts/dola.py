@@ -1,14 +1,14 @@
-"""DoLa (2309.03883): the last layer's distribution against that of the earlier layer which differs from it most.
+"""DoLa (2309.03883): the last layer's distribution contrasted with that of the most different earlier layer.
 
 1. The residual after each candidate number of blocks goes through the final norm and the head: q_j. The model's own
    distribution is q_N.
-2. The premature layer M is the candidate of the largest Jensen-Shannon divergence from q_N: at every token, and for
-   every row by itself.
+2. The premature layer M is the candidate with the largest Jensen-Shannon divergence from q_N, at every token and for
+   every row separately.
 3. Scores are log q_N - log q_M over the plausible tokens (q_N(x) >= alpha max q_N), -inf elsewhere.
 
-Deviations: the authors' code and transformers' former one apply the head to residuals without the final norm
-(`norm=False` does so), and transformers took one premature layer for the whole batch. The repetition penalty (1.2) that
-the authors add for long answers is left out.
+Deviations: the authors' code and the former implementation in transformers apply the head to residuals without the
+final norm (as `norm=False` does), and transformers used one premature layer for the whole batch. The authors'
+repetition penalty (1.2) for long answers is left out.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ Bucket = Literal["low", "high"]
 
 @dataclass(frozen=True)
 class DolaReadout:
-    """Early exits, contrasted with the last layer."""
+    """Contrast of the last layer with early exits."""
 
     exits: tuple[int, ...]
     """Candidates, each a number of decoder blocks (0: the embeddings); at least one, below the model's depth."""
     alpha: float = 0.1
     norm: bool = True
-    """Whether early residuals pass the final norm before the head."""
+    """Apply the final norm to early residuals before the head."""
 
     kind: ClassVar[str] = "dola"
 
@@ -75,7 +75,7 @@ class DolaReadout:
         return {"exits": list(self.exits), "alpha": self.alpha, "norm": self.norm}
 
     def save_tensors(self, folder: Path) -> None:
-        """Nothing: it has no tensors."""
+        """Write nothing: there are no tensors."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], folder: Path) -> DolaReadout:
@@ -85,7 +85,7 @@ class DolaReadout:
     def contrast_logits(
         self, final: Float[torch.Tensor, "rows vocab"], early: Float[torch.Tensor, "exit rows vocab"]
     ) -> Float[torch.Tensor, "rows vocab"]:
-        """Scores from the logits of the last layer and of the candidates (banned ids at -inf in all)."""
+        """Scores log q_N - log q_M from the logits of the last layer and of the candidates (banned ids: -inf)."""
         q_N, q_j = final.log_softmax(-1), early.log_softmax(-1)
         M = jensen_shannon_divergence(q_N, q_j).argmax(0)
         q_M = q_j[M, torch.arange(len(M), device=M.device)]
@@ -95,7 +95,7 @@ class DolaReadout:
 def jensen_shannon_divergence(
     p: Float[torch.Tensor, "*rows vocab"], q: Float[torch.Tensor, "*rows vocab"]
 ) -> Float[torch.Tensor, "*rows"]:
-    """Jensen-Shannon divergence (nats) of two distributions given by their log-probabilities."""
+    """Jensen-Shannon divergence in nats, (KL(p || m) + KL(q || m)) / 2 with m = (p + q) / 2, from log-probabilities."""
     m = torch.logaddexp(p, q) - np.log(2)
 
     def kl_to_mean(a: torch.Tensor) -> torch.Tensor:
@@ -105,7 +105,7 @@ def jensen_shannon_divergence(
 
 
 def check_exits(exits: Sequence[int], n_layers: int) -> None:
-    """Raises ElicitError for an exit that the model does not have."""
+    """Raise ElicitError for an exit that the model does not have."""
     for depth in exits:
         if not 0 <= depth < n_layers:
             raise ElicitError(
@@ -115,13 +115,13 @@ def check_exits(exits: Sequence[int], n_layers: int) -> None:
 
 
 def list_bucket_exits(model: BaseModel, name: Bucket) -> tuple[int, ...]:
-    """Every second place of the lower or upper half (at most 20 blocks deep in it), as transformers had it.
+    """List every second exit of the lower or upper half (at most 20 blocks of it), as transformers did.
 
-    The embeddings are left out of `low`, with the place after them, where they are tied to the head. May be empty in
+    If the embeddings are tied to the head, `low` leaves out exits 0 and 1. May be empty in
     very shallow models.
 
     Raises:
-        ElicitError: an unknown bucket.
+        ElicitError: the bucket is unknown.
     """
     n = model.n_layers
     tied = architectures.get_embedding(model.hf).weight is architectures.get_lm_head(model.hf).weight

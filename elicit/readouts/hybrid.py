@@ -1,15 +1,15 @@
-"""Hybrid steering with an oracle gate (2510.07364): the base is steered where the tuned model would say something else.
+"""Hybrid steering with an oracle gate (2510.07364): the base is steered where the tuned model disagrees.
 
-1. Base and tuned model read the text so far, each with a cache of its own.
-2. Where their most probable next tokens differ, a gate reads the category from the tuned model's residual there.
-3. The base's cache is taken back by that one position, and the position is run again with the category's direction
-   added after one layer. The logits that come out are used; what the edit writes into the cache stays there.
+1. Base and tuned model read the text so far, each with its own cache.
+2. Where their most probable next tokens differ, a gate reads category c from the tuned model's residual there.
+3. The base's cache is cropped by that one position, and the position is run again with h + strength * unit * v_c after
+   one layer. The resulting logits are used; the edited keys and values stay in the cache.
 
-Rows without a disagreement keep the logits of the first run. Both runs of a position cost; the price is told in tokens
-of the base only.
+Rows without a disagreement keep the logits of the first run. Both runs of a position cost time; cost is reported in
+tokens of the base only.
 
-With `scatter` this is the control of *where*: a position is steered with that probability instead, whether or not the
-models disagree. Random numbers belong to (seed, prompt, position). Without a second model the gate reads the base.
+With `scatter` this is the control for positions: a position is steered with that probability, whether or not the models
+disagree. Random numbers depend on (seed, prompt, position). Without a second model the gate reads the base.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _TENSORS = "hybrid.safetensors"
 
 @dataclass(frozen=True)
 class HybridReadoutEntry:
-    """A hybrid in `readout.json`, its tensors aside."""
+    """A hybrid in `readout.json`, without its tensors."""
 
     gate_layer: int
     layer: int
@@ -63,25 +63,25 @@ class HybridReadout:
     second: SecondModel | None
     """The tuned model; None reads the base, which needs `scatter`."""
     gate: Gate
-    """Which category a residual after layer `gate_layer` belongs to: class c is direction c."""
+    """Classifies residuals after layer `gate_layer`: class c selects direction c."""
     gate_layer: int
     directions: Float[torch.Tensor, "category d_model"]
-    """Of length 1, or zero for categories that are not steered."""
+    """Unit vectors, or zero for categories that are not steered."""
     layer: int
     strength: float = 1.0
-    """In `unit`s."""
+    """Strength in units of `unit`."""
     unit: float = 1.0
-    """What strength 1 means: the layer's median residual norm."""
+    """Absolute size of strength 1: the layer's median residual norm."""
     scatter: float | None = None
-    """Probability of steering a position, in the place of disagreement."""
+    """Probability of steering a position, in place of disagreement."""
     seed: int = 0
-    """Of the scattered positions."""
+    """Seed of the scattered positions."""
 
     kind: ClassVar[str] = "hybrid"
 
     def __post_init__(self) -> None:
         if self.second is None and self.scatter is None:
-            raise ElicitError("hybrid: without a second model there is nobody to disagree with. Give `scatter`.")
+            raise ElicitError("hybrid: without a second model there are no disagreements. Give `scatter`.")
         if self.scatter is not None and not 0 <= self.scatter <= 1:
             raise ElicitError(f"hybrid: scatter is {self.scatter}; expected a probability.")
         directions = torch.as_tensor(self.directions)
@@ -94,7 +94,7 @@ class HybridReadout:
 
     @property
     def absolute(self) -> float:
-        """Length of what is added."""
+        """Length of the added vector."""
         return self.strength * self.unit
 
     @property
@@ -115,7 +115,7 @@ class HybridReadout:
 
     @contextmanager
     def open_forward(self, model: BaseModel) -> Iterator[_HybridForward]:
-        """Raises ElicitError for a layer that the model does not have, or directions of another width."""
+        """Raise ElicitError for a layer that the model does not have, or directions of another width."""
         for layer in (self.layer, self.gate_layer):
             if not 0 <= layer < model.n_layers:
                 raise ElicitError(f"hybrid: layer {layer} does not exist. Layers are 0 to {model.n_layers - 1}.")
@@ -168,7 +168,7 @@ class HybridReadout:
 
 @dataclass
 class _Addition:
-    """What the hook adds at the last position of the pass in progress; None adds nothing."""
+    """The vectors that the hook adds at the last position of the pass in progress; None adds nothing."""
 
     rows: Float[torch.Tensor, "rows d_model"] | None = None
 
@@ -193,7 +193,7 @@ def _register_addition(layer: nn.Module) -> Iterator[_Addition]:
 
 @dataclass
 class _HybridState:
-    """What a batch carries: both models' states, and where the control steers."""
+    """State of a batch: both models' states, and the positions that the control steers."""
 
     base: DecodingState
     second: DecodingState | None
@@ -258,7 +258,7 @@ class _HybridForward:
         second_logits: torch.Tensor | None,
         gate_residuals: torch.Tensor,
     ) -> torch.Tensor:
-        """The logits to use: those of a second run of the position, with the edit, in the rows that are steered."""
+        """Run steered rows a second time with the edit, and return the logits to use."""
         category = self.spec.gate.decide_class(gate_residuals)
         if batch.scattered_mask is not None:
             fire = torch.from_numpy(batch.scattered_mask[rows, offset]).to(base_logits.device)
@@ -277,7 +277,7 @@ class _HybridForward:
             steered_logits = decode_step(engine, batch.base, tokens, rows, offset)
         finally:
             self.addition.rows = None
-        batch.base.firing_counts[:] = counts_before  # other edits have been counted in the first run
+        batch.base.firing_counts[:] = counts_before  # the first run has counted the other edits
         batch.base.firing_counts[rows] += fire.cpu().numpy()
         return torch.where(fire[:, None], steered_logits, base_logits)
 

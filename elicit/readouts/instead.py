@@ -1,6 +1,6 @@
-"""Another model's logits in the place of the base's: a reference that has learned what the base may have latently.
+"""Another model's logits in place of the base's: a reference that shows what the base may have latently.
 
-Both read the same prompts token by token, so they must have one tokenizer; the base's own forward pass is not run.
+Both models read the same prompt tokens, so they need the same tokenizer; the base's forward pass is not run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ReplacementModelEntry:
 
 @dataclass(frozen=True, eq=False)
 class ReplacementModel:
-    """The second model answers alone."""
+    """Readout in which the second model answers alone."""
 
     second: SecondModel
 

@@ -1,9 +1,9 @@
-"""`Second`: the model that runs beside the policy's own, with a cache of its own.
+"""`SecondModel`: a model that runs along with the policy's own, with its own cache.
 
 It is another model by name (an amateur: smaller, or an earlier checkpoint), or the same base with other weights and
-edits (the policy of another arm). The same base is never copied whole: a second stack of modules shares every parameter
-that the weights do not change. So a policy that runs one beside itself must not have changed weights of its own: they
-would reach both. What is tuned goes into the second model.
+edits (the policy of another arm). The base is never copied whole: a second tree of modules shares every parameter that
+the weights do not change. A policy with a second model must therefore not have changed weights of its own, which would
+affect both; trained weights belong to the second model.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _FOLDER = "second"
 
 @dataclass(frozen=True)
 class SecondModelEntry:
-    """A second model in `readout.json`: both null for the base itself."""
+    """A second model in `readout.json`; both fields are null for the base itself."""
 
     name: str | None
     weights_sha256: str | None
@@ -51,22 +51,22 @@ class RunningModel(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class SecondModel:
-    """Which model runs beside. Equality is by `sha256`."""
+    """Spec of a second model. Equality is by `sha256`."""
 
     name: str | None = None
-    """A model to load; None is the base itself."""
+    """Name of a model to load; None: the base itself."""
     weights_sha256: str | None = None
     """Hash of the named model's weights."""
     weights: Weights | None = None
-    """What training changed on the base, for None."""
+    """Trained changes to the base, if `name` is None."""
     steering: tuple[Steering | GatedEdit, ...] = ()
 
     @classmethod
     def from_name(cls, base: BaseModel, name: str) -> SecondModel:
-        """Another model, which must have the base's tokenizer.
+        """Another model by name, which must have the base's tokenizer.
 
         Raises:
-            ElicitError: an unknown model, or one of another tokenizer.
+            ElicitError: the model is unknown or has another tokenizer.
         """
         other = base.another(name)
         if other.tokenizer_sha256 != base.tokenizer_sha256:
@@ -92,10 +92,10 @@ class SecondModel:
 
     @contextmanager
     def open_model(self, base: BaseModel) -> Iterator[RunningModel]:
-        """The second model, ready to run.
+        """Open the second model for running.
 
         Raises:
-            ElicitError: a named model that is not the one it was when the policy was made.
+            ElicitError: a named model has changed since the policy was made.
         """
         if self.name is not None:
             other = base.another(self.name)
@@ -130,7 +130,7 @@ class SecondModel:
         return {"name": self.name, "weights_sha256": self.weights_sha256}
 
     def save_tensors(self, folder: Path) -> None:
-        """Write weights and edits into a folder of their own inside `folder`; nothing for a named model."""
+        """Write weights and edits into a subfolder of `folder`; nothing for a named model."""
         if self.weights is None and not self.steering:
             return
         inner = folder / _FOLDER
@@ -142,7 +142,7 @@ class SecondModel:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], folder: Path) -> SecondModel:
-        """What `meaning` and `save` gave. Raises ElicitError for anything else."""
+        """Load from the output of `to_json` and `save_tensors`. Raises ElicitError for anything else."""
         entry = documents.as_record(data, SecondModelEntry, "second")
         inner = folder / _FOLDER
         if not inner.exists():
@@ -151,12 +151,12 @@ class SecondModel:
 
 
 def _copy_sharing_parameters(hf: Any, changed: Weights | None) -> Any:
-    """A second stack of modules over the same parameters, apart from those that full weights will replace."""
+    """Build a second tree of modules over the same parameters, except those that full weights will replace."""
     replaced = set(changed.tensors) if isinstance(changed, FullWeights) else set()
     shared: list[torch.Tensor] = [p for name, p in hf.named_parameters() if name not in replaced]
     memo = {id(tensor): tensor for tensor in [*shared, *hf.buffers()]}
     twin = copy.deepcopy(hf, memo)
-    for module in twin.modules():  # edits that are open on the base are no part of the second model
+    for module in twin.modules():  # edits open on the base do not belong to the second model
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             hooks.clear()
     reset_dynamic_rope(twin)  # the one hook that belongs to a model

@@ -1,4 +1,4 @@
-"""Residuals at the last position of the latest forward pass, and states of two models that shrink together."""
+"""Residuals at the last position of the latest forward pass, and paired states of two models."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Residuals = dict[int, Float[torch.Tensor, "rows d_model"]]
 
 @contextmanager
 def capture_residuals(layers: Sequence[nn.Module], depths: Sequence[int]) -> Iterator[Residuals]:
-    """Keeps the residual after so many decoder blocks (0: what enters the first) at the last position.
+    """Capture the residual after given numbers of decoder blocks (0: the input of the first) at the last position.
 
-    Prompts are padded on the left, so the last position is every row's last token. Edits whose hooks are open already
-    are seen.
+    Prompts are padded on the left, so the last position is every row's last token. Residuals include edits whose hooks
+    are already open.
     """
     caught: Residuals = {}
 
@@ -48,13 +48,13 @@ def capture_residuals(layers: Sequence[nn.Module], depths: Sequence[int]) -> Ite
 
 
 def index_prompts_by_row(samples: Sequence[int]) -> Int[torch.Tensor, " rows"]:
-    """The prompt each row of a batch belongs to, when prompt i has `samples[i]` of them."""
+    """Index of each row's prompt, if prompt i has `samples[i]` rows: [rows]."""
     return torch.arange(len(samples)).repeat_interleave(torch.tensor(samples))
 
 
 @dataclass
 class PairedState:
-    """What a batch carries for two models."""
+    """State of a batch for two models."""
 
     base: DecodingState
     second: DecodingState
@@ -64,6 +64,6 @@ class PairedState:
         return self.base.firing_counts
 
     def keep(self, order: np.ndarray) -> None:
-        """Shrink both; see `State.keep`."""
+        """Shrink both states; see `DecodingState.keep`."""
         self.base.keep(order)
         self.second.keep(order)

@@ -1,10 +1,10 @@
 """A key-value cache that writes in place.
 
-transformers' `DynamicCache` concatenates at every step, which copies the whole cache for every token. This one keeps
-room, writes the new entries into it and hands out views; it grows geometrically, and rows can leave it. Sliding-window
-layers keep their whole past: the model's own mask, built from the cache's length, hides what is out of the window.
+transformers' `DynamicCache` concatenates at every step, which copies the whole cache for every token. This one reserves
+capacity, writes new entries into it and returns views; it grows geometrically, and rows can be removed. Sliding-window
+layers keep their whole past: the model's own mask, built from the cache's length, hides positions outside the window.
 
-The sampler makes batches such that a cache with all its room stays within a stated number of bytes (`budget`).
+The sampler sizes batches so that a cache at full capacity stays within a budget in bytes.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is 
         return self.length + query_length, 0
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Forget the last positions (a number below 0, as transformers has it): they can then be run again."""
+        """Remove the last positions (a negative number, as in transformers), so that they can be run again."""
         if tokens_to_remove > 0 or self.length + tokens_to_remove < 0:
             raise ValueError(f"crop takes a number from {-self.length} to 0, not {tokens_to_remove}")
         self.length += tokens_to_remove
@@ -83,7 +83,7 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is 
         self._set_store(list(self._store))
 
     def copy_prefix(self, prefix: PreallocatedLayer, rows: int) -> None:
-        """Start from the positions of a layer with one row, the same for each of `rows` rows."""
+        """Copy the positions of a layer with one row to each of `rows` rows."""
         keys, values = prefix.keys, prefix.values
         self.lazy_initialization(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1))
         assert self._store is not None
@@ -95,13 +95,13 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is 
     def insert_rows(
         self, piece: PreallocatedLayer, order: Int[torch.Tensor, " rows"], first: int, total: int, width: int, head: int
     ) -> None:
-        """Take rows of another layer in, from row `first` on, so that they end at position `width`.
+        """Insert rows of another layer, from row `first` on, so that they end at position `width`.
 
         Args:
-            order: the piece's row for each row that is written; one may come several times.
+            order: index of the piece's row for each row to write; an index may occur several times.
             total, width: rows and positions of this layer once all pieces are placed.
-            head: how many of the first positions (a shared prefix) stay where they are. What lies between them and the
-                rest is zero: hidden by the mask, and finite, as NaN would not be hidden.
+            head: number of first positions (a shared prefix) that stay in place. The gap between them and the rest is
+                zero: the mask hides it, and it must be finite because a mask does not hide NaN.
         """
         if not self.is_initialized:
             self.capacity = max(self.capacity, width)
@@ -119,9 +119,9 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is 
         self._set_store(list(self._store))
 
     def drop_rows(self, holes: Int[torch.Tensor, " moved"], movers: Int[torch.Tensor, " moved"], rows: int) -> None:
-        """Shrink to `rows` rows in place: rows `movers` (behind the new end) take the places `holes` (before it).
+        """Shrink to `rows` rows in place: rows `movers` (after the new end) replace rows `holes` (before it).
 
-        Only what moves is copied, so rows can leave at every step.
+        Only moved rows are copied, so rows can be removed at every step.
         """
         assert self._store is not None
         if len(holes):
@@ -136,14 +136,14 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is 
 
 
 class HybridLayer(RecurrentLayer, PreallocatedLayer):
-    """A layer with attention and recurrent states side by side (Falcon-H1, Zamba)."""
+    """A layer with both attention and recurrent states (Falcon-H1, Zamba)."""
 
     def __init__(self, capacity: int, **options: Any) -> None:
         PreallocatedLayer.__init__(self, capacity)
         RecurrentLayer.__init__(self, **options)
 
     def lazy_initialization(self, *args: Any, **kwargs: Any) -> None:
-        """Of keys and values, which come as two arguments, or of states, which come by name."""
+        """Initialise keys and values, passed as two positional arguments, or states, passed by keyword."""
         (PreallocatedLayer if args else RecurrentLayer).lazy_initialization(self, *args, **kwargs)
 
     def insert_rows(
@@ -158,12 +158,12 @@ class HybridLayer(RecurrentLayer, PreallocatedLayer):
 
 
 def preallocate_cache(hf: Any, capacity: int) -> Cache:
-    """A cache for `hf` (a causal LM) with room for `capacity` positions per layer at first."""
+    """Build a cache for `hf` (a causal LM) with initial capacity for `capacity` positions per layer."""
     kinds, options = get_layer_types_and_kwargs(hf.config.get_text_config(decoder=True))
     return Cache(layers=[_cache_layer(kind, capacity, more) for kind, more in zip(kinds, options, strict=True)])
 
 
-#: Kinds of layers, as transformers names them, that keep keys and values of every position (or could).
+#: Types of layers in transformers that keep keys and values of every position (or could).
 _ATTENTION = ("full_attention", "sliding_attention", "chunked_attention")
 _RECURRENT = ("conv", "linear_attention")
 _HYBRID = ("hybrid", "hybrid_sliding")
@@ -178,31 +178,32 @@ def _cache_layer(kind: str, capacity: int, options: dict[str, Any]) -> Any:
         return HybridLayer(capacity, number_of_states=options.get("number_of_states", 1))
     if kind == "dummy":
         return NoLayer()
-    raise ElicitError(f"a layer of kind {one_line(kind, 60)} keeps a cache that the sampler does not have.")
+    raise ElicitError(f"a layer of kind {one_line(kind, 60)} needs a cache that the sampler does not support.")
 
 
 def cache_bytes_per_token(hf: Any) -> int:
-    """Bytes of keys and values that one token of one row takes, in the model's dtype."""
+    """Bytes of keys and values per token and row, in the model's dtype."""
     layers = hf.config.get_text_config(decoder=True).per_layer_config  # heads may differ from layer to layer (Gemma 4)
     return int(sum(map(_count_cached_values, layers)) * hf.dtype.itemsize)
 
 
 def _count_cached_values(layer: Any) -> int:
-    """Values that one token adds to the cache of a layer of this config."""
+    """Values per token in the cache of a layer of this config."""
     if getattr(layer, "qk_nope_head_dim", None):  # latent attention: keys and values are kept whole, for every head
         return int(layer.num_attention_heads * (layer.qk_nope_head_dim + layer.qk_rope_head_dim + layer.v_head_dim))
     heads = getattr(layer, "num_key_value_heads", None) or layer.num_attention_heads
     return int(2 * heads * (getattr(layer, "head_dim", None) or layer.hidden_size // layer.num_attention_heads))
 
 
-#: Bytes of keys and values in one batch if nobody says otherwise: on a CPU, and the most on a GPU.
+#: Default bytes of keys and values in one batch on a CPU, and the largest default on a GPU.
 ON_CPU, ON_GPU = 1 << 30, 1 << 33
 
 
 def default_cache_budget(hf: Any) -> int:
-    """Bytes of keys and values a batch may take: 1 GiB on a CPU; on a GPU a third of what its weights leave, at most 8.
+    """Default budget for keys and values of a batch: 1 GiB on a CPU; on a GPU a third of the memory left by the
+    weights, at most 8 GiB.
 
-    It follows from the model and the kind of GPU alone, so that the same run makes the same batches.
+    It depends only on the model and the type of GPU, so that the same run makes the same batches.
     """
     if hf.device.type != "cuda":
         return ON_CPU

@@ -1,7 +1,7 @@
-"""From logits to tokens: filters, inverse-CDF sampling, log-probabilities.
+"""Choose tokens from logits: filters, inverse-CDF sampling, log-probabilities.
 
-Random numbers come from identity (law of the lab): row r at step k uses position k of its own stream, whatever the
-batch it is in, and the token is the inverse of the cumulative distribution at that number.
+Random numbers are determined by identity: row r at step k uses number u_k of its own stream, whatever its batch, and
+the token is F^-1(u_k), the inverse of the cumulative distribution.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from elicit.errors import ElicitError
 from elicit.sampling.decoding import Decoding, Measure
 
 _BLOCK = 128
-#: Logits that are looked at together. On a GPU larger pieces keep it busy.
+#: Logits that are processed together; larger pieces on a GPU keep it busy.
 _PIECE, _PIECE_GPU = 1 << 21, 1 << 25
-#: Tokens whose probabilities are summed before the inverse CDF looks among them.
+#: Tokens per group in the two-level inverse CDF.
 _GROUP = 1024
-#: Just below 1, so that rounding can never point past the last token that has probability.
+#: Just below 1, so that rounding can never select a token after the last one with positive probability.
 _BELOW = 1 - 2.0**-40
 
 
@@ -49,7 +49,7 @@ class UniformStream:
         self._start = 0
 
     def draw_step(self, step: int, rows: np.ndarray) -> Float64[torch.Tensor, " rows"]:
-        """Numbers of `rows` for `step`; steps must be asked for in order."""
+        """Numbers of `rows` for `step`; steps must be requested in order."""
         if step >= self._start + self._block.shape[1]:
             self._start = step
             self._block = np.stack([generator.random(_BLOCK) for generator in self._generators])
@@ -57,7 +57,7 @@ class UniformStream:
 
 
 def build_logits_processors(decoding: Decoding) -> list[Any]:
-    """transformers' own logits processors for a decoding, in its order."""
+    """Build transformers' logits processors for a decoding, in transformers' order."""
     from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
     chain: list[Any] = []
@@ -80,15 +80,15 @@ def choose_tokens(
     measure: Measure | None = None,
     fixed: Int[torch.Tensor, " rows"] | None = None,
 ) -> ChosenTokens:
-    """One token per row: the most probable one if `uniform` is None, else by inverse CDF.
+    """Choose one token per row: the most probable one if `uniform` is None, else by inverse CDF.
 
-    Rows are looked at a few at a time: what is computed in float32 and double precision is then a small multiple of
-    `_PIECE` values, however large vocabulary and batch are, and stays in the processor's caches.
+    Rows are processed a few at a time: intermediate values in float32 and float64 then number a small multiple of
+    `_PIECE`, however large vocabulary and batch are, and fit into the processor's caches.
 
     Args:
-        banned: ids that are never chosen (padding rows that are no tokens of the model).
-        measure: what else to tell of each token.
-        fixed: tokens to take instead where they are not negative.
+        banned: ids that are never chosen (padding rows of the head, which are not tokens).
+        measure: further quantity to measure for each token.
+        fixed: tokens to take instead, where not negative.
     """
     size = max(1, (_PIECE if logits.device.type == "cpu" else _PIECE_GPU) // logits.shape[1])
     pieces = [
@@ -144,10 +144,10 @@ def _log_p(logits: torch.Tensor, tokens: torch.Tensor, total: torch.Tensor) -> t
 def select_by_rank(
     logits: Float[torch.Tensor, " vocab"], ranks: Sequence[int], banned: Int[torch.Tensor, " ids"] | None
 ) -> list[int]:
-    """The tokens at `ranks` (0: the most probable); of equally probable ones the lower id comes first.
+    """Tokens at the given ranks (0: the most probable); of equally probable ones the lower id comes first.
 
     Raises:
-        ElicitError: a rank beyond the tokens that may be chosen.
+        ElicitError: a rank exceeds the number of tokens that may be chosen.
     """
     logits = logits.float()
     if banned is not None:
@@ -162,10 +162,10 @@ def select_by_rank(
 
 
 def _inverse_cdf(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    """Double precision: with a large vocabulary, a float32 running sum loses the tail's tokens.
+    """Inverse CDF in double precision: with a large vocabulary, a float32 running sum loses the tail's tokens.
 
-    A large vocabulary is summed in groups first: the group that holds the number is found in a running sum over groups,
-    the token in one over the group, so that few values are ever converted to doubles.
+    A large vocabulary is first summed in groups: a running sum over groups finds the group, and one within the group
+    finds the token, so that few values are converted to float64.
     """
     probabilities, uniform = logits.softmax(dim=-1), uniform.to(logits.device)[:, None]
     if probabilities.shape[1] <= 4 * _GROUP:
@@ -176,11 +176,11 @@ def _inverse_cdf(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     group = _search_cdf(sums, uniform)
     before = torch.where(group > 0, sums.gather(1, (group - 1).clamp(min=0)), 0.0)
     inner = grouped[torch.arange(len(group), device=group.device), group[:, 0]].double().cumsum(dim=-1)
-    # Sums of a group taken in two orders differ in their last bits: what is asked for may never lie behind its end.
+    # The two sums of a group differ in their last bits: the target must not exceed the running sum's end.
     target = torch.minimum(uniform * sums[:, -1:] * _BELOW - before, inner[:, -1:] * _BELOW).clamp(min=0.0)
     return (group * _GROUP + torch.searchsorted(inner, target, right=True))[:, 0]
 
 
 def _search_cdf(cdf: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    """The first place whose running sum is above a share of the total."""
+    """Index of the first running sum above the fraction `uniform` of the total."""
     return torch.searchsorted(cdf, uniform * cdf[:, -1:] * _BELOW, right=True)

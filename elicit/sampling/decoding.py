@@ -1,4 +1,4 @@
-"""How a policy turns logits into text: a frozen spec, and what comes out."""
+"""Decoding options, requests to the sampler, and completions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from elicit.schema import Finish
 
 @dataclass(frozen=True)
 class Decoding:
-    """Greedy by default. Filters apply in transformers' order: temperature, top-k, top-p, min-p."""
+    """Decoding options; greedy by default. Filters apply in transformers' order: temperature, top-k, top-p, min-p."""
 
     temperature: float = 0.0
     """0 is greedy; above it, sampling from softmax(logits / temperature)."""
@@ -27,7 +27,7 @@ class Decoding:
     """Strings that end a completion; they are not part of its text."""
 
     def __post_init__(self) -> None:
-        stop: object = self.stop  # one string is what people type first
+        stop: object = self.stop  # accept a single string
         object.__setattr__(self, "stop", (stop,) if isinstance(stop, str) else tuple(self.stop))
         problems = [
             (self.temperature >= 0, f"temperature is {self.temperature}; expected 0 (greedy) or more"),
@@ -46,7 +46,7 @@ class Decoding:
                 raise ElicitError(f"decoding: {message}.")
 
     def replace(self, **changes: object) -> Decoding:
-        """The same decoding with other values. Raises ElicitError for a name that it does not have."""
+        """The same decoding with other values. Raises ElicitError for an unknown field."""
         names = [field.name for field in dataclasses.fields(self)]
         for name in changes:
             if name not in names:
@@ -58,18 +58,18 @@ class Completion(NamedTuple):
     """One sampled continuation of one prompt."""
 
     tokens: tuple[int, ...]
-    """New tokens, the end token (if any) included."""
+    """New tokens, including the end token (if any)."""
     text: str
-    """Their text without special tokens, cut before the stop string."""
+    """Their text without special tokens, up to the stop string."""
     finish: Finish
     """"eos": the model ended; "stop": a stop string appeared; "length": cut at the limit."""
     logprobs: tuple[float, ...]
-    """log p of each chosen token under the untempered, unfiltered distribution, in nats."""
+    """log p(x_t | x_<t) of each chosen token under the untempered, unfiltered distribution, in nats."""
     prompt_tokens: int
     firings: int
-    """(position, edit) pairs the interventions touched in this row."""
+    """Number of (position, edit) pairs that interventions touched in this row."""
     measured: tuple[float, ...] = ()
-    """What was to be measured at every token (`Measure`); empty where nothing was."""
+    """The requested measurement at every token (`Measure`); empty without one."""
 
     @property
     def finished(self) -> bool:
@@ -79,30 +79,30 @@ class Completion(NamedTuple):
         return f"Completion({self.text!r}, {len(self.tokens)} tokens, {self.finish})"
 
 
-#: What `generate` can measure at every token, beside log p of the chosen one.
+#: Quantities that `generate` can measure at every token, in addition to log p of the chosen one.
 #: margin: p(most probable token) - p(second), of the untempered, unfiltered distribution.
-#: drawn: log p of the chosen token under the distribution it was drawn from (tempered, filtered), in nats.
+#: drawn: log q of the chosen token under the distribution it was sampled from (tempered, filtered), in nats.
 Measure = Literal["margin", "drawn"]
 
 
 class Request(NamedTuple):
-    """One prompt and the identities of the samples wanted from it."""
+    """One prompt and the keys of the samples requested from it."""
 
     ids: tuple[int, ...]
     keys: tuple[int, ...]
     """One random-number key (`seeds.key`) per sample; greedy decoding ignores their values."""
     forced: int = 0
-    """How many of the last `ids` steering counts as generated, not as prompt: a forced opening, or earlier tokens."""
+    """Number of tokens at the end of `ids` that steering counts as generated: a forced opening, or earlier tokens."""
     continued: int = 0
-    """How many of the last `ids` belong to the completion already: its text and stop strings begin with them. They are
-    among `forced`; the completion's `tokens` are the new ones only."""
+    """Number of tokens at the end of `ids` that already belong to the completion: its text and stop strings include
+    them. They count in `forced`; the completion's `tokens` are only the new ones."""
     limit: int | None = None
-    """Most new tokens, where that is less than the decoding's."""
+    """Most new tokens, if fewer than the decoding's."""
     ranks: tuple[int, ...] = ()
-    """For every sample, the rank of its first new token in the model's distribution (0: the most probable; of equal
-    ones the lower id comes first); empty: the decoding chooses."""
+    """For every sample, the rank of its first new token in the model's distribution (0: the most probable; of equals,
+    the lower id first); empty: the decoding chooses."""
     floor: float = 0.0
-    """A sample whose rank gives it a first token with less than this fraction of the most probable one's probability is
-    cut after that token."""
+    """A sample whose first token, given by its rank, has less than this fraction of the largest probability ends after
+    that token."""
     avoid: tuple[int, ...] = ()
-    """Ids that the first new token may not be."""
+    """Ids forbidden for the first new token."""

@@ -1,13 +1,13 @@
 """The sampler: one engine for every policy.
 
-1. Requests are sorted by prompt length and cut into batches by a memory budget (cache bytes and logits).
+1. Requests are sorted by prompt length and split into batches by a memory budget (cache bytes and logits).
 2. Each prompt is prefilled once, a few prompts at a time; its cache is repeated for its samples (`prefill`).
-3. Decoding steps write into a preallocated cache; rows that finish leave the batch, and their steering window and
-   random numbers leave with them.
-4. A batch that runs out of memory is cut in half and tried again: random numbers belong to samples, so the text does
+3. Decoding steps write into a preallocated cache; finished rows leave the batch, together with their steering window
+   and random numbers.
+4. A batch that runs out of memory is split in half and tried again: random numbers belong to samples, so the text does
    not change.
 
-Every forward pass is announced to the model's `Clock`, so steering knows where each row stands.
+Every forward pass is announced to the model's `PositionTracker`, so that steering knows each row's position.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ def generate(
 ) -> list[list[Completion]]:
     """Sample every request. Returns its completions in the order of its keys.
 
-    The same keys give the same text at any batch size (exactly so in float32).
+    The same keys give the same text at any batch size (exactly in float32).
 
     Args:
-        forward: gives the logits; the plain one is the model's own pass.
-        measure: what the completions' `measured` shall hold.
+        forward: source of the logits; by default the model's own forward pass.
+        measure: quantity to return in the completions' `measured`.
 
     Raises:
-        ElicitError: a request for first tokens of ranks that the vocabulary does not have; a prompt that with its new
-            tokens goes beyond the model's positions.
+        ElicitError: a requested rank exceeds the vocabulary, or a prompt with its new tokens exceeds the model's
+            positions.
     """
     context = engine.context
     for request in requests:
@@ -68,7 +68,7 @@ def generate(
                 pending.extend(_split_batch(batch)[::-1])
             finally:
                 engine.clock.explicit = None
-                # torch switches oneDNN off for good where it cannot allocate; bfloat16 is then many times slower.
+                # torch disables oneDNN permanently after a failed allocation; bfloat16 would be many times slower.
                 torch.backends.mkldnn.set_flags(onednn)  # type: ignore[no-untyped-call]
     return [[results[i, j] for j in range(len(request.keys))] for i, request in enumerate(requests)]
 
@@ -78,7 +78,7 @@ Batch = list[tuple[int, list[int]]]
 
 
 def _plan_batches(engine: Engine, requests: Sequence[Request], decoding: Decoding) -> Iterator[Batch]:
-    """Batches of requests of similar length, each within the budgets; see `rotary` for what must not share one."""
+    """Plan batches of requests of similar length within the budgets; `rotary` separates some lengths."""
     vocabulary = engine.hf.config.get_text_config(decoder=True).vocab_size
     per_token = cache_bytes_per_token(engine.hf)
     batch: Batch = []
@@ -118,7 +118,7 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def _max_new_tokens(request: Request, decoding: Decoding) -> int:
-    """Most new tokens of a request."""
+    """Largest number of new tokens of a request."""
     return decoding.max_new_tokens if request.limit is None else min(request.limit, decoding.max_new_tokens)
 
 
@@ -146,8 +146,8 @@ def _sample_batch(
     logits, fixed, limits = _constrain_first_tokens(requests, batch, logits, banned, limits)
 
     buffer = _TokenBuffer.allocate(len(names), longest.max_new_tokens, measure is not None)
-    rows = np.arange(len(names))  # rows in the batch: those still generating
-    lengths = np.zeros(len(names), dtype=int)  # tokens at which a row ended or was cut
+    rows = np.arange(len(names))  # rows still generating
+    lengths = np.zeros(len(names), dtype=int)  # tokens of each row at its end
     by_token = np.zeros(len(names), dtype=bool)
     by_stop = np.zeros(len(names), dtype=bool)
     touched = np.zeros(len(names), dtype=int)
@@ -182,7 +182,7 @@ def _sample_batch(
 def _constrain_first_tokens(
     requests: Sequence[Request], batch: Batch, logits: torch.Tensor, banned: torch.Tensor | None, limits: np.ndarray
 ) -> tuple[torch.Tensor, torch.Tensor | None, np.ndarray]:
-    """What requests say of their first tokens: logits without those to avoid, tokens by rank, limits of the rows.
+    """Apply requests' constraints on first tokens: logits without those to avoid, tokens by rank, limits of the rows.
 
     The tokens are None if no request names a rank, and -1 for rows that choose freely.
     """
@@ -203,13 +203,13 @@ def _constrain_first_tokens(
 
 
 def _split_continued(request: Request) -> tuple[tuple[int, ...], list[int]]:
-    """The prompt's tokens, and those that the completion has already."""
+    """Split a request's ids into the prompt's and those already in the completion."""
     length = len(request.ids) - request.continued
     return request.ids[:length], list(request.ids[length:])
 
 
 def _compact_slots(over: np.ndarray) -> np.ndarray:
-    """Slots to keep when those marked `over` leave: the gaps they leave are filled with the last slots that stay."""
+    """Slots to keep when those marked `over` leave: gaps are filled with the last remaining slots."""
     rows = int((~over).sum())
     order = np.arange(rows)
     order[over[:rows]] = rows + np.flatnonzero(~over[rows:])
@@ -217,7 +217,7 @@ def _compact_slots(over: np.ndarray) -> np.ndarray:
 
 
 class _TokenBuffer(NamedTuple):
-    """What was chosen so far: [rows, most new tokens] each."""
+    """Tokens chosen so far and their measurements: [rows, most new tokens] each."""
 
     tokens: np.ndarray
     logprobs: np.ndarray
@@ -229,7 +229,7 @@ class _TokenBuffer(NamedTuple):
         return cls(np.zeros(shape, dtype=int), np.zeros(shape), np.zeros(shape) if measured else None)
 
     def record_step(self, chosen: ChosenTokens, rows: np.ndarray, position: int) -> np.ndarray:
-        """Keep what was chosen for `rows`; returns their tokens."""
+        """Store the tokens chosen for `rows`; returns them."""
         tokens, logprobs, measured = chosen.on_host()
         self.tokens[rows, position] = tokens
         self.logprobs[rows, position] = logprobs
@@ -247,7 +247,7 @@ def _collect_completions(
     touched: np.ndarray,
     stopper: Stopper,
 ) -> dict[tuple[int, int], Completion]:
-    """Completions of a finished batch, cut where each row ended."""
+    """Build the completions of a finished batch, each cut at its row's end."""
     completions: dict[tuple[int, int], Completion] = {}
     for row, name in enumerate(names):
         length, request = int(lengths[row]), requests[name[0]]

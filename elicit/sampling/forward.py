@@ -1,4 +1,4 @@
-"""Decoding steps of a batch of rows, the model they run on, and what is carried between them."""
+"""Decoding steps of a batch of rows, their model, and the state between steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from elicit.steering import PositionTracker, build_padded_frame, build_spread_fr
 
 @dataclass(frozen=True)
 class Engine:
-    """A model with what sampling from it needs."""
+    """A model with everything needed to sample from it."""
 
     hf: Any
     """The transformers causal LM, in eval mode."""
@@ -31,23 +31,23 @@ class Engine:
     cache_budget: int = ON_CPU
     """Bytes of keys and values in one batch."""
     logit_budget: int = 1 << 26
-    """Logits (rows x vocabulary) in one step, in the model's dtype. What is computed from them takes few at a time."""
+    """Most logits (rows x vocabulary) in one step, in the model's dtype. They are processed a few at a time."""
 
     @property
     def context(self) -> int | None:
-        """The most tokens that the model can read; None where nothing limits them."""
+        """Most tokens that the model can read; None without a limit."""
         return context_length(vars(self.hf.config.get_text_config(decoder=True)))
 
     @property
     def pass_tokens(self) -> int:
-        """Tokens in one forward pass over prompts: what it computes on the way takes memory of its own."""
+        """Most tokens in one forward pass over prompts, which limits the memory of activations."""
         width = self.hf.config.get_text_config(decoder=True).hidden_size
         return max(1 << 8, (1 << 21 if self.hf.device.type == "cpu" else 1 << 26) // int(width))
 
 
 @dataclass
 class DecodingState:
-    """What a batch carries from step to step."""
+    """State of a batch between steps."""
 
     cache: Any
     mask: torch.Tensor | None
@@ -57,14 +57,14 @@ class DecodingState:
     width: int
     """Length of the padded prompt."""
     forced: np.ndarray | None
-    """Tokens of a forced opening in each row, which steering counts as generated; None where there are none."""
+    """Tokens of a forced opening in each row, which steering counts as generated; None if there are none."""
     firing_counts: np.ndarray
     tokens: torch.Tensor | None = None
-    """[rows, tokens so far], where the cache has to be computed again at some length (`rotary.Scaling.recomputed`);
-    such rows have prompts of equal lengths."""
+    """[rows, tokens so far], if the cache must be recomputed at some length (see `elicit.rotary`); such rows have
+    prompts of equal lengths."""
 
     def keep(self, order: np.ndarray) -> None:
-        """Shrink to the slots in `order`, which is the identity but for slots that were filled from behind."""
+        """Shrink to the slots in `order`, which is the identity except for slots that were filled from the end."""
         device = self.lengths.device
         holes = np.flatnonzero(order != np.arange(len(order)))
         where = torch.from_numpy(holes).to(device), torch.from_numpy(order[holes]).to(device)
@@ -81,23 +81,23 @@ class DecodingState:
 
 
 class Forward(Protocol):
-    """How next-token logits come about. The sampler keeps a state between calls and shrinks it with `state.keep`."""
+    """Source of next-token logits. The sampler keeps a state between calls and shrinks it with `state.keep`."""
 
     def prefill(
         self, engine: Engine, requests: list[Request], samples: list[int], decoding: Decoding
     ) -> tuple[Any, torch.Tensor]:
-        """Run every prompt. Returns (state, logits [rows vocab]), a row for each sample."""
+        """Run every prompt. Returns (state, logits [rows vocab]), with a row for each sample."""
         ...
 
     def step(self, engine: Engine, state: Any, tokens: torch.Tensor, rows: np.ndarray, offset: int) -> torch.Tensor:
-        """One decoding step for the rows in the batch. Returns logits [rows vocab]."""
+        """Run one decoding step for the rows in the batch. Returns logits [rows vocab]."""
         ...
 
 
 def decode_step(
     engine: Engine, state: DecodingState, tokens: torch.Tensor, rows: np.ndarray, offset: int
 ) -> torch.Tensor:
-    """One decoding step for the rows in the batch. Returns logits [rows vocab]."""
+    """Run one decoding step for the rows in the batch. Returns logits [rows vocab]."""
     frame = build_step_frame(offset, rows, state.firing_counts)
     if state.forced is not None:
         frame = build_spread_frame(offset + state.forced, rows, state.firing_counts)
@@ -121,9 +121,9 @@ def decode_step(
 
 
 def _recompute_cache(engine: Engine, state: DecodingState, tokens: torch.Tensor) -> torch.Tensor:
-    """The same step with a new cache, in one pass over everything so far (rows of equal lengths, without padding).
+    """Run the step with a new cache, in one pass over all tokens so far (rows of equal lengths, without padding).
 
-    Steering touches the positions that it touched before; they are not counted a second time.
+    Steering touches earlier positions again; they are not counted a second time.
     """
     prompts = state.lengths
     if state.forced is not None:
@@ -142,7 +142,7 @@ def _recompute_cache(engine: Engine, state: DecodingState, tokens: torch.Tensor)
 
 
 def attention_mask(engine: Engine, real: torch.Tensor, queries: int) -> torch.Tensor:
-    """The attention mask of the last `queries` positions given which of all positions are real.
+    """Build the attention mask of the last `queries` positions from the mask of real positions.
 
     With SDPA and full attention, a ready 4D boolean mask spares the model from building one at every step. Sliding
     windows and eager attention need the 2D mask, from which the model builds its own.
@@ -160,13 +160,12 @@ def attention_mask(engine: Engine, real: torch.Tensor, queries: int) -> torch.Te
 
 
 def takes_ready_masks(engine: Engine) -> bool:
-    """Whether the model's attention takes a 4D boolean mask as it is: SDPA without windows, in a family that is
-    tested for it."""
+    """True if the model's attention accepts a 4D boolean mask: SDPA without windows, in a tested architecture."""
     config = architectures.unwrap_model(engine.hf).config.get_text_config(decoder=True)
     known = config.model_type in architectures.READY_MASKS
     return bool(known and config._attn_implementation == "sdpa" and not architectures.is_sliding(engine.hf))
 
 
 def position_arguments(hf: Any, positions: torch.Tensor) -> dict[str, torch.Tensor]:
-    """`position_ids` for a forward pass, where it takes them."""
+    """`position_ids` for a forward pass, if the model takes them."""
     return {"position_ids": positions} if architectures.takes_position_ids(hf) else {}

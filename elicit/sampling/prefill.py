@@ -1,9 +1,9 @@
-"""Running the prompts of a batch: in pieces, and what they begin with in common only once.
+"""Prefill the prompts of a batch in pieces, running a shared prefix only once.
 
-1. Tokens that all prompts begin with (a chat's header, demonstrations) are run once, if that spares enough of them.
-2. Prompts are run a piece at a time, so that what a forward pass holds on the way stays bounded. They are sorted by
-   length already, so a piece has less padding than the whole batch.
-3. Each piece's keys and values go to their rows in the batch's cache, once for every sample of a prompt.
+1. The prefix of all prompts (a chat's header, demonstrations) is run once, if that saves enough tokens.
+2. Prompts are run a piece at a time, which bounds the memory of a forward pass. They are already sorted by length, so a
+   piece has less padding than the whole batch.
+3. Each piece's keys and values are copied to their rows in the batch's cache, once for every sample of a prompt.
 
 A shared prefix lies before every row's last prompt token, where steering is the same for all rows: it acts on all of
 those positions or on none (`steering.positions`).
@@ -32,7 +32,7 @@ from elicit.sampling.forward import (
 )
 from elicit.steering import build_padded_frame
 
-#: A prefix is shared if it spares this many tokens of forward passes.
+#: Tokens of forward passes that a shared prefix must save.
 _WORTH = 512
 
 
@@ -59,7 +59,7 @@ def prefill_prompts(
     """Run every prompt once, then repeat its cache for its samples. Returns (state, logits [rows vocab]).
 
     Args:
-        whole: all prompts in one pass from their first token on, for a caller that watches it.
+        whole: run all prompts in one pass from their first token on, for a caller that captures it.
     """
     device = engine.hf.device
     lengths = torch.tensor([len(request.ids) for request in requests])
@@ -81,7 +81,7 @@ def prefill_prompts(
                 engine, requests, piece, head, prefix, firing_counts, int(lengths[list(piece)].max())
             )
             piece_order = torch.arange(len(piece)).repeat_interleave(repeat[list(piece)]).to(device)
-            while part.layers:  # each layer of the piece is given up as soon as it has been copied
+            while part.layers:  # release each layer of the piece as soon as it is copied
                 layer: PreallocatedLayer = part.layers.pop(0)
                 cache.layers[-len(part.layers) - 1].insert_rows(layer, piece_order, first, len(order), width, head)
             first += len(piece_order)
@@ -102,11 +102,11 @@ def prefill_prompts(
 
 
 def _may_recompute_cache(engine: Engine, requests: Sequence[Request], decoding: Decoding) -> bool:
-    """Whether rows can pass the length at which their cache is computed again.
+    """True if rows can reach the length at which their cache must be recomputed.
 
     Raises:
-        ElicitError: prompts of different lengths, which the sampler keeps apart for the model that it runs: this one
-            runs beside it.
+        ElicitError: prompts differ in length. The sampler separates lengths for its own model, but not for a second
+            one.
     """
     scaling = length_scaling(engine.hf.config)
     lengths = {len(request.ids) for request in requests}
@@ -118,14 +118,14 @@ def _may_recompute_cache(engine: Engine, requests: Sequence[Request], decoding: 
         return False
     if len(lengths) > 1:
         raise ElicitError(
-            f"prompts of {min(lengths)} to {max(lengths)} tokens beside a second model whose rotary scaling changes at "
+            f"prompts of {min(lengths)} to {max(lengths)} tokens with a second model whose rotary scaling changes at "
             f"{scaling.limit} tokens. Use prompts of equal length, or fewer new tokens."
         )
     return True
 
 
 def _count_shared_tokens(engine: Engine, requests: Sequence[Request], decoding: Decoding) -> int:
-    """How many first tokens to run once for all prompts; 0 for none."""
+    """Number of first tokens to run once for all prompts; 0 for none."""
     if len(requests) < 2 or not takes_ready_masks(engine):
         return 0
     scaling, room = length_scaling(engine.hf.config), decoding.max_new_tokens
@@ -138,7 +138,7 @@ def _count_shared_tokens(engine: Engine, requests: Sequence[Request], decoding: 
 
 
 def _split_pieces(lengths: torch.Tensor, most: int) -> Iterator[range]:
-    """Neighbouring rows whose padded tokens are `most` at most, or single rows."""
+    """Split neighbouring rows into pieces of at most `most` padded tokens, or single rows."""
     first, widest = 0, 0
     for row, length in enumerate(lengths.tolist()):
         widest = max(widest, length)
@@ -151,7 +151,7 @@ def _split_pieces(lengths: torch.Tensor, most: int) -> Iterator[range]:
 def _run_shared_prefix(
     engine: Engine, requests: Sequence[Request], head: int, firing_counts: np.ndarray
 ) -> list[PreallocatedLayer]:
-    """The cache of the first `head` tokens, with one row."""
+    """Run the first `head` tokens. Returns their cache, with one row."""
     cache = preallocate_cache(engine.hf, head)
     shortest = min(len(request.ids) - request.forced for request in requests)
     real = torch.ones(1, head, dtype=torch.bool)
@@ -173,7 +173,7 @@ def _run_piece(
     firing_counts: np.ndarray,
     capacity: int,
 ) -> tuple[Cache, torch.Tensor]:
-    """One forward pass over some prompts, padded on the left. Returns (cache, logits [prompts vocab])."""
+    """Run some prompts, padded on the left, in one forward pass. Returns (cache, logits [prompts vocab])."""
     device = engine.hf.device
     rests = [requests[row].ids[head:] for row in piece]
     lengths = torch.tensor([len(rest) for rest in rests])
@@ -200,8 +200,8 @@ def _run_piece(
         **position_arguments(engine.hf, (real.long().cumsum(1) - 1 + head).clamp(min=0).to(device)),
         past_key_values=cache,
         use_cache=True,
-        # An index and not a count: a slice is not contiguous, and where the head is frozen torch then copies its weight
-        # once a prompt (in bfloat16 24 prompts took a minute and 4 GB for a vocabulary of 150k).
+        # An index, not a count: a slice is not contiguous, and torch then copies a frozen head's weight once per prompt
+        # (in bfloat16, 24 prompts took a minute and 4 GB with a vocabulary of 150k).
         logits_to_keep=torch.tensor([width - 1], device=device),
     )
     return cache, out.logits[:, -1]

@@ -1,7 +1,7 @@
-"""Cache layers that are not keys and values: states of convolutions and linear attention, and layers without a cache.
+"""Cache layers without keys and values: states of convolutions and linear attention, and layers without a cache.
 
-Their size does not grow with the text. Rows come and go as in `cache.PreallocatedLayer`; going back a position is not
-possible, because a state has forgotten what it was.
+Their size does not grow with the text. Rows are added and removed as in `cache.PreallocatedLayer`; going back a
+position is impossible, because a state does not keep its past.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from elicit.errors import ElicitError
 
 
 class RecurrentLayer(LinearAttentionLayer):  # type: ignore[misc]  # transformers is untyped
-    """One layer's convolution and recurrent states, a row each."""
+    """One layer's convolution and recurrent states, by row."""
 
     def copy_prefix(self, prefix: Any, rows: int) -> None:
-        """Start each of `rows` rows from the states of a layer with one row."""
+        """Copy the states of a layer with one row to each of `rows` rows."""
         self._copy_rows(prefix, torch.zeros(rows, dtype=torch.long), 0, rows)
 
     def insert_rows(
         self, piece: Any, order: Int[torch.Tensor, " rows"], first: int, total: int, width: int, head: int
     ) -> None:
-        """Take rows of another layer in, from row `first` on. `width` and `head` are for layers with positions."""
+        """Insert rows of another layer, from row `first` on. `width` and `head` are for layers with positions."""
         self._copy_rows(piece, order, first, total)
 
     def _copy_rows(self, piece: Any, order: torch.Tensor, first: int, total: int) -> None:
@@ -43,7 +43,7 @@ class RecurrentLayer(LinearAttentionLayer):  # type: ignore[misc]  # transformer
                 target[index][first : first + len(order)] = state.index_select(0, order.to(state.device))
 
     def drop_rows(self, holes: Int[torch.Tensor, " moved"], movers: Int[torch.Tensor, " moved"], rows: int) -> None:
-        """Shrink to `rows` rows in place: rows `movers` (behind the new end) take the places `holes` (before it)."""
+        """Shrink to `rows` rows in place: rows `movers` (after the new end) replace rows `holes` (before it)."""
         for states in (self.conv_states, self.recurrent_states):
             for index, state in states.items():
                 if state is None:
@@ -53,20 +53,20 @@ class RecurrentLayer(LinearAttentionLayer):  # type: ignore[misc]  # transformer
                 states[index] = state[:rows]
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Refused."""
+        """Raise ElicitError: states cannot go back."""
         raise ElicitError(
             "this model keeps recurrent states, which cannot go back a token: hybrid decoding cannot be used with it."
         )
 
 
 class NoLayer(DummyLayer):  # type: ignore[misc]
-    """A layer that keeps nothing (it has no attention, or reads another layer's)."""
+    """A layer without a cache (it has no attention, or reads another layer's)."""
 
     def copy_prefix(self, prefix: Any, rows: int) -> None:
-        """Nothing to begin with."""
+        """Do nothing: there are no states."""
 
     def insert_rows(self, piece: Any, order: torch.Tensor, first: int, total: int, width: int, head: int) -> None:
-        """Nothing to take."""
+        """Do nothing: there are no rows."""
 
     def drop_rows(self, holes: torch.Tensor, movers: torch.Tensor, rows: int) -> None:
-        """Nothing to drop."""
+        """Do nothing: there are no rows."""

@@ -1,7 +1,7 @@
 """Teacher-forced scoring: log-probabilities of given completions, and KL between two ways of running a model.
 
-Sequences are padded on the right, where a causal model cannot see them, so no attention mask is needed; logits are
-computed from the hidden states in pieces, so that their memory stays bounded whatever the length and the vocabulary.
+Sequences are padded on the right, which a causal model cannot see, so an attention mask is not needed. Logits are
+computed from the hidden states in pieces, so that their memory is bounded for any length and vocabulary.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from elicit.rotary import frequency_group, length_scaling
 from elicit.sampling.forward import Engine
 from elicit.steering import build_padded_frame
 
-#: Logits that are turned into probabilities at a time, in float32.
+#: Logits that are converted to probabilities at a time, in float32.
 _PIECE = 1 << 23
 
 
@@ -39,9 +39,9 @@ class PackedBatch(NamedTuple):
 
 
 def logprobs(engine: Engine, sequences: Sequence[Scored], *, temperature: float = 1.0) -> list[list[float]]:
-    """log p of every completion token given what precedes it, in nats, in the order of `sequences`.
+    """log p(x_t | x_<t) of every completion token, in nats, in the order of `sequences`.
 
-    Steering that is active applies, with the prompt lengths of `sequences`.
+    Active steering applies, with the prompt lengths of `sequences`.
     """
     scored: list[list[float]] = [[] for _ in sequences]
     with torch.inference_mode():
@@ -53,7 +53,7 @@ def logprobs(engine: Engine, sequences: Sequence[Scored], *, temperature: float 
 
 
 class Divergence(NamedTuple):
-    """Mean KL per token of one sequence, in nats, both ways."""
+    """Mean KL per token of one sequence, in nats, in both directions."""
 
     base_arm: float
     """KL(base || arm)."""
@@ -68,10 +68,10 @@ def measure_divergences(
     base: Callable[[], AbstractContextManager[object]],
     arm: Callable[[], AbstractContextManager[object]],
 ) -> list[Divergence]:
-    """KL both ways between two conditions of one model, over the completion tokens of every sequence.
+    """Measure KL in both directions between two conditions of a model, over the completion tokens of every sequence.
 
     Args:
-        base, arm: open a context in which the model is run (weights, adapter, steering).
+        base, arm: open a context in which the model runs (weights, adapter, steering).
     """
     results: list[Divergence | None] = [None for _ in sequences]
     with torch.inference_mode():
@@ -90,7 +90,7 @@ def measure_divergences(
 def _measure_divergence(
     engine: Engine, left: Float[torch.Tensor, "pos vocab"], hidden: Float[torch.Tensor, "pos d_model"]
 ) -> Divergence:
-    """Between the base's logits and those of the arm's hidden states, a piece of the sequence at a time."""
+    """KL between the base's logits and those of the arm's hidden states, a piece of the sequence at a time."""
     size, sums = max(1, _PIECE // left.shape[1]), torch.zeros(2, dtype=torch.float64)
     for start in range(0, len(left), size):
         p = _mask_banned(engine, left[start : start + size]).log_softmax(-1)
@@ -108,14 +108,14 @@ def project_to_logits(engine: Engine, hidden: Float[torch.Tensor, "pos d_model"]
 
 
 def _project_to_raw_logits(engine: Engine, hidden: torch.Tensor) -> torch.Tensor:
-    """The same in the model's dtype, with what is banned still in them."""
+    """The same in the model's dtype, including banned ids."""
     return compute_model_logits(engine.hf, hidden)
 
 
 def _mask_banned(engine: Engine, logits: torch.Tensor) -> torch.Tensor:
     logits = logits.float()
     if engine.banned_ids:
-        # Finite, so that KL has no inf - inf; e to this is exactly 0 in float32.
+        # Finite, so that KL has no inf - inf; exp of this is exactly 0 in float32.
         logits = logits.index_fill(1, rows.make_id_tensor(engine.banned_ids, logits.device), -1e9)
     return logits
 
@@ -182,13 +182,13 @@ def _row_logprobs(engine: Engine, hidden: torch.Tensor, sequence: Scored, temper
 
 
 def _completion_slice(sequence: Scored) -> slice:
-    """The places whose next tokens are the completion's."""
+    """The positions that predict the completion's tokens."""
     first = len(sequence.prompt) - 1
     return slice(first, first + len(sequence.completion))
 
 
 def _completion_logits(engine: Engine, packed: PackedBatch, sequences: Sequence[Scored]) -> list[torch.Tensor]:
-    """For every row, logits at each completion token, in the model's dtype: [completion vocab]."""
+    """Logits that predict each row's completion tokens, in the model's dtype: [completion vocab]."""
     hidden = hidden_states(engine, packed)
     return [
         _project_to_raw_logits(engine, hidden[row, _completion_slice(sequences[i])])

@@ -1,4 +1,4 @@
-"""What a model holds and predicts while it reads given completions: teacher-forced, one entry per completion token.
+"""Residuals and predictions of a model along given completions: teacher-forced, one entry per completion token.
 
 The state of a token is the residual that *produces* it, one position before it: where steering would change it.
 """
@@ -17,22 +17,22 @@ from elicit.sampling.score import Scored, hidden_states, pack_batches, project_t
 
 
 class TokenStates(NamedTuple):
-    """One completion, as a model reads it."""
+    """A model's states along one completion."""
 
     residuals: Float[torch.Tensor, "layer token d_model"]
-    """After each layer that was asked for, in float32 on the CPU."""
+    """Residuals after each requested layer, in float32 on the CPU."""
     top: Int[torch.Tensor, " token"]
-    """The most probable token in the place of each completion token."""
+    """The most probable token at the position of each completion token."""
 
 
 def read_token_states(
     engine: Engine, layers: Sequence[nn.Module], layer_indices: Sequence[int], sequences: Sequence[Scored]
 ) -> list[TokenStates]:
-    """Residuals and predictions along every completion, in the order of `sequences`. Active steering applies.
+    """Read residuals and predictions along every completion, in the order of `sequences`. Active steering applies.
 
     Args:
         layers: the model's decoder layers.
-        wanted: which of them to read.
+        layer_indices: the layers to read.
     """
     results: list[TokenStates | None] = [None] * len(sequences)
     caught: dict[int, torch.Tensor] = {}

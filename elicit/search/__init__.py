@@ -1,4 +1,4 @@
-"""Answering by searching: decoders that look at more than one path before they answer."""
+"""Search decoders, which generate more than one path before they answer."""
 
 from elicit.search.best import LikeliestBestOfN, VerifiedBestOfN
 from elicit.search.budget import BudgetForcingSearch

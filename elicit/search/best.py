@@ -1,4 +1,4 @@
-"""Best of n: the sample that the task's verifier accepts, or the one the model itself finds most probable."""
+"""Best of n: the sample that the task's verifier accepts, or the most probable one under the model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class VerifiedBestOfN:
-    """`n` samples; the first that the verifier calls right, else the first. Right as often as pass@n."""
+    """Answer with the first of `n` samples that the verifier accepts, else the first. Its accuracy is pass@n."""
 
     n: int
 
@@ -39,10 +39,10 @@ class VerifiedBestOfN:
 
 @dataclass(frozen=True)
 class LikeliestBestOfN:
-    """`n` samples; the one with the highest mean log-probability per token, the first among equals.
+    """Answer with the one of `n` samples with the highest mean log-probability per token, the first among equals.
 
-    The mean is over the completion's tokens, its end included, under the untempered distribution. Completions without
-    an answer do not compete, unless none has one.
+    The mean is over the completion's tokens, including its end, under the untempered distribution. Completions without
+    an answer are excluded, unless none has one.
     """
 
     n: int

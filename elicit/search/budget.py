@@ -1,19 +1,18 @@
-"""Budget forcing (s1, 2501.19393): think no less, and no more, than so many tokens.
+"""Budget forcing (s1, 2501.19393): a minimum and a maximum number of thinking tokens.
 
-Thinking begins with the first generated token. It ends, of the following, with what comes first:
+Thinking begins with the first generated token. It ends with the first of these:
 
 - the text `end` appears (the answer mark): thinking is what precedes the token in which it begins;
-- the model stops by itself (its end token, or a stop string): likewise;
-- `max_tokens` tokens of thinking are there.
+- the model stops by itself (its end token, or a stop string), likewise;
+- `max_tokens` tokens of thinking are generated.
 
-An ending that comes before `min_tokens` tokens is suppressed: its tokens are taken back and `wait` is put in their
-place, or, without a `wait`, the token that began it is ruled out there and the model chooses another. This is done
-`max_waits` times at most; None is without limit. At `max_tokens`, `answer` is forced. What follows `end` or `answer` is
-the answer, and runs to the decoding's own limits. Tokens that were forced count as thinking and are paid for, as are
-those taken back.
+An ending before `min_tokens` tokens is suppressed: its tokens are removed and replaced by `wait`; without a `wait`,
+the token that began the ending is forbidden at that position and the model chooses another. At most `max_waits` endings
+are suppressed (None: no limit). At `max_tokens`, `answer` is forced. The text after `end` or `answer` is the answer,
+which runs to the decoding's own limits. Forced tokens count as thinking, and forced and removed tokens count as cost.
 
-The paper appends "Wait" and forces "Final Answer:"; its number of waits is fixed, here it follows from `min_tokens`
-unless `max_waits` says less.
+The paper appends "Wait" a fixed number of times and forces "Final Answer:"; here the number of waits follows from
+`min_tokens`, up to `max_waits`.
 """
 
 from __future__ import annotations
@@ -36,24 +35,24 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Draft:
-    """A completion in the making."""
+    """A completion in progress."""
 
     query: Query
     tokens: list[int] = field(default_factory=list)
     stage: Literal["thinking", "answering", "done"] = "thinking"
     avoid: set[int] = field(default_factory=set)
-    """Tokens ruled out at the place where the draft ends."""
+    """Tokens forbidden at the next position."""
     text: str = ""
     finished: bool = False
     paid: int = 0
     firings: int = 0
     thought: int = 0
-    """Tokens of thinking, once it is over."""
+    """Number of thinking tokens, once thinking has ended."""
     waits: int = 0
     forced: bool = False
 
     def build_request(self, limit: int) -> Request:
-        """The next tokens, up to `limit` in all."""
+        """Request the next tokens, up to `limit` in all."""
         query, have = self.query, len(self.tokens)
         key = query.derive_key("budget", self.stage, have, sorted(self.avoid))
         ids = (*query.ids, *self.tokens)
@@ -71,11 +70,11 @@ class BudgetForcingSearch:
     """One completion per question, with at least `min_tokens` and at most `max_tokens` tokens of thinking."""
 
     end: str
-    """Text that ends thinking; what follows is the answer."""
+    """Text that ends thinking; the answer follows."""
     wait: str
-    """Text in place of an ending that came too early; empty: the ending is ruled out and nothing is put in."""
+    """Text in place of an early ending; empty: the ending is forbidden and nothing is inserted."""
     answer: str
-    """Text that is forced when thinking has reached its limit."""
+    """Text forced when thinking reaches its limit."""
     min_tokens: int = 0
     max_tokens: int | None = None
     max_waits: int | None = None
@@ -103,7 +102,7 @@ class BudgetForcingSearch:
     def run(
         self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Forward
     ) -> list[SearchResult]:
-        """Raises ElicitError where the decoding has no room for the answer, or would stop at a mark or forced text."""
+        """Raise ElicitError if the decoding lacks room for the answer, or would stop at a mark or forced text."""
         self.check_decoding(model, decoding)
         drafts = [_Draft(query) for query in queries]
         most = decoding.max_new_tokens if self.max_tokens is None else self.max_tokens
@@ -118,7 +117,7 @@ class BudgetForcingSearch:
         return [draft.to_result() for draft in drafts]
 
     def check_decoding(self, model: BaseModel, decoding: Decoding) -> None:
-        """Raises ElicitError where the decoding has no room for the answer, or would stop at a mark or forced text."""
+        """Raise ElicitError if the decoding lacks room for the answer, or would stop at a mark or forced text."""
         for name, text in (("end", self.end), ("wait", self.wait), ("answer", self.answer)):
             if any(stop in text for stop in decoding.stop):
                 raise ElicitError(f"budget_forcing: {name} {text!r} holds one of the stop strings {decoding.stop!r}.")
@@ -130,13 +129,13 @@ class BudgetForcingSearch:
             )
 
     def _advance_thinking(self, model: BaseModel, decoding: Decoding, draft: _Draft, completion: Completion) -> None:
-        """What becomes of a draft whose thinking has gone on to the next ending or limit."""
+        """Update a draft whose thinking has reached the next ending or limit."""
         tokens = [*draft.tokens, *completion.tokens]
         if completion.finish == "length":
             self._apply_limit(model, draft, tokens)
             return
         cut = len(tokens) - 1
-        if completion.finish == "stop":  # the ending begins in the token that holds the first character after the text
+        if completion.finish == "stop":  # the ending begins in the token of the first character after the text
             cut = max(
                 len(draft.tokens),
                 min(cut, find_token_at(locate_tokens(model.tokenizer, tokens, draft.query.ids), len(completion.text))),
@@ -154,7 +153,7 @@ class BudgetForcingSearch:
     def _suppress_ending(
         self, model: BaseModel, decoding: Decoding, draft: _Draft, tokens: list[int], cut: int
     ) -> None:
-        """Take back what follows the first `cut` tokens, and put the wait in its place or rule its first token out."""
+        """Remove the tokens after the first `cut`; insert the wait, or forbid the first removed token."""
         draft.waits += 1
         if not self.wait:
             draft.avoid = {tokens[cut], *(draft.avoid if cut == len(draft.tokens) else ())}
@@ -168,7 +167,7 @@ class BudgetForcingSearch:
             self._apply_limit(model, draft, draft.tokens)
 
     def _apply_limit(self, model: BaseModel, draft: _Draft, tokens: list[int]) -> None:
-        """Thinking is at its limit: the answer is asked for, or (without a limit of its own) the completion is cut."""
+        """Force the answer when thinking reaches `max_tokens`; without that limit, cut the completion."""
         draft.tokens, draft.thought, draft.avoid = tokens, len(tokens), set()
         draft.text = decode_continuation(model.tokenizer, tokens, draft.query.ids)
         draft.stage = "done"
@@ -182,7 +181,7 @@ class BudgetForcingSearch:
 def _extend_drafts(
     model: BaseModel, drafts: list[_Draft], decoding: Decoding, limit: int, forward: Forward
 ) -> Iterator[tuple[_Draft, Completion]]:
-    """Every draft with what follows its tokens, up to `limit` tokens in all."""
+    """Yield every draft with its continuation, up to `limit` tokens in all."""
     batches = generate(model.engine, [draft.build_request(limit) for draft in drafts], decoding, forward)
     for draft, (completion,) in zip(drafts, batches, strict=True):
         draft.paid += len(completion.tokens)

@@ -1,4 +1,4 @@
-"""The table of searches, for reading them back from a policy's file."""
+"""Table of searches by kind, for loading them from a policy's file."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ SEARCHES: dict[str, type] = {
 
 
 def load_search(data: Mapping[str, Any], *, where: str = "search") -> Search:
-    """A search from its fields, `kind` among them.
+    """Build a search from its fields, including `kind`.
 
     Raises:
-        ElicitError: an unknown kind, or a field that is missing, unknown or of another type; it begins with `where`.
+        ElicitError: the kind is unknown, or a field is missing, unknown or of the wrong type; begins with `where`.
     """
     fields = dict(data)
     documents.require_field(fields, "kind", where)
@@ -39,5 +39,5 @@ def load_search(data: Mapping[str, Any], *, where: str = "search") -> Search:
     if not isinstance(kind, str) or kind not in SEARCHES:
         raise unknown_name_error("search", kind, SEARCHES, where=where)
     documents.as_record(fields, SEARCHES[kind], where)
-    search: Search = SEARCHES[kind](**fields)  # numbers as they were written: 1 is not 1.0 in a hash
+    search: Search = SEARCHES[kind](**fields)  # numbers are not converted: 1 and 1.0 hash differently
     return search

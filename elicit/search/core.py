@@ -1,7 +1,7 @@
-"""What a search is: a frozen spec that turns questions into answers with a model and its sampler.
+"""The interface of searches: a frozen spec that turns questions into answers with a model and its sampler.
 
-A search sees the policy's model with weights, adapter and steering in place, and gets everything else as arguments.
-Its tokens are counted whole: rejected and outvoted ones are part of its price.
+A search sees the policy's model with weights, adapter and steering applied, and gets everything else as arguments. Its
+cost includes all tokens, rejected and outvoted ones too.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 
 class Query(NamedTuple):
-    """One problem as the policy puts it to the model."""
+    """One problem as the policy's prompt for the model."""
 
     problem: Problem
     ids: tuple[int, ...]
-    """Prompt tokens, the forced opening (if any) included."""
+    """Prompt tokens, including the forced opening (if any)."""
     forced: int
-    """How many of the last `ids` are a forced opening."""
+    """Number of tokens at the end of `ids` that are a forced opening."""
     opening: str
-    """The forced opening as text; it is a part of every answer."""
+    """The forced opening as text; it is part of every answer."""
     identity: tuple[object, ...]
-    """(seed, task label, problem id): with a sample's index, the identity of a random number."""
+    """(seed, task label, problem id): with a sample's index, it determines the random numbers."""
 
     def derive_key(self, *sample: object) -> int:
         return seeds.derive_key(*self.identity, *sample)
@@ -44,33 +44,33 @@ class SearchResult(NamedTuple):
 
     text: str
     tokens: int
-    """Generated tokens, rejected and outvoted ones included."""
+    """Generated tokens, including rejected and outvoted ones."""
     finished: bool
     firings: int
     notes: Mapping[str, float] = MappingProxyType({})
-    """What the search tells of itself, in figures that may be averaged over problems."""
+    """Statistics of the search, which may be averaged over problems."""
     ids: tuple[int, ...] = ()
-    """Tokens of the answer, its end included; a forced opening's are not among them."""
+    """Tokens of the answer, including its end but not a forced opening."""
 
 
 class Search(Protocol):
-    """A way of answering. Specs are frozen dataclasses of plain data; `kind` names them in files."""
+    """Interface of a search. Specs are frozen dataclasses of plain data; `kind` names them in files."""
 
     kind: ClassVar[str]
     verifier: ClassVar[bool]
-    """Whether it consults the task's verifier."""
+    """True if it consults the task's verifier."""
 
     def run(
         self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Forward
     ) -> list[SearchResult]:
-        """One answer to each question, in order."""
+        """Answer every question, in order."""
         ...
 
 
 def sample_completions(
     model: BaseModel, queries: Sequence[Query], decoding: Decoding, forward: Forward, n: int, first: int = 0
 ) -> list[list[Completion]]:
-    """`n` completions of every question, numbered from `first`."""
+    """Sample `n` completions of every question, numbered from `first`."""
     return generate(model.engine, [query.build_request(n, first) for query in queries], decoding, forward)
 
 
@@ -82,7 +82,7 @@ def sample_and_choose(
     n: int,
     choose_winner: Callable[[Query, Sequence[Completion]], int],
 ) -> list[SearchResult]:
-    """`n` completions of every question, of which `winner` names the one to answer with."""
+    """Sample `n` completions of every question; `choose_winner` picks the one to answer with."""
     batches = sample_completions(model, queries, decoding, forward, n)
     return [
         to_result(query, completions, choose_winner(query, completions))
@@ -91,14 +91,14 @@ def sample_and_choose(
 
 
 def read_answers(query: Query, completions: Sequence[Completion], task: Task) -> list[str | None]:
-    """Each completion's canonical answer."""
+    """Read each completion's canonical answer."""
     return [task.verify(query.problem, query.opening + completion.text).answer for completion in completions]
 
 
 def to_result(
     query: Query, completions: Sequence[Completion], winner: int, notes: Mapping[str, float] | None = None
 ) -> SearchResult:
-    """The answer that completion `winner` gives, at the price of all."""
+    """Build the result from completion `winner`, with the tokens of all completions as its cost."""
     return SearchResult(
         query.opening + completions[winner].text,
         sum(len(completion.tokens) for completion in completions),

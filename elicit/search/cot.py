@@ -1,13 +1,14 @@
-"""CoT-decoding (2402.10200): branch on the first token, go on greedily, trust the path whose answer is surest.
+"""CoT-decoding (2402.10200): branch on the first token, continue greedily, keep the path with the surest answer.
 
-1. The k most probable first tokens open k paths, which share the prompt's cache; each goes on greedily.
-2. A path's score is the mean, over the tokens of its *answer* and no others, of p(most probable token) - p(second): the
-   model's own distribution at that step, at temperature 1. An answer's tokens are those that hold a character of it.
-3. `max` takes the path with the highest score; `aggregate` adds up the scores of paths with the same canonical answer,
-   takes the answer with the highest sum and shows its best path. `any` takes a path with an answer at random: what
-   branching brings without choosing.
+1. The k most probable first tokens open k paths, which share the prompt's cache; each continues greedily.
+2. A path's score Delta is the mean of p(x^1) - p(x^2), the probabilities of the two most probable tokens, over the
+   tokens of its *answer* only, under the model's distribution at temperature 1. The answer's tokens are those that
+   contain a character of it.
+3. `max` takes the path with the highest score; `aggregate` sums the scores of paths with the same canonical answer,
+   takes the answer with the highest sum and returns its best path. `any` takes a random path with an answer: the effect
+   of branching without choosing.
 
-Paths without an answer have no score and cannot win; where no path has one, the greedy path is the answer.
+Paths without an answer have no score and cannot win; if no path has one, the greedy path is the answer.
 """
 
 from __future__ import annotations
@@ -34,25 +35,25 @@ if TYPE_CHECKING:
 
 
 class CotPath(NamedTuple):
-    """One branch: its rank is that of its first token."""
+    """One branch; its rank is that of its first token."""
 
     completion: Completion
     answer: str | None
     score: float | None
     """Mean margin over the answer's tokens; None without an answer."""
     answer_tokens: tuple[int, ...]
-    """Places of the answer's tokens among the completion's."""
+    """Indices of the answer's tokens in the completion."""
 
 
 @dataclass(frozen=True)
 class CotDecodingSearch:
-    """`k` paths from the `k` most probable first tokens, chosen among by the margin of their answers."""
+    """Choose among `k` paths from the `k` most probable first tokens, by the margin of their answers."""
 
     k: int = 10
     choose: Literal["max", "aggregate", "any"] = "max"
     min_p: float = 0.0
-    """First tokens with less than this fraction of the most probable one's probability open no path. The paper has no
-    such limit: 0."""
+    """First tokens with less than this fraction of the largest probability do not open a path. The paper has no such
+    limit (0)."""
 
     kind: ClassVar[str] = "cot_decoding"
     verifier: ClassVar[bool] = False
@@ -85,14 +86,14 @@ class CotDecodingSearch:
     def generate_paths(
         self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Forward
     ) -> list[list[CotPath]]:
-        """Every path of every question, by the rank of its first token; no fewer than one, no more than `k`.
+        """Generate the paths of every question, by the rank of the first token; from one to `k` paths each.
 
         Raises:
-            ElicitError: a decoding that samples, or `k` beyond the tokens that the model can choose from.
+            ElicitError: the decoding samples, or `k` exceeds the number of tokens that the model can choose from.
         """
         if decoding.temperature > 0:
             raise ElicitError(
-                f"cot_decoding goes on greedily, but temperature is {decoding.temperature:g}. Set it to 0."
+                f"cot_decoding continues greedily, but temperature is {decoding.temperature:g}. Set it to 0."
             )
         self.check_first_tokens(model)
         ranks = tuple(range(self.k))
@@ -110,7 +111,7 @@ class CotDecodingSearch:
         return paths_by_query
 
     def check_first_tokens(self, model: BaseModel) -> None:
-        """Raises ElicitError if `model` has fewer tokens to choose from than there are paths to open."""
+        """Raise ElicitError if `model` has fewer tokens to choose from than paths to open."""
         possible = rows.count_rows(model.engine.hf) - len(model.engine.banned_ids)
         if self.k > possible:
             raise ElicitError(
@@ -118,7 +119,7 @@ class CotDecodingSearch:
             )
 
     def choose_winner(self, paths: Sequence[CotPath], random: np.random.Generator) -> int:
-        """Rank of the path to answer with; of equals the more probable first token. `random` is read by `any` alone."""
+        """Rank of the winning path; ties go to the more probable first token. Only `any` uses `random`."""
         scores = {rank: path.score for rank, path in enumerate(paths) if path.score is not None}
         if not scores:
             return 0
@@ -134,14 +135,14 @@ class CotDecodingSearch:
 
 
 def score_path(model: BaseModel, query: Query, completion: Completion, task: Task) -> CotPath:
-    """A completion whose margins were measured, with its answer and its score."""
+    """Score a completion, whose margins were measured, by its answer."""
     text = query.opening + completion.text
     answer, span = task.verify(query.problem, text).answer, task.answer_span(query.problem, text)
     if answer is None or span is None:
         return CotPath(completion, None, None, ())
     start, end = (position - len(query.opening) for position in span)
     tokens = find_overlapping_tokens(locate_tokens(model.tokenizer, completion.tokens, query.ids), start, end)
-    if not tokens:  # the forced opening holds the whole answer: the model said nothing of it
+    if not tokens:  # the forced opening contains the whole answer
         return CotPath(completion, answer, None, ())
     score = sum(completion.measured[token] for token in tokens) / len(tokens)
     return CotPath(completion, answer, score, tuple(tokens))

@@ -1,13 +1,13 @@
-"""Searches as decoding loops of transformers' own `generate`.
+"""Searches as decoding loops of transformers' `generate`.
 
-    loop = elicit.search.custom_generate(CotDecoding(k=10), tokenizer, answer=last_number, stop=("\\n",))
+    loop = elicit.search.custom_generate(CotDecodingSearch(k=10), tokenizer, answer=last_number, stop=("\\n",))
     model.generate(**tokenizer(prompts, padding=True, return_tensors="pt"), custom_generate=loop, max_new_tokens=64)
 
-`answer` says where a completion's answer stands, as (start, end) characters, or None; searches that compare answers
-need it. Random numbers belong to (seed, prompt, sample): equal prompts get equal completions, at any batch size.
+`answer` returns the position of a completion's answer as (start, end) characters, or None; searches that compare
+answers need it. Random numbers depend on (seed, prompt, sample): equal prompts get equal completions at any batch size.
 
-`generate` takes `streamer` and `tokenizer` out of its arguments before it calls a loop, so stop strings are given here,
-and there is no streaming. What else a search cannot honour is an error that names it.
+`generate` removes `streamer` and `tokenizer` from its arguments before it calls a loop, so stop strings are given here,
+and streaming is not possible. Any other option that a search cannot honour is an error that names it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from elicit.tasks import Problem, Task
 from elicit.tasks.core import Verdict
 
 Span = tuple[int, int]
-#: What `generate` hands to every loop, and what is computed here anew.
+#: Arguments that `generate` passes to every loop and that are computed anew here.
 _PREPARED = {"attention_mask", "position_ids", "past_key_values", "use_cache", "logits_to_keep", "cache_position"}
 _WARPERS = {"TemperatureLogitsWarper", "TopKLogitsWarper", "TopPLogitsWarper", "MinPLogitsWarper"}
 _UNDERSTOOD = {*_WARPERS, "SuppressTokensLogitsProcessor", "MaxLengthCriteria", "EosTokenCriteria"}
@@ -43,7 +43,7 @@ _UNSUPPORTED_OUTPUTS = (
 
 @dataclass(frozen=True)
 class _ModelView:
-    """What searches use of a model."""
+    """The part of a model's interface that searches use."""
 
     engine: Engine
     tokenizer: Any
@@ -54,13 +54,13 @@ class _ModelView:
 
 @dataclass(frozen=True)
 class _AnswerTask:
-    """What searches use of a task, made of a function that finds an answer in a text."""
+    """The part of a task's interface that searches use, from a function that finds the answer in a text."""
 
     answer: Callable[[str], Span | None] | None
 
     def answer_span(self, problem: Problem, completion: str) -> Span | None:
         if self.answer is None:
-            raise ElicitError("custom_generate: this search compares answers. Say where they stand with answer=...")
+            raise ElicitError("custom_generate: this search compares answers. Say how to find them with answer=...")
         return self.answer(completion)
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
@@ -78,18 +78,18 @@ def custom_generate(
     clock: PositionTracker | None = None,
     forward: Forward = PLAIN,
 ) -> Callable[..., torch.Tensor]:
-    """A function for `model.generate(..., custom_generate=...)` of a transformers causal LM.
+    """Make a function for `model.generate(..., custom_generate=...)` of a transformers causal LM.
 
     Args:
-        search: how an answer is found; None is the lab's sampler with the decoding that `generate` was asked for.
+        search: the search; None is the lab's sampler with the decoding options of `generate`.
         answer: finds the answer in a completion, as (start, end) characters; None where there is none.
         stop: strings that end a completion.
-        seed: of the random numbers.
-        clock: the model's own (`BaseModel.clock`), if it is being steered.
-        forward: what an open readout gave (`with readout.opened(base) as forward`); the model is then `base.hf`.
+        seed: seed of the random numbers.
+        clock: the model's position tracker (`BaseModel.clock`), if it is steered.
+        forward: result of an open readout (`with readout.open_forward(base) as forward`); the model is then `base.hf`.
 
     Raises:
-        ElicitError: a search that asks the task's verifier. Later, by `generate`: an option that cannot be honoured.
+        ElicitError: the search uses a task's verifier. Later, by `generate`: an option cannot be honoured.
     """
     if search is not None and search.verifier:
         raise ElicitError(f"custom_generate: {search.kind} needs a task's verifier, and generate has none.")
@@ -119,7 +119,7 @@ def custom_generate(
 
 
 def _check_generate_options(config: Any, chain: list[Any], kwargs: dict[str, Any]) -> None:
-    """Raises ElicitError for what was asked of `generate` and cannot be done."""
+    """Raise ElicitError for options of `generate` that are not supported."""
     for processor in chain:
         if type(processor).__name__ not in _UNDERSTOOD:
             raise _make_unsupported_error(
@@ -148,14 +148,14 @@ def _build_engine(model: Any, tokenizer: Any, config: Any, clock: PositionTracke
     end_ids = frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends])
     pad = config.pad_token_id if config.pad_token_id is not None else tokenizer.pad_token_id
     if pad is None:
-        raise ElicitError("custom_generate: there is no pad token. Pass pad_token_id=... to generate.")
-    # A pad token in the text would look like its end; rows without a token are no text at all.
+        raise ElicitError("custom_generate: the pad token is missing. Pass pad_token_id=... to generate.")
+    # A pad token inside the text would look like its end; rows without a token are not text.
     banned = {*(config.suppress_tokens or ()), *({pad} - end_ids), *rows.find_unassigned_ids(tokenizer, model)}
     return Engine(model, tokenizer, clock, end_ids, pad, tuple(sorted(banned)))
 
 
 def _build_decoding(config: Any, width: int, stop: tuple[str, ...]) -> Decoding:
-    """The decoding that a generation config asks for."""
+    """Build the decoding for a generation config."""
     longest = config.max_length - width
     if not config.do_sample:
         return Decoding(max_new_tokens=longest, stop=stop)
@@ -165,7 +165,7 @@ def _build_decoding(config: Any, width: int, stop: tuple[str, ...]) -> Decoding:
 
 
 def _strip_padding(ids: torch.Tensor, mask: torch.Tensor | None) -> list[tuple[int, ...]]:
-    """Every prompt without its padding."""
+    """Remove the padding of every prompt."""
     real = torch.ones_like(ids) if mask is None else mask
     return [tuple(row[keep.bool()].tolist()) for row, keep in zip(ids, real, strict=True)]
 
@@ -175,7 +175,7 @@ def _build_query(ids: tuple[int, ...], seed: int) -> Query:
 
 
 def _append_answers(prompts: torch.Tensor, answers: list[tuple[int, ...]], pad: int) -> torch.Tensor:
-    """Prompts and answers side by side, padded at the end, as `generate` returns them."""
+    """Concatenate prompts and answers, padded at the end, as `generate` returns them."""
     new = prompts.new_full((len(answers), max(map(len, answers))), pad)
     for row, answer in enumerate(answers):
         new[row, : len(answer)] = torch.tensor(answer, device=prompts.device)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MajorityVote:
-    """`n` samples; the most frequent canonical answer wins, the first seen among equals.
+    """Answer with the most frequent canonical answer of `n` samples, the first seen among equals.
 
     Completions without an answer do not vote, unless none has one.
     """

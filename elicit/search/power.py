@@ -1,27 +1,27 @@
-"""Power sampling (2510.14901): samples from p(x)^alpha over whole completions, by block-wise Metropolis-Hastings.
+"""Power sampling (2510.14901): sample from p(x)^alpha over whole completions by block-wise Metropolis-Hastings.
 
-p is the model's own distribution over completions, at temperature 1; alpha above 1 favours completions that are
-probable as a whole, which tempering one token at a time does not.
+p is the model's distribution over completions at temperature 1; alpha above 1 favours completions that are probable as
+a whole, which tempering one token at a time does not.
 
-1. The limit on length grows a block at a time. A completion that has not ended grows to the new limit by sampling at
-   temperature 1/alpha (or another: the ratio below knows).
-2. Then `steps` moves. Each takes a place m uniformly among the L tokens of the completion x, keeps the m tokens before
-   it, and samples the rest anew at that temperature, up to the limit: a proposal x' of L' tokens.
+1. The length limit grows a block at a time. A completion that has not ended grows to the new limit by sampling at
+   temperature 1/alpha (or another one, which the ratio below takes into account).
+2. Then follow `steps` moves. Each draws a position m uniformly among the L tokens of the completion x, keeps the m
+   tokens before it, and samples the rest anew at that temperature, up to the limit: a proposal x' of L' tokens.
 3. The proposal is accepted with probability min(1, r),
 
        r = p(x')^alpha q(x | m) / L'  /  (p(x)^alpha q(x' | m) / L)
 
-   where q(. | m) is the probability with which the tokens from m on are sampled. 1/L and 1/L' are the chances of taking
-   the same place in either direction: completions end at different lengths, and without them short ones would come too
-   rarely.
+   where q(. | m) is the probability with which the tokens from m on are sampled. 1/L and 1/L' are the probabilities of
+   drawing the same position in either direction: completions end at different lengths, and without these factors short
+   ones would be too rare.
 
-Every step keeps the distribution proportional to p^alpha over completions of at most the limit's length, so after the
-last block the chain goes on towards p^alpha itself. A completion that has ended does not grow, but it is still moved:
-it may end elsewhere. (The reference implementation leaves it as it is from there on, which `until_ended` does too: that
-is cheaper, and no longer p^alpha.)
+Every step leaves the distribution proportional to p^alpha over completions up to the limit's length invariant, so after
+the last block the chain converges to p^alpha itself. A completion that has ended does not grow, but moves continue,
+since it may end elsewhere. (The reference implementation leaves it unchanged from then on, as does `until_ended`: this
+is cheaper, but no longer samples p^alpha.)
 
-Random numbers belong to (seed, task, problem, block, step), so the answer does not depend on the batch. Every proposed
-token counts, accepted or not.
+Random numbers depend on (seed, task, problem, block, step), so the answer does not depend on the batch. Every proposed
+token counts as cost, accepted or not.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ChainState:
-    """A completion with what the acceptance ratio needs of it."""
+    """A completion x with the terms of its acceptance ratio."""
 
     tokens: tuple[int, ...] = ()
     logp: tuple[float, ...] = ()
-    """log p of each token, untempered."""
+    """log p(x_t | x_<t) of each token, untempered."""
     logq: tuple[float, ...] = ()
-    """log of the probability with which each token is proposed."""
+    """log q(x_t | x_<t) of each token: the probability with which it is proposed."""
     text: str = ""
     ended: bool = False
 
     def replace_tail(self, prefix_length: int, completion: Completion) -> ChainState:
-        """The first `kept` tokens and then a completion that was sampled after them."""
+        """Keep the first `prefix_length` tokens and append a completion that was sampled after them."""
         return ChainState(
             self.tokens[:prefix_length] + completion.tokens,
             self.logp[:prefix_length] + completion.logprobs,
@@ -66,7 +66,7 @@ class ChainState:
 
 
 def log_acceptance_ratio(now: ChainState, proposed: ChainState, prefix_length: int, alpha: float) -> float:
-    """log of the acceptance ratio r for a move that keeps the first `kept` tokens."""
+    """log r, the acceptance ratio of a move that keeps the first m = `prefix_length` tokens."""
     target = alpha * (math.fsum(proposed.logp[prefix_length:]) - math.fsum(now.logp[prefix_length:]))
     proposal = math.fsum(now.logq[prefix_length:]) - math.fsum(proposed.logq[prefix_length:])
     position_term = math.log(len(now.tokens)) - math.log(len(proposed.tokens))
@@ -84,7 +84,7 @@ class _Chain:
     changed: int = 0
 
     def build_request(self, prefix_length: int, limit: int, *identity: object) -> Request:
-        """A request for the tokens after the first `kept`, up to `limit` in all."""
+        """Request the tokens after the first `prefix_length`, up to `limit` in all."""
         query = self.query
         ids, key = query.ids + self.state.tokens[:prefix_length], query.derive_key("power", *identity)
         return Request(ids, (key,), query.forced + prefix_length, continued=prefix_length, limit=limit - prefix_length)
@@ -99,17 +99,17 @@ class _Chain:
 
 @dataclass(frozen=True)
 class PowerSamplingSearch:
-    """One sample of p^alpha per question, from one chain each; all chains run in one batch."""
+    """One sample of p^alpha per question, from a chain of its own; all chains run in one batch."""
 
     alpha: float = 4.0
     block: int | None = None
-    """Tokens by which the limit grows; None is a sixteenth of the longest completion, as in the reference."""
+    """Tokens by which the limit grows; None: a sixteenth of the longest completion, as in the reference."""
     steps: int = 10
     """Moves per block."""
     temperature: float | None = None
-    """Of the proposals; None is 1/alpha, as in the paper. It changes how fast the chain mixes, not where it goes."""
+    """Temperature of the proposals; None: 1/alpha, as in the paper. It affects the chain's mixing, not its limit."""
     until_ended: bool = False
-    """Leave a completion alone from the end of the block in which it has ended, as the reference does."""
+    """Stop moving a completion after the block in which it has ended, as the reference does."""
 
     kind: ClassVar[str] = "power_sampling"
     verifier: ClassVar[bool] = False
@@ -126,7 +126,7 @@ class PowerSamplingSearch:
     def run(
         self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Forward
     ) -> list[SearchResult]:
-        """Raises ElicitError for a decoding with filters: completions they rule out could never be proposed."""
+        """Raise ElicitError for a decoding with filters: completions they exclude could never be proposed."""
         if (decoding.top_k, decoding.top_p, decoding.min_p) != (None, None, None):
             raise ElicitError("power_sampling: top_k, top_p and min_p keep the chain from p^alpha. Leave them out.")
         proposing = decoding.replace(temperature=self.temperature or 1 / self.alpha)
@@ -157,7 +157,7 @@ class PowerSamplingSearch:
         identity: tuple[int, int],
         sample_proposals: Callable[[list[Request]], list[Completion]],
     ) -> None:
-        """One step of Metropolis-Hastings on every chain."""
+        """Make one Metropolis-Hastings move in every chain."""
         uniforms = seeds.draw_uniforms([chain.query.derive_key("power", "move", *identity) for chain in chains], 2)
         prefix_lengths = [int(u * len(chain.state.tokens)) for chain, u in zip(chains, uniforms[:, 0], strict=True)]
         requests = [

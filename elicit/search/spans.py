@@ -1,8 +1,8 @@
-"""Which tokens hold which characters of a completion.
+"""Map the characters of a completion to its tokens.
 
-Tokens are placed by decoding prefixes: token i holds what the text of the first i + 1 tokens has beyond the text of the
-first i. Where the pieces of single tokens add up to the text, that is the same and needs no prefixes. A character that
-several byte-level tokens make together belongs to each of them; special tokens hold no characters.
+Tokens are located by decoding prefixes: token i covers the characters by which the text of the first i + 1 tokens
+extends that of the first i. If the texts of single tokens concatenate to the whole text, prefixes are not needed. A
+character composed of several byte-level tokens belongs to each of them; special tokens cover no characters.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from elicit.loading.continuing import PARTIAL, decode_continuation, decode_token
 
 
 def locate_tokens(tokenizer: Any, tokens: Sequence[int], prompt: Sequence[int] | None = None) -> list[tuple[int, int]]:
-    """(start, end) of every token in the decoded text, in characters; an empty place for special tokens.
+    """(start, end) of every token in the decoded text, in characters; an empty span for special tokens.
 
     Args:
-        prompt: what the tokens continue; None: some text.
+        prompt: the tokens they continue; None: unknown text.
     """
     ids = list(tokens)
     text = decode_continuation(tokenizer, ids, prompt)
@@ -40,17 +40,17 @@ def locate_tokens(tokenizer: Any, tokens: Sequence[int], prompt: Sequence[int] |
 
 
 def find_overlapping_tokens(spans: Sequence[tuple[int, int]], start: int, end: int) -> list[int]:
-    """Indices of the tokens that hold any of the characters from `start` to before `end`."""
+    """Indices of the tokens that overlap the characters from `start` up to but not including `end`."""
     return [i for i, (first, last) in enumerate(spans) if first < end and last > start]
 
 
 def find_token_at(spans: Sequence[tuple[int, int]], character: int) -> int:
-    """The first token that holds `character` or any after it; their number if none does."""
+    """Index of the first token that covers `character` or a later one; the number of tokens if none does."""
     return next((i for i, (_, last) in enumerate(spans) if last > character), len(spans))
 
 
 def _common_prefix_length(left: str, right: str) -> int:
-    """Length of the longest common beginning."""
+    """Length of the longest common prefix."""
     if right.startswith(left):
         return len(left)
     return next(i for i, (a, b) in enumerate(zip(left + "\0", right + "\1", strict=False)) if a != b)

@@ -1,4 +1,4 @@
-"""Edits in files: `steering.json` says what they mean, `steering.safetensors` holds their tensors."""
+"""Files of edits: `steering.json` has their options, `steering.safetensors` their tensors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MEANING, _TENSORS = "steering.json", "steering.safetensors"
 
 @dataclass(frozen=True)
 class FeatureEntry:
-    """The SAE feature that an edit reads."""
+    """Reference to the SAE feature that an edit reads."""
 
     sae: str
     sha256: str
@@ -33,7 +33,7 @@ class FeatureEntry:
 
 @dataclass(frozen=True)
 class EditEntry:
-    """An edit in `steering.json`, its direction aside."""
+    """An edit in `steering.json`, without its direction."""
 
     layer: int
     strength: float
@@ -47,7 +47,7 @@ class EditEntry:
 
 @dataclass(frozen=True)
 class GatedEntry:
-    """An edit behind a gate in `steering.json`, its tensors aside."""
+    """A gated edit in `steering.json`, without its tensors."""
 
     kind: Literal["gated"]
     layer: int
@@ -59,7 +59,7 @@ class GatedEntry:
 
 
 def save_edits(steering: Sequence[Steering | GatedEdit], folder: Path) -> None:
-    """Write `steering.json` (meaning) and `steering.safetensors` (tensors) into an existing folder.
+    """Write `steering.json` (options) and `steering.safetensors` (tensors) into an existing folder.
 
     An edit that reads an SAE's encoder keeps the SAE's name and hash; the SAE itself is not copied.
     """
@@ -94,10 +94,10 @@ def _edit_to_json(edit: Steering | GatedEdit) -> dict[str, Any]:
 
 
 def load_edits(folder: Path) -> tuple[Steering | GatedEdit, ...]:
-    """Read what `save` wrote; a folder without steering gives none.
+    """Load the edits that `save_edits` wrote; none from a folder without steering.
 
     Raises:
-        ElicitError: if the two files do not belong together, or an SAE that an edit reads is not there any more.
+        ElicitError: the two files do not belong together, or an SAE that an edit reads is missing or has changed.
     """
     path = folder / _MEANING
     if not path.exists():
@@ -117,7 +117,7 @@ def _edit_from_json(entry: Any, i: int, vectors: dict[str, torch.Tensor], folder
     plain, tensors = documents.as_object(entry, where), folder / _TENSORS
     gated = "kind" in plain
     documents.as_record(plain, GatedEntry if gated else EditEntry, where)
-    # Numbers stay as they were written: 1 is not 1.0 in a hash.
+    # Numbers are not converted: 1 and 1.0 hash differently.
     fields = {name: value for name, value in plain.items() if name not in ("kind", "absolute", "feature")}
     if gated:
         parts = {name: require_tensor(vectors, f"{i}.{name}", tensors) for name in GatedEdit.TENSORS}
@@ -132,7 +132,7 @@ def _edit_from_json(entry: Any, i: int, vectors: dict[str, torch.Tensor], folder
 
 
 def load_feature(entry: FeatureEntry, folder: Path) -> Feature:
-    """The SAE feature that an edit reads. Raises ElicitError if the SAE of that name is another one by now."""
+    """Load the SAE feature that an edit reads. Raises ElicitError if the SAE of that name has changed."""
     import saes
 
     sae = saes.load(entry.sae)

@@ -1,8 +1,8 @@
-"""`Gated`: an edit that a gate on the residual switches on and off, token by token.
+"""`GatedEdit`: an edit that a gate on the residual switches on and off, token by token.
 
 The gate is an affine classifier of the residual at the edit's own layer, read before the edit. Class 0 means *none*;
-class c > 0 adds that category's direction, h + strength * unit * directions[c - 1]. Everything happens in one forward
-pass, so a policy with a gated edit can be sampled from, scored and compared by KL like any other.
+class c > 0 adds that category's direction, h + strength * unit * directions[c - 1]. All this takes one forward pass, so
+a policy with a gated edit can be sampled from, scored and compared by KL like any other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from elicit.steering.positions import parse
 
 @dataclass(frozen=True, eq=False)
 class Gate:
-    """An affine classifier of residuals: argmax of `weight @ h + bias`. Among equals the smaller class."""
+    """Affine classifier of residuals: argmax_c (W h + b)_c. Ties go to the smaller class."""
 
     weight: Float[torch.Tensor, "classes d_model"]
     bias: Float[torch.Tensor, " classes"]
@@ -47,7 +47,7 @@ class Gate:
         return len(self.bias)
 
     def decide_class(self, h: Float[torch.Tensor, "*batch d_model"]) -> Int[torch.Tensor, "*batch"]:
-        """The class of every residual."""
+        """Classify every residual."""
         return _argmax_class(h, self.weight.to(h.device), self.bias.to(h.device))
 
     @property
@@ -60,7 +60,7 @@ def _argmax_class(h: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> 
 
 
 def unit_rows(rows: Float[torch.Tensor, "category d_model"]) -> Float[torch.Tensor, "category d_model"]:
-    """Every row at length 1; rows that are zero stay zero, and rows of length 1 keep their bits."""
+    """Normalise rows to length 1; zero rows stay zero, and rows of length 1 keep their bits."""
     rows = rows.detach().to("cpu", torch.float32)
     norms = rows.norm(dim=1, keepdim=True)
     scaled = rows / torch.where(norms > 0, norms, 1.0)
@@ -69,18 +69,18 @@ def unit_rows(rows: Float[torch.Tensor, "category d_model"]) -> Float[torch.Tens
 
 @dataclass(frozen=True, eq=False)
 class GatedEdit:
-    """One direction per category, added where the gate says so. Equality is by `sha256`."""
+    """Edit with one direction per category, added where the gate fires. Equality is by `sha256`."""
 
     gate: Gate
     directions: Float[torch.Tensor, "category d_model"]
-    """One row for each class but the first, of length 1, or zero for a category that is not steered."""
+    """A unit vector for each class except the first, or zero for a category that is not steered."""
     layer: int
     strength: float = 1.0
-    """In `unit`s."""
+    """Strength in units of `unit`."""
     positions: str = "generated"
-    """Where the gate is asked at all."""
+    """Positions at which the gate is read."""
     unit: float = 1.0
-    """What strength 1 means: the layer's median residual norm."""
+    """Absolute size of strength 1: the layer's median residual norm."""
     label: str = "categories"
 
     gated: ClassVar[bool] = True
@@ -101,7 +101,7 @@ class GatedEdit:
 
     @property
     def absolute(self) -> float:
-        """Length of what is added where the gate fires."""
+        """Length of the added vector where the gate fires."""
         return self.strength * self.unit
 
     @property
@@ -109,7 +109,7 @@ class GatedEdit:
         return self.directions.shape[1]
 
     def delta_on(self, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
-        """What the edit adds to residuals [*batch d_model] of a device: zero where the gate says none.
+        """Make a function from residuals [*batch d_model] on a device to the added vectors: zero for class none.
 
         Gate and directions are moved there once.
         """
@@ -120,7 +120,7 @@ class GatedEdit:
 
     @property
     def sha256(self) -> str:
-        """Hash of everything that decides what the edit does. The label does not."""
+        """Hash of everything that determines the edit's effect, so not of the label."""
         digest = hashlib.sha256(self.directions.numpy().tobytes())
         digest.update(json.dumps([self.layer, self.strength, "gated", self.positions, self.unit]).encode())
         digest.update(self.gate.sha256.encode())
@@ -135,7 +135,7 @@ class GatedEdit:
     __repr__ = __str__
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but tensors, as plain data."""
+        """Everything except tensors, as plain data."""
         return {
             "kind": "gated",
             "layer": self.layer,
@@ -151,6 +151,6 @@ class GatedEdit:
 
     @classmethod
     def from_json(cls, meaning: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> GatedEdit:
-        """What `meaning` and `tensors` gave."""
+        """Load from the output of `to_json` and `to_tensors`."""
         fields = {name: value for name, value in meaning.items() if name not in ("kind", "absolute")}
         return cls(Gate(tensors["gate_weight"], tensors["gate_bias"]), tensors["directions"], **fields)

@@ -1,8 +1,8 @@
 """Apply edits with forward hooks on decoder layers.
 
-Nothing is attached for good: `steer` is a context manager that owns only its own handles, nests, and raises if one of
-its edits never touched a forward pass. Hooks see plain tensors and tuples alike, choose positions by absolute position
-(see `clock`), and let gradients through, so a trainable vector can be steered by the same path (`Edit`).
+Nothing stays attached: `steer` is a context manager that owns only its own handles, nests, and raises if one of its
+edits never touched a forward pass. Hooks handle tensors and tuples, choose positions by absolute position (see
+`position_tracker`), and let gradients through, so a trainable vector can be steered by the same path (`Edit`).
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from elicit.steering.spec import Steering
 
 @dataclass(frozen=True)
 class Edit:
-    """What a hook applies: `h + weight(position) * delta(h)` at the output of one layer."""
+    """Edit that a hook applies: `h + weight(position) * delta(h)` at the output of one layer."""
 
     layer: int
     positions: Positions
     delta: Callable[[Float[torch.Tensor, "*batch d_model"]], torch.Tensor]
-    """Gives [d_model], or [*batch d_model] if it reads the residual. May hold parameters: gradients flow."""
+    """Returns [d_model], or [*batch d_model] if it reads the residual. May contain parameters: gradients flow."""
     label: str
     reads: bool = False
-    """Whether delta depends on the residual. It is then computed at the touched positions alone: an SAE's encoder over
-    every token of a long prompt would cost more than the model."""
+    """True if delta depends on the residual. It is then computed only at touched positions: an SAE's encoder over every
+    token of a long prompt would cost more than the model."""
     gates: bool = False
-    """Whether delta may be zero at some positions, which then do not count as touched (`Gated`)."""
+    """True if delta may be zero at some positions, which then do not count as touched (`GatedEdit`)."""
 
 
 def to_hook_edit(steering: Steering | GatedEdit) -> Edit:
-    """The edit of a spec. What does not depend on the residual is computed once per device and dtype."""
+    """Convert a spec to an edit. Terms that do not depend on the residual are computed once per device and dtype."""
     if isinstance(steering, GatedEdit):
         on_device = functools.cache(steering.delta_on)
         return Edit(
@@ -60,13 +60,13 @@ def to_hook_edit(steering: Steering | GatedEdit) -> Edit:
 
 
 class Firings:
-    """How many (position, edit) pairs each edit has touched so far."""
+    """Counts of (position, edit) pairs that each edit has touched so far."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = list(labels)
         self.counts = [0] * len(labels)
         self.asked = [False] * len(labels)
-        """Whether a forward pass has reached the edit's positions; a gate may still have fired nowhere."""
+        """True once a forward pass has reached the edit's positions, even if a gate has not fired."""
 
     @property
     def total(self) -> int:
@@ -88,14 +88,14 @@ def steer(
     """Apply `edits` while the context is open.
 
     Args:
-        decoder: the module whose call arguments tell positions (the stack below the LM head).
+        decoder: the module whose call arguments give positions (the stack below the LM head).
         layers: its decoder layers, in order.
-        clock: the model's clock.
-        edits: applied in the given order at each layer; contexts nest, the outer one first.
+        clock: the model's position tracker.
+        edits: applied in this order at each layer; contexts nest, the outer one first.
         prompt_lengths: real prompt tokens of each row, for callers that are not the lab's sampler or scorer.
 
     Raises:
-        ElicitError: a layer that does not exist, or (on a clean exit) an edit that never touched a forward pass.
+        ElicitError: a layer does not exist, or (on a clean exit) an edit never touched a forward pass.
     """
     for edit in edits:
         if not 0 <= edit.layer < len(layers):
@@ -151,7 +151,7 @@ def _make_edit_hook(edit: Edit, index: int, clock: PositionTracker, firings: Fir
 
 
 def _apply_edit(edit: Edit, frame: PositionFrame, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | int]:
-    """(edited residual, mask of touched positions or their number per row)."""
+    """Apply an edit: (edited residual, mask of touched positions or their number per row)."""
     if edit.gates:
         return _apply_gated_edit(edit, frame, h)
     if frame.real is None and edit.positions.covers_range(frame.low, frame.high):
@@ -161,7 +161,7 @@ def _apply_edit(edit: Edit, frame: PositionFrame, h: torch.Tensor) -> tuple[torc
             return h + edit.positions.weight_at(frame.low) * edit.delta(h), frame.shape[1]
     assert frame.offsets is not None
     weights, touched = _window_weights(edit, frame, h, frame.offsets)
-    # What stands at untouched positions is kept bit for bit, NaN at padding included.
+    # Untouched positions keep their values bit for bit, including NaN at padding.
     if edit.reads:
         chosen = h[touched]
         return h.index_put((touched,), chosen + weights[touched, None].to(h.dtype) * edit.delta(chosen)), touched
@@ -169,7 +169,7 @@ def _apply_edit(edit: Edit, frame: PositionFrame, h: torch.Tensor) -> tuple[torc
 
 
 def _apply_gated_edit(edit: Edit, frame: PositionFrame, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same for an edit that is zero where its gate says none; those positions are not touched."""
+    """The same for a gated edit, which is zero where its gate gives none; such positions do not count as touched."""
     offsets = torch.full(frame.shape, frame.low) if frame.offsets is None else frame.offsets
     weights, in_window = _window_weights(edit, frame, h, offsets)
     chosen = h[in_window]

@@ -1,9 +1,9 @@
-"""Where each token of the forward pass in progress stands.
+"""Track the position of every token in the current forward pass.
 
 Steering needs the absolute position of every token and the number of prompt tokens of every row. The sampler and the
-scorer know both and set a `Frame` before each forward pass. When somebody else calls the model (transformers'
+scorer know both and set a `PositionFrame` before each forward pass. When other code calls the model (transformers'
 `generate`, a trainer, the bridge), the frame is derived from the call's own arguments (2D attention mask, else position
-ids, else the cache's length) and the prompt lengths that were passed to `steer`.
+ids, else the cache's length) and the prompt lengths passed to `steer`.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ class PositionFrame:
 
     shape: tuple[int, int]
     low: int
-    """Smallest offset in the pass. With `high`, lets an edit outside its window return at once."""
+    """Smallest offset in the pass. With `high`, lets an edit outside its window return immediately."""
     high: int
     offsets: Int[torch.Tensor, "batch pos"] | None
-    """None where every row is at the same offset (`low == high`)."""
+    """None if every row is at the same offset (`low == high`)."""
     real: Bool[torch.Tensor, "batch pos"] | None
-    """False at padding; None where nothing is padding."""
+    """False at padding; None without padding."""
     rows: np.ndarray | None = None
-    """Index of each batch row in `ledger`."""
+    """Index of each batch row in `firing_counts`."""
     firing_counts: np.ndarray | None = None
-    """Firings per row, counted up by the hooks."""
+    """Firings per row, incremented by the hooks."""
 
     def count_firings(self, touched: torch.Tensor | int) -> int:
-        """Note firings: `touched` is a mask [batch, pos], or the number of positions touched in every row."""
+        """Count firings: `touched` is a mask [batch, pos], or the number of positions touched in every row."""
         if isinstance(touched, int):
             per_row: Any = touched
             total = touched * self.shape[0]
@@ -56,7 +56,7 @@ def build_padded_frame(
     rows: np.ndarray | None = None,
     firing_counts: np.ndarray | None = None,
 ) -> PositionFrame:
-    """The frame of a padded batch whose rows start at absolute position `start` (default 0)."""
+    """Build the frame of a padded batch whose rows start at absolute position `start` (default 0)."""
     positions = real.long().cumsum(1) - 1
     if start is not None:
         positions = positions + start[:, None]
@@ -69,21 +69,21 @@ def build_padded_frame(
 
 
 def build_step_frame(offset: int, rows: np.ndarray, firing_counts: np.ndarray) -> PositionFrame:
-    """The frame of one decoding step, in which every row is at the same offset."""
+    """Build the frame of a decoding step in which every row is at the same offset."""
     return PositionFrame((len(rows), 1), offset, offset, None, None, rows, firing_counts)
 
 
 def build_spread_frame(
     offsets: Int[np.ndarray, " batch"], rows: np.ndarray, firing_counts: np.ndarray
 ) -> PositionFrame:
-    """The frame of one decoding step whose rows are at different offsets (forced openings of different lengths)."""
+    """Build the frame of a decoding step whose rows are at different offsets (forced openings differ in length)."""
     shape = (len(rows), 1)
     column = torch.from_numpy(offsets)[:, None]
     return PositionFrame(shape, int(offsets.min()), int(offsets.max()), column, None, rows, firing_counts)
 
 
 class PositionTracker:
-    """Holds the frame of the pass in progress for one model. `explicit` frames win over derived ones."""
+    """Holds the frame of the current pass of one model. `explicit` frames override derived ones."""
 
     def __init__(self) -> None:
         self.explicit: PositionFrame | None = None

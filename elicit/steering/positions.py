@@ -1,4 +1,4 @@
-"""Which token positions an edit touches: a small language, read once, resolved by absolute position.
+"""Token positions of an edit: a small language, parsed once, resolved by absolute position.
 
 Positions count from the first real token. With P real prompt tokens, the *offset* of position p is `p - (P - 1)`, so
 offset 0 is the residual that produces the first new token.
@@ -40,11 +40,11 @@ class Positions:
         return self.text != "all"
 
     def touches_range(self, low: int, high: int) -> bool:
-        """Whether any offset in [low, high] lies in the window."""
+        """True if any offset in [low, high] lies in the window."""
         return high >= self.low and low < self.high
 
     def covers_range(self, low: int, high: int) -> bool:
-        """Whether every offset in [low, high] lies in the window."""
+        """True if every offset in [low, high] lies in the window."""
         return low >= self.low and high < self.high
 
     def weight_at(self, offset: int) -> float:
@@ -62,10 +62,10 @@ class Positions:
 
 
 def parse(text: str) -> Positions:
-    """Read a position form.
+    """Parse a position form.
 
     Raises:
-        ElicitError: if the text is not one of `FORMS`, or k is 0.
+        ElicitError: the text is not one of `FORMS`, or k is 0.
     """
     fixed = {
         "all": Positions("all", -math.inf, math.inf),

@@ -1,4 +1,4 @@
-"""Reading the residual stream: activations at chosen positions, and the norm that strengths are measured in."""
+"""Read the residual stream: activations at chosen positions, and the norms that serve as the unit of strengths."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TOKENS = 1 << 13
 
 
 class Norms(NamedTuple):
-    """Median residual norm after each layer, over the tokens of a stated text."""
+    """Median residual norm after each layer, over the tokens of a text."""
 
     medians: tuple[float, ...]
     tokens: int
@@ -29,7 +29,7 @@ class Norms(NamedTuple):
 def residuals_at(
     hf: Any, layers: Sequence[nn.Module], sequences: Sequence[Sequence[int]], positions: Sequence[int]
 ) -> Float[torch.Tensor, "layer sequence d_model"]:
-    """The residual after every layer at one absolute position of every sequence, in float32 on the CPU."""
+    """Read the residual after every layer at one absolute position per sequence, in float32 on the CPU."""
     residual_rows: list[torch.Tensor | None] = [None] * len(sequences)
     for indices, caught, _ in _run_passes(hf, layers, sequences):
         at = torch.tensor([positions[i] for i in indices], device=caught.device)
@@ -40,12 +40,12 @@ def residuals_at(
 
 
 def residual_norms(hf: Any, layers: Sequence[nn.Module], sequences: Sequence[Sequence[int]]) -> Norms:
-    """Median residual norm after every layer, leaving out the first two tokens of each sequence and padding.
+    """Median residual norm after every layer, excluding padding and the first two tokens of each sequence.
 
     The first token's norm is an outlier in real models (attention sinks), by a factor of 60 or more.
 
     Raises:
-        ValueError: if no sequence is longer than two tokens.
+        ValueError: no sequence is longer than two tokens.
     """
     norms: list[torch.Tensor] = []
     for _, caught, real in _run_passes(hf, layers, sequences):
@@ -61,7 +61,7 @@ def residual_norms(hf: Any, layers: Sequence[nn.Module], sequences: Sequence[Seq
 def _run_passes(
     hf: Any, layers: Sequence[nn.Module], sequences: Sequence[Sequence[int]]
 ) -> Iterator[tuple[list[int], Float[torch.Tensor, "layer batch pos d_model"], torch.Tensor]]:
-    """(sequence indices, residuals after every layer, real-token mask) of right-padded batches."""
+    """Run right-padded batches; yields (sequence indices, residuals after every layer, real-token mask)."""
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
     check_text_fits(max(map(len, sequences), default=0), context_length(vars(hf.config.get_text_config(decoder=True))))
     per_token, scaling = len(layers), length_scaling(hf.config)
@@ -84,7 +84,7 @@ def _run_passes(
 
 @contextmanager
 def _capture_outputs(layers: Sequence[nn.Module]) -> Iterator[dict[int, torch.Tensor]]:
-    """Collects what each layer puts out."""
+    """Capture each layer's output."""
     caught: dict[int, torch.Tensor] = {}
 
     def make_hook(i: int) -> Any:

@@ -7,7 +7,7 @@ With v the unit direction and c = h . v the coefficient (for an SAE feature: its
     scale   h + (strength - 1) * c * v
     ablate  h - c * v                      strength must be 1
 
-`strength` is dimensionless; `absolute` is what is really added. Layer L means the output of decoder block L, which
+`strength` is dimensionless; `absolute` is the actual size. Layer L means the output of decoder block L, which
 TransformerLens calls `blocks.L.hook_resid_post`.
 
 For a feature, `feature_edit` builds the spec. Its coefficient is measured in residual length, f_i |D_i|: clamping f_i
@@ -40,18 +40,18 @@ class Steering:
     """One edit. Equality is by `sha256`."""
 
     direction: Float[torch.Tensor, " d_model"]
-    """The direction, normalised to length 1 when the spec is made (a feature's decoder row keeps its `unit`)."""
+    """The direction, normalised to length 1 when the spec is built (a feature's decoder row keeps its `unit`)."""
     layer: int
     strength: float = 1.0
-    """In the mode's own unit."""
+    """Strength in the mode's own unit."""
     mode: Mode = "add"
     positions: str = "first"
     unit: float = 1.0
-    """What strength 1 means, in absolute terms."""
+    """Absolute size of strength 1."""
     label: str = "vector"
-    """Where the direction comes from, for people."""
+    """Origin of the direction, for display."""
     feature: Feature | None = None
-    """Reads the coefficient; None reads the projection h . v. An SAE's encoder is not its decoder."""
+    """Feature whose encoder gives the coefficient c; None: the projection h . v."""
 
     gated: ClassVar[bool] = False
 
@@ -75,7 +75,7 @@ class Steering:
                 f"steering {self.label!r}: SAE {self.feature.sae.name!r} normalises every token by itself, so its "
                 f"features cannot be edited with mode {self.mode}. Use mode add, which needs the direction alone."
             )
-        # A direction that is of unit length already keeps its bits, so that saving and loading keeps the hash.
+        # A direction of unit length keeps its bits, so that saving and loading preserve the hash.
         object.__setattr__(self, "direction", vector if abs(norm - 1) < 1e-6 else vector / norm)
 
     @property
@@ -89,11 +89,11 @@ class Steering:
 
     @property
     def reads(self) -> bool:
-        """Whether what is added depends on the residual."""
+        """True if the added vector depends on the residual."""
         return self.mode != "add"
 
     def delta(self, direction: torch.Tensor, h: Float[torch.Tensor, "*batch d_model"]) -> torch.Tensor:
-        """What the edit adds to `h`: [d_model] (add) or [*batch d_model]. `direction` is ours on h's device."""
+        """The vector added to `h`: [d_model] (add) or [*batch d_model]. `direction` is this edit's, on h's device."""
         if not self.reads:
             return (direction * self.absolute).to(h.dtype)
         c = self.feature.coefficient(h).to(h.device) if self.feature is not None else h.float() @ direction
@@ -102,7 +102,7 @@ class Steering:
 
     @property
     def sha256(self) -> str:
-        """Hash of everything that decides what the edit does. The label does not."""
+        """Hash of everything that determines the edit's effect, so not of the label."""
         digest = hashlib.sha256(self.direction.numpy().tobytes())
         digest.update(json.dumps([self.layer, self.strength, self.mode, self.positions, self.unit]).encode())
         if self.feature is not None and self.reads:
@@ -122,11 +122,11 @@ class Steering:
 def feature_edit(
     feature: Feature, strength: float, *, unit: float, mode: Mode = "add", positions: str = "first"
 ) -> Steering:
-    """The edit of one SAE feature at its SAE's layer.
+    """Build the edit of one SAE feature at its SAE's layer.
 
     Args:
         unit: absolute size of strength 1, in residual length: the layer's median residual norm (add), or the feature's
-            median activation under the cue times its decoder norm (clamp). Of no meaning for scale and ablate.
+            median activation under the cue times its decoder norm (clamp). Not used by scale and ablate.
     """
     return Steering(
         feature.direction, feature.sae.layer, strength, mode, positions, unit, f"feature {feature.label}", feature

@@ -111,7 +111,7 @@ def find_linear_names(hf: Any, parts: tuple[str, ...] | None) -> list[str]:
 
 
 def _shorten_target_names(hf: Any, names: list[str]) -> list[str]:
-    """Shorten the names of projections to their last part, as is usual in an adapter's config, if that is unambiguous."""
+    """Shorten the names of projections to their last part, as is usual in adapter configs, if that is unambiguous."""
     short = sorted({name.rpartition(".")[2] for name in names})
     meant = [name for name, module in hf.named_modules() if name.rpartition(".")[2] in short and module is not hf]
     return short if sorted(meant) == sorted(names) else names

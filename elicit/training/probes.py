@@ -56,7 +56,7 @@ _Series = dict[str, list[float | None]]
 
 
 class EarlyWarningCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
-    """Measures effects on other tasks while `SFTTrainer` trains; for `supervised.train_on_examples(callbacks=[...])`."""
+    """Measures effects on other tasks while `SFTTrainer` trains: a callback for `supervised.train_on_examples`."""
 
     def __init__(self, inside: Sequence[Example], outside: Mapping[str, Sequence[Example]], *, every: int = 1) -> None:
         """
