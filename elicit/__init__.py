@@ -5,7 +5,7 @@
     task = elicit.tasks.get("addition")
     results = elicit.compare(model, task, arms=["base", "cue_prompt", "sft", "mean_steering"], seeds=3)
 
-Everything here is imported on first use, so that `import elicit` stays quick.
+Everything here is imported on first use, so that `import elicit` stays fast.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ __all__ = [
 
 
 def _find_own_saes() -> None:
-    """Make `import saes` find the package that comes with this one, where a folder of that name hides it.
+    """Make `import saes` find the package that ships with this one, even if a folder of that name hides it.
 
-    A folder `saes/` in the working directory is a namespace package, and an editable install is looked at after those.
+    A folder `saes/` in the working directory is a namespace package, which Python finds before an editable install.
     """
     spec = importlib.util.find_spec("saes") if "saes" not in sys.modules else sys.modules["saes"].__spec__
     init = Path(__file__).parent.parent / "saes" / "__init__.py"

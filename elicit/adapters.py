@@ -1,8 +1,8 @@
-"""PEFT adapters: read from and written to PEFT's own folders, put into the shared base and taken out again exactly.
+"""PEFT adapters: read and written in PEFT's own format, injected into the shared base and removed again exactly.
 
-What is put in changes the base's tree of modules for a while, never the values of its tensors (embeddings that a
-folder holds beside the adapter take their place). Initialisations that subtract themselves from the base's weights
-(PiSSA, OLoRA, ...) are refused.
+An injected adapter changes the base's tree of modules temporarily, never the values of its tensors (embeddings saved
+with the adapter replace the base's meanwhile). Initialisations that are subtracted from the base's weights (PiSSA,
+OLoRA, ...) are refused.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from elicit.loading import catalog, rows
 from elicit.model import BaseModel
 from elicit.tensors import read_tensors
 
-#: Kinds that only put modules into the base: each is tested against plain peft.
+#: Supported types, which only add modules to the base; each is tested against peft.
 KINDS = ("LORA", "LOHA", "LOKR", "IA3")
-#: Initial values that leave the base's weights alone.
+#: Initialisations that do not change the base's weights.
 _GENTLE = (True, False, None, "gaussian", "orthogonal", "mica")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True, eq=False)
 class Adapter:
-    """A PEFT adapter: its configuration and its tensors, in peft's own format."""
+    """A PEFT adapter: its configuration and tensors, in peft's own format."""
 
     config: Mapping[str, Any]
     tensors: Mapping[str, torch.Tensor]
 
     @property
     def sha256(self) -> str:
-        """Of what decides the result; what the folder calls its base is not in it."""
+        """Hash of everything that determines the result; the recorded name of the base is not included."""
         meaning = dict(self.config) | {"base_model_name_or_path": None}
         return hash_tensors(self.tensors, "adapter", json.dumps(meaning, sort_keys=True, default=str))
 
@@ -52,11 +52,11 @@ class Adapter:
 
     @property
     def base_id(self) -> str | None:
-        """The hub id of the model it was made for, if it names one."""
+        """Hub id of the model it was made for, if recorded."""
         return self.config.get("base_model_name_or_path")
 
     def to_record(self) -> dict[str, Any]:
-        """What it is, for a record."""
+        """Describe the adapter for a record."""
         reported_fields = (
             "peft_type",
             "r",
@@ -71,20 +71,20 @@ class Adapter:
 
     @contextmanager
     def apply(self, hf: Any) -> Iterator[None]:
-        """Put the adapter into the base's modules, and take it out again.
+        """Inject the adapter into the base's modules, and remove it on exit.
 
         Raises:
-            ElicitError: an adapter that does not fit the model.
+            ElicitError: the adapter does not fit the model.
         """
         with _restore_model_on_exit(hf):
             inject_adapter(hf, self)
             yield
 
     def save(self, folder: Path) -> None:
-        """Write a folder that plain peft loads: adapter_config.json and adapter_model.safetensors."""
+        """Write a folder that peft loads: adapter_config.json and adapter_model.safetensors."""
         from safetensors.torch import save_file
 
-        # The mark of the framework is what transformers' own loader asks for.
+        # transformers' loader requires the framework in the metadata.
         tensors = {name: tensor.contiguous().cpu() for name, tensor in self.tensors.items()}
         save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
         (folder / "adapter_config.json").write_text(json.dumps(dict(self.config), indent=1, default=str) + "\n")
@@ -100,8 +100,8 @@ def hash_tensors(tensors: Mapping[str, torch.Tensor], *extra: str) -> str:
 
 
 def clone_sharing_tensors(hf: Any) -> Any:
-    """A second stack of modules over the same tensors, frozen. Its Parameter objects are its own, their memory is not:
-    whoever writes into a tensor writes into both."""
+    """Build a second, frozen tree of modules over the same tensors. Its Parameter objects are new, but they share
+    memory: writing into a tensor changes both."""
     memo: dict[int, torch.Tensor] = {
         id(p): torch.nn.Parameter(p.detach(), requires_grad=False) for p in hf.parameters()
     }
@@ -110,25 +110,25 @@ def clone_sharing_tensors(hf: Any) -> Any:
 
 
 def read_adapter(folder: Path) -> Adapter:
-    """The adapter in a PEFT folder, whoever made it.
+    """Read the adapter in a PEFT folder, made here or elsewhere.
 
     Raises:
-        ElicitError: no adapter there, a pickled or damaged one, or one of a kind that is not supported.
+        ElicitError: the adapter is missing, pickled, damaged, or of an unsupported type.
     """
     path = folder / "adapter_config.json"
     if not path.is_file():
         inner = sorted(folder.glob("*/adapter_config.json"))
         advice = f" There is one in {inner[0].parent}." if inner else ""
-        raise ElicitError(f"{folder} holds no PEFT adapter: it has no adapter_config.json.{advice}")
+        raise ElicitError(f"{folder} is not a PEFT adapter: adapter_config.json is missing.{advice}")
     weights = folder / "adapter_model.safetensors"
     if not weights.is_file():
         other = (folder / "adapter_model.bin").exists()
         raise ElicitError(
-            f"{folder} has no adapter_model.safetensors." + (" Pickles are not read: save it again with peft." * other)
+            f"{folder} lacks adapter_model.safetensors." + (" Pickles are not read: save it again with peft." * other)
         )
     config = documents.read_object(path)
     if "peft_type" not in config:
-        raise ElicitError(f"{path} is no PEFT configuration: it names no peft_type.")
+        raise ElicitError(f"{path} is not a PEFT configuration: peft_type is missing.")
     tensors = read_tensors(weights)
     _check_kind(config, folder)
     _check_ranks(config, tensors, path)
@@ -149,14 +149,14 @@ def _check_kind(config: Mapping[str, Any], folder: Path) -> None:
     start = config.get("init_lora_weights", True)
     if start not in _GENTLE or config.get("loftq_config"):
         raise ElicitError(
-            f"{folder}: its initial values ({one_line(start, 40)}) were taken out of the base's own weights, which are "
-            "left alone here. Save it again with peft's path_initial_model_for_weight_conversion."
+            f"{folder}: its initial values ({one_line(start, 40)}) were subtracted from the base's own weights, which "
+            "stay unchanged here. Save it again with peft's path_initial_model_for_weight_conversion."
         )
 
 
 def _check_ranks(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    """peft makes tensors of these ranks before it looks at those in the file, however large they are."""
-    if config["peft_type"] not in ("LORA", "LOHA"):  # the others' tensors need not have the rank for a side
+    """Check ranks: peft allocates tensors of these ranks, however large, before it reads those in the file."""
+    if config["peft_type"] not in ("LORA", "LOHA"):  # tensors of other types need not have the rank as a dimension
         return
     stated = {"r": config.get("r")}
     pattern = config.get("rank_pattern")
@@ -172,7 +172,7 @@ def _check_ranks(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor],
 
 
 def check_adapter_base(adapter: Adapter, model: BaseModel, where: str) -> None:
-    """Raises ElicitError if the adapter names another model than this one (where both have a hub id)."""
+    """Raise ElicitError if the adapter names another model than this one (if both have a hub id)."""
     model_id = hub_id(model)
     if adapter.base_id is not None and model_id is not None and adapter.base_id.lower() != model_id.lower():
         raise ElicitError(
@@ -183,7 +183,7 @@ def check_adapter_base(adapter: Adapter, model: BaseModel, where: str) -> None:
 
 
 def hub_id(model: BaseModel) -> str | None:
-    """The model's hub id, if it was loaded by one, without a revision."""
+    """Hub id by which the model was loaded, without a revision; None otherwise."""
     try:
         source = catalog.resolve_model(model.name)
     except ElicitError:
@@ -192,10 +192,10 @@ def hub_id(model: BaseModel) -> str | None:
 
 
 def inject_adapter(hf: Any, adapter: Adapter) -> Any:
-    """The PeftModel around `hf` with the adapter in it, ready to run.
+    """Build the PeftModel around `hf` with the adapter injected, ready to run.
 
     Raises:
-        ElicitError: an adapter that does not fit.
+        ElicitError: the adapter does not fit.
     """
     from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
@@ -204,7 +204,7 @@ def inject_adapter(hf: Any, adapter: Adapter) -> Any:
     base_parameter_ids = {id(p) for p in hf.parameters()}
     try:
         config = kind.from_peft_type(**{**adapter.config, "inference_mode": True})
-        # It draws initial values, which are then replaced, and warns of what is meant so (tied weights, Conv1D).
+        # peft draws initial values, which are then replaced, and warns about intended cases (tied weights, Conv1D).
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore"):
             wrapped = get_peft_model(hf, config)
         named_parameters = wrapped.named_parameters(remove_duplicate=False)
@@ -218,9 +218,9 @@ def inject_adapter(hf: Any, adapter: Adapter) -> Any:
         result = set_peft_model_state_dict(wrapped, {n: t for n, t in tensors.items() if n not in full_tensors})
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # peft fails in as many ways as a configuration of others can be wrong
+    except Exception as error:  # a foreign configuration can make peft fail in any way
         raise ElicitError(f"the adapter does not fit {_describe_model_size(hf)}: {one_line(error, 220)}") from error
-    # A module that is tied to another (token adapters of a tied head) has its values from there.
+    # A module tied to another (token adapters of a tied head) takes its values from there.
     values = {name: id(p) for name, p in wrapped.named_parameters(remove_duplicate=False)}
     loaded_ids = {number for name, number in values.items() if name not in result.missing_keys}
     lost = [name for name in result.missing_keys if ".default" in name and values.get(name) not in loaded_ids]
@@ -231,7 +231,7 @@ def inject_adapter(hf: Any, adapter: Adapter) -> Any:
 
 
 def _replace_parameter(parameter: torch.nn.Parameter, tensor: torch.Tensor, name: str) -> None:
-    """peft saves embeddings beside the adapter where a vocabulary was resized: another tensor, not other values."""
+    """Replace the tensor of a parameter: peft saves whole embeddings with the adapter if a vocabulary was resized."""
     if parameter.shape != tensor.shape:
         shapes = " and ".join(str(tuple(value.shape)) for value in (tensor, parameter))
         raise ElicitError(f"{name} has the shape {shapes} in the adapter and in the model.")
@@ -245,7 +245,7 @@ def _describe_model_size(hf: Any) -> str:
 
 @contextmanager
 def _restore_model_on_exit(hf: Any) -> Iterator[None]:
-    """Give a model back its modules, attributes, flags and tensors, whatever happened to them meanwhile."""
+    """Restore a model's modules, attributes, flags and tensors on exit, whatever happened to them meanwhile."""
     tree = [(module, dict(module._modules), module.training) for module in hf.modules()]
     flags = [(p, p.requires_grad, p.data) for p in hf.parameters()]
     attributes = set(vars(hf))

@@ -92,7 +92,7 @@ class Results:
         return pd.DataFrame(rows)
 
     def metrics_df(self) -> pd.DataFrame:
-        """Every figure of the summary with its interval, one a row. This and the next: see `elicit.interop.frames`."""
+        """One row per figure of the summary, with its interval. This and the next: see `elicit.interop.frames`."""
         from elicit.interop import frames
 
         return frames.metrics_df(self.run)
@@ -104,7 +104,7 @@ class Results:
         return frames.dose_response_df(self.run)
 
     def curves_df(self) -> pd.DataFrame:
-        """Training curves, one row a step."""
+        """Training curves, one row per step."""
         from elicit.interop import frames
 
         return frames.curves_df(self.run)
@@ -125,7 +125,7 @@ class Results:
         """Problems that two arms judge differently, with both completions (first seed of each).
 
         Raises:
-            ElicitError: an unknown arm.
+            ElicitError: an arm is unknown.
         """
         frame = self.rows_df()
         for arm in (left, right):
@@ -177,16 +177,16 @@ def compare(
         task: a task, its name, or `{"task": name, parameters...}`.
         arms: method names, or arm name -> `{"method": name, options...}`.
         off_target: other tasks that every arm is tested on: names, or label -> `{"task": name, parameters...}`.
-        samples: samples per problem at temperature 1, for pass@k, votes and rivals at equal tokens: a number, or
+        samples: samples per problem at temperature 1, for pass@k, votes and compute-matched baselines: a number, or
             `{"n": 256, "problems": 64, "arms": ["base", "sft"]}`.
         trajectory: for arms with `checkpoints`: `{"problems": 100, "probe": 32}` test problems of every task at each
             checkpoint (all if None) and select problems for losses.
         out: run directory; a temporary one if None. An existing one is resumed or amended.
         workers: processes; 1 works in this one.
-        download: whether a hub id that is not on this machine may be fetched. Nothing else touches the network.
+        download: allow the download of a hub id that is not on this machine. Nothing else touches the network.
 
     Raises:
-        ElicitError: bad input, as for a spec file.
+        ElicitError: the input is invalid, as for a spec file.
     """
     if not isinstance(model, str) and model.in_memory:
         raise ElicitError(
@@ -217,7 +217,7 @@ def compare(
 
 
 def _task_to_spec(task: Task | str | Mapping[str, Any]) -> dict[str, Any]:
-    """A task as a spec says it."""
+    """Convert a task to its description in a spec."""
     if isinstance(task, str):
         return {"task": task}
     if isinstance(task, Mapping):

@@ -1,8 +1,8 @@
-"""A training's trail: what it had made of a policy after so many steps.
+"""Checkpoints of a training run: the weights or vectors after step N.
 
-On disk each step is a folder, `000010`, as a policy's own: `adapter_config.json` and `adapter_model.safetensors`, or
-`weights.safetensors`, or `steering.json` and `steering.safetensors`. Reading is lazy: a step is read when it is asked
-for, and nobody here holds on to what was read.
+On disk each step is a folder such as `000010` with the same files as a policy: `adapter_config.json` and
+`adapter_model.safetensors`, or `weights.safetensors`, or `steering.json` and `steering.safetensors`. Loading is lazy: a
+step is loaded on access and not cached.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ T = TypeVar("T")
 
 
 class PolicyDelta(NamedTuple):
-    """What training changes in a policy."""
+    """The parts of a policy that training changes."""
 
     weights: weights.Weights | None = None
     steering: tuple[Steering | GatedEdit, ...] = ()
 
 
 class CheckpointHistory(NamedTuple):
-    """Where a training ended, and what was kept on the way."""
+    """The end of a training and its earlier checkpoints."""
 
     end: PolicyDelta
-    """A policy with other weights or steering than these (a control with a random vector) is not of this trail."""
+    """The final result. A policy with other weights or steering (a control with a random vector) does not match."""
     checkpoints: Mapping[int, PolicyDelta]
-    """Steps before the last, and what training had made by then."""
+    """Step -> change after that step, for steps before the last."""
 
     def ends_in(self, delta: PolicyDelta) -> bool:
-        """Whether it ends in these very objects."""
+        """True if the training ended in these very objects."""
         same = len(delta.steering) == len(self.end.steering)
         edits = zip(delta.steering, self.end.steering, strict=False)
         return delta.weights is self.end.weights and same and all(edit is other for edit, other in edits)
@@ -43,7 +43,7 @@ class CheckpointHistory(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LazyCheckpoints(Mapping[int, T], Generic[T]):
-    """Steps, in order, and what there is at each: read whenever it is asked for."""
+    """Mapping from steps, in order, to values that are loaded on every access."""
 
     steps: tuple[int, ...]
     read: Callable[[int], T]
@@ -67,15 +67,15 @@ class LazyCheckpoints(Mapping[int, T], Generic[T]):
 
 
 def step_folder(root: Path, step: int) -> Path:
-    """Where a step is kept: names sort as numbers do."""
+    """Folder of a step; names sort like numbers."""
     return root / f"{step:06d}"
 
 
 def load_checkpoint(root: Path, step: int) -> PolicyDelta:
-    """What was kept under a folder after a step.
+    """Load the checkpoint of a step from a folder.
 
     Raises:
-        ElicitError: where it is not there any more.
+        ElicitError: it no longer exists.
     """
     folder = step_folder(root, step)
     if not folder.is_dir():
@@ -95,9 +95,9 @@ def save_delta(change: PolicyDelta, folder: Path) -> None:
 
 
 def unknown_step_error(step: int, steps: Iterable[int], end: int | None, policy: Any) -> ElicitError:
-    """The error for a step that nothing was kept of."""
+    """Build the error for a step without a checkpoint."""
     known = ["0 (untrained)", *map(str, steps)] + ([f"{end} (its end)"] if end else [])
     return ElicitError(
-        f"{policy!r} has no checkpoint of step {step}. It has: {', '.join(known)}. To keep others, train with "
+        f"{policy!r} lacks a checkpoint of step {step}. It has: {', '.join(known)}. To keep others, train with "
         f"checkpoints: [{step}]."
     )

@@ -1,9 +1,8 @@
-"""A process for programs that come with a user's files (chat templates, tokenizers), bounded in time and memory.
+"""Helper process for programs in a user's files (chat templates, tokenizers), limited in time and memory.
 
-Such a program may loop for ever or build gigabytes, within one call that no thread can stop. So it runs in one process
-per process of ours, started when it is first needed and ended with its input. Questions and replies are JSON, one a
-line. A question that takes too long, or more memory than the process may have, is answered by `Exhausted`, and the next
-one gets a new process.
+Such a program may loop for ever or allocate gigabytes within one call, which a thread cannot stop. It therefore runs in
+a helper process, started on first use and ended when its input closes. Questions and replies are JSON, one per line. A
+question that exceeds its time or memory raises `Exhausted`, and the next one gets a new process.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from typing import Any
 
 from elicit.errors import ElicitError, one_line
 
-#: Seconds a process has to import what it needs (cold disks and busy machines are slow).
+#: Seconds for a process to start and import (cold disks and busy machines are slow).
 START = 120.0
 
 
 class Exhausted(Exception):
-    """A program that took more time or memory than it may; the message says which, as the rest of a sentence."""
+    """A program exceeded its time or memory; the message is the predicate of a sentence about it."""
 
 
 class ConfinedProcess:
-    """One kind of helper process: `python -m MODULE`, whose main calls `serve`."""
+    """One kind of helper process: `python -m MODULE`, whose main calls `serve_until_closed`."""
 
     def __init__(self, module: str) -> None:
         self.module = module
@@ -37,15 +36,15 @@ class ConfinedProcess:
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     def send_question(self, question: Mapping[str, Any], seconds: float) -> Any:
-        """The helper's reply to one question, as plain data.
+        """Send a question. Returns the helper's reply as plain data.
 
         Raises:
-            Exhausted: no reply within `seconds`, or the process ended over it.
+            Exhausted: no reply came within `seconds`, or the question ended the process.
             ElicitError: the helper cannot start.
         """
         line = json.dumps(question).encode() + b"\n"
         with self._lock:
-            for _ in range(2):  # a process that was ended by others gets a second chance
+            for _ in range(2):  # retry once if something else ended the process
                 process = self._get_process()
                 try:
                     reply, in_time = _exchange_line(process, line, seconds)
@@ -64,7 +63,7 @@ class ConfinedProcess:
         raise Exhausted("needed more memory than it may have, or ended its process")
 
     def ensure_started(self) -> None:
-        """Start the process if it is not there: what that takes is not the time of a question."""
+        """Start the process if needed, so that starting does not count as a question's time."""
         with self._lock:
             self._get_process()
 
@@ -85,7 +84,7 @@ class ConfinedProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
-            start_new_session=True,  # Ctrl-C is for us; the helper ends when its input does
+            start_new_session=True,  # Ctrl-C must reach only the parent; the helper ends with its input
         )
         atexit.register(process.kill)
         hello, _ = read_reply_within(process, START)
@@ -96,16 +95,16 @@ class ConfinedProcess:
 
 
 def _discard_process(process: subprocess.Popen[bytes]) -> None:
-    """Let go of an ended process and its pipes."""
+    """Release an ended process and its pipes."""
     atexit.unregister(process.kill)
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
-            with contextlib.suppress(OSError):  # what was still to be written cannot be
+            with contextlib.suppress(OSError):  # buffered output can no longer be written
                 pipe.close()
 
 
 def _exchange_line(process: subprocess.Popen[bytes], question: bytes, seconds: float) -> tuple[bytes, bool]:
-    """(the reply, empty without one; whether the time sufficed)."""
+    """Exchange one line: (the reply, empty without one; False if time ran out)."""
     assert process.stdin is not None
     try:
         process.stdin.write(question)
@@ -116,7 +115,7 @@ def _exchange_line(process: subprocess.Popen[bytes], question: bytes, seconds: f
 
 
 def read_reply_within(process: subprocess.Popen[bytes], seconds: float) -> tuple[bytes, bool]:
-    """(the next line a process writes, empty without one; whether the time sufficed). A late process is killed."""
+    """Read a line: (the line, empty without one; False if time ran out). A late process is killed."""
     assert process.stdout is not None
     late = threading.Event()
 
@@ -135,12 +134,12 @@ def read_reply_within(process: subprocess.Popen[bytes], seconds: float) -> tuple
 
 
 def serve_until_closed(answer: Callable[[dict[str, Any]], Any], memory: int) -> None:
-    """The helper's side: answer questions until the input ends, within `memory` bytes of address space.
+    """Run the helper's side: answer questions until the input ends, within `memory` bytes of address space.
 
-    `answer` returns plain data; a `MemoryError` becomes `Exhausted` over there.
+    `answer` returns plain data; a `MemoryError` becomes `Exhausted` in the parent.
     """
     questions, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print goes nowhere
+    os.dup2(2, 1)  # keep libraries' output off the channel
     _bound_memory(memory)
     replies.write(b'"ready"\n')
     replies.flush()
@@ -152,18 +151,18 @@ def serve_until_closed(answer: Callable[[dict[str, Any]], Any], memory: int) -> 
         replies.write(reply.encode() + b"\n")
         replies.flush()
         if reply == "null":
-            return  # what is left of the memory cannot be trusted
+            return  # the process is unreliable after a MemoryError
 
 
 def error_reply(error: BaseException) -> dict[str, str]:
-    """A reply that says what went wrong in the program."""
+    """Build a reply that describes an error in the program."""
     return {"error": one_line(f"{type(error).__name__}: {error}", 300)}
 
 
 def _bound_memory(memory: int) -> None:
     try:
         import resource
-    except ImportError:  # not on this system: time alone is bounded
+    except ImportError:  # not available on this system: only time is limited
         return
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (memory if hard < 0 else min(memory, hard), hard))

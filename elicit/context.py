@@ -1,7 +1,8 @@
-"""How many positions a model has, and the one line for text that goes beyond them. Imports no torch.
+"""Context length of a model, and errors for text beyond it. Imports no torch.
 
-A table of positions (GPT-2, OPT) ends in an index error, on a GPU in an assertion of the device. Rotary models go on
-without a word, at positions that they were never trained on. Both are refused before the first forward pass.
+Beyond a table of positions (GPT-2, OPT) a forward pass fails with an index error, on a GPU with a device assertion.
+Rotary models continue silently at positions on which they were never trained. Both are refused before the first forward
+pass.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 from elicit.errors import ElicitError
 
-#: What configs of decoder-only models call their number of positions.
+#: Names of the number of positions in configs of decoder-only models.
 _NAMES = ("n_positions", "max_position_embeddings", "max_seq_len", "max_sequence_length", "model_max_length")
 #: Rotary scalings that stretch the positions a model was trained on. By transformers' convention a config keeps the
 #: number from before in `original_max_position_embeddings`, or else in `max_position_embeddings` itself.
@@ -19,12 +20,12 @@ _STRETCHING = ("linear", "yarn", "llama3", "longrope")
 
 
 def context_length(config: Mapping[str, Any]) -> int | None:
-    """The most tokens that a model can read, prompt and completion together; None where nothing limits them.
+    """Most tokens that a model can read, prompt and completion together; None without a limit.
 
     Args:
-        config: the fields of its config.json, or `vars` of a transformers config; of the language model where a model
-            has several parts. ALiBi (Falcon, BLOOM; not MPT, whose table has `max_seq_len` entries), dynamic rotary
-            scaling and recurrences have no limit.
+        config: the fields of its config.json, or `vars` of a transformers config; the language model's if a model has
+            several parts. ALiBi (Falcon, BLOOM; not MPT, whose table has `max_seq_len` entries), dynamic rotary scaling
+            and recurrences have no limit.
     """
     if config.get("alibi") is True:
         return None
@@ -34,7 +35,7 @@ def context_length(config: Mapping[str, Any]) -> int | None:
         return min(sizes, default=None)
     kind, factor = scaling.get("rope_type", scaling.get("type")), scaling.get("factor")
     if kind == "dynamic":
-        return None  # its frequencies follow the length of the text
+        return None  # its frequencies adapt to the length of the text
     if kind not in _STRETCHING or not isinstance(factor, int | float) or factor <= 0:
         return min(sizes)
     before = scaling.get("original_max_position_embeddings") or config.get("max_position_embeddings") or min(sizes)
@@ -42,10 +43,10 @@ def context_length(config: Mapping[str, Any]) -> int | None:
 
 
 def check_prompt_fits(prompt: int, new: int, most: int | None, *, model: str = "this model", who: str = "") -> None:
-    """Refuse a prompt of so many tokens with room for so many new ones.
+    """Refuse a prompt that is too long together with its new tokens.
 
     Raises:
-        ElicitError: with the numbers, if together they go beyond `most` positions (None: no limit).
+        ElicitError: together they exceed `most` positions (None: no limit).
     """
     if most is None or prompt + new <= most:
         return
@@ -63,10 +64,10 @@ def check_prompt_fits(prompt: int, new: int, most: int | None, *, model: str = "
 
 
 def check_text_fits(tokens: int, most: int | None, *, model: str = "this model", who: str = "") -> None:
-    """Refuse a text of so many tokens that a model is to read, to score or to be trained on.
+    """Refuse a text that is too long for reading, scoring or training.
 
     Raises:
-        ElicitError: with the numbers, if it goes beyond `most` positions (None: no limit).
+        ElicitError: it exceeds `most` positions (None: no limit).
     """
     if most is not None and tokens > most:
         prefix = f"{who}: " if who else ""

@@ -1,8 +1,7 @@
-"""JSON documents of ours and of others: read within bounds, and checked against a type before anything uses them.
+"""Read JSON documents, our own and foreign ones, within limits, and check them against a type before use.
 
-A document may come from a stranger, a half-copied folder or a text editor. So its bytes, depth, keys, numbers and
-characters are checked while it is read, and every fault is one line that names the file and, where there is one, the
-field.
+A document may come from a stranger, a half-copied folder or a text editor. So its size, depth, keys, numbers and
+characters are checked while it is read, and every fault is a one-line error that names the file and, if any, the field.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Bytes of the largest document that is read. The longest ones of ours, panels and archives, hold a few million.
+#: Most bytes of a document. Our longest ones, panels and archives, have a few million.
 MAX_BYTES = 256 << 20
-#: Lists and objects inside one another. Ours go to ten; Python's own reader gives up near a thousand.
+#: Most nested lists and objects. Ours reach ten; Python's own parser fails near a thousand.
 MAX_DEPTH = 100
 _NOT_THERE = object()
-#: Half of a UTF-16 pair, written as an escape: text that cannot be written to any file.
+#: Half of a UTF-16 pair as an escape: such text cannot be written to a file.
 _SURROGATE = re.compile(r"\\u[dD][89abAB-F][0-9a-fA-F]{2}")
 
 
 def read_bytes(path: Path, *, limit: int = MAX_BYTES) -> bytes:
-    """The bytes of a plain file.
+    """Read the bytes of a regular file.
 
     Raises:
-        ElicitError: no such file, one of more than `limit` bytes, or one that is not a plain file.
+        ElicitError: the file is missing, larger than `limit` bytes, or not a regular file.
     """
     try:
         status = path.stat()
@@ -53,14 +52,14 @@ def read_bytes(path: Path, *, limit: int = MAX_BYTES) -> bytes:
 
 
 def parse_json(text: bytes | str, where: object) -> Any:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
     Args:
-        where: the file (and line) it comes from, for messages.
+        where: its file (and line), for messages.
 
     Raises:
-        ElicitError: not UTF-8, not JSON, nested too deep, a key given twice, a number that is not finite, or text with
-            half a character.
+        ElicitError: the text is not UTF-8 or not JSON, is nested too deep, or has a duplicate key, a number that is not
+            finite, or a lone surrogate.
     """
     try:
         string = text.decode("utf-8-sig") if isinstance(text, bytes) else text
@@ -81,16 +80,16 @@ def parse_json(text: bytes | str, where: object) -> Any:
 
 
 def read_foreign_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file of another tool: it may hold NaN, infinity, and a key twice (the last counts).
+    """Read the object in another tool's JSON file, which may contain NaN, infinity and duplicate keys (last wins).
 
     Raises:
-        ElicitError: as `read_bytes`; not UTF-8, not JSON, nested too deep, or another value than an object.
+        ElicitError: as `read_bytes`; or the text is not UTF-8 or not JSON, is nested too deep, or is not an object.
     """
     return as_object(parse_foreign(read_bytes(path), path), path)
 
 
 def parse_foreign(text: bytes, where: object) -> Any:
-    """The value of another tool's JSON text. Raises ElicitError for one that is not JSON or is nested too deep."""
+    """Parse another tool's JSON text. Raises ElicitError if it is not JSON or is nested too deep."""
     try:
         value = json.loads(text.decode())
     except UnicodeDecodeError as error:
@@ -105,7 +104,7 @@ def parse_foreign(text: bytes, where: object) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file.
+    """Read the value in a JSON file.
 
     Raises:
         ElicitError: as `read_bytes` and `parse_json`.
@@ -114,7 +113,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Read the object in a JSON file.
 
     Raises:
         ElicitError: as `read_json`, and for any other value.
@@ -123,25 +122,25 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def as_object(value: Any, where: object) -> dict[str, Any]:
-    """`value`, if it is a JSON object. Raises ElicitError for any other value."""
+    """Return `value` if it is a JSON object. Raises ElicitError for any other value."""
     if not isinstance(value, dict):
         raise ElicitError(f"{where} holds {describe_json_type(value)}; expected a JSON object.")
     return value
 
 
 def as_record(value: Any, record: type[T], where: object) -> T:
-    """A value that was read from JSON, as `record`: a dataclass, a pydantic model or any type that pydantic knows.
+    """Convert a JSON value to `record`: a dataclass, a pydantic model or any type that pydantic knows.
 
-    Types are strict (1 is a float, "1" and true are not), fields that the record does not have are refused.
+    Types are strict (1 is a float, "1" and true are not), and unknown fields are refused.
 
     Raises:
-        ElicitError: with the first field that does not fit; or what the record itself raises, after `where`.
+        ElicitError: names the first invalid field; or the record's own error, prefixed with `where`.
     """
     from pydantic import ValidationError
 
     kind: Any = record
     try:
-        # By way of text: an array is a tuple in JSON, and is none among Python values.
+        # Via text: pydantic accepts a JSON array as a tuple, but not a Python list.
         result: T = _build_type_adapter(kind).validate_json(json.dumps(value), strict=True, extra="forbid")
         return result
     except ValidationError as error:
@@ -151,7 +150,7 @@ def as_record(value: Any, record: type[T], where: object) -> T:
 
 
 def read_record(path: Path, record: type[T]) -> T:
-    """The record in a JSON file.
+    """Read the record in a JSON file.
 
     Raises:
         ElicitError: as `read_json` and `as_record`.
@@ -161,7 +160,7 @@ def read_record(path: Path, record: type[T]) -> T:
 
 @contextmanager
 def prefix_errors(where: object) -> Iterator[None]:
-    """Put `where` in front of what a record says of itself while it is made."""
+    """Prefix errors that a record raises while it is built with `where`."""
     try:
         yield
     except ElicitError as error:
@@ -169,7 +168,7 @@ def prefix_errors(where: object) -> Iterator[None]:
 
 
 def describe_first_error(error: Any) -> str:
-    """What pydantic found first, in a few words: the field, what is expected of it, and what stands there."""
+    """Describe pydantic's first error in a few words: the field, the expectation, and the value."""
     first = error.errors(include_url=False)[0]
     field = ".".join(map(str, first["loc"]))
     if first["type"] == "missing" or first["type"] == "missing_argument":
@@ -181,7 +180,7 @@ def describe_first_error(error: Any) -> str:
 
 
 def require_field(value: dict[str, Any], name: str, where: object) -> Any:
-    """The value of a field that must be there. Raises ElicitError where it is not."""
+    """Return the value of a required field. Raises ElicitError if it is missing."""
     field_value = value.get(name, _NOT_THERE)
     if field_value is _NOT_THERE:
         raise ElicitError(f"{where}: the field {name} is missing.{did_you_mean(name, value)}")
@@ -189,7 +188,7 @@ def require_field(value: dict[str, Any], name: str, where: object) -> Any:
 
 
 def describe_json_type(value: Any) -> str:
-    """A JSON value's kind in words: "a list", "text", "a number", "null"."""
+    """Describe a JSON value's type in words: "a list", "text", "a number", "null"."""
     if value is None:
         return "null"
     if isinstance(value, bool):

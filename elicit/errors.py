@@ -1,8 +1,8 @@
 """Errors that are part of the interface.
 
-`ElicitError` means *bad input*: its message is one line that names the place, what was given, what was expected and
-what to type. The command line prints it without a traceback and exits with code 2. Everything else is an internal
-fault and keeps its traceback.
+`ElicitError` means *bad input*: its one-line message names the place, the value, what was expected and what to type.
+The command line prints it without a traceback and exits with code 2. Any other exception is an internal fault and keeps
+its traceback.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
 
-#: Line breaks and other control characters: a file name or a model's text could bring them into a message.
+#: Line breaks and other control characters, which file names or a model's text could bring into a message.
 _BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 class ElicitError(Exception):
-    """Something the user gave cannot be used. The message, always one line, says what to type instead."""
+    """Invalid input. The message is always one line and says what to type instead."""
 
     def __init__(self, message: str) -> None:
         super().__init__(_BREAKS.sub(" ", message))
 
 
 def one_line(text: object, limit: int = 400) -> str:
-    """Fold `text` onto one line of at most `limit` characters, so that foreign text cannot break a message."""
+    """Fold `text` into one line of at most `limit` characters, so that foreign text cannot break a message."""
     folded = " ".join(str(text).split())
     return folded if len(folded) <= limit else folded[: limit - 1] + "…"
 
 
 def did_you_mean(query: object, known: Iterable[str]) -> str:
-    """` Did you mean 'x'?`, or nothing when no known name is near."""
+    """` Did you mean 'x'?`, or an empty string if no known name is close."""
     names = list(known)
     near = difflib.get_close_matches(str(query).lower(), [name.lower() for name in names], n=1, cutoff=0.55)
     if not near:
@@ -48,14 +48,14 @@ def did_you_mean(query: object, known: Iterable[str]) -> str:
 def unknown_name_error(
     kind: str, name: object, known: Iterable[str], *, where: str = "", hint: str = ""
 ) -> ElicitError:
-    """The error for a name that does not exist.
+    """Build the error for a name that does not exist.
 
     Args:
-        kind: what sort of name it is ("model", "task", "field of sft").
-        given: the name as it was typed.
+        kind: kind of the name ("model", "task", "field of sft").
+        name: the name as it was typed.
         known: the names that exist.
-        where: the place (a file and line, an arm), put in front.
-        hint: what to type to see more, put at the end.
+        where: the place (a file and line, an arm), as a prefix.
+        hint: what to type to see more, at the end.
     """
     names = sorted(known)
     listed = ", ".join(names[:30]) + (", …" if len(names) > 30 else "")
@@ -68,10 +68,10 @@ def unknown_name_error(
 
 
 def require_extra(module: str, extra: str, purpose: str) -> ModuleType:
-    """Import an optional dependency, or say which extra brings it.
+    """Import an optional dependency, or name the extra that installs it.
 
     Raises:
-        ElicitError: if `module` is not installed.
+        ElicitError: `module` is not installed.
     """
     if importlib.util.find_spec(module) is None:
         raise ElicitError(

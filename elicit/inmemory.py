@@ -1,4 +1,4 @@
-"""A base model around a transformers model that is in memory already."""
+"""Wrap a transformers model that is already in memory as a base model."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from elicit.model import BaseModel
 
 
 def wrap(hf_model: Any, tokenizer: Any, *, name: str | None = None, cache_gib: float | None = None) -> BaseModel:
-    """A `BaseModel` around a transformers causal language model, prepared as `elicit.load` prepares one.
+    """Wrap a transformers causal language model as a `BaseModel`, prepared as by `elicit.load`.
 
-    The model is used as it is, not copied: its weights stay yours, and training them changes what the wrapper samples.
-    What changes on it: it is put into evaluation mode; its generation config gets every end token and the pad token,
-    its config the pad token, and both `use_cache`; with dynamic rotary scaling it forgets the lengths of earlier
-    passes. The tokenizer is copied: yours stays as it was.
+    The model is used, not copied: if you train its weights, the wrapper's samples change. The following changes on it:
+    it is put into evaluation mode; its generation config gets every end token and the pad token, its config the pad
+    token, and both `use_cache`; with dynamic rotary scaling it forgets the lengths of earlier passes. The tokenizer is
+    copied, so yours is unchanged.
 
-    Rows of its embedding that are no tokens stay (`elicit.load` cuts off those behind the last token): they are never
-    drawn, scored or trained on, but they count in the hash of the weights.
+    Rows of its embedding that are not tokens remain (`elicit.load` removes those after the last token): they are never
+    sampled, scored or trained, but they enter the hash of the weights.
 
-    Threads are left as they are. `elicit.compare` needs a model that it can load by name, so save one first.
+    The number of threads is not changed. `elicit.compare` loads models by name, so save the model first.
 
     Args:
         hf_model: with a language-model head, unquantised.
         tokenizer: its tokenizer.
-        name: what reports and messages call it. Not looked up anywhere. None: what its config says it was loaded from,
-            or its class.
+        name: name for reports and messages; it is not looked up. None: the name from which its config says it was
+            loaded, or its class.
         cache_gib: as in `elicit.load`.
 
     Raises:
-        ElicitError: something that is no causal language model or no tokenizer, a quantised model, an adapter that is
-            not merged, or a model that does not pass its self-test.
+        ElicitError: the model is not a causal language model, is quantised, has an adapter that is not merged, or does
+            not pass its self-test; or the tokenizer is not a tokenizer.
     """
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -63,7 +63,7 @@ def wrap(hf_model: Any, tokenizer: Any, *, name: str | None = None, cache_gib: f
     select_text_config(hf_model.config, name)
     architectures.get_layout(hf_model, name=name)
     if hf_model.generation_config is None:
-        raise ElicitError(f"wrap: {one_line(name, 80)} has no generation config: it is no model that generates text.")
+        raise ElicitError(f"wrap: {one_line(name, 80)} lacks a generation config: it does not generate text.")
     tokenizer = copy.deepcopy(tokenizer)
     rows.warn_of_rowless_tokens(tokenizer, hf_model, name)
     ends.warn_of_lost_turn_end(tokenizer, hf_model, name)

@@ -1,4 +1,4 @@
-"""A policy's weights as a plain model folder, for tools that take models and nothing else (vLLM, llama.cpp)."""
+"""Export a policy's weights as an ordinary model folder, for tools that take only models (vLLM, llama.cpp)."""
 
 from __future__ import annotations
 
@@ -16,22 +16,21 @@ from elicit.runs import writing_to
 from elicit.training.quiet import silence_libraries
 from elicit.weights import FullWeights
 
-#: Tokens that the merged model and the policy both read before anything is written.
+#: Tokens on which the merged model is compared with the policy before anything is written.
 _PROBED = 16
-#: Largest mean total variation of a next token between them: in float32, and where a weight was rounded to 16 bits.
+#: Largest mean total variation of the next token between them: in float32, and with weights rounded to 16 bits.
 _EXACT, _ROUNDED = 1e-4, 0.2
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def save_merged(policy: Policy, folder: str | Path, *, dtype: str | None = None) -> Path:
-    """Write the model a policy runs, weights merged, with its tokenizer: a folder for `from_pretrained`.
+    """Write the model of a policy with merged weights and its tokenizer: a folder for `from_pretrained`.
 
-    The base in memory is left as it is. Where an adapter changes one of an embedding and a head that are one tensor in
-    the base, both are written and the folder's config no longer ties them. The folder has a row for each token of the
-    tokenizer and no others, as the base has in memory (`loading.rows`); rows between tokens that are none are named in
-    its generation config, so that `generate` never draws them. Prompting and decoding are not in a model folder; the
-    caller sets them again.
+    The base in memory is unchanged. If an adapter changes only one of a tied embedding and head, both are written and
+    the folder's config no longer ties them. The folder has a row for each token of the tokenizer and no others, like
+    the base in memory (`loading.rows`); rows between tokens that are not tokens are listed in its generation config, so
+    that `generate` never draws them. A model folder does not contain prompting and decoding; the caller must set them.
 
     Args:
         folder: a new or empty folder.
@@ -39,8 +38,8 @@ def save_merged(policy: Policy, folder: str | Path, *, dtype: str | None = None)
             together with the weight it is added to, so logits differ a little from the policy's; float32 keeps it.
 
     Raises:
-        ElicitError: a policy that is more than weights (steering, a search, a readout); a folder with something in it;
-            an adapter whose merged weights do not say what it says.
+        ElicitError: the policy is more than weights (steering, a search, a readout), the folder is not empty, or the
+            merged weights give other predictions than the adapter.
     """
     target = Path(folder)
     extras = [
@@ -75,18 +74,18 @@ def save_merged(policy: Policy, folder: str | Path, *, dtype: str | None = None)
 
 
 def _merge_weights(policy: Policy, dtype: torch.dtype | None) -> Any:
-    """The policy's model with its weights in place: tensors that the policy leaves alone are the base's own."""
+    """Build the policy's model with its weights merged; tensors that the policy does not change are the base's own."""
     hf = clone_sharing_tensors(policy.model.hf)
     if dtype is not None and dtype != policy.model.dtype:
         hf = copy.deepcopy(hf).to(dtype)
     if isinstance(policy.weights, Adapter):
         for name, parameter in hf.named_parameters():
-            if name.endswith("bias"):  # adapters may hold these whole: they are written in place
+            if name.endswith("bias"):  # adapters may contain whole biases, which are written in place
                 parameter.data = parameter.data.clone()
         wrapped = inject_adapter(hf, policy.weights)
         _untie_shared_parameters(wrapped)
-        # Safe merging makes new tensors; the other way adds into the base's own.
-        with warnings.catch_warnings(action="ignore", category=UserWarning):  # of tensors that are no longer tied
+        # Safe merging makes new tensors; otherwise peft would add into the base's own.
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # about tensors that are no longer tied
             return wrapped.merge_and_unload(safe_merge=True)
     if isinstance(policy.weights, FullWeights):
         with policy.weights.apply(hf):
@@ -97,7 +96,7 @@ def _merge_weights(policy: Policy, dtype: torch.dtype | None) -> Any:
 
 
 def _untie_shared_parameters(hf: Any) -> None:
-    """Give every module parameters of its own: merging into an embedding would change a head that is tied to it."""
+    """Give every module its own parameters: merging into an embedding would change a head that is tied to it."""
     seen: set[int] = set()
     for module in hf.modules():
         for name, parameter in list(module._parameters.items()):
@@ -107,9 +106,9 @@ def _untie_shared_parameters(hf: Any) -> None:
 
 
 def _tie_again_if_equal(hf: Any, base: Any) -> None:
-    """One tensor for an embedding and a head that the base ties, if both are still equal; else a config that says two.
+    """Tie an embedding and a head again if the base ties them and they are still equal; else mark them as untied.
 
-    Merging leaves them two tensors in any case, and peft then says so in the config.
+    Merging always leaves two tensors, and peft marks them as untied in the config.
     """
     embedding, head = hf.get_input_embeddings(), hf.get_output_embeddings()
     if head is None or base.get_input_embeddings().weight is not base.get_output_embeddings().weight:
@@ -118,16 +117,16 @@ def _tie_again_if_equal(hf: Any, base: Any) -> None:
     if tied:
         head.weight = embedding.weight
     else:
-        hf.all_tied_weights_keys = {}  # what transformers leaves out of a file
+        hf.all_tied_weights_keys = {}  # transformers omits these when saving
     for config in (hf.config, hf.config.get_text_config(decoder=True)):
         config.tie_word_embeddings = tied
 
 
 def _check_logits(policy: Policy, hf: Any) -> None:
-    """Refuse to write a model that does not say what the policy says.
+    """Refuse to write a model whose predictions differ from the policy's.
 
     Raises:
-        ElicitError: next-token distributions that lie further apart than rounding explains.
+        ElicitError: the next-token distributions differ by more than rounding.
     """
     size = policy.model.hf.get_input_embeddings().num_embeddings
     ids = torch.arange(_PROBED, device=policy.model.device).mul(7919).remainder(size)[None]

@@ -1,7 +1,7 @@
-"""`BaseModel`: the shared wrapper. It holds one transformers causal LM and its tokenizer and composes what lies below.
+"""`BaseModel`: the shared wrapper around one transformers causal LM and its tokenizer.
 
-It is not a module around them: training, saving and hooking see the plain transformers model. Generation and training
-use native forward hooks; `bridge` is a TransformerLens view on the same parameters, for looking.
+It is not an `nn.Module`: training, saving and hooking use the transformers model itself. Generation and training use
+native forward hooks; `bridge` is a TransformerLens view of the same parameters, for inspection.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ def load(
     cache_gib: float | None = None,
     date: datetime.date | None = None,
 ) -> BaseModel:
-    """Load a base model, and set torch's threads to what suits its size.
+    """Load a base model, and set torch's threads according to its size.
 
     Args:
         name: a built-in organism (`elicit ls models`), a folder, a GGUF file, or a hub id.
         dtype: "float32", "bfloat16", "float16", or "auto" (the file's own; float32 for organisms).
         device: "cpu", "cuda", "cuda:1", "auto", or "balanced" (spread over all GPUs, for inference).
-        download: whether a hub id that is not cached may be fetched. Nothing else touches the network.
-        cache_gib: GiB of keys and values that a batch may take while sampling. None: 1 on a CPU, and on a GPU a third
-            of what the weights leave, at most 8.
-        date: the day that a chat template is told which asks for it (Llama 3.2, SmolLM3). None: today.
+        download: allow the download of a hub id that is not cached. Nothing else touches the network.
+        cache_gib: most GiB of keys and values in a batch while sampling. None: 1 on a CPU, and on a GPU a third of the
+            memory left by the weights, at most 8.
+        date: the date for chat templates that use one (Llama 3.2, SmolLM3). None: today.
 
     Raises:
-        ElicitError: unknown name, dtype or device, weights that cannot be read, or a model that does not pass its
+        ElicitError: the name, dtype or device is unknown, the weights cannot be read, or the model does not pass its
             self-test (`elicit.selftest`).
     """
     loaded = load_transformers(name, dtype=dtype, device=device, download=download)
@@ -64,7 +64,7 @@ def load(
 def build_base_model(
     loaded: LoadedModel, *, cache_bytes: int | None = None, date: datetime.date | None = None
 ) -> BaseModel:
-    """The model of weights and tokenizer that were read, with torch's threads set, not self-tested yet."""
+    """Build the model from loaded weights and tokenizer, and set torch's threads; the self-test is not run yet."""
     model = BaseModel(loaded, cache_bytes=cache_bytes, date=date)
     threads.set_torch_threads(sum(p.numel() for p in model.hf.parameters()))
     return model
@@ -76,7 +76,7 @@ def _load_other_model(name: str, dtype: str, device: str) -> BaseModel:
 
 
 class BaseModel:
-    """One causal LM, its tokenizer, and the ways to look at it, steer it and sample from it.
+    """One causal LM and its tokenizer, with methods to inspect it, steer it and sample from it.
 
     Layer L means decoder block L; its output is what TransformerLens calls `blocks.L.hook_resid_post`.
     """
@@ -96,7 +96,7 @@ class BaseModel:
         self.cache_bytes = cache.default_cache_budget(self.hf) if cache_bytes is None else cache_bytes
         self.pad_id = tokens.choose_padding_id(self.tokenizer, self.hf)
         self.unassigned_ids = rows.find_unassigned_ids(self.tokenizer, self.hf)
-        pad = tokens.find_banned_pad(self.tokenizer, self.hf)  # never trained: its logit means nothing
+        pad = tokens.find_banned_pad(self.tokenizer, self.hf)  # never trained: its logit is meaningless
         self.banned_ids = tuple(sorted({*self.unassigned_ids, *(() if pad is None else (pad,))}))
 
     def __repr__(self) -> str:
@@ -108,14 +108,14 @@ class BaseModel:
 
     @property
     def weights_sha256(self) -> str:
-        """Hash of the names, shapes and values of its weights."""
+        """Hash of the names, shapes and values of the weights."""
         return self._weights_sha256
 
     def require_weights(self) -> None:
-        """Announces that its weights are about to be copied or trained: an outline (`elicit.outline`) has none."""
+        """Called before weights are copied or trained; an outline (`elicit.outline`), which has none, raises here."""
 
     def another(self, name: str) -> BaseModel:
-        """Another model, in this one's dtype and on its device. The last two stay loaded.
+        """Load another model in this one's dtype and on its device. The last two stay loaded.
 
         Raises:
             ElicitError: as `load`.
@@ -136,7 +136,7 @@ class BaseModel:
 
     @property
     def context_length(self) -> int | None:
-        """The most tokens of prompt and completion together, by its config; None where nothing limits them."""
+        """Most tokens of prompt and completion together, by its config; None without a limit."""
         return context_length(vars(self.hf.config.get_text_config(decoder=True)))
 
     @property
@@ -158,10 +158,10 @@ class BaseModel:
 
     @cached_property
     def bridge(self) -> Any:
-        """A `TransformerBridge` on a clone that shares this model's parameters (weight updates are seen by it).
+        """A `TransformerBridge` on a clone that shares this model's parameters (so it sees weight updates).
 
-        Use it for caches, logit lens, attention patterns and SAEs. Build it anew (`del model.bridge`) after parameter
-        objects were replaced, as LoRA injection does.
+        Use it for caches, logit lens, attention patterns and SAEs. Rebuild it (`del model.bridge`) after parameter
+        objects were replaced, as in LoRA injection.
         """
         from elicit.loading.bridge import bridge_view
 
@@ -169,16 +169,16 @@ class BaseModel:
 
     @cached_property
     def chat(self) -> ChatTemplate | None:
-        """Messages to text by the tokenizer's chat template, up to where the answer begins; None without a template."""
+        """The tokenizer's chat template, which renders messages up to the start of the answer; None without one."""
         return get_chat_template(self.tokenizer, self.name, self.date)
 
     @property
     def prompt_date(self) -> str | None:
-        """The day that prompts are told, as "2026-01-31"; None where no chat template asks for it."""
+        """The date given in prompts, as "2026-01-31"; None if no chat template uses one."""
         return self.date.isoformat() if self.chat is not None and self.chat.tells_date else None
 
     def on(self, date: datetime.date) -> BaseModel:
-        """This model, told another day by its chat template: the same weights, tokenizer and hooks."""
+        """This model with another date in its chat template: the same weights, tokenizer and hooks."""
         if date == self.date:
             return self
         other = copy.copy(self)
@@ -187,19 +187,18 @@ class BaseModel:
         return other
 
     def bind(self, task: Task) -> Task:
-        """The task as this model is asked it: through its chat template where the task goes through one, and an
-        organism's task in the organism's own dialect.
+        """Bind a task to this model: through its chat template if the task uses one, or in an organism's prompt format.
 
         Raises:
-            ElicitError: a task that insists on a chat template, for a model without one; values that the template does
-                not read.
+            ElicitError: the task requires a chat template and the model lacks one, or it sets values that the template
+                does not read.
         """
         if not isinstance(task, AskedTask):
             return in_dialect(task, self.card.get("dialect"))
         values = task.asking.chat_template_kwargs
         if values and self.chat is None:
             raise ElicitError(
-                f"prompts: chat_template_kwargs is given, but the tokenizer of {self.name} has no chat template. "
+                f"prompts: chat_template_kwargs is given, but the tokenizer of {self.name} lacks a chat template. "
                 "Leave it out."
             )
         return task.bind(self.chat.with_values(values) if self.chat is not None else None, self.name)
@@ -208,25 +207,23 @@ class BaseModel:
         """Token ids of a prompt, with the tokenizer's own special tokens and never two BOS.
 
         Raises:
-            ElicitError: if the prompt has no tokens at all, or one that the weights have no row for.
+            ElicitError: the prompt is empty, or has a token for which the weights lack a row.
         """
         ids = encode_prompt(self.tokenizer, text)
         if not ids:
-            raise ElicitError(
-                "a prompt is empty, and this tokenizer puts no BOS in front. Give at least one character."
-            )
+            raise ElicitError("a prompt is empty, and this tokenizer does not add a BOS. Give at least one character.")
         rows.check_token_ids(self.tokenizer, ids, rows.count_rows(self.hf), self.name)
         return ids
 
     def continuation(self, text: str, prompt: str | None = None) -> tuple[int, ...]:
-        """Token ids of `text` as it continues `prompt` (`loading.continuing`); None: as it continues some text."""
+        """Token ids of `text` as it continues `prompt` (`loading.continuing`); None: as it continues any text."""
         ids = encode_continuation(self.tokenizer, text, prompt)
         rows.check_token_ids(self.tokenizer, ids, rows.count_rows(self.hf), self.name)
         return ids
 
     def encode_pair(self, prompt: str, completion: str) -> Scored:
-        """A prompt's token ids, and those of the completion that follows it: what prompt + completion has, where no
-        token holds characters of both.
+        """Token ids of a prompt and of the completion that follows it: those of prompt + completion, unless a token
+        would span both.
         """
         ids = self.encode(prompt)
         more = encode_after(self.tokenizer, ids, prompt, completion)
@@ -251,10 +248,10 @@ class BaseModel:
             edit: specs, or a direction [d_model] together with `layer`.
             strength: in residual norms (add), in units of `unit` (clamp), a factor (scale).
             unit: absolute size of strength 1; for add, by default the layer's median residual norm.
-            prompt_lengths: only for forward passes that do not go through `sample` or `score`.
+            prompt_lengths: only for forward passes outside `sample` and `score`.
 
         Raises:
-            ElicitError: an unknown layer, mode or position form, or an edit that touched no forward pass.
+            ElicitError: a layer, mode or position form is unknown, or an edit never touched a forward pass.
         """
         if isinstance(edit, torch.Tensor):
             if layer is None:
@@ -277,17 +274,17 @@ class BaseModel:
     def sample(
         self, prompts: Sequence[str], *, n: int = 1, seed: int = 0, decoding: Decoding | None = None, **fields: object
     ) -> list[list[Completion]]:
-        """`n` completions of each prompt.
+        """Sample `n` completions of each prompt.
 
-        Random numbers belong to (seed, prompt text, sample index), so a prompt's samples do not depend on its batch.
+        Random numbers depend on (seed, prompt text, sample index), so a prompt's samples do not depend on its batch.
 
         Args:
-            decoding: how to decode; greedy, 64 new tokens, by default.
-            **fields: fields of `Decoding` by themselves, such as `temperature=1.0, max_new_tokens=200`.
+            decoding: decoding options; by default greedy, 64 new tokens.
+            **fields: single fields of `Decoding`, such as `temperature=1.0, max_new_tokens=200`.
 
         Raises:
-            ElicitError: one prompt instead of a list, a name that `Decoding` does not have, or a prompt that with
-                `max_new_tokens` goes beyond the model's positions.
+            ElicitError: `prompts` is a single string, a field is unknown, or a prompt with `max_new_tokens` exceeds the
+                model's positions.
         """
         if isinstance(prompts, str):
             raise ElicitError("sample takes a list of prompts. Type: model.sample([prompt])")
@@ -299,7 +296,7 @@ class BaseModel:
         return generate(self.engine, requests, chosen)
 
     def score(self, prompts: Sequence[str], completions: Sequence[str]) -> list[list[float]]:
-        """log p (nats) of every token of each completion after its prompt, teacher-forced."""
+        """log p (nats) of every token of each completion given its prompt, teacher-forced."""
         pairs = zip(prompts, completions, strict=True)
         return logprobs(self.engine, [self.encode_pair(*pair) for pair in pairs])
 
@@ -309,7 +306,7 @@ class BaseModel:
         return residuals_at(self.hf, self.layers, sequences, [len(ids) - 1 for ids in sequences])
 
     def residual_norms_of(self, texts: Sequence[str]) -> Norms:
-        """Median residual norm after every layer over the tokens of `texts` (first two tokens of each left out)."""
+        """Median residual norm after every layer over the tokens of `texts`, excluding the first two of each."""
         return residual_norms(self.hf, self.layers, [self.encode(text) for text in texts])
 
     @cached_property

@@ -1,7 +1,7 @@
-"""`Outline`: a base model without its weights. Whatever asks for them ends there, and whatever does not runs.
+"""`Outline`: a base model without weights. Code that needs weights raises `WeightsNeeded`, all other code runs.
 
-A method's `fit` gathers its problems and checks them before it runs the model. On an outline it comes as far as its
-first forward pass: so a plan refuses what the fit would refuse, by the fit's own code.
+A method's `fit` collects and checks its problems before it runs the model. On an outline it runs up to its first
+forward pass, so a plan refuses invalid options with the method's own code.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from elicit.model import BaseModel
 
 
 class WeightsNeeded(Exception):
-    """An outline was to be run, copied or trained."""
+    """An outline cannot be run, copied or trained."""
 
 
 class HashNeeded(WeightsNeeded):
-    """An outline was asked which weights it has: an SAE is checked against them."""
+    """The hash of an outline's weights is needed, against which an SAE is checked."""
 
     def __init__(self, outline: Outline) -> None:
         super().__init__(outline.name)
@@ -37,12 +37,12 @@ class Outline(BaseModel):
 
     @property
     def device(self) -> torch.device:
-        """The CPU: where what is put beside it (SAEs) is read."""
+        """The CPU, on which its SAEs are loaded."""
         return torch.device("cpu")
 
     @property
     def weights_sha256(self) -> str:
-        """The hash, once `know` has told it.
+        """The hash of the weights, after `set_weights_hash`.
 
         Raises:
             HashNeeded: before that.
@@ -52,19 +52,19 @@ class Outline(BaseModel):
         return self._weights_sha256
 
     def set_weights_hash(self, weights_sha256: str) -> None:
-        """Tell it the hash of the weights that it stands for."""
+        """Set the hash of the weights that the outline represents."""
         self._weights_sha256 = weights_sha256
 
     def require_weights(self) -> None:
-        """Raises WeightsNeeded."""
+        """Raise WeightsNeeded."""
         raise WeightsNeeded(self.name)
 
     def another(self, name: str) -> BaseModel:
         """The outline of another model.
 
         Raises:
-            ElicitError: as `elicit.load`, as far as the files besides the weights show it.
-            WeightsNeeded: a model whose files are not here.
+            ElicitError: as for `elicit.load`, except for faults of the weights.
+            WeightsNeeded: the model's files are not here.
         """
         other = find_outline(name, dtype=str(self.dtype).removeprefix("torch."))
         if other is None:
@@ -73,10 +73,10 @@ class Outline(BaseModel):
 
 
 def find_outline(name: str, *, dtype: str = "auto") -> Outline | None:
-    """A model by name, as `elicit.load` takes it; None where its config and tokenizer are not on this machine.
+    """Load the outline of a model, named as for `elicit.load`; None if its config and tokenizer are not here.
 
     Raises:
-        ElicitError: no such model, or files that cannot be read.
+        ElicitError: the model does not exist, or its files cannot be read.
     """
     loaded = load_without_weights(name, dtype=dtype)
     return None if loaded is None else Outline(loaded)

@@ -1,7 +1,7 @@
-"""`Policy`: what a method returns and everything downstream consumes.
+"""`Policy`: the result of a method, used by everything downstream.
 
-A policy is a base model plus, optionally, changed weights, steering, a readout, decoding, a way of prompting and a
-search. It samples, scores, saves, loads and has a content hash. The untouched base is a policy.
+A policy is a base model plus, optionally, changed weights, steering, a readout, decoding, prompting and a search. It
+samples, scores, saves, loads and has a content hash. The untouched base is a policy too.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ class Answer(NamedTuple):
 
     text: str
     tokens: int
-    """Generated tokens, outvoted ones included."""
+    """Generated tokens, including outvoted ones."""
     finished: bool
     firings: int
     prompt_tokens: int
     prompt: str
     notes: Mapping[str, float]
-    """What the search tells of itself; empty without one."""
+    """Statistics of the search; empty without one."""
 
 
 @dataclass(frozen=True, eq=False)
 class Policy:
-    """A base model and everything a method made of it."""
+    """A base model plus weights, steering, decoding and prompting."""
 
     model: BaseModel
     decoding: Decoding = field(default_factory=Decoding)
@@ -55,13 +55,13 @@ class Policy:
     steering: tuple[Steering | GatedEdit, ...] = ()
     weights: weights.Weights | None = None
     readout: readouts.Readout | None = None
-    """Where next-token logits come from; None is the model's own last layer."""
+    """Source of next-token logits; None: the model's own last layer."""
     search: Search | None = None
-    """How an answer is found; None takes the one completion that `decoding` gives."""
+    """Search for the answer; None takes the single completion given by `decoding`."""
     record: Mapping[str, Any] = field(default_factory=dict)
-    """What fitting found and cost: plain data for the report. Does not enter the hash."""
+    """Results and cost of fitting: plain data for the report. Not part of the hash."""
     trail: CheckpointHistory | None = None
-    """What training had made of it before its end, for `checkpoints`. Does not enter the hash."""
+    """Earlier training checkpoints, for `checkpoints`. Not part of the hash."""
 
     def __repr__(self) -> str:
         parts = [self.model.name, self.prompting.condition]
@@ -74,15 +74,15 @@ class Policy:
 
     @property
     def has_distribution(self) -> bool:
-        """Whether its answers follow the next-token distribution that scoring sees: no search, no other readout."""
+        """True if answers follow the next-token distribution used for scoring: no search and no readout."""
         return self.search is None and self.readout is None
 
     @property
     def edits(self) -> tuple[Steering, ...]:
-        """Its edits, for callers that read a single direction off each.
+        """Its edits, for callers that need a single direction from each.
 
         Raises:
-            ElicitError: an edit behind a gate, which has one direction per category.
+            ElicitError: an edit is gated: it has one direction per category.
         """
         gated = [str(edit) for edit in self.steering if isinstance(edit, GatedEdit)]
         if gated:
@@ -91,10 +91,10 @@ class Policy:
 
     @property
     def checkpoints(self) -> Mapping[int, Policy]:
-        """Step -> the policy as it was after that many steps of its training, in every other way as it is now.
+        """Step -> the policy after that many training steps, otherwise unchanged.
 
-        Empty where nothing was kept, and for a policy whose weights or steering are not those that training ended in.
-        The end is the policy itself and not in it. Each is read from the disk when it is asked for, and not held.
+        Empty if no checkpoints were kept, or if the weights or steering are not the result of the training.
+        The end is the policy itself and not included. Each checkpoint is loaded from disk on access and not cached.
         """
         if self.trail is None or not self.trail.ends_in(PolicyDelta(self.weights, self.steering)):
             return {}
@@ -102,14 +102,14 @@ class Policy:
         return trail.LazyCheckpoints(tuple(deltas), lambda step: self._with_delta(step, deltas[step]))
 
     def at(self, step: int) -> Policy:
-        """The policy after so many steps of its training.
+        """The policy after a number of training steps.
 
-        0 is the same without what training made: without its weights, or, where vectors were trained, without its
-        steering (so not with the vectors that training began from: `untrained_vector` is that arm). For a policy that
-        nothing was trained of it is the policy itself.
+        Step 0 is the policy without the result of training: without its weights, or, if vectors were trained, without
+        its steering (not with the starting vectors: that is the arm `untrained_vector`). Without training it is the
+        policy itself.
 
         Raises:
-            ElicitError: a step that was not kept; it says which were.
+            ElicitError: the step was not kept; lists those that were.
         """
         end = (self.record.get("train") or {}).get("steps")
         if step == end:
@@ -128,7 +128,7 @@ class Policy:
 
     @contextmanager
     def apply(self) -> Iterator[Forward]:
-        """The base model runs as this policy while the context is open; the sampler takes the `Forward` it gives."""
+        """Run the base model as this policy while the context is open; yields the `Forward` for the sampler."""
         with ExitStack() as stack:
             if self.weights is not None:
                 stack.enter_context(self.weights.apply(self.model.hf))
@@ -137,15 +137,15 @@ class Policy:
             yield PLAIN if self.readout is None else stack.enter_context(self.readout.open_forward(self.model))
 
     def answer(self, problems: Sequence[Problem], task: Task, *, label: str, seed: int) -> list[Answer]:
-        """One answer per problem, as the policy would be used.
+        """Answer every problem as the policy would be used.
 
         Args:
             task: reads completions for searches that compare answers.
-            label, seed: the task's name in the run; with the problem's id and the sample's index, the identity of every
-                random number.
+            label, seed: the task's name in the run and the seed; with the problem's id and the sample's index they
+                determine every random number.
         """
         if not problems:
-            return []  # before any steering opens, which would rightly complain that it touched nothing
+            return []  # return before steering opens, which raises if it touches no forward pass
         prompts, asks = self._build_queries(problems, label, seed)
         with self.apply() as forward:
             if self.search is not None:
@@ -159,7 +159,7 @@ class Policy:
     def draw(
         self, problems: Sequence[Problem], *, task: str, seed: int, n: int, decoding: Decoding, first: int = 0
     ) -> list[tuple[str, str, list[Completion]]]:
-        """(prompt, forced opening, `n` completions) per problem, not searched; samples are numbered from `first`."""
+        """Sample without the search: (prompt, forced opening, `n` completions numbered from `first`) per problem."""
         if not problems:
             return []
         prompts, asks = self._build_queries(problems, task, seed)
@@ -180,16 +180,16 @@ class Policy:
         """log p (nats) of every token of each completion under this policy, teacher-forced.
 
         Raises:
-            ElicitError: a policy that answers by searching or through another readout.
+            ElicitError: the policy has a search or a readout.
         """
         if not self.has_distribution:
-            raise ElicitError(f"{self!r} has no next-token distribution of its own to score with.")
+            raise ElicitError(f"{self!r} does not define a next-token distribution to score with.")
         scored = [self.model.encode_pair(*pair) for pair in zip(prompts, completions, strict=True)]
         with self.apply():
             return logprobs(self.model.engine, scored)
 
     def meaning(self) -> dict[str, Any]:
-        """Everything but tensors, as plain data. `date`, the day that prompts are told, only where they are."""
+        """Everything except tensors, as plain data. `date`, the date given in prompts, only if they have one."""
         date = self.model.prompt_date
         return {
             "base": {"name": self.model.name, "weights_sha256": self.model.weights_sha256},
@@ -201,7 +201,7 @@ class Policy:
 
     @property
     def sha256(self) -> str:
-        """Hash of everything that decides what the policy says."""
+        """Hash of everything that determines the policy's answers."""
         return self._content_hash(self.meaning())
 
     def _content_hash(self, meaning: dict[str, Any]) -> str:
@@ -212,9 +212,9 @@ class Policy:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def save(self, folder: Path) -> str:
-        """Write the policy into an existing empty folder: JSON for meaning, safetensors for weights and directions.
+        """Write the policy into an existing empty folder: JSON for options, safetensors for weights and directions.
 
-        Checkpoints become policy folders of their own, `checkpoints/000010`, one after another. Returns the hash.
+        Checkpoints become policy folders of their own, such as `checkpoints/000010`. Returns the hash.
         """
         trail.save_delta(PolicyDelta(self.weights, self.steering), folder)
         if self.readout is not None:
@@ -232,31 +232,31 @@ class Policy:
 
     @classmethod
     def from_peft(cls, model: BaseModel, folder: str | Path, *, any_base: bool = False) -> Policy:
-        """The base with an adapter that somebody else made with peft.
+        """Build a policy from the base and an adapter made with peft elsewhere.
 
         Args:
-            folder: what `PeftModel.save_pretrained` wrote.
+            folder: a folder written by `PeftModel.save_pretrained`.
             any_base: accept an adapter that names another base.
 
         Raises:
-            ElicitError: no adapter there, an unsupported kind, or one that was made for another model.
+            ElicitError: the adapter is missing, of an unsupported type, or made for another model.
         """
         adapter = adapters.read_adapter(Path(folder))
         if not any_base:
             adapters.check_adapter_base(adapter, model, str(folder))
-        with adapter.apply(model.hf):  # does it fit?
+        with adapter.apply(model.hf):  # check that it fits
             pass
         return cls(model, weights=adapter, record={"adapter": adapter.to_record()})
 
     @classmethod
     def load(cls, folder: Path, model: BaseModel) -> Policy:
-        """Read what `save` wrote, for the same base model. Checkpoints are found now and read when they are asked for.
+        """Load a policy that `save` wrote, for the same base model. Checkpoints are loaded on access.
 
-        Where its prompts were told a date by the chat template, the policy's model tells it again: bind tasks with
+        If its prompts contained a date from the chat template, the policy's model uses the same date: bind tasks with
         `policy.model.bind`.
 
         Raises:
-            ElicitError: no policy there, a damaged one, or one of another base model.
+            ElicitError: the policy is missing, damaged, or of another base model.
         """
         document = policy_document.read_document(folder)
         policy_base = document.base
@@ -277,7 +277,7 @@ class Policy:
             document.record,
         )
         meaning = policy.meaning()
-        if date is None:  # saved before policies knew the day
+        if date is None:  # saved before policies recorded the date
             meaning.pop("date", None)
         if policy._content_hash(meaning) != document.sha256:
             raise ElicitError(f"the policy in {folder} is damaged: its files do not have the hash it was saved with.")

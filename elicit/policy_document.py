@@ -1,8 +1,8 @@
-"""`policy.json`: what it holds, its format, and what of it enters a policy's hash.
+"""`policy.json`: its content, its format, and the part of it that enters a policy's hash.
 
-A policy that was saved keeps its hash when `Decoding`, `Prompting` or a search gets a field more: a field that is not
-of the first format is written and hashed only where it differs from its default. So old files need no field that they
-cannot have, and new ones that do not use it are as they were.
+A saved policy keeps its hash when `Decoding`, `Prompting` or a search gets a new field: a field outside the first
+format is written and hashed only if it differs from its default. So old files remain valid, and new files that do not
+use the field are identical to old ones.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from elicit.prompting import Prompting
 from elicit.sampling import Decoding
 
 NAME = "policy.json"
-#: To be raised when older versions would misread what is written. Files without a number are of the first.
+#: Increase it when older versions would misread new files. Files without a number have the first format.
 FORMAT = 1
-#: Class -> its fields in the first format. They are always written and hashed. Never add to a line; a class that is new
-#: gets one with the fields it begins with.
+#: Class -> its fields in the first format, which are always written and hashed. Never extend a line; a new class gets a
+#: line with its initial fields.
 FIRST_FIELDS = {
     "Decoding": "temperature top_k top_p min_p max_new_tokens stop",
     "Prompting": "condition template before replaces",
@@ -37,7 +37,7 @@ FIRST_FIELDS = {
 
 @dataclass(frozen=True)
 class PolicyBase:
-    """The model that a policy was made of."""
+    """The base model of a policy."""
 
     name: str
     weights_sha256: str
@@ -45,7 +45,7 @@ class PolicyBase:
 
 @dataclass(frozen=True)
 class TrainingSteps:
-    """What the record says of a training: `Policy.at` asks it for the last step."""
+    """Training steps in a policy's record; `Policy.at` needs the last one."""
 
     steps: int | None = None
 
@@ -58,21 +58,21 @@ class PolicyDocument:
     decoding: Decoding
     prompting: Prompting
     search: dict[str, Any] | None
-    """Fields of the search, `kind` among them."""
+    """Fields of the search, including `kind`."""
     sha256: str
     record: dict[str, Any]
     checkpoints: dict[str, str] = field(default_factory=dict)
-    """Step -> hash of the policy saved for it."""
+    """Step -> hash of its policy."""
     format: int = 1
     date: str | None = None
-    """The day that prompts are told; None where no chat template asks for it."""
+    """The date given in prompts; None if no chat template uses one."""
 
 
 def read_document(folder: Path) -> PolicyDocument:
-    """The policy.json of a policy's folder, checked.
+    """Read and check the policy.json of a policy's folder.
 
     Raises:
-        ElicitError: no such file, a damaged one, or one of a later format.
+        ElicitError: the file is missing, damaged, or of a later format.
     """
     path = folder / NAME
     if not path.is_file():
@@ -93,21 +93,21 @@ def read_document(folder: Path) -> PolicyDocument:
     for step in document.checkpoints:
         if not (step.isascii() and step.isdecimal() and len(step) <= 9):
             raise ElicitError(f"{path}: checkpoints has {step[:40]!r} for a step; expected a whole number.")
-    # Numbers stay as they were written (1 is not 1.0 in a hash), which a checked type would change.
+    # Numbers are not converted, since 1 and 1.0 hash differently; a checked type would convert them.
     return dataclasses.replace(
         document, decoding=Decoding(**plain["decoding"]), prompting=Prompting(**plain["prompting"])
     )
 
 
 def read_search(document: PolicyDocument, folder: Path) -> search.Search | None:
-    """The search of a document. Raises ElicitError for an unknown one."""
+    """Load the search of a document. Raises ElicitError for an unknown one."""
     if document.search is None:
         return None
     return search.load_search(document.search, where=f"{folder / NAME}: search")
 
 
 def plain_fields(record: Any) -> dict[str, Any]:
-    """The fields of a decoding, prompting or search as plain data, for its file and its hash."""
+    """Fields of a decoding, prompting or search as plain data, for its file and its hash."""
     fields = dataclasses.asdict(record)
     first = FIRST_FIELDS.get(type(record).__name__)
     if first is None:
@@ -125,7 +125,7 @@ def plain_fields(record: Any) -> dict[str, Any]:
 
 
 def without_nan(value: Any) -> Any:
-    """Plain data with null where a number is not known."""
+    """Replace NaN by null in plain data."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):

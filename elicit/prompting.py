@@ -1,4 +1,4 @@
-"""How a problem becomes a prompt."""
+"""Prompting: the conversion of a problem to a prompt."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from elicit.tasks import Problem
 
 @dataclass(frozen=True)
 class Prompting:
-    """How a problem becomes a prompt."""
+    """Options that turn a problem into a prompt."""
 
     condition: str = "plain"
     """plain: the problem's prompt. cue: its cue prompt. forced: the prompt and the opening of a worked solution. Any
-    other: the one of the problem's `other_prompts` that has this name."""
+    other: the entry of the problem's `other_prompts` with this name."""
     template: str = "{prompt}"
     """Text around the prompt; `{prompt}` is replaced, nothing else is interpreted."""
     before: str = ""
-    """Text put in front as it stands (demonstrations): nothing in it is replaced."""
+    """Literal text before the prompt (demonstrations): nothing in it is replaced."""
     replaces: str = ""
-    """A beginning of the prompt that `before` stands in the place of: a chat's system message comes once."""
+    """Prefix of the prompt that `before` replaces, so that a chat's system message occurs only once."""
 
     def __post_init__(self) -> None:
         if "{prompt}" not in self.template:
-            raise ElicitError("prompting: the template has no {prompt} in it.")
+            raise ElicitError("prompting: the template lacks {prompt}.")
 
     def render(self, problem: Problem) -> tuple[str, str]:
-        """(prompt, forced opening or "").
+        """Render a problem as (prompt, forced opening or "").
 
         Raises:
-            ElicitError: if the problem has no cue prompt, or no opening to force; if it begins otherwise than what the
-                examples replace.
+            ElicitError: the problem lacks a cue prompt or an opening to force, or its prompt does not begin with
+                `replaces`.
         """
         opening = ""
         prompt = problem.prompt
         if self.condition == "cue":
             if problem.cue_prompt is None:
-                raise ElicitError(f"problem {problem.id} has no cue prompt; this arm needs a task with `cue_prompt`.")
+                raise ElicitError(f"problem {problem.id} lacks a cue prompt; this arm needs a task with `cue_prompt`.")
             prompt = problem.cue_prompt
         elif self.condition not in ("plain", "forced"):
             known = dict(problem.other_prompts)

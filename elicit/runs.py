@@ -1,4 +1,4 @@
-"""Reading and writing one run directory. Torch-free; every file is either appended and flushed or renamed into place.
+"""Read and write a run directory. Every file is either appended and flushed or renamed into place. No torch.
 
 runs/NAME/  spec.yaml  manifest.json  summary.json  report.html
   cells/MODEL/ARM/SEED/  status.json  policy/  rows/TASK.jsonl  metrics.jsonl
@@ -24,13 +24,13 @@ from elicit import documents
 from elicit.errors import ElicitError, one_line
 from elicit.schema import Row
 
-#: How the names of files end that are not in their place yet. They begin with a dot.
+#: Suffix of files that are not yet in place; their names begin with a dot.
 _SCRATCH = ".tmp"
-#: Bytes of the largest file of rows that is read.
+#: Most bytes of a file of rows.
 LARGEST = 8 << 30
-#: A file size limit (EFBIG) is met and cured like a full disk.
+#: A file size limit (EFBIG) is treated like a full disk.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-#: ENOENT is what some file systems say of a folder that cannot be made, and of one that was removed meanwhile.
+#: Some file systems report ENOENT for a folder that cannot be created, or that was removed meanwhile.
 _REFUSED = (
     *(errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR),
     *(errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP),
@@ -38,15 +38,15 @@ _REFUSED = (
 
 
 class TargetError(ElicitError):
-    """The run's folder cannot be written: a fault of the target and not of the arm at work."""
+    """The run's folder cannot be written: a fault of the target, not of the current arm."""
 
 
 @contextmanager
 def writing_to(target: Path) -> Iterator[None]:
-    """Turn what the operating system says about a target into one clear message.
+    """Turn the operating system's errors about a target into one clear message.
 
     Raises:
-        TargetError: no space, or a place that cannot be written.
+        TargetError: the disk is full, or the place cannot be written.
     """
     try:
         yield
@@ -65,16 +65,16 @@ def writing_to(target: Path) -> Iterator[None]:
 
 
 def _error_number(error: Exception) -> int:
-    """The system's number for a failed write, 0 if it is something else."""
+    """The system's error number for a failed write, 0 for other errors."""
     if isinstance(error, OSError):
         return error.errno or 0
-    # safetensors wraps what the system says into an error of its own, and tells its number only in words.
+    # safetensors wraps the system's error, and gives its number only in the text.
     match = re.search(r"\(os error (\d+)\)", str(error)) if type(error).__name__ == "SafetensorError" else None
     return int(match[1]) if match else 0
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
+    """Write a file atomically: whole or not at all."""
     with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, scratch = tempfile.mkstemp(prefix=f".{path.name}-", suffix=_SCRATCH, dir=path.parent)
@@ -91,15 +91,15 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write JSON whole or not at all. NaN is refused: what is not known is null."""
+    """Write JSON atomically. NaN is refused: unknown values are null."""
     write_text(path, json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_run_json(path: Path) -> Any:
-    """The value in a JSON file of a run.
+    """Read the value in a JSON file of a run.
 
     Raises:
-        ElicitError: missing, or no JSON within the bounds of `elicit.documents`.
+        ElicitError: the file is missing, or is not JSON within the limits of `elicit.documents`.
     """
     if not path.exists():
         raise ElicitError(f"{path} is missing. Is {path.parent} a run directory? See: elicit ls runs")
@@ -107,7 +107,7 @@ def read_run_json(path: Path) -> Any:
 
 
 def append_lines(path: Path, records: Iterable[Any]) -> None:
-    """Append records as JSON lines, flushed to the disk before returning: all of them, or none if the disk is full."""
+    """Append records as JSON lines and flush them to disk: all of them, or none if the disk is full."""
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
     with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,10 +123,10 @@ def append_lines(path: Path, records: Iterable[Any]) -> None:
 
 
 def read_lines(path: Path) -> list[Any]:
-    """Read JSON lines; a torn last line (a process was killed while writing it) is left out.
+    """Read JSON lines, without a torn last line (from a process killed while writing).
 
     Raises:
-        ElicitError: a line that is not JSON, with its number.
+        ElicitError: a line is not JSON; gives its number.
     """
     return [documents.parse_json(line, at) for at, line in _label_lines(path, _whole_lines(path))]
 
@@ -139,7 +139,7 @@ def _whole_lines(path: Path) -> list[bytes]:
 
 
 def trim_torn_line(path: Path) -> None:
-    """Cut a torn last line off, so that appending starts on a line of its own."""
+    """Remove a torn last line, so that appending starts on a new line."""
     if not path.exists():
         return
     text = path.read_bytes()
@@ -150,10 +150,10 @@ def trim_torn_line(path: Path) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of one cell and task; a torn last line is left out.
+    """Read the rows of one cell and task, without a torn last line.
 
     Raises:
-        ElicitError: a line that is not a row of the task that the file is named after, with its number and the field.
+        ElicitError: a line is not a row of the task after which the file is named; gives its number and the field.
     """
     lines = _whole_lines(path)
     try:
@@ -162,7 +162,7 @@ def read_rows(path: Path) -> list[Row]:
         )
     except ValueError:
         rows = []
-    if len(rows) != len(lines):  # one by one, to name the line
+    if len(rows) != len(lines):  # parse one by one, to name the line
         rows = [_parse_row_line(line, at) for at, line in _label_lines(path, lines)]
     for number, row in enumerate(rows, start=1):
         if row.task != path.stem:
@@ -179,26 +179,26 @@ def _parse_row_line(line: bytes, at: str) -> Row:
 
 
 def _label_lines(path: Path, lines: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
-    """(where it stands, line)."""
+    """Yield (file and line number, line)."""
     for number, line in enumerate(lines, start=1):
         yield f"{path}, line {number}", line
 
 
 @functools.lru_cache(maxsize=2)
 def _build_rows_adapter(kind: Any) -> Any:
-    """Imported late: what only writes, or lists folders, should start fast."""
+    """Build the rows' type adapter; pydantic is imported late, so that commands that read no rows start fast."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
 
 
 def is_lock_or_scratch(path: Path) -> bool:
-    """Whether a file is a lock, or scratch that a killed process left."""
+    """True if a file is a lock, or scratch left by a killed process."""
     return path.name == ".lock" or (path.name.startswith(".") and path.name.endswith(_SCRATCH))
 
 
 def remove_scratch(folder: Path) -> None:
-    """Remove the scratch that a killed process left in `folder`. Call it only under the folder's lock."""
+    """Remove scratch left in `folder` by a killed process. Call it only under the folder's lock."""
     for path in folder.glob(f".*{_SCRATCH}"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -208,7 +208,7 @@ def remove_scratch(folder: Path) -> None:
 
 @contextmanager
 def hold_lock(path: Path, what: str, patience: float = 0.0) -> Iterator[None]:
-    """Hold an exclusive lock file; the operating system lets go of it when the process dies.
+    """Hold an exclusive lock file; the operating system releases it when the process dies.
 
     Raises:
         ElicitError: another process holds it for longer than `patience` seconds.
@@ -231,7 +231,7 @@ def hold_lock(path: Path, what: str, patience: float = 0.0) -> Iterator[None]:
 
 @contextmanager
 def fresh_folder(target: Path) -> Iterator[Path]:
-    """A scratch folder that takes the place of `target` when the block ends well, and vanishes otherwise."""
+    """Yield a scratch folder that replaces `target` if the block succeeds, and is removed otherwise."""
     with writing_to(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=_SCRATCH, dir=target.parent))

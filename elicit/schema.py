@@ -1,4 +1,4 @@
-"""The records that pass between rungs: estimates and rows. Plain data, no torch."""
+"""Records shared by all layers: estimates and rows. Plain data, no torch."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Lt
 
-#: A whole number from 0 that every reader of JSON holds exactly.
+#: A non-negative integer that every JSON reader represents exactly.
 Count = Annotated[int, Ge(0), Lt(2**53)]
 Finish = Literal["eos", "stop", "length"]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measured figure with its sample size and interval. The three-number habit."""
+    """A measured value with its sample size and interval."""
 
     value: float
     n: int
-    """Number of independent units behind the figure (problems, unless said otherwise)."""
+    """Number of independent units (problems, unless stated otherwise)."""
     ci: tuple[float, float] | None
-    """95 % interval, or None where none can be given (never a zero-width stand-in)."""
+    """95 % interval; None if undefined (never an interval of zero width instead)."""
 
     def to_json(self) -> dict[str, Any]:
         """`{"value", "n", "ci"}` with NaN as null."""
@@ -43,12 +43,12 @@ class Estimate:
 
 
 def finite_or_none(value: float | None) -> float | None:
-    """A float for JSON: None for what is not known (NaN, infinities), never 0 in its place."""
+    """Convert a float for JSON: None for unknown values (NaN, infinities), never 0 instead."""
     return None if value is None or not math.isfinite(value) else float(value)
 
 
 def parent_of(arm: str, known: Container[str]) -> str | None:
-    """The arm that a control is named after: the nearest of `a/b`, `a` that is there, for `a/b/c`."""
+    """The parent arm in a control's name: for `a/b/c` the nearest existing one of `a/b` and `a`."""
     while "/" in arm:
         arm = arm.rpartition("/")[0]
         if arm in known:
@@ -58,7 +58,7 @@ def parent_of(arm: str, known: Container[str]) -> str | None:
 
 @dataclass(frozen=True)
 class Row:
-    """One completion of one problem by one policy, judged. Rows are append-only; everything printed comes from them."""
+    """A judged completion of one problem by one policy. Rows are append-only; all results are computed from them."""
 
     task: str
     problem: str
@@ -70,22 +70,22 @@ class Row:
     prompt_hash: str
     completion: str
     tokens: Count
-    """Tokens generated for this row, rejected and outvoted ones included."""
+    """Tokens generated for this row, including rejected and outvoted ones."""
     finished: bool
-    """Ended by itself (end token or stop string) rather than cut at the limit."""
+    """True if it ended by itself (end token or stop string) rather than at the limit."""
     answer: str | None
     correct: bool
     has_trace: bool
     trace_valid: bool | None
-    """Whether every step of the trace is right; None where the task cannot check it."""
+    """True if every step of the trace is right; None if the task cannot check it."""
     seed: Count
     firings: Count
-    """How many (position, edit) pairs the intervention touched."""
+    """Number of (position, edit) pairs that the intervention touched."""
     prompt_tokens: Count
     notes: Mapping[str, int | float] = field(default_factory=dict, hash=False)
-    """What a search tells of itself, such as its acceptance rate; empty for all others."""
+    """Statistics of a search, such as its acceptance rate; empty without one."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; without `notes` where there are none."""
+        """Plain data; without `notes` if there are none."""
         plain = dataclasses.asdict(self)
         return plain if self.notes else {key: value for key, value in plain.items() if key != "notes"}

@@ -1,21 +1,21 @@
-"""The self-test of a model: what the lab relies on, shown on a few tokens before anything rests on it.
+"""Self-test of a model: check the properties on which the lab relies, on a few tokens.
 
     checks = self_test(model.engine)         # a tuple of Check(name, passed, detail)
     require(checks, model.name)              # raises ElicitError with the first that failed
 
-1. finite: logits are numbers.
-2. hidden states: what a hook on layer L sees is transformers' own `hidden_states[L + 1]`.
-3. norm: the last residual through what stands behind the layers is the decoder's output.
-4. head: logits worked out from the decoder's output (as scoring does) are the model's logits.
-5. causal: a token's residual depends on nothing behind it, right padding included, and not on the batch.
-6. cache: a token that the sampler draws has the log-probability that a pass over the whole text gives it.
-7. left padding: the same for a row that is padded because another prompt of its batch is longer.
-8. generate: transformers' own `generate` sees the same distribution, token by token.
-9. steering: adding nothing at the middle layer changes nothing, and adding something changes the output.
+1. finite: logits are finite.
+2. hidden states: a hook on layer L sees transformers' own `hidden_states[L + 1]`.
+3. norm: the last residual passed through the modules after the layers is the decoder's output.
+4. head: logits computed from the decoder's output (as in scoring) are the model's logits.
+5. causal: a token's residual depends neither on later tokens, right padding included, nor on the batch.
+6. cache: the sampler's log-probability of a token equals that of a pass over the whole text.
+7. left padding: the same for a row that is padded because another prompt in its batch is longer.
+8. generate: transformers' own `generate` gives the same distribution, token by token.
+9. steering: adding zero at the middle layer changes nothing, and adding a vector changes the output.
 
-About twelve forward passes over at most nine tokens. What a few tokens cannot show (windows of a thousand tokens, the
-end of the context) the test suite shows on small models of each family. Float32 is compared closely; in half precision
-two ways of computing the same thing differ, and only what is far off is refused.
+It takes about twelve forward passes over at most nine tokens. Properties that a few tokens cannot show (windows of a
+thousand tokens, the end of the context) are checked by the test suite on small models of each architecture. Float32 is
+compared closely; in half precision two computations of the same value differ, so only large differences are refused.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ _LONG, _SHORT, _NEW = 6, 3, 3
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """One thing that was tried."""
+    """Result of one check."""
 
     name: str
     passed: bool
     detail: str
-    """What was compared, with the number; for a failure, what went wrong."""
+    """The comparison with its value; for a failure, the fault."""
 
 
 class _CheckFailed(Exception):
-    """A check that did not hold; its text is the detail."""
+    """A check failed; its text is the detail."""
 
 
 def require_passed(checks: Sequence[Check], name: str) -> None:
-    """Raises ElicitError with the first check that failed. `name` is the model the message speaks of."""
+    """Raise ElicitError with the first failed check. `name` is the model's name for the message."""
     failed = next((check for check in checks if not check.passed), None)
     if failed is not None:
         raise ElicitError(
@@ -65,17 +65,17 @@ def require_passed(checks: Sequence[Check], name: str) -> None:
         )
 
 
-#: What passed in this process, by weights, config, dtype and device.
+#: Checks passed in this process, by weights, config, dtype and device.
 _PROVED: dict[tuple[str, ...], tuple[Check, ...]] = {}
 
 
 def self_test_once(engine: Engine, loaded: LoadedModel) -> tuple[Check, ...]:
-    """The self-test of a loaded model, once for the same weights, config, dtype and device in a process.
+    """Run the self-test of a loaded model, once per process for the same weights, config, dtype and device.
 
-    Built-in models are not tried: the test suite does that. Their answer is empty.
+    Built-in models are skipped (the result is empty): the test suite covers them.
 
     Raises:
-        ElicitError: naming the check that failed.
+        ElicitError: names the check that failed.
     """
     path = loaded.source.path
     if path is not None and path.parent == WEIGHTS:
@@ -89,7 +89,7 @@ def self_test_once(engine: Engine, loaded: LoadedModel) -> tuple[Check, ...]:
 
 
 def self_test(engine: Engine) -> tuple[Check, ...]:
-    """Run the checks in their order, up to the first that fails. The model and its clock are left as they were."""
+    """Run the checks in order, up to the first failure. The model and its position tracker are left unchanged."""
     checks: list[Check] = []
     run = _SelfTest(dataclasses.replace(engine, clock=PositionTracker(), end_ids=frozenset()))
     with torch.inference_mode():
@@ -101,16 +101,16 @@ def self_test(engine: Engine) -> tuple[Check, ...]:
             except _CheckFailed as failure:
                 checks.append(Check(name, False, str(failure)))
                 break
-            except torch.OutOfMemoryError:  # says nothing of the model
+            except torch.OutOfMemoryError:  # not a fault of the model
                 raise
-            except Exception as error:  # a model's own code may fail in any way when it is called as others are
+            except Exception as error:  # a model's own code may fail in any way
                 checks.append(Check(name, False, f"{type(error).__name__}: {one_line(error, 200)}"))
                 break
     return tuple(checks)
 
 
 class _SelfTest:
-    """The passes of one self-test, and what they are compared with."""
+    """Forward passes of one self-test and their comparisons."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -142,7 +142,7 @@ class _SelfTest:
         self.residuals = [residuals[i] for i in range(len(self.layers))]
         self.final = decoded[0]
         if not bool(torch.isfinite(self.out.logits).all()):
-            raise _CheckFailed(f"logits are no finite numbers in {str(self.engine.hf.dtype).removeprefix('torch.')}")
+            raise _CheckFailed(f"logits are not finite numbers in {str(self.engine.hf.dtype).removeprefix('torch.')}")
         yield f"{self.out.logits.numel()} logits"
 
     def check_hidden_states(self) -> Iterator[str]:
@@ -153,7 +153,7 @@ class _SelfTest:
             yield self.require_equal(actual, expected, f"after layer {i}")
         if (
             _relative_distance(self.residuals[-1], states[-1]) > 0
-        ):  # transformers mostly reports the last one after the norm
+        ):  # in most models the last hidden state is after the norm
             yield self.require_equal(self.final, states[-1], "after the norm")
         yield f"{len(self.layers)} layers"
 
@@ -165,7 +165,7 @@ class _SelfTest:
         yield self.require_equal(compute_model_logits(self.engine.hf, self.final[0]), self.out.logits[0], "logits")
 
     def check_causality(self) -> Iterator[str]:
-        """The long row alone was run before; here it stands beside its own beginning, padded on the right."""
+        """Compare the long row alone with a batch of it and its own prefix, padded on the right."""
         ids = torch.tensor([self.ids, [*self.ids[:_SHORT], *[self.engine.pad_id] * (len(self.ids) - _SHORT)]])
         real = torch.tensor([[True] * len(self.ids), [i < _SHORT for i in range(len(self.ids))]])
         packed = PackedBatch([0, 1], ids, real, torch.tensor([1, 1]))
@@ -199,7 +199,7 @@ class _SelfTest:
             expected.append(float(_exclude_banned_logits(self.engine, logits[0]).log_softmax(-1)[token]))
             actual.append(self.drawn[0].logprobs[position])
             if int(out.sequences[0, len(self.ids) + position]) != token:
-                break  # a tie, an end or the pad token: what follows is another text
+                break  # a tie, an end or the pad token: the texts differ from here on
         yield self.require_near(actual, expected, "log p of drawn tokens, by the sampler and in generate")
 
     def check_steering(self) -> Iterator[str]:
@@ -232,7 +232,7 @@ class _SelfTest:
 
 
 def _relative_distance(actual: torch.Tensor, expected: torch.Tensor) -> float:
-    """Root mean square difference over the root mean square of the second; infinite for other shapes."""
+    """Root mean square difference over the root mean square of the second; infinite if shapes differ."""
     if actual.shape != expected.shape:
         return float("inf")
     a, b = actual.float(), expected.to(actual.device).float()
@@ -244,7 +244,7 @@ def _exclude_banned_logits(engine: Engine, logits: torch.Tensor) -> torch.Tensor
 
 
 def _ordinary_tokens(engine: Engine, count: int) -> list[int]:
-    """Different tokens from all over the vocabulary, none of them special."""
+    """Distinct ordinary tokens spread over the vocabulary."""
     special = {*engine.tokenizer.all_special_ids, *engine.banned_ids, *engine.end_ids, engine.pad_id}
     usable = [
         i for i in sorted(rows.token_ids(engine.tokenizer)) if i < rows.count_rows(engine.hf) and i not in special
@@ -254,7 +254,7 @@ def _ordinary_tokens(engine: Engine, count: int) -> list[int]:
 
 @contextmanager
 def _record_outputs(modules: Sequence[nn.Module]) -> Iterator[dict[int, torch.Tensor]]:
-    """What each module puts out, by its number: the tensor, or the first of several."""
+    """Record each module's output by its index: the tensor, or the first of several."""
     seen: dict[int, torch.Tensor] = {}
 
     def make_hook(number: int) -> Any:

@@ -1,4 +1,4 @@
-"""Tensors from safetensors files: whole, floating point and finite, or one line that names the file and the tensor."""
+"""Read tensors from safetensors files: complete, floating point and finite, or an error names file and tensor."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file, on the CPU.
+    """Read the tensors of a safetensors file, on the CPU.
 
     Raises:
-        ElicitError: no such file, a damaged one, or a tensor that is not floating point or holds NaN or infinity.
+        ElicitError: the file is missing or damaged, or a tensor is not floating point or contains NaN or infinity.
     """
     import torch
     from safetensors.torch import load_file
@@ -25,7 +25,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise ElicitError(f"{path} is missing.")
     try:
         tensors: dict[str, torch.Tensor] = load_file(path)
-    except Exception as error:  # safetensors' own kind, the file system's, and KeyError for a type torch lacks
+    except Exception as error:  # SafetensorError, OSError, or KeyError for a type that torch lacks
         raise ElicitError(f"{path} cannot be read as safetensors: {one_line(error, 160)}.") from error
     usable = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
     for name, tensor in tensors.items():
@@ -38,7 +38,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def require_tensor(tensors: Mapping[str, torch.Tensor], name: str, path: Path) -> torch.Tensor:
-    """The tensor of that name in what was read from `path`. Raises ElicitError where there is none."""
+    """Return the tensor of that name among those read from `path`. Raises ElicitError if it is missing."""
     if name not in tensors:
-        raise ElicitError(f"{path} has no tensor {name}.{did_you_mean(name, tensors)}")
+        raise ElicitError(f"{path} lacks the tensor {name}.{did_you_mean(name, tensors)}")
     return tensors[name]

@@ -1,6 +1,6 @@
-"""Foreign text made safe to show: escaped for HTML, with invisible characters written out.
+"""Make foreign text safe to display: escaped for HTML, with invisible characters written out.
 
-A token or a completion may hold anything. Markup must stay text; characters that cannot be seen, or that reorder their
+A token or a completion may contain anything. Markup must stay text; characters that are invisible or reorder their
 neighbours ("Trojan Source", 2111.00169), are written out.
 """
 
@@ -11,7 +11,7 @@ import json
 import re
 from typing import Any
 
-#: What is written out as <U+XXXX>: C0 and C1 controls but tab and newline, soft hyphen, bidirectional marks, isolates,
+#: Written out as <U+XXXX>: C0 and C1 controls except tab and newline, soft hyphen, bidirectional marks, isolates,
 #: zero-width characters, line separators, the byte-order mark, tags, and lone surrogates (which UTF-8 cannot write).
 HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
@@ -25,16 +25,16 @@ def format_hidden_character(match: re.Match[str]) -> str:
 
 
 def reveal_hidden(text: object) -> str:
-    """`text` with every hidden character written out as `<U+202E>`. Not escaped for HTML."""
+    """Write out every hidden character of `text` as `<U+202E>`. Not escaped for HTML."""
     return HIDDEN.sub(format_hidden_character, str(text))
 
 
 def escape_html(text: object) -> str:
-    """Text for HTML or SVG, in an element or a quoted attribute."""
+    """Escape text for HTML or SVG, in an element or a quoted attribute."""
     return html.escape(reveal_hidden(text), quote=True)
 
 
 def script_json(data: Any) -> str:
-    """JSON in ASCII for a `<script type="application/json">`: nothing in it can end the element or start another."""
+    """Write JSON in ASCII for a `<script type="application/json">`: it cannot end the element or start another."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

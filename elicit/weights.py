@@ -1,4 +1,4 @@
-"""What training changed: full parameters or an adapter, applied to the shared base while a context is open."""
+"""Trained weights: full parameters or an adapter, applied to the shared base while a context is open."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["Adapter", "FullWeights", "Weights", "load_weights"]
 
 
 class Weights(Protocol):
-    """A change of weights that can be applied to the base and taken back."""
+    """Interface of a change of weights that can be applied to the base and undone."""
 
     @property
     def sha256(self) -> str: ...
     @property
     def parameters(self) -> int:
-        """Number of values that training could change."""
+        """Number of trained values."""
         ...
 
     def apply(self, hf: Any) -> Any:
@@ -38,7 +38,7 @@ class Weights(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class FullWeights:
-    """New values of named parameters; the others are the base's."""
+    """New values of named parameters; all others are the base's."""
 
     tensors: Mapping[str, torch.Tensor]
 
@@ -56,7 +56,7 @@ class FullWeights:
         base_parameters = dict(hf.named_parameters())
         missing = sorted(set(self.tensors) - set(base_parameters))
         if missing:
-            raise ElicitError(f"these weights belong to another model: it has no parameter {missing[0]!r}.")
+            raise ElicitError(f"these weights belong to another model: this one lacks the parameter {missing[0]!r}.")
         tensors = {
             name: rows.trim_tensor(tensor, base_parameters[name].shape, hf) for name, tensor in self.tensors.items()
         }
@@ -84,7 +84,7 @@ class FullWeights:
 
 
 def load_weights(folder: Path) -> Weights | None:
-    """The weights saved in a policy folder, or None if the policy uses the base's own. Raises ElicitError."""
+    """Load the weights from a policy folder; None if the policy uses the base's own. Raises ElicitError."""
     if (folder / "adapter_config.json").exists():
         return adapters.read_adapter(folder)
     if (folder / "weights.safetensors").exists():

@@ -148,7 +148,7 @@ def _fails(folder: Path, base: BaseModel | None = None) -> str:
 def test_what_cannot_be_used_is_said(tmp_path: Path) -> None:
     base = tiny_model("qwen2")
     (tmp_path / "out").mkdir()
-    assert "holds no PEFT adapter" in _fails(tmp_path / "out")
+    assert "is not a PEFT adapter" in _fails(tmp_path / "out")
     made = tmp_path / "out" / "made"
     _made_elsewhere(base, copy.deepcopy(MADE["whole modules"]), made)
     assert f"There is one in {made}." in _fails(tmp_path / "out")

@@ -124,7 +124,9 @@ def test_a_policy_of_another_base_is_refused(tmp_path: Path) -> None:
 def test_full_weights_of_another_architecture_are_refused() -> None:
     weights = FullWeights({"transformer.h.0.mlp.c_fc.weight": torch.zeros(2, 2)})
     with (
-        pytest.raises(ElicitError, match=r"these weights belong to another model: it has no parameter 'transformer\."),
+        pytest.raises(
+            ElicitError, match=r"these weights belong to another model: this one lacks the parameter 'transformer\."
+        ),
         weights.apply(_cued().hf),
     ):
         pass

@@ -53,7 +53,7 @@ def truncate_at_stop(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:
 
 @lru_cache(maxsize=16)
 def _find_candidate_tokens(tokenizer: Any, size: int, stop: tuple[str, ...]) -> np.ndarray:
-    """Mask of tokens that could complete a stop string. Cached: searches call the sampler often with the same strings."""
+    """Mask of tokens that could complete a stop string. Cached, since searches repeat the same strings."""
     last = {string[-1] for string in stop}
     known = rows.token_ids(tokenizer)  # ids may have gaps, so the largest may exceed the number of tokens
     texts = decode_vocabulary(tokenizer, max(known, default=-1) + 1)

@@ -33,7 +33,7 @@ def _status(run: Path, arm: str) -> dict[str, Any]:
 def test_arms_that_the_task_cannot_serve_are_refused_before_any_runs(tmp_path: Path, problems: Path) -> None:
     task = {"task": "jsonl", "path": problems.name, "stop": ["\n"], "max_new_tokens": 16}
     refused = {
-        "has no cue prompt; this arm needs a task with `cue_prompt`.": {"method": "cue_prompt"},
+        "lacks a cue prompt; this arm needs a task with `cue_prompt`.": {"method": "cue_prompt"},
         "Use supervision: direct, or add `worked` to the task's file.": {"method": "sft", "demonstrations": 4},
     }
     for said, arm in refused.items():

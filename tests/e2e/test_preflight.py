@@ -131,7 +131,7 @@ BROKEN: dict[str, Any] = {
         lambda folder: _arm(method="reference_model", model=str(save_tiny("llama", folder / "other"))),
         "different tokenizers",
     ),
-    "an adapter that does not exist": (lambda _: _arm(method="adapter", path="nowhere"), "holds no PEFT adapter"),
+    "an adapter that does not exist": (lambda _: _arm(method="adapter", path="nowhere"), "is not a PEFT adapter"),
     "an adapter of another model": (_adapter, "does not fit"),
     "a condition that the task lacks": (lambda _: _arm(method="named_prompt", condition="polite"), "polite"),
     "a template in other characters": (lambda _: _arm(method="think_prompt", template="{prompt} è"), "'è'"),

@@ -75,7 +75,7 @@ def test_numbers_that_are_none_are_seen() -> None:
     hf, tokenizer = family("granite")
     with torch.no_grad():
         hf.model.norm.weight[3] = float("nan")
-    with pytest.raises(ElicitError, match=r"Failed: finite \(logits are no finite numbers in float32\)"):
+    with pytest.raises(ElicitError, match=r"Failed: finite \(logits are not finite numbers in float32\)"):
         elicit.wrap(hf, tokenizer, name="broken")
 
 

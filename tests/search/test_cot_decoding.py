@@ -145,7 +145,7 @@ def test_bad_input_is_said_in_one_line():
         CotDecodingSearch(0)
     with pytest.raises(ElicitError, match=r"min_p is 2; expected 0 to 1"):
         CotDecodingSearch(2, min_p=2)
-    with pytest.raises(ElicitError, match=r"goes on greedily, but temperature is 1"):
+    with pytest.raises(ElicitError, match=r"continues greedily, but temperature is 1"):
         CotDecodingSearch(2).run(model, asks(model, ["q"]), Decoding(temperature=1.0), LastTwo(), PLAIN)
     with pytest.raises(ElicitError, match=r"k is 500, but tiny-llama can only choose among 99"):
         CotDecodingSearch(500).run(model, asks(model, ["q"]), Decoding(), LastTwo(), PLAIN)

@@ -79,12 +79,12 @@ def test_what_cannot_be_honoured_is_named():
         ({"repetition_penalty": 1.2}, "RepetitionPenaltyLogitsProcessor is not supported"),
         ({"return_dict_in_generate": True}, "return_dict_in_generate=True is not supported"),
         ({"max_time": 1.0}, "MaxTimeCriteria is not supported"),
-        ({"do_sample": True}, "cot_decoding goes on greedily"),
+        ({"do_sample": True}, "cot_decoding continues greedily"),
     ]:
         with pytest.raises(ElicitError, match=message):
             model.hf.generate(**inputs, custom_generate=loop, max_new_tokens=4, **options)
     bare = custom_generate(CotDecodingSearch(3), model.tokenizer)
-    with pytest.raises(ElicitError, match="Say where they stand with answer="):
+    with pytest.raises(ElicitError, match="Say how to find them with answer="):
         model.hf.generate(**inputs, custom_generate=bare, max_new_tokens=4)
     with pytest.raises(ElicitError, match="verified needs a task's verifier"):
         custom_generate(VerifiedBestOfN(4), model.tokenizer)

@@ -110,7 +110,7 @@ def test_mistakes_are_told() -> None:
     with pytest.raises(ElicitError) as raised:
         trained("full").at(7)
     assert str(raised.value).endswith(
-        " has no checkpoint of step 7. It has: 0 (untrained), 2, 5, 8, 12 (its end). To keep others, train with "
+        " lacks a checkpoint of step 7. It has: 0 (untrained), 2, 5, 8, 12 (its end). To keep others, train with "
         "checkpoints: [7]."
     )
 
