@@ -81,7 +81,7 @@ class HybridReadout:
 
     def __post_init__(self) -> None:
         if self.second is None and self.scatter is None:
-            raise ElicitError("hybrid: without a second model there are no disagreements. Give `scatter`.")
+            raise ElicitError("hybrid: disagreement needs a second model. Give `scatter` instead.")
         if self.scatter is not None and not 0 <= self.scatter <= 1:
             raise ElicitError(f"hybrid: scatter is {self.scatter}; expected a probability.")
         directions = torch.as_tensor(self.directions)

@@ -223,7 +223,7 @@ def test_the_hash_sees_everything_that_decides():
 def test_what_cannot_be_is_said():
     model = tiny_model()
     spec = hybrid(model, tuned_weights("llama"))
-    with pytest.raises(ElicitError, match=r"hybrid: without a second model there are no disagreements\."):
+    with pytest.raises(ElicitError, match=r"hybrid: disagreement needs a second model\."):
         dataclasses.replace(spec, second=None)
     with pytest.raises(ElicitError, match=r"a gate of 3 classes needs as many finite directions; these are \[2, 32\]"):
         dataclasses.replace(spec, directions=spec.directions[:2])
