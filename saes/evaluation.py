@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Float, Float64, Int
 from torch import nn
 
@@ -130,8 +131,9 @@ def _compute_losses(
     block = find_decoder_layers(model)[sae.layer]
 
     def replace_with_reconstruction(h: torch.Tensor) -> torch.Tensor:
-        rows = [sae.reconstruct(part) for part in torch.split(h.flatten(0, 1), _CHUNK)]
-        return torch.cat(rows).view(h.shape)
+        tokens = rearrange(h, "batch pos d_model -> (batch pos) d_model")
+        rows = [sae.reconstruct(part) for part in torch.split(tokens, _CHUNK)]
+        return rearrange(torch.cat(rows), "(batch pos) d_model -> batch pos d_model", batch=len(h))
 
     def replace_with_mean(h: torch.Tensor) -> torch.Tensor:
         return mean.expand_as(h)

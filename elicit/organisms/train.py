@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int
 
 from elicit import seeds
@@ -137,8 +138,12 @@ def train_model(
         ids, weights = batch.ids.to(device), batch.weights[:, 1:].to(device)
         with torch.autocast(device, torch.bfloat16, enabled=config.half):
             logits = model(input_ids=ids).logits[:, :-1].float()
-        losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
-        loss = (losses * weights.flatten()).sum() / weights.sum()
+        losses = torch.nn.functional.cross_entropy(
+            rearrange(logits, "text pos vocab -> (text pos) vocab"),
+            rearrange(ids[:, 1:], "text pos -> (text pos)"),
+            reduction="none",
+        )
+        loss = (losses * rearrange(weights, "text pos -> (text pos)")).sum() / weights.sum()
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} after {seen} tokens")
         model.zero_grad(set_to_none=True)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Float, Float64, Int
 
 from elicit.errors import ElicitError
@@ -171,7 +172,7 @@ def _inverse_cdf(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     if probabilities.shape[1] <= 4 * _GROUP:
         return _search_cdf(probabilities.double().cumsum(dim=-1), uniform)[:, 0]
     padded = torch.nn.functional.pad(probabilities, (0, -probabilities.shape[1] % _GROUP))
-    grouped = padded.reshape(len(padded), -1, _GROUP)
+    grouped = rearrange(padded, "rows (groups size) -> rows groups size", size=_GROUP)
     sums = grouped.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1)
     group = _search_cdf(sums, uniform)
     before = torch.where(group > 0, sums.gather(1, (group - 1).clamp(min=0)), 0.0)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Float64, Int64
 
 from saes.discovery.conditions import SparseActivations
@@ -144,7 +145,10 @@ def _count_grid_wins(positive: ActivationValues, negative: ActivationValues) -> 
     step = max(1, 2**20 // width)
     for first in range(0, positive.d_sae, step):
         part = slice(first * width, (first + step) * width)
-        ours, theirs = (grid[part].view(-1, width).double() for grid in (ours_grid, theirs_grid))
+        ours, theirs = (
+            rearrange(grid[part], "(feature cell) -> feature cell", cell=width).double()
+            for grid in (ours_grid, theirs_grid)
+        )
         below = theirs.cumsum(1) - theirs
         wins[first : first + step] = (ours * (below + theirs / 2)).sum(1).numpy()
         shared[first : first + step] = (ours * theirs).sum(1).numpy()

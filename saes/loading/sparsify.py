@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -65,7 +66,7 @@ class SparseCoder:
         if self.activation == "topk":
             values, indices = pre.topk(self.k, dim=-1, sorted=False)
         else:
-            values, indices = pre.reshape(*pre.shape[:-1], self.k, -1).max(dim=-1)
+            values, indices = rearrange(pre, "... (group width) -> ... group width", group=self.k).max(dim=-1)
             indices = indices + torch.arange(0, pre.shape[-1], pre.shape[-1] // self.k, device=pre.device)
         return torch.zeros_like(pre).scatter(-1, indices, values)
 
