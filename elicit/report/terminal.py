@@ -131,7 +131,7 @@ def _tables(console: Any, panel: ModelPanel) -> None:
 
 
 def _over_training(console: Any, panel: ModelPanel) -> None:
-    """What became of every arm that was followed over its training."""
+    """Print one line for every arm that was followed over its training."""
     from rich.padding import Padding
     from rich.text import Text
 
@@ -251,14 +251,14 @@ def _legend(console: Any, found: Sequence[ModelPanel]) -> None:
     lines = ["[low, high]: 95 % intervals. /name: a control of the arm above it."]
     notes = [str(note) for panel in found for arm in panel.arms if (note := arm.data.get("gap_note"))]
     if any(arm.verifier for panel in found for arm in panel.arms):
-        lines.append("*: consults the verifier while answering; no rival of the others.")
+        lines.append("*: consults the verifier while answering, so it is not compared with the others.")
     if any(arm.read_difference("leak").estimate.value is not None for panel in found for arm in panel.arms):
         lines.append("leak: points gained on a model that never had the ability; taught, not brought out.")
     lines.append("gap recovered: 0 is the base, 1 the ceiling.")
     lines.append(f"{DASH}: does not apply, or withheld.")
     lines += [f"  gap recovered is withheld: {fold_onto_line(note)}" for note in dict.fromkeys(notes)]
     if any(arm.role in ("ceiling",) for panel in found for arm in panel.arms):
-        lines.append("  a ceiling has no share of its own gap.")
+        lines.append("  a ceiling does not have a share of its own gap.")
     if all(panel.sft is None or panel.sft.accuracy.value is None for panel in found):
         lines.append("  no SFT arm finished: there are no differences to it.")
     for line in lines:

@@ -165,7 +165,7 @@ def render_dose_response(arm: str, seed: int, record: Mapping[str, Any], *, with
 
 
 def _name_group(entry: Mapping[str, Any]) -> str:
-    """What is the same along one curve: the layer, and where several were tried, features, mode and positions."""
+    """The name of one curve: its layer and, where several were tried, features, mode and positions."""
     parts = [f"layer {entry.get('layer')}"]
     features = entry.get("features")
     if isinstance(features, list):

@@ -42,7 +42,7 @@ def choose_reference(summary: Mapping[str, Any]) -> ReferenceKey:
 
 
 def write_forest_caption(summary: Mapping[str, Any], key: ReferenceKey) -> str:
-    """What the intervals are, with n and seeds."""
+    """The caption: kind of interval, tests and seeds."""
     tests: dict[str, None] = {}
     for panel in read_panels(summary):
         tests.update({arm.read_difference(key).test: None for arm in panel.arms if arm.read_difference(key).test})

@@ -55,7 +55,7 @@ def render_frontier(panel: ModelPanel) -> str:
         f"voting at the same cost. {fit_note if len(planes) > 1 else ''}Small hollow marks: controls."
     )
     if votes is None:
-        caption += " The base has no samples in this run, so its majority vote is not known."
+        caption += " The base was not sampled in this run, so its majority vote is not known."
     return f"<figure>{picture}<figcaption>{escape_html(caption)}</figcaption></figure>{render_rivals_table(panel)}"
 
 

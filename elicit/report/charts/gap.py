@@ -25,7 +25,7 @@ from elicit.text import escape_html
 
 
 class _GapAxis(NamedTuple):
-    """What the x axis is."""
+    """The quantity on the x axis."""
 
     key: str
     get_estimate: Callable[[Arm], OptionalEstimate]
@@ -40,7 +40,7 @@ def render_gap_chart(panel: ModelPanel) -> str:
     """One model's chart with a note; a sentence where nothing can be drawn."""
     gap_axis = _choose_gap_axis(panel)
     if gap_axis is None:
-        return "<p>Without the base there is no gap to recover.</p>"
+        return "<p>Without the base, the gap is not known.</p>"
     chart_arms = [
         arm
         for arm in panel.arms
@@ -162,5 +162,5 @@ def _write_gap_note(panel: ModelPanel, gap_axis: _GapAxis) -> str:
     if not panel.ceilings:
         parts.append("No ceiling was measured.")
     if any(arm.verifier for arm in panel.arms):
-        parts.append("✓ consults the verifier while answering: no rival of the others.")
+        parts.append("✓ consults the verifier while answering, so it is not compared with the others.")
     return f"<figcaption>{escape_html(' '.join(parts))}</figcaption>"

@@ -120,7 +120,7 @@ def _build_curve_dots(arm: Arm, key: str) -> list[Dot]:
 
 
 def _build_crossover_dot(arm: Arm) -> Dot | None:
-    """Where the base overtakes this arm."""
+    """The k from which on the base overtakes this arm."""
     k = read_finite_number(arm.data.get("crossover_k"))
     accuracy = None if k is None else _read_pass_curve(arm, "pass_at_k").get(int(k))
     if k is None or accuracy is None:

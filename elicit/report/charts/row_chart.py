@@ -25,7 +25,7 @@ class ChartPoint(NamedTuple):
     figure: OptionalEstimate
     arm: Arm
     key: str
-    """Where the figure stands in the arm's summary, for `data-key`."""
+    """The path of the figure in the arm's summary, for `data-key`."""
     title: str
     hollow: bool = False
     faint: bool = False
@@ -71,7 +71,7 @@ class Chart(NamedTuple):
     columns: Sequence[ChartColumn] = ()
     rules: Sequence[Rule] = ()
     zero_label: str = ""
-    """What 0 is."""
+    """The name of 0."""
     axis_label: str = ""
     plot: tuple[float, float] = (330, 745)
     """From where to where the points are drawn at a desk."""
@@ -81,7 +81,7 @@ class Chart(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """Where things are in one of the two drawings."""
+    """Coordinates of one of the two drawings."""
 
     low: float
     high: float

@@ -75,7 +75,7 @@ class TradeoffPath(NamedTuple):
         return self.steps[-1]
 
     def summary_key(self, name: str, step: TradeoffStep) -> str:
-        """Where a figure stands in the arm's summary."""
+        """The path of a figure in the arm's summary."""
         return f"asymmetry.{self.label}.{name}.{step.checkpoint_index}"
 
 
@@ -91,7 +91,7 @@ def render_safety_tax(panel: ModelPanel) -> str:
 
 
 def describe_path(path: TradeoffPath) -> str:
-    """What happened to an arm by the end of its training."""
+    """One sentence on an arm at the end of its training."""
     last_step = path.last_step
     text = (
         f"reasoning {format_percent(last_step.gain.estimate.value, signed=True)} points "

@@ -48,29 +48,29 @@ class Plane(NamedTuple):
     dots: Sequence[Dot] = ()
     logarithmic: bool = True
     x_ticks: Sequence[float] = ()
-    """Where to write x; round numbers if empty."""
+    """Ticks of the x axis; round numbers if empty."""
     signed: bool = False
-    """Whether both axes are differences in points."""
+    """Both axes are differences in points."""
     shade: bool = False
     shade_corner: bool = False
-    """Whether the corner of more across and less up is shaded."""
+    """The corner of more across and less up is shaded."""
 
 
 class PlaneBox(NamedTuple):
-    """Where the plane is drawn."""
+    """The place of the plane in the drawing."""
 
     left: float
     top: float
     right: float
     bottom: float
     edge: float
-    """Where names end."""
+    """Right end of the names."""
     narrow: bool = False
     """On a phone marks carry no tooltips: there is nothing to hover with."""
 
 
 def choose_axis_maximum(estimates: Iterable[OptionalEstimate]) -> float:
-    """Where an axis of shares ends: 1, or a round share below it where all figures are small."""
+    """The end of an axis of shares: 1, or a round share below it where all figures are small."""
     highest = max(
         (bound for estimate in estimates for bound in (estimate.value, estimate.high) if bound is not None), default=1.0
     )

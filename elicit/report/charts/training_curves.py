@@ -153,7 +153,7 @@ def _format_short_number(value: float) -> str:
 
 
 def _render_pilot_note(records: Mapping[int, Mapping[str, Any]]) -> str:
-    """What the difficulty filter saw and set apart, seed by seed."""
+    """Problems that the difficulty filter tried and removed, seed by seed."""
     seeds_by_text: dict[str, list[int]] = {}
     for seed, record in records.items():
         pilot = record.get("pilot")

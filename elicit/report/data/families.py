@@ -19,7 +19,7 @@ class MechanismFamily(NamedTuple):
     colour: str
     shape: svg.MarkShape
     trained: bool
-    """Whether its arms train something (weights or a vector)."""
+    """Its arms train something: weights or a vector."""
 
 
 #: In reading order. Colour and shape both tell families apart, so that either may be lost in print or to an eye.

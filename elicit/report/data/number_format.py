@@ -1,4 +1,4 @@
-"""How figures are written: shares in percent, shares of the gap as fractions, intervals, p; an en dash for the unknown.
+"""Formats of figures: shares in percent, shares of the gap as fractions, intervals, p; an en dash for the unknown.
 
 What is not known is an en dash, never 0.
 """
@@ -79,7 +79,7 @@ def name_ceiling(ceiling: Mapping[str, Any]) -> str:
 
 
 def describe_ceilings(panel: ModelPanel, places: int = 1, *, minus: str = "−") -> str:
-    """What could be reached, and what guessing reaches, with intervals of `places` decimals."""
+    """The ceilings and the accuracy of guessing, with intervals of `places` decimals."""
     parts = []
     for ceiling in panel.ceilings:
         figure = parse_estimate(ceiling)

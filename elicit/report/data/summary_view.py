@@ -25,7 +25,7 @@ class OptionalEstimate(NamedTuple):
     high: float | None = None
     n: int | None = None
     bounded: bool = False
-    """Whether there is an interval at all; one of its bounds may still be unknown (then it is infinite)."""
+    """There is an interval; one of its bounds may still be unknown (then it is infinite)."""
 
 
 class PairedDifference(NamedTuple):
@@ -49,7 +49,7 @@ class Arm(NamedTuple):
     family: MechanismFamily
     """The family of mechanism: a control has that of the arm it controls."""
     verifier: bool = False
-    """Whether answering consults the task's verifier: no rival of the others, and marked everywhere."""
+    """Answering consults the task's verifier: excluded from comparisons between arms, and marked everywhere."""
 
     @property
     def short_name(self) -> str:
@@ -122,7 +122,7 @@ class ModelPanel(NamedTuple):
     arms: tuple[Arm, ...]
     """In reading order: family by family, controls right after their parents."""
     capable: bool | None = None
-    """Whether the model has the ability at all, where that is known."""
+    """The model has the ability; None where that is not known."""
 
     @property
     def n(self) -> int:

@@ -1,4 +1,4 @@
-"""What each arm took, and what each arm is."""
+"""The budget of every arm, and a description of every arm."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _SHOWN_ELSEWHERE = ("train", "tuning", "curve", "pilot", "steering", "dose_respo
 
 
 def render_budget_table(panel: ModelPanel) -> str:
-    """What an arm took, per seed."""
+    """The budget of every arm, per seed."""
     rows = []
     for arm in panel.arms:
         cells = [_build_budget_cell(arm, key) for key, _, _ in _BUDGET_COLUMNS]
@@ -68,7 +68,7 @@ def _build_budget_cell(arm: Arm, key: str) -> TableCell:
 
 
 def _build_tuning_cell(arm: Arm) -> TableCell:
-    """How many problems of which split a tuned arm was chosen on."""
+    """The number of problems, and their split, that a tuned arm was chosen on."""
     n, split = read_finite_number(get_nested(arm.data, "tuning", "n")), get_nested(arm.data, "tuning", "split")
     tuning_tokens = read_finite_number(get_nested(arm.data, "tuning", "generated_tokens"))
     subtext = "" if tuning_tokens is None else f"{format_amount(tuning_tokens)} tokens"
@@ -82,7 +82,7 @@ def render_arm_descriptions(
     options: Mapping[str, Mapping[str, object]],
     records: Mapping[str, Mapping[str, Mapping[str, Any]]],
 ) -> str:
-    """What each arm is: its method in one line, its options, its edit on each model, and what its fit found.
+    """A table of arms: method in one line, options, edit on each model, and numbers from the fit.
 
     Args:
         options: arm -> what the spec gives it.

@@ -26,7 +26,7 @@ class Flips(NamedTuple):
 
 
 def find_flips(arm_rows: Mapping[str, Row], reference_rows: Mapping[str, Row]) -> Flips:
-    """What one arm gains and loses against another, over the problems that both have answered."""
+    """Problems that one arm gains and loses against another, out of those that both have answered."""
     shared_problems = [problem for problem in arm_rows if problem in reference_rows]
     return Flips(
         tuple(

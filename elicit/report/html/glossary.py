@@ -1,4 +1,4 @@
-"""What stands at the end of every page: how its figures were made and what they do not cover."""
+"""The glossary at the end of every page: how its figures were computed and what they do not cover."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def render_findings(model_panels: list[ModelPanel]) -> str:
 
 
 def render_comparison(run: LoadedRun, model_panels: list[ModelPanel]) -> str:
-    """What was compared: the question, an example problem, and every arm in a line."""
+    """The question, an example problem, and every arm in a line."""
     example = next(
         (p for problems in run.problems.values() if not isinstance(problems, str) for p in problems.values()), None
     )

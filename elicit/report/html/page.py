@@ -118,7 +118,7 @@ def _choose_section_title(name: str, title: str, key: forest.ReferenceKey) -> st
 
 
 def _render_each_model(model_panels: list[ModelPanel], render: Callable[[ModelPanel], str]) -> str:
-    """What is drawn for every model, under its name; empty if there is nothing."""
+    """The markup of every model under its name; empty if every model's is."""
     return _render_model_blocks(
         model_panels, [(panel.model, inner) for panel in model_panels if (inner := render(panel))]
     )

@@ -156,7 +156,7 @@ def render_results_table(panel: ModelPanel) -> str:
     reasons = dict.fromkeys(str(arm.data["gap_note"]) for arm in panel.arms if arm.data.get("gap_note"))
     caption += "".join(f" Gap recovered is withheld: {escape_html(reason)}." for reason in reasons)
     if any(arm.verifier for arm in panel.arms):
-        caption += " ✓ consults the verifier while answering: no rival of the others."
+        caption += " ✓ consults the verifier while answering, so it is not compared with the others."
     caption += f"<br>In percent, n = {panel.n} problems: {escape_html(describe_ceilings(panel))}."
     return render_arm_table(columns, rows, caption=caption)
 

@@ -10,7 +10,7 @@ from elicit.report.charts import svg
 from elicit.report.data.number_format import format_number
 
 _BASE_SHARE = 0.13
-"""Share of the axis between the base at 0 and the first step: 0 has no place on a logarithmic axis."""
+"""Share of the axis between the base at 0 and the first step, since 0 cannot lie on a logarithmic axis."""
 
 
 class StepAxis(NamedTuple):
@@ -22,7 +22,7 @@ class StepAxis(NamedTuple):
     last: float
 
     def to_x(self, step: float) -> float:
-        """Where a step is; what lies between 0 and the first one is set in proportion."""
+        """The x coordinate of a step; steps below the first one are placed in proportion."""
         width = self.right - self.left
         start = self.left + _BASE_SHARE * width
         if step <= self.first:

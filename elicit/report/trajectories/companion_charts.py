@@ -1,4 +1,4 @@
-"""What moves beside accuracy over training: small charts, a line an arm, the same arms in the same looks.
+"""Small charts of other measures over training: a line an arm, in the style it has in the main figure.
 
 Response length, finished answers and traces tell form from ability; the loss, token accuracy and entropy are what a
 training run shows for free. A dotted upright is where an arm's accuracy on that task turns.
@@ -66,7 +66,7 @@ def render_task_companions(curves: Sequence[TrajectoryCurve]) -> str:
 
 
 def render_kl_chart(trajectories: Sequence[ArmTrajectory]) -> str:
-    """How far answers to the run's own task are from what the base would say; empty where it was not measured."""
+    """KL of the arm to the base on the run's own task; empty where it was not measured."""
     lines = [
         _CompanionLine(trajectory.arm.name, trajectory.style, "trajectory.kl", trajectory.steps, trajectory.kl)
         for trajectory in trajectories

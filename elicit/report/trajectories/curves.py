@@ -25,14 +25,14 @@ _HEAD, _FOOT = 30, 40
 
 
 class _PanelBox(NamedTuple):
-    """Where a panel is drawn."""
+    """The place of a panel in the drawing."""
 
     x: float
     y: float
     right: float
-    """Where the plot ends."""
+    """Right end of the plot."""
     edge: float
-    """Where words end."""
+    """Right end of the words."""
     narrow: bool
 
 

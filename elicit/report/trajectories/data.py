@@ -1,4 +1,4 @@
-"""What a summary says of its arms over training: curves a task and arm, their shapes and companions.
+"""Arms over training as a summary has them: a curve a task and arm, with its shape and its companion measures.
 
 Every leaf may be null: a checkpoint without a loss, a curve too short to classify, an arm without its KL.
 """
@@ -26,7 +26,7 @@ _DASHES = ("", "6 3", "2 2", "7 2 2 2")
 
 
 class LineStyle(NamedTuple):
-    """How an arm is drawn in every figure of the section; colour, mark and dash all tell arms apart."""
+    """The style of an arm in every figure of the section; colour, mark and dash all tell arms apart."""
 
     colour: str
     mark: svg.MarkShape
@@ -42,7 +42,7 @@ class TurnEstimates(NamedTuple):
 
 
 class StoppingLosses(NamedTuple):
-    """What stopping at the lowest in-domain loss would have lost."""
+    """Accuracy lost by stopping at the lowest in-domain loss."""
 
     step: float | None
     to_best: OptionalEstimate
@@ -56,7 +56,7 @@ class TrajectoryCurve(NamedTuple):
     label: str
     """The task."""
     target: bool
-    """Whether it is the run's own task: the one arms are trained on unless they say otherwise."""
+    """It is the run's own task, which arms are trained on unless they name another."""
     style: LineStyle
     steps: tuple[float, ...]
     accuracy: tuple[OptionalEstimate, ...]
@@ -79,7 +79,7 @@ class TrajectoryCurve(NamedTuple):
 
     @property
     def summary_key(self) -> str:
-        """Where the curve stands in its arm's summary."""
+        """The path of the curve in its arm's summary."""
         return f"trajectory.tasks.{self.label}"
 
     @property

@@ -73,7 +73,7 @@ def _read_watched_tasks(arm: Arm) -> list[WatchedTask]:
 
 
 def describe_warning(watched_task: WatchedTask) -> str:
-    """What the warning was worth here, in words."""
+    """The worth of the warning on one curve, in words."""
     parts = [
         _describe_explained_loss(watched_task),
         _describe_crossing(watched_task),
@@ -121,7 +121,7 @@ def _describe_alarm(watched_task: WatchedTask) -> str:
 
 
 def _describe_missing_dip(watched_task: WatchedTask) -> str:
-    """What an alarm counts as where accuracy does not dip; empty where it was not followed, or dips."""
+    """The kind of alarm where accuracy does not dip; empty where it was not followed, or dips."""
     shape = str(watched_task.data.get("shape") or "")
     if not shape or watched_task.data.get("dips") is not False:
         return ""
@@ -150,7 +150,7 @@ def _format_step_range(steps: Sequence[float]) -> str:
 
 
 def _render_signal_table(panel: ModelPanel) -> str:
-    """What every signal was worth over all arms, tasks and seeds of this model."""
+    """A table of every signal over all arms, tasks and seeds of this model."""
     signals = get_nested(panel.data, "warning", "signals")
     if not isinstance(signals, Mapping):
         return ""

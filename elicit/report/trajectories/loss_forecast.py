@@ -34,10 +34,10 @@ class WatchedTask(NamedTuple):
     data: Mapping[str, Any]
     steps: tuple[float | None, ...]
     warning_data: Mapping[str, Any]
-    """What stands beside the tasks: seeds, cost."""
+    """Seeds and cost, next to the tasks."""
 
     def read_line(self, key: str, *, from_first: bool = False) -> _Line:
-        """What was seen at every look; with `from_first` its change since the first."""
+        """The signal at every look; with `from_first` its change since the first."""
         values = [read_finite_number(value) for value in list_or_empty(self.data.get(key))]
         if len(values) != len(self.steps):
             return []
@@ -106,7 +106,7 @@ def _draw_value_grid(y_axis: ValueAxis) -> list[str]:
 
 
 def _draw_trough(watched_task: WatchedTask, x_axis: StepAxis) -> list[str]:
-    """Where accuracy is lowest: between which checkpoints, and the step."""
+    """The lowest accuracy: the checkpoints around it, and the step."""
     bracket = [read_finite_number(step) for step in list_or_empty(watched_task.data.get("bracket"))]
     if len(bracket) != 2 or watched_task.trough.value is None:
         return []

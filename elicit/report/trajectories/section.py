@@ -1,13 +1,13 @@
-"""The section "Over training": what happens to accuracy, and beside it, at checkpoints from the base to the end.
+"""The section "Over training": accuracy and other measures at checkpoints from the base to the end of training.
 
-Which part draws what:
+Modules of this package:
 
-    trajectories_read     the summary's figures as curves
-    trajectories_curves   accuracy, its band, shapes and danger zones
-    trajectories_small    response length, traces, losses, KL
-    trajectories_words    the sentences
-    trajectories_warning  what gradients foretold; trajectories_foretold draws it
-    trajectories_axis     training steps on a logarithmic axis
+    data               the summary's figures as curves
+    curves             accuracy, its band, shapes and danger zones
+    companion_charts   response length, traces, losses, KL
+    text               the sentences
+    early_warning      alarms from gradients; loss_forecast draws them
+    axis               training steps on a logarithmic axis
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _describe_figure(panel: ModelPanel, tasks: Sequence[Sequence[TrajectoryCurve
 
 
 def _render_headlines(tasks: Sequence[Sequence[TrajectoryCurve]]) -> str:
-    """What a reader should see in the figure, a line a task."""
+    """The main observation of the figure, a line a task."""
     items = [
         f"<li><b>{escape_html(curves[0].label)}</b>: {escape_html(write_headline(curves))}.</li>" for curves in tasks
     ]
@@ -146,13 +146,13 @@ def _write_trajectories_caption(
 
 
 def _count_problems_of(curves: Sequence[TrajectoryCurve]) -> str:
-    """How many problems were asked, from fewest to most where arms or checkpoints differ."""
+    """The number of problems asked, from fewest to most where arms or checkpoints differ."""
     counts = sorted({figure.n for curve in curves for figure in curve.accuracy if figure.n})
     return " to ".join(str(n) for n in dict.fromkeys((counts[0], counts[-1]))) if counts else ""
 
 
 def _render_companions(trajectories: Sequence[ArmTrajectory], tasks: Sequence[Sequence[TrajectoryCurve]]) -> str:
-    """The small charts under the names of their tasks; a legend, for they have no names in them."""
+    """The small charts under the names of their tasks, with a legend of arms."""
     task_charts = [
         (curves[0].label, inner)
         for curves in tasks

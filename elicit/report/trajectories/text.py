@@ -54,7 +54,7 @@ def write_shape_label(curve: TrajectoryCurve) -> str:
 
 
 def fits_badly(curve: TrajectoryCurve) -> bool:
-    """Whether even the best curve of the shape does not describe what was measured."""
+    """True if even the best curve of the shape does not describe the measurements."""
     return curve.misfit_p is not None and curve.misfit_p < _POOR_FIT_P
 
 
@@ -80,7 +80,7 @@ def describe_shape(curve: TrajectoryCurve) -> str:
 
 
 def describe_turn(curve: TrajectoryCurve) -> str:
-    """Where it turned and how far it came back; empty without a turn."""
+    """The turn and the way back from it; empty without a turn."""
     if curve.turn is None or curve.turn.size.value is None:
         return ""
     size, step, undone = curve.turn
@@ -194,7 +194,7 @@ def find_step_runs(selected_steps: Sequence[float], steps: Sequence[float]) -> l
 
 
 def list_trajectory_cautions(trajectories: Sequence[ArmTrajectory]) -> list[str]:
-    """What the figures do not cover, each said once."""
+    """Limits of the figures, each stated once."""
     arms_by_note: dict[str, list[str]] = {}
     for trajectory in trajectories:
         notes = [curve.note for curve in trajectory.curves.values() if curve.note]

@@ -130,7 +130,7 @@ def _write_family(family: FamilyFacts) -> Iterator[str]:
         yield f"Not shown to gain 10 points: {', '.join(family.not_notable)}."
     for arm in family.verifier_arms:
         right = share(arm.accuracy.value)
-        yield f"{arm.name} consults the verifier while answering ({right}): no rival of the others."
+        yield f"{arm.name} consults the verifier while answering ({right}), so it is not compared with the others."
 
 
 def _write_no_gain(facts: NoGain) -> str:
