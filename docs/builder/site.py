@@ -25,9 +25,10 @@ from docs.builder.catalog import index_page, method_page
 from elicit.errors import ElicitError
 from elicit.methods.catalog import METHODS
 
-#: Files outside docs/ that are pages of the site: file -> page.
+#: Files outside docs/ that are pages of the site: file -> page. One that a checkout lacks is left out.
 OUTSIDE = {
     "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
     "experiments/real/findings.md": "results/qwen_coder-findings.md",
     "experiments/generalization/findings.md": "results/generalization/findings.md",
 }
@@ -127,7 +128,8 @@ def _expand(entry: Any, texts: Mapping[str, str]) -> Any:
     if isinstance(entry, dict):
         title, value = next(iter(entry.items()))
         if isinstance(value, list):
-            return {title: [part for item in value for part in _listed(_expand(item, texts))]}
+            items = (item for item in value if item not in OUTSIDE.values() or item in texts)
+            return {title: [part for item in items for part in _listed(_expand(item, texts))]}
         return {title: _listed(_expand(value, texts))} if value.endswith("/") else entry
     if isinstance(entry, str) and entry.endswith("/"):
         inside = [page for page in texts if posixpath.dirname(page) + "/" == entry]
