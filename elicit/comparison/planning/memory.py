@@ -64,8 +64,9 @@ class ModelProfile(NamedTuple):
 
 
 def profile_model(source: ModelSource, spec: Spec) -> ModelProfile | None:
-    """What is known of a model: from its files; else from its config, if that is here; else from the size that the spec
-    states (`assume`). None where there is none of them.
+    """Profile a model from its files, its config, or the size that the spec states (`assume`), the first that exists.
+
+    None if there is none of them.
 
     Args:
         spec: of this model alone.
