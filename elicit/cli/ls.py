@@ -139,8 +139,8 @@ def _list_runs(folder: Path) -> int:
 
 def _format_run_state(run: Path) -> str:
     """How far a run's cells are."""
+    from elicit.comparison.cell_state import is_done, read_cell_status
     from elicit.comparison.reader import read_run_spec
-    from elicit.comparison.running.cell_runner import is_done, read_cell_status
     from elicit.comparison.spec.cells import list_cells
     from elicit.comparison.unpack import read_archived_cells
 

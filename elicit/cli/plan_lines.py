@@ -64,7 +64,7 @@ def compare_with_plan(
     Args:
         began: when the run began, in seconds since the epoch: cells that were finished before do not count.
     """
-    from elicit.comparison.running.cell_runner import read_cell_status
+    from elicit.comparison.cell_state import read_cell_status
     from elicit.comparison.spec.cells import list_cells
 
     states = [

@@ -39,8 +39,8 @@ def find_jobs(run: Path, *, model: str | None, tasks: tuple[dict[str, Any], ...]
     Raises:
         ElicitError: if no finished arm uses any.
     """
+    from elicit.comparison.cell_state import read_cell_status
     from elicit.comparison.reader import read_run_spec
-    from elicit.comparison.running.cell_runner import read_cell_status
     from elicit.comparison.spec.cells import list_cells
 
     spec, _ = read_run_spec(run)

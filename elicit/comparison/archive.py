@@ -26,9 +26,9 @@ from typing import Any
 import yaml
 
 from elicit import runs
+from elicit.comparison.cell_state import is_done, read_cell_status
 from elicit.comparison.problems import PROBLEMS_FOLDER, check_task_file, gather_problems, hash_problems, read_problems
 from elicit.comparison.reader import read_run_spec
-from elicit.comparison.running.cell_runner import is_done, read_cell_status
 from elicit.comparison.spec import Spec, checkpoints
 from elicit.comparison.spec.cells import list_cells
 from elicit.comparison.storage import prompts

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from elicit import runs
-from elicit.comparison.running.cell_runner import count_test_problems
+from elicit.comparison.cell_state import count_test_problems
 from elicit.comparison.spec import Spec, build_task
 from elicit.comparison.spec.task_files import hash_task_files, list_source_files
 from elicit.comparison.storage.typed_files import check_value, read_manifest

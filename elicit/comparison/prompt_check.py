@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from elicit import documents, runs
+from elicit.comparison.cell_state import load_test_problems, read_cell_status
 from elicit.comparison.planning.lengths import find_model_folder
 from elicit.comparison.problems import load_run_task
 from elicit.comparison.reader import dialect_of
-from elicit.comparison.running.cell_runner import load_test_problems, read_cell_status
 from elicit.comparison.spec import Spec
 from elicit.comparison.spec.cells import Cell, list_cells
 from elicit.comparison.storage.manifest import read_run_date

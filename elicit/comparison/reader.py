@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from elicit import runs
-from elicit.comparison.running.cell_runner import read_cell_status
+from elicit.comparison.cell_state import read_cell_status
 from elicit.comparison.spec import Spec, check_form
 from elicit.comparison.spec.cells import Cell, list_cells
 from elicit.comparison.spec.yaml_loading import parse_yaml_mapping, pop_limit, read_spec_text

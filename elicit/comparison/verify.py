@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from elicit import runs
+from elicit.comparison.cell_state import load_test_problems, read_cell_status
 from elicit.comparison.problems import load_run_task
 from elicit.comparison.prompt_check import find_prompt_differences
 from elicit.comparison.reader import dialect_of, read_run_spec
-from elicit.comparison.running.cell_runner import load_test_problems, read_cell_status
 from elicit.comparison.spec import checkpoints
 from elicit.comparison.spec.cells import list_cells
 from elicit.comparison.storage.typed_files import read_summary

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from elicit.comparison import archive
+from elicit.comparison.cell_state import read_cell_status
 from elicit.comparison.reader import read_arms, read_run_spec
-from elicit.comparison.running.cell_runner import read_cell_status
 from elicit.comparison.spec import Spec
 from elicit.comparison.spec.cells import Cell, list_cells
 from elicit.comparison.storage import prompts

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from elicit import runs
+from elicit.comparison.cell_state import read_cell_status
 from elicit.comparison.reader import read_run_spec
-from elicit.comparison.running.cell_runner import read_cell_status
 from elicit.errors import ElicitError, one_line, require_extra, unknown_name_error
 from elicit.interop.source import open_run_source
 

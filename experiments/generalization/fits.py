@@ -16,8 +16,8 @@ from pathlib import Path
 from elicit.analysis.resampling import bootstrap_curve
 from elicit.analysis.timescale_fit import TimescaleFit, fit_timescales
 from elicit.comparison.archive import open_run_directory
+from elicit.comparison.cell_state import count_test_problems
 from elicit.comparison.reader import read_arms, read_run_spec
-from elicit.comparison.running.cell_runner import count_test_problems
 from elicit.comparison.spec import checkpoints
 from elicit.comparison.summary import trajectories
 

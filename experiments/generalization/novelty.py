@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from elicit.comparison.archive import open_run_directory
+from elicit.comparison.cell_state import count_test_problems
 from elicit.comparison.reader import read_arms, read_run_spec
-from elicit.comparison.running.cell_runner import count_test_problems
 from elicit.comparison.spec import build_task
 from elicit.comparison.summary.score_tables import estimate_share, tabulate_per_problem
 from elicit.report.data.number_format import format_interval, format_percent

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elicit.comparison.running.cell_runner import goal_of
+from elicit.comparison.cell_state import goal_of
 from elicit.comparison.spec import check_spec
 from elicit.comparison.spec.cells import list_cells
 from elicit.comparison.spec.samples_spec import Samples, normalize_samples, reduces_samples

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from elicit.comparison.cell_state import read_cell_status
 from elicit.comparison.planning import speed
 from elicit.comparison.planning.plan import estimate_plan
-from elicit.comparison.running.cell_runner import read_cell_status
 from elicit.comparison.spec import check_spec
 from elicit.method import TokenLengths, estimate_cost
 from tests.support.comparisons import elicit, write_spec

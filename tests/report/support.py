@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from elicit import runs
-from elicit.comparison.running.cell_runner import goal_of, load_test_problems
+from elicit.comparison.cell_state import goal_of, load_test_problems
 from elicit.comparison.spec import Spec, build_task, check_spec
 from elicit.comparison.spec.cells import Cell, list_cells
 from elicit.comparison.summary.summarise import write_summary

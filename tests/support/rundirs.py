@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from elicit import runs
-from elicit.comparison.running.cell_runner import goal_of
+from elicit.comparison.cell_state import goal_of
 from elicit.comparison.spec import Spec, check_spec
 from elicit.comparison.spec.cells import list_cells
 from elicit.comparison.summary.summarise import summarise_run

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from elicit import statistics
+from elicit.comparison.cell_state import count_test_problems, is_done
 from elicit.comparison.planning import memory
 from elicit.comparison.planning.lengths import estimate_lengths, find_model_folder
 from elicit.comparison.planning.memory import Basis
 from elicit.comparison.planning.speed import MachineSpeed, measure_machine
 from elicit.comparison.planning.token_costs import Price, price_cell
-from elicit.comparison.running.cell_runner import count_test_problems, is_done
 from elicit.comparison.spec import Spec
 from elicit.comparison.spec import checkpoints as steps
 from elicit.comparison.spec.cells import Cell, list_cells

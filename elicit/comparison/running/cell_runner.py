@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elicit import runs
+from elicit.comparison.cell_state import count_test_problems, goal_of, is_done, load_test_problems, read_cell_status
 from elicit.comparison.running import checkpoint_eval, peak_memory
 from elicit.comparison.running.steering_preview import write_view
-from elicit.comparison.spec import Spec, build_model_task, checkpoints
+from elicit.comparison.spec import Spec, build_model_task
 from elicit.comparison.spec.cells import Cell, parent_seed
 from elicit.comparison.storage import typed_files
 from elicit.comparison.storage.manifest import read_run_date
@@ -61,61 +62,6 @@ def weights_sha256(name: str, spec: Spec) -> str:
     except ElicitError:
         device = "cpu"
     return _load_cached_model(name, spec.dtype, device, spec.cache_gib).weights_sha256
-
-
-def count_test_problems(spec: Spec, limit: int | None) -> int:
-    """Test problems of every task."""
-    return spec.test if limit is None else min(limit, spec.test)
-
-
-def load_test_problems(task: Task, spec: Spec, limit: int | None) -> list[Problem]:
-    """Load the test problems of a task: the first ones of a seeded sequence, up to the limit.
-
-    Their prompts matter only for a task that is bound to a model.
-    """
-    prompt_task = task.without_chat_template() if isinstance(task, AskedTask) and not task.bound else task
-    return prompt_task.problems("test", count_test_problems(spec, limit))
-
-
-def read_cell_status(cell: Cell, run: Path) -> dict[str, Any]:
-    """The cell's status, `{"state": "pending"}` before it ran."""
-    return typed_files.read_status(cell.folder_in(run))
-
-
-def goal_of(cell: Cell, spec: Spec, limit: int | None) -> dict[str, Any]:
-    """Everything a finished cell must have covered. A cell whose status has an equal goal is not run again."""
-    spec = spec.for_model(cell.model)
-    return {
-        "fingerprint": cell.fingerprint,
-        "tasks": [spec.task_label, *spec.off_target],
-        "test": count_test_problems(spec, limit),
-        "samples": _sampling_goal(cell, spec, limit),
-        "kl_problems": spec.kl_problems,
-        **_checkpoint_goal(cell, spec, limit),
-    }
-
-
-def _sampling_goal(cell: Cell, spec: Spec, limit: int | None) -> Any:
-    """The samples that this cell needs, so that more samples for one arm leave the others finished."""
-    n, problems = spec.samples.count_for_arm(cell.arm), spec.samples.limit_problems(count_test_problems(spec, limit))
-    return n if n == 0 or problems == count_test_problems(spec, limit) else {"n": n, "problems": problems}
-
-
-def _checkpoint_goal(cell: Cell, spec: Spec, limit: int | None) -> dict[str, Any]:
-    """The checkpoint evaluation that this cell needs; empty for arms without checkpoints, which stay finished."""
-    if not checkpoints.checkpoint_steps(spec.arms[cell.arm]):
-        return {}
-    return {
-        "trajectory": {
-            "problems": spec.trajectory_or_default.limit_problems(count_test_problems(spec, limit)),
-            "probe": spec.trajectory_or_default.probe,
-        }
-    }
-
-
-def is_done(cell: Cell, spec: Spec, run: Path, limit: int | None) -> bool:
-    status = read_cell_status(cell, run)
-    return bool(status["state"] == "done" and status.get("goal") == goal_of(cell, spec, limit))
 
 
 def run_cell(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:

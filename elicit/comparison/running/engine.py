@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from elicit import runs
-from elicit.comparison.running.cell_runner import forget_models, is_done, run_cell
+from elicit.comparison.cell_state import is_done
+from elicit.comparison.running.cell_runner import forget_models, run_cell
 from elicit.comparison.running.corrections import NO_CORRECTIONS, Corrections, remove_arms
 from elicit.comparison.running.preflight import check_cells
 from elicit.comparison.running.prepare_models import prepare_models

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import yaml
 
 from elicit import runs
+from elicit.comparison.cell_state import read_cell_status
 from elicit.comparison.problems import forget_problems, write_problems
 from elicit.comparison.reader import read_run_spec
 from elicit.comparison.running.amendment import check_amendment, list_outdated_cells
-from elicit.comparison.running.cell_runner import read_cell_status
 from elicit.comparison.running.corrections import (
     NO_CORRECTIONS,
     Corrections,

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from elicit import runs, statistics
+from elicit.comparison.cell_state import count_test_problems
 from elicit.comparison.problems import load_run_task
 from elicit.comparison.reader import ArmData, capable_of, read_arms, read_run_spec
-from elicit.comparison.running.cell_runner import count_test_problems
 from elicit.comparison.spec import Spec
 from elicit.comparison.summary import samples, score_tables
 from elicit.comparison.summary.budgets import sum_inherited_costs

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from elicit.comparison.cell_state import load_test_problems
 from elicit.comparison.problems import load_run_task
 from elicit.comparison.reader import ArmData, dialect_of, read_arms, read_run_spec
-from elicit.comparison.running.cell_runner import load_test_problems
 from elicit.comparison.running.steering_preview import VIEW_FILE
 from elicit.comparison.spec import Spec
 from elicit.comparison.spec.cells import list_cells
