@@ -19,6 +19,7 @@ from elicit import adapters, policy_document, readouts, search, steering, weight
 from elicit import checkpoints as trail
 from elicit.checkpoints import CheckpointHistory, PolicyDelta
 from elicit.errors import ElicitError
+from elicit.format_versions import CURRENT_VERSIONS, FORMAT_VERSION
 from elicit.loading.templates import parse_date
 from elicit.model import BaseModel
 from elicit.policy_document import plain_fields
@@ -224,9 +225,11 @@ class Policy:
             checkpoint_folder = trail.step_folder(folder / _CHECKPOINTS, step)
             checkpoint_folder.mkdir(parents=True, exist_ok=True)
             hashes[str(step)] = policy.save(checkpoint_folder)
-        document = {"format": policy_document.FORMAT, **self.meaning(), "sha256": self.sha256}
-        document["record"] = policy_document.without_nan(dict(self.record))
-        document |= {_CHECKPOINTS: hashes} if hashes else {}
+        document = {FORMAT_VERSION: CURRENT_VERSIONS["policy"], **self.meaning(), "sha256": self.sha256}
+        document |= {
+            "record": policy_document.without_nan(dict(self.record)),
+            **({_CHECKPOINTS: hashes} if hashes else {}),
+        }
         (folder / policy_document.NAME).write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
         return str(document["sha256"])
 

@@ -2,7 +2,8 @@
 
 A saved policy keeps its hash when `Decoding`, `Prompting` or a search gets a new field: a field outside the first
 format is written and hashed only if it differs from its default. So old files remain valid, and new files that do not
-use the field are identical to old ones.
+use the field are identical to old ones. Nothing
+has to be declared for a new field or class.
 """
 
 from __future__ import annotations
@@ -15,23 +16,22 @@ from typing import Any
 
 from elicit import documents, search
 from elicit.errors import ElicitError
+from elicit.format_versions import FORMAT_VERSION, check_format_version
 from elicit.prompting import Prompting
 from elicit.sampling import Decoding
 
 NAME = "policy.json"
-#: Increase it when older versions would misread new files. Files without a number have the first format.
-FORMAT = 1
-#: Class -> its fields in the first format, which are always written and hashed. Never extend a line; a new class gets a
-#: line with its initial fields.
-FIRST_FIELDS = {
-    "Decoding": "temperature top_k top_p min_p max_new_tokens stop",
-    "Prompting": "condition template before replaces",
-    "BudgetForcingSearch": "end wait answer min_tokens max_tokens max_waits",
-    "CotDecodingSearch": "k choose min_p",
-    "LikeliestBestOfN": "n",
-    "MajorityVote": "n",
-    "PowerSamplingSearch": "alpha block steps temperature until_ended",
-    "VerifiedBestOfN": "n",
+#: Class -> its fields in the first format, always written and hashed. The table is closed: a later field or class
+#: stays out of it, and is written and hashed where it differs from its default (which must then never change).
+_FIRST_FIELDS: dict[type, str] = {
+    Decoding: "temperature top_k top_p min_p max_new_tokens stop",
+    Prompting: "condition template before replaces",
+    search.BudgetForcingSearch: "end wait answer min_tokens max_tokens max_waits",
+    search.CotDecodingSearch: "k choose min_p",
+    search.LikeliestBestOfN: "n",
+    search.MajorityVote: "n",
+    search.PowerSamplingSearch: "alpha block steps temperature until_ended",
+    search.VerifiedBestOfN: "n",
 }
 
 
@@ -62,8 +62,8 @@ class PolicyDocument:
     sha256: str
     record: dict[str, Any]
     checkpoints: dict[str, str] = field(default_factory=dict)
-    """Step -> hash of its policy."""
-    format: int = 1
+    """Step -> hash of the policy saved for it."""
+    format_version: int = 1
     date: str | None = None
     """The date given in prompts; None if no chat template uses one."""
 
@@ -78,12 +78,10 @@ def read_document(folder: Path) -> PolicyDocument:
     if not path.is_file():
         raise ElicitError(f"{folder} holds no {NAME}; expected a policy folder of a run.")
     plain = documents.read_object(path)
-    number = plain.get("format", 1)
-    if isinstance(number, int) and number > FORMAT:
-        raise ElicitError(f"{path} is of format {number}, and this version reads up to {FORMAT}: update elicit.")
+    if "format" in plain:  # the key before all files had the same one
+        plain[FORMAT_VERSION] = plain.pop("format")
+    check_format_version(plain, "policy", path)
     document = documents.as_record(plain, PolicyDocument, path)
-    if document.format < 1:
-        raise ElicitError(f"{path}: format is {document.format}; expected 1 or more.")
     training = document.record.get("train")
     if training is not None:
         known = documents.as_object(training, f"{path}: record.train")
@@ -107,21 +105,22 @@ def read_search(document: PolicyDocument, folder: Path) -> search.Search | None:
 
 
 def plain_fields(record: Any) -> dict[str, Any]:
-    """Fields of a decoding, prompting or search as plain data, for its file and its hash."""
-    fields = dataclasses.asdict(record)
-    first = FIRST_FIELDS.get(type(record).__name__)
-    if first is None:
-        return fields
-    always = first.split()
-    defaults = {f.name: f.default for f in dataclasses.fields(record) if f.default is not dataclasses.MISSING}
-    defaults |= {
-        f.name: f.default_factory() for f in dataclasses.fields(record) if f.default_factory is not dataclasses.MISSING
-    }
+    """The fields of a decoding, prompting or search as plain data, for its file and its hash.
+
+    Fields of the first format, fields without a default, and others where they differ from their default.
+    """
+    first = next((_FIRST_FIELDS[kind] for kind in type(record).__mro__ if kind in _FIRST_FIELDS), "").split()
+    plain = dataclasses.asdict(record)
     return {
-        name: value
-        for name, value in fields.items()
-        if name in always or name not in defaults or getattr(record, name) != defaults[name]
+        item.name: plain[item.name]
+        for item in dataclasses.fields(record)
+        if item.name in first or getattr(record, item.name) != _default_of(item)
     }
+
+
+def _default_of(item: dataclasses.Field) -> Any:
+    """A field's default; the marker `MISSING`, which equals no value, where it has none."""
+    return item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
 
 
 def without_nan(value: Any) -> Any:

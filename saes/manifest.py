@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from elicit import documents
 from elicit.errors import ElicitError, one_line
+from elicit.format_versions import CURRENT_VERSIONS, check_format_version
 
 MANIFEST = "manifest.json"
 
@@ -27,6 +28,8 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
+    format_version: int = Field(default=CURRENT_VERSIONS["SAE"], ge=1)
+    """See `elicit.format_versions`."""
     model: str
     """The model's name, as its maker wrote it."""
     weights_sha256: str | None = None
@@ -59,8 +62,10 @@ def read_manifest(folder: Path) -> Manifest | None:
     path = folder / MANIFEST
     if not path.is_file():
         return None
+    plain = documents.read_object(path)
+    check_format_version(plain, "SAE", path)
     try:
-        manifest = Manifest.model_validate(documents.read_object(path))
+        manifest = Manifest.model_validate(plain)
     except ValidationError as error:
         raise ElicitError(
             f"{path} is no manifest of an SAE: {describe_error(error)}. Remove it, or train again."

@@ -14,11 +14,19 @@ import torch
 
 from elicit import policy_document
 from elicit.errors import ElicitError
+from elicit.format_versions import CURRENT_VERSIONS
 from elicit.model import BaseModel
 from elicit.policy import Policy
 from elicit.prompting import Prompting
 from elicit.sampling import Decoding
-from elicit.search import BudgetForcingSearch, MajorityVote, PowerSamplingSearch
+from elicit.search import (
+    BudgetForcingSearch,
+    CotDecodingSearch,
+    LikeliestBestOfN,
+    MajorityVote,
+    PowerSamplingSearch,
+    VerifiedBestOfN,
+)
 from elicit.search.catalog import SEARCHES
 from elicit.steering import Steering
 from tests.support.models import tiny_model
@@ -54,7 +62,7 @@ def test_a_policy_of_before_files_had_a_format_is_read(tmp_path: Path) -> None:
     policy.save(tmp_path)
     path = tmp_path / "policy.json"
     document = json.loads(path.read_text(), parse_constant=lambda text: pytest.fail(text))
-    assert document.pop("format") == policy_document.FORMAT
+    assert document.pop("format_version") == CURRENT_VERSIONS["policy"]
     assert document["sha256"] == _first_format(policy)
     path.write_text(json.dumps(document))
     again = Policy.load(tmp_path, _base())
@@ -87,11 +95,44 @@ def test_a_new_field_leaves_saved_policies_whole(tmp_path: Path, monkeypatch: py
         Policy.load(tmp_path / "other", _base())
 
 
-def test_every_class_has_its_first_fields() -> None:
-    classes = {kind.__name__: kind for kind in (Decoding, Prompting, *SEARCHES.values())}
-    assert set(policy_document.FIRST_FIELDS) == set(classes)
-    for name, kind in classes.items():
-        assert set(policy_document.FIRST_FIELDS[name].split()) <= {field.name for field in dataclasses.fields(kind)}
+#: Class -> the first digits of the hash of an instance's fields, as they were in version 0.1.0.
+FROZEN = [
+    (Decoding(), "c44a9fdd9f1b83d3"),
+    (Prompting(), "674cf7b49755ac62"),
+    (BudgetForcingSearch("a", "b", "c"), "bfd7d1606122f7d1"),
+    (CotDecodingSearch(), "4d8e5b755559fabf"),
+    (LikeliestBestOfN(3), "389d42d9a5766a33"),
+    (MajorityVote(3), "389d42d9a5766a33"),
+    (PowerSamplingSearch(), "87afde3647498027"),
+    (VerifiedBestOfN(3), "389d42d9a5766a33"),
+]
+
+
+def _hash_fields(record: Any) -> str:
+    return hashlib.sha256(json.dumps(policy_document.plain_fields(record), sort_keys=True).encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize(("record", "sha256"), FROZEN, ids=[type(record).__name__ for record, _ in FROZEN])
+def test_an_optional_field_changes_no_hash(record: Any, sha256: str) -> None:
+    assert _hash_fields(record) == sha256
+    kind = type(record)
+    for name in (kind.__name__, "Renamed"):  # what a class is called does not matter
+        added = [("added", float, 0.5), ("listed", tuple, dataclasses.field(default_factory=tuple))]
+        grown = dataclasses.make_dataclass(name, added, bases=(kind,), frozen=True)
+        values = {item.name: getattr(record, item.name) for item in dataclasses.fields(record)}
+        assert _hash_fields(grown(**values)) == sha256
+        assert _hash_fields(grown(**values, added=0.25)) != sha256
+
+
+def test_every_search_that_can_be_saved_is_frozen() -> None:
+    assert {type(record) for record, _ in FROZEN} == {Decoding, Prompting, *SEARCHES.values()}
+
+
+def test_a_class_that_declares_nothing_keeps_its_hash() -> None:
+    first = dataclasses.make_dataclass("New", [("n", int), ("mild", bool, True)], frozen=True)
+    grown = dataclasses.make_dataclass("New", [("n", int), ("mild", bool, True), ("added", int, 3)], frozen=True)
+    assert _hash_fields(first(5)) == _hash_fields(grown(5)) != _hash_fields(grown(5, added=4))
+    assert policy_document.plain_fields(first(5)) == {"n": 5}
 
 
 def test_fields_of_searches_are_written_as_ever() -> None:
@@ -102,8 +143,9 @@ def test_fields_of_searches_are_written_as_ever() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("format", policy_document.FORMAT + 1, "update elicit"),
-        ("format", "1", "field format: "),
+        ("format_version", CURRENT_VERSIONS["policy"] + 1, "pip install --upgrade elicit-reasoning"),
+        ("format", CURRENT_VERSIONS["policy"] + 1, "pip install --upgrade elicit-reasoning"),
+        ("format_version", "1", "field format_version is '1'"),
         ("sha256", None, "field sha256: "),
         ("base", {"name": "x"}, "the field base.weights_sha256 is missing"),
         ("base", [], "field base: "),

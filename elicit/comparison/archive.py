@@ -37,6 +37,7 @@ from elicit.comparison.summary.summarise import summarise_run
 from elicit.comparison.unpack import CELLS, PROBLEMS, PROMPTS, ROWS, SUMMARY, unpack_archive
 from elicit.comparison.unpack import read_compressed_json as read_compressed_json
 from elicit.errors import ElicitError
+from elicit.format_versions import ARCHIVE_FORMAT_VERSION, CURRENT_VERSIONS
 from elicit.tasks.datasets.stored_problems import StoredProblems
 
 #: Options of tasks and arms that may name files.
@@ -87,9 +88,9 @@ def write_archive(run: Path, target: Path, *, partial: bool = False) -> Path:
         shutil.copyfile(run / "spec.yaml", scratch / "spec.yaml")
         strip_folders(scratch / "spec.yaml")
         problem_hashes = {name: hash_problems(problems) for name, problems in problem_sets.items()}
-        runs.write_json(
-            scratch / "manifest.json", {**manifest, "problems": problem_hashes} if problem_hashes else manifest
-        )
+        manifest |= {ARCHIVE_FORMAT_VERSION: CURRENT_VERSIONS["archive"]}
+        manifest |= {"problems": problem_hashes} if problem_hashes else {}
+        runs.write_json(scratch / "manifest.json", manifest)
         if problem_sets:
             _write_compressed_json(
                 scratch / PROBLEMS, {hash_problems(problems): problems for problems in problem_sets.values()}

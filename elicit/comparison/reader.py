@@ -14,6 +14,7 @@ from elicit.comparison.spec.cells import Cell, list_cells
 from elicit.comparison.spec.yaml_loading import parse_yaml_mapping, pop_limit, read_spec_text
 from elicit.comparison.storage.typed_files import read_metrics
 from elicit.errors import ElicitError
+from elicit.format_versions import check_format_version
 from elicit.loading import catalog
 from elicit.schema import Row
 
@@ -69,6 +70,7 @@ def read_run_spec(run: Path) -> tuple[Spec, int | None]:
     if not path.exists():
         raise ElicitError(f"{run} holds no spec.yaml: not a run directory. See: elicit ls runs")
     plain = parse_yaml_mapping(read_spec_text(path), str(path))
+    check_format_version(plain, "spec", path)
     limit = pop_limit(plain, str(path))
     return check_form(plain, where=str(path)), limit
 

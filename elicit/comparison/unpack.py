@@ -16,8 +16,8 @@ from elicit.comparison.spec import Spec
 from elicit.comparison.spec import checkpoints as steps
 from elicit.comparison.spec.cells import list_cells
 from elicit.comparison.storage import prompts
-from elicit.comparison.storage.file_types import Metrics, Prompts, Status, StepMetrics, Summary
-from elicit.comparison.storage.typed_files import check_value, read_manifest
+from elicit.comparison.storage.file_types import Metrics, Prompts, Status, StepMetrics
+from elicit.comparison.storage.typed_files import check_summary, check_value, read_manifest
 from elicit.errors import ElicitError, one_line
 from elicit.schema import Count, Row
 
@@ -68,9 +68,7 @@ def unpack_archive(path: Path, run: Path) -> None:
     for name in _WHOLE:
         runs.write_text(run / name, documents.read_bytes(path / name).decode())
     if (path / SUMMARY).exists():  # it is written last
-        runs.write_json(
-            run / "summary.json", check_value(read_compressed_json(path / SUMMARY), Summary, path / SUMMARY)
-        )
+        runs.write_json(run / "summary.json", check_summary(read_compressed_json(path / SUMMARY), path / SUMMARY))
     for sha256, problems in problem_sets.items():
         runs.write_json(run / PROBLEMS_FOLDER / f"{sha256}.json", problems)
     for name, cell in archived.items():

@@ -16,6 +16,7 @@ from elicit.comparison.spec import checkpoints
 from elicit.comparison.spec.cells import list_cells
 from elicit.comparison.storage.typed_files import read_summary
 from elicit.comparison.summary.summarise import summarise_run
+from elicit.format_versions import FORMAT_VERSION
 from elicit.schema import Row
 from elicit.tasks import Verdict
 
@@ -35,6 +36,8 @@ def verify_run(run: Path) -> VerificationResult:
     printed = dict(_flatten_json(read_summary(run)))
     computed = dict(_flatten_json(summarise_run(run)))
     differences = []
+    for figures in (printed, computed):
+        figures.pop(FORMAT_VERSION, None)  # of the file, not of the run
     for key_path in sorted(printed.keys() | computed.keys()):
         left, right = printed.get(key_path, "(absent)"), computed.get(key_path, "(absent)")
         if right is None and key_path not in printed:

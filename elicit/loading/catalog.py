@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from elicit import documents
 from elicit.errors import ElicitError, did_you_mean, one_line, unknown_name_error
+from elicit.format_versions import check_format_version
 
 #: Shipped weights, one folder per organism. Found by looking, because the organisms are a rung above this one.
 WEIGHTS = Path(__file__).resolve().parent.parent / "organisms" / "weights"
@@ -151,6 +152,7 @@ def read_card(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         card = documents.read_object(path)
+        check_format_version(card, "card", path)
         known = {field.name for field in dataclasses.fields(Card)}
         documents.as_record({name: value for name, value in card.items() if name in known}, Card, path)
     except ElicitError as error:

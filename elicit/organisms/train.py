@@ -28,6 +28,7 @@ from jaxtyping import Float, Int
 
 from elicit import seeds
 from elicit.errors import ElicitError
+from elicit.format_versions import CURRENT_VERSIONS, FORMAT_VERSION
 from elicit.organisms import corpora, tokenizer
 from elicit.organisms.recipes import OrganismConfig, get_organism_config
 from elicit.organisms.state import TrainingStateFile
@@ -212,7 +213,8 @@ def train_organism(
         model, tok = train_model(config, seed, report, device=device, state_file=state_file)
         model.save_pretrained(scratch)
         tok.save_pretrained(scratch)
-        (scratch / "card.json").write_text(json.dumps(build_card(name, config, seed), indent=1) + "\n")
+        card = {FORMAT_VERSION: CURRENT_VERSIONS["card"], **build_card(name, config, seed)}
+        (scratch / "card.json").write_text(json.dumps(card, indent=1) + "\n")
         scratch.chmod(0o755)
         os.replace(scratch, target)
         state_file.remove_file()

@@ -29,6 +29,7 @@ from elicit.comparison.spec.task_files import ChangedFile, find_changed_files, h
 from elicit.comparison.storage.manifest import build_manifest, complete_manifest, read_run_date
 from elicit.comparison.storage.typed_files import read_manifest
 from elicit.errors import ElicitError
+from elicit.format_versions import CURRENT_VERSIONS, FORMAT_VERSION
 
 
 class Target(NamedTuple):
@@ -111,7 +112,9 @@ def open_run(
         remove_cell(cell, run)
     plain = spec.to_dict()
     problems = write_problems(spec, limit, run)
-    text = yaml.safe_dump({**plain, "limit": limit}, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(
+        {FORMAT_VERSION: CURRENT_VERSIONS["spec"], **plain, "limit": limit}, sort_keys=False, allow_unicode=True
+    )
     runs.write_text(run / "spec.yaml", text)
     mark_cells_emptied(run)
     manifest = build_manifest(

@@ -34,6 +34,7 @@ from elicit.comparison.spec.yaml_loading import check_plain_data, parse_yaml_map
 from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.fitting.other_task import TaskBinder as TaskBinder
 from elicit.fitting.other_task import bind_described_task
+from elicit.format_versions import FORMAT_VERSION, check_format_version
 from elicit.loading import catalog
 from elicit.method import Method
 from elicit.methods.catalog import configure_method
@@ -190,7 +191,9 @@ def check_spec(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | N
 
 
 def check_form(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | None = None) -> Spec:
-    """Check plain data as a spec, and its arms. Tasks are not built, so that their files need not exist."""
+    """Check plain data as a spec, and its arms. Tasks are not made, so that their files need not be there."""
+    check_format_version(data, "spec", where)
+    data = {field: value for field, value in data.items() if field != FORMAT_VERSION}
     for field, value in data.items():
         if field not in Spec.model_fields:
             raise unknown_name_error("field", field, Spec.model_fields, where=where)

@@ -240,6 +240,10 @@ class StepMetrics(TypedDict):
 class Manifest(TypedDict, total=False):
     """`manifest.json`."""
 
+    format_version: Count
+    rows_format_version: Count
+    archive_format_version: Count
+    elicit: str
     spec_sha256: str
     command: list[str]
     git: dict[str, Any] | None

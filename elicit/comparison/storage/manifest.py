@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from elicit import __version__
 from elicit.comparison.storage.typed_files import read_manifest
+from elicit.format_versions import CURRENT_VERSIONS, FORMAT_VERSION, ROWS_FORMAT_VERSION
 from elicit.loading.templates import parse_date, today
 
 _PACKAGES = (
@@ -63,6 +65,9 @@ def build_manifest(
     """
     identity = {**{name: value for name, value in spec.items() if name not in MACHINE}, "limit": limit}
     return {
+        FORMAT_VERSION: CURRENT_VERSIONS["run"],
+        ROWS_FORMAT_VERSION: CURRENT_VERSIONS["rows"],
+        "elicit": __version__,
         "spec_sha256": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
         "command": list(command),
         "git": _git_state(),

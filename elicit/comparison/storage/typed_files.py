@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from elicit import documents, runs
 from elicit.comparison.storage.file_types import Manifest, Metrics, Status, Summary
 from elicit.errors import ElicitError
+from elicit.format_versions import ARCHIVE_FORMAT_VERSION, ROWS_FORMAT_VERSION, check_format_version
 
 
 def read_file(path: Path, kind: Any) -> Any:
@@ -52,12 +53,26 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 def read_manifest(run: Path) -> dict[str, Any]:
     """Read a run's manifest; empty for a run without one."""
     path = run / "manifest.json"
-    return dict(read_file(path, Manifest)) if path.exists() else {}
+    if not path.exists():
+        return {}
+    manifest = runs.read_run_json(path)
+    if isinstance(manifest, dict):  # first of all: a file of a later version may fit no type of this one
+        check_format_version(manifest, "run", path)
+        check_format_version(manifest, "rows", path, key=ROWS_FORMAT_VERSION)
+        check_format_version(manifest, "archive", path, key=ARCHIVE_FORMAT_VERSION)
+    return dict(check_value(manifest, Manifest, path))
 
 
 def read_summary(run: Path) -> dict[str, Any]:
-    """Read a run's summary. Raises ElicitError if it is missing."""
-    return dict(read_file(run / "summary.json", Summary))
+    """A run's summary. Raises ElicitError where there is none."""
+    return check_summary(runs.read_run_json(run / "summary.json"), run / "summary.json")
+
+
+def check_summary(value: Any, path: Path) -> dict[str, Any]:
+    """`value`, if it is a summary. Raises ElicitError for a later version, or the first field that does not fit."""
+    if isinstance(value, dict):
+        check_format_version(value, "summary", path)
+    return dict(check_value(value, Summary, path))
 
 
 @functools.lru_cache(maxsize=32)

@@ -41,6 +41,7 @@ from elicit.comparison.summary.safety_tax import compute_asymmetries
 from elicit.comparison.summary.samples import ArmSamples
 from elicit.comparison.summary.trace_coverage import detect_trace_coverage
 from elicit.comparison.summary.trajectories import summarise_trajectory
+from elicit.format_versions import CURRENT_VERSIONS, FORMAT_VERSION
 from elicit.method import Method
 
 Scores = Mapping[str, np.ndarray | None]
@@ -75,7 +76,7 @@ def summarise_run(run: Path) -> dict[str, Any]:
         for label, task in models[model]["tasks"].items():
             for arm, figures in task["arms"].items():
                 figures["leak"] = compute_leak(models, model, label, arm)
-    return {"limit": limit, "seeds": spec.seeds, "models": models}
+    return {FORMAT_VERSION: CURRENT_VERSIONS["summary"], "limit": limit, "seeds": spec.seeds, "models": models}
 
 
 def write_summary(run: Path) -> dict[str, Any]:
