@@ -16,10 +16,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elicit.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from elicit import tasks as tasks
     from elicit.api import compare as compare
     from elicit.api import load_policy as load_policy
+    from elicit.comparison.run import open_run as open_run
     from elicit.errors import ElicitError as ElicitError
     from elicit.inmemory import wrap as wrap
     from elicit.merging import save_merged as save_merged
@@ -28,8 +31,6 @@ if TYPE_CHECKING:
     from elicit.policy import Policy as Policy
     from elicit.sampling import Decoding as Decoding
     from elicit.steering import Steering as Steering
-
-__version__ = "0.1.0"
 
 _WHERE = {
     "BaseModel": "elicit.model",
@@ -40,6 +41,7 @@ _WHERE = {
     "compare": "elicit.api",
     "load": "elicit.model",
     "load_policy": "elicit.api",
+    "open_run": "elicit.comparison.run",
     "save_merged": "elicit.merging",
     "wrap": "elicit.inmemory",
 }
@@ -53,6 +55,7 @@ __all__ = [
     "compare",
     "load",
     "load_policy",
+    "open_run",
     "save_merged",
     "tasks",
     "wrap",

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from elicit.errors import ElicitError, one_line
+from elicit.version import __version__
 
 FORMAT_VERSION = "format_version"
 ROWS_FORMAT_VERSION = "rows_format_version"
@@ -54,8 +55,6 @@ def check_format_version(fields: Mapping[Any, Any], kind: str, where: object, *,
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise ElicitError(f"{where}: field {key} is {one_line(repr(version), 60)}; expected a whole number from 1.")
     if version > CURRENT_VERSIONS[kind]:
-        from elicit import __version__
-
         raise ElicitError(
             f"{where}: {key} is {version}, and elicit {__version__} reads {kind} files up to version "
             f"{CURRENT_VERSIONS[kind]}: a newer elicit wrote it. Type: pip install --upgrade elicit-reasoning"

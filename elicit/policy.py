@@ -22,7 +22,6 @@ from elicit.errors import ElicitError
 from elicit.format_versions import CURRENT_VERSIONS, FORMAT_VERSION
 from elicit.loading.templates import parse_date
 from elicit.model import BaseModel
-from elicit.policy_document import plain_fields
 from elicit.prompting import Prompting as Prompting
 from elicit.sampling import PLAIN, Completion, Decoding, Forward, logprobs
 from elicit.search import Query, Search
@@ -194,9 +193,9 @@ class Policy:
         date = self.model.prompt_date
         return {
             "base": {"name": self.model.name, "weights_sha256": self.model.weights_sha256},
-            "decoding": plain_fields(self.decoding),
-            "prompting": plain_fields(self.prompting),
-            "search": None if self.search is None else {"kind": self.search.kind, **plain_fields(self.search)},
+            "decoding": policy_document.plain_fields(self.decoding),
+            "prompting": policy_document.plain_fields(self.prompting),
+            "search": self.search and {"kind": self.search.kind, **policy_document.plain_fields(self.search)},
             **({} if date is None else {"date": date}),
         }
 
@@ -226,10 +225,8 @@ class Policy:
             checkpoint_folder.mkdir(parents=True, exist_ok=True)
             hashes[str(step)] = policy.save(checkpoint_folder)
         document = {FORMAT_VERSION: CURRENT_VERSIONS["policy"], **self.meaning(), "sha256": self.sha256}
-        document |= {
-            "record": policy_document.without_nan(dict(self.record)),
-            **({_CHECKPOINTS: hashes} if hashes else {}),
-        }
+        record = policy_document.without_nan(dict(self.record))
+        document |= {"record": record} | ({_CHECKPOINTS: hashes} if hashes else {})
         (folder / policy_document.NAME).write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
         return str(document["sha256"])
 

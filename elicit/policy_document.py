@@ -2,8 +2,7 @@
 
 A saved policy keeps its hash when `Decoding`, `Prompting` or a search gets a new field: a field outside the first
 format is written and hashed only if it differs from its default. So old files remain valid, and new files that do not
-use the field are identical to old ones. Nothing
-has to be declared for a new field or class.
+use the field are identical to old ones. Nothing has to be declared for a new field or class.
 """
 
 from __future__ import annotations

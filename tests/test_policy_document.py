@@ -152,7 +152,7 @@ def test_fields_of_searches_are_written_as_ever() -> None:
         ("decoding", {"temperature": "1"}, "field decoding.temperature: "),
         ("decoding", {"temperature": -1}, "temperature is -1"),
         ("decoding", {"stop": "\n"}, "field decoding.stop: "),
-        ("prompting", {"template": "x"}, "no {prompt} in it"),
+        ("prompting", {"template": "x"}, "lacks {prompt}"),
         ("search", {"n": 5}, "search: the field kind is missing"),
         ("search", {"kind": ["majority"], "n": 5}, "unknown search"),
         ("search", {"kind": "majority", "n": "5"}, "field n: "),

@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "run": ("elicit.cli.run", "run a comparison from a spec; the same command resumes it"),
     "report": ("elicit.cli.report", "print a run's table and write its report.html"),
     "verify": ("elicit.cli.verify", "recompute every figure of a run from its rows"),
+    "diff": ("elicit.cli.diff", "compare two runs over the same problems"),
     "archive": ("elicit.cli.archive", "pack a finished run into a few small files"),
     "export": ("elicit.cli.export", "a run for other tools: Inspect, lm-eval, tables, vectors, adapters, trackers"),
     "ls": ("elicit.cli.ls", "list models, SAEs, tasks, methods or runs"),
@@ -51,7 +52,7 @@ def run_command(arguments: Sequence[str]) -> int:
         print(format_usage())
         return 0
     if arguments[0] == "--version":
-        from elicit import __version__
+        from elicit.version import __version__
 
         print(__version__)
         return 0

@@ -39,14 +39,13 @@ def find_jobs(run: Path, *, model: str | None, tasks: tuple[dict[str, Any], ...]
     Raises:
         ElicitError: if no finished arm uses any.
     """
-    from elicit.comparison.cell_state import read_cell_status
-    from elicit.comparison.reader import read_run_spec
-    from elicit.comparison.spec.cells import list_cells
+    from elicit.comparison.run import open_run
 
-    spec, _ = read_run_spec(run)
+    opened_run = open_run(run)
+    spec = opened_run.spec
     jobs: dict[tuple[str, str], DashboardJob] = {}
-    for cell in list_cells(spec):
-        record = read_cell_status(cell, run).get("record") or {}
+    for cell in opened_run.cells():
+        record = cell.record
         for entry in record.get("features") or ():
             name, feature = str(entry["sae"]), int(entry["feature"])
             if (cell.model, name) not in jobs:

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from elicit.comparison.spec.cells import Cell
-from elicit.interop.source import RunSource, open_run_source
+from elicit.comparison.run import Run, open_run
+from elicit.comparison.run_cell import RunCell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,8 +72,8 @@ def write_frames(
 ) -> list[Path]:
     """Write every frame into an existing folder, one file each. Returns the files."""
     written = []
-    with open_run_source(run) as source:
-        source.check_arms(arms)
+    with open_run(run) as source:
+        source.check_names(arms=arms)
         for name in FRAMES:
             frame, path = _build_frame(source, name, arms), folder / f"{name}.{form}"
             if form == "csv":
@@ -85,12 +85,12 @@ def write_frames(
 
 
 def _load_frame(run: str | Path, name: str, arms: Sequence[str] | None) -> pd.DataFrame:
-    with open_run_source(run) as source:
-        source.check_arms(arms)
+    with open_run(run) as source:
+        source.check_names(arms=arms)
         return _build_frame(source, name, arms)
 
 
-def _build_frame(source: RunSource, name: str, arms: Sequence[str] | None) -> pd.DataFrame:
+def _build_frame(source: Run, name: str, arms: Sequence[str] | None) -> pd.DataFrame:
     import pandas as pd
 
     records, columns = FRAMES[name]
@@ -99,41 +99,41 @@ def _build_frame(source: RunSource, name: str, arms: Sequence[str] | None) -> pd
     return frame if selected else pd.DataFrame(columns=list(columns))
 
 
-def _iter_answer_records(source: RunSource) -> Records:
-    for cell in source.iter_finished_cells():
-        cell_columns = {"model": cell.cell.model, "arm": cell.cell.arm, "method": cell.method}
-        for task_rows in cell.rows.values():
+def _iter_answer_records(source: Run) -> Records:
+    for cell in source.cells(state="done"):
+        cell_columns = {"model": cell.model, "arm": cell.arm, "method": cell.method}
+        for task_rows in map(cell.rows, cell.tasks):
             for row in task_rows:
                 yield {**cell_columns, **vars(row), "notes": json.dumps(dict(row.notes)) if row.notes else None}
 
 
-def _iter_cell_records(source: RunSource) -> Records:
-    for cell, status in source.iter_statuses():
-        facts = status.get("model") or {}
+def _iter_cell_records(source: Run) -> Records:
+    for cell in source.cells():
+        status, facts = cell.status, cell.status.get("model") or {}
         known = {key: status.get(key) for key in ("state", "error", "seconds", "fit_seconds", "policy_sha256")}
         yield {
-            **_identify_cell(source, cell),
+            **_identify_cell(cell),
             **known,
             **{key: facts.get(key) for key in ("weights_sha256", "dtype", "device")},
         }
 
 
-def _identify_cell(source: RunSource, cell: Cell) -> dict[str, Any]:
+def _identify_cell(cell: RunCell) -> dict[str, Any]:
     return {
         "model": cell.model,
         "arm": cell.arm,
-        "method": source.spec.arms[cell.arm]["method"],
+        "method": cell.method,
         "seed": cell.seed,
     }
 
 
-def _read_record_list(key: str) -> Callable[[RunSource], Records]:
+def _read_record_list(key: str) -> Callable[[Run], Records]:
     """Entries of a list in every cell's record."""
 
-    def iter_records(source: RunSource) -> Records:
-        for cell, status in source.iter_statuses():
-            for entry in (status.get("record") or {}).get(key) or () if status["state"] == "done" else ():
-                yield {**_identify_cell(source, cell), **dict(_flatten_entry(entry))}
+    def iter_records(source: Run) -> Records:
+        for cell in source.cells(state="done"):
+            for entry in cell.record.get(key) or ():
+                yield {**_identify_cell(cell), **dict(_flatten_entry(entry))}
 
     return iter_records
 
@@ -151,19 +151,19 @@ def _flatten_entry(entry: Mapping[str, Any], prefix: str = "") -> Iterator[tuple
             yield name, "+".join(map(str, value)) if isinstance(value, list) else value
 
 
-def _iter_arm_summaries(source: RunSource) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
-    for model, model_summary in source.summary.get("models", {}).items():
+def _iter_arm_summaries(source: Run) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
+    for model, model_summary in source.computed_summary.get("models", {}).items():
         for task, entry in model_summary["tasks"].items():
             for arm, figures in entry["arms"].items():
                 yield model, task, arm, figures
 
 
-def _iter_cost_records(source: RunSource) -> Records:
+def _iter_cost_records(source: Run) -> Records:
     for model, task, arm, figures in _iter_arm_summaries(source):
         yield {"model": model, "task": task, "arm": arm, "method": figures["method"], **figures["budget"]}
 
 
-def _iter_metric_records(source: RunSource) -> Records:
+def _iter_metric_records(source: Run) -> Records:
     for model, task, arm, figures in _iter_arm_summaries(source):
         arm_columns = {"model": model, "arm": arm, "method": figures["method"]}
         for on, name, k, figure in _iter_estimates(task, figures):
@@ -198,7 +198,7 @@ def _iter_estimates(task: str, figures: Mapping[str, Any]) -> Iterator[tuple[str
                 yield other, label, None, figure
 
 
-def _iter_trajectory_records(source: RunSource) -> Records:
+def _iter_trajectory_records(source: Run) -> Records:
     for model, target, arm, figures in _iter_arm_summaries(source):
         trajectory = figures.get("trajectory")
         if trajectory is None:
@@ -216,7 +216,7 @@ def _iter_trajectory_records(source: RunSource) -> Records:
 
 
 #: Name -> (its records, columns of an empty frame).
-FRAMES: dict[str, tuple[Callable[[RunSource], Records], tuple[str, ...]]] = {
+FRAMES: dict[str, tuple[Callable[[Run], Records], tuple[str, ...]]] = {
     "rows": (
         _iter_answer_records,
         ("model", "arm", "method", "task", "problem", "sample", "kind", "completion", "correct", "seed"),

@@ -16,8 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from elicit.comparison.run import Run, open_run
+from elicit.comparison.run_cell import RunCell
 from elicit.errors import require_extra
-from elicit.interop.source import FinishedCell, RunSource, open_run_source, select_answers, select_samples
 from elicit.schema import Row
 
 if TYPE_CHECKING:
@@ -43,10 +44,14 @@ def iter_logs(
         ElicitError: no run, an unknown arm, or inspect-ai is not installed.
     """
     require_extra("inspect_ai", "inspect", "writing Inspect logs")
-    with open_run_source(run) as source:
-        for cell in source.iter_finished_cells(arms):
-            for label, rows in cell.rows.items():
-                parts = {"answer": select_answers(rows), "sample": select_samples(rows) if samples else []}
+    with open_run(run) as source:
+        for cell in source.cells(arms=arms, state="done"):
+            for label in cell.tasks:
+                rows = cell.rows(label)
+                parts = {
+                    "answer": [row for row in rows if row.sample == 0],
+                    "sample": [row for row in rows if row.sample > 0] if samples else [],
+                }
                 for kind, selected_rows in parts.items():
                     if selected_rows:
                         log = _build_log(source, cell, label, kind, selected_rows)
@@ -77,7 +82,7 @@ def write_logs(
     return written
 
 
-def _build_log(source: RunSource, cell: FinishedCell, label: str, kind: str, rows: Sequence[Row]) -> EvalLog:
+def _build_log(source: Run, cell: RunCell, label: str, kind: str, rows: Sequence[Row]) -> EvalLog:
     from inspect_ai.log import EvalLog, EvalPlan, EvalPlanStep, EvalStats
     from inspect_ai.model import ModelUsage
 
@@ -98,22 +103,22 @@ def _build_log(source: RunSource, cell: FinishedCell, label: str, kind: str, row
     )
 
 
-def _model_name(cell: FinishedCell) -> str:
-    return f"elicit/{cell.cell.model}/{cell.cell.arm}"
+def _model_name(cell: RunCell) -> str:
+    return f"elicit/{cell.model}/{cell.arm}"
 
 
-def _build_eval_spec(source: RunSource, cell: FinishedCell, label: str, kind: str, rows: Sequence[Row]) -> Any:
+def _build_eval_spec(source: Run, cell: RunCell, label: str, kind: str, rows: Sequence[Row]) -> Any:
     """Inspect's account of what was evaluated. Ids come from content, so that the same rows give the same log."""
     from inspect_ai.log import EvalConfig, EvalDataset, EvalRevision, EvalSpec
     from inspect_ai.model import GenerateConfig
 
-    model_spec = source.spec.for_model(cell.cell.model)
+    model_spec = source.spec.for_model(cell.model)
     manifest, task_config = source.manifest, {**model_spec.off_target, model_spec.task_label: model_spec.task}[label]
     ids = list(dict.fromkeys(row.problem for row in rows))
     epochs = max(1, max(row.sample for row in rows))
     git = manifest.get("git") or {}
     options = {key: value for key, value in cell.options.items() if key != "method"}
-    mark = f"{manifest.get('spec_sha256')}/{cell.cell.name}/{cell.status.get('policy_sha256')}/{label}/{kind}"
+    mark = f"{manifest.get('spec_sha256')}/{cell.name}/{cell.status.get('policy_sha256')}/{label}/{kind}"
     return EvalSpec(
         eval_id=_make_log_id(f"eval/{mark}"),
         run_id=_make_log_id(f"run/{manifest.get('spec_sha256')}/{manifest.get('start')}"),
@@ -123,11 +128,11 @@ def _build_eval_spec(source: RunSource, cell: FinishedCell, label: str, kind: st
         task_args=dict(task_config),
         solver=cell.method,
         solver_args=options,
-        tags=[f"arm:{cell.cell.arm}", f"seed:{cell.cell.seed}", f"kind:{kind}"],
+        tags=[f"arm:{cell.arm}", f"seed:{cell.seed}", f"kind:{kind}"],
         dataset=EvalDataset(name=label, samples=len(ids), sample_ids=ids, shuffled=False),
         model=_model_name(cell),
-        model_generate_config=GenerateConfig(seed=cell.cell.seed, temperature=1.0 if kind == "sample" else None),
-        model_args={"base": source.spec.models[cell.cell.model], "policy_sha256": cell.status.get("policy_sha256")},
+        model_generate_config=GenerateConfig(seed=cell.seed, temperature=1.0 if kind == "sample" else None),
+        model_args={"base": source.spec.models[cell.model], "policy_sha256": cell.status.get("policy_sha256")},
         config=EvalConfig(limit=source.limit, epochs=epochs, epochs_reducer=["mean"]),
         revision=EvalRevision(type="git", origin="", commit=git["sha"], dirty=git.get("dirty")) if git else None,
         packages={name: version for name, version in (manifest.get("packages") or {}).items() if version},
@@ -136,13 +141,13 @@ def _build_eval_spec(source: RunSource, cell: FinishedCell, label: str, kind: st
     )
 
 
-def _build_metadata(source: RunSource, cell: FinishedCell, kind: str) -> dict[str, Any]:
+def _build_metadata(source: Run, cell: RunCell, kind: str) -> dict[str, Any]:
     """What our users look for: who answered, what it cost, what fitting found. Long lists stay in the run."""
     record = {key: cell.record.get(key) for key in ("train", "tuning", "steering", "chosen") if cell.record.get(key)}
     return {
-        "arm": cell.cell.arm,
+        "arm": cell.arm,
         "method": cell.method,
-        "seed": cell.cell.seed,
+        "seed": cell.seed,
         "rows": kind,
         "policy_sha256": cell.status.get("policy_sha256"),
         **{key: cell.model_facts.get(key) for key in ("weights_sha256", "tokenizer_sha256", "dtype", "device")},
@@ -153,7 +158,7 @@ def _build_metadata(source: RunSource, cell: FinishedCell, kind: str) -> dict[st
     }
 
 
-def _build_eval_sample(cell: FinishedCell, row: Row, model: str, *, epoch: int) -> EvalSample:
+def _build_eval_sample(cell: RunCell, row: Row, model: str, *, epoch: int) -> EvalSample:
     from inspect_ai.log import EvalSample
     from inspect_ai.model import ChatCompletionChoice, ChatMessageAssistant, ChatMessageUser, ModelOutput, ModelUsage
 
@@ -207,7 +212,7 @@ def _build_score(row: Row, target: str | None) -> Score:
     )
 
 
-def _build_eval_results(cell: FinishedCell, samples: Sequence[EvalSample]) -> EvalResults:
+def _build_eval_results(cell: RunCell, samples: Sequence[EvalSample]) -> EvalResults:
     """Inspect's metrics of the scores, epochs averaged first, as its own evaluations have them."""
     from inspect_ai.log import EvalMetric, EvalResults, EvalScore
     from inspect_ai.scorer import SampleScore, Score, accuracy, stderr, value_to_float
@@ -230,10 +235,10 @@ def _build_eval_results(cell: FinishedCell, samples: Sequence[EvalSample]) -> Ev
     return EvalResults(total_samples=len(samples), completed_samples=len(samples), scores=[eval_score])
 
 
-def _build_file_name(log: EvalLog, cell: FinishedCell, kind: str) -> str:
+def _build_file_name(log: EvalLog, cell: RunCell, kind: str) -> str:
     """Inspect's own form, TIME_TASK_MODEL_ID, in which `_` separates."""
     time = log.eval.created.replace(":", "-")
-    cell_label = f"{cell.cell.model}-{cell.cell.arm}-seed{cell.cell.seed}".replace("/", "-").replace("_", "-")
+    cell_label = f"{cell.model}-{cell.arm}-seed{cell.seed}".replace("/", "-").replace("_", "-")
     return f"{time}_{log.eval.task.replace('_', '-')}_{cell_label}_{log.eval.task_id}"
 
 

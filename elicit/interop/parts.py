@@ -10,8 +10,9 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from elicit.comparison.run import open_run
+from elicit.comparison.run_cell import RunCell
 from elicit.errors import ElicitError
-from elicit.interop.source import FinishedCell, open_run_source
 
 _ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -34,9 +35,9 @@ def write_vectors(run: str | Path, folder: Path, *, arms: Sequence[str] | None =
             document = read_document(policy)
             base = dataclasses.asdict(document.base)
             facts = {**base, "d_model": edits[0].d_model, **_read_architecture(document.base.name)}
-            origin = {"run": cell.source.name, "cell": cell.cell.name, "policy_sha256": document.sha256}
+            origin = {"run": cell.run.name, "cell": cell.name, "policy_sha256": document.sha256}
             origin |= vectors.select_provenance(document.record)
-            vector_path = folder / cell.cell.model / Path(cell.cell.arm) / str(cell.cell.seed)
+            vector_path = folder / cell.model / Path(cell.arm) / str(cell.seed)
             written.append(vectors.write_vector_files(edits, vector_path, model=facts, provenance=origin))
     if not written:
         raise ElicitError(f"{run} holds no steering vectors: no arm steers, or it is an archive, which keeps none.")
@@ -52,7 +53,7 @@ def write_adapters(run: str | Path, folder: Path, *, arms: Sequence[str] | None 
     written = []
     for cell, policy in _iter_saved_policies(run, arms):
         if all((policy / name).exists() for name in _ADAPTER):
-            adapter_folder = folder / cell.cell.model / Path(cell.cell.arm) / str(cell.cell.seed)
+            adapter_folder = folder / cell.model / Path(cell.arm) / str(cell.seed)
             adapter_folder.mkdir(parents=True)
             for name in _ADAPTER:
                 shutil.copyfile(policy / name, adapter_folder / name)
@@ -65,9 +66,9 @@ def write_adapters(run: str | Path, folder: Path, *, arms: Sequence[str] | None 
     return written
 
 
-def _iter_saved_policies(run: str | Path, arms: Sequence[str] | None) -> Iterator[tuple[FinishedCell, Path]]:
-    with open_run_source(run) as source:
-        for cell in source.iter_finished_cells(arms):
+def _iter_saved_policies(run: str | Path, arms: Sequence[str] | None) -> Iterator[tuple[RunCell, Path]]:
+    with open_run(run) as source:
+        for cell in source.cells(arms=arms, state="done"):
             policy = cell.folder / "policy"
             if (policy / "policy.json").exists():
                 yield cell, policy

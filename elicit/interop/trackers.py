@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from elicit import runs
 from elicit.comparison.cell_state import read_cell_status
 from elicit.comparison.reader import read_run_spec
+from elicit.comparison.run import open_run
 from elicit.errors import ElicitError, one_line, require_extra, unknown_name_error
-from elicit.interop.source import open_run_source
 
 if TYPE_CHECKING:
     from elicit.comparison.running.engine import Event
@@ -173,12 +173,11 @@ def replay_run(run: str | Path, folder: Path, name: str, *, arms: Sequence[str] 
     """
     (name,) = parse_tracker_names(name)
     tracker, count = TRACKERS[name][0](folder), 0
-    with open_run_source(run) as source:
-        source.check_arms(arms)
-        for cell, status in source.iter_statuses():
-            if status["state"] in ("done", "failed") and (arms is None or cell.arm in arms):
+    with open_run(run) as source:
+        for cell in source.cells(arms=arms):
+            if cell.state in ("done", "failed"):
                 with _stdout_as_stderr():
-                    tracker.log_run(read_tracker_run(source.run, cell, source.name))
+                    tracker.log_run(read_tracker_run(source.folder, cell.identity, source.name))
                 count += 1
     return count
 

@@ -17,10 +17,9 @@ from elicit.comparison.archive import (
     strip_folders,
     write_archive,
 )
-from elicit.comparison.reader import read_run_spec
+from elicit.comparison.run import open_run
 from elicit.comparison.summary.summarise import write_summary
 from elicit.comparison.verify import verify_run
-from elicit.report.data.run_reader import rebuild_problems
 from tests.support.comparisons import content, elicit, reference, rows
 from tests.support.rundirs import Told, arms_of, make, right
 
@@ -150,9 +149,7 @@ def test_problems_are_rebuilt_where_the_model_is_gone(tmp_path: Path) -> None:
     path = tmp_path / "a" / "spec.yaml"
     path.write_text(path.read_text().replace("cued: cued", "cued: gone.gguf"))
     with open_run_directory(tmp_path / "a") as run:
-        spec, limit = read_run_spec(run)
-        found = rebuild_problems(spec, limit, run, "cued")
-        assert not isinstance(found, str)
+        found = open_run(run).problems("cued")
         lines = (json.loads(line) for line in rows(run)["cells/cued/base/0/rows/addition.jsonl"])
         assert {line["problem"] for line in lines} == set(found)
         assert all(problem.prompt.startswith("Q:") for problem in found.values())

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from elicit import runs
+from elicit.comparison.run import open_run
 from elicit.interop.lm_eval import results as lm_eval_results
-from elicit.interop.source import open_run_source
 
 lm_eval = pytest.importorskip("lm_eval")
 
@@ -123,8 +123,8 @@ def test_datasets_reads_the_samples(run: Path, files: dict[str, Path], tmp_path:
     (path,) = files["cued__sft__seed0"].parent.glob("samples_addition_*")
     table = datasets.Dataset.from_json(str(path), cache_dir=str(tmp_path))
     assert len(table) == 12
-    with open_run_source(run) as source:
-        (cell, *_) = source.iter_finished_cells(["sft"])
-        row = cell.rows["addition"][0]
+    with open_run(run) as source:
+        (cell, *_) = source.cells(arms=["sft"], state="done")
+        row = cell.rows("addition")[0]
         assert table[0]["arguments"]["gen_args_0"]["arg_0"] == cell.find_prompt(row).prompt
         assert table[0]["resps"] == [[row.completion]]

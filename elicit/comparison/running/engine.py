@@ -25,7 +25,7 @@ from elicit.comparison.running.cell_runner import forget_models, run_cell
 from elicit.comparison.running.corrections import NO_CORRECTIONS, Corrections, remove_arms
 from elicit.comparison.running.preflight import check_cells
 from elicit.comparison.running.prepare_models import prepare_models
-from elicit.comparison.running.run_folder import check_target, end_run, open_run
+from elicit.comparison.running.run_folder import check_target, end_run, prepare_run_folder
 from elicit.comparison.running.template_check import check_chat_templates
 from elicit.comparison.spec import Spec
 from elicit.comparison.spec.cells import Cell, list_cells
@@ -90,7 +90,7 @@ def run_cells(
         forget_models()  # the workers have their own
     checked()
     with runs.hold_lock(run / ".lock", f"the run {run}"):
-        open_run(spec, run, limit=limit, command=command, corrections=corrections, user_spec=user_spec)
+        prepare_run_folder(spec, run, limit=limit, command=command, corrections=corrections, user_spec=user_spec)
         finished_cells = [cell for cell in todo if is_done(cell, spec, run, limit)]
         finished = {cell.name for cell in finished_cells}
         for i, cell in enumerate(finished_cells):

@@ -91,7 +91,7 @@ def check_target(
     return Target([*corrected, *(cell for cell in stale if cell.name not in gone)], corrected)
 
 
-def open_run(
+def prepare_run_folder(
     spec: Spec,
     run: Path,
     *,

@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from elicit import __version__
 from elicit.comparison.storage.typed_files import read_manifest
 from elicit.format_versions import CURRENT_VERSIONS, FORMAT_VERSION, ROWS_FORMAT_VERSION
 from elicit.loading.templates import parse_date, today
+from elicit.version import __version__
 
 _PACKAGES = (
     *("torch", "transformers", "trl", "peft", "transformer-lens", "sae-lens"),

@@ -19,7 +19,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from elicit.interop.source import FinishedCell, RunSource, open_run_source, select_answers
+from elicit.comparison.run import Run, open_run
+from elicit.comparison.run_cell import RunCell
 from elicit.schema import Row
 
 #: Metric -> (value of a row, whether higher is better; None: neither).
@@ -49,13 +50,14 @@ def iter_policy_files(run: str | Path, *, arms: Sequence[str] | None = None) -> 
     Raises:
         ElicitError: no run, or an unknown arm.
     """
-    with open_run_source(run) as source:
-        for cell in source.iter_finished_cells(arms):
-            tasks = {label: select_answers(rows) for label, rows in cell.rows.items() if select_answers(rows)}
+    with open_run(run) as source:
+        for cell in source.cells(arms=arms, state="done"):
+            answers = {label: [row for row in cell.rows(label) if row.sample == 0] for label in cell.tasks}
+            tasks = {label: rows for label, rows in answers.items() if rows}
             samples = {
                 label: [_build_sample_line(cell, row, i) for i, row in enumerate(rows)] for label, rows in tasks.items()
             }
-            name = f"{cell.cell.model}/{cell.cell.arm}/seed{cell.cell.seed}"
+            name = f"{cell.model}/{cell.arm}/seed{cell.seed}"
             yield PolicyFiles(
                 _sanitise_model_name(name),
                 _format_start_time(source),
@@ -84,13 +86,13 @@ def write_result_files(run: str | Path, folder: Path, *, arms: Sequence[str] | N
 
 
 def _build_results(
-    source: RunSource,
-    cell: FinishedCell,
+    source: Run,
+    cell: RunCell,
     name: str,
     tasks: Mapping[str, Sequence[Row]],
     samples: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> dict[str, Any]:
-    model_spec = source.spec.for_model(cell.cell.model)
+    model_spec = source.spec.for_model(cell.model)
     task_configs = {**model_spec.off_target, model_spec.task_label: model_spec.task}
     return {
         "results": {task: _compute_metrics(task, rows) for task, rows in tasks.items()},
@@ -102,7 +104,7 @@ def _build_results(
         "n-samples": {task: {"original": model_spec.test, "effective": len(rows)} for task, rows in tasks.items()},
         "config": {
             "model": "elicit",
-            "model_args": {"policy": name, "base": model_spec.models[cell.cell.model]},
+            "model_args": {"policy": name, "base": model_spec.models[cell.model]},
             "model_dtype": cell.model_facts.get("dtype"),
             "model_sha": cell.model_facts.get("weights_sha256"),
             "batch_size": None,
@@ -112,10 +114,10 @@ def _build_results(
             "limit": source.limit,
             "bootstrap_iters": 0,
             "gen_kwargs": None,
-            "random_seed": cell.cell.seed,
-            "numpy_seed": cell.cell.seed,
-            "torch_seed": cell.cell.seed,
-            "fewshot_seed": cell.cell.seed,
+            "random_seed": cell.seed,
+            "numpy_seed": cell.seed,
+            "torch_seed": cell.seed,
+            "fewshot_seed": cell.seed,
         },
         "git_hash": (source.manifest.get("git") or {}).get("sha"),
         "date": _start_timestamp(source),
@@ -135,10 +137,10 @@ def _build_results(
         "chat_template_sha": None,
         "total_evaluation_time_seconds": str(cell.status.get("seconds")),
         "elicit": {
-            "arm": cell.cell.arm,
+            "arm": cell.arm,
             "method": cell.method,
             "options": dict(cell.options),
-            "seed": cell.cell.seed,
+            "seed": cell.seed,
             "policy_sha256": cell.status.get("policy_sha256"),
             "tokenizer_sha256": cell.model_facts.get("tokenizer_sha256"),
             "fit_seconds": cell.status.get("fit_seconds"),
@@ -164,9 +166,7 @@ def _standard_error(values: Sequence[float]) -> float | str:
     return math.sqrt(sum((value - centre) ** 2 for value in values) / (n - 1)) / math.sqrt(n)
 
 
-def _build_task_config(
-    task: str, task_config: Mapping[str, Any], cell: FinishedCell, rows: Sequence[Row]
-) -> dict[str, Any]:
+def _build_task_config(task: str, task_config: Mapping[str, Any], cell: RunCell, rows: Sequence[Row]) -> dict[str, Any]:
     metrics = [
         {"metric": metric, "aggregation": "mean", "higher_is_better": better}
         for metric, (_, better) in _METRICS.items()
@@ -181,7 +181,7 @@ def _build_task_config(
         "metric_list": metrics,
         "repeats": 1,
         "should_decontaminate": False,
-        "metadata": {"version": 0, "kind": rows[0].kind, "arm": cell.cell.arm},
+        "metadata": {"version": 0, "kind": rows[0].kind, "arm": cell.arm},
     }
 
 
@@ -190,7 +190,7 @@ def _count_shots(task_config: Mapping[str, Any]) -> int:
     return int(prompts.get("shots", 0)) if isinstance(prompts, Mapping) else 0
 
 
-def _build_sample_line(cell: FinishedCell, row: Row, number: int) -> dict[str, Any]:
+def _build_sample_line(cell: RunCell, row: Row, number: int) -> dict[str, Any]:
     """One line of a samples file. `doc` has the same columns in every line, so that `datasets` can read the file."""
     row_prompt, problem = cell.find_prompt(row), cell.find_problem(row)
     target = problem.answer if problem else ""
@@ -220,12 +220,12 @@ def _sanitise_model_name(name: str) -> str:
     return re.sub(r"[\"<>:/|\\?*\[\]]+", "__", name)
 
 
-def _start_timestamp(source: RunSource) -> float | None:
+def _start_timestamp(source: Run) -> float | None:
     start = source.manifest.get("start")
     return datetime.fromisoformat(start).timestamp() if start else None
 
 
-def _format_start_time(source: RunSource) -> str:
+def _format_start_time(source: Run) -> str:
     """The run's start as lm-eval names files; in UTC, since local time would change from machine to machine."""
     start = str(source.manifest.get("start") or "1970-01-01T00:00:00Z")
     return datetime.fromisoformat(start).replace(tzinfo=None).isoformat(timespec="microseconds").replace(":", "-")

@@ -8,15 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from elicit.comparison.cell_state import load_test_problems
-from elicit.comparison.problems import load_run_task
-from elicit.comparison.reader import ArmData, dialect_of, read_arms, read_run_spec
+from elicit.comparison.reader import ArmData, read_arms
+from elicit.comparison.run import Run, open_run
 from elicit.comparison.running.steering_preview import VIEW_FILE
 from elicit.comparison.spec import Spec
-from elicit.comparison.spec.cells import list_cells
-from elicit.comparison.storage import prompts
 from elicit.comparison.storage.file_types import PanelView
-from elicit.comparison.storage.typed_files import read_file, read_manifest, read_summary
+from elicit.comparison.storage.typed_files import read_file
 from elicit.errors import ElicitError
 from elicit.schema import Row
 from elicit.tasks import Problem
@@ -47,20 +44,20 @@ def load_report_run(run: Path) -> LoadedRun:
     Raises:
         ElicitError: no run directory, or no summary in it.
     """
-    spec, limit = read_run_spec(run)
-    manifest = read_manifest(run)
-    views = {cell.name: cell.folder_in(run) / VIEW_FILE for cell in list_cells(spec)}
+    source = open_run(run)
+    spec = source.spec
+    views = {cell.name: cell.folder / VIEW_FILE for cell in source.cells()}
     arms = {model: read_arms(spec, run, model) for model in spec.models}
     return LoadedRun(
-        name=_choose_run_name(run, manifest),
+        name=_choose_run_name(run, source.manifest),
         folder=str(run),
         spec=spec,
         spec_text=(run / "spec.yaml").read_text(encoding="utf-8"),
-        limit=limit,
-        summary=read_summary(run),
-        manifest=manifest,
+        limit=source.limit,
+        summary=source.summary,
+        manifest=source.manifest,
         arms=arms,
-        problems={model: _read_shown_problems(spec, limit, run, model, arms[model]) for model in spec.models},
+        problems={model: _read_shown_problems(source, model, arms[model]) for model in spec.models},
         views={name: read_file(path, PanelView) for name, path in views.items() if path.exists()},
     )
 
@@ -75,21 +72,18 @@ def _choose_run_name(run: Path, manifest: Mapping[str, Any]) -> str:
     return Path(str(output_folder[0])).name if unpacked and output_folder else run.resolve().name
 
 
-def _read_shown_problems(
-    spec: Spec, limit: int | None, run: Path, model: str, arms: Mapping[str, ArmData]
-) -> dict[str, Problem] | str:
+def _read_shown_problems(source: Run, model: str, arms: Mapping[str, ArmData]) -> dict[str, Problem] | str:
     """Problems with the prompts that the arms were really given: a chat's markup is not in the spec."""
-    model_spec = spec.for_model(model)
-    problems = rebuild_problems(spec, limit, run, model)
-    if isinstance(problems, str):
-        return problems
-    prompt_by_hash: dict[str, str] = {}
-    for cell in list_cells(spec):
-        if cell.model == model:
-            prompt_by_hash |= {
-                key: prompt + opening
-                for key, (prompt, opening) in prompts.read_prompt_file(cell.folder_in(run)).items()
-            }
+    model_spec = source.spec.for_model(model)
+    try:
+        problems = dict(source.problems(model))
+    except ElicitError as error:
+        return str(error)
+    prompt_by_hash = {
+        key: prompt + opening
+        for cell in source.cells(models=[model])
+        for key, (prompt, opening) in cell.prompts.items()
+    }
     base_arms = [arm for arm in arms if model_spec.arms.get(arm, {}).get("method") == "base"]
     for arm in sorted(arms, key=lambda arm: arm not in base_arms):
         for key, row in get_first_seed_answers(arms[arm], model_spec.task_label).items():
@@ -104,22 +98,6 @@ def _attach_prompt(problem: Problem, arm: str, text: str, *, is_base: bool) -> P
     if is_base:
         return dataclasses.replace(problem, prompt=text, other_prompts=())
     return dataclasses.replace(problem, other_prompts=(*problem.other_prompts, (arm, text)))
-
-
-def rebuild_problems(
-    spec: Spec, limit: int | None, run: Path, model: str, label: str | None = None
-) -> dict[str, Problem] | str:
-    """The test problems a model was given, as its dialect writes them; a reason where the model or its file is gone.
-
-    Args:
-        label: the task; None for the target task.
-    """
-    model_spec = spec.for_model(model)
-    try:
-        task = load_run_task(spec, run, model, label or model_spec.task_label, dialect_of(spec, run, model))
-        return {problem.id: problem for problem in load_test_problems(task, model_spec, limit)}
-    except ElicitError as error:
-        return str(error)
 
 
 def get_first_seed_answers(data: ArmData, label: str) -> dict[str, Row]:

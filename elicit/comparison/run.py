@@ -1,0 +1,186 @@
+"""`elicit.open_run`: a run directory or a committed archive, read through one door. Imports no torch.
+
+    run = elicit.open_run("runs/quickstart")          # or an archive: experiments/results/quickstart
+    run.spec, run.manifest, run.summary
+    for cell in run.cells(arms=["sft"], state="done"):
+        cell.status["seconds"], cell.rows()[0].completion, cell.checkpoints
+    policy = run.cell("cued", "sft", seed=0).policy() # the first thing that needs torch
+
+Everything is read from the disk when it is asked for, and checked; nothing is written. An archive is unpacked into a
+temporary folder, which goes when the run does, or at the end of `with elicit.open_run(path) as run:`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from elicit.comparison.cell_state import load_test_problems
+from elicit.comparison.problems import load_run_task
+from elicit.comparison.reader import dialect_of, read_run_spec
+from elicit.comparison.run_cell import RunCell, State
+from elicit.comparison.spec import Spec
+from elicit.comparison.spec.cells import list_cells
+from elicit.comparison.storage.typed_files import read_manifest, read_summary
+from elicit.comparison.summary.summarise import summarise_run
+from elicit.comparison.unpack import ROWS, unpack_archive
+from elicit.errors import ElicitError, one_line, unknown_name_error
+from elicit.tasks import Problem
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run, finished or not. Made by `open_run`."""
+
+    path: Path
+    """The folder that was named."""
+    folder: Path
+    """The run directory: `path` itself, or where an archive was unpacked to."""
+    spec: Spec
+    limit: int | None
+    """Test problems that the run was cut to; None for all of the spec."""
+    manifest: Mapping[str, Any]
+    """Command, commit, packages, machine, hashes and versions; empty for a run without one."""
+    _problems: dict[tuple[str, str], Mapping[str, Problem]] = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name
+
+    @property
+    def is_archive(self) -> bool:
+        """Archives keep no policies and no panels."""
+        return self.folder != self.path
+
+    @cached_property
+    def summary(self) -> Mapping[str, Any]:
+        """`summary.json` as it was written.
+
+        Raises:
+            ElicitError: none yet: the run has not ended.
+        """
+        return read_summary(self.folder)
+
+    @cached_property
+    def computed_summary(self) -> Mapping[str, Any]:
+        """The same figures, made anew from the rows: `summary.json` may be of an earlier moment."""
+        return summarise_run(self.folder)
+
+    def cells(
+        self, *, models: Sequence[str] | None = None, arms: Sequence[str] | None = None, state: State | None = None
+    ) -> list[RunCell]:
+        """The cells of the spec: all of them, or those of some models and arms, or in one state.
+
+        They come model by model, arm by arm and seed by seed, in the spec's order.
+
+        Raises:
+            ElicitError: a model or an arm that the spec does not have.
+        """
+        self.check_names(models, arms)
+        order = list(self.spec.arms)
+        every = sorted(
+            (RunCell(self, cell) for cell in list_cells(self.spec)),
+            key=lambda cell: (list(self.spec.models).index(cell.model), order.index(cell.arm), cell.seed),
+        )
+        return [
+            cell
+            for cell in every
+            if (models is None or cell.model in models)
+            and (arms is None or cell.arm in arms)
+            and (state is None or cell.state == state)
+        ]
+
+    def cell(self, model: str, arm: str, seed: int = 0) -> RunCell:
+        """One cell.
+
+        Raises:
+            ElicitError: the spec does not have it; the message lists what there is.
+        """
+        matches = {cell.seed: cell for cell in self.cells(models=[model], arms=[arm])}
+        if seed not in matches:
+            raise unknown_name_error(f"seed of {model}/{arm}", seed, map(str, matches), where=str(self.path))
+        return matches[seed]
+
+    def check_names(self, models: Sequence[str] | None = None, arms: Sequence[str] | None = None) -> None:
+        """Raises ElicitError for a model or an arm that the spec does not have."""
+        for kind, names, known in (("model", models, self.spec.models), ("arm", arms, self.spec.arms)):
+            for name in names or ():
+                if name not in known:
+                    raise unknown_name_error(kind, name, known, where=str(self.path))
+
+    def problems(self, model: str, task: str | None = None) -> Mapping[str, Problem]:
+        """The test problems of a task by their ids, as the model was given them.
+
+        Args:
+            task: a label of the spec; None for the target task.
+
+        Raises:
+            ElicitError: they cannot be made again: a model or a file that the task needs is gone.
+        """
+        model_spec = self.spec.for_model(model)
+        label = model_spec.task_label if task is None else task
+        if (model, label) not in self._problems:
+            dialect = dialect_of(self.spec, self.folder, model)
+            bound = load_run_task(self.spec, self.folder, model, label, dialect)
+            every = load_test_problems(bound, model_spec, self.limit)
+            self._problems[model, label] = {problem.id: problem for problem in every}
+        return self._problems[model, label]
+
+    def find_problems(self, model: str, task: str | None = None) -> Mapping[str, Problem]:
+        """The same; empty where they cannot be made again, which is tried once."""
+        label = self.spec.for_model(model).task_label if task is None else task
+        try:
+            return self.problems(model, label)
+        except ElicitError:
+            self._problems[model, label] = {}
+            return {}
+
+    def close(self) -> None:
+        """Remove the temporary folder of an archive. A run directory stays as it is."""
+        if self.is_archive:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_run(path: str | os.PathLike[str]) -> Run:
+    """A run directory or an archive, to be read. See the module's first lines.
+
+    Raises:
+        ElicitError: neither of the two, or a file in it that is damaged or of a later version.
+    """
+    run_path = Path(path)
+    if not run_path.is_dir():
+        raise ElicitError(
+            f"{one_line(str(run_path), 200)} is not a folder. Name a run directory or an archive. See: elicit ls runs"
+        )
+    if not (run_path / ROWS).exists():
+        return _read_run(run_path, run_path)
+    folder = Path(tempfile.mkdtemp(prefix="elicit-archive-"))
+    try:
+        unpack_archive(run_path, folder)
+        run = _read_run(run_path, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    weakref.finalize(run, shutil.rmtree, folder, ignore_errors=True)
+    return run
+
+
+def _read_run(path: Path, folder: Path) -> Run:
+    spec, limit = read_run_spec(folder)
+    return Run(path, folder, spec, limit, read_manifest(folder))
