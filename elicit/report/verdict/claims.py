@@ -44,10 +44,9 @@ def list_claims(verdict: Verdict) -> tuple[Claim, ...]:
 
 
 def list_detail_claims(verdict: Verdict) -> tuple[Claim, ...]:
-    """Every claim about the arms that do not speak for a family."""
-    return tuple(
-        claim for facts in verdict.details for claim in _list_arm_claims(verdict, facts, FAMILIES[facts.family].name)
-    )
+    """Every claim about the arms that do not speak for a family and have more to them than the row in `list_claims`."""
+    claims_by_arm = (tuple(_list_arm_claims(verdict, facts, FAMILIES[facts.family].name)) for facts in verdict.details)
+    return tuple(claim for claims in claims_by_arm if len(claims) > 1 for claim in claims)
 
 
 def _list_family_claims(verdict: Verdict, family: FamilyFacts) -> Iterator[Claim]:
