@@ -9,7 +9,6 @@ results.save_html("report.html")
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,15 +19,14 @@ from typing import TYPE_CHECKING, Any
 from elicit.comparison.reader import read_arms, read_run_spec
 from elicit.comparison.running.engine import run_cells
 from elicit.comparison.spec import check_spec
+from elicit.comparison.spec.code_references import resolve_references
 from elicit.comparison.summary.summarise import write_summary
 from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.interop.policies import load_policy as load_policy
 from elicit.loading import catalog
+from elicit.plugins import absolute_reference
 from elicit.runs import writing_to
-from elicit.tasks import AskedTask, GeneratedTask
-from elicit.tasks.datasets.record_task import RecordTask
-from elicit.tasks.generated.refusal import RefusalTask
-from elicit.tasks.gym.task import GymTask
+from elicit.tasks.to_dict import task_to_dict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,7 +172,8 @@ def compare(
 
     Args:
         model: a loaded model or its name.
-        task: a task, its name, or `{"task": name, parameters...}`.
+        task: a task, its name, or `{"task": name, parameters...}`. One of your own is an object with the interface of
+            `elicit.tasks.Task` (see `TaskBase`) and, as a run names its task, a `spec()`.
         arms: method names, or arm name -> `{"method": name, options...}`.
         off_target: other tasks that every arm is tested on: names, or label -> `{"task": name, parameters...}`.
         samples: samples per problem at temperature 1, for pass@k, votes and compute-matched baselines: a number, or
@@ -199,8 +198,8 @@ def compare(
     spec = check_spec(
         {
             "models": {label: name},
-            "task": _task_to_spec(task),
-            "off_target": dict(off_target) if isinstance(off_target, Mapping) else list(off_target),
+            "task": resolve_references(task_to_dict(task), Path()),
+            "off_target": _resolve_off_target(off_target),
             "arms": dict(arms) if isinstance(arms, Mapping) else list(arms),
             "seeds": seeds,
             "test": test,
@@ -216,19 +215,8 @@ def compare(
     return Results(run, write_summary(run))
 
 
-def _task_to_spec(task: Task | str | Mapping[str, Any]) -> dict[str, Any]:
-    """Convert a task to its description in a spec."""
-    if isinstance(task, str):
-        return {"task": task}
-    if isinstance(task, Mapping):
-        return dict(task)
-    if isinstance(task, AskedTask):
-        return {**_task_to_spec(task.inner), "prompts": dataclasses.asdict(task.asking)}
-    if isinstance(task, RefusalTask):
-        inner = _task_to_spec(task.inner)
-        return {**inner, "task": task.name, "of": inner["task"], "marked": task.marked}
-    if isinstance(task, GeneratedTask):
-        return {"task": task.name, "max_new_tokens": task.max_new_tokens, **dataclasses.asdict(task.family)}  # type: ignore[call-overload]
-    if isinstance(task, RecordTask | GymTask) and task.description:
-        return dict(task.description)
-    raise ElicitError("compare: give a task of a file as {'task': 'jsonl', 'path': ...}, so that a run can be resumed.")
+def _resolve_off_target(tasks: Sequence[str] | Mapping[str, Mapping[str, Any]]) -> Any:
+    """As a spec has them, with the code of tasks from outside where it is now."""
+    if not isinstance(tasks, Mapping):
+        return [absolute_reference(name) for name in tasks]
+    return {label: resolve_references(task_to_dict(task), Path()) for label, task in tasks.items()}

@@ -25,6 +25,9 @@ from typing import Any, NamedTuple
 
 from elicit.errors import ElicitError, one_line, unknown_name_error
 
+#: How the modules of single files are called.
+_FILE_MODULE = "elicit_file_"
+
 
 class MissingCodeError(ElicitError):
     """The file or module of a reference is not on this machine: what was made with it can be read, but not repeated."""
@@ -79,16 +82,45 @@ def load_reference(text: str, *, base: Path | None = None) -> Any:
     return value
 
 
-def source_sha256(text: str, *, base: Path | None = None) -> str:
-    """The sha256 of the file that a reference names, found without running it.
-
-    Covers that one file, not what it imports.
+def find_source(text: str, *, base: Path | None = None) -> Path:
+    """The file that a reference names, found without running it.
 
     Raises:
         MissingCodeError: no such file or module here.
         ElicitError: text of another form, or a module that does not come from a Python file.
     """
-    return hashlib.sha256(_source_path(_require_reference(text), base).read_bytes()).hexdigest()
+    return _source_path(_require_reference(text), base)
+
+
+def source_sha256(text: str, *, base: Path | None = None) -> str:
+    """The sha256 of that one file; what it imports is not covered. Raises as `find_source`."""
+    return hashlib.sha256(find_source(text, base=base).read_bytes()).hexdigest()
+
+
+def absolute_reference(text: str, *, base: Path | None = None) -> str:
+    """A reference to a file with its path in full; any other text, and a file that is not there, as it is."""
+    reference = parse_reference(text)
+    if reference is None or not reference.is_file:
+        return text
+    path = (base or Path()) / Path(reference.module).expanduser()
+    return f"{path.resolve()}:{reference.name}" if path.is_file() else text
+
+
+def describe_class(kind: type) -> str:
+    """The reference that loads a class again.
+
+    Raises:
+        ElicitError: a class of the running script or notebook, or one that stands inside a function.
+    """
+    module = sys.modules.get(kind.__module__)
+    path = vars(module).get("__file__") if module is not None else None
+    if kind.__module__ == "__main__" or path is None or "<locals>" in kind.__qualname__:
+        raise ElicitError(
+            f"{kind.__qualname__} is defined in the running script, a notebook or a function, from where a run cannot "
+            f"load it again. Put it into a file of its own, such as my_file.py, and import it from there"
+        )
+    home = path if kind.__module__.startswith(_FILE_MODULE) else kind.__module__
+    return f"{home}:{kind.__qualname__}"
 
 
 def list_entry_points(group: str) -> dict[str, str]:
@@ -138,7 +170,7 @@ def _source_path(reference: Reference, base: Path | None) -> Path:
 def _import_file(path: Path) -> ModuleType:
     """The module of one file: the same one for the same bytes, another one after an edit."""
     source = path.read_bytes()
-    name = f"elicit_file_{path.stem}_{hashlib.sha256(str(path).encode() + source).hexdigest()[:16]}"
+    name = f"{_FILE_MODULE}{path.stem}_{hashlib.sha256(str(path).encode() + source).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     module = ModuleType(name)

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
 
     with open_run_directory(options.run) as run:
         result = verify_run(run)
-    for difference in result.differences:
-        print(difference)
+    for line in (*result.differences, *result.notes):
+        print(line)
     print(f"{result.figures} figures and {result.rows} verdicts checked, {len(result.differences)} differ")
     return 1 if result.differences else 0

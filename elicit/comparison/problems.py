@@ -1,9 +1,10 @@
-"""Copies of file tasks' test problems inside the run, so that it can be verified without the files. No torch.
+"""The test problems of a run's tasks of files and of code from outside, kept in the run. Imports no torch.
 
     problems/SHA256.json     one file for each different set of problems
     manifest.json            problems: {MODEL/LABEL: SHA256}, the hash of the file's content
 
-Problems that a program generates (our own families, reasoning-gym) are generated again instead.
+So they are judged and shown where the files are gone; those of code from outside are shown, and judged where the code
+is here. Problems that a program of ours or reasoning-gym draws are drawn again instead.
 """
 
 from __future__ import annotations
@@ -12,18 +13,34 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from elicit import runs
 from elicit.comparison.cell_state import count_test_problems
 from elicit.comparison.spec import Spec, build_task
+from elicit.comparison.spec.code_references import list_code
 from elicit.comparison.spec.task_files import hash_task_files, list_source_files
 from elicit.comparison.storage.typed_files import check_value, read_manifest
 from elicit.errors import ElicitError
+from elicit.plugins import MissingCodeError, parse_reference, source_sha256
 from elicit.tasks import Task
-from elicit.tasks.datasets.stored_problems import StoredProblems, dump_problems, restore_task
+from elicit.tasks.datasets.stored_problems import (
+    StoredCode,
+    StoredProblems,
+    dump_problems,
+    restore_record_task,
+    restore_task,
+)
 
 PROBLEMS_FOLDER = "problems"
+
+
+class Unjudged(NamedTuple):
+    """Why the verdicts on a task cannot be recomputed here."""
+
+    reason: str
+    is_changed: bool
+    """The code is here, but is another than the run's: a difference, where absent code is none."""
 
 
 def hash_problems(problem_set: StoredProblems) -> str:
@@ -32,7 +49,7 @@ def hash_problems(problem_set: StoredProblems) -> str:
 
 
 def gather_problems(spec: Spec, limit: int | None) -> dict[str, StoredProblems]:
-    """MODEL/LABEL -> the test problems of every task that reads a file or a dataset.
+    """MODEL/LABEL -> the test problems of every task that reads a file or a dataset, or is code from outside.
 
     Raises:
         ElicitError: a file is missing or has too few problems.
@@ -41,16 +58,15 @@ def gather_problems(spec: Spec, limit: int | None) -> dict[str, StoredProblems]:
     for model in spec.models:
         model_spec = spec.for_model(model)
         for label, description in {model_spec.task_label: model_spec.task, **model_spec.off_target}.items():
-            problem_set = dump_problems(
-                build_task(description, where=f"task {label!r}"), count_test_problems(model_spec, limit)
-            )
+            task = build_task(description, where=f"task {label!r}")
+            problem_set = dump_problems(task, count_test_problems(model_spec, limit), _describe_code(description))
             if problem_set is not None:
                 problem_sets[f"{model}/{label}"] = problem_set
     return problem_sets
 
 
 def write_problems(spec: Spec, limit: int | None, run: Path) -> dict[str, str]:
-    """Store the test problems of every task that reads a file or a dataset. Returns MODEL/LABEL -> hash."""
+    """Keep those problems in the run. Returns MODEL/LABEL -> hash."""
     hashes = {}
     for name, problem_set in gather_problems(spec, limit).items():
         hashes[name] = hash_problems(problem_set)
@@ -81,7 +97,7 @@ def check_problems(value: Any, sha256: str, where: object) -> StoredProblems:
 def load_run_task(
     spec: Spec, run: Path, model: str, label: str, dialect: Mapping[str, Any] | None, *, where: str = "task"
 ) -> Task:
-    """Load a task of a run with the problems that the run used.
+    """A task of a run, as its problems were when it was run. Runs no code from outside: see `load_judging_task`.
 
     Args:
         label: label of the target task or of an off-target one.
@@ -90,14 +106,66 @@ def load_run_task(
     Raises:
         ElicitError: a file is missing or has changed, and the run has no copy of its problems.
     """
-    model_spec = spec.for_model(model)
-    description = {**model_spec.off_target, model_spec.task_label: model_spec.task}[label]
-    manifest = read_manifest(run)
-    sha256 = manifest.get("problems", {}).get(f"{model}/{label}")
-    if sha256 is not None:
-        return restore_task(description, read_problems(run / PROBLEMS_FOLDER / f"{sha256}.json"))
-    check_task_file(spec, model, label, manifest.get("files", {}))
+    description, stored = _describe_task(spec, model, label), _read_stored(run, model, label)
+    if stored is not None:
+        return restore_task(description, stored)
+    check_task_file(spec, model, label, read_manifest(run).get("files", {}))
     return build_task(description, dialect, where=where)
+
+
+def load_judging_task(
+    spec: Spec, run: Path, model: str, label: str, dialect: Mapping[str, Any] | None, *, where: str = "task"
+) -> Task | Unjudged:
+    """The same task with its verifier, which may be code from outside; why not, where that code is not here.
+
+    The code is run only if its source is the one that the run was made with.
+
+    Raises:
+        ElicitError: as `load_run_task`.
+    """
+    description, stored = _describe_task(spec, model, label), _read_stored(run, model, label)
+    if stored is None or "code" not in stored:
+        return load_run_task(spec, run, model, label, dialect, where=where)
+    code, kept = stored["code"], f"{label}: verdicts were taken from the rows"
+    reference = dict(list_code(description)).get(code["field"])
+    try:
+        if reference is None:
+            raise MissingCodeError(f"{code['reference']} is not offered by any installed package")
+        now = source_sha256(reference)
+    except MissingCodeError:
+        absent = "not here" if ".py:" in code["reference"] else "not installed"
+        return Unjudged(f"{kept}, because {code['reference']} is {absent}", is_changed=False)
+    if now != code["sha256"]:
+        hashes = f"its sha256 is {now[:12]}…, the run's {code['sha256'][:12]}…"
+        return Unjudged(f"{kept}: {code['reference']} is not the code that the run was made with ({hashes})", True)
+    try:
+        if code["field"] == "read":
+            return restore_record_task(description, stored)
+        if dump_problems(build_task(description, where=where), len(stored["problems"]), code) != stored:
+            return Unjudged(f"{kept}: {code['reference']} gives other problems than those of the run", True)
+        return build_task(description, dialect, where=where)
+    except ElicitError as error:
+        return Unjudged(f"{kept}, because {code['reference']} cannot be used here: {error}", is_changed=False)
+
+
+def _describe_task(spec: Spec, model: str, label: str) -> Mapping[str, Any]:
+    model_spec = spec.for_model(model)
+    return {**model_spec.off_target, model_spec.task_label: model_spec.task}[label]
+
+
+def _read_stored(run: Path, model: str, label: str) -> StoredProblems | None:
+    sha256 = read_manifest(run).get("problems", {}).get(f"{model}/{label}")
+    return None if sha256 is None else read_problems(run / PROBLEMS_FOLDER / f"{sha256}.json")
+
+
+def _describe_code(description: Mapping[str, Any]) -> StoredCode | None:
+    """The code from outside of a task that is about to run."""
+    for field, reference in list_code(description):
+        parts = parse_reference(reference)
+        assert parts is not None
+        name = f"{Path(parts.module).name}:{parts.name}" if parts.is_file else reference
+        return {"field": field, "reference": name, "sha256": source_sha256(reference)}
+    return None
 
 
 def check_task_file(spec: Spec, model: str, label: str, files: Mapping[str, str]) -> None:

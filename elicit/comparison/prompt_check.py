@@ -13,7 +13,7 @@ from pathlib import Path
 from elicit import documents, runs
 from elicit.comparison.cell_state import load_test_problems, read_cell_status
 from elicit.comparison.planning.lengths import find_model_folder
-from elicit.comparison.problems import load_run_task
+from elicit.comparison.problems import Unjudged, load_judging_task
 from elicit.comparison.reader import dialect_of
 from elicit.comparison.spec import Spec
 from elicit.comparison.spec.cells import Cell, list_cells
@@ -51,7 +51,9 @@ def _load_asked_problems(spec: Spec, run: Path, model: str, limit: int | None) -
     model_spec, dialect = spec.for_model(model), dialect_of(spec, run, model)
     problems_by_label = {}
     for label in (model_spec.task_label, *model_spec.off_target):
-        task = load_run_task(spec, run, model, label, dialect, where=label)
+        task = load_judging_task(spec, run, model, label, dialect, where=label)
+        if isinstance(task, Unjudged):  # its prompts come from code that is not here
+            continue
         if isinstance(task, AskedTask):
             try:
                 template = _read_model_template(spec, run, model)

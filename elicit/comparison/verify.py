@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from elicit import runs
 from elicit.comparison.cell_state import load_test_problems, read_cell_status
-from elicit.comparison.problems import load_run_task
+from elicit.comparison.problems import Unjudged, load_judging_task, load_run_task
 from elicit.comparison.prompt_check import find_prompt_differences
 from elicit.comparison.reader import dialect_of, read_run_spec
 from elicit.comparison.spec import checkpoints
@@ -24,7 +24,10 @@ from elicit.tasks import Verdict
 class VerificationResult(NamedTuple):
     figures: int
     rows: int
+    """Verdicts that were recomputed."""
     differences: list[str]
+    notes: list[str]
+    """Verdicts that could not be recomputed here, a line for each task."""
 
 
 def verify_run(run: Path) -> VerificationResult:
@@ -44,10 +47,10 @@ def verify_run(run: Path) -> VerificationResult:
             continue  # an older summary, from before this figure existed, of a run without it
         if not _values_match(left, right):
             differences.append(f"summary.json {key_path}: printed {left!r}, the rows give {right!r}")
-    rows, wrong = _rejudge_rows(run)
+    rows, wrong, notes = _rejudge_rows(run)
     spec, limit = read_run_spec(run)
     wrong += find_prompt_differences(spec, run, limit)
-    return VerificationResult(len(printed), rows, differences + wrong)
+    return VerificationResult(len(printed), rows, differences + wrong, notes)
 
 
 def _flatten_json(data: Any, key_path: str = "") -> Iterator[tuple[str, Any]]:
@@ -73,10 +76,12 @@ def _iterate_rows(paths: Iterable[Path]) -> Iterator[tuple[Path, Row]]:
             yield path, row
 
 
-def _rejudge_rows(run: Path) -> tuple[int, list[str]]:
-    """Judge every row again. Returns (rows judged, descriptions of rows whose stored verdict differs)."""
+def _rejudge_rows(run: Path) -> tuple[int, list[str], list[str]]:
+    """(rows judged, rows whose stored verdict is not what the verifier says, tasks whose verifier is not here)."""
     spec, limit = read_run_spec(run)
-    count, wrong = 0, []
+    count = 0
+    wrong: list[str] = []
+    notes: list[str] = []
     dialects: dict[str, Any] = {}
     for cell in list_cells(spec):
         if read_cell_status(cell, run)["state"] != "done":
@@ -85,19 +90,27 @@ def _rejudge_rows(run: Path) -> tuple[int, list[str]]:
         if cell.model not in dialects:
             dialects[cell.model] = dialect_of(spec, run, cell.model)
         for label in (model_spec.task_label, *model_spec.off_target):
-            task = load_run_task(spec, run, cell.model, label, dialects[cell.model], where=label)
+            judge = load_judging_task(spec, run, cell.model, label, dialects[cell.model], where=label)
+            task = judge
+            if isinstance(task, Unjudged):
+                lines = wrong if task.is_changed else notes
+                lines += [task.reason] if task.reason not in lines else []
+                task = load_run_task(spec, run, cell.model, label, dialects[cell.model], where=label)
             problems = {problem.id: problem for problem in load_test_problems(task, model_spec, limit)}
             judged: dict[tuple[str, str], Verdict] = {}  # many samples of a problem are the same text
             homes = [cell.folder_in(run), *checkpoints.list_checkpoint_folders(cell.folder_in(run)).values()]
             for path, row in _iterate_rows(home / "rows" / f"{label}.jsonl" for home in homes):
-                count += 1
                 if row.problem not in problems:
+                    count += 1
                     wrong.append(f"{path}: problem {row.problem} is not a test problem of {label}")
                     continue
+                if isinstance(judge, Unjudged):
+                    continue
+                count += 1
                 key = (row.problem, row.completion)
                 if key not in judged:
-                    judged[key] = task.verify(problems[row.problem], row.completion)
+                    judged[key] = judge.verify(problems[row.problem], row.completion)
                 verdict = judged[key]
                 if tuple(verdict) != (row.answer, row.correct, row.has_trace, row.trace_valid):
                     wrong.append(f"{path}: problem {row.problem}, sample {row.sample}: the verifier says {verdict}")
-    return count, wrong
+    return count, wrong, notes

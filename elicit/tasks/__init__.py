@@ -1,7 +1,10 @@
 """Tasks: problems by (split, seed), solutions, errors, critiques and a total verifier."""
 
+from elicit.tasks.answers.base import ReaderBase
+from elicit.tasks.answers.reader import ParsedAnswer
+from elicit.tasks.base import TaskBase
 from elicit.tasks.catalog import get, names
-from elicit.tasks.core import Noisy, Problem, Split, Task, Verdict
+from elicit.tasks.core import Noisy, Problem, Split, Task, Verdict, content_id, split_of
 from elicit.tasks.generated.dialect import Dialect
 from elicit.tasks.generated.english import English
 from elicit.tasks.generated.task import GeneratedTask
@@ -14,10 +17,15 @@ __all__ = [
     "English",
     "GeneratedTask",
     "Noisy",
+    "ParsedAnswer",
     "Problem",
+    "ReaderBase",
     "Split",
     "Task",
+    "TaskBase",
     "Verdict",
+    "content_id",
     "get",
     "names",
+    "split_of",
 ]

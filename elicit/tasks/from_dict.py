@@ -32,10 +32,10 @@ def build_task(description: Mapping[str, Any], dialect: Mapping[str, Any] | None
         raise ElicitError(f"{where}: no task given. Type: {{task: NAME}}. See: elicit ls tasks")
     if not all(isinstance(option, str) for option in options):
         raise ElicitError(f"{where}: parameters of task {name!r} must be names.")
-    generated = catalog.is_generated(name)
-    if generated and dialect is not None:
-        options.pop("prompts", None)
     try:
+        generated = catalog.has_dialect(name)
+        if generated and dialect is not None:
+            options.pop("prompts", None)
         prompt_format = (English() if dialect is None else Dialect(**dialect)) if generated else None
         return catalog.get(name, dialect=prompt_format, **options)
     except ElicitError as error:

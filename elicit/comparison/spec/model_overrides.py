@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from elicit.tasks.catalog import label_of
+
 
 def index_by_name(values: list[Any], names: list[str]) -> dict[str, Any]:
     """Turn a list into a mapping. Raises ValueError if a name occurs twice, because one entry would be lost."""
@@ -21,7 +23,7 @@ def _one_task(value: Any) -> Any:
 
 def _tasks_by_name(value: Any) -> Any:
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
-        return index_by_name([{"task": name} for name in value], value)
+        return index_by_name([{"task": name} for name in value], [label_of(name) for name in value])
     return value
 
 

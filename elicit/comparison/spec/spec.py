@@ -27,6 +27,7 @@ from elicit.comparison.spec import assumed_size as assume
 from elicit.comparison.spec import checkpoints, samples_spec
 from elicit.comparison.spec.assumed_size import AssumedSize
 from elicit.comparison.spec.checkpoints import Trajectory
+from elicit.comparison.spec.code_references import resolve_references
 from elicit.comparison.spec.dependencies import check_controls, check_kinds, check_needs
 from elicit.comparison.spec.model_overrides import ModelOverrides, TaskField, TasksField, index_by_name
 from elicit.comparison.spec.samples_spec import Samples
@@ -39,6 +40,7 @@ from elicit.loading import catalog
 from elicit.method import Method
 from elicit.methods.catalog import configure_method
 from elicit.tasks import Task
+from elicit.tasks.catalog import label_of
 from elicit.tasks.from_dict import build_task as build_task
 
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_.+#-]*(/[A-Za-z][A-Za-z0-9_.+#-]*)*")
@@ -118,7 +120,7 @@ class Spec(BaseModel):
 
     @property
     def task_label(self) -> str:
-        return str(self.task["task"])
+        return label_of(str(self.task["task"]))
 
     def build_methods(self) -> dict[str, Method]:
         """Arm name -> checked config. Raises ElicitError naming the arm."""
@@ -234,8 +236,8 @@ def _check_panels(spec: Spec) -> None:
 
 
 def _check_target(spec: Spec, where: str) -> None:
-    target = spec.task.get("task")
-    if isinstance(target, str) and target in spec.off_target:
+    target = spec.task_label if isinstance(spec.task.get("task"), str) else None
+    if target in spec.off_target:
         raise ElicitError(f"{where}: {target!r} is the target task; it cannot be off target too.")
 
 
@@ -277,6 +279,7 @@ def _resolve_paths(spec: Spec, folder: Path) -> Spec:
         description = {
             name: resolve_task(part) if isinstance(part, dict) else part for name, part in description.items()
         }
+        description = resolve_references(description, folder)
         path = description.get("path")
         if isinstance(path, str) and not Path(path).is_absolute() and (folder / path).exists():
             return {**description, "path": str((folder / path).resolve())}

@@ -1,4 +1,4 @@
-"""Files from which a spec's tasks and arms take problems, by hash: an edited file is another task. No torch."""
+"""The files that tasks and arms of a spec take problems and code from, by hash: an edited file is another task."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from elicit.comparison.spec.code_references import find_code_files
 from elicit.comparison.spec.spec import Spec
 from elicit.errors import ElicitError
 
@@ -69,6 +70,8 @@ def find_changed_files(spec: Spec, before: Mapping[str, str]) -> list[ChangedFil
 
 
 def _existing_source(model: str, arm: str | None, label: str, description: Mapping[str, Any]) -> Iterator[SourceFile]:
+    for source in find_code_files(description):
+        yield SourceFile(model, arm, f"{label} (code)", source)
     path = description.get("path")
     if isinstance(path, str) and "\0" not in path and Path(path).expanduser().exists():  # otherwise a hub id
         yield SourceFile(model, arm, label, Path(path).expanduser())

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from elicit.errors import ElicitError, one_line, unknown_name_error
+from elicit.plugins import absolute_reference
 from elicit.tasks.core import Split
 from elicit.tasks.datasets import folders, formats, option_numbering, splitting, stop_strings
 from elicit.tasks.datasets.column_mapping import check_columns, check_table, list_top_columns
@@ -47,6 +48,7 @@ def load_dataset(
     reading: str | None = None,
     grader: str | None = None,
     count_from: int | None = None,
+    read: str | None = None,
     template: str = "{prompt}",
     stop: str | Sequence[str] | None = None,
     max_new_tokens: int = 256,
@@ -69,6 +71,7 @@ def load_dataset(
         grader: for format `math`: math_verify (needs the extra `tasks`) or text.
         count_from: for format `choice`: the place of the first option, 0 or 1, where right answers are places. Default:
             0 where the table has a 0, else an error.
+        read: for format `text`: a reader of your own, `my_file.py:MyReader` or a name; see `tasks.answers.base`.
         template: what the model is shown; `{prompt}` stands for the question.
         stop: strings that end a completion. Default: what a base model begins a next question with
             (see `tasks.stops`), and none through a chat template.
@@ -151,7 +154,7 @@ def _build_record_task(task: str, path: str | Path, options: dict[str, Any], ben
     form = formats.build_format(
         task,
         options["format"],
-        **{key: options.get(key) for key in ("reading", "grader", "answer_pattern", "count_from")},
+        **{key: options.get(key) for key in ("reading", "grader", "answer_pattern", "count_from", "read")},
     )
     tables = folders.load_tables(
         path, config=options["config"], revision=options["revision"], download=options["download"]
@@ -280,4 +283,5 @@ def _non_default_options(task: str, options: Mapping[str, Any]) -> dict[str, Any
     """Options that differ from the task's defaults, as plain data."""
     defaults = {"dataset": load_dataset, "gsm8k": load_gsm8k, "math": load_math}[task].__kwdefaults__ or {}
     changed = {key: value for key, value in options.items() if key in defaults and value != defaults[key]}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in changed.items()}
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in changed.items()}
+    return {key: absolute_reference(str(value)) if key == "read" else value for key, value in plain.items()}

@@ -6,16 +6,20 @@
 | `gsm8k`  | `prompt`, `answer` ending in `#### 72`       | `#### 72`, a box, "the answer is", the last number |
 | `math`   | `prompt`, `answer` or `worked` with a box    | `\\\\boxed{...}`, "the answer is", a formula         |
 | `choice` | `prompt`, `choices`, `answer`                | a letter                                           |
+
+`read: my_file.py:MyReader` puts a reader of your own in the place of `text`'s: an `AnswerReader` that is made from the
+right answer (see `answers.base`), or the name of one that an installed package offers in the group `elicit.readers`.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from elicit.errors import ElicitError, require_extra, unknown_name_error
+from elicit.plugins import list_entry_points, load_reference, parse_reference
 from elicit.tasks.answers import choice_options, gsm8k, latex
 from elicit.tasks.answers import math as math_answers
 from elicit.tasks.answers.free_text import TextReader, check_pattern
@@ -146,7 +150,51 @@ class ChoiceFormat:
         return f"The answer is {answer}."
 
 
+@dataclass(frozen=True)
+class OutsideFormat:
+    """`prompt` and `answer`, read by code from outside."""
+
+    reader: Callable[[str], AnswerReader]
+
+    name: ClassVar[str] = "text"
+    fields: ClassVar[tuple[str, ...]] = FIELDS
+
+    def prepare_fields(self, fields: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        return fields, ()
+
+    def make_reader(self, record: ProblemRecord) -> AnswerReader:
+        return self.reader(record.answer)
+
+    def add_marker(self, answer: str) -> str:
+        return answer
+
+
+def find_reader_reference(name: str) -> str | None:
+    """The reference that `read: NAME` is or stands for; None for an unknown name."""
+    return name if parse_reference(name) is not None else list_entry_points(READERS).get(name)
+
+
+def load_reader(task: str, name: object) -> type[AnswerReader]:
+    """The reader class that `read` names. Raises ElicitError for another value, or code that is something else."""
+    reference = find_reader_reference(name) if isinstance(name, str) else None
+    if reference is None:
+        known = list_entry_points(READERS)
+        hint = "Type read: my_file.py:MyReader"
+        raise unknown_name_error(f"reader of task {task!r}", name, known, hint=hint)
+    kind = load_reference(reference)
+    missing = sorted({name for name in vars(AnswerReader) if not name.startswith("_")} - set(dir(kind)))
+    if not isinstance(kind, type) or missing:
+        what = f"it lacks {', '.join(missing)}" if missing else "it is not a class"
+        raise ElicitError(
+            f"task {task!r}: {reference} is not an answer reader: {what}. "
+            "Type: class MyReader(elicit.tasks.ReaderBase) with parse_answer()"
+        )
+    return kind
+
+
 _MODES = {"gsm8k": gsm8k.MODES, "math": math_answers.MODES}
+#: The group of entry points for readers.
+READERS = "elicit.readers"
 FORMATS = ("text", "gsm8k", "math", "choice")
 #: Columns that benchmarks of a format have, where the user maps none.
 COLUMNS: Mapping[str, tuple[dict[str, str], ...]] = {
@@ -167,9 +215,20 @@ COLUMNS: Mapping[str, tuple[dict[str, str], ...]] = {
 
 
 def build_format(
-    task: str, name: object, *, reading: object, grader: object, answer_pattern: object, count_from: object = None
+    task: str,
+    name: object,
+    *,
+    reading: object,
+    grader: object,
+    answer_pattern: object,
+    count_from: object = None,
+    read: object = None,
 ) -> RecordFormat:
     """A format by name with its options. Raises ElicitError for an unknown name or an option it does not have."""
+    if read is not None:
+        if name != "text" or answer_pattern is not None:
+            raise ElicitError(f"task {task!r}: read is for format: text without answer_pattern; leave these out.")
+        return OutsideFormat(load_reader(task, read))
     if not isinstance(name, str) or name not in FORMATS:
         raise unknown_name_error(f"format of task {task!r}", name, FORMATS)
     if answer_pattern is not None and name != "text":

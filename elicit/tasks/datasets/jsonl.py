@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from elicit.errors import ElicitError, one_line
+from elicit.plugins import absolute_reference
 from elicit.tasks.datasets import formats, option_numbering, splitting, tables
 from elicit.tasks.datasets.column_mapping import check_columns, check_table
 from elicit.tasks.datasets.dataset import check_options, choose_stops
@@ -33,6 +34,7 @@ def load_jsonl(
     reading: str | None = None,
     grader: str | None = None,
     count_from: int | None = None,
+    read: str | None = None,
     stop: str | Sequence[str] | None = None,
     template: str = "{prompt}",
     max_new_tokens: int = 256,
@@ -43,7 +45,7 @@ def load_jsonl(
     Args:
         path: the file, UTF-8, one object a line; blank lines are skipped.
         columns: our fields from the file's own; other fields are ignored then. Default: fields have our names.
-        format, answer_pattern, reading, grader, count_from: as for `dataset.load_dataset`.
+        format, answer_pattern, reading, grader, count_from, read: as for `dataset.load_dataset`.
         stop: strings that end a completion. Default: what a base model begins a next question with
             (see `tasks.stops`), and none through a chat template.
         template: what the model is shown; `{prompt}` stands for the line's prompt (and for its cue prompt).
@@ -58,7 +60,7 @@ def load_jsonl(
     check_options("jsonl", options)
     option_numbering.check_count_from("jsonl", count_from)
     form = formats.build_format(
-        "jsonl", format, reading=reading, grader=grader, answer_pattern=answer_pattern, count_from=count_from
+        "jsonl", format, reading=reading, grader=grader, answer_pattern=answer_pattern, count_from=count_from, read=read
     )
     where = f"{_KIND} {one_line(repr(str(file)), 200)}"
     table = tables.read_jsonl_table(file, where, _KIND)
@@ -67,8 +69,8 @@ def load_jsonl(
         check_table(where, mapping, table.columns, plain=False)
     if form.name == "choice" and count_from is None:
         option_numbering.find_first_option_position(where, [(table.rows(()), mapping)])
-    read, bad = splitting.parse_rows(table.rows(()), mapping, form)
-    placed, duplicates = splitting.remove_duplicates(read, unit="lines")
+    located, bad = splitting.parse_rows(table.rows(()), mapping, form)
+    placed, duplicates = splitting.remove_duplicates(located, unit="lines")
     if bad or duplicates:
         both = sorted([*bad, *duplicates], key=lambda row: int(row.location.removeprefix("line ")))
         raise splitting.bad_rows_error(where, both, unit="lines", tail=f"A line is {_EXAMPLE}")
@@ -76,6 +78,7 @@ def load_jsonl(
         raise ElicitError(f"{where} is empty; expected one problem a line: {_EXAMPLE}")
     records = tuple(record for _, record in placed)
     solutions = [record.worked or "" for record in records]
+    options["read"] = None if read is None else absolute_reference(read)
     differs = {key: value for key, value in options.items() if value != (load_jsonl.__kwdefaults__ or {})[key]}
     return RecordTask(
         name=file.stem if name is None else name,

@@ -1,23 +1,39 @@
-"""Problems of a file or dataset as a run keeps them: enough to judge its completions again where the file is gone."""
+"""Problems as a run keeps them, of a file, a dataset or code from outside.
+
+Those of a file or dataset are enough to judge completions again where the file is gone. A task or a reader from outside
+judges by its code; where that is not here, its problems can be shown and counted, and verdicts are those of the rows.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NotRequired
+from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
 from elicit.errors import ElicitError
-from elicit.tasks.core import Problem, Split, Task
+from elicit.plugins import MissingCodeError
+from elicit.tasks.core import Problem, Split, Task, Verdict
 from elicit.tasks.datasets import formats
 from elicit.tasks.datasets.record_task import RecordTask
 from elicit.tasks.datasets.records import ProblemRecord
 from elicit.tasks.prompts import AskedTask, build_asking
 
 
+class StoredCode(TypedDict):
+    """The code from outside that problems or verdicts come from."""
+
+    field: Literal["task", "read"]
+    """The option of the task that names it."""
+    reference: str
+    """Of a file only the file's name."""
+    sha256: str
+    """Of its source."""
+
+
 class StoredProblems(TypedDict):
-    """The test problems of a task of records, in the order in which they are asked."""
+    """The test problems of a task, in the order in which they are asked."""
 
     name: str
     template: str
@@ -27,6 +43,7 @@ class StoredProblems(TypedDict):
     problems: list[StoredRecord]
     shown: list[StoredRecord]
     """Train problems that stand solved in front of every prompt."""
+    code: NotRequired[StoredCode]
 
 
 class StoredRecord(TypedDict):
@@ -68,14 +85,31 @@ class StoredTask(RecordTask):
         return [self._make_problem(record) for record in pool[:count]]
 
 
-def dump_problems(task: Task, n: int) -> StoredProblems | None:
-    """The first `n` test problems as plain data; None for a task whose problems a program draws."""
+class UnjudgedTask(StoredTask):
+    """A task of code from outside, without the code: its problems, and no verdicts."""
+
+    def _make_problem(self, record: ProblemRecord) -> Problem:
+        return Problem(record.id, record.prompt, record.answer, record.cue_prompt, group=record.group, content=record)
+
+    def verify(self, problem: Problem, completion: str) -> Verdict:
+        raise MissingCodeError(f"task {self.name!r} cannot judge completions: only its problems are here.")
+
+    def direct(self, problem: Problem) -> str:
+        return problem.answer
+
+
+def dump_problems(task: Task, n: int, code: StoredCode | None = None) -> StoredProblems | None:
+    """The first `n` test problems as plain data; None for a task whose problems one of our own programs draws.
+
+    Args:
+        code: the code from outside that the task is made of.
+    """
     inner = task.inner if isinstance(task, AskedTask) else task
-    if not isinstance(inner, RecordTask):
-        return None
     shots = task.asking.shots if isinstance(task, AskedTask) else 0
+    if not isinstance(inner, RecordTask):
+        return None if code is None else _dump_code_task(inner, n, shots, code)
     shot_problems = inner.problems("train", shots) if shots else []
-    return {
+    stored: StoredProblems = {
         "name": inner.name,
         "template": inner.template,
         "stop": list(inner.stop),
@@ -84,18 +118,36 @@ def dump_problems(task: Task, n: int) -> StoredProblems | None:
         "problems": [_dump_record(problem.content, ("group", "cue_prompt")) for problem in inner.problems("test", n)],
         "shown": [_dump_record(problem.content, ("worked",)) for problem in shot_problems],
     }
+    return stored if code is None else {**stored, "code": code}
 
 
 def restore_task(description: Mapping[str, Any], stored: StoredProblems) -> Task:
-    """The task that a description names, made of kept problems and not of its file.
+    """The task that a description names, made of kept problems and not of its file; without any code from outside.
 
     Raises:
         ElicitError: options that the format does not have.
     """
+    if "code" in stored:
+        return _restore(UnjudgedTask, description, stored, formats.TextFormat())
+    return restore_record_task(description, stored)
+
+
+def restore_record_task(description: Mapping[str, Any], stored: StoredProblems) -> Task:
+    """The same for a task of records, whose reader may be code from outside.
+
+    Raises:
+        ElicitError: options that the format does not have, or a reader that cannot be loaded.
+    """
     name = str(description["task"])
-    options = {key: description.get(key) for key in ("reading", "grader", "answer_pattern")}
+    options = {key: description.get(key) for key in ("reading", "grader", "answer_pattern", "read")}
     form = formats.build_format(name, description.get("format", name if name in formats.FORMATS else "text"), **options)
-    task = StoredTask(
+    return _restore(StoredTask, description, stored, form)
+
+
+def _restore(
+    kind: type[StoredTask], description: Mapping[str, Any], stored: StoredProblems, form: formats.RecordFormat
+) -> Task:
+    task = kind(
         name=stored["name"],
         records=tuple(map(_restore_record, stored["problems"])),
         format=form,
@@ -108,6 +160,30 @@ def restore_task(description: Mapping[str, Any], stored: StoredProblems) -> Task
     )
     prompts = description.get("prompts")
     return task if prompts is None else AskedTask(task, build_asking(prompts))
+
+
+def _dump_code_task(task: Task, n: int, shots: int, code: StoredCode) -> StoredProblems:
+    return {
+        "name": task.name,
+        "template": "{prompt}",
+        "stop": list(task.stop),
+        "max_new_tokens": task.max_new_tokens,
+        "answer_space": task.answer_space,
+        "problems": [
+            _dump_record(_make_record(task, problem), ("group", "cue_prompt")) for problem in task.problems("test", n)
+        ],
+        "shown": [
+            _dump_record(_make_record(task, problem), ("worked",))
+            for problem in (task.problems("train", shots) if shots else ())
+        ],
+        "code": code,
+    }
+
+
+def _make_record(task: Task, problem: Problem) -> ProblemRecord:
+    return ProblemRecord(
+        problem.id, problem.prompt, problem.answer, problem.group, problem.cue_prompt, task.worked(problem)
+    )
 
 
 def _dump_record(record: ProblemRecord, more: tuple[str, ...]) -> StoredRecord:

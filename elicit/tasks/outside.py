@@ -1,0 +1,105 @@
+"""Tasks from outside: a class in a file, a class in a package, or an entry point of the group `elicit.tasks`.
+
+The code is a `Task` (`TaskBase` is the short way to one) or a `ProblemFamily`: a class, whose constructor takes the
+options, or an instance, which takes none.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from elicit.errors import ElicitError, one_line, unknown_name_error
+from elicit.plugins import list_entry_points, load_reference, parse_reference
+from elicit.tasks.core import Task
+from elicit.tasks.families.family import ProblemFamily
+
+GROUP = "elicit.tasks"
+_TASK = tuple(name for name in vars(Task) if not name.startswith("_"))
+_FAMILY = tuple(name for name in vars(ProblemFamily) if not name.startswith("_"))
+
+
+class OutsideCode(NamedTuple):
+    """Code that a task's name leads to."""
+
+    value: Any
+    """A class or an instance."""
+    is_family: bool
+
+
+def find_reference(name: str) -> str | None:
+    """The reference that a task's name is or stands for; None for a name that is neither."""
+    if parse_reference(name) is not None:
+        return name
+    return list_entry_points(GROUP).get(name)
+
+
+def load_code(reference: str) -> OutsideCode:
+    """The task or family of a reference. A class is not yet made.
+
+    Raises:
+        ElicitError: code that cannot be imported, or that is something else.
+    """
+    value = load_reference(reference)
+    members = set(dir(value))
+    missing = {
+        what: [name for name in names if name not in members and _is_method(interface, name)]
+        for what, interface, names in (("task", Task, _TASK), ("family", ProblemFamily, _FAMILY))
+    }
+    if not missing["family"] and missing["task"]:
+        return OutsideCode(value, True)
+    if missing["task"]:
+        raise ElicitError(
+            f"{reference} is not a task: it lacks {', '.join(missing['task'])}. "
+            "Type: class MyTask(elicit.tasks.TaskBase) with problems() and verify()"
+        )
+    return OutsideCode(value, False)
+
+
+def make_object(reference: str, code: OutsideCode, options: Mapping[str, Any]) -> Task | ProblemFamily:
+    """The task or family with its options.
+
+    Raises:
+        ElicitError: options that it does not take, one that is missing, or what its constructor says of them.
+    """
+    title = f"task {reference.rpartition(':')[2]!r}"
+    value = code.value
+    if not isinstance(value, type):
+        if options:
+            raise ElicitError(f"{title} is an object and takes no options; leave out {', '.join(options)}.")
+    else:
+        check_options(title, value, options)
+        try:
+            value = value(**options)
+        except ElicitError as error:
+            raise ElicitError(f"{title}: {error}") from None
+        except Exception as error:
+            raise ElicitError(f"{title} cannot be made: {type(error).__name__}: {one_line(error, 200)}") from error
+    members = set(dir(value))
+    for name in _FAMILY if code.is_family else _TASK:
+        if name not in members:
+            raise ElicitError(f"{title} ({reference}) has no {name}; see elicit.tasks.TaskBase.")
+    result: Task | ProblemFamily = value
+    return result
+
+
+def check_options(title: str, kind: type, options: Mapping[str, Any]) -> None:
+    """Raises ElicitError for an option that the constructor does not take, or one that it needs."""
+    parameters = inspect.signature(kind).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for option in options:
+        if option not in parameters:
+            raise unknown_name_error(f"option of {title}", option, parameters)
+    for name, parameter in parameters.items():
+        required = (
+            parameter.default is inspect.Parameter.empty and parameter.kind is not inspect.Parameter.VAR_POSITIONAL
+        )
+        if required and name not in options:
+            raise ElicitError(f"{title}: option {name} is missing.")
+
+
+def _is_method(interface: type, name: str) -> bool:
+    """Methods stand on the class; other members may be set by its constructor."""
+    return inspect.isfunction(vars(interface)[name])

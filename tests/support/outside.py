@@ -1,0 +1,72 @@
+"""A package from outside, as pip would leave it: modules and a dist-info folder with entry points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+TASK = '''
+from dataclasses import dataclass
+
+from elicit.tasks import Problem, TaskBase, Verdict, content_id, split_of
+
+
+@dataclass(frozen=True)
+class Parity(TaskBase):
+    """The last digit of a sum, modulo 2."""
+
+    high: int = 40
+    name = "parity"
+    stop = ("\\n",)
+    max_new_tokens = 12
+    answer_space = 2
+
+    def problems(self, split, n=None, seed=0):
+        pool = []
+        for a in range(10, self.high):
+            for b in range(10, self.high):
+                key = content_id("parity", f"{a}+{b}")
+                if split_of(key) == split:
+                    pool.append(Problem(key, f"Q:{a}+{b}\\nA:", str((a + b) % 2), content=(a, b)))
+        return self.draw(pool, split, n, seed)
+
+    def verify(self, problem, completion):
+        digits = [character for character in completion if character in "0123456789"]
+        answer = str(int(digits[-1]) % 2) if digits else None
+        return Verdict(answer, answer == problem.answer, False, None)
+'''
+
+READER = '''
+import re
+
+from elicit.tasks import ParsedAnswer, ReaderBase
+
+
+class LastDigit(ReaderBase):
+    """The last digit of a text."""
+
+    def parse_answer(self, completion):
+        digits = list(re.finditer(r"[0-9]", completion))
+        return ParsedAnswer(digits[-1][0], *digits[-1].span()) if digits else None
+'''
+
+
+def install_package(folder: Path, name: str, modules: Mapping[str, str], points: Mapping[str, str]) -> None:
+    """Write a package into a folder that is, or will be, on `sys.path`.
+
+    Args:
+        modules: name -> source.
+        points: `GROUP/NAME` -> `package.module:Name`.
+    """
+    (folder / name).mkdir(parents=True)
+    for module, source in {"__init__": "", **modules}.items():
+        (folder / name / f"{module}.py").write_text(source)
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    groups: dict[str, list[str]] = {}
+    for point, reference in points.items():
+        group, _, entry = point.rpartition("/")
+        groups.setdefault(group, []).append(f"{entry} = {reference}\n")
+    text = "\n".join(f"[{group}]\n{''.join(entries)}" for group, entries in groups.items())
+    (info / "entry_points.txt").write_text(text)
