@@ -1,6 +1,7 @@
 """`load(name)`: an SAE by what a person types. Imports no torch until it has found one.
 
-A name is, in this order: a shipped SAE (`cued/L1`), a folder in SAELens's or Sparsify's format, a SAELens release
+A name is, in this order: a shipped SAE (`cued/L1`), a folder in SAELens's or Sparsify's format (or another that an
+installed package reads, see `formats`), a SAELens release
 `RELEASE:ID` (or a repository of either format on the hub, `ORG/NAME:FOLDER`). To load a folder that is called like a
 shipped one, type `./cued/L1`.
 """

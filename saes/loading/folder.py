@@ -1,4 +1,4 @@
-"""An SAE from a folder: SAELens's format (with our manifest beside it or without) or Sparsify's."""
+"""An SAE from a folder in a format of `formats`, with our manifest in it or without."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 from elicit.errors import ElicitError, one_line
 from saes.loading import saelens, sparsify
+from saes.loading.formats import CFG, list_readers
 from saes.loading.validation import LoadedWeights, build_manifest, build_validated_sae
 from saes.manifest import MANIFEST, Manifest, parse_hook_layer, read_manifest
 from saes.sae import SAE
 
-CFG = "cfg.json"
 _PICKLES = ("*.pt", "*.pth", "*.bin", "*.pkl", "*.ckpt")
 
 
@@ -22,20 +22,18 @@ def load_from_folder(folder: Path, name: str, *, device: str, layer: int | None 
     Raises:
         ElicitError: files that are missing, damaged or contradict each other, or a kind that does not fit.
     """
-    if not (folder / CFG).is_file():
-        raise ElicitError(f"{one_line(folder)} holds no SAE: {CFG} is missing.{_mention_sae_folders(folder)}")
-    sparsifies = (folder / sparsify.WEIGHTS).is_file()
-    weights = folder / (sparsify.WEIGHTS if sparsifies else saelens.WEIGHTS)
-    if not weights.is_file():
+    form = next((form for form in list_readers() if form.recognises(folder)), None)
+    if form is None:
+        if not (folder / CFG).is_file():
+            raise ElicitError(f"{one_line(folder)} holds no SAE: {CFG} is missing.{_mention_sae_folders(folder)}")
         raise ElicitError(
             f"{one_line(folder)} holds {CFG} but no weights: {saelens.WEIGHTS} (SAELens) or {sparsify.WEIGHTS} "
             f"(Sparsify) is missing.{_mention_pickles(folder)}"
         )
-    loaded = (
-        sparsify.read_sparsify_folder(folder, device) if sparsifies else saelens.read_saelens_folder(folder, device)
-    )
-    manifest = _resolve_manifest(folder, loaded, layer)
-    return build_validated_sae(loaded, manifest, name, hash_files([folder / CFG, weights]), where=str(folder))
+    loaded = form.read(folder, device)
+    manifest = _resolve_manifest(folder, form.files[0], loaded, layer)
+    sha256 = hash_files([folder / file for file in form.files])
+    return build_validated_sae(loaded, manifest, name, sha256, where=str(folder))
 
 
 def hash_files(paths: Iterable[Path]) -> str:
@@ -67,7 +65,7 @@ def resolve_hook(where: str, hook: str | None, layer: int | None, *, how: str) -
     return hook, hook_layer
 
 
-def _resolve_manifest(folder: Path, loaded: LoadedWeights, layer: int | None) -> Manifest:
+def _resolve_manifest(folder: Path, source: str, loaded: LoadedWeights, layer: int | None) -> Manifest:
     """Our manifest if there is one, else one of what the files say; the two must not contradict each other."""
     ours = read_manifest(folder)
     hook = loaded.hook if loaded.hook is not None or ours is None else ours.hook
@@ -76,11 +74,11 @@ def _resolve_manifest(folder: Path, loaded: LoadedWeights, layer: int | None) ->
         return build_manifest(loaded, hook_layer, hook)
     if ours.layer != hook_layer:
         raise ElicitError(
-            f"{folder}: {MANIFEST} says layer {ours.layer}, but {CFG} says {hook_layer}. One of them is wrong."
+            f"{folder}: {MANIFEST} says layer {ours.layer}, but {source} says {hook_layer}. One of them is wrong."
         )
     if ours.architecture not in loaded.kinds:
         raise ElicitError(
-            f"{folder}: {MANIFEST} says architecture {one_line(ours.architecture, 40)!r}, but {CFG} is of "
+            f"{folder}: {MANIFEST} says architecture {one_line(ours.architecture, 40)!r}, but {source} is of "
             f"{' trained as '.join(map(repr, loaded.kinds))}. One of them is wrong."
         )
     return ours

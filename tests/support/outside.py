@@ -70,3 +70,82 @@ def install_package(folder: Path, name: str, modules: Mapping[str, str], points:
         groups.setdefault(group, []).append(f"{entry} = {reference}\n")
     text = "\n".join(f"[{group}]\n{''.join(entries)}" for group, entries in groups.items())
     (info / "entry_points.txt").write_text(text)
+
+
+SECTION = '''
+from elicit.text import escape_html
+
+
+class Lengths:
+    """Tokens of every arm's answers."""
+
+    id = "lengths"
+    title = "Tokens < 100 an answer"
+    short_title = "Lengths"
+
+    def render(self, run, panels):
+        rows = [
+            f"<tr><td>{escape_html(arm)}<td>{row.tokens}"
+            for panel in panels
+            for arm, data in run.arms[panel.model].items()
+            for row in data.rows[run.spec.task_label][0]
+        ]
+        return f"<table>{''.join(rows)}</table>" if rows else None
+
+
+class Broken(Lengths):
+    id = "broken"
+
+    def render(self, run, panels):
+        return "<b>" + run.no_such_field
+'''
+
+SAE_FORMAT = '''
+import torch
+from safetensors.torch import load_file
+
+from saes.loading.validation import LoadedWeights
+
+
+class Coder:
+    def __init__(self, tensors, power):
+        self.tensors, self.power = tensors, power
+
+    def encode(self, x):
+        return torch.relu(x @ self.tensors["W_enc"] + self.tensors["b_enc"])
+
+    def decode(self, f):
+        return f**self.power @ self.tensors["W_dec"] + self.tensors["b_dec"]
+
+    def to(self, *args, **kwargs):
+        return Coder({name: tensor.to(*args, **kwargs) for name, tensor in self.tensors.items()}, self.power)
+
+
+class Plain:
+    """ae.safetensors alone."""
+
+    name = "plain"
+    files = ("ae.safetensors",)
+    power = 1
+
+    def recognises(self, folder):
+        return (folder / "ae.safetensors").is_file()
+
+    def read(self, folder, device):
+        tensors = load_file(folder / "ae.safetensors", device=device)
+        return LoadedWeights(
+            coder=Coder(tensors, self.power),
+            rows=tensors["W_dec"],
+            linear=True,
+            model="somebody/model",
+            hook="blocks.3.hook_resid_post",
+            tensors=tensors,
+            kinds=("standard",),
+        )
+
+
+class Squared(Plain):
+    """An SAE whose decoder squares: not what steering can edit."""
+
+    power = 2
+'''
