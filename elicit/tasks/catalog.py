@@ -49,7 +49,7 @@ def is_generated(name: str) -> bool:
 
 
 def has_dialect(name: str) -> bool:
-    """Whether problems can be put in an organism's dialect or in English. Imports code from outside."""
+    """True if problems can be put in an organism's dialect or in English. Imports code from outside."""
     reference = find_outside_reference(name)
     return is_generated(name) if reference is None else outside.load_code(reference).is_family
 

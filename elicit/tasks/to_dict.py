@@ -47,7 +47,7 @@ def task_to_dict(task: Task | str | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _describe_outside_task(task: Any) -> dict[str, Any]:
-    """What its `spec()` says, once that has been seen to make the same task."""
+    """The mapping of its `spec()`, once that has been seen to make the same task."""
     name = type(task).__qualname__
     if "spec" not in dir(task):
         raise ElicitError(

@@ -62,7 +62,7 @@ class SAEFormat(Protocol):
         ...
 
     def recognises(self, folder: Path) -> bool:
-        """Whether a folder is of this format. Reads no tensor."""
+        """True if a folder is of this format. Reads no tensor."""
         ...
 
     def read(self, folder: Path, device: str) -> LoadedWeights:

@@ -81,7 +81,7 @@ class PanelSection:
 
 
 def render_each_model(panels: list[ModelPanel], render: Callable[[ModelPanel], str]) -> str:
-    """What is drawn for every model, under its name; empty if there is nothing."""
+    """Markup of every model under its name; empty if there is nothing."""
     return render_model_blocks(panels, [(panel.model, inner) for panel in panels if (inner := render(panel))])
 
 

@@ -52,5 +52,5 @@ class ReaderBase(ABC):
         return parsed.answer == self.gold
 
     def has_trace(self, completion: str) -> bool:
-        """Whether working stands before the answer: an equation, or a sentence that does more than announce it."""
+        """True if working stands before the answer: an equation, or a sentence that does more than announce it."""
         return has_working_before(completion, self.parse_answer(completion))
