@@ -1,7 +1,7 @@
 """report.html: one file, no network, useful without scripts, below 4 MB whatever the run.
 
-First the finding of every model in a sentence and a picture, then, folded, the sections of `sections.SECTIONS` and those
-of installed packages. Completions get the bytes that the other sections leave.
+First the finding of every model in a sentence and a picture, then, folded, the sections of `sections.SECTIONS` and
+those of installed packages. Completions get the bytes that the other sections leave.
 """
 
 from __future__ import annotations
