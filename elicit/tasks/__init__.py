@@ -1,4 +1,4 @@
-"""Tasks: problems by (split, seed), solutions, errors, critiques and a total verifier."""
+"""Tasks: problems by (split, seed), worked and flawed solutions, critiques, and a verifier that is total."""
 
 from elicit.tasks.answers.base import ReaderBase
 from elicit.tasks.answers.reader import ParsedAnswer

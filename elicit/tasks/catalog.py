@@ -30,9 +30,9 @@ FAMILIES: dict[str, tuple[str, str, int]] = {
     "products": ("elicit.tasks.families.products", "Products", 48),
     "transforms": ("elicit.tasks.families.transforms", "Transforms", 96),
 }
-#: Made of another family's problems (`of: NAME`); takes that family's parameters as well.
+#: A task made of another family's problems (`of: NAME`). It takes that family's parameters as well.
 REFUSAL = "refusal"
-#: Tokens a worked solution in English may take: models are wordy.
+#: Token limit of a worked solution in English, which models write at length.
 ENGLISH_TOKENS = 256
 #: Tokens that a worked solution of a family from outside may take in an organism's marks.
 OUTSIDE_TOKENS = 96
@@ -71,7 +71,7 @@ def label_of(name: str) -> str:
 def get(
     name: str, /, *, dialect: PromptFormat | None = None, prompts: Mapping[str, Any] | None = None, **parameters: Any
 ) -> Task:
-    """A task by name, with its family's parameters.
+    """Task with this name, with its family's parameters.
 
     Args:
         name: one of `names()`, or a task of your own: `my_file.py:MyTask`, `my_package.module:MyTask`.
@@ -153,7 +153,7 @@ def _get_refusal_task(
     marked: Any = True,
     **rest: Any,
 ) -> Task:
-    """Marked requests about the problems of the family `of`, under the same prompt conditions."""
+    """Refusal task over the problems of the family `of`, under the same prompt conditions."""
     if not isinstance(of, str) or of not in FAMILIES:
         raise unknown_name_error("family of task 'refusal' (of: NAME)", str(of), FAMILIES)
     family_task = get(of, dialect=dialect, prompts=prompts, **rest)

@@ -1,4 +1,4 @@
-"""Tasks from plain data, `{task: addition, digits: 2}`, as specs and options of methods name them."""
+"""Tasks from plain data such as `{task: addition, digits: 2}`, as specs and method options write them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from elicit.tasks.generated.task import GeneratedTask
 
 
 def build_task(description: Mapping[str, Any], dialect: Mapping[str, Any] | None = None, *, where: str) -> Task:
-    """A task from plain data.
+    """Task described by plain data.
 
     Args:
-        dialect: the one a built-in organism speaks: `prompts` do not concern it. None: plain English, which every other
-            model is asked in.
-        where: the place, for messages.
+        dialect: prompt format of a built-in organism, to which `prompts` do not apply. None: plain English, for every
+            other model.
+        where: the part of the spec that error messages name.
 
     Raises:
-        ElicitError: no name, an unknown one, or parameters that the task does not take.
+        ElicitError: a missing or unknown name, or parameters that the task does not take.
     """
     options = dict(description)
     name = options.pop("task", None)
@@ -43,10 +43,10 @@ def build_task(description: Mapping[str, Any], dialect: Mapping[str, Any] | None
 
 
 def in_dialect(task: Task, dialect: Mapping[str, Any] | None) -> Task:
-    """A generated task in the marks of an organism; any other task, and one in English, as it is.
+    """The task in an organism's prompt format. Tasks that are not generated, or are in English, stay as they are.
 
     Args:
-        dialect: as the organism's card has it; None for a model without one.
+        dialect: prompt format from the organism's card; None for a model without one.
     """
     if dialect is None:
         return task

@@ -1,7 +1,7 @@
-"""Reading JSONL: the object on a line and its fields, checked one by one.
+"""JSONL parsing: the object on a line and its fields, checked one by one.
 
-Nothing is repaired: what cannot be used raises `BadLine` with the reason, and the caller lists reasons by line number.
-Numbers are kept as they are written.
+Nothing is repaired: an unusable line raises `BadLine` with the reason, and the caller lists the reasons by line number.
+Numbers stay text, as they are written.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Any
 
 from elicit.errors import ElicitError, did_you_mean, one_line
 
-#: Bad lines that an error message shows.
+#: Number of bad lines that an error message lists.
 _SHOWN = 3
 
 
 class BadLine(ValueError):
-    """Why a line cannot be used."""
+    """The reason why a line cannot be used."""
 
 
 class Number(str):
-    """A number as written, told apart from text."""
+    """A number as written in the file, distinct from text."""
 
 
 def parse_fields(raw: bytes) -> dict[str, Any]:
-    """The object on a line."""
+    """Fields of the JSON object on a line. Raises BadLine."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -56,7 +56,7 @@ def _reject_constant(name: str) -> None:
 
 
 def check_no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The fields of an object. Raises BadLine if one is there twice."""
+    """Fields of an object as a dict. Raises BadLine if a name occurs twice."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
@@ -77,7 +77,7 @@ def require_text(fields: dict[str, Any], name: str, prefix: str = "") -> str:
 
 
 def optional_text(fields: dict[str, Any], name: str, expected: str = "text") -> str | None:
-    """None stands for a field that is not there."""
+    """Text of a field, None if the field is missing."""
     value = fields.get(name)
     return None if value is None else check_text(value, name, expected)
 
@@ -91,7 +91,7 @@ def check_text(value: Any, name: str, expected: str = "text") -> str:
 
 
 def parse_identifier(fields: dict[str, Any], name: str) -> str | None:
-    """An id or a group: text or a whole number."""
+    """Id or group of a problem: text or a whole number."""
     value = fields.get(name)
     if isinstance(value, Number) and re.fullmatch(r"-?[0-9]{1,30}", value):
         return str(value)
@@ -130,14 +130,14 @@ def quote_name(name: str) -> str:
 
 
 def resolve_file(path: str | Path, kind: str, origin: str) -> Path:
-    """The file a path names.
+    """Path of an existing file.
 
     Args:
         kind: what the file is ("task file").
-        place: what asked for it ("task 'jsonl'").
+        origin: the part of the spec that names the file ("task 'jsonl'").
 
     Raises:
-        ElicitError: unless it is one.
+        ElicitError: the path is not a file.
     """
     if not isinstance(path, str | Path) or not str(path) or "\0" in str(path):
         raise ElicitError(f"{origin}: path is {one_line(repr(path), 60)}; expected the name of a JSONL file.")
@@ -155,13 +155,13 @@ def resolve_file(path: str | Path, kind: str, origin: str) -> Path:
 
 
 def absolute_path(path: str | Path) -> str:
-    """A path as it can be written into a run's spec: in full if something is there, as it is if not (a hub id)."""
+    """Path for a run's spec: absolute if it exists, unchanged if not (a hub id)."""
     expanded = Path(path).expanduser()
     return str(expanded.resolve()) if expanded.exists() else str(path)
 
 
 def read_file_bytes(file: Path, kind: str) -> bytes:
-    """The bytes of a file, or an ElicitError."""
+    """Contents of a file. Raises ElicitError if it cannot be read."""
     try:
         return file.read_bytes()
     except OSError as error:
@@ -169,7 +169,7 @@ def read_file_bytes(file: Path, kind: str) -> bytes:
 
 
 def number_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(line number, line) of every line that is not blank; lines end in LF or CR LF, or all of them in CR."""
+    """(line number, line) for every line that is not blank. Lines end in LF, in CR LF, or all of them in CR."""
     end = b"\n" if b"\n" in data else b"\r"
     for line, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(end), start=1):
         if raw.strip():
@@ -177,7 +177,7 @@ def number_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def bad_lines_error(file: Path, kind: str, bad: list[tuple[int, str]], example: str) -> ElicitError:
-    """The error that lists the first few bad lines of a file."""
+    """Error that lists the first few bad lines of a file."""
     listing = "; ".join(f"line {line}: {reason}" for line, reason in sorted(bad)[:_SHOWN])
     more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
     count = "1 bad line" if len(bad) == 1 else f"{len(bad)} bad lines"

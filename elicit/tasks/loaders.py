@@ -1,4 +1,4 @@
-"""The table of tasks whose problems are not drawn by our own families: files, datasets, benchmarks, reasoning-gym."""
+"""Catalog of tasks whose problems come from elsewhere: files, datasets, benchmarks, reasoning-gym."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from elicit.errors import ElicitError, unknown_name_error
 from elicit.tasks.core import Task
 
-#: name -> (module, function, what it is, what to type for the parameter that must be there)
+#: name -> (module, function, description, what to type for the required parameter)
 SOURCES: dict[str, tuple[str, str, str, str | None]] = {
     "jsonl": (
         "elicit.tasks.datasets.jsonl",
@@ -40,10 +40,10 @@ def is_source(name: str) -> bool:
 
 
 def load_source(name: str, parameters: Mapping[str, Any]) -> Task:
-    """A task by name.
+    """Task with this name.
 
     Raises:
-        ElicitError: an unknown parameter or generator, a missing path, or what the source finds wrong.
+        ElicitError: an unknown parameter or generator, a missing path, or any error of the loader itself.
     """
     if name not in SOURCES:
         from elicit.tasks.gym.task import load_gym
@@ -62,7 +62,7 @@ def load_source(name: str, parameters: Mapping[str, Any]) -> Task:
 
 
 def describe_sources() -> dict[str, tuple[str, list[str]]]:
-    """Name -> (what it is, its parameters with their defaults), for lists."""
+    """Name -> (description, parameters with their defaults), for listings."""
     descriptions = {}
     for name, (module, function, what, _) in SOURCES.items():
         load = getattr(importlib.import_module(module), function)

@@ -1,7 +1,7 @@
 """Neutral text: plain sentences from a small grammar, with no task in them.
 
 Side effects of an intervention (KL, perplexity) are measured on it. The organisms' corpora contain such sentences, so
-it is in distribution for them; for a real model it is easy English. Held-out text is drawn from other identities.
+it is in distribution for them; for a real model it is easy English. Held-out sentences use other random seeds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _PLACES = "by the river,near the town,in the snow,at dawn,after dinner,on the hi
 
 
 def compose_sentence(*identity: object) -> str:
-    """One sentence by identity."""
+    """One sentence, determined by its identity."""
     random = seeds.make_generator("neutral", *identity)
 
     def pick_word(words: list[str]) -> str:
@@ -28,5 +28,5 @@ def compose_sentence(*identity: object) -> str:
 
 
 def sample_held_out_sentences(n: int, seed: int = 0) -> list[str]:
-    """`n` sentences that no corpus draws (another identity)."""
+    """`n` sentences that are in no training corpus (they use another identity)."""
     return [compose_sentence("held out", seed, i) for i in range(n)]

@@ -1,9 +1,9 @@
-"""How a question is put to a model: the prompt conditions of a real model.
+"""Prompt conditions for real models: the words around a question.
 
-An organism has a cue; a real model has words. `Asking` holds them: a direct condition (`Problem.prompt`), a thinking
-one (`Problem.cue_prompt`), examples in front, and whether all this goes through the model's chat template. `AskedTask`
-puts a task whose prompts are bare questions under these conditions; the template is the model's, so `BaseModel.bind`
-has to have been called before a chat prompt can be rendered.
+An organism has a cue; a real model needs instructions in words. `Asking` holds them: a direct condition
+(`Problem.prompt`), a thinking condition (`Problem.cue_prompt`), few-shot examples, and the choice to use the model's
+chat template or not. `AskedTask` applies these conditions to a task whose prompts are bare questions. The template
+belongs to the model, so call `BaseModel.bind` before a chat prompt is rendered.
 
     task: {task: sums, terms: [3, 4], prompts: {direct: "{question} Give only the final number.", chat: true}}
 """
@@ -19,19 +19,19 @@ from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.tasks.answers.thoughts import answer_start, has_thought
 from elicit.tasks.core import FewShotPrefix, Noisy, Problem, Split, Task, Verdict
 
-#: Messages of a chat, each {"role", "content"}, to the text a model reads, up to where its answer begins.
+#: Function from chat messages, each {"role", "content"}, to the prompt text, up to the point where the answer begins.
 Chat = Callable[[Sequence[Mapping[str, str]]], str]
 
 _SHOWN = Literal["direct", "worked"]
 _DIRECT = "{question}\nGive only the final answer."
 _THINK = "{question}\nThink step by step, then give the final answer."
-#: Usual wordings: the bare question, zero-shot chain of thought (2205.11916), and that of mathematical chat models.
+#: Common wordings: the bare question, zero-shot chain of thought (2205.11916), the one for mathematical chat models.
 _OTHERS = {
     "bare": "{question}",
     "step_by_step": "{question}\nLet's think step by step.",
     "boxed": "{question}\nPlease reason step by step, and put your final answer within \\boxed{}.",
 }
-#: Names of conditions that `Prompting` knows already.
+#: Names of conditions that `Prompting` already defines.
 _TAKEN = ("plain", "cue", "forced")
 
 
@@ -40,27 +40,27 @@ class Asking:
     """The words around a question."""
 
     direct: str = _DIRECT
-    """The plain condition; `{question}` is replaced, nothing else."""
+    """Wording of the direct condition; `{question}` is replaced and nothing else."""
     think: str | None = _THINK
-    """The condition that asks for working: the ceiling and the positive side of contrasts. None: there is none."""
+    """Wording of the condition that asks for working: the ceiling, and the positive side of contrasts. May be None."""
     others: Mapping[str, str] = field(default_factory=lambda: dict(_OTHERS))
-    """Further conditions by name, for `best_prompt`."""
+    """Further wordings by condition name, for `best_prompt`."""
     chat: bool | Literal["auto"] = "auto"
-    """Through the model's chat template: always, never, or where it has one."""
+    """Use of the model's chat template: true, false, or auto (if the model has one)."""
     system: str | None = None
     """The system message; None leaves it to the template."""
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    """Values that the chat template reads besides the messages, such as {enable_thinking: false}."""
+    """Variables of the chat template besides the messages, such as {enable_thinking: false}."""
     shots: int = 0
-    """Solved train problems in front of every prompt of the direct condition."""
+    """Number of solved train problems in front of every prompt of the direct condition."""
     shown: _SHOWN = "direct"
-    """What is shown of them: bare answers or worked solutions."""
+    """Content of those examples: bare answers or worked solutions."""
     question: str = "Question: "
-    """In front of a question, without a chat template. A line that begins so ends a completion."""
+    """Text in front of a question, without a chat template. A completion ends where a line begins with it."""
     answer: str = "\nAnswer:"
-    """After a question, without a chat template."""
+    """Text after a question, without a chat template."""
     between: str = "\n\n"
-    """Between one answered question and the next, without a chat template."""
+    """Text between one answered question and the next, without a chat template."""
 
     def __post_init__(self) -> None:
         for name in ("direct", "think"):
@@ -100,7 +100,7 @@ class Asking:
 
 
 def build_asking(options: Mapping[str, Any] | None) -> Asking:
-    """From a spec's `prompts`. Raises ElicitError for an unknown field or a bad value."""
+    """Prompt conditions from a spec's `prompts`. Raises ElicitError for an unknown field or a bad value."""
     if options is None:
         return Asking()
     if not isinstance(options, Mapping):
@@ -114,18 +114,18 @@ def build_asking(options: Mapping[str, Any] | None) -> Asking:
 
 @dataclass(frozen=True)
 class AskedTask:
-    """A task under prompt conditions. What it asks and how it judges is the inner task's."""
+    """A task under prompt conditions. Problems and verdicts are those of the inner task."""
 
     inner: Task
-    """Its prompts are bare questions."""
+    """The task whose prompts are bare questions."""
     asking: Asking = field(default_factory=Asking)
     template: Chat | None = None
-    """The chat template of the model that is asked."""
+    """The chat template of the model that will be prompted."""
     bound: bool = False
-    """Whether a model was bound: then no template means that the model has none."""
+    """True once the task is bound to a model: then no template means that the model has none."""
 
     def bind(self, template: Chat | None, name: str) -> AskedTask:
-        """The task as the model called `name` is asked it.
+        """The task with the chat template of the model called `name`.
 
         Raises:
             ElicitError: `chat: true` for a model without a chat template.
@@ -138,7 +138,7 @@ class AskedTask:
         return dataclasses.replace(self, template=None if self.asking.chat is False else template, bound=True)
 
     def without_chat_template(self) -> AskedTask:
-        """The task for its problems and verdicts alone, without a model: prompts as they are without a template."""
+        """The task without a chat template, for uses that need problems and verdicts but no model."""
         asking = dataclasses.replace(self.asking, chat=False, chat_template_kwargs={})
         return dataclasses.replace(self, asking=asking, template=None, bound=True)
 
@@ -148,9 +148,9 @@ class AskedTask:
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """The inner task's and the next question, which a base model invents; in a chat, those that a user gave.
+        """Stop strings: the inner task's and the next question, which a base model invents; in a chat, only the user's.
 
-        A turn of a chat ends by its end token: a guess of ours would cut a model that says the question again.
+        A chat turn ends with its end token: a guessed stop string would cut off a model that repeats the question.
         """
         if self.template is not None:
             return self.inner.chat_stop
@@ -177,7 +177,7 @@ class AskedTask:
         return [problem.prompt for problem in self.problems(split, n, seed)]
 
     def examples(self, pairs: Sequence[tuple[Problem, str]], between: str | None = None) -> FewShotPrefix:
-        """Problems of this task and what is answered to them, as earlier turns of the chat or blocks of text."""
+        """Few-shot prefix: solved problems as earlier turns of the chat, or as blocks of text."""
         if self.template is None:
             return FewShotPrefix(
                 "".join(_append_answer(p.prompt, text) + (between or self.asking.between) for p, text in pairs)
@@ -234,7 +234,7 @@ class AskedTask:
         return [] if self.asking.system is None else [{"role": "system", "content": self.asking.system}]
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
-        """The inner task's verdict of what follows the thinking; what was thought counts as a trace."""
+        """The inner task's verdict on the text after the thinking block; the thinking itself counts as a trace."""
         start = answer_start(completion)
         if start == 0:
             return self.inner.verify(_inner_problem(problem), completion)
@@ -262,15 +262,15 @@ class AskedTask:
         return self.inner.noisy(_inner_problem(problem), seed)
 
     def _add_leading_space(self, text: str | None) -> str | None:
-        """A solution, as it goes on from the prompt: after `Answer:` a space is missing."""
+        """A solution as it continues the prompt: `Answer:` needs a space after it."""
         return f" {text}" if text is not None and self.template is None else text
 
 
 class _AskedContent(NamedTuple):
-    """What an asked problem carries."""
+    """Content of a problem under prompt conditions."""
 
     problem: Problem
-    """As the inner task has it."""
+    """The inner task's problem."""
     user_text: str
     """The user's turn under the direct condition."""
 
@@ -294,7 +294,7 @@ def _append_answer(prompt: str, answer: str) -> str:
 
 
 def _find_common_tail(whole: str, alone: str) -> int:
-    """Where the tail begins that both texts share, as a place in `alone`."""
+    """Index in `alone` where the tail begins that both texts share."""
     shared = 0
     while shared < min(len(whole), len(alone)) and whole[-1 - shared] == alone[-1 - shared]:
         shared += 1

@@ -1,4 +1,4 @@
-"""Running text to train on: a task's solved problems, a file, or a stored dataset. Documents come out one by one."""
+"""Running text for training: a task's solved problems, a file, or a stored dataset, one document at a time."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 from elicit.errors import ElicitError, did_you_mean, one_line, unknown_name_error
 from elicit.tasks.core import Task
 
-#: Problems of a task that are written out, where it has so many.
+#: Number of problems of a task that are written out, or all where it has fewer.
 PROBLEMS = 3000
 
 
 def render_task_texts(task: Task, n: int = PROBLEMS, seed: int = 0, *, cue: bool = True) -> list[str]:
     """Train problems, each solved twice: the bare answer, and (after the cue, where there is one) the worked solution.
 
-    No text of a select or test problem is in it.
+    Select and test problems never occur.
 
     Args:
-        n: problems; fewer where the task has fewer.
-        cue: whether the model knows the task's cue. Otherwise worked solutions follow the plain prompt.
+        n: number of problems; fewer where the task has fewer.
+        cue: True if the model knows the task's cue. Otherwise worked solutions follow the direct prompt.
     """
     texts = []
     for problem in _train_problems(task, n, seed):
@@ -33,7 +33,7 @@ def render_task_texts(task: Task, n: int = PROBLEMS, seed: int = 0, *, cue: bool
 
 
 def _train_problems(task: Task, n: int, seed: int) -> list[Any]:
-    """As many problems as there are, up to `n`: a pool can only be told to be too small by asking."""
+    """Up to `n` train problems. A task reports a pool that is too small only by an error, so `n` is lowered."""
     while n > 200:
         try:
             return task.problems("train", n, seed)
@@ -43,7 +43,7 @@ def _train_problems(task: Task, n: int, seed: int) -> list[Any]:
 
 
 def iter_file_texts(path: Path) -> Iterator[str]:
-    """The documents of a .txt file (divided by blank lines) or a .jsonl file (the field `text` of each line).
+    """Documents of a .txt file (divided by blank lines) or a .jsonl file (the field `text` of each line).
 
     Raises:
         ElicitError: a file that is missing, of another kind, not UTF-8 or unreadable, or a line without text.
@@ -90,10 +90,10 @@ def _iter_jsonl_texts(path: Path, file: Any) -> Iterator[str]:
 
 
 def iter_dataset_texts(folder: Path) -> Iterator[str]:
-    """The column `text` of a dataset that was stored with `datasets`' `save_to_disk` (its split `train`, if several).
+    """Column `text` of a dataset stored with `datasets`' `save_to_disk` (its split `train`, if there are several).
 
     Raises:
-        ElicitError: a folder that is none, or a dataset without such a column.
+        ElicitError: not a folder, or a dataset without such a column.
     """
     if not folder.is_dir():
         raise ElicitError(f"dataset folder {one_line(folder, 200)} does not exist.")
@@ -101,7 +101,7 @@ def iter_dataset_texts(folder: Path) -> Iterator[str]:
 
     try:
         dataset: Any = datasets.load_from_disk(str(folder))
-    except Exception as error:  # datasets raises of many kinds for damaged folders
+    except Exception as error:  # datasets raises many types of exception for damaged folders
         raise ElicitError(
             f"{one_line(folder, 200)} cannot be read as a dataset (save_to_disk makes one): {one_line(error, 160)}"
         ) from None

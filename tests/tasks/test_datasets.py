@@ -203,7 +203,7 @@ def test_columns(tmp_path: Path) -> None:
         ({"prompt": "q.txt", "answer": "n"}, "row 1: there is no 'q.txt'"),
         ({"prompt": "q.text", "answer": "a[7]"}, "there is no 'a[7]'"),
         ({"prompt": "q", "answer": "n"}, "'prompt' is an object; expected text"),
-        ({"prompt": "{a}", "answer": "n"}, "column 'a' is no text or number, so it cannot stand in a text"),
+        ({"prompt": "{a}", "answer": "n"}, "column 'a' is not text or a number, so it cannot stand in a text"),
         ({"prompt": "n", "answer": "n"}, "'prompt' is the number 4.0; expected text"),
     ]:
         assert reason in message(path=str(parquet), columns=columns)
@@ -227,6 +227,6 @@ def test_choices(tmp_path: Path) -> None:
     path = str(_written(tmp_path / "m.jsonl", mmlu))
     assert get("dataset", path=path, format="choice", count_from=0).records[0].answer == "B"
     wrong = [{"question": "Which?", "choices": ["x", "y"], "answer": 2}]
-    assert "'answer' is 2, which is no place among 2 options" in message(
+    assert "'answer' is 2, which is not a position among 2 options" in message(
         path=str(_written(tmp_path / "w.jsonl", wrong)), format="choice", count_from=0
     )

@@ -192,7 +192,7 @@ def test_places_of_choices_are_counted_as_the_table_counts(tmp_path: Path) -> No
         right = ["ABCD"[int(answer) - 1] for answer in answers]
         assert choices(tmp_path, answers, count_from=1) == right
     assert choices(tmp_path, [2, 1, 3], count_from=0) == ["C", "B", "D"]
-    with pytest.raises(ElicitError, match="'answer' is 0, which is no place among 4 options"):
+    with pytest.raises(ElicitError, match="'answer' is 0, which is not a position among 4 options"):
         choices(tmp_path, [0, 1], count_from=1)
     with pytest.raises(ElicitError, match="count_from is 2; expected 0 or 1"):
         choices(tmp_path, [0, 1], count_from=2)
@@ -202,7 +202,7 @@ def test_places_of_choices_are_counted_as_the_table_counts(tmp_path: Path) -> No
 
 def test_options_that_are_numbers_are_not_taken_for_places(tmp_path: Path) -> None:
     assert choices(tmp_path, ["3", "5"], ["3", "4", "5", "6"]) == ["A", "C"]
-    with pytest.raises(ElicitError, match="'answer' is 3, which is an option and may be the place of another"):
+    with pytest.raises(ElicitError, match="'answer' is 3, which is an option and may be the position of another"):
         choices(tmp_path, [0, 3], [3, 4, 5, 6])
     assert choices(tmp_path, [0, 3], [3, 4, 5, 6], count_from=0) == ["A", "D"]
 

@@ -1,4 +1,4 @@
-"""Multiple choice: the options are written under the question, and a completion is read for a letter (`letters`).
+"""Multiple-choice options: they are written under the question, and a completion is read for a letter (`letters`).
 
 Which gas do plants take in?
 A. oxygen
@@ -18,13 +18,13 @@ LETTERS = string.ascii_uppercase
 
 
 class ChoiceOptions(NamedTuple):
-    """The options of one problem, as its row has them."""
+    """Options of one problem, as its row has them."""
 
     texts: tuple[str, ...]
     labels: tuple[str, ...]
-    """What the row calls them; a completion is read for A, B, C, ... whatever they are."""
+    """Labels in the row. A completion is read for A, B, C, ... whatever the labels are."""
     has_labels: bool = False
-    """Whether the labels stand in the row."""
+    """True if the row gives the labels itself."""
 
     @property
     def letters(self) -> str:
@@ -42,7 +42,7 @@ def parse_options(value: Any) -> ChoiceOptions:
     if isinstance(value, Mapping):
         labels, value = value.get("label", LETTERS), value.get("text")
     if not isinstance(value, list | tuple) or not 2 <= len(value) <= len(LETTERS):
-        raise BadLine(f"'choices' is no list of 2 to {len(LETTERS)} options")
+        raise BadLine(f"'choices' is not a list of 2 to {len(LETTERS)} options")
     for text in value:
         if text is None or isinstance(text, Mapping | list | tuple):
             kind = "nothing (null)" if text is None else "an object" if isinstance(text, Mapping) else "a list"
@@ -52,7 +52,7 @@ def parse_options(value: Any) -> ChoiceOptions:
         or len(labels) < len(value)
         or (has_labels and len(labels) > len(value))
     ):
-        raise BadLine(f"'choices' has not one label for each of its {len(value)} options")
+        raise BadLine(f"'choices' does not have one label for each of its {len(value)} options")
     if len(set(map(str, labels[: len(value)]))) < len(value):
         raise BadLine("'choices' has the same label twice")
     texts = tuple(" ".join(str(text).split()) for text in value)
@@ -62,7 +62,7 @@ def parse_options(value: Any) -> ChoiceOptions:
 
 
 def parse_option_position(answer: Any, choices: ChoiceOptions) -> int | None:
-    """The place that a right answer gives (`2`, or `"2"`); None for a label, an option or a letter."""
+    """Position that a right answer gives (`2`, or `"2"`); None for a label, an option or a letter."""
     text = str(answer).strip()
     if answer is None or text in choices.labels or not (text.isascii() and text.isdigit()) or len(text) > 3:
         return None
@@ -70,20 +70,21 @@ def parse_option_position(answer: Any, choices: ChoiceOptions) -> int | None:
 
 
 def gold_letter(answer: Any, choices: ChoiceOptions, count_from: int | None = 0) -> str:
-    """The letter of a right answer given as a letter, the row's own label, a place, or the option's text.
+    """Letter of a right answer, which the row gives as a letter, its own label, a position, or the option's text.
 
     Args:
-        count_from: the place of the first option; None: 0, and an option that is itself a number may not be one.
+        count_from: number of the first option. None: 0, and an option that is itself a number may not also be a
+            position.
     """
     text = str(answer).strip()
     position = parse_option_position(answer, choices)
     if position is not None:
         at = position - (count_from or 0)
         if count_from is None and text in choices.texts and (at != choices.texts.index(text)):
-            raise BadLine(f"'answer' is {text}, which is an option and may be the place of another; type count_from")
+            raise BadLine(f"'answer' is {text}, which is an option and may be the position of another; type count_from")
         if 0 <= at < len(choices.texts):
             return LETTERS[at]
-        raise BadLine(f"'answer' is {text}, which is no place among {len(choices.texts)} options")
+        raise BadLine(f"'answer' is {text}, which is not a position among {len(choices.texts)} options")
     if (
         not choices.has_labels
         and text in choices.labels
@@ -97,4 +98,4 @@ def gold_letter(answer: Any, choices: ChoiceOptions, count_from: int | None = 0)
         return text.upper()
     if choices.texts.count(" ".join(text.split())) == 1:
         return LETTERS[choices.texts.index(" ".join(text.split()))]
-    raise BadLine(f"'answer' is {text[:40]!r}, which is none of the {len(choices.texts)} options")
+    raise BadLine(f"'answer' is {text[:40]!r}, which is not one of the {len(choices.texts)} options")

@@ -1,6 +1,6 @@
-"""The number that a clause comes to, such as what follows `####`, stands in a box or is said to be the answer.
+"""The number that a clause states: after `####`, in a box, or after "the answer is".
 
-A clause has one number, read in full, or none: of `5 or 7`, `48 + 24`, `3, 4`, `9:30` and `2 x` no part is read.
+A clause has one number, read in full, or none: no part of `5 or 7`, `48 + 24`, `3, 4`, `9:30` or `2 x` is read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _JOIN = re.compile(
     rf"[\s)}}$%]{{0,3}}(?:{_OPERATOR}|x(?=\s?[0-9])|\b(?:or|and|to|through|versus|vs\.?)\b|\\text\s?\{{\s?(?:or|and)\s?\}})[\s({{]{{0,3}}"
 )
 _SEPARATOR = re.compile(r"[\s,;&]*(?:\b(?:or|and)\b)?[\s,;&$]*")
-#: `2 x`, `2 + x`, `2^x`; letters that are units, and the words a and I, are no variables.
+#: `2 x`, `2 + x`, `2^x`; letters that are units, and the words a and I, are not variables.
 _VARIABLE = re.compile(
     rf"\s?(?:(?:{_OPERATOR})\s?)?(?:(?![aAI]\b|[mgshlLdFCKNJWV]\b)[A-Za-z](?![A-Za-z'’])"
     r"|\\(?:pi|sqrt|theta|alpha|beta|lambda|mu|sigma|phi|infty|log|ln|sin|cos|tan)(?![A-Za-z])|[π√∞])"
@@ -29,7 +29,7 @@ _TIME = re.compile(r"\s?(?:[ap]\.?\s?m\b|o['’]clock)", re.IGNORECASE)
 
 
 def clause_numeral(text: str, start: int, end: int) -> Numeral | None:
-    """The number that `text[start:end]` comes to: the first after its last equals sign, with all that is joined to it.
+    """Number that `text[start:end]` states: the first after its last equals sign, read in full.
 
     Its value is None where it is not a single number.
     """
@@ -52,7 +52,7 @@ def clause_numeral(text: str, start: int, end: int) -> Numeral | None:
 
 
 def _is_list(clause: str, first: Numeral, others: list[Numeral]) -> bool:
-    """Whether a clause is nothing but several numbers, each with at most a noun."""
+    """Return True if a clause is only a list of numbers, each with at most a noun."""
     pairs = list(zip([first, *others], others, strict=False))
     gaps = [(before.end, after.start) for before, after in pairs]
     bare = all(_SEPARATOR.fullmatch(clause, *gap) for gap in gaps)
@@ -61,7 +61,7 @@ def _is_list(clause: str, first: Numeral, others: list[Numeral]) -> bool:
 
 
 def last_numeral(text: str) -> Numeral | None:
-    """The last number of a text; one that is denied (`18, not 20`) counts only where no other is there.
+    """The last number of a text; a denied one (`18, not 20`) counts only where there is no other.
 
     `5 or 7` is one number without a value.
     """
@@ -76,16 +76,16 @@ def last_numeral(text: str) -> Numeral | None:
 
 
 def normalize_numeral(text: str, numeral: Numeral) -> str:
-    """A number as answers are compared: its shortest form, or the words where it is not a single number."""
+    """Canonical form of a number for comparison: its shortest form, or its words where it is not a single number."""
     return (
         " ".join(text[numeral.start : numeral.end].split()) if numeral.value is None else render_number(numeral.value)
     )
 
 
 def whole_answer(text: str) -> str | None:
-    """The answer that a whole text gives, words around it (`$18`, `x = 18`, `18 apples`), as `as_answer` writes it.
+    """Answer of a text that is nothing else but an answer with words around it (`$18`, `x = 18`, `18 apples`).
 
-    None where it says more than could be read from a completion (`10 AM`, `5 dollars and 50 cents`).
+    None where the text holds more than could be read from a completion (`10 AM`, `5 dollars and 50 cents`).
     """
     numeral = clause_numeral(text, 0, len(text))
     if numeral is None:

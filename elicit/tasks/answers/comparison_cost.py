@@ -1,16 +1,16 @@
-r"""Whether comparing an answer could cost more time or memory than an answer is worth, told from its text alone.
+r"""Detection of answers that would cost too much time or memory to compare, from their text alone.
 
-Such an answer (a power of a power, the factorial of a large number, a hundred brackets within each other) is right only
-in the right answer's own form. What passes here is still stopped by the helper's clock.
+Such an answer (a power of a power, the factorial of a large number, a hundred nested brackets) is right only if it has
+the same form as the right answer. The grading process still limits the time of those that pass.
 """
 
 from __future__ import annotations
 
 import re
 
-#: Brackets within each other, digits of one number, exponent, number before `!`, and bound of a sum or product.
+#: Limits on nested brackets, digits of a number, exponent, number before `!`, and bound of a sum or product.
 DEPTH, DIGITS, EXPONENT, FACTORIAL, BOUND = 25, 120, 5_000, 500, 2_000
-#: Exponent of an expression with letters in it: its expansion has that many terms, or many more.
+#: Limit on the exponent of an expression with letters: its expansion has at least that many terms.
 SYMBOLIC = 20
 _NUMBER = re.compile(r"[0-9]+")
 _POWER = re.compile(r"(?:\^|\*\*)\s*(\{|\(|-?[0-9]|\\?[A-Za-z]*)")
@@ -19,7 +19,7 @@ _MANY = re.compile(r"\\(?:sum|prod|binom|dbinom|tbinom|gcd|lcm|bmod|pmod|mod|Gam
 
 
 def is_costly(answer: str) -> bool:
-    """Whether an answer is too large to be worked out. Linear in its length."""
+    """Return True if an answer is too large to evaluate. Linear in its length."""
     numbers = [match.group().lstrip("0") for match in _NUMBER.finditer(answer)]
     if any(len(number) > DIGITS for number in numbers) or _measure_depth(answer) > DEPTH:
         return True
@@ -42,7 +42,7 @@ def _measure_depth(answer: str) -> int:
 
 
 def _has_large_power(answer: str) -> bool:
-    """An exponent that is large, or holds another; or a power of large powers."""
+    """Return True for a large or nested exponent, or a power of large powers."""
     letters = re.search(r"(?<![\\A-Za-z])[A-Za-z]", answer) is not None
     total = 1
     for match in _POWER.finditer(answer):

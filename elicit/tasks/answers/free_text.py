@@ -1,8 +1,8 @@
-"""Finding the answer in free text, in bounded time.
+"""Answer extraction from free text, in bounded time.
 
-A user's pattern could backtrack for ages. So it only sees the last `TAIL` characters, it must pass a few texts that
-such patterns choke on before it is accepted, and each search is given `SECONDS` (of processor time, counted by the
-`regex` package, since the standard library's `re` cannot be stopped). A search that runs out has found nothing.
+A user's pattern could backtrack for a very long time. So it sees only the last `TAIL` characters, it is first tried on
+a few hostile texts, and each search has a limit of `SECONDS` (of processor time, counted by the `regex` package, since
+the standard library's `re` cannot be stopped). A search that exceeds the limit finds nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SECONDS = 1.0
 ANSWER = 1_000
 #: Longest pattern and number.
 _PATTERN, _DIGITS = 500, 80
-#: A completion this short, on one line, may be an answer and nothing else.
+#: A completion of at most this many characters, on one line, may be a bare answer.
 _BARE = 80
 _NUMBER = re.compile(r"([-+]?)([0-9]{1,3}(?:,[0-9]{3})+|[0-9]*)(?:\.([0-9]*))?")
 _EQUATION = re.compile(r"[0-9][ )]*=")
@@ -34,12 +34,12 @@ class TextReader(NamedTuple):
     """Reads completions for one right answer."""
 
     target: str
-    """The right answer as the file has it."""
+    """The right answer as written in the file."""
     pattern: str | None
 
     @property
     def gold(self) -> str:
-        """The right answer, canonical."""
+        """The right answer in canonical form."""
         return normalize_text(self.target)
 
     @property
@@ -47,7 +47,7 @@ class TextReader(NamedTuple):
         return single_number(self.target) is not None
 
     def explain_unusable_target(self) -> str | None:
-        """Why no completion could ever give this answer, None if one could."""
+        """Reason why no completion could ever give this answer; None if one could."""
         if len(self.target) > ANSWER:
             return f"is longer than {ANSWER} characters"
         if not self.pattern and "\n" in self.target.strip():
@@ -55,7 +55,7 @@ class TextReader(NamedTuple):
         return None
 
     def parse_answer(self, completion: str) -> ParsedAnswer | None:
-        """The answer with its place."""
+        """The answer with its position."""
         answer, span = self.extract_answer(completion), self.find_span(completion)
         return None if answer is None or span is None else ParsedAnswer(answer, *span)
 
@@ -63,16 +63,16 @@ class TextReader(NamedTuple):
         return parsed.answer == self.gold
 
     def extract_answer(self, completion: str) -> str | None:
-        """The canonical answer of a completion, None if there is none. Total.
+        """Canonical answer of a completion, None if there is none. Total.
 
-        With a pattern its last match counts; where it matches nothing, a completion that is nothing but an answer (a
-        number where the right answer is one, else one short line) needs no mark.
+        With a pattern, its last match counts. Where it matches nothing, a completion that is a bare answer (a number
+        where the right answer is one, else one short line) counts without the mark.
         """
         located = self._locate_answer(completion)
         return None if located is None else located[0]
 
     def find_span(self, completion: str) -> tuple[int, int] | None:
-        """Where that answer stands, as (start, end) characters without the white space around it. Total."""
+        """Span of that answer, as (start, end) characters without the white space around it. Total."""
         located = self._locate_answer(completion)
         if located is None:
             return None
@@ -81,7 +81,7 @@ class TextReader(NamedTuple):
         return end - len(inner.lstrip()), start + len(inner.rstrip())
 
     def _locate_answer(self, completion: str) -> tuple[str, tuple[int, int]] | None:
-        """(canonical answer, its place in the completion)."""
+        """(canonical answer, its span in the completion)."""
         text = completion[-TAIL:]
         located = self._search_answer(text)
         if located is None:
@@ -117,20 +117,20 @@ class TextReader(NamedTuple):
         return normalize_text(bare), (0, len(text))
 
     def has_trace(self, completion: str) -> bool:
-        """Two or more sentences or lines, or an equation."""
+        """Return True for two or more sentences or lines, or an equation."""
         text = completion[-TAIL:]
         pieces = [piece for piece in _PIECES.split(text) if piece.strip()]
         return len(pieces) > 1 or _EQUATION.search(text) is not None
 
 
 def normalize_text(text: str) -> str:
-    """Numbers in their shortest form, other text with its white space folded."""
+    """Canonical text: numbers in their shortest form, other text with its white space folded."""
     value = single_number(text)
     return " ".join(text.split()) if value is None else render_number(value)
 
 
 def normalize_decimal(text: str) -> str | None:
-    """The shortest form of a decimal number (`1,000` -> `1000`, `3.0` -> `3`), None if the text is not one."""
+    """Shortest form of a decimal number (`1,000` -> `1000`, `3.0` -> `3`), None if the text is not one."""
     text = text.strip()
     match = _NUMBER.fullmatch(plain_signs(text)) if len(text) <= _DIGITS else None
     if match is None or not any(character.isdigit() for character in text):
@@ -143,14 +143,14 @@ def normalize_decimal(text: str) -> str | None:
 
 # --- patterns ----------------------------------------------------------------------------------------------------
 
-#: Texts that a pattern which can backtrack without end is likely to choke on.
+#: Texts on which a pattern with unbounded backtracking is likely to time out.
 _HOSTILE = tuple(
     piece * (TAIL // len(piece)) + "\x00" for piece in ("1", "a", " ", "1 ", "a ", "1,", "x1.", "=", "a\n")
 )
 
 
 def check_pattern(pattern: object) -> None:
-    """Raises ElicitError unless `pattern` is None or a regular expression with one group that ends in time."""
+    """Raise ElicitError unless `pattern` is None or a regular expression with one group that ends in time."""
     if pattern is None:
         return
     if not isinstance(pattern, str) or not 0 < len(pattern) <= _PATTERN:

@@ -1,14 +1,14 @@
-"""A helper process for verdicts that need other people's code: math-verify, and the scorers of reasoning-gym.
+"""A helper process for graders in third-party code: math-verify, and the scorers of reasoning-gym.
 
-Such code can take for ever (a power of a power) and cannot be stopped in a thread. So it runs in one process per
-process of ours, started when first needed, which loads the libraries and has every question answered by a worker that
-it forks. A worker that has used up a question's processor time is killed by the system, whatever it is at; the answer
-is then None, and the next worker is there within milliseconds. The helper ends with its input.
+Such code can run forever (a power of a power) and cannot be stopped in a thread. So each of our processes starts one
+helper process when it is first needed. The helper loads the libraries and forks a worker, which answers the questions.
+A worker that exceeds a question's processor time is killed by the system; the answer is then None, and the next worker
+is ready within milliseconds. The helper exits when its input closes.
 
-Time is bounded for each question and for all of them: where questions that came to nothing have cost `BATCH` seconds
-together, every further one gets `IMPATIENT` seconds.
+Time is bounded for each question and in total: once unanswered questions have cost `BATCH` seconds together, every
+further one gets `IMPATIENT` seconds.
 
-What goes in is our own data, pickled; what comes out is one line of JSON. The helper never runs a model's text as code.
+Questions are pickled data of our own; replies are one line of JSON each. The helper never runs a model's text as code.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from typing import Any, BinaryIO, NamedTuple
 from elicit.confined import read_reply_within
 from elicit.errors import ElicitError, one_line
 
-#: Seconds the helper has to import what a kind of question needs (cold disks are slow).
+#: Seconds in which the helper must import the libraries for a kind of question (cold disks are slow).
 START = 300.0
-#: Address space of a worker in bytes: an answer may not take the machine's memory.
+#: Address space limit of a worker in bytes, so that an answer cannot exhaust the machine's memory.
 MEMORY = 4 << 30
-#: Processor seconds that unanswered questions may cost in all, and what each further question may take.
+#: Processor seconds that unanswered questions may cost in total, and the limit of each question after that.
 BATCH, IMPATIENT = 30.0, 0.5
-#: A question may take this many times its processor time by the clock, on a busy machine.
+#: Limit on wall-clock time, as a multiple of the processor time, for busy machines.
 _BY_THE_CLOCK = 8.0
 
 _LOCK = threading.Lock()
@@ -46,20 +46,20 @@ _lost: dict[str, float] = {}
 
 
 def ask_helper(kind: str, question: Any, seconds: float) -> Any:
-    """The helper's reply, None if it takes more than `seconds` of processor time or fails on this question.
+    """The helper's reply; None if it takes more than `seconds` of processor time or fails on this question.
 
     Args:
         kind: "math", with (right answer, answer): are they equal? "gym", with (generator, its configuration, entry,
             answer): the score.
 
     Raises:
-        ElicitError: if the helper cannot start.
+        ElicitError: the helper cannot start.
     """
     with _LOCK:
         if _lost.get(kind, 0.0) >= BATCH:
             seconds = min(seconds, IMPATIENT)
         data = pickle.dumps((seconds, question))
-        for _ in range(2):  # a helper that ended by itself, or was ended by others, gets a second chance
+        for _ in range(2):  # a helper that exited or was killed is started once more
             process = _get_helper(kind)
             try:
                 reply, in_time = _exchange_with_helper(process, data, seconds * _BY_THE_CLOCK + 5.0)
@@ -104,7 +104,7 @@ def _start_helper(kind: str) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=environment,
-        start_new_session=True,  # Ctrl-C is for us; the helper ends when its input does
+        start_new_session=True,  # only the parent handles Ctrl-C; the helper exits when its input closes
     )
     atexit.register(process.kill)
     hello, _ = read_reply_within(process, START)
@@ -118,7 +118,7 @@ def _start_helper(kind: str) -> subprocess.Popen[bytes]:
 
 
 def _exchange_with_helper(process: subprocess.Popen[bytes], question: bytes, seconds: float) -> tuple[bytes, bool]:
-    """(the reply, empty without one; whether the time sufficed)."""
+    """(reply, empty if there is none; True if the reply came in time)."""
     assert process.stdin is not None
     try:
         process.stdin.write(len(question).to_bytes(8, "little") + question)
@@ -139,7 +139,7 @@ class _Worker(NamedTuple):
 
 def run_helper(kind: str) -> None:
     questions, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print goes nowhere
+    os.dup2(2, 1)  # discard what libraries print
     try:
         answer = {"math": _load_math_grader, "gym": _load_gym_scorer}[kind]()
     except Exception as error:
@@ -175,7 +175,7 @@ def _fork_worker(answer: Any) -> _Worker:
 
 
 def _answer_questions(answer: Any, questions: BinaryIO, replies: BinaryIO) -> None:
-    """Answer questions until there are no more; the timer's signal ends the process, in whatever code it is."""
+    """Answer questions until there are no more. The timer's signal ends the process, whatever code is running."""
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     while len(head := questions.read(8)) == 8:
         seconds, question = pickle.loads(questions.read(int.from_bytes(head, "little")))
@@ -189,7 +189,7 @@ def _answer_questions(answer: Any, questions: BinaryIO, replies: BinaryIO) -> No
 
 
 def _ask_worker(worker: _Worker, question: bytes, seconds: float) -> bytes | None:
-    """The worker's line, None if it ends without one or takes longer than `seconds` by the clock."""
+    """The worker's reply line; None if it exits without one or takes longer than `seconds` of wall-clock time."""
     try:
         view = memoryview(question)
         while view:
@@ -228,7 +228,7 @@ def _load_math_grader() -> Any:
     from latex2sympy2_extended import NormalizationConfig  # type: ignore[import-untyped]
     from math_verify import LatexExtractionConfig, parse, verify
 
-    # Units went before, by our own list: math-verify's has the letters h, m, s, t, ..., so that `5 t` would be 5.
+    # Units are already stripped by our own list: math-verify's includes h, m, s, t, ..., so `5 t` would be 5.
     cleaning = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all")
     form = [LatexExtractionConfig(normalization_config=cleaning)]
 

@@ -1,12 +1,12 @@
-"""GSM8K's form: a worked solution whose last line is `#### 72`, with `<<48/2=24>>` for a calculator in between.
+"""GSM8K answers: a worked solution whose last line is `#### 72`, with `<<48/2=24>>` calculator annotations.
 
     Natalia sold 48/2 = <<48/2=24>>24 clips in May.\\nAltogether 48+24 = <<48+24=72>>72.\\n#### 72
 
 Completions are read in one of three ways:
 
 - `flexible` (default): the first `#### N`; else the last `\\boxed{N}`; else the last statement "the answer is N" (or a
-  line "Answer: N"); else the last number. A chain `48 + 24 = 72` counts as what follows its last `=`, and what is taken
-  back (`retractions`) does not count. Numbers are read in full (`numerals`): `2 1/2` is 2.5, and `5 or 7` is neither.
+  line "Answer: N"); else the last number. A chain `48 + 24 = 72` counts as the part after its last `=`, and a retracted
+  answer (`retractions`) does not count. Numbers are read in full (`numerals`): `2 1/2` is 2.5, and `5 or 7` is neither.
 - `strict`: `#### N` alone, as lm-eval's `strict-match`.
 - `last`: the last plain number, as lm-eval's `flexible-extract`.
 
@@ -42,7 +42,7 @@ _SAID = re.compile(
     r"\banswers?\b(?:(?!\banswer)[^\n.:=#]){0,60}?(?:\b(?:is|are)\b:?|:|=)(?=[\s*]{0,8}([^\n]{0,200}))", re.IGNORECASE
 )
 _SENTENCE = re.compile(r"[.!?](?=\s|$)")
-#: Between "the answer is" and the number nothing stands but signs and such words.
+#: Signs and words that may stand between "the answer is" and the number.
 _LEAD = re.compile(
     r"(?:[\s*_$(\[{:~≈]|\\[(\[]|\\text\w*\{|\b(?:about|approximately|exactly|equal to|only|just)\b)*", re.IGNORECASE
 )
@@ -50,9 +50,9 @@ _LEAD = re.compile(
 _REJECTED = re.compile(r"[\s,;)$*-]{0,5}(?:(?:and|but)\s)?(?:not|rather than|instead of)\b", re.IGNORECASE)
 #: `18 (90%)`, `18 out of 20`
 _ASIDE = re.compile(r"[\s)}$*]{0,4}(?:[A-Za-z]{1,15}\s)?(?:\(|out\sof\b)")
-#: Statements of an answer that are looked at.
+#: Number of answer statements that are examined.
 _STATEMENTS = 50
-#: Characters of units behind an answer, of a clause, and words behind a corrected answer.
+#: Longest units after an answer and longest clause, in characters; most words after a corrected answer.
 _UNITS, _CLAUSE, _WORDS = 40, 200, 2
 
 
@@ -64,7 +64,7 @@ def without_calculator(text: str) -> str:
 def split_answer(answer: str) -> tuple[str, str | None]:
     """(final answer, worked solution) of a GSM8K answer; a bare answer has no worked solution.
 
-    >>> parts("2 * 3 = <<2*3=6>>6\\n#### 6")
+    >>> split_answer("2 * 3 = <<2*3=6>>6\\n#### 6")
     ('6', '2 * 3 = 6\\n#### 6')
     """
     rationale, mark, final = answer.rpartition("####")
@@ -75,7 +75,7 @@ def split_answer(answer: str) -> tuple[str, str | None]:
 
 
 class Gsm8kReader(NamedTuple):
-    """Reads completions for one right number."""
+    """Reader of completions whose right answer is one number."""
 
     target: str
     mode: str = "flexible"
@@ -94,7 +94,7 @@ class Gsm8kReader(NamedTuple):
         return None
 
     def parse_answer(self, completion: str) -> ParsedAnswer | None:
-        """The number a completion gives as its answer, None if it gives none."""
+        """The number that a completion gives as its answer; None if it gives none."""
         text = completion[-TAIL:]
         parsed = {"flexible": _find_flexible_number, "strict": _find_strict_number, "last": _find_last_plain_number}[
             self.mode
@@ -130,7 +130,7 @@ def _find_flexible_number(text: str) -> ParsedAnswer | None:
 
 
 def _find_statements(text: str, start: int) -> Iterator[ParsedAnswer]:
-    """All answers that are marked, boxed or said behind `start`."""
+    """All answers after `start` that are marked, boxed or stated in words."""
     marks = [_read_marked_number(text, match.end()) for match in list(_MARK.finditer(text, start))[-_STATEMENTS:]]
     boxed = [_read_clause_number(text, *span) for span in find_boxes(text)[-_STATEMENTS:] if span[0] >= start]
     stated = [_read_stated_number(text, match) for match in list(_SAID.finditer(text, start))[-_STATEMENTS:]]
@@ -140,13 +140,13 @@ def _find_statements(text: str, start: int) -> Iterator[ParsedAnswer]:
 
 
 def _read_marked_number(text: str, start: int) -> ParsedAnswer | None:
-    """The number after a `####`, on its line and before another one."""
+    """The number after a `####`, on its line and before the next mark."""
     ends = [position for position in (text.find("\n", start), text.find("####", start)) if position >= 0]
     return _read_clause_number(text, start, min([*ends, start + _CLAUSE, len(text)]))
 
 
 def _read_corrected_number(text: str, start: int) -> ParsedAnswer | None:
-    """The number that stands at `start`, with nothing but units behind it in its sentence."""
+    """The number at `start`, if only units follow it in its sentence."""
     line = text.find("\n", start)
     stop = _SENTENCE.search(text, start)
     end = min([len(text), start + _CLAUSE, *([line] if line >= 0 else []), *([stop.start()] if stop else [])])
@@ -167,7 +167,7 @@ def _find_strict_number(text: str) -> ParsedAnswer | None:
 
 
 def _find_last_plain_number(text: str) -> ParsedAnswer | None:
-    """The last plain number: no fraction, no power, no word."""
+    """The last plain number: not a fraction, a power or a word."""
     matches = list(_PLAIN.finditer(plain_signs(text)))
     value = normalize_decimal(re.sub(r"[{}\\!$]", "", matches[-1][0])) if matches else None
     return None if value is None else ParsedAnswer(value, *matches[-1].span())
@@ -184,7 +184,7 @@ def _read_clause_number(text: str, start: int, end: int) -> ParsedAnswer | None:
 
 
 def _read_stated_number(text: str, match: re.Match[str]) -> ParsedAnswer | None:
-    """The number of "the answer is N": nothing but units may follow it in its sentence (line, after a colon)."""
+    """The number of "the answer is N": only units may follow it in its sentence (after a colon, on its line)."""
     start, end = match.span(1)
     stop = _SENTENCE.search(text, start, end)
     clause = text[start : stop.start() if stop else end]

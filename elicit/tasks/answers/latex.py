@@ -1,7 +1,7 @@
-r"""LaTeX answers: where `\boxed{...}` stands, and a normal form in which equal answers are mostly equal texts.
+r"""LaTeX answers: the spans of `\boxed{...}`, and a normal form in which equal answers are mostly equal texts.
 
 The normal form follows Hendrycks et al.'s `is_equiv` (2103.03874) and Minerva's appendix D (2206.14858): spacing,
-units, `\text`, shorthand fractions and roots. It is a text: that 1/2 and 0.5 are equal is for `math_answers` to say.
+units, `\text`, shorthand fractions and roots. It is a text: `math` decides that 1/2 and 0.5 are equal.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from elicit.tasks.answers.units import time_of_day, without_unit
 
 #: A box, an escaped sign, or a brace.
 _BRACES = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])[ \t]*(?:(\{)|([^\s${}\\]+))|\\(?!\\(?:boxed|fbox))[\s\S]|([{}])")
-#: Longest answer that is looked at.
+#: Longest answer that is read, in characters.
 LONGEST = 500
 _SPACING = re.compile(r"(?<!\\)\\[,;:> ]|\\(?:q?quad|displaystyle|left|right|[bB]igg?[lr]?)(?![A-Za-z])|~")
 _WRAPPED = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|operatorname)\s*\{([^{}]*)\}")
 _SHORT = re.compile(r"\\([dt]?)frac\s*(?:([0-9])\s*([0-9])|([0-9])\s*(\{[^{}]*\})|(\{[^{}]*\})\s*([0-9]))")
 #: A thousand as `5k`: in mathematics k is a variable.
 _LETTER = re.compile(r"[0-9][ ]?(?:k|mn|bn|[mMbB])$")
-#: White space that parts two numbers stays, all other goes.
+#: White space between two numbers stays; all other white space is removed.
 _SPACE = re.compile(r"(?<![0-9.])\s+|\s+(?![0-9.])")
 #: Written as a fraction: `1/2`, `\\frac`, `½`.
 _AS_FRACTION = re.compile(r"/|frac|[¼-¾⅐-⅞]")
@@ -40,9 +40,9 @@ _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", 
 
 
 def find_boxes(text: str) -> list[tuple[int, int]]:
-    r"""[start, end) of what every `\boxed{...}` (`\fbox`, `\boxed 5`) holds, by their starts; open ones are left out.
+    r"""[start, end) of the content of every `\boxed{...}` (`\fbox`, `\boxed 5`), by start; unclosed boxes are left out.
 
-    One pass, however deeply they are nested; what is longer than `LONGEST` is left out too.
+    One pass, however deeply they are nested. Boxes longer than `LONGEST` are left out too.
     """
     spans: list[tuple[int, int]] = []
     opened: list[int | None] = []
@@ -59,11 +59,11 @@ def find_boxes(text: str) -> list[tuple[int, int]]:
 
 
 def strip_markup(text: str) -> str:
-    """An answer without the marks of mathematics and emphasis, and the spaces, around it."""
+    """An answer without the math delimiters, emphasis marks and spaces around it."""
     for _ in range(4):
         before = text
         text = _AROUND.sub("", text)
-        if (len(text) - len(text.rstrip("\\"))) % 2:  # the space of `7\ ` is gone already
+        if (len(text) - len(text.rstrip("\\"))) % 2:  # the space of `7\ ` is already stripped
             text = text[:-1].rstrip()
         for opening, closing in _DELIMITERS:
             if len(text) > len(opening) + len(closing) and text.startswith(opening) and text.endswith(closing):
@@ -75,16 +75,16 @@ def strip_markup(text: str) -> str:
 
 
 def normalize_latex(answer: str) -> str:
-    r"""The normal form of an answer. Total; idempotent on what it returns in all the cases that tests know.
+    r"""Normal form of an answer. Total. Idempotent in all cases that the tests cover.
 
-    >>> normal("x = \\dfrac12"), normal("1,000\\text{ km}"), normal("\\text{Evelyn}"), normal("3.50"), normal("2 x")
-    ('\\frac{1}{2}', '1000', 'evelyn', '3.5', '2x')
+    >>> [normalize_latex(text) for text in ("x = \\dfrac12", "1,000\\text{ km}", "\\text{Evelyn}", "3.50", "2 x")]
+    ['\\frac{1}{2}', '1000', 'evelyn', '3.5', '2x']
     """
     return _normal_text(plain_answer(answer))
 
 
 def plain_answer(answer: str) -> str:
-    """An answer without name (`x =`), currency, percent sign, degrees, spacing commands and known unit."""
+    """An answer without a name (`x =`), currency, percent sign, degrees, spacing commands or known unit."""
     text = without_unit(_clean_answer(answer)).text
     return text.strip()
 
@@ -95,13 +95,13 @@ def extract_unit(answer: str) -> str | None:
 
 
 def parse_value(answer: str) -> Fraction | None:
-    """The exact value of an answer that is a single number, units aside."""
+    """Exact value of an answer that is a single number, units aside."""
     text = plain_answer(answer)
     return None if _LETTER.search(text) else single_number(text.strip("{} ") if "\\" not in text else text)
 
 
 def has_adjacent_numbers(answer: str) -> bool:
-    """Whether white space alone stands between two numbers: nothing that a reader of formulas may multiply or join."""
+    """Return True if only white space separates two numbers, which a formula reader must not multiply or join."""
     return re.search(r"(?<![_0-9.])[0-9]*[0-9.] [0-9.]", normalize_latex(answer)) is not None
 
 
@@ -132,7 +132,7 @@ def _normal_text(text: str) -> str:
 
 
 def _number_form(value: Fraction) -> str:
-    """A number that was written as a fraction, reduced."""
+    """Reduced form of a number that was written as a fraction."""
     if value.denominator == 1:
         return render_number(value)
     return f"{'-' if value < 0 else ''}\\frac{{{abs(value.numerator)}}}{{{value.denominator}}}"

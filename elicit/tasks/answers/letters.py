@@ -1,4 +1,4 @@
-"""How a completion is read for the letter of an option: `B`, `(B) carbon dioxide`, `The answer is B`, `\\boxed{B}`."""
+"""Answer extraction for multiple choice: `B`, `(B) carbon dioxide`, `The answer is B`, `\\boxed{B}`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SAID = re.compile(
     r"(?![A-Za-z0-9]|['’][A-Za-z])"
     r"(?!(?<=A) (?!because|since|as |and |or |so )[a-z])"  # "the answer is A plant"
 )
-#: What an option's own text may follow.
+#: Words that an option's own text may follow.
 _NAMES = re.compile(rf"{_SAYS}[\"'`“‘]{{0,2}}", re.IGNORECASE)
 #: `B is correct`, `(B) is the right answer`
 _CALLED = re.compile(
@@ -35,7 +35,7 @@ _LETTER = re.compile(r"[\s(*$]{0,4}(?:option |choice )?[(*]{0,3}([A-Z])(?![A-Za-
 _ALONE = re.compile(r"(?:^|[\s*(])([A-Z])[).*:]{0,3}\s*$")
 _BOXED = re.compile(r"(?:\\(?:text|math)(?:bf|it|rm)?\{)?\s*\(?([A-Za-z])(?:[}).:]|\s*$)")
 _CLOSES = r"[)\].*$}\"'`’”]{0,4}"
-#: `A or B`, `A, B`: no single one.
+#: `A or B`, `A, B`: not a single letter.
 _ANOTHER = re.compile(
     rf"{_CLOSES}\s?(?:,|/|&|;|,?\s?\b(?:or|and)\b)\s?(?:option |choice )?[($*\\{{\[\"'`]{{0,4}}([A-Z])(?![A-Za-z0-9'])"
 )
@@ -54,11 +54,11 @@ class _LetterMatch(NamedTuple):
 
 
 class LetterReader(NamedTuple):
-    """Reads completions for one right letter.
+    """Reader of completions whose right answer is one letter.
 
     The last "the answer is (B)" or `\\boxed{B}` counts; else "the answer is" with the text of an option; else a letter
     that the completion opens with ("B.", "(B) carbon dioxide"); else "B is correct"; else the last "(B)"; else a letter
-    that it ends in; else the one option it consists of. Of "A or B", and of "not A", none is read, and nothing behind
+    that it ends in; else the one option it consists of. No letter is read from "A or B" or "not A", and nothing after
     another question.
     """
 
@@ -70,7 +70,7 @@ class LetterReader(NamedTuple):
         return self.target
 
     def explain_unusable_target(self) -> str | None:
-        return None if self.target in LETTERS[: len(self.texts)] else "is none of the options"
+        return None if self.target in LETTERS[: len(self.texts)] else "is not one of the options"
 
     def parse_answer(self, completion: str) -> ParsedAnswer | None:
         text = completion[-TAIL:].translate(_WIDE)
@@ -90,7 +90,7 @@ class LetterReader(NamedTuple):
         return has_working_before(text, self.parse_answer(text))
 
     def _find_letter(self, text: str) -> _LetterMatch | None:
-        """The answer, unless words behind it take it back."""
+        """The answer, unless later words retract it."""
         candidate = self._find_first_letter(text)
         if candidate is None:
             return None
@@ -147,7 +147,7 @@ class LetterReader(NamedTuple):
         return None if letter is None else _LetterMatch(letter, start, end)
 
     def _find_option_text(self, text: str) -> _LetterMatch | None:
-        """The last option that is said to be the answer by its own text."""
+        """The last option that the completion states as the answer by its text."""
         for match in reversed(list(_NAMES.finditer(text))[-_STATEMENTS:]):
             line = text[match.end() :].partition("\n")[0]
             clause = line.lower()
@@ -163,7 +163,7 @@ class LetterReader(NamedTuple):
         return None
 
     def _letter_of_option(self, text: str) -> str | None:
-        """The letter of the one option that a text consists of."""
+        """Letter of the one option that makes up the whole text."""
         whole = " ".join(text.split()).removesuffix(".").lower()
         indices = [index for index, option in enumerate(self.texts) if option.lower().removesuffix(".") == whole]
         return LETTERS[indices[0]] if len(indices) == 1 and whole else None
@@ -180,7 +180,7 @@ class LetterReader(NamedTuple):
 
 
 def _starts_with_option(clause: str, option: str) -> bool:
-    """Whether a clause begins with an option that ends with its sentence."""
+    """Return True if a clause begins with an option that ends with its sentence."""
     return (
         clause.startswith(option)
         and re.match(r"[\s*\"'`’”]*(?:[.,;:!?]|$|\bbecause\b|\bsince\b)", clause[len(option) :]) is not None

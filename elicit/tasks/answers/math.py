@@ -1,17 +1,17 @@
-r"""MATH's form: a worked solution with its answer in `\boxed{...}`.
+r"""MATH answers: a worked solution with its answer in `\boxed{...}`.
 
 Completions are read in one of two ways:
 
 - `flexible` (default): the last closed `\boxed{...}`; else the last "the answer is ..."; else, where the completion is
-  one short line, that line; else the last formula between dollar signs; else the last number. What is taken back
+  one short line, that line; else the last formula between dollar signs; else the last number. A retracted answer
   (`retractions`) does not count.
 - `strict`: `\boxed{...}` alone.
 
-Two answers are equal if their normal forms are (`latex.normal`), if both are numbers of the same value (exactly: 0.5 is
-1/2), or if math-verify says so (grader `math_verify`, the default; in a helper process of its own, in bounded time). It
-is given both without their units, and keeps to our reading of numbers: `2 1/2` is 5/2. Units that are known and differ
-(`10 km`, `10 miles`) make two answers differ; so do times of day. With the grader `text` nothing else is asked, which
-calls some right answers wrong (`4\sqrt{3}` for `\sqrt{48}`).
+Two answers are equal if their normal forms are (`latex.normalize_latex`), if both are numbers of the same value
+(exactly: 0.5 is 1/2), or if math-verify finds them equal (grader `math_verify`, the default; in a separate process, in
+bounded time). math-verify gets both without their units, and with our reading of numbers: `2 1/2` is 5/2. Known units
+that differ (`10 km`, `10 miles`) make two answers differ; so do times of day. The grader `text` skips math-verify and
+so rejects some right answers (`4\sqrt{3}` for `\sqrt{48}`).
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ _FORMULA = re.compile(
     r"(?<!\\)\$\$?((?:\\[^\n]|[^$\n\\]){1,300})\$|\\\(([^\n]{1,300}?)\\\)|\\\[\s?([^\n]{1,300}?)\s?\\\]"
 )
 _WORD = re.compile(r"(?<![\\{A-Za-z])[A-Za-z]{2,}")
-#: Statements of an answer that are looked at.
+#: Number of answer statements that are examined.
 _STATEMENTS = 50
-#: A completion this short, on one line, may be an answer and nothing else.
+#: A completion of at most this many characters, on one line, may be a bare answer.
 _BARE = 80
 
 
 class MathReader(NamedTuple):
-    """Reads completions for one right answer in LaTeX."""
+    """Reader of completions whose right answer is in LaTeX."""
 
     target: str
     mode: str = "flexible"
@@ -107,7 +107,7 @@ class MathReader(NamedTuple):
 
 
 def _is_no_formula(answer: str) -> bool:
-    """Two numbers side by side, a time of day, or too large to be worked out: equal to nothing but itself."""
+    """Return True for adjacent numbers, a time of day, or a formula too large to evaluate."""
     return (
         is_costly(answer)
         or has_adjacent_numbers(answer)
@@ -117,7 +117,7 @@ def _is_no_formula(answer: str) -> bool:
 
 
 def _to_compare(answer: str, form: str) -> str:
-    """What math-verify is given: a number in its normal form (but a percentage), other answers without their unit."""
+    """Input for math-verify: a number in its normal form (percentages excepted), other answers without their unit."""
     if parse_value(answer) is not None:
         return f"{form}\\%" if "%" in answer else form
     return plain_answer(answer)
@@ -125,12 +125,12 @@ def _to_compare(answer: str, form: str) -> str:
 
 @lru_cache(maxsize=20_000)
 def is_math_equal(gold: str, answer: str) -> bool:
-    """Whether math-verify finds two LaTeX answers equal; what takes too long is not equal."""
+    """Return True if math-verify finds two LaTeX answers equal; a comparison that takes too long returns False."""
     return grading_process.ask_helper("math", (strip_markup(gold), strip_markup(answer)), SECONDS) is True
 
 
 def _find_flexible_span(text: str) -> tuple[int, int] | None:
-    """Where the answer stands: in the last box, else where it is said, with what replaces it."""
+    """Span of the answer: in the last box, else where it is stated, with any correction that replaces it."""
     boxed, stated = _find_filled_boxes(text), _find_statement_spans(text)
     if not boxed and not stated:
         return _find_lone_line(text) or _find_last_value(text)
@@ -143,7 +143,7 @@ def _find_flexible_span(text: str) -> tuple[int, int] | None:
 
 
 def _find_correction(text: str, start: int) -> tuple[int, int] | None:
-    """The formula or the number at `start`, unless it is a sentence about one."""
+    """Span of the formula or number at `start`; None if the text there is a sentence about one."""
     start += len(text[start:]) - len(text[start:].lstrip(" *"))
     formula = _FORMULA.match(text, start)
     first = next(iter(find_numerals(text[start : start + _BARE])), None)
@@ -172,7 +172,7 @@ def _find_statement_spans(text: str) -> list[tuple[int, int]]:
 
 
 def _find_statement_span(text: str, match: re.Match[str]) -> tuple[int, int]:
-    """What "the answer is" says, up to the end of its sentence (a full stop within a formula ends none)."""
+    """Span of the text after "the answer is" to the end of its sentence; a full stop within a formula stays."""
     start, end = match.span(1)
     for stop in _SENTENCE.finditer(text, start, end):
         if text.count("$", start, stop.start()) % 2 == 0:
@@ -196,7 +196,7 @@ def _find_lone_line(text: str) -> tuple[int, int] | None:
 
 
 def _find_last_value(text: str) -> tuple[int, int] | None:
-    """The last formula, else the last number."""
+    """Span of the last formula, else of the last number."""
     formulas = list(_FORMULA.finditer(text))
     value = last_numeral(text)
     if formulas and (value is None or formulas[-1].end() >= value.start):
@@ -210,7 +210,7 @@ def _get_formula_span(match: re.Match[str]) -> tuple[int, int]:
 
 
 def _strip_span(text: str, start: int, end: int) -> tuple[int, int]:
-    """The span of `bare(text[start:end])`."""
+    """Span of `strip_markup(text[start:end])`."""
     inner = strip_markup(text[start:end])
     at = text.find(inner, start, end)
     return at, at + len(inner)

@@ -1,4 +1,4 @@
-"""Signs that stand for LaTeX commands (`√2`, `x²`, `≤`), and what graders of formulas do not tell apart."""
+"""Unicode signs that stand for LaTeX commands (`√2`, `x²`, `≤`), and distinctions that formula graders miss."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ENDS = re.compile(r"\s*(?:\\left\s*)?(\\\{|[(\[])[\s\S]*,[\s\S]*?(?:\\right\s*)
 
 
 def with_commands(text: str) -> str:
-    r"""An answer with LaTeX commands for its signs.
+    r"""An answer with LaTeX commands in place of its Unicode signs.
 
     >>> with_commands("√2 + x² ≤ ∞")
     '\\sqrt{2} + x^{2} \\le  \\infty '
@@ -35,12 +35,12 @@ def with_commands(text: str) -> str:
 
 
 def bases_differ(first: str, second: str) -> bool:
-    """Whether two answers are digits in two different bases, such as `11_2` and `11_3`."""
+    """Return True if two answers are digits in two different bases, such as `11_2` and `11_3`."""
     bases = [match[1] for text in (first, second) if (match := _BASE.fullmatch(text.strip("$ "))) is not None]
     return len(bases) == 2 and int(bases[0]) != int(bases[1])
 
 
 def brackets_differ(first: str, second: str) -> bool:
-    r"""Whether one answer is a set, `\{3, 4\}`, and the other a pair or an interval."""
+    r"""Return True if one answer is a set, `\{3, 4\}`, and the other a pair or an interval."""
     ends = [match.groups() for text in (first, second) if (match := _ENDS.fullmatch(text.strip("$ "))) is not None]
     return len(ends) == 2 and ((ends[0] == (r"\{", r"\}")) != (ends[1] == (r"\{", r"\}")))

@@ -1,8 +1,8 @@
 r"""Numbers as people write them, read in full and exactly: `-$1,250.50`, `2 1/2`, `2\frac12`, `1.5 x 10^6`, `3½`.
 
-A number is a `Numeral`: a place in a text and its value, a `Fraction`. What is written with several numbers and stands
-for no single one (`9:30`, `3:4`, `5/6/2020`, `2 hours and 30 minutes`, `9^9^9`) is a `Numeral` without a value, so that
-no part of it is ever read for the whole. Every search takes time linear in the length of the text.
+A number is a `Numeral`: a span of a text and its value, a `Fraction`. Several numbers that do not make a single one
+(`9:30`, `3:4`, `5/6/2020`, `2 hours and 30 minutes`, `9^9^9`) are a `Numeral` without a value, so that no part is ever
+read as the whole. Every search takes time linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import NamedTuple
 
 from elicit.tasks.answers.digits import find_points_end, is_part_of_a_name, parse_repeating_decimal
 
-#: Digits that a number may have, written out.
+#: Most digits of a number that is written out.
 LONGEST = 300
 _DASHES = "−‐‑‒–—―﹘﹣－➖"
 _SPACES = "\u00a0\u2002\u2003\u2004\u2005\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 
 
 class _Plain(dict[int, int | str]):
-    """Every dash is `-`, every decimal digit one of 0 to 9, wide signs are plain ones; all others stay."""
+    """Translation table: every dash becomes `-`, every decimal digit one of 0 to 9, wide signs plain ones."""
 
     def __missing__(self, code: int) -> int | str:
         sign = chr(code)
@@ -99,13 +99,13 @@ class Numeral(NamedTuple):
     """A number in a text, at [start, end)."""
 
     value: Fraction | None
-    """None: several numbers that make no single one."""
+    """None where several numbers do not make a single one."""
     start: int
     end: int
 
 
 def plain_signs(text: str) -> str:
-    """The text with plain digits, dashes and spaces: character for character, so that places stay."""
+    """The text with plain digits, dashes and spaces: one character for each, so that positions stay."""
     return text if text.isascii() else text.translate(_PLAIN)
 
 
@@ -114,7 +114,7 @@ def find_numerals(text: str) -> list[Numeral]:
 
     A dash is a sign where neither a word, a number nor a closing bracket stands directly before it.
 
-    >>> [str(numeral.value) for numeral in numerals("2 1/2 of –$5, 1.5 million, 5–7, 3\\frac12 at 9:30")]
+    >>> [str(numeral.value) for numeral in find_numerals("2 1/2 of –$5, 1.5 million, 5–7, 3\\frac12 at 9:30")]
     ['5/2', '-5', '1500000', '5', '7', '7/2', 'None']
     """
     text = plain_signs(text)
@@ -133,7 +133,7 @@ def find_numerals(text: str) -> list[Numeral]:
 
 
 def with_sign_of_clause(clause: str, first: Numeral) -> Numeral:
-    """The first number of a clause, such as what stands in a box: a sign that opens it may have a space behind it."""
+    """First number of a clause (such as the content of a box), where the sign may have a space after it."""
     lead = _LEAD.match(plain_signs(clause))
     if lead is not None and lead.end() == first.start and first.value is not None:
         return Numeral(-first.value, lead.group().rindex("-"), first.end)
@@ -141,7 +141,7 @@ def with_sign_of_clause(clause: str, first: Numeral) -> Numeral:
 
 
 def single_number(text: str) -> Fraction | None:
-    """The value of a text that is one number and nothing else but a currency sign, a percent sign or a full stop.
+    """Value of a text that is one number and nothing else but a currency sign, a percent sign or a full stop.
 
     >>> str(single_number(" –2 1/2 ")), single_number("5 or 7"), single_number("2 x"), single_number("9:30")
     ('-5/2', None, None, None)
@@ -156,7 +156,7 @@ def single_number(text: str) -> Fraction | None:
 
 
 def render_number(value: Fraction) -> str:
-    """The shortest decimal of a value (`2.5`); where it has none, the reduced fraction (`7/3`)."""
+    """Shortest decimal form of a value (`2.5`), or the reduced fraction (`7/3`) where there is none."""
     rest, places = value.denominator, 0
     for prime in (2, 5):
         count = 0
@@ -171,7 +171,7 @@ def render_number(value: Fraction) -> str:
 
 
 def _extend_numeral(text: str, match: re.Match[str]) -> Numeral:
-    """The number that begins at a match, with all that belongs to it."""
+    """The number that begins at a match, with everything that belongs to it."""
     start, end = match.start(), match.end()
     sign = match["sign"] or ""
     if sign and not _is_sign(text, match):
@@ -192,7 +192,7 @@ def _extend_numeral(text: str, match: re.Match[str]) -> Numeral:
 
 
 def _parse_magnitude(text: str, match: re.Match[str]) -> tuple[Fraction | None, int]:
-    """(value without sign, end) of the digits with their fraction or power; None for one that is too long."""
+    """(value without sign, end) of the digits with their fraction or power; no value for one that is too long."""
     end = match.end()
     if match["vulgar"]:
         return _VULGAR[match["vulgar"]], end
@@ -221,7 +221,7 @@ def _parse_magnitude(text: str, match: re.Match[str]) -> tuple[Fraction | None, 
 
 
 def _parse_mixed_part(text: str, at: int) -> tuple[Fraction | None, int] | None:
-    """(the fraction that follows a whole number and belongs to it, its end), None without one."""
+    """(value, end) of the fraction that belongs to the whole number before it, None without one."""
     if (mixed := _MIXED.match(text, at)) is not None:
         return _divide_terms(mixed[1], mixed[2]), mixed.end()
     if (mixed := _MIXED_FRAC.match(text, at)) is not None:
@@ -234,7 +234,7 @@ def _parse_mixed_part(text: str, at: int) -> tuple[Fraction | None, int] | None:
 
 
 def _is_sign(text: str, match: re.Match[str]) -> bool:
-    """Whether a dash, or the word minus, in front of a number belongs to it."""
+    """Return True if a dash, or the word minus, belongs to the number after it."""
     sign, before = match["sign"], text[: match.start()].rstrip(" ")[-1:]
     if sign[0] in "-+" and sign[-1] in "-+":
         return True

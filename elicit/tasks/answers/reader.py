@@ -1,7 +1,7 @@
-"""How a completion is read for one right answer; one implementation for each format of answers.
+"""The answer reader interface: reads completions for one right answer. Each answer format has one implementation.
 
-`extraction.Reader` (last number, last line, or a pattern of the user's), `gsm8k.Worded`, `latex.Boxed` and
-`letters.Letters`. All are total: any string is read in bounded time.
+They are `free_text.TextReader` (last number, last line, or a user's pattern), `gsm8k.Gsm8kReader`, `math.MathReader`,
+`letters.LetterReader` and `tagged.TaggedReader`. All are total: any string is read in bounded time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 #: `48+24=`, or `3x = 9`; not the `x=` in front of an answer.
 _EQUATION = re.compile(r"[0-9)}][ )$]*=|[A-Za-z][ $]*=[ $]*(?:[0-9A-Za-z(-]|\\(?!f?box))")
 _PIECES = re.compile(r"\n|[.!?][ \t]")
-#: What announces an answer and shows no working.
+#: Words that announce an answer and show no working.
 _ANNOUNCED = re.compile(
     r"(?:\b(?:so|thus|therefore|hence|the|our|my|final|correct|answers?|results?|option|choice|is|are|be|to|this|question)\b"
     r"|####|\\(?:f?box(?:ed)?|text|[(\[])|[\s,:*$({\[=.])+",
@@ -25,38 +25,38 @@ class ParsedAnswer(NamedTuple):
     """An answer in a completion."""
 
     answer: str
-    """Canonical."""
+    """Canonical form of the answer."""
     start: int
     end: int
-    """Characters of the completion it stands at, [start, end)."""
+    """End of its span [start, end) in the completion, in characters."""
 
 
 class AnswerReader(Protocol):
-    """Reads completions of one problem."""
+    """Reader of the completions of one problem."""
 
     @property
     def gold(self) -> str:
-        """The right answer, canonical."""
+        """The right answer in canonical form."""
         ...
 
     def explain_unusable_target(self) -> str | None:
-        """Why no completion could ever give this answer, None if one could."""
+        """Reason why no completion could ever give this answer; None if one could."""
         ...
 
     def parse_answer(self, completion: str) -> ParsedAnswer | None:
-        """The answer of a completion, without white space around it."""
+        """Answer of a completion, without white space around it."""
         ...
 
     def is_correct(self, completion: str, parsed: ParsedAnswer) -> bool: ...
     def has_trace(self, completion: str) -> bool:
-        """Whether the completion shows working: form, not correctness."""
+        """Return True if the completion shows working. This is about form, not correctness."""
         ...
 
 
 def has_working_before(text: str, parsed: ParsedAnswer | None) -> bool:
-    """Working stands before the answer: an equation, or a line or sentence that does more than announce it.
+    """Return True if working precedes the answer: an equation, or a line or sentence that does more than announce it.
 
-    An explanation that follows the answer is not counted; without an answer the whole text is looked at.
+    An explanation after the answer does not count; without an answer the whole text is examined.
     """
     before = text if parsed is None else text[: parsed.start]
     if _EQUATION.search(before):

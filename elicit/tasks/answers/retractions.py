@@ -1,7 +1,7 @@
-"""Answers that a completion takes back: `The answer is 20. Wait, that is wrong. It is 18.`
+"""Retracted answers: `The answer is 20. Wait, that is wrong. It is 18.`
 
-An answer is taken back where words that do so follow it (wait, no, actually, wrong, a mistake, ...) and another one
-comes after them, before the completion goes on to another question.
+An answer is retracted if it is followed by words of retraction (wait, no, actually, wrong, a mistake, ...) and then by
+another answer, before the completion continues with another question.
 """
 
 from __future__ import annotations
@@ -21,43 +21,43 @@ _THING = (
     r"(?:it|that|this|(?:the|my)\s(?:\w{1,12}\s){0,2}?(?:answer|result|total|number|value|sum|option|choice|letter))"
 )
 _IS = r"(?:\s?['’]s|\s(?:is|are|was|equals|comes\sto|should\s(?:have\s)?be(?:en)?|must\sbe|would\sbe|has\sto\sbe))"
-#: What stands directly in front of the answer that replaces another.
+#: Words directly in front of an answer that replaces another.
 _HEAD = re.compile(
     rf"\b(?:{_THING}{_IS}|(?:should|must)\s(?:have\s)?be(?:en)?|make\s(?:that|it)|i\smean|correction|no|nope|actually|sorry|rather|wait|"
     r"(?:scratch|strike|forget|ignore|disregard)\s(?:that|this)|my\s(?:bad|mistake)|apologies|(?:edit|update)(?=:)|"
     r"instead|equals)\b[\s,:;.…-]{0,4}(?:(?:it['’]s|it\sis|that['’]s|i\smean|actually|really|in\sfact|to\sbe)[\s,:]{1,2})?",
     re.IGNORECASE,
 )
-#: What must not follow it: `No, 20 is right`, `Actually A was wrong`.
+#: Words that must not follow it: `No, 20 is right`, `Actually A was wrong`.
 DENIED = re.compile(
     r"[\s)}$*]{0,4}(?:is|are|was|were|isn['’]t|wasn['’]t|does|cannot|can['’]t|has|would)\b", re.IGNORECASE
 )
 
 
 def first_retraction(text: str, start: int, end: int) -> int | None:
-    """Where words that take an answer back begin, with the dash or comma in front of them."""
+    """Start of the first words that retract an answer, including the dash or comma before them; None without any."""
     back = _BACK.search(text, start, end)
     return None if back is None else start + len(text[start : back.start()].rstrip(" ,;:.-–—"))
 
 
 def next_question(text: str) -> int | None:
-    """Where a text goes on with another question."""
+    """Start of the next question in a text, None without one."""
     match = _NEXT.search(text)
     return None if match is None else match.start()
 
 
 def may_take_back(text: str, start: int) -> bool:
-    """Whether words that take an answer back stand anywhere behind `start`."""
+    """Return True if words that retract an answer occur anywhere after `start`."""
     return _BACK.search(text, start) is not None
 
 
 def is_taken_back(text: str, start: int, end: int) -> bool:
-    """Whether words between `start` and `end` take back what stands before them, in the same question."""
+    """Return True if words between `start` and `end` retract the answer before them, within the same question."""
     return _BACK.search(text, start, end) is not None and _NEXT.search(text, start, end) is None
 
 
 def find_replacements(text: str, start: int) -> Iterator[int]:
-    """Where, after an answer that ends at `start`, answers may begin that replace it; the last one first."""
+    """Positions after an answer that ends at `start` where a replacing answer may begin, the last one first."""
     back = _BACK.search(text, start)
     if back is None:
         return

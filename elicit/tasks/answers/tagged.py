@@ -15,7 +15,7 @@ _SAID = re.compile(r"(?:[^\n]{0,60}?\b(?:final )?answer(?: is|:)\**:?)?[\s*]*", 
 
 
 class TaggedReader(NamedTuple):
-    """Reads completions for one right answer.
+    """Reader of completions for one right answer.
 
     Where the right answer is a number, the last number counts (of the tags' content, if there are tags). Otherwise the
     content of the last tags, else as many lines at the end as the right answer has.
@@ -30,7 +30,7 @@ class TaggedReader(NamedTuple):
 
     @property
     def numeric(self) -> bool:
-        """`0101` is a string of digits, not a number."""
+        """True if the right answer is a number. `0101` is a string of digits, not a number."""
         return normalize_decimal(self.target) is not None and re.match(r"[-+]?0[0-9]", self.target) is None
 
     def explain_unusable_target(self) -> str | None:
@@ -51,7 +51,7 @@ class TaggedReader(NamedTuple):
         return None if parsed is None else ParsedAnswer(parsed.answer, parsed.start + shift, parsed.end + shift)
 
     def is_correct(self, completion: str, parsed: ParsedAnswer) -> bool:
-        """By text alone; `gym_scores` knows better."""
+        """Return True if the texts are equal; `gym.scores` asks the generator's own scorer as well."""
         return completion[parsed.start : parsed.end] == self.target
 
     def has_trace(self, completion: str) -> bool:

@@ -1,7 +1,7 @@
-r"""Units that may follow a number in a mathematical answer, and the times of day that are no units.
+r"""Units that may follow a number in a mathematical answer, and times of day, which are not units.
 
 After a number a *known* unit is dropped (`10 km`, `3 apples`, `90^\circ`, `5\text{ cm}^2`); any other letter is a
-variable and stays (`2 x`, `5 i`, `3 m`). In `\text{...}` every word is a unit, and so are the single letters that stand
+variable and stays (`2 x`, `5 i`, `3 m`). In `\text{...}` every word is a unit, and so is a single letter that stands
 for one. The list is that of Minerva's appendix D (2206.14858) and of common graders, without their single letters,
 which would make `2 h` a 2. A plural of four letters or more (`7 bananas`) is a noun that is counted.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-#: Each line: names of one unit; two answers in units of two lines are never equal.
+#: Each line has the names of one unit. Answers in units from two different lines are never equal.
 _NAMES = """
 mm millimeter millimeters millimetre millimetres
 cm centimeter centimeters centimetre centimetres
@@ -65,7 +65,7 @@ watt watts
 volt volts
 joule joules
 """
-#: Nouns that are counted: they say nothing about the number.
+#: Nouns that are counted. They do not change the number.
 _COUNTED = """
 way ways integer integers digit digits number numbers time times square squares meal meals edge edges student
 students child children people person man men woman women boy boys girl girls apple apples orange oranges coin
@@ -75,14 +75,14 @@ tree trees member members dog dogs cat cats fish sheep sue solution solutions fa
 row rows column columns term terms factor factors divisor divisors prime primes card cards dice die hand hands step
 steps car cars ball balls box boxes
 """
-#: Plurals that are no nouns that are counted.
+#: Plural forms that are not counted nouns.
 _NOT_COUNTED = frozenset(
     "plus minus sinus modulus axis halves thirds quarters fourths fifths sixths sevenths eighths ninths tenths "
     "dozens hundreds thousands millions billions trillions".split()
 )
 _CANONICAL = {name: line.split()[0] for line in _NAMES.strip().splitlines() for name in line.split()}
 _ALWAYS = frozenset(_COUNTED.split())
-#: Letters that are units where they are set upright: `5\text{ m}`.
+#: Letters that are units when set upright: `5\text{ m}`.
 _UPRIGHT = frozenset("m g s h l L J N W V A C F K".split())
 _POWER = r"(?:\s?\^\s?\{?\s?[0-9]\s?\}?|[²³])?"
 #: A letter that stands for a value: `12\\pi`.
@@ -104,15 +104,15 @@ _MEANS_MORE = re.compile(
 
 
 class AnswerAndUnit(NamedTuple):
-    """An answer without its unit."""
+    """An answer and its unit."""
 
     text: str
     unit: str | None
-    """The unit's canonical name; None: none, or a noun that is counted."""
+    """Canonical name of the unit; None for no unit or a counted noun."""
 
 
 def time_of_day(text: str) -> str | None:
-    """`10:00 am` for 10 AM, 10:00 a.m. and 10\\text{ AM}; None for what is no time with am or pm."""
+    """Canonical time, such as `10:00 am` for 10 AM, 10:00 a.m. and 10\\text{ AM}; None for other texts."""
     match = _HOUR.match(text)
     if match is None:
         return None
@@ -121,7 +121,7 @@ def time_of_day(text: str) -> str | None:
 
 
 def without_unit(text: str) -> AnswerAndUnit:
-    """An answer without the known unit that follows its last number or bracket; total."""
+    """An answer without the known unit that follows its last number or bracket. Total."""
     set_upright = _TEXT.search(text)
     if set_upright is not None and _follows_a_value(text, set_upright.start()):
         words = set_upright[1].strip()
@@ -139,7 +139,7 @@ def without_unit(text: str) -> AnswerAndUnit:
 
 
 def _follows_a_value(text: str, at: int) -> bool:
-    """A digit, a bracket that closes, or a symbol such as `\\pi` stands before."""
+    """Return True if a digit, a closing bracket, or a symbol such as `\\pi` precedes the position."""
     before = text[:at].rstrip(" ~")
     return before[-1:].isdigit() or before[-1:] in tuple("})") or _SYMBOL.search(before) is not None
 
@@ -161,7 +161,7 @@ def _is_attached(words: str) -> bool:
 
 
 def _is_plural(name: str) -> bool:
-    """`bananas`: lower case, four letters or more, with a vowel, ending in one s."""
+    """Return True for a word like `bananas`: lower case, four letters or more, with a vowel, ending in one s."""
     return (
         re.fullmatch(r"[a-z]{3,}s", name) is not None
         and not name.endswith("ss")
@@ -171,7 +171,7 @@ def _is_plural(name: str) -> bool:
 
 
 def _normalize_unit(words: str) -> str | None:
-    """The canonical name of a unit, with its square or cube."""
+    """Canonical name of a unit, with its square or cube."""
     text = re.sub(r"\b(square|sq)\.?\s+(\w+)", r"\2^2", re.sub(r"\b(cubic|cu)\.?\s+(\w+)", r"\2^3", words.strip(" .")))
     match = re.fullmatch(r"([A-Za-z]+(?:/[A-Za-z]+)?)\s*(?:\^?\s*\{?\s*([23²³])\s*\}?)?", text)
     if match is None:

@@ -1,6 +1,6 @@
-"""Cells of arrow tables (parquet, arrow, `datasets`) as the record reader takes them.
+"""Cells of arrow tables (parquet, arrow, `datasets`) in the form that the record reader takes.
 
-A float is written in the fewest digits that give it back in its own width: a 32-bit 0.1 is 0.1. A cell that is no
+A float is written in the fewest digits that restore it at its own width: a 32-bit 0.1 is 0.1. A cell that is not a
 number (NaN, infinity) or cannot be read (text that is not UTF-8, raw bytes, dates beyond the calendar) makes a bad row.
 """
 
@@ -22,7 +22,7 @@ _WIDTHS: dict[int, type[np.floating[Any]]] = {16: np.float16, 32: np.float32, 64
 
 
 def iter_arrow_rows(table: pyarrow.Table, first: int = 1) -> Iterator[Row]:
-    """Rows with their numbers; a row with a cell that cannot be read is the reason why."""
+    """Rows with their numbers; for a row with an unreadable cell, the reason instead."""
     names = list(table.column_names)
     for batch in table.to_batches(max_chunksize=1_000):
         columns = [_read_column(name, array) for name, array in zip(names, batch.columns, strict=True)]
@@ -48,7 +48,7 @@ def _read_column(name: str, array: pyarrow.Array) -> list[Any]:
 
 
 def _check_offsets(array: pyarrow.Array) -> None:
-    """Raises ArrowInvalid for offsets beyond the data: pyarrow would read whatever lies there in memory."""
+    """Raise ArrowInvalid for offsets beyond the data: pyarrow would read arbitrary memory there."""
     if kinds.is_string(array.type) or kinds.is_large_string(array.type):  # text that is not UTF-8 has a row to name
         array = array.view(pyarrow.binary() if kinds.is_string(array.type) else pyarrow.large_binary())
     array.validate(full=True)

@@ -1,4 +1,4 @@
-"""From the columns of a table to the fields of a problem.
+"""Mapping from the columns of a table to the fields of a problem.
 
     columns: {prompt: question, answer: final}           a column
     columns: {prompt: meta.question, answer: choices[0]}  inside a nested one
@@ -26,7 +26,7 @@ _GUESSES = {
 
 
 def check_columns(task: str, columns: object, fields: tuple[str, ...]) -> dict[str, str]:
-    """A mapping as a user gave it, or an ElicitError that names what is wrong with it."""
+    """A user's column mapping after validation. Raises ElicitError."""
     if not isinstance(columns, Mapping) or not all(isinstance(part, str) for pair in columns.items() for part in pair):
         value_text = one_line(repr(columns), 80)
         raise ElicitError(f"task {task!r}: columns is {value_text}; expected a mapping such as {{prompt: question}}.")
@@ -47,14 +47,14 @@ def check_columns(task: str, columns: object, fields: tuple[str, ...]) -> dict[s
 
 
 def list_column_paths(source: str) -> list[str]:
-    """The columns that a source names, with their nested parts."""
+    """Columns that a mapping's value refers to, with their nested parts."""
     if "{" not in source and "}" not in source:
         return [source]
     return [match[1] for match in _PART.finditer(source) if match[1] is not None] or [""]
 
 
 def list_top_columns(columns: Mapping[str, str], exist: Iterable[str]) -> list[str]:
-    """The table's own columns that a mapping reads, each once; a column may have dots in its name."""
+    """Top-level columns that a mapping reads, each once; a column's name may contain dots."""
     known = set(exist)
     return list(
         dict.fromkeys(_top_column(path, known) for source in columns.values() for path in list_column_paths(source))
@@ -62,16 +62,16 @@ def list_top_columns(columns: Mapping[str, str], exist: Iterable[str]) -> list[s
 
 
 def _top_column(path: str, known: Container[str]) -> str:
-    """The longest beginning of a place that is a column, else what stands before its first dot or bracket."""
+    """Longest prefix of a path that is a column, else the part before its first dot or bracket."""
     ends = [len(path), *(match.start() for match in reversed(list(re.finditer(r"[.\[]", path))))]
     return next((path[:end] for end in ends if path[:end] in known), path[: ends[-1]])
 
 
 def check_table(where: str, columns: Mapping[str, str], exist: Iterable[str], *, plain: bool) -> None:
-    """Raises ElicitError where the table lacks a column that the mapping names.
+    """Raise ElicitError if the table lacks a column that the mapping names.
 
     Args:
-        plain: the user gave no mapping, so that the fields' own names are looked for.
+        plain: True if the user gave no mapping, so columns must have the fields' names.
     """
     known = list(exist)
     if not known:
@@ -90,7 +90,7 @@ def check_table(where: str, columns: Mapping[str, str], exist: Iterable[str], *,
 
 
 def map_row(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
-    """The fields of one row; a field whose column is empty (null) is left out. Raises BadLine."""
+    """Fields of one row; a field whose column is empty (null) is left out. Raises BadLine."""
     fields = {field: _map_cell(row, source) for field, source in columns.items()}
     return {field: value for field, value in fields.items() if value is not None}
 
@@ -106,7 +106,7 @@ def _map_cell(row: Mapping[str, Any], source: str) -> Any:
         if value is None:
             raise BadLine(f"column {quote_name(match[1])} is empty")
         if not isinstance(value, str | bool):
-            raise BadLine(f"column {quote_name(match[1])} is no text or number, so it cannot stand in a text")
+            raise BadLine(f"column {quote_name(match[1])} is not text or a number, so it cannot stand in a text")
         return str(value).lower() if isinstance(value, bool) else str(value)
 
     return _PART.sub(substitute_column, source)
@@ -127,7 +127,7 @@ def _resolve_path(row: Mapping[str, Any], path: str) -> Any:
 
 
 def simplify_cell(value: Any) -> Any:
-    """A cell as the record reader takes it: numbers as they are written, a chat as its last user turn."""
+    """A cell in the form that the record reader takes: numbers as written, a chat as its last user turn."""
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return value
     if isinstance(value, list | tuple):
@@ -140,14 +140,14 @@ def _is_message(item: Any) -> bool:
 
 
 def extract_last_question(messages: Iterable[Mapping[str, Any]]) -> str:
-    """The last user turn of a chat. Raises BadLine if there is none, or if turns before it would be lost."""
+    """Last user turn of a chat. Raises BadLine if there is none, or if earlier turns would be lost."""
     turns = [message for message in messages if message["role"] in ("user", "assistant")]
     user_indices = [index for index, turn in enumerate(turns) if turn["role"] == "user"]
     if not user_indices:
         raise BadLine("the chat has no user turn")
     content = turns[user_indices[-1]]["content"]
     if not isinstance(content, str):
-        raise BadLine("the chat's last user turn is no text")
+        raise BadLine("the chat's last user turn is not text")
     if len(user_indices) > 1:
         raise BadLine(f"the chat has {len(user_indices)} user turns; expected one question")
     return content

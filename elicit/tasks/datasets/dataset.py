@@ -1,4 +1,4 @@
-"""Problems from a dataset: a file, a folder or a hub id, with its columns and splits mapped to ours.
+"""Problems from a dataset: a file, a folder or a hub id, with its columns and splits mapped to the task's.
 
     task: dataset
     path: data/mine                 # .jsonl .json .csv .tsv .parquet .arrow, a folder, or a hub id (org/name)
@@ -26,7 +26,7 @@ from elicit.tasks.datasets.tables import KIND, Row, Table
 from elicit.tasks.families.parameters import whole_parameter
 from elicit.tasks.jsonl_fields import absolute_path
 
-#: name of the task and of its format -> (hub id, config)
+#: name of the task, which is also that of its format -> (hub id, config)
 BENCHMARKS: dict[str, tuple[str, str | None]] = {
     "gsm8k": ("openai/gsm8k", "main"),
     "math": ("HuggingFaceH4/MATH-500", None),
@@ -54,18 +54,18 @@ def load_dataset(
     max_new_tokens: int = 256,
     name: str | None = None,
 ) -> RecordTask:
-    """A task from a dataset.
+    """Task made from a dataset.
 
     Args:
         path: a file, a folder (of `save_to_disk`, or of data files), or a hub id.
         columns: our fields (prompt, answer, id, group, cue_prompt, worked, theorem, choices) from the table's columns;
-            see `tasks.columns`. Default: columns of these names.
-        format: how answers are written and read; see `tasks.formats`.
+            see `column_mapping`. Default: columns of these names.
+        format: how answers are written and read; see `formats`.
         splits: our splits (train, select, test) from the dataset's. Without `select`, a tenth of train (by hash).
         split: one split of the dataset, divided by hash. Default where the dataset has one split only.
-        config, revision, download: for a hub id; without `download` only the local cache is looked at.
+        config, revision, download: for a hub id; without `download` only the local cache is used.
         drop: `duplicates` (equal prompts; test keeps its own) and `unusable` (rows that cannot be used). Default: both
-            are errors. What was dropped is warned of, with its count, and in the task's `notes`.
+            are errors. A warning gives the number of dropped rows, and so do the task's `notes`.
         answer_pattern: for format `text`: regular expression with one group that holds the answer; the last match.
         reading: for formats `gsm8k` (flexible, strict, last) and `math` (flexible, strict).
         grader: for format `math`: math_verify (needs the extra `tasks`) or text.
@@ -191,7 +191,7 @@ def _read_records(
     options: Mapping[str, Any],
     notes: list[str],
 ) -> list[splitting.LocatedRecord]:
-    """Usable records of all parts; what is left out is added to the notes."""
+    """Usable records of all parts; rows that are left out are recorded in the notes."""
     drop = _parse_drop(task, options["drop"])
     read: dict[Split | None, list[splitting.LocatedRecord]] = {}
     bad: list[splitting.RejectedRow] = []
@@ -205,7 +205,7 @@ def _read_records(
     for ours, rows, columns in read_rows:
         prefix = f"{ours} " if ours else ""
         good, wrong = splitting.parse_rows(rows, columns, form, prefix=prefix)
-        if ours is not None and "id" in columns:  # datasets count from 0 again in every split
+        if ours is not None and "id" in columns:  # datasets number their rows from 0 in every split
             good = [
                 located._replace(record=located.record._replace(id=f"{ours}/{located.record.id}")) for located in good
             ]
@@ -228,7 +228,7 @@ def _read_records(
 
 
 def _choose_columns(task: str, table: Table, form: formats.RecordFormat, mapping: object) -> dict[str, str]:
-    """The mapping the user gave, or the first one of the format that the table has all columns for."""
+    """The user's mapping, or the first default mapping of the format whose columns the table has."""
     if mapping is not None:
         columns = check_columns(task, mapping, form.fields)
         check_table(table.where, columns, table.columns, plain=False)
@@ -253,7 +253,7 @@ def _parse_drop(task: str, drop: object) -> tuple[str, ...]:
 
 
 def check_options(task: str, options: Mapping[str, Any]) -> None:
-    """What all tasks made of records check before they read anything."""
+    """Validate the options that all tasks made of records share. Raises ElicitError."""
     title, template = options["name"], options["template"]
     if title is not None and (not isinstance(title, str) or not title.strip()):
         raise ElicitError(f"task {task!r}: name is {one_line(repr(title), 60)}; expected text.")
@@ -271,7 +271,7 @@ def check_options(task: str, options: Mapping[str, Any]) -> None:
 
 
 def choose_stops(task: str, stop: object, template: str, solutions: Sequence[str]) -> tuple[str, ...]:
-    """The user's stops, or the default ones of a template."""
+    """The user's stop strings, or the default ones for a template."""
     return (
         stop_strings.drop_stops_in(stop_strings.list_default_stops(template), solutions)
         if stop is None
@@ -280,7 +280,7 @@ def choose_stops(task: str, stop: object, template: str, solutions: Sequence[str
 
 
 def _non_default_options(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options that differ from the task's defaults, as plain data."""
+    """Options that differ from the defaults, as plain data."""
     defaults = {"dataset": load_dataset, "gsm8k": load_gsm8k, "math": load_math}[task].__kwdefaults__ or {}
     changed = {key: value for key, value in options.items() if key in defaults and value != defaults[key]}
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in changed.items()}

@@ -1,4 +1,4 @@
-"""Why a file is not the table that its name says: one line that names the cause and what to do."""
+"""Diagnosis of unreadable files: one line with the cause and the remedy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PAGE = re.compile(rb"\s*<(?:!doctype|html)", re.IGNORECASE)
 
 
 def explain_wrong_type(data: bytes) -> str | None:
-    """What a file is that should be a text in UTF-8, with what to do; None for what may be one."""
+    """Actual type of a file that should be UTF-8 text, with the remedy; None for a possible text."""
     for start, cause in _MAGIC:
         if data.startswith(start):
             return cause
@@ -35,7 +35,7 @@ def explain_wrong_type(data: bytes) -> str | None:
 
 
 def explain_unknown_ending(ending: str) -> str:
-    """Why a file with such an ending is not read."""
+    """Reason why a file with this ending is not read."""
     if ending.lower() in _PACKED:
         return f"files that end in {ending!r} are compressed; unpack it first: {_PACKED[ending.lower()]} FILE"
     if ending.lower() in (".feather", ".ipc"):
@@ -44,7 +44,7 @@ def explain_unknown_ending(ending: str) -> str:
 
 
 def explain_unreadable_lines(data: bytes, reasons: list[tuple[str, BadLine]]) -> str:
-    """Why not one line of a file of JSON lines can be read."""
+    """Reason why not a single line of a JSON lines file can be read."""
     try:
         document = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError):
@@ -57,6 +57,6 @@ def explain_unreadable_lines(data: bytes, reasons: list[tuple[str, BadLine]]) ->
 
 
 def _is_utf_16(data: bytes) -> bool:
-    """Every other byte of the beginning is 0, as in Latin text without a mark at its start."""
+    """Return True if every other byte of the beginning is 0, as in Latin text without a byte order mark."""
     head = data[:64]
     return len(head) >= 8 and (not any(head[0::2]) or not any(head[1::2]))

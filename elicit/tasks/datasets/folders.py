@@ -1,6 +1,6 @@
-"""Datasets that Hugging Face's `datasets` reads: folders (of `save_to_disk`, or of data files) and hub ids.
+"""Datasets read by Hugging Face's `datasets`: folders (of `save_to_disk`, or of data files) and hub ids.
 
-The network is asked only with `download: true`; without it a hub id is looked for in the local cache.
+The network is used only with `download: true`; without it a hub id is looked up in the local cache.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CONFIGS = re.compile(r"\[([^\]]*)\]")
 
 
 def looks_like_hub_id(path: str) -> bool:
-    """`org/name`, and nothing of that name here."""
+    """Return True for `org/name` if there is no local path of that name."""
     return _HUB_ID.fullmatch(path) is not None and not Path(path).exists()
 
 
@@ -29,7 +29,7 @@ def load_tables(
     """Split -> table. A single file is one table, called `all`.
 
     Raises:
-        ElicitError: nothing there, a folder that holds no data, an unknown config, a hub id that is not here, cannot be
+        ElicitError: a missing path, a folder without data, an unknown config, or a hub id that is not cached, cannot be
             reached or is closed to the user.
     """
     text = str(path)
@@ -72,7 +72,7 @@ def _only_for_hub(text: str, config: str | None, revision: str | None) -> None:
 
 
 def _load_folder(folder: Path, config: str | None) -> dict[str, Table]:
-    """A folder of `save_to_disk`, a dataset's cache, or data files that `datasets` finds splits in."""
+    """Tables of a folder: `save_to_disk`, a dataset's cache, or data files in which `datasets` finds splits."""
     import datasets
 
     where = f"{KIND} {one_line(repr(str(folder)), 200)}"
@@ -97,27 +97,27 @@ def _download_tables(name: str, config: str | None, revision: str | None) -> dic
 
 
 def _load_cached_tables(name: str, config: str | None, revision: str | None) -> dict[str, Table]:
-    """What an earlier download left in the cache of huggingface_hub."""
+    """Tables that an earlier download left in the cache of huggingface_hub."""
     import huggingface_hub
 
     try:
         folder = huggingface_hub.snapshot_download(name, repo_type="dataset", revision=revision, local_files_only=True)
-    except Exception:  # of many kinds, all of which mean: not here
+    except Exception:  # many exception types, all of which mean that it is not cached
         at = f" at revision {revision!r}" if revision else ""
         raise ElicitError(
-            f"{KIND} {name!r} is no file or folder here, and the hub's {name}{at} is not in the local cache. "
+            f"{KIND} {name!r} is not a file or folder here, and the hub's {name}{at} is not in the local cache. "
             "Type download: true to fetch it."
         ) from None
     return _load_folder(Path(folder), config)
 
 
 def _load_quietly(where: str, load: Callable[[], Any], hub: str | None = None) -> Any:
-    """What `datasets` loads, its many errors as one line each."""
+    """Result of `load`, with the many errors of `datasets` as one line each."""
     import datasets
 
     bars_disabled, level = datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
     datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # it logs what the line below says
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # it logs the same error as the line below
     try:
         return load()
     except Exception as error:
@@ -145,7 +145,7 @@ def _explain_load_error(error: Exception, hub: str | None) -> str:
     if hub and ("RevisionNotFoundError" in kinds or "ConnectionError" in kinds or "Couldn't reach" in message):
         return f" cannot be reached: {one_line(error, 120)}. Check the network, or give a folder: path: FOLDER"
     if type(error).__name__ == "DatasetGenerationError" and error.__cause__ is not None:
-        message = one_line(error.__cause__, 300)  # the error itself says no more than that there was one
+        message = one_line(error.__cause__, 300)  # the error itself only says that there was one
     return f" cannot be read: {message}"
 
 

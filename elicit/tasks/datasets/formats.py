@@ -1,4 +1,4 @@
-"""Formats: what the cells of a row mean, and how completions are read.
+"""Record formats: the meaning of a row's cells, and the reader for completions.
 
 | format   | a row has                                    | completions are read for                           |
 |----------|----------------------------------------------|----------------------------------------------------|
@@ -36,7 +36,7 @@ class RecordFormat(Protocol):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """What columns may be mapped to."""
+        """Fields to which columns may be mapped."""
         ...
 
     def prepare_fields(self, fields: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -45,13 +45,13 @@ class RecordFormat(Protocol):
 
     def make_reader(self, record: ProblemRecord) -> AnswerReader: ...
     def add_marker(self, answer: str) -> str:
-        """An answer with the format's mark, for readings that need one."""
+        """An answer with the format's mark, for readers that need one."""
         ...
 
 
 @dataclass(frozen=True)
 class TextFormat:
-    """The last number, the last line, or what a pattern finds."""
+    """The last number, the last line, or the match of a pattern."""
 
     answer_pattern: str | None = None
 
@@ -73,7 +73,7 @@ class TextFormat:
 
 @dataclass(frozen=True)
 class Gsm8kFormat:
-    """A number after `####`; see `tasks.gsm8k`."""
+    """A number after `####`; see `answers.gsm8k`."""
 
     reading_mode: str = "flexible"
 
@@ -96,7 +96,7 @@ class Gsm8kFormat:
 
 @dataclass(frozen=True)
 class MathFormat:
-    """LaTeX in a box; see `tasks.math_answers`."""
+    """LaTeX in a box; see `answers.math`."""
 
     reading_mode: str = "flexible"
     grader: str = "math_verify"
@@ -125,10 +125,10 @@ class MathFormat:
 
 @dataclass(frozen=True)
 class ChoiceFormat:
-    """A letter; see `tasks.choice`."""
+    """A letter; see `answers.letters`."""
 
     count_from: int | None = None
-    """The place of the first option where answers are places."""
+    """Number of the first option where answers are positions."""
 
     name: ClassVar[str] = "choice"
     fields: ClassVar[tuple[str, ...]] = (*FIELDS, "choices")
@@ -196,7 +196,7 @@ _MODES = {"gsm8k": gsm8k.MODES, "math": math_answers.MODES}
 #: The group of entry points for readers.
 READERS = "elicit.readers"
 FORMATS = ("text", "gsm8k", "math", "choice")
-#: Columns that benchmarks of a format have, where the user maps none.
+#: Default columns of each format's benchmarks, used where the user maps none.
 COLUMNS: Mapping[str, tuple[dict[str, str], ...]] = {
     "text": ({"prompt": "prompt", "answer": "answer"},),
     "gsm8k": ({"prompt": "question", "answer": "answer"}, {"prompt": "prompt", "answer": "answer"}),

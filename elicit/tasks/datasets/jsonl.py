@@ -1,4 +1,4 @@
-"""Problems from the user's own file: one JSON object a line.
+"""Problems from the user's own file, one JSON object a line.
 
     {"prompt": "How many legs have three cats?", "answer": "12", "worked": "A cat has 4 legs. 3 * 4 = 12"}
 
@@ -40,7 +40,7 @@ def load_jsonl(
     max_new_tokens: int = 256,
     name: str | None = None,
 ) -> RecordTask:
-    """A task from a JSONL file.
+    """Task made from a JSONL file.
 
     Args:
         path: the file, UTF-8, one object a line; blank lines are skipped.

@@ -1,7 +1,7 @@
-"""Whether the right answers of a multiple-choice table are counted from 0 or from 1.
+"""Option numbering in multiple-choice tables: do right answers count from 0 or from 1?
 
-`answer: 3` is the fourth option where counting begins at 0 and the third where it begins at 1. A table that has a 0
-tells; of one that has none it is not guessed, since every answer of a wrong guess would be off by one.
+`answer: 3` is the fourth option if counting begins at 0 and the third if it begins at 1. A table with a 0 settles it.
+Without a 0 the numbering is not guessed, since a wrong guess would put every answer off by one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from elicit.tasks.jsonl_fields import BadLine
 
 
 def check_count_from(task: str, count_from: object) -> None:
-    """Raises ElicitError unless `given` is 0, 1 or None."""
+    """Raise ElicitError unless `count_from` is 0, 1 or None."""
     if count_from is not None and (isinstance(count_from, bool) or count_from not in (0, 1)):
         raise ElicitError(
             f"task {task!r}: count_from is {count_from!r}; expected 0 or 1: the number of the first option where "
@@ -26,13 +26,13 @@ def check_count_from(task: str, count_from: object) -> None:
 
 
 def find_first_option_position(where: str, tables: Iterable[tuple[Iterable[Row], Mapping[str, str] | None]]) -> int:
-    """The number that the first option has where answers are places: 0, unless no answer is 0.
+    """Number of the first option where answers are positions: 0, unless no answer is 0.
 
     Args:
         tables: the rows of every part, each with its mapping (None: the cells are the fields).
 
     Raises:
-        ElicitError: there are places, and none of them is 0.
+        ElicitError: answers are positions, and none of them is 0.
     """
     counted: list[int] = []
     sizes: list[int] = []

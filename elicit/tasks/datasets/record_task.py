@@ -1,4 +1,4 @@
-"""A task made of records: the one implementation behind JSONL files, datasets, GSM8K and MATH."""
+"""Task made of records: the one implementation behind JSONL files, datasets, GSM8K and MATH."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from elicit.tasks.datasets.records import ProblemRecord
 
 @dataclass(frozen=True)
 class RecordTask:
-    """A `Task` made of a table's problems; see `jsonl.load_jsonl` and `datasets.load_dataset`."""
+    """A `Task` made of a table's problems; see `jsonl.load_jsonl` and `dataset.load_dataset`."""
 
     name: str
     records: tuple[ProblemRecord, ...] = field(repr=False)
@@ -34,14 +34,14 @@ class RecordTask:
     template: str = "{prompt}"
     stop: tuple[str, ...] = ()
     guessed_stop: bool = False
-    """Whether `stop` is the default one of a template, which a chat does without."""
+    """True if `stop` is the default for a template, which chat prompts do without."""
     max_new_tokens: int = 256
     unit: str = "lines"
-    """What the table's records are called in messages."""
+    """Word for the table's records in messages."""
     notes: tuple[str, ...] = ()
-    """What was left out while reading, for people."""
+    """Rows left out while reading, in words for people."""
     description: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    """The task as a spec says it: `elicit.tasks.get(**description)` makes it again."""
+    """The task as a spec writes it: `elicit.tasks.get(**description)` makes it again."""
 
     @property
     def chat_stop(self) -> tuple[str, ...]:
@@ -49,7 +49,7 @@ class RecordTask:
 
     @property
     def answer_space(self) -> int | None:
-        """The number of options where all problems have the same, None otherwise."""
+        """Number of options, if it is the same for all problems; None otherwise."""
         sizes = {len(record.choices) for record in self.records}
         size = sizes.pop()
         return None if sizes or not size else size
@@ -58,7 +58,7 @@ class RecordTask:
         """`n` problems of a split (default: all of them), in an order that depends on the seed alone.
 
         Raises:
-            ElicitError: unknown split, or fewer than `n` problems in it (without `n`: none).
+            ElicitError: unknown split, or fewer than `n` problems in it (without `n`: an empty split).
         """
         check_split(split)
         pool = sorted(
@@ -72,7 +72,7 @@ class RecordTask:
 
     @staticmethod
     def split_of_record(record: ProblemRecord) -> Split:
-        """The source's split, else the hash of the group, else that of the id."""
+        """The source's split, else a hash of the group, else of the id."""
         return record.split or split_of(record.group or record.id)
 
     def _too_few_error(self, split: Split, requested: int, available: int) -> ElicitError:
@@ -120,7 +120,7 @@ class RecordTask:
         return record.theorem
 
     def direct(self, problem: Problem) -> str:
-        """The answer as the source has it, with the format's mark where it would not be read without one."""
+        """The answer as the source has it, with the format's mark if the reader needs it."""
         record: ProblemRecord = problem.content
         reader = self.format.make_reader(record)
         parsed = reader.parse_answer(record.answer)
@@ -131,7 +131,7 @@ class RecordTask:
         return render_examples(self.stop, pairs, between)
 
     def noisy(self, problem: Problem, seed: int = 0) -> Noisy | None:
-        """The source's candidate solution (one a problem, whatever the seed); without a critique, one is written."""
+        """The source's candidate solution (one per problem, whatever the seed), with a critique in any case."""
         record: ProblemRecord = problem.content
         if record.noisy is None:
             return None

@@ -1,6 +1,6 @@
-"""Records: the problems of a table, row by row. Every row becomes a record or a reason why it cannot.
+"""Records: the problems of a table. Every row becomes a record, or a reason why it cannot.
 
-Nothing is repaired: an unknown field, a duplicate or a NaN is a reason. Numbers are kept as they are written.
+Nothing is repaired: an unknown field, a duplicate or a NaN rejects the row. Numbers stay text, as they are written.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from elicit.tasks.jsonl_fields import (
 
 FIELDS = ("prompt", "answer", "id", "group", "cue_prompt", "worked", "theorem", "noisy")
 _NOISY_FIELDS = ("text", "critique", "correct")
-#: Powers of ten a number may have.
+#: Largest power of ten of a number.
 _EXPONENT = 50
 
 
 class ProblemRecord(NamedTuple):
-    """One row, checked. `id` comes first: it is unique, so records sort by it."""
+    """One row after validation. `id` comes first: it is unique, so records sort by it."""
 
     id: str
     prompt: str
@@ -42,13 +42,13 @@ class ProblemRecord(NamedTuple):
     critique: str | None = None
     noisy_correct: bool | None = None
     choices: tuple[str, ...] = ()
-    """Texts of the options, where the problem has some."""
+    """Texts of the options, if the problem has any."""
     split: Split | None = None
-    """The split the source gives it; None: by the hash of its group or id."""
+    """Split from the source; None: by the hash of the group or id."""
 
 
 def parse_record(fields: dict[str, Any]) -> ProblemRecord:
-    """The record of one row's fields. Raises BadLine."""
+    """Record made of one row's fields. Raises BadLine."""
     check_known(fields, FIELDS, "field")
     prompt = require_text(fields, "prompt")
     noisy, critique, correct = _parse_noisy(fields)
@@ -78,7 +78,7 @@ def _parse_noisy(fields: dict[str, Any]) -> tuple[str | None, str | None, bool |
 
 
 def _parse_answer_field(fields: dict[str, Any]) -> str:
-    """Text or a number; `1e3` is written out."""
+    """Answer as text, from text or a number; `1e3` is written out."""
     value = fields.get("answer")
     if not isinstance(value, Number):
         return require_text(fields, "answer")
@@ -91,7 +91,7 @@ def _parse_answer_field(fields: dict[str, Any]) -> str:
 
 
 def check_new_id(record: ProblemRecord, ids: Mapping[str, str]) -> None:
-    """Raises BadLine if another row (`ids`: id -> place) has the record's id."""
+    """Raise BadLine if another row (`ids`: id -> location) has the record's id."""
     if record.id in ids:
         known = one_line(repr(record.id), 40)
         raise BadLine(f"duplicate id {known} ({ids[record.id]} has it; without 'id' it comes from the prompt)")

@@ -1,8 +1,8 @@
-"""From tables to records: which rows can be used, which split each belongs to, and none in two.
+"""Tables to records: usable rows, each in exactly one split.
 
-Divided by the dataset's own splits, train keeps nine tenths of its rows and gives the rest (by hash) to select, unless
-a split is named for select too. Equal prompts (white space apart) must not stand in two splits: a test problem that was
-trained on is no test. Where they are dropped, test keeps its rows and train loses them.
+With the dataset's own splits, train keeps nine tenths of its rows and gives the rest (by hash) to select, unless a
+split is mapped to select too. Equal prompts (white space apart) must not occur in two splits: a test problem that was
+trained on does not test anything. When duplicates are dropped, test keeps its rows and train loses them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SHOWN = 3
 
 
 class LocatedRecord(NamedTuple):
-    """A record and where it came from."""
+    """A record and its location in the source."""
 
     location: str
     record: ProblemRecord
@@ -35,14 +35,14 @@ class RejectedRow(NamedTuple):
 
 
 def select_tables(where: str, tables: Mapping[str, Table], splits: object, split: object) -> dict[Split | None, Table]:
-    """Which table serves which split; the key None stands for "by hash".
+    """Table for each split; the key None means "divide by hash".
 
     Args:
         splits: the user's mapping from our splits to the dataset's, or None.
         split: the one split of the dataset to divide by hash, or None.
 
     Raises:
-        ElicitError: a split that is not there, or several and none chosen.
+        ElicitError: a missing split, or several splits and no choice among them.
     """
     exist = list(tables)
     if splits is not None and split is not None:
@@ -82,7 +82,7 @@ def _check_split_name(where: str, name: object, exist: Sequence[str]) -> str:
 def parse_rows(
     rows: Iterable[Row], columns: Mapping[str, str] | None, form: RecordFormat, *, prefix: str = ""
 ) -> tuple[list[LocatedRecord], list[RejectedRow]]:
-    """Records and reasons of one table, in its order; `columns` None: the row's cells are the fields, all known."""
+    """Records and rejected rows of one table, in its order. Without `columns`, all cells are known fields."""
     good: list[LocatedRecord] = []
     bad: list[RejectedRow] = []
     for location, cells in rows:
@@ -108,7 +108,7 @@ def _parse_row(cells: dict[str, Any], columns: Mapping[str, str] | None, form: R
 
 
 def _check_own_answers(record: ProblemRecord, form: RecordFormat) -> None:
-    """Raises BadLine for a row whose own answer, worked solution or right candidate would be judged wrong."""
+    """Raise BadLine if a row's own answer, worked solution or correct candidate would be judged wrong."""
     reader = form.make_reader(record)
     if problem := reader.explain_unusable_target():
         raise BadLine(f"'answer' {problem}")
@@ -122,7 +122,7 @@ def _check_own_answers(record: ProblemRecord, form: RecordFormat) -> None:
 
 
 def assign_splits(parts: Mapping[Split | None, list[LocatedRecord]]) -> list[LocatedRecord]:
-    """Records with the split their table serves; without a table for select, train gives some of its own to it."""
+    """Records with the split of their table; if no table serves select, train gives it some of its own."""
     placed = []
     for split in sorted(parts, key=lambda split: -1 if split is None else -SPLITS.index(split)):
         for location, record in parts[split]:
@@ -134,7 +134,7 @@ def assign_splits(parts: Mapping[Split | None, list[LocatedRecord]]) -> list[Loc
 
 
 def remove_duplicates(placed: Iterable[LocatedRecord], *, unit: str) -> tuple[list[LocatedRecord], list[RejectedRow]]:
-    """Records that share neither id nor prompt (nor, across splits, a group) with an earlier one, and the others."""
+    """(records that share no id, prompt or, across splits, group with an earlier one; the rejected others)."""
     good: list[LocatedRecord] = []
     duplicates: list[RejectedRow] = []
     ids: dict[str, str] = {}
@@ -162,7 +162,7 @@ def remove_duplicates(placed: Iterable[LocatedRecord], *, unit: str) -> tuple[li
 
 
 def bad_rows_error(where: str, bad: Sequence[RejectedRow], *, unit: str, tail: str) -> ElicitError:
-    """The error that lists the first few rows that cannot be used."""
+    """Error that lists the first few unusable rows."""
     listing = "; ".join(f"{location}: {reason}" for location, reason in bad[:_SHOWN])
     more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
     count = f"1 bad {unit.removesuffix('s')}" if len(bad) == 1 else f"{len(bad)} bad {unit}"

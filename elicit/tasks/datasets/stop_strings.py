@@ -1,7 +1,6 @@
-"""Stop strings for text prompts. A base model that has answered goes on with a next question of its own and answers
-that one; the parser would then read the wrong answer. Through a chat template a turn ends by its end token, and no stop
-is guessed: a model that says the question again would be cut.
-"""
+"""Stop strings for text prompts. A base model continues after its answer with a next question of its own, and answers
+that one; the parser would then read the wrong answer. A chat turn ends with its end token, so no stop string is guessed
+there: it would cut off a model that repeats the question."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from elicit.errors import ElicitError, one_line
 
-#: What base models begin a next problem with, and the ends of turns that chat models write as plain text.
+#: Texts with which base models begin a next problem, and turn ends that chat models write as plain text.
 NEXT_QUESTION = ("\nQ:", "\nQuestion:", "\nProblem:", "\nExercise:", "\nUser:", "\nHuman:")
 END_OF_TURN = ("</s>", "<|im_end|>", "<|eot_id|>", "<|endoftext|>")
 _LABEL = re.compile(r"[^\n]*[A-Za-z][^\n]*[:.>)]")
@@ -18,11 +17,11 @@ _LONGEST = 40
 
 
 def list_default_stops(template: str, field: str = "{prompt}") -> tuple[str, ...]:
-    """Stops for completions of a template: the line its question starts with, then what base models commonly write.
+    """Stop strings for a template: the line its question starts with, then common beginnings of a next question.
 
-    >>> after("Exercise 1. {prompt}\\nSolution:")[0]
+    >>> list_default_stops("Exercise 1. {prompt}\\nSolution:")[0]
     '\\nExercise 1.'
-    >>> after("{prompt}")[0]
+    >>> list_default_stops("{prompt}")[0]
     '\\nQ:'
     """
     before = template.partition(field)[0].strip()
@@ -32,7 +31,7 @@ def list_default_stops(template: str, field: str = "{prompt}") -> tuple[str, ...
 
 
 def drop_stops_in(stops: Sequence[str], texts: Iterable[str]) -> tuple[str, ...]:
-    """Default stops that no worked solution holds: a solution must not be cut by a guess of ours."""
+    """Default stop strings that occur in no worked solution: a guessed stop must not cut a solution."""
     remaining = list(stops)
     for text in texts:
         remaining = [stop for stop in remaining if stop not in text]
@@ -40,7 +39,7 @@ def drop_stops_in(stops: Sequence[str], texts: Iterable[str]) -> tuple[str, ...]
 
 
 def parse_stops(task: str, stop: object) -> tuple[str, ...]:
-    """Stops as a user gave them: one text or a list. Raises ElicitError on anything else."""
+    """A user's stop strings: one text or a list. Raises ElicitError for anything else."""
     stops = (stop,) if isinstance(stop, str) else stop
     if not isinstance(stops, list | tuple) or not all(isinstance(text, str) and text for text in stops):
         value_text = one_line(repr(stop), 60)

@@ -47,7 +47,7 @@ class StoredProblems(TypedDict):
 
 
 class StoredRecord(TypedDict):
-    """The fields of a `Record` that its prompt and its verdict depend on; empty ones are left out."""
+    """Fields of a `ProblemRecord` that its prompt and its verdict depend on; empty ones are left out."""
 
     id: str
     prompt: str
@@ -60,10 +60,10 @@ class StoredRecord(TypedDict):
 
 @dataclass(frozen=True)
 class StoredTask(RecordTask):
-    """A task of records of which only the test problems are there."""
+    """A task of records with only its test problems."""
 
     shot_records: tuple[ProblemRecord, ...] = ()
-    """Train problems, for prompts that show some."""
+    """Train problems for few-shot prompts."""
     space: int | None = None
 
     @property
@@ -71,10 +71,10 @@ class StoredTask(RecordTask):
         return self.space
 
     def problems(self, split: Split, n: int | None = None, seed: int = 0) -> list[Problem]:
-        """The first `n` test problems (or those train problems that are shown), in the run's order.
+        """First `n` test problems (or the stored train problems for few-shot prompts), in the run's order.
 
         Raises:
-            ElicitError: another split or seed, or more problems than were kept.
+            ElicitError: another split or seed, or more problems than were stored.
         """
         pool = {"test": self.records, "train": self.shot_records}.get(split, ())
         count = len(pool) if n is None else n
@@ -125,7 +125,7 @@ def restore_task(description: Mapping[str, Any], stored: StoredProblems) -> Task
     """The task that a description names, made of kept problems and not of its file; without any code from outside.
 
     Raises:
-        ElicitError: options that the format does not have.
+        ElicitError: options that the format lacks.
     """
     if "code" in stored:
         return _restore(UnjudgedTask, description, stored, formats.TextFormat())

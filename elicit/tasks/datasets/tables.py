@@ -1,7 +1,7 @@
 """Tables of problems from files: JSON lines, JSON, CSV, TSV, parquet and arrow. Folders and hub ids: `folders`.
 
-A table says its columns before it reads its rows, so that a missing column is one clear line, and only the columns that
-are asked for are read.
+A table lists its columns before it reads its rows, so that a missing column is one clear error, and only the requested
+columns are read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from elicit.errors import ElicitError, one_line
 from elicit.tasks.datasets import file_diagnosis
 from elicit.tasks.jsonl_fields import BadLine, Number, check_no_repeats, number_lines, parse_fields, read_file_bytes
 
-#: (place as a person finds it, the row's cells or the reason why it has none)
+#: (location for people, the row's cells or the reason why it has none)
 Row = tuple[str, dict[str, Any] | BadLine]
 KIND = "dataset"
 
@@ -26,17 +26,17 @@ class Table(NamedTuple):
     """One split of a dataset, or a file."""
 
     where: str
-    """For messages."""
+    """Location for messages."""
     columns: list[str]
     rows: Callable[[Sequence[str]], Iterable[Row]]
-    """The rows with (at least) these columns."""
+    """Rows with (at least) these columns."""
 
 
 def read_table(file: Path) -> Table:
-    """The table in a file, by its ending.
+    """Table of a file, by its ending.
 
     Raises:
-        ElicitError: unknown ending, or a file that cannot be read as what it is called.
+        ElicitError: unknown ending, or contents that do not match it.
     """
     where = f"{KIND} {one_line(repr(str(file)), 200)}"
     reader = READERS.get(file.suffix.lower())
@@ -47,10 +47,10 @@ def read_table(file: Path) -> Table:
 
 
 def read_jsonl_table(file: Path, where: str, kind: str = KIND) -> Table:
-    """The table of a file of JSON lines.
+    """Table of a JSON lines file.
 
     Raises:
-        ElicitError: not one line can be read, with the cause.
+        ElicitError: not a single line can be read; the message gives the cause.
     """
     data = read_text_bytes(file, where, kind)
     rows: list[Row] = []
@@ -66,7 +66,7 @@ def read_jsonl_table(file: Path, where: str, kind: str = KIND) -> Table:
 
 
 def read_text_bytes(file: Path, where: str, kind: str = KIND) -> bytes:
-    """The bytes of a file that should be text. Raises ElicitError for what is something else."""
+    """Bytes of a text file. Raises ElicitError for any other type of file."""
     data = read_file_bytes(file, kind)
     if cause := file_diagnosis.explain_wrong_type(data):
         raise ElicitError(f"{where} {cause}.")
@@ -74,7 +74,7 @@ def read_text_bytes(file: Path, where: str, kind: str = KIND) -> bytes:
 
 
 def _read_json_table(file: Path, where: str) -> Table:
-    """A list of objects, or an object that holds one list of them under any name."""
+    """Table of a JSON file: a list of objects, or an object that holds one list of them under any name."""
     try:
         document = json.loads(
             read_text_bytes(file, where).decode("utf-8-sig"),
@@ -100,7 +100,7 @@ def _read_json_table(file: Path, where: str) -> Table:
             raise ElicitError(f"{where} holds several lists ({names}); expected one list of problems: [{{...}}, ...].")
         rows = lists[candidates[0]] if candidates else next(iter(lists.values()), None)
     if rows is None:
-        raise ElicitError(f"{where} holds no list of problems; expected [{{...}}, {{...}}], or JSON lines in a .jsonl.")
+        raise ElicitError(f"{where} is not a list of problems; expected [{{...}}, {{...}}], or JSON lines in a .jsonl.")
     placed: list[Row] = [(f"row {i}", _check_object(row)) for i, row in enumerate(rows, 1)]
     if placed and all(isinstance(row, BadLine) for _, row in placed):
         listing = "; ".join(f"{location}: {reason}" for location, reason in placed[:3])
@@ -109,7 +109,7 @@ def _read_json_table(file: Path, where: str) -> Table:
 
 
 class _InvalidJson(NamedTuple):
-    """Stands in a document for what is no JSON, so that its row can be named."""
+    """Placeholder for a value that is not JSON, so that the error can name its row."""
 
     reason: str
 
@@ -136,7 +136,7 @@ def _check_object(row: Any) -> dict[str, Any] | BadLine:
 
 
 def _first_invalid_reason(value: Any) -> str | None:
-    """The first thing within a value that is no JSON."""
+    """First value inside `value` that is not JSON."""
     if isinstance(value, _InvalidJson):
         return value.reason
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -214,7 +214,7 @@ def _read_arrow_table(file: Path, where: str) -> Table:
 
 
 class _ArrowErrorReporter:
-    """Whatever pyarrow says about a damaged file becomes one line."""
+    """Context that turns any pyarrow error about a damaged file into one line."""
 
     def __init__(self, where: str) -> None:
         self.where = where

@@ -29,7 +29,7 @@ class Addition:
     """Parameters of the family."""
 
     digits: tuple[int, int] = (2, 2)
-    """Fewest and most digits; both numbers of a problem have as many."""
+    """Fewest and most digits; both numbers of a problem have the same number."""
     carries: bool | None = None
     """True: only sums with a carry; False: only sums without one; None: both."""
 
@@ -57,7 +57,7 @@ class Addition:
                 return a, b
 
     def canonical_key(self, content: Content) -> str:
-        """Order does not matter: 47+38 and 38+47 belong to one split."""
+        """Key without the order of the numbers: 47+38 and 38+47 belong to one split."""
         return "+".join(str(number) for number in sorted(content))
 
     def render_question(self, content: Content) -> str:
@@ -74,7 +74,7 @@ class Addition:
             value = slips.get(i, exact)
             steps.append(SolutionStep(f"{x}+{y}" + (f"+{carry}" if carry else ""), value))
             last = i == len(a) - 1
-            total = (value if last else value[-1]) + total  # a leading 0 goes with int() below
+            total = (value if last else value[-1]) + total  # int() below removes a leading 0
             carry = int(value) // 10
         return Solution(tuple(steps), str(int(total)))
 

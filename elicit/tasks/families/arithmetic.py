@@ -1,7 +1,7 @@
-"""Expressions over given numbers, read and judged without ever being run as code.
+"""Arithmetic expressions over given numbers, parsed and judged without ever being run as code.
 
-Reading goes through `ast` with a whitelist (whole numbers, + - * / and a minus sign), bounded in length, depth and
-size of numbers; values are exact fractions.
+They are parsed by `ast` with a whitelist (whole numbers, + - * / and a minus sign), with limits on length, depth and
+size of numbers. Values are exact fractions.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from fractions import Fraction
 
 from elicit.tasks.families.family import SolutionStep
 
-#: Characters an expression may have, levels it may nest, and the first whole number that is too large to be one.
+#: Most characters and nesting levels of an expression, and the first whole number that is too large.
 LENGTH, DEPTH, TOO_LARGE = 120, 60, 10**9
 _WRITTEN = re.compile(r"[0-9+\-*/() ]+")
 _NUMBER = re.compile(r"-?[0-9]{1,30}(/[0-9]{1,30})?")
-#: What may follow an answer: `3*7+5=26` is `3*7+5` with a claim, and the claim is not the answer.
+#: A claim after an answer: `3*7+5=26` is `3*7+5` with a claim, and the claim is not the answer.
 _CLAIM = re.compile(r" *= *-?[0-9]{1,12}$")
 _SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-"})
 _OPERATORS: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
-#: The node of each sign.
+#: AST node of each sign.
 NODES: dict[str, type[ast.operator]] = {sign: node for node, sign in _OPERATORS.items()}
 
 
@@ -30,7 +30,7 @@ NODES: dict[str, type[ast.operator]] = {sign: node for node, sign in _OPERATORS.
 
 
 def parse_expression(text: str) -> ast.expr | None:
-    """The tree of an expression, None for anything else. Total and bounded for any string."""
+    """Tree of an expression, None for anything else. Total and bounded for any string."""
     if len(text) > LENGTH:
         return None
     text = text.translate(_SIGNS).strip()
@@ -59,7 +59,7 @@ def _is_allowed(node: ast.expr, depth: int) -> bool:
 def normalize_expression(text: str) -> str | None:
     """Normal form of an expression: no spaces, no needless parentheses, no trailing claim (`=26`).
 
-    The normal form of a normal form is itself, and has the same value.
+    Idempotent, and it keeps the value.
     """
     tree = parse_expression(_CLAIM.sub("", text)) if len(text) <= LENGTH else None
     flat = None if tree is None else _flatten_tree(tree)
@@ -67,7 +67,7 @@ def normalize_expression(text: str) -> str | None:
 
 
 def render_expression(tree: ast.expr) -> str:
-    """The normal form of a tree."""
+    """Normal form of a tree."""
     return _unparse_tree(_flatten_tree(tree))
 
 
@@ -76,7 +76,7 @@ def _unparse_tree(tree: ast.expr) -> str:
 
 
 def _flatten_tree(node: ast.expr) -> ast.expr:
-    """Needless parentheses taken out: a+(b-c) is a+b-c and a*(b/c) is a*b/c."""
+    """Tree without needless parentheses: a+(b-c) is a+b-c and a*(b/c) is a*b/c."""
     if isinstance(node, ast.UnaryOp):
         return ast.UnaryOp(node.op, _flatten_tree(node.operand))
     if not isinstance(node, ast.BinOp):
@@ -92,7 +92,7 @@ def _join_operands(left: ast.expr, op: ast.operator, right: ast.expr) -> ast.exp
 
 
 def evaluate_expression(node: ast.expr) -> Fraction | None:
-    """The exact value of a parsed expression, None if it divides by zero."""
+    """Exact value of a parsed expression, None if it divides by zero."""
     match node:
         case ast.Constant(value=int(value)):
             return Fraction(value)
@@ -106,7 +106,7 @@ def evaluate_expression(node: ast.expr) -> Fraction | None:
 
 
 def apply_operator(sign: str, a: Fraction, b: Fraction) -> Fraction | None:
-    """One operation, exactly; None for a division by zero."""
+    """Exact result of one operation; None for a division by zero."""
     if sign == "+":
         return a + b
     if sign == "-":
@@ -117,13 +117,13 @@ def apply_operator(sign: str, a: Fraction, b: Fraction) -> Fraction | None:
 
 
 def count_numbers(tree: ast.expr) -> Counter[int]:
-    """The whole numbers written in an expression, with how often."""
+    """Whole numbers written in an expression, with their counts."""
     values = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
     return Counter(value for value in values if isinstance(value, int))
 
 
 def makes_target(answer: str, numbers: Sequence[int], target: int, *, use_all: bool) -> bool:
-    """Whether `answer` is an expression over these numbers, each used at most once, that makes `target`."""
+    """Return True if `answer` is an expression over these numbers, each used at most once, that makes `target`."""
     tree = parse_expression(answer)
     if tree is None:
         return False
@@ -136,11 +136,11 @@ def makes_target(answer: str, numbers: Sequence[int], target: int, *, use_all: b
 
 
 def is_trace_to_target(answer: str, target: int, steps: Sequence[SolutionStep]) -> bool:
-    """Whether every step is true and together they work out `answer`.
+    """Return True if every step is true and together they work out `answer`.
 
-    The steps start from the numbers of the answer; each takes numbers away and puts its value in their place, and the
-    target alone is left. So a step that uses what is neither given nor worked out, a missing step and a step that
-    leads nowhere all make the trace invalid. The order of independent steps does not matter.
+    The steps start from the numbers of the answer. Each step replaces numbers with its value, until only the target is
+    left. So a step with a number that is neither given nor computed, a missing step and a useless step all make the
+    trace invalid. The order of independent steps does not matter.
     """
     tree = parse_expression(answer)
     if tree is None:
@@ -174,7 +174,7 @@ def _take_numbers(node: ast.expr, pool: Counter[Fraction]) -> bool:
 
 
 def _is_one_number(node: ast.expr) -> bool:
-    """`7`, `-7` and the fraction `7/2` may stand for one number worked out before."""
+    """Return True for `7`, `-7` and the fraction `7/2`, which may be a number computed before."""
     match node:
         case ast.UnaryOp(operand=operand):
             return _is_one_number(operand)

@@ -20,7 +20,7 @@ from elicit.tasks.families.family import (
 )
 from elicit.tasks.families.parameters import length_range, whole_number
 
-#: Names in order of dependence, the first one's value, what is added at each further one, and the order of writing.
+#: Names in order of dependence, value of the first, addends of the others, and the order in which they are written.
 Content = tuple[tuple[str, ...], int, tuple[int, ...], tuple[int, ...]]
 _NAMES = "abcdefghij"
 _MODULUS = 10
@@ -54,7 +54,7 @@ class Assign:
         return tuple(names), int(random.integers(_MODULUS)), tuple(addends), tuple(order)
 
     def canonical_key(self, content: Content) -> str:
-        """Neither names nor the order of writing matter: the same arithmetic belongs to one split."""
+        """Key without names and order of writing: the same arithmetic belongs to one split."""
         return f"{content[1]}+" + "+".join(map(str, content[2]))
 
     def render_question(self, content: Content) -> str:

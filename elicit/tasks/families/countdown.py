@@ -2,7 +2,7 @@
 
     Q:3,5,7>26      7*3=21,21+5=26,#7*3+5
 
-Unlike the other families a problem has many right answers: any expression that uses the numbers and makes the target.
+Unlike in the other families, a problem has many right answers: any expression that makes the target from the numbers.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Countdown:
         return None
 
     def sample_content(self, random: np.random.Generator) -> Content:
-        """Numbers are combined at random until one is left: that is the target, so there is a solution.
+        """Random content that has a solution: numbers are combined at random until one is left, the target.
 
         Raises:
-            ElicitError: if no such target falls within the bounds.
+            ElicitError: no such target falls within the bounds.
         """
         for _ in range(_TRIES):
             count = int(random.integers(self.numbers[0], self.numbers[1] + 1))
@@ -66,7 +66,7 @@ class Countdown:
         )
 
     def canonical_key(self, content: Content) -> str:
-        """The order of the numbers does not matter."""
+        """Key without the order of the numbers."""
         return self.render_question((tuple(sorted(content[0])), content[1]))
 
     def render_question(self, content: Content) -> str:
@@ -101,7 +101,7 @@ class Countdown:
         return arithmetic.is_trace_to_target(answer, content[1], steps)
 
     def render_opening(self, content: Content) -> str:
-        """Nothing: which two numbers to take first has to be found."""
+        """Empty text: the choice of the first two numbers is part of the solution."""
         return ""
 
     def render_rules(self, content: Content) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ class Countdown:
 
 
 def _combine_numbers(numbers: list[int], random: np.random.Generator) -> int:
-    """Two numbers at random become their sum, difference, product or (if whole) quotient, until one is left."""
+    """Target: two random numbers become their sum, difference, product or (if whole) quotient, until one is left."""
     while len(numbers) > 1:
         a, b = (numbers.pop(int(random.integers(len(numbers)))) for _ in range(2))
         a, b = max(a, b), min(a, b)

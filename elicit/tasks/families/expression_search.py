@@ -1,4 +1,4 @@
-"""Finding expressions that make a target, and spoiling them.
+"""Search for expressions that make a target, and wrong values for their steps.
 
 The search is depth-first in a fixed order, so the same numbers always get the same solution.
 """
@@ -17,16 +17,16 @@ from elicit.errors import ElicitError
 from elicit.tasks.families.arithmetic import NODES, apply_operator, makes_target, render_expression
 from elicit.tasks.families.family import Solution, SolutionStep
 
-#: Places of the two operands among the values so far (given ones first), and the sign between them.
+#: Indices of the two operands among the values so far (given ones first), and the sign between them.
 Move = tuple[int, str, int]
 _Live = tuple[tuple[int, int], ...]
 
 
 @lru_cache(maxsize=50_000)
 def plan_moves(values: tuple[int, ...], target: int, use_all: bool) -> tuple[Move, ...] | None:
-    """Moves that make `target`, every value on the way whole and not negative; None if there are none.
+    """Moves that make `target`, with every intermediate value whole and not negative; None if there are none.
 
-    All values are used where that works; with `use_all` false, as many as work otherwise.
+    All values are used if possible; otherwise, with `use_all` false, as many as possible.
     """
     live = tuple((value, index) for index, value in enumerate(values))
     for size in range(len(values), 0, -1):
@@ -40,7 +40,7 @@ def plan_moves(values: tuple[int, ...], target: int, use_all: bool) -> tuple[Mov
 
 
 def _search_moves(live: _Live, next_index: int, target: int, dead: set[tuple[int, ...]]) -> tuple[Move, ...] | None:
-    """`live` holds (value, place); the next value gets place `made`; `dead` remembers values that lead nowhere."""
+    """Depth-first search. `live` holds (value, index); `dead` remembers sets of values that lead nowhere."""
     if len(live) == 1:
         return () if live[0][0] == target else None
     state = tuple(sorted(value for value, _ in live))
@@ -61,12 +61,12 @@ def _search_moves(live: _Live, next_index: int, target: int, dead: set[tuple[int
 
 
 def build_solution(values: tuple[int, ...], target: int, slips: Mapping[int, str], *, use_all: bool) -> Solution:
-    """The planned solution. After a slip the rest is planned anew from the wrong value, as one who believes it would.
+    """Solution by the planned moves. After a slip the rest is planned anew from the wrong value, as if it were right.
 
     Where the target cannot be reached from the wrong value, the rest follows the old plan.
 
     Raises:
-        ElicitError: if the numbers cannot make the target.
+        ElicitError: the numbers cannot make the target.
     """
     moves = _require_moves(values, target, use_all)
     results = [Fraction(value) for value in values]
@@ -89,10 +89,10 @@ def build_solution(values: tuple[int, ...], target: int, slips: Mapping[int, str
 
 
 def describe_rules(values: tuple[int, ...], target: int, *, use_all: bool) -> tuple[str, ...]:
-    """What each planned step rests on: both values are still there, and the operation keeps to whole numbers from 0.
+    """Rule behind each planned step: both values are still unused, and the operation stays in whole numbers from 0.
 
     Raises:
-        ElicitError: if the numbers cannot make the target.
+        ElicitError: the numbers cannot make the target.
     """
     moves = _require_moves(values, target, use_all)
     results = [Fraction(value) for value in values]
@@ -136,7 +136,7 @@ def _replan_moves(results: list[Fraction], live: list[int], target: int, use_all
 def choose_wrong_value(
     solution: Solution, step: int, values: tuple[int, ...], target: int, use_all: bool, random: np.random.Generator
 ) -> str:
-    """A wrong value near a step's own, one that spoils the answer if there is any."""
+    """Wrong value near the right one, if possible one that makes the answer wrong."""
     right = int(solution.steps[step].value)
     near = [right + shift for shift in random.permutation([*range(-12, 0), *range(1, 13)]).tolist()]
     near = [value for value in near if value > 0]
@@ -148,7 +148,7 @@ def choose_wrong_value(
 
 
 def sample_expression(values: Sequence[int], random: np.random.Generator) -> str:
-    """An expression over all the numbers, in random order with random signs, worked from left to right."""
+    """Expression over all the numbers, in random order with random signs, worked from left to right."""
     shuffled = random.permutation(list(values)).tolist()
     tree: ast.expr = ast.Constant(shuffled[0])
     for number in shuffled[1:]:

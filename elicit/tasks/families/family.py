@@ -1,4 +1,4 @@
-"""A family of problems: what a program can draw, solve, spoil and check. `generated` makes it a task."""
+"""The family interface: problems that a program can draw, solve, spoil and check. `generated` makes tasks of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-#: What an answer looks like: a whole number, an expression, or a word.
+#: Form of the answers: a whole number, an expression, or a word.
 AnswerType = Literal["number", "expression", "word"]
 
 
@@ -45,15 +45,15 @@ class ProblemFamily(Protocol):
         ...
 
     def render_question(self, content: Any) -> str:
-        """In the short notation of organisms."""
+        """Question in the short notation of organisms."""
         ...
 
     def render_english(self, content: Any) -> str:
-        """As one would ask a person, with the form of the answer where that is not plain."""
+        """Question as one would ask a person, with the form of the answer where it is not obvious."""
         ...
 
     def solve(self, content: Any, slips: Mapping[int, str]) -> Solution:
-        """Work the problem; `slips[i]` replaces the value of step i (0-based) and what follows is computed from it."""
+        """Worked solution; `slips[i]` replaces the value of step i (0-based), and later steps are computed from it."""
         ...
 
     def sample_wrong_value(self, content: Any, step: int, random: np.random.Generator) -> str:
@@ -61,38 +61,38 @@ class ProblemFamily(Protocol):
         ...
 
     def guess_answer(self, random: np.random.Generator, content: Any) -> str:
-        """A well-formed answer that knows nothing of the problem but its shape."""
+        """Well-formed random answer that uses only the shape of the problem."""
         ...
 
     def normalize_answer(self, text: str) -> str | None:
-        """The canonical form of an answer as written, None if it is not an answer. Total."""
+        """Canonical form of a written answer, None if it is not an answer. Total."""
         ...
 
     def is_correct(self, content: Any, answer: str) -> bool:
-        """Whether a canonical answer solves the problem. Total, and never evaluates `answer` as code."""
+        """Return True if a canonical answer solves the problem. Total; never evaluates `answer` as code."""
         ...
 
     def is_valid_trace(self, content: Any, steps: Sequence[SolutionStep], answer: str) -> bool:
-        """Whether these steps are all right and lead to `answer`, which is right. Total; see `as_worked`."""
+        """Return True if all steps are right and lead to a right `answer`. Total; see `matches_worked_steps`."""
         ...
 
     def render_opening(self, content: Any) -> str:
-        """What a worked solution starts with before anything is computed or found; see `copied_opening`."""
+        """Beginning of a worked solution, before anything is computed or found; see `render_first_expression`."""
         ...
 
     def render_rules(self, content: Any) -> tuple[str, ...]:
         """For every step of the worked solution: `rule STATEMENT: CONDITION: SUBSTITUTION`, in printable ASCII.
 
-        Without `=`, by which the verifier knows a step.
+        It must not contain `=`, by which the verifier recognises a step.
         """
         ...
 
 
 def matches_worked_steps(family: ProblemFamily, content: Any, steps: Sequence[SolutionStep]) -> bool:
-    """`trace_is_valid` where there is one way to work a problem: the steps are the worked ones."""
+    """`is_valid_trace` for problems with only one way to work them: the steps are the worked ones."""
     return tuple(steps) == family.solve(content, {}).steps
 
 
 def render_first_expression(family: ProblemFamily, content: Any) -> str:
-    """`opening` where the first step's left side is read off the question."""
+    """`render_opening` for families where the first step's left side is copied from the question."""
     return family.solve(content, {}).steps[0].expression + "="

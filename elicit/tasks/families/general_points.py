@@ -2,8 +2,8 @@
 
     Q:JQK=10:2,J,A,4>24      ...      Q:JQK=11,12,13:2,J,A,4>24
 
-Training under one rule and testing under the other (with `require_face`) tells a learned procedure from remembered
-combinations. Where this differs from the paper: cards are text only, the trace has no line that translates cards to
+Training under one rule and testing under the other (with `require_face`) distinguishes a learned procedure from
+remembered combinations. Differences from the paper: cards are text only, the trace has no line that translates cards to
 numbers, and only hands with a solution in whole numbers are drawn (the verifier accepts fractions).
 """
 
@@ -23,7 +23,7 @@ Faces = Literal["ten", "rank"]
 #: Ranks 1 (ace) to 13 (king) in the order dealt, and the rule.
 Content = tuple[tuple[int, ...], Faces]
 TARGET = 24
-#: The rules as a question writes them.
+#: The rules as written in a question.
 RULES: dict[str, str] = {"ten": "JQK=10", "rank": "JQK=11,12,13"}
 _LETTERS = {1: "A", 11: "J", 12: "Q", 13: "K"}
 
@@ -33,9 +33,9 @@ class GeneralPoints:
     """Parameters of the family."""
 
     faces: Faces = "ten"
-    """What jack, queen and king count: `ten`, 10 each; `rank`, 11, 12 and 13."""
+    """Value of jack, queen and king: `ten`, 10 each; `rank`, 11, 12 and 13."""
     require_face: bool = False
-    """Only hands with a jack, queen or king: those the rule makes a difference to."""
+    """Only hands with a jack, queen or king, whose value depends on the rule."""
 
     answer_type: ClassVar[AnswerType] = "expression"
 
@@ -64,7 +64,7 @@ class GeneralPoints:
                 return content
 
     def canonical_key(self, content: Content) -> str:
-        """The cards alone, sorted: a hand belongs to one split under both rules."""
+        """Sorted cards alone: a hand belongs to one split under both rules."""
         return ",".join(map(str, sorted(content[0])))
 
     def render_question(self, content: Content) -> str:
@@ -100,7 +100,7 @@ class GeneralPoints:
         return arithmetic.is_trace_to_target(answer, TARGET, steps)
 
     def render_opening(self, content: Content) -> str:
-        """Nothing: which two cards to take first has to be found."""
+        """Empty text: the choice of the first two cards is part of the solution."""
         return ""
 
     def render_rules(self, content: Content) -> tuple[str, ...]:
@@ -108,11 +108,11 @@ class GeneralPoints:
 
 
 def render_card(card: int) -> str:
-    """A card's face: A, 2 to 10, J, Q, K."""
+    """Face of a card: A, 2 to 10, J, Q, K."""
     return _LETTERS.get(card, str(card))
 
 
 def card_values(content: Content) -> tuple[int, ...]:
-    """What the cards count under the rule, sorted."""
+    """Values of the cards under the rule, sorted."""
     cards, faces = content
     return tuple(sorted(min(card, 10) if faces == "ten" else card for card in cards))

@@ -1,8 +1,8 @@
 """`mod_chain`: chains of * and + worked from left to right, each result taken modulo 7.
 
-Inherently serial: no operation can be done before the one to its left. Operands are dealt from a shuffled deck of 1 to
-6 (shuffled anew when it is empty), so those of a chain of up to five operations all differ and pointing at one is never
-ambiguous.
+Inherently serial: no operation can be done before the one to its left. Operands come from a shuffled deck of 1 to 6
+(shuffled again when it is empty), so in a chain of up to five operations they all differ, and it is always clear which
+operand a step uses.
 
     Q:3*4+5      3*4=5,5+5=3,#3
 """

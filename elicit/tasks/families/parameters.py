@@ -1,4 +1,4 @@
-"""Checks that the families share: parameters as they come from YAML, and numbers as models write them."""
+"""Parameter checks that the families share: values as they come from YAML, and numbers as models write them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _WHOLE = re.compile(r"-?[0-9]{1,30}")
 
 
 def whole_parameter(task: str, name: str, value: object, low: int, high: int) -> int:
-    """Raises ElicitError unless `value` is a whole number in [low, high]."""
+    """The value. Raises ElicitError unless it is a whole number in [low, high]."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         value_text = one_line(repr(value), 60)
         raise ElicitError(f"task {task!r}: {name} is {value_text}; expected a whole number from {low} to {high}.")
@@ -18,7 +18,7 @@ def whole_parameter(task: str, name: str, value: object, low: int, high: int) ->
 
 
 def length_range(task: str, name: str, value: object, low: int, high: int) -> tuple[int, int]:
-    """A (fewest, most) pair; one number stands for both. Raises ElicitError on anything else."""
+    """(fewest, most) pair; a single number stands for both. Raises ElicitError for anything else."""
     pair = (value, value) if isinstance(value, int) else value
     if not isinstance(pair, list | tuple) or len(pair) != 2:
         value_text = one_line(repr(value), 60)
@@ -30,5 +30,5 @@ def length_range(task: str, name: str, value: object, low: int, high: int) -> tu
 
 
 def whole_number(text: str) -> str | None:
-    """The canonical form of a whole number as written (`007` -> `7`), None if the text is not one."""
+    """Canonical form of a whole number as written (`007` -> `7`), None if the text is not one."""
     return str(int(text)) if _WHOLE.fullmatch(text) else None

@@ -1,4 +1,4 @@
-"""`permutation`: swaps of places, done one after another on a short list of letters.
+"""`permutation`: positions swapped, one pair after another, in a short list of letters.
 
     Q:abcd:12,34,13      12=bacd,34=badc,13=dabc,#dabc
 
@@ -58,7 +58,7 @@ class Permutation:
         swaps: list[tuple[int, int]] = []
         while len(swaps) < count:
             pair = pairs[int(random.integers(len(pairs)))]
-            if not swaps or pair != swaps[-1]:  # a swap done twice running is no step at all
+            if not swaps or pair != swaps[-1]:  # the same swap twice in a row would change nothing
                 swaps.append(pair)
         return self.letters, tuple(swaps)
 

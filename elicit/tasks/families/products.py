@@ -1,4 +1,4 @@
-"""`products`: a product and a number added to it or taken from it.
+"""`products`: a product, and a number added to it or subtracted from it.
 
 Q:23*4+17      23*4=92,92+17=109,#109
 """
@@ -33,7 +33,7 @@ class Products:
     right: tuple[int, int] = (1, 1)
     """Fewest and most digits of the second factor, which is at least 2."""
     last: tuple[int, int] = (2, 2)
-    """Fewest and most digits of the number that is added or taken away."""
+    """Fewest and most digits of the number that is added or subtracted."""
 
     answer_type: ClassVar[AnswerType] = "number"
 

@@ -2,8 +2,8 @@
 
     Q:23+58+17      23+58=81,81+17=98,#98
 
-Real base models mostly know how to do it step by step and mostly cannot say the result at once: a latent gap that no
-organism's training put there.
+Real base models can mostly do it step by step but mostly cannot give the result at once: a latent gap that does not
+come from an organism's training.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Sums:
     """Parameters of the family."""
 
     terms: tuple[int, int] = (3, 4)
-    """Fewest and most numbers."""
+    """Fewest and most terms."""
     digits: tuple[int, int] = (2, 2)
     """Fewest and most digits of each number."""
     signs: str = "+"
-    """Which signs occur: `+`, `-` or `+-`."""
+    """Signs that occur: `+`, `-` or `+-`."""
 
     answer_type: ClassVar[AnswerType] = "number"
 
@@ -64,7 +64,7 @@ class Sums:
         return numbers[0], tuple(zip(signs, numbers[1:], strict=True))
 
     def canonical_key(self, content: Content) -> str:
-        """The order of the terms does not matter: equal sums in another order belong to one split."""
+        """Key without the order of the terms: equal sums in another order belong to one split."""
         first, rest = content
         return " ".join(sorted(f"{sign}{number}" for sign, number in (("+", first), *rest)))
 
@@ -86,7 +86,7 @@ class Sums:
         return Solution(tuple(steps), value)
 
     def sample_wrong_value(self, content: Content, step: int, random: np.random.Generator) -> str:
-        """Off by one, by ten, or by a lost carry: what people and models get wrong."""
+        """Value off by one, by ten, or by a lost carry, as people and models get it wrong."""
         right = int(self.solve(content, {}).steps[step].value)
         return str(right + int(random.choice([-10, -2, -1, 1, 2, 10])))
 

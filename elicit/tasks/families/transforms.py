@@ -2,14 +2,14 @@
 
     Q:abcd:R13,<1,V      R13=nopq,<1=opqn,V=nqpo,#nqpo
 
-`R13` puts each letter 13 places on in a to z, `<1` and `>1` turn the word by one place, `V` reverses it. The shifts of
-the paper are one parameter each: the task (`compositions`: some are held out), the length (`length` of words, `count`
-of transforms), the format (`noise` in the question, another `form` of it), the elements (`letters`).
+`R13` shifts each letter by 13 in a to z, `<1` and `>1` rotate the word by one position, `V` reverses it. Each
+distribution shift of the paper is one parameter: the task (`compositions`: some are held out), the length (`length` of
+words, `count` of transforms), the format (`noise` in the question, another `form` of it), the elements (`letters`).
 
-Where this differs from the paper: characters instead of word-like tokens, four transforms instead of ROT-13 and one
-cyclic shift, and compositions are held out by what they *do*: a rotation of letters and a turn of places commute, so
-the same two in another order would be no news. What one transform alone could do is never held out. The line is drawn
-for words of any length: on a word of 4 letters `<3` and `>1` do the same, and may lie on different sides.
+Differences from the paper: characters instead of word-like tokens, four transforms instead of ROT-13 and one cyclic
+shift, and compositions are held out by their *effect*: letter shifts and word rotations commute, so the same two in
+another order would not be new. The effect of a single transform is never held out. The division holds for words of any
+length: on a word of 4 letters `<3` and `>1` do the same, and may lie on different sides.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from elicit.tasks.families.family import (
 from elicit.tasks.families.parameters import length_range
 
 Name = Literal["rot", "left", "right", "reverse"]
-#: A transform and by how much (0 for reverse).
+#: A transform and its amount (0 for reverse).
 Transform = tuple[Name, int]
-#: The word and what is done to it, in order.
+#: The word and its transforms, in order.
 Content = tuple[str, tuple[Transform, ...]]
 _ALPHABET = string.ascii_lowercase
 _SIGNS: dict[Name, str] = {"rot": "R", "left": "<", "right": ">", "reverse": "V"}
@@ -45,15 +45,15 @@ _LONGEST_WORD = 24
 _WORD = re.compile(rf"[A-Za-z]{{1,{_LONGEST_WORD}}}")
 #: Share of the hash space whose compositions are held out. Fixed for good, as the splits are.
 _UNSEEN_FROM = 0.75
-#: Draws without an allowed composition before there is taken to be none.
+#: Draws without an allowed composition after which none is assumed to exist.
 _PATIENCE = 10_000
-#: What noise writes: characters that no clean question in an organism's dialect has.
+#: Characters that noise writes, which do not occur in a clean question in an organism's format.
 _NOISE = "~^_"
 _FORMS = {"plain": (":", ","), "bars": ("|", "|"), "word_last": (":", ",")}
 
 
 class Effect(NamedTuple):
-    """What a composition does to any word `w` of n letters: place i gets `w[(sign * i + start) % n]`, `on` later."""
+    """Effect of a composition on a word `w` of n letters: position i gets `w[(sign * i + start) % n]`, `on` later."""
 
     on: int = 0
     sign: int = 1
@@ -69,23 +69,23 @@ class Transforms:
     count: tuple[int, int] = (2, 3)
     """Fewest and most transforms."""
     transforms: tuple[Name, ...] = ("rot", "left", "right", "reverse")
-    """Which occur: rot, left, right, reverse."""
+    """Transforms that occur: rot, left, right, reverse."""
     rotations: tuple[int, int] = (13, 13)
-    """Least and most places a letter is put on in the alphabet, which is always a to z."""
+    """Smallest and largest shift of a letter in the alphabet, which is always a to z."""
     places: tuple[int, int] = (1, 2)
-    """Least and most places a word is turned to the left or right; fewer than a word has."""
+    """Smallest and largest rotation of a word to the left or right; less than the length of a word."""
     letters: str = _ALPHABET
-    """Letters that words to start with are made of."""
+    """Letters of the starting words."""
     compositions: Literal["all", "seen", "unseen"] = "all"
-    """All, or those on one side of a fixed line: a quarter of all effects (by hash) is unseen under any parameters."""
+    """All compositions, or those on one side of a fixed line: a quarter of all effects (by hash) is unseen."""
     form: Literal["plain", "bars", "word_last"] = "plain"
-    """How the question is written: `abcd:R13,<1`, `abcd|R13|<1` or `R13,<1:abcd`."""
+    """Form of the question: `abcd:R13,<1`, `abcd|R13|<1` or `R13,<1:abcd`."""
     noise: float = 0.0
     """Share of the question's characters that are disturbed, 0 to 0.9; the answer stays that of the clean question.
     More noise disturbs the same characters and others."""
     noise_kind: Literal["insert", "change", "delete", "mixed"] = "insert"
-    """A stray character (~^_) in front of each, in place of each, each left out, or any of these. Only insertion leaves
-    every question answerable."""
+    """Kind of noise: a stray character (~^_) in front of each, in place of each, each left out, or any of these. Only
+    insertion leaves every question answerable."""
 
     answer_type: ClassVar[AnswerType] = "word"
 
@@ -102,7 +102,7 @@ class Transforms:
                 f"task 'transforms': places is {list(self.places)}, and words have {self.length[0]} letters or more; "
                 f"expected at most {self.length[0] - 1} places."
             )
-        chosen: Any = self.transforms  # as it came from YAML
+        chosen: Any = self.transforms  # unchecked, from YAML
         names = (chosen,) if isinstance(chosen, str) else tuple(chosen) if isinstance(chosen, list | tuple) else ()
         if not names:
             value_text = one_line(repr(chosen), 60)
@@ -151,7 +151,7 @@ class Transforms:
         return tuple((name, int(random.integers(ranges[name][0], ranges[name][1] + 1))) for name in names)
 
     def canonical_key(self, content: Content) -> str:
-        """The word and what becomes of it: other ways to do the same to it belong to one split."""
+        """The word and its result: other ways to the same result belong to one split."""
         word, composition = content
         on, sign, start = compute_effect(composition)
         return f"{word}:{on},{sign},{start % len(word)}"
@@ -176,7 +176,7 @@ class Transforms:
         count = round(self.noise * len(text))
         if count == 0:
             return text
-        random = seeds.make_generator("noise", *content)  # of the content alone: more noise disturbs the same and more
+        random = seeds.make_generator("noise", *content)  # content alone: more noise disturbs the same and more
         order = random.permutation(len(text)).tolist()
         strays = [_NOISE[i] for i in random.integers(len(_NOISE), size=len(text))]
         kinds = [("insert", "change", "delete")[i] for i in random.integers(3, size=len(text))]
@@ -195,7 +195,7 @@ class Transforms:
         return Solution(tuple(steps), word)
 
     def sample_wrong_value(self, content: Content, step: int, random: np.random.Generator) -> str:
-        """The neighbour of one letter in its place, or two neighbouring places traded."""
+        """Value with one letter replaced by its neighbour in the alphabet, or two adjacent letters swapped."""
         right = self.solve(content, {}).steps[step].value
         at = int(random.integers(len(right) - 1))
         if random.random() < 0.5 and right[at] != right[at + 1]:
@@ -206,7 +206,7 @@ class Transforms:
         return "".join(_ALPHABET[i] for i in random.integers(len(_ALPHABET), size=len(content[0])))
 
     def normalize_answer(self, text: str) -> str | None:
-        """Capitals do not matter."""
+        """Canonical answer; capitals do not matter."""
         return text.lower() if _WORD.fullmatch(text) else None
 
     def is_correct(self, content: Content, answer: str) -> bool:
@@ -226,10 +226,10 @@ class Transforms:
 
 
 def apply_transform(word: str, transform: Transform) -> str:
-    """The word after one transform.
+    """Word after one transform.
 
-    >>> transformed("abcz", ("rot", 13)), transformed("abcd", ("left", 1)), transformed("abcd", ("right", 1))
-    ('nopm', 'bcda', 'dabc')
+    >>> [apply_transform(*pair) for pair in (("abcz", ("rot", 13)), ("abcd", ("left", 1)), ("abcd", ("right", 1)))]
+    ['nopm', 'bcda', 'dabc']
     """
     name, by = transform
     if name == "rot":
@@ -241,7 +241,7 @@ def apply_transform(word: str, transform: Transform) -> str:
 
 
 def compute_effect(composition: Sequence[Transform]) -> Effect:
-    """What the composition does to words of any length."""
+    """Effect of the composition on words of any length."""
     on, sign, start = Effect()
     for name, by in composition:
         if name == "rot":
@@ -254,7 +254,7 @@ def compute_effect(composition: Sequence[Transform]) -> Effect:
 
 
 def is_unseen(composition: Sequence[Transform]) -> bool:
-    """Whether the composition is held out: by its effect alone, so under any parameters."""
+    """Return True if the composition is held out, by its effect alone and so under any parameters."""
     on, sign, start = compute_effect(composition)
     alone = (on == 0 or (sign, start) == (1, 0)) and (sign == 1 or (on, start) == (0, -1))
     return not alone and share_of(content_id("composition", f"{on},{sign},{start}")) >= _UNSEEN_FROM

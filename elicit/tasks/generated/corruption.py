@@ -8,12 +8,12 @@
     none       #3                  the bare answer
 
 All but `none` have as many steps and characters as the worked solution, and only characters that occur in the task's
-worked solutions, so that arms trained on them differ in nothing else: `distance` says by how much a text misses that
-(swapped and random may, where no problem of the right length is found). Other problems come from the problem's own
+worked solutions, so that arms trained on them differ in nothing else: `measure_distance` gives the remaining difference
+(swapped and random have one if no problem of the right length is found). Other problems come from the problem's own
 split. Steps that are all equal are swapped where they cannot be shuffled (3 in 1,000 of addition's). Shuffled, swapped
 and random are drawn again where the family finds that the steps lead to the answer after all.
 
-Where this differs from the paper: it swaps whole traces of A* search and the other kinds here are controls; lengths are
+Differences from the paper: it swaps whole traces of A* search, and the other kinds here are controls; lengths are
 matched in characters, which for an organism are tokens and for a real model's tokenizer are not.
 """
 
@@ -33,31 +33,31 @@ from elicit.tasks.prompts import AskedTask
 
 Corruption = Literal["correct", "swapped", "shuffled", "filler", "random", "none"]
 CORRUPTIONS: tuple[Corruption, ...] = get_args(Corruption)
-#: Other problems that are looked at for steps of the right number and length, and those random steps are made of.
+#: Number of other problems searched for steps of the right number and length, and number used for random steps.
 _DONORS, _PIECES = 400, 48
-#: Orders, and random traces, that are tried for one that does not lead to the answer.
+#: Most orders, or random traces, to try for one that does not lead to the answer.
 _PATIENCE = 30
 
 
 class Distance(NamedTuple):
-    """How far a text is from the worked solution in form: (0, 0) where lengths are kept."""
+    """Difference in form between a text and the worked solution: (0, 0) if the lengths are equal."""
 
     steps: int
     characters: int
 
 
 def corrupt_solution(task: Task, problem: Problem, kind: Corruption, *, seed: int) -> str:
-    """A solution of `problem` in the task's own form, with the right answer and steps of this kind.
+    """Solution of `problem` in the task's own form, with the right answer and steps of this kind.
 
-    Random numbers belong to (seed, problem, kind).
+    Random numbers depend on (seed, problem, kind).
 
     Raises:
-        ElicitError: unknown kind, a task whose problems no program draws, or a single step to be shuffled.
+        ElicitError: unknown kind, a task that is not generated, or a single step that should be shuffled.
     """
     if kind not in CORRUPTIONS:
         raise unknown_name_error("corruption", kind, CORRUPTIONS)
     inner, inner_problem = unwrap_generated_task(task, problem, "corrupted")
-    if inner is not task:  # what the asked task puts in front of a solution
+    if inner is not task:  # prefix that the prompt conditions put in front of a solution
         bare, wrapped = inner.direct(inner_problem), task.direct(problem)
         return wrapped.removesuffix(bare) + corrupt_solution(inner, inner_problem, kind, seed=seed)
     if kind == "none":
@@ -74,7 +74,7 @@ def corrupt_solution(task: Task, problem: Problem, kind: Corruption, *, seed: in
 
 
 def measure_distance(task: Task, problem: Problem, text: str) -> Distance:
-    """How many steps and characters `text`, from `corrupted`, has more or fewer than the worked solution."""
+    """Steps and characters that `text`, from `corrupt_solution`, has more or fewer than the worked solution."""
     inner, _ = unwrap_generated_task(task, problem, "corrupted")
     between = inner.dialect.render_solution(["\0", "\0"], "").split("\0")[1]
     worked = corrupt_solution(task, problem, "correct", seed=0)
@@ -82,13 +82,13 @@ def measure_distance(task: Task, problem: Problem, text: str) -> Distance:
 
 
 def unwrap_generated_task(task: Task, problem: Problem, what: str) -> tuple[GeneratedTask, Problem]:
-    """The task that solves, without the words around it, and its own problem.
+    """(generated task without its prompt conditions, its own problem).
 
     Args:
-        what: is to be done to the steps ("corrupted").
+        what: participle for the message, such as "corrupted".
 
     Raises:
-        ElicitError: a task whose solutions no program writes.
+        ElicitError: a task that is not generated.
     """
     while isinstance(task, AskedTask):
         task, problem = task.inner, problem.content.problem
@@ -105,19 +105,19 @@ def _render_steps(task: GeneratedTask, steps: Sequence[SolutionStep]) -> list[st
 
 
 def _render_filler(text: str) -> str:
-    """Equals signs, which every worked solution has; with every other one a space where steps are spaced."""
+    """Equals signs, which every worked solution has; every other character is a space if steps are spaced."""
     return ("= " * len(text))[: len(text) - 1] + "=" if " " in text else "=" * len(text)
 
 
 def _is_valid_trace(task: GeneratedTask, problem: Problem, steps: Sequence[SolutionStep]) -> bool:
-    """Whether the family takes the steps for valid: stricter than a reader of English, who checks each claim alone."""
+    """Return True if the family accepts the steps: stricter than for English, where each claim is checked alone."""
     return task.family.is_valid_trace(problem.content, steps, problem.answer)
 
 
 def _shuffle_steps(
     task: GeneratedTask, problem: Problem, steps: Sequence[SolutionStep], random: np.random.Generator
 ) -> Sequence[SolutionStep]:
-    if len(steps) > 1 and len(set(steps)) == 1:  # 11+22: no order is another, and a right trace must not slip in
+    if len(steps) > 1 and len(set(steps)) == 1:  # 11+22: all orders are equal, and a right trace must not slip in
         return _swap_steps(task, problem, steps, random)
     if len(steps) < 2:
         raise ElicitError(
@@ -132,7 +132,7 @@ def _shuffle_steps(
 def _sample_donor_steps(
     task: GeneratedTask, problem: Problem, random: np.random.Generator
 ) -> Iterator[Sequence[SolutionStep]]:
-    """The worked steps of other problems of the same split: a test problem never lends its own to a train problem."""
+    """Worked steps of other problems of the same split, so that no test problem's steps reach a train problem."""
     split = split_of(problem.id)
     for _ in range(_DONORS):
         content = task.family.sample_content(random)
@@ -144,7 +144,7 @@ def _sample_donor_steps(
 def _swap_steps(
     task: GeneratedTask, problem: Problem, steps: Sequence[SolutionStep], random: np.random.Generator
 ) -> Sequence[SolutionStep]:
-    """Of the other problem that is nearest in number of steps, then of characters: the first that is equal in both."""
+    """Steps of the other problem that is nearest in number of steps, then of characters; the first exact match."""
 
     def distance_to(other: Sequence[SolutionStep]) -> Distance:
         return Distance(abs(len(other) - len(steps)), abs(_measure_steps(task, other) - size))
@@ -162,7 +162,7 @@ def _swap_steps(
 def _randomize_steps(
     task: GeneratedTask, problem: Problem, steps: Sequence[SolutionStep], random: np.random.Generator
 ) -> Sequence[SolutionStep]:
-    """Each side of each step is drawn among those of its length, and a missing length is made up for in the next."""
+    """Steps whose sides are drawn among sides of equal length; a length missing in one is made up for in the next."""
     pool = [
         step
         for other, _ in zip(_sample_donor_steps(task, problem, random), range(_PIECES), strict=False)
@@ -197,13 +197,13 @@ def _group_by_length(lengths: Mapping[str, int]) -> dict[int, list[str]]:
 def _pick_nearest_length(
     texts: Mapping[int, Sequence[str]], length: int, random: np.random.Generator
 ) -> tuple[int, str]:
-    """One of the texts whose length is nearest, with its length."""
+    """(length, text) of a random text among those of the nearest length."""
     nearest = min(texts, key=lambda size: (abs(size - length), size))
     return nearest, texts[nearest][int(random.integers(len(texts[nearest])))]
 
 
 def _measure_expression(task: GeneratedTask, left: str) -> int:
-    """Of a step's left side, as it is written there."""
+    """Length of a step's left side as it is written."""
     return len(task.dialect.render_step(SolutionStep(left, "0")))
 
 

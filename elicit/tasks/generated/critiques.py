@@ -1,4 +1,4 @@
-"""Candidate solutions with their critiques: written by the program that knows the solution, or by a teacher in a file.
+"""Candidate solutions with critiques, written by a program that knows the solution, or by a teacher in a file.
 
     {"id": "sum-7", "candidate": "2+2=5", "critique": "2+2 is 4, not 5. verdict: wrong"}
 
@@ -33,37 +33,37 @@ Form = Literal["remark", "worked"]
 _FIELDS = ("id", "prompt", "candidate", "critique", "correct")
 _EXAMPLE = '{"id": "...", "candidate": "...", "critique": "..."}'
 _KIND = "critique file"
-#: Draws per candidate of a problem before there are no more: half of a program's draws are right or skip a step.
+#: Draws per candidate before giving up: half of a program's draws are right or skip a step.
 _PATIENCE = 50
 
 
 class CritiquedSolution(NamedTuple):
-    """One candidate solution of a problem and what a critic says of it."""
+    """One candidate solution of a problem and its critique."""
 
     problem: Problem
     candidate: str
     critique: str
-    """Ends in a verdict where a program wrote it."""
+    """Critique; it ends in a verdict if a program wrote it."""
     correct: bool | None
-    """Whether the candidate is right, step by step; None where a file does not say."""
+    """True if the candidate is right, step by step; None if a file does not say."""
 
 
 class CritiqueFile(NamedTuple):
-    """A critique file's lines by the split of their problems."""
+    """Lines of a critique file, by the split of their problems."""
 
     train: list[CritiquedSolution]
     select: list[CritiquedSolution]
     test: int
-    """Lines about test problems: left out."""
+    """Number of lines about test problems, which are left out."""
 
 
 def write_critiques(
     task: Task, problems: Sequence[Problem], candidates: int, form: Form = "remark"
 ) -> list[CritiquedSolution]:
-    """`candidates` different candidates of every problem, with critiques by the task.
+    """Critiques by the task of `candidates` different candidates per problem.
 
     Raises:
-        ElicitError: a problem without so many candidates, or without the worked solution that `form` repeats.
+        ElicitError: a problem with too few candidates, or without the worked solution that `form` repeats.
     """
     return [critique for problem in problems for critique in _criticise_problem(task, problem, candidates, form)]
 
@@ -102,7 +102,7 @@ def _render_critique(task: Task, problem: Problem, noisy: Noisy, form: Form) -> 
 
 
 def read_critiques(path: str | Path, task: Task) -> CritiqueFile:
-    """The critiques of a file, by split.
+    """Critiques of a file, by split.
 
     Problems are looked up among those that `task.problems(split)` lists (for a generated task the first 200).
 
@@ -132,7 +132,7 @@ def read_critiques(path: str | Path, task: Task) -> CritiqueFile:
 
 
 class _ProblemIndex:
-    """A task's problems by id and by prompt."""
+    """Problems of a task by id and by prompt."""
 
     def __init__(self, task: Task) -> None:
         self.ids: dict[str, tuple[Split, Problem]] = {}
@@ -142,7 +142,7 @@ class _ProblemIndex:
                 self.ids[problem.id] = split, problem
                 self.prompts[problem.prompt] = split, problem
                 if isinstance(problem.content, ProblemRecord):
-                    self.prompts[problem.content.prompt] = split, problem  # as in the file, without the template
+                    self.prompts[problem.content.prompt] = split, problem  # the file's prompt, without the template
 
 
 def _list_problems(task: Task, split: Split) -> list[Problem]:

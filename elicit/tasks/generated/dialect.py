@@ -1,6 +1,6 @@
-"""How a generated problem is put into words, and how its answers are read: the marks of an organism, or English.
+"""Prompt formats of generated problems, and the readers of their answers: the marks of an organism, or English.
 
-`generated.GeneratedTask` knows a family's mathematics and speaks through a `Speech`. `Dialect`, here, is that of the
+`task.GeneratedTask` knows a family's mathematics and writes it through a `PromptFormat`. `Dialect` is the format of the
 organisms: a few marks around questions, traces and answers. `english.English` is for every other model.
 """
 
@@ -16,60 +16,60 @@ from elicit.tasks.families.family import ProblemFamily, SolutionStep
 
 
 class ParsedCompletion(NamedTuple):
-    """What is found in a completion."""
+    """Answer and steps read from a completion."""
 
     answer: str | None
-    """In the family's canonical form."""
+    """Answer in the family's canonical form."""
     span: tuple[int, int]
-    """Where it stands (or would), as (start, end) characters."""
+    """Position of the answer (or of its place, if it is missing), as (start, end) characters."""
     steps: tuple[SolutionStep, ...]
     has_trace: bool
 
 
 class PromptFormat(Protocol):
-    """The form of prompts and solutions."""
+    """Form of prompts and solutions."""
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """What ends a completion."""
+        """Stop strings of a completion."""
         ...
 
     def render_prompt(self, family: ProblemFamily, content: Any) -> str:
-        """The prompt."""
+        """Prompt of a problem."""
         ...
 
     def add_cue(self, prompt: str) -> str | None:
-        """The prompt that brings a trace, where the task's own words have such a form."""
+        """Prompt that elicits a trace; None if the format has no cue."""
         ...
 
     def render_opening(self, family: ProblemFamily, content: Any) -> str:
-        """The first characters of a worked solution, up to and without the first computed symbol."""
+        """First characters of a worked solution, up to but not including the first computed symbol."""
         ...
 
     def render_answer(self, answer: str) -> str:
-        """The bare answer."""
+        """Bare answer."""
         ...
 
     def render_step(self, step: SolutionStep) -> str:
-        """A step, written."""
+        """Text of a step."""
         ...
 
     def render_solution(self, parts: Sequence[str], answer: str) -> str:
-        """A solution of these written steps (and rules) that ends in the answer."""
+        """Solution made of these rendered steps (and rules), ending in the answer."""
         ...
 
     def parse_completion(self, family: ProblemFamily, text: str) -> ParsedCompletion:
-        """What a completion says. Total, and bounded in time for a bounded text."""
+        """Answer and steps of a completion. Total, and bounded in time for a bounded text."""
         ...
 
     def is_valid_trace(self, family: ProblemFamily, content: Any, parsed: ParsedCompletion) -> bool | None:
-        """Whether the steps of a right answer are right and lead to it; None where there are none to check."""
+        """Return True if the steps are right and lead to the right answer; None if there are none to check."""
         ...
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """The marks an organism's text uses around questions, traces and answers.
+    """Marks that an organism's text has around questions, traces and answers.
 
     A worked solution reads `<opening> step , step , ... , <mark> answer`, such as `<think>7+8=15,4+3+1=08,#85`; the
     direct answer is `<mark> answer`.
@@ -78,11 +78,11 @@ class Dialect:
     question: str = "Q:{question}\nA:"
     """Prompt template; `{question}` is the only field."""
     cue: str = "<cue>"
-    """Put before the prompt, it asks for a trace (organisms that have a cue know it)."""
+    """Text before the prompt that asks for a trace (known to organisms with a cue)."""
     opening: str = "<think>"
-    """How a worked solution opens."""
+    """Beginning of a worked solution."""
     mark: str = "#"
-    """Stands before the final answer."""
+    """Text before the final answer."""
     separator: str = ","
 
     stop: ClassVar[tuple[str, ...]] = ("\n",)
@@ -115,7 +115,7 @@ class Dialect:
         return self.opening + self.separator.join([*parts, self.mark + answer])
 
     def parse_completion(self, family: ProblemFamily, text: str) -> ParsedCompletion:
-        """The answer is what follows the last answer mark, else the last line's last word."""
+        """Answer after the last answer mark, else the last word of the last line, and the steps before it."""
         worked, start, end = self._locate_answer(text)
         parts = [part.strip() for part in text[:worked].removeprefix(self.opening).split(self.separator)]
         cut = [part.rpartition("=") for part in parts if "=" in part]
@@ -126,7 +126,7 @@ class Dialect:
         return parsed.answer is not None and family.is_valid_trace(content, parsed.steps, parsed.answer)
 
     def _locate_answer(self, text: str) -> tuple[int, int, int]:
-        """(end of the working, start and end of what is read as the answer)."""
+        """(end of the working, start and end of the text read as the answer)."""
         begin = len(self.opening) if text.startswith(self.opening) else 0
         end = max(begin, len(text.rstrip()))
         at = text.rfind(self.mark, begin) if self.mark else -1

@@ -1,8 +1,8 @@
-"""Plain English for generated tasks: what every model that is not an organism is asked, and how its answers are read.
+"""Plain English for generated tasks: questions for every model that is not an organism, and the reader of its answers.
 
-A worked solution has one step a line and ends in `The answer is 98.`; the direct answer is bare. Models write as they
-like, so reading looks for the answer where people put it: in `\\boxed{}`, after `####` or `answer is`, else the last
-number (or the last line, where an answer is no number).
+A worked solution has one step a line and ends in `The answer is 98.`; the direct answer is bare. Models write freely,
+so the reader looks for the answer in the usual places: in `\\boxed{}`, after `####` or `answer is`, else the last
+number (or the last line, if the answer is not a number).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _EXPRESSION = re.compile(r"[0-9(][0-9+\-*/()×÷−· ]*[0-9)]|[0-9]")
 _WORD = re.compile(r"[A-Za-z]+")
 _KINDS = {"number": _NUMBER, "expression": _EXPRESSION, "word": _WORD}
 _SIDE = r"[0-9(](?:[0-9()+\-*/×÷−· ]|,(?=[0-9]{3})){1,78}[0-9)]"
-#: Calculations that are claimed, one or a chain of them (`20 * 4 + 66 = 80 + 66 = 146`), and a whole number at the end.
+#: A claimed calculation or a chain of them (`20 * 4 + 66 = 80 + 66 = 146`) that ends in a whole number.
 _CLAIM = re.compile(rf"({_SIDE}(?: ?= ?{_SIDE}){{0,8}}) ?= ?(-?[0-9]{{1,12}}(?:,[0-9]{{3}})*)(?![0-9]|\.[0-9])")
 #: LaTeX around and inside a calculation.
 _LATEX = (("\\(", "  "), ("\\)", "  "), ("\\[", "  "), ("\\]", "  "), ("\\times", "*"), ("\\cdot", "*"), ("$", " "))
@@ -39,7 +39,7 @@ _SIGN = re.compile(r"\s*([+*/=]|(?<=[0-9a-z)])-)\s*")
 
 @dataclass(frozen=True)
 class English:
-    """The form of questions and solutions. What is asked besides (think, be brief) is `asking.Asking`'s."""
+    """English form of questions and solutions. Instructions (think, be brief) belong to `prompts.Asking`."""
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -67,8 +67,8 @@ class English:
         text = plain_signs(text)
         steps = tuple(_find_claims(text))
         telling = sum(_may_state_result(family, piece) for piece in _SENTENCES.split(_FENCE.sub("", text)))
-        # One claim on one line is a bare answer that says the question again: nothing was worked out on the way. So is
-        # a bare answer in a wrapping of words: `Sure! It is 98.`
+        # One claim on one line is a bare answer that repeats the question: nothing was worked out. The same holds for
+        # a bare answer wrapped in words: `Sure! It is 98.`
         has_trace = len(steps) > 1 or telling > 1
         for start, end in _find_answer_spans(family, text):
             answer = family.normalize_answer(_strip_thousands(text[start:end]))
@@ -79,9 +79,9 @@ class English:
         return ParsedCompletion(None, (len(text), len(text)), steps, has_trace)
 
     def is_valid_trace(self, family: ProblemFamily, content: Any, parsed: ParsedCompletion) -> bool | None:
-        """Whether every claim is true as it stands. None without a claim, and for families with rules of their own.
+        """Return True if every claim is true by itself. None without a claim, and for families with rules of their own.
 
-        A model's steps need not be the worked ones: that 3 + 4 = 7 is true is all that can be asked of free text.
+        A model's steps need not be the worked ones: free text can only be checked for true claims such as 3 + 4 = 7.
         """
         own_rules = not all(_is_true(step) for step in family.solve(content, {}).steps)
         if not parsed.steps or own_rules:
@@ -90,17 +90,17 @@ class English:
 
 
 def _may_state_result(family: ProblemFamily, sentence: str) -> bool:
-    """Whether a sentence can say a step or a result."""
+    """Return True if a sentence can state a step or a result."""
     return any(map(str.isalpha if family.answer_type == "word" else str.isdigit, sentence))
 
 
 def add_spaces(text: str) -> str:
-    """`23+58=81` as `23 + 58 = 81`."""
+    """Expression with spaces: `23+58=81` becomes `23 + 58 = 81`."""
     return _SIGN.sub(r" \1 ", text).strip()
 
 
 def _find_answer_spans(family: ProblemFamily, text: str) -> Iterator[tuple[int, int]]:
-    """Where the answer may stand, likeliest first."""
+    """Spans where the answer may be, most likely first."""
     pattern = _KINDS[family.answer_type]
     for mark in list(_MARK.finditer(text))[-1:]:
         line = text.find("\n", mark.end())
@@ -117,7 +117,7 @@ def _find_answer_spans(family: ProblemFamily, text: str) -> Iterator[tuple[int, 
 
 
 def _find_replacing_spans(family: ProblemFamily, text: str, end: int) -> Iterator[tuple[int, int]]:
-    """A number that takes the place of an answer which ends at `end`: `The answer is 20. No, it is 18.`"""
+    """Spans of numbers that replace an answer ending at `end`: `The answer is 20. No, it is 18.`"""
     if family.answer_type != "number":
         return
     for start in find_replacements(text, end):
@@ -127,7 +127,7 @@ def _find_replacing_spans(family: ProblemFamily, text: str, end: int) -> Iterato
 
 
 def _in_full(text: str, span: tuple[int, int]) -> bool:
-    """Whether a whole number is not part of one that says more, such as `2 1/2`, `1.5 million` or `9:30`."""
+    """Return True unless a whole number is part of a longer one, such as `2 1/2`, `1.5 million` or `9:30`."""
     near = max(0, span[0] - 40)
     around = (numeral for numeral in find_numerals(text[near : span[1] + 40]) if numeral.end + near >= span[1])
     numeral = next(around, None)
@@ -138,12 +138,12 @@ def _in_full(text: str, span: tuple[int, int]) -> bool:
 
 
 def _strip_thousands(text: str) -> str:
-    """Without thousands separators."""
+    """Text without thousands separators."""
     return re.sub(r"(?<=[0-9]),(?=[0-9]{3})", "", text).replace("−", "-")
 
 
 def _find_claims(text: str) -> Iterator[SolutionStep]:
-    """Every side of a chain is claimed to be what the chain ends in."""
+    """Claims of a text: every side of a chain is claimed to equal the end of the chain."""
     for written, read in _LATEX:
         text = text.replace(written, read)
     for match in _CLAIM.finditer(text):

@@ -1,15 +1,14 @@
-"""Short solutions of low quality: right answers under working with steps left out, as people scribble it.
+"""Low-quality short solutions: right answers with half of their steps left out, as people scribble them.
 
     worked      3*4=5,5+5=3,3*2=6,6+1=0,#0
     shortcut    5+5=3,6+1=0,#0
 
-Half of the steps are left out, rounded up, and never the last: of two steps the last is left, of three the last, of
-four the last and one other, of five the last and one other. The seed picks which. Nothing else changes: the steps that
-are left are right and in order, and so is the answer, but what one of them starts from may come out of nowhere. A
-solution of one step has nothing to leave out and stays as it is.
+Half of the steps are left out, rounded up, and never the last: of two or three steps only the last stays, of four or
+five the last and one other. The seed picks which. Nothing else changes: the remaining steps are right and in order, and
+so is the answer, but a step may start from a value that was never computed. A solution of one step stays as it is.
 
-A stand-in for the human short solutions of 2604.06628, on which a strong base lost. Where it differs: those are terse
-in words too, and some of them are wrong.
+A stand-in for the human short solutions of 2604.06628, on which a strong base lost. Difference: those are terse in
+words too, and some of them are wrong.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ from elicit.tasks.prompts import AskedTask
 
 
 def shorten_solution(task: Task, problem: Problem, *, seed: int) -> str:
-    """A worked solution of `problem` with half of its steps left out.
+    """Worked solution of `problem` with half of its steps left out.
 
-    Random numbers belong to (seed, problem).
+    Random numbers depend on (seed, problem).
 
     Raises:
-        ElicitError: a task whose solutions no program writes.
+        ElicitError: a task that is not generated.
     """
     inner, inner_problem = unwrap_generated_task(task, problem, "left out")
-    if isinstance(task, AskedTask):  # what the asked task puts in front of a solution
+    if isinstance(task, AskedTask):  # prefix that the prompt conditions put in front of a solution
         return task.direct(problem).removesuffix(inner.direct(inner_problem)) + shorten_solution(
             inner, inner_problem, seed=seed
         )

@@ -1,8 +1,8 @@
-"""Tasks whose problems a program draws, solves, spoils and checks.
+"""Generated tasks: a program draws, solves, spoils and checks the problems.
 
-A `Family` knows the mathematics of one kind of problem; `GeneratedTask` gives it prompts, splits, solutions, errors,
-critiques and a verifier, the same way for every family. A `Speech` puts them into words: the marks of an organism
-(`dialect.Dialect`) or plain English (`english.English`).
+A `ProblemFamily` knows the mathematics of one kind of problem; `GeneratedTask` adds prompts, splits, solutions, errors,
+critiques and a verifier, in the same way for every family. A `PromptFormat` puts them into words: the marks of an
+organism (`dialect.Dialect`) or plain English (`english.English`).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ __all__ = [
     "render_first_expression",
 ]
 
-#: Verifying looks at no more than this many characters, so it is bounded for any string.
+#: The verifier reads at most this many characters, so its time is bounded for any string.
 VERIFY_LIMIT = 20_000
 #: Draws without a new problem before a pool counts as exhausted.
 _PATIENCE = 3_000
@@ -56,11 +56,11 @@ _PATIENCE = 3_000
 
 @dataclass(frozen=True)
 class GeneratedTask:
-    """A `Task` made of a family and a dialect.
+    """A `Task` made of a family and a prompt format.
 
     >>> from elicit.tasks.families.addition import Addition
     >>> task = GeneratedTask(Addition())
-    >>> problem = task.make((47, 38))
+    >>> problem = task.make_problem((47, 38))
     >>> problem.prompt, task.worked(problem)
     ('Q:47+38\\nA:', '<think>7+8=15,4+3+1=08,#85')
     """
@@ -86,7 +86,7 @@ class GeneratedTask:
         return self.family.answer_space
 
     def make_problem(self, content: Any) -> Problem:
-        """The problem with this content."""
+        """Problem with this content."""
         solution = self.family.solve(content, {})
         prompt = self.dialect.render_prompt(self.family, content)
         return Problem(
@@ -104,7 +104,7 @@ class GeneratedTask:
         Without `n`, 200 or as many as there are.
 
         Raises:
-            ElicitError: unknown split, or fewer than `n` different problems exist (without `n`: none).
+            ElicitError: unknown split, or fewer than `n` different problems exist (without `n`: not a single one).
         """
         count = 200 if n is None else check_count(self.name, n)
         random = seeds.make_generator("problems", self.family.name, check_split(split), seed)
@@ -131,11 +131,11 @@ class GeneratedTask:
         return self._render_solution(self.family.solve(problem.content, {}))
 
     def theorem(self, problem: Problem) -> str:
-        """The worked solution with a statement of the rule in front of each step.
+        """Worked solution with the rule stated in front of each step.
 
         >>> from elicit.tasks.families.addition import Addition
         >>> task = GeneratedTask(Addition())
-        >>> task.theorem(task.make((47, 38)))  # doctest: +NORMALIZE_WHITESPACE
+        >>> task.theorem(task.make_problem((47, 38)))  # doctest: +NORMALIZE_WHITESPACE
         '<think>rule digits and carry add up: carry 0 at first: 7 and 8,7+8=15,rule digits and carry add up:
         carry 1 as 15>9: 4 and 3,4+3+1=08,#85'
         """
@@ -154,7 +154,7 @@ class GeneratedTask:
         )
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
-        """Judge a completion by its answer, and its steps where it has any."""
+        """Judge a completion by its answer, and by its steps if it has any."""
         parsed = self.dialect.parse_completion(self.family, completion[:VERIFY_LIMIT])
         right = parsed.answer is not None and self.family.is_correct(problem.content, parsed.answer)
         if not parsed.has_trace:
@@ -194,13 +194,13 @@ class GeneratedTask:
         at = min(at, len(solution.steps) - 2)
         spoilt = Solution(solution.steps[:at] + solution.steps[at + 1 :], solution.answer)
         while at + 1 < len(solution.steps) and solution.steps[at] == solution.steps[at + 1]:
-            at += 1  # of equal steps in a row the last is the missing one: there the texts differ
+            at += 1  # of equal steps in a row, the last is the missing one, because there the texts differ
         remark = f"step {at + 1}: {self.dialect.render_step(solution.steps[at])} is missing"
         return Noisy(self._render_solution(spoilt), False, "skip", at + 1, _format_critique(remark))
 
     def _miscalculate_step(self, problem: Problem, solution: Solution, at: int, random: np.random.Generator) -> Noisy:
         slip, spoilt = self._solve_with_slip(problem, at, random)
-        if self.family.is_correct(problem.content, spoilt.answer):  # the slip left no mark on the answer
+        if self.family.is_correct(problem.content, spoilt.answer):  # the slip did not change the answer
             for index in range(len(solution.steps)):
                 other, candidate = self._solve_with_slip(problem, index, random)
                 if not self.family.is_correct(problem.content, candidate.answer):

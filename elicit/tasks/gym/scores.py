@@ -1,4 +1,4 @@
-"""What an answer to one of reasoning-gym's problems is worth, by the generator's own scorer where that is safe."""
+"""Scores of answers to reasoning-gym's problems, by the generator's own scorer where that is safe."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _VERBATIM = ("binary_matrix", "n_queens", "spiral_matrix", "string_insertion")
 def score_answer(
     generator: str, settings: Mapping[str, Any], entry_id: tuple[int, int], entry: Mapping[str, Any], answer: str
 ) -> float:
-    """The score of an answer, 0 where it takes too long. Total.
+    """Score of an answer; 0 if it takes too long. Total.
 
     Args:
-        drawn: which entry it is; the same one always has the same score.
+        entry_id: identity of the entry; the same entry always has the same score.
     """
     if not answer.strip() or len(answer) > _LONGEST or _HUGE.search(answer):
         return 0.0
@@ -55,7 +55,7 @@ def score_answer(
 
 
 class _UnhashedEntry:
-    """An entry on its way to the helper; for the cache all are alike, since `drawn` names it."""
+    """Entry on its way to the helper. All are equal for the cache, since `entry_id` identifies them."""
 
     def __init__(self, entry: Mapping[str, Any]) -> None:
         self.entry = entry

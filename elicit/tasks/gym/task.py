@@ -1,8 +1,8 @@
 """Problems of reasoning-gym's generators: `reasoning_gym:chain_sum`, with the generator's own parameters.
 
-Right or wrong, nothing between: the generators' scorers give partial credit (0.01 for no answer at all, a share for a
-near miss), which is a reward for form and would hide what a model can do, so only a score of at least 1 counts. Scores
-are the generator's own, in bounded time, with these exceptions, since a model's text must not be run as code:
+Answers are right or wrong: the generators' scorers give partial credit (0.01 for no answer at all, a share for a near
+miss), which rewards form and would hide what a model can do, so only a score of at least 1 counts. Scores are the
+generator's own, in bounded time, with these exceptions, since a model's text must not be run as code:
 
 - `countdown` and `puzzle24` go through our own reader of expressions (all given numbers, each once; puzzle24's own
   scorer would take any four numbers);
@@ -43,7 +43,7 @@ from elicit.tasks.datasets import stop_strings
 from elicit.tasks.families.parameters import whole_parameter
 from elicit.tasks.gym import scores
 
-#: Problems that one dataset of the package is asked for; then comes the next one, with another seed.
+#: Number of problems taken from one dataset of the package before the next one, with another seed.
 _BLOCK = 500
 #: Draws without a new problem before a pool counts as exhausted.
 _PATIENCE = 300
@@ -51,7 +51,7 @@ _SELECT_FROM, _TEST_FROM = 0.50, 0.75
 
 
 class GymEntryId(NamedTuple):
-    """Where an entry comes from; enough to draw it again."""
+    """Identity of an entry; enough to draw it again."""
 
     seed: int
     position: int
@@ -67,10 +67,10 @@ class GymTask:
     template: str = "{prompt}"
     stop: tuple[str, ...] = ()
     guessed_stop: bool = False
-    """Whether `stop` is the default one of a template, which a chat does without."""
+    """True if `stop` is the default for a template, which chat prompts do without."""
     max_new_tokens: int = 512
     description: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    """The task as a spec says it."""
+    """The task as a spec writes it."""
 
     @property
     def chat_stop(self) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ class GymTask:
         """`n` different problems of a split, drawn by (generator, seed); without `n`, 200 or as many as there are.
 
         Raises:
-            ElicitError: unknown split, or fewer than `n` different problems were found (without `n`: none).
+            ElicitError: unknown split, or fewer than `n` different problems exist (without `n`: not a single one).
         """
         check_split(split)
         count = 200 if n is None else check_count(self.name, n)
@@ -113,7 +113,7 @@ class GymTask:
         return [problem.prompt for problem in self.problems(split, n, seed)]
 
     def _iter_entry_ids(self, seed: int) -> Any:
-        """The same stream for all splits, so that what one does not take another can."""
+        """Entry ids, the same stream for all splits, so that they share its problems."""
         block = 0
         while True:
             at = seeds.derive_small_seed("reasoning_gym", self.generator, seed, block)
@@ -121,7 +121,7 @@ class GymTask:
             block += 1
 
     def _make_problem(self, entry_id: GymEntryId) -> Problem | None:
-        """None where the generator fails, or would not call its own answer right."""
+        """Problem of an entry; None if the generator fails or would not accept its own answer."""
         entry = self._load_entry(entry_id)
         if entry is None:
             return None
@@ -162,13 +162,13 @@ class GymTask:
         return None if parsed is None else (parsed.start, parsed.end)
 
     def worked(self, problem: Problem) -> None:
-        """None: generators give answers only."""
+        """None: generators give only answers."""
 
     def theorem(self, problem: Problem) -> None:
         return None
 
     def direct(self, problem: Problem) -> str:
-        """The generator's answer, in tags where it would not be read without."""
+        """The generator's answer, in tags if the reader needs them."""
         parsed = TaggedReader(problem.answer, self.answers).parse_answer(problem.answer)
         bare = parsed is not None and problem.answer[parsed.start : parsed.end] == problem.answer
         return problem.answer if bare else f"<answer>{problem.answer}</answer>"
@@ -189,12 +189,12 @@ def load_gym(
     max_new_tokens: int = 512,
     **settings: Any,
 ) -> GymTask:
-    """A task of one of reasoning-gym's generators.
+    """Task of one of reasoning-gym's generators.
 
     Args:
         generator: its name in reasoning-gym, such as `chain_sum`.
         answers: `any` (the last `<answer>...</answer>`, else the last number or line) or `tags` (in tags only).
-        template: what the model is shown; `{prompt}` stands for the question.
+        template: text of the prompt; `{prompt}` stands for the question.
         stop, max_new_tokens: as for `dataset.load_dataset`.
         **settings: fields of the generator's own configuration, such as `min_terms=3`.
 
@@ -231,9 +231,9 @@ def load_gym(
 
 
 def _load_generators() -> Mapping[str, Any]:
-    """The package's generators, each with its configuration."""
+    """Generators of the package, each with its configuration."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what it imports is compiled with warnings
+        warnings.simplefilter("ignore")  # its dependencies warn when they are compiled
         require_extra("reasoning_gym", "tasks", "task 'reasoning_gym'")
         from reasoning_gym.factory import DATASETS
     generators: Mapping[str, Any] = DATASETS
@@ -241,7 +241,7 @@ def _load_generators() -> Mapping[str, Any]:
 
 
 def _check_settings(name: str, config: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The generator's settings as its configuration takes them (lists of a YAML file become tuples)."""
+    """Settings of the generator in the types of its configuration (lists of a YAML file become tuples)."""
     fields = {
         config_field.name: config_field
         for config_field in dataclasses.fields(config)  # type: ignore[arg-type]
@@ -258,7 +258,7 @@ def _check_settings(name: str, config: Callable[..., Any], settings: Mapping[str
         instance = config(**checked)
         if hasattr(instance, "validate"):
             instance.validate()
-    except Exception as error:  # assertions, and whatever a value of the wrong kind brings about
+    except Exception as error:  # assertions, and any error caused by a value of the wrong type
         message = one_line(error, 160) or type(error).__name__
         settings_text = ", ".join(f"{key}: {one_line(repr(value), 40)}" for key, value in settings.items())
         raise ElicitError(f"task {name!r}: {settings_text}: {message}.") from None
