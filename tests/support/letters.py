@@ -28,19 +28,19 @@ class Letters:
     name: str = "letters"
     answer_space: int = 2
 
-    kind: ClassVar[AnswerType] = "word"
+    answer_type: ClassVar[AnswerType] = "word"
 
-    def draw(self, random: np.random.Generator) -> str:
+    def sample_content(self, random: np.random.Generator) -> str:
         size = int(random.integers(self.shortest, self.longest + 1))
         return "".join(string.ascii_lowercase[int(i)] for i in random.integers(0, 26, size))
 
-    def key(self, content: str) -> str:
+    def canonical_key(self, content: str) -> str:
         return content
 
-    def question(self, content: str) -> str:
+    def render_question(self, content: str) -> str:
         return content
 
-    def english(self, content: str) -> str:
+    def render_english(self, content: str) -> str:
         return f"Is {content} cat or dog?"
 
     def solve(self, content: str, slips: Mapping[int, str]) -> Solution:
@@ -50,23 +50,23 @@ class Letters:
             steps.append(SolutionStep(f"+{letter}", ANSWERS[total]))
         return Solution(tuple(steps), ANSWERS[total])
 
-    def slip(self, content: str, step: int, random: np.random.Generator) -> str:
+    def sample_wrong_value(self, content: str, step: int, random: np.random.Generator) -> str:
         return ANSWERS[1 - ANSWERS.index(self.solve(content, {}).steps[step].value)]
 
-    def guess(self, random: np.random.Generator, content: str) -> str:
+    def guess_answer(self, random: np.random.Generator, content: str) -> str:
         return ANSWERS[int(random.integers(2))]
 
-    def canonical(self, text: str) -> str | None:
+    def normalize_answer(self, text: str) -> str | None:
         return ANSWERS[ord(text[-1]) % 2] if text else None
 
-    def is_right(self, content: str, answer: str) -> bool:
+    def is_correct(self, content: str, answer: str) -> bool:
         return answer == self.solve(content, {}).answer
 
-    def trace_is_valid(self, content: str, steps: Sequence[SolutionStep], answer: str) -> bool:
+    def is_valid_trace(self, content: str, steps: Sequence[SolutionStep], answer: str) -> bool:
         return matches_worked_steps(self, content, steps)
 
-    def opening(self, content: str) -> str:
+    def render_opening(self, content: str) -> str:
         return f"+{content[0]}="
 
-    def rules(self, content: Any) -> tuple[str, ...]:
+    def render_rules(self, content: Any) -> tuple[str, ...]:
         return tuple(f"rule even and odd: at {i}: {letter}," for i, letter in enumerate(content))
