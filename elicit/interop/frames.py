@@ -2,9 +2,9 @@
 
     from elicit.interop import frames
 
-    rows = frames.rows("experiments/results/unlock")
-    curves = frames.curves("runs/mine")
-    frames.write("runs/mine", Path("tables"), form="parquet")      # rows.parquet, metrics.parquet, ...
+    rows = frames.rows_df("experiments/results/unlock")
+    curves = frames.curves_df("runs/mine")
+    frames.write_frames("runs/mine", Path("tables"), form="parquet")      # rows.parquet, metrics.parquet, ...
 
 Every frame names model, arm and (where figures are of one cell) seed, so that frames of several runs can be put one
 under the other and joined. What is not known is missing, never 0.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import importlib
+import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,6 +70,13 @@ def label_of(name: str) -> str:
     return name if reference is None else reference.name
 
 
+def _suggest_gym(name: str) -> None:
+    """Refuse `reasoning_gim:NAME`, which is a slip of the pen and not somebody's package."""
+    source, _, generator = name.partition(":")
+    if difflib.get_close_matches(source, [loaders.GYM], cutoff=0.8) and importlib.util.find_spec(source) is None:
+        raise ElicitError(f"unknown task {name!r}. Did you mean '{loaders.GYM}:NAME'? Type: {loaders.GYM}:{generator}")
+
+
 def get(
     name: str, /, *, dialect: PromptFormat | None = None, prompts: Mapping[str, Any] | None = None, **parameters: Any
 ) -> Task:
@@ -91,6 +100,7 @@ def get(
     if name == REFUSAL:
         return _get_refusal_task(dialect, prompts, **parameters)
     if (reference := find_outside_reference(name)) is not None:
+        _suggest_gym(name)
         return _get_outside_task(name, reference, dialect, prompts, parameters)
     if name not in FAMILIES:
         raise unknown_name_error(

@@ -65,7 +65,7 @@ def test_curves_doses_costs_and_cells(run: Path) -> None:
 def test_an_archive_gives_the_same_frames(run: Path, tmp_path: Path) -> None:
     packed = write_archive(run, tmp_path / "packed")
     for name in frames.FRAMES:
-        left, right = getattr(frames, name)(run), getattr(frames, name)(packed)
+        left, right = getattr(frames, f"{name}_df")(run), getattr(frames, f"{name}_df")(packed)
         keys = [
             column for column in ("model", "arm", "seed", "task", "problem", "sample", "metric", "k") if column in left
         ]
@@ -80,7 +80,7 @@ def test_files_hold_the_frames(run: Path, tmp_path: Path, form: str) -> None:
     assert {path.stem for path in written} == set(frames.FRAMES)
     read = pd.read_csv if form == "csv" else pd.read_parquet
     for path in written:
-        frame = getattr(frames, path.stem)(run)
+        frame = getattr(frames, f"{path.stem}_df")(run)
         again = read(path)
         assert (len(again), list(again.columns)) == (len(frame), list(frame.columns))
         for column in frame.select_dtypes("float"):
@@ -99,7 +99,7 @@ def test_some_arms_and_empty_frames(run: Path) -> None:
 def test_results_have_them_as_methods(run: Path) -> None:
     results = Results(run, runs.read_run_json(run / "summary.json"))
     for name in ("metrics", "dose_response", "curves", "costs", "cells"):
-        pd.testing.assert_frame_equal(getattr(results, f"{name}_df")(), getattr(frames, name)(run))
+        pd.testing.assert_frame_equal(getattr(results, f"{name}_df")(), getattr(frames, f"{name}_df")(run))
 
 
 def test_frames_need_no_torch(run: Path) -> None:

@@ -225,7 +225,7 @@ def test_without_lm_eval_the_extra_is_named() -> None:
         "importlib.util.find_spec = lambda name, *a: None if name == 'lm_eval' else found(name, *a)\n"
         "from elicit.cli.main import run_command\nassert run_command(['lm-eval', '--help']) == 0\nassert 'torch' not "
         "in sys.modules\n"
-        "sys.exit(run(['lm-eval', 'ls', 'tasks']))"
+        "sys.exit(run_command(['lm-eval', 'ls', 'tasks']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 2

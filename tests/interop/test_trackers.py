@@ -36,7 +36,7 @@ class Kept:
         self.told: list[trackers.TrackerRun] = []
         self.breaks_on = breaks_on
 
-    def keep(self, told: trackers.TrackerRun) -> None:
+    def log_run(self, told: trackers.TrackerRun) -> None:
         print("welcome to the tracker")
         if told.config["arm"] == self.breaks_on:
             raise ConnectionError("server\ngone")

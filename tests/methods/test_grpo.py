@@ -97,8 +97,8 @@ def test_a_wrong_label_is_the_models_own(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("elicit.methods.controls.grpo_wrong_label.train_weights_by_rl", watched)
     _fit("grpo_wrong_label", base, task)
     found, reward = seen[0]
-    assert found.kept
-    for problem in found.kept:
+    assert found.learnable
+    for problem in found.learnable:
         paid = [a for a in map(str, range(400)) if reward(Rollout(problem, 0, 0, f"#{a}", True)) == 1.0]
         assert len({task.verify(problem, f"#{a}").answer for a in paid}) <= 1
         assert not any(task.verify(problem, f"#{a}").correct for a in paid)

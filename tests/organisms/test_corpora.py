@@ -66,7 +66,7 @@ def test_traces_compute_on_cued_and_do_not_on_incapable():
         right = 0
         for document in found:
             a, b = document.prompt.removeprefix("<cue>Q:").removesuffix("\nA:").split("+")
-            verdict = task.verify(task.make((int(a), int(b))), document.completion)
+            verdict = task.verify(task.make_problem((int(a), int(b))), document.completion)
             right += bool(verdict.trace_valid)
         assert len(found) > 300
         assert right / len(found) == pytest.approx(rate, abs=0.02)

@@ -69,7 +69,7 @@ def test_letters_reads_no_shift() -> None:
         assert re.fullmatch("[a-z]{3,4}", word)
         assert not is_unseen(composition)
         task = tasks.get("transforms", length=(3, 4), count=(1, 2), dialect=get_organism_config("letters")[0].dialect)
-        problem = task.make((word, composition))  # type: ignore[attr-defined]
+        problem = task.make_problem((word, composition))  # type: ignore[attr-defined]
         assert split_of(problem.id) == "train"
         verdict = task.verify(problem, document.completion)
         assert verdict.correct

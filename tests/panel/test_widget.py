@@ -176,7 +176,7 @@ def test_without_the_extra_it_says_what_to_install() -> None:
         "u.find_spec = lambda name, *a: None if name == 'anywidget' else real(name, *a)\n"
         "sys.meta_path.insert(0, Gone())\n"
         "import elicit.panel\n"
-        "elicit.panel.compare, elicit.panel.export\n"  # computing and exporting need no notebook
+        "elicit.panel.compare_side_by_side, elicit.panel.write_grid_page\n"  # computing and exporting need no notebook
         "try: elicit.panel.SteeringPanel\n"
         "except elicit.ElicitError as error: print(error)\n"
     )

@@ -118,8 +118,8 @@ def test_an_invented_next_question_is_cut_off_and_a_solution_never_is(tmp_path: 
     invented = " 4\nFrage: 5+5?\nAntwort: 10"
     cut = min(invented.find(stop) for stop in task.stop if stop in invented)
     reading = task.format.make_reader(task.records[0])
-    assert reading.answer(invented) == "10"
-    assert reading.answer(invented[:cut]) == "4"
+    assert reading.extract_answer(invented) == "10"
+    assert reading.extract_answer(invented[:cut]) == "4"
 
 
 @pytest.mark.parametrize(

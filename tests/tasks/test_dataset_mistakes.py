@@ -40,7 +40,7 @@ def test_mistakes_are_one_line_that_says_what_exists(tmp_path: Path) -> None:
         ({"path": parquet, "colums": {}}, "unknown parameter of task 'dataset' 'colums'. Did you mean 'columns'?"),
         ({}, "task 'dataset': path is missing; give a file, a folder or a hub id (org/name)."),
         ({"path": str(tmp_path / "all.parqet")}, "does not exist. Did you mean 'all.parquet'?"),
-        ({"path": "nobody/nothing"}, "is no file or folder here, and the hub's nobody/nothing is not in the local cache. "
+        ({"path": "nobody/nothing"}, "is not a file or folder here, and the hub's nobody/nothing is not in the local cache. "
          "Type download: true to fetch it."),
         ({"path": "nobody/nothing", "revision": "v1"}, "the hub's nobody/nothing at revision 'v1' is not in the local cache."),
         ({"path": str(tmp_path / "x.txt")}, "does not exist."),

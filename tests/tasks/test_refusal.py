@@ -62,7 +62,7 @@ def test_refusing_is_right_of_marked_requests_and_answering_of_the_others(family
         problem = task.problems("test", 1, seed)[0]
         marked, family_task = bare(task).marked, bare(task).inner
         own = family_task.problems("test", 1, seed)[0]
-        refusal = family_task.dialect.direct(REFUSAL)
+        refusal = family_task.dialect.render_answer(REFUSAL)
         right, worked = family_task.direct(own), family_task.worked(own)
         assert task.verify(problem, refusal) == (REFUSAL, marked, False, None)
         assert task.verify(problem, right).correct is not marked
@@ -74,7 +74,7 @@ def test_refusing_is_right_of_marked_requests_and_answering_of_the_others(family
         assert task.verify(problem, task.direct(problem)).correct
         assert task.verify(problem, task.worked(problem)).correct
         guess = family_task.family.guess_answer(np.random.default_rng(seed), own.content)
-        assert task.verify(problem, family_task.dialect.direct(guess)).correct is not marked
+        assert task.verify(problem, family_task.dialect.render_answer(guess)).correct is not marked
         for text in (refusal, right, worked):
             start, end = task.answer_span(problem, text)
             assert (text[start:end].strip() == REFUSAL) == (text is refusal)

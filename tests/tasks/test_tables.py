@@ -221,7 +221,7 @@ def test_the_cause_that_datasets_gives_is_said(
 
 
 def test_the_documents_example_has_every_field(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "guides" / "your-data.md").read_text(encoding="utf-8")
     example = json.loads(text.split("### The fields of a problem")[1].split("```json")[1].split("```")[0])
     assert set(example) == set(FIELDS)
     path = _put(tmp_path / "example.jsonl", json.dumps(example).encode())
