@@ -3,7 +3,7 @@
     my_file.py:MyTask            a class in one file; relative paths start at `base`
     my_package.module:MyTask     a class in an installed package (or one on PYTHONPATH)
 
-A package offers names by entry points, in the groups `elicit.methods`, `elicit.tasks`, `elicit.readers`,
+A package offers names by entry points, in the groups `elicit.tasks`, `elicit.readers`,
 `elicit.report_sections` and `saes.formats`:
 
     [project.entry-points."elicit.tasks"]
