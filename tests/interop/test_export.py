@@ -35,7 +35,7 @@ def test_the_default_folder_is_named_after_the_run(run: Path, tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--to", "csv", "--arms", "sfd"), "elicit export: --arms: unknown arm 'sfd'. Did you mean 'sft'?"),
+        (("--to", "csv", "--arms", "sfd"), "unknown arm 'sfd'. Did you mean 'sft'?"),
         (("--to", "lm-eval", "--arms", "grpo"), "has nothing to export: no cell of it is finished."),
         (("--to", "csv", "--samples"), "elicit export: --samples is for --to inspect; tables hold every sample"),
         (("--to", "vectors"), "holds no steering vectors: no arm steers, or it is an archive, which keeps none."),
@@ -55,7 +55,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     done = elicit("export", tmp_path / "absent", "--to", "csv", "--out", tmp_path / "out")
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "absent is no folder. Name a run directory or an archive." in done.err
+    assert "absent is not a folder. Name a run directory or an archive." in done.err
     (tmp_path / "empty").mkdir()
     assert "holds no spec.yaml" in elicit("export", tmp_path / "empty", "--to", "csv", "--out", tmp_path / "out").err
 
