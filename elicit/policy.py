@@ -136,6 +136,9 @@ class Policy:
                 stack.enter_context(self.model.steer(self.steering))
             yield PLAIN if self.readout is None else stack.enter_context(self.readout.open_forward(self.model))
 
+    applied = apply
+    """The name of version 0.1."""
+
     def answer(self, problems: Sequence[Problem], task: Task, *, label: str, seed: int) -> list[Answer]:
         """Answer every problem as the policy would be used.
 
