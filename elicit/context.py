@@ -63,6 +63,18 @@ def check_prompt_fits(prompt: int, new: int, most: int | None, *, model: str = "
     )
 
 
+def check_sampling_fits(prompt: int, new: int, most: int | None) -> None:
+    """Refuse a prompt whose new tokens cannot be sampled. The last of them is never read, so it needs no position.
+
+    Text that is read as well (scored, trained on) takes a position more: `check_prompt_fits`, `check_text_fits`.
+
+    Raises:
+        ElicitError: the tokens that are read exceed `most` positions (None: no limit).
+    """
+    if most is not None and prompt + new - 1 > most:
+        check_prompt_fits(prompt, new, most)
+
+
 def check_text_fits(tokens: int, most: int | None, *, model: str = "this model", who: str = "") -> None:
     """Refuse a text that is too long for reading, scoring or training.
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from elicit.context import check_prompt_fits
+from elicit.context import check_sampling_fits
 from elicit.loading import rows as token_rows
 from elicit.rotary import frequency_group, length_scaling
 from elicit.sampling.cache import cache_bytes_per_token
@@ -52,7 +52,7 @@ def generate(
     """
     context = engine.context
     for request in requests:
-        check_prompt_fits(len(request.ids), _max_new_tokens(request, decoding), context)
+        check_sampling_fits(len(request.ids), _max_new_tokens(request, decoding), context)
     results: dict[tuple[int, int], Completion] = {}
     onednn = torch.backends.mkldnn.enabled
     stopper = Stopper(engine.tokenizer, decoding.stop)

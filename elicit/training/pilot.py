@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from elicit import seeds
+from elicit.context import check_prompt_fits
 from elicit.sampling import Decoding, Engine, Request, generate
 from elicit.tasks import Problem, Task
 
@@ -60,10 +61,15 @@ def run_pilot(
     seed: int,
     max_new_tokens: int,
 ) -> PilotResult:
-    """Sample every problem at temperature 1 and sort the problems by the verifier's verdicts."""
+    """Sample every problem at temperature 1 and sort the problems by the verifier's verdicts.
+
+    Raises:
+        ElicitError: a prompt and its completion, which training reads as one text, exceed the model's positions.
+    """
     decoding = Decoding(temperature=1.0, max_new_tokens=max_new_tokens, stop=task.stop)
     keys = [tuple(seeds.derive_key(seed, "pilot", problem.id, i) for i in range(samples)) for problem in problems]
     prompts = [encode(problem) for problem in problems]
+    check_prompt_fits(max(map(len, prompts), default=0), max_new_tokens, engine.context)
     batches = generate(engine, [Request(ids, key) for ids, key in zip(prompts, keys, strict=True)], decoding)
     learnable, unsolved, always_solved, wrong, right = [], [], [], {}, 0
     for problem, completions in zip(problems, batches, strict=True):

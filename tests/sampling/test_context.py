@@ -22,18 +22,19 @@ def test_the_last_position_is_used_and_the_next_refused_before_any_forward(arch)
     prompt = "x" * 246
     length = len(model.encode(prompt))
     room = POSITIONS - length
-    full = Decoding(max_new_tokens=room)
+    full = Decoding(max_new_tokens=room + 1)  # the last token is sampled and never read
     done = model.sample([prompt], decoding=full)[0][0]
     ids = torch.tensor([model.encode(prompt)])
     expected = model.hf.generate(
-        ids, max_new_tokens=room, do_sample=False, eos_token_id=2, suppress_tokens=[0], use_cache=True
+        ids, max_new_tokens=room + 1, do_sample=False, eos_token_id=2, suppress_tokens=[0], use_cache=True
     )[0, length:]
     assert list(done.tokens) == expected.tolist()[: len(done.tokens)]
+    assert len(done.tokens) == room + 1, "an earlier end would not reach the last position"
 
     calls: list[int] = []
     handle = model.hf.register_forward_pre_hook(lambda *_: calls.append(1))
-    with pytest.raises(ElicitError, match=rf"{length} tokens .* {room + 1} new .* {POSITIONS} positions .* {room}\b"):
-        model.sample(["x", prompt], decoding=Decoding(max_new_tokens=room + 1))
+    with pytest.raises(ElicitError, match=rf"{length} tokens .* {room + 2} new .* {POSITIONS} positions .* {room}\b"):
+        model.sample(["x", prompt], decoding=Decoding(max_new_tokens=room + 2))
     with pytest.raises(ElicitError, match=f"{POSITIONS} positions"):
         model.score([prompt], ["y" * (room + 1)])
     with pytest.raises(ElicitError, match=f"{POSITIONS} positions"):
