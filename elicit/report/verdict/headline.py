@@ -20,7 +20,7 @@ _AGAINST_SFT = {
 
 
 def write_headline(verdict: Verdict) -> str:
-    """The base's accuracy, what the furthest arm raises it to, and any control that does as much."""
+    """The base's accuracy, what the furthest arm reaches, and any control that does as much."""
     opening = verdict.opening
     if opening.kind is OpeningKind.NO_BASE or opening.base is None:
         state = opening.base_status or "not part of the comparison"
@@ -51,11 +51,12 @@ def _write_outcome(verdict: Verdict) -> str:
     if opening.kind is OpeningKind.NOTHING_FINISHED:
         return "no other arm has finished"
     if not opening.mechanisms:
-        return "nothing that was measured is shown to raise this by 10 points"
+        return "no method that was measured is shown to gain 10 points"
     first = opening.mechanisms[0]
     facts = next(arm for arm in verdict.arms if arm.arm.name == first.level.arm)
-    outcome = f"{FAMILIES[first.family].name} ({facts.arm.name}) raises this to {format_share(facts.accuracy.value)}"
-    outcome = outcome if FAMILIES[first.family].name.startswith("RL") else outcome[0].lower() + outcome[1:]
+    family = FAMILIES[first.family].name
+    family = family if family.startswith("RL") else family[0].lower() + family[1:]
+    outcome = f"of the methods compared, {family} ({facts.arm.name}) reaches most, {format_share(facts.accuracy.value)}"
     if facts.against_sft is not None and facts.against_sft.kind in _AGAINST_SFT:
         outcome += f", {_write_against_sft(verdict, facts.against_sft)}"
     outcome += _write_equals(facts)
