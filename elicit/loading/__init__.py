@@ -1,7 +1,7 @@
 """Name, path, GGUF file or hub id -> a transformers model and its tokenizer.
 
-Importing this package imports no torch, because the command line lists models: what needs torch arrives when it is
-first used.
+Importing this package does not import torch, because the command line lists models. Modules that need torch are
+imported on first use.
 """
 
 from __future__ import annotations

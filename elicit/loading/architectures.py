@@ -1,11 +1,9 @@
-"""Where the parts of a decoder-only language model sit, found by structure: no table of architectures.
+"""Parts of a decoder-only language model, found by structure, without a table of architectures.
 
-1. The decoder is what transformers calls so (`get_decoder`), or else another part of the model that holds a stack of
-   layers; embedding and head are transformers' own answers too.
-2. The layers are the outermost `ModuleList` below it that has `num_hidden_layers` entries.
-3. What stands beside the list and is a norm (or OPT's `project_out`) is what the last residual goes through.
-
-What was found is a guess until it is proved: `elicit.selftest` runs the model and compares.
+1. The decoder is transformers' `get_decoder`, or else another part of the model that holds a stack of layers; embedding
+and head come from transformers too. 2. The layers are the outermost `ModuleList` below it that has `num_hidden_layers`
+entries. 3. A norm (or OPT's `project_out`) next to the list is applied to the last residual. The result is a guess
+until it is tested: `elicit.selftest` runs the model and compares.
 
 Every function takes a transformers causal language model, or a `PeftModel` around one, and answers for the plain
 transformers model inside.
@@ -27,21 +25,21 @@ from elicit.errors import ElicitError, one_line
 
 
 class Layout(NamedTuple):
-    """Attribute paths from the causal language model, and how it treats positions."""
+    """Attribute paths from the causal language model, and its treatment of positions."""
 
     decoder: str
     layers: str
     embedding: str
     norm: tuple[str, ...]
-    """What the last residual goes through before the head, in order; empty where there is nothing."""
+    """Modules applied to the last residual before the head, in order; may be empty."""
     head: str
     absolute: bool
-    """Learned or sinusoidal absolute positions: padding on the left shifts them."""
+    """True for learned or sinusoidal absolute positions, which padding on the left shifts."""
     positions: bool
-    """Whether its forward pass takes `position_ids`."""
+    """True if the forward pass takes `position_ids`."""
 
 
-#: config.model_type of models whose SDPA attention takes a 4D boolean mask as it is (tested for each of them). The
+#: config.model_type of models whose SDPA attention accepts a 4D boolean mask (tested for each of them). The
 #: others get the 2D mask, from which they build their own: slower by a mask a step, and right for every kind.
 READY_MASKS = frozenset({
     *("llama", "mistral", "smollm3", "olmo", "olmo2", "olmo3", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text"),
@@ -55,10 +53,10 @@ _LAYOUTS: weakref.WeakKeyDictionary[PreTrainedModel, Layout] = weakref.WeakKeyDi
 
 
 def get_layout(hf: Any, *, name: str = "") -> Layout:
-    """The layout of a model. It is found once for every model object.
+    """Layout of a model, computed once for every model object.
 
     Raises:
-        ElicitError: if a part is not found. `name` is the model the message speaks of.
+        ElicitError: a part is not found. `name` is the model's name in the message.
     """
     model = unwrap_model(hf)
     if model not in _LAYOUTS:
@@ -102,8 +100,8 @@ def _find_layout(model: Any, name: str) -> Layout:
 
 
 def _find_decoder(model: Any, depth: int) -> tuple[Any, list[str]]:
-    """The stack below the head, and the lists in it that may be its layers: of `depth` entries; failing that, of the
-    classes that transformers keeps on one device (`_no_split_modules`)."""
+    """The stack below the head, and the lists in it that may be its layers: those of `depth` entries; failing that,
+    those of the classes that transformers keeps on one device (`_no_split_modules`)."""
     units = set(model._no_split_modules or ())
     candidates = [part for part in (model.get_decoder(), model.base_model, *model.children()) if part is not model]
     modules = [(part, path, inner) for part in candidates for path, inner in part.named_modules() if path]
@@ -115,7 +113,7 @@ def _find_decoder(model: Any, depth: int) -> tuple[Any, list[str]]:
 
 
 def _after_layers(parent: nn.Module, layers: str) -> list[str]:
-    """Names of what stands beside the list of layers and follows it: the norm, then OPT's projection."""
+    """Names of the modules next to the list of layers that follow it: the norm, then OPT's projection."""
     names = [name for name, part in parent.named_children() if part is not None]
     behind = names[names.index(layers) + 1 :]
     norms = [name for name in behind if _is_norm(parent, name)]
@@ -128,7 +126,7 @@ def _is_norm(parent: nn.Module, name: str) -> bool:
 
 
 def _has_absolute_positions(decoder: nn.Module, parent: nn.Module, layers: str) -> bool:
-    """A table of positions outside the layers, as a module or (CTRL) as a tensor."""
+    """Return True for a table of positions outside the layers, as a module or (CTRL) as a tensor."""
     outside = [
         f"{name} {type(part).__name__}"
         for name, part in decoder.named_modules()
@@ -143,7 +141,7 @@ def _accepts_position_ids(forward: Callable[..., Any]) -> bool:
 
 
 def refuse_encoder_decoder(config: Any, name: str) -> None:
-    """Raises ElicitError for a config of a model that reads with one stack and writes with another."""
+    """Raise ElicitError for the config of an encoder-decoder model."""
     if config.is_encoder_decoder:
         raise ElicitError(
             f"{describe_model(config, name)} is an encoder-decoder. Only decoder-only (causal) language models are "
@@ -152,7 +150,7 @@ def refuse_encoder_decoder(config: Any, name: str) -> None:
 
 
 def describe_model(config: Any, name: str) -> str:
-    """How a message begins: the model's name and its architecture."""
+    """Beginning of a message: the model's name and its architecture."""
     return f"{one_line(name) or 'this model'} (architecture {one_line(config.model_type, 60)})"
 
 
@@ -160,7 +158,7 @@ def unwrap_model(hf: Any) -> Any:
     """The transformers model itself: `hf`, or what a `PeftModel` wraps (with its adapter layers still in it).
 
     Raises:
-        ElicitError: if `hf` is neither.
+        ElicitError: `hf` is neither.
     """
     if isinstance(hf, PreTrainedModel):
         return hf
@@ -174,7 +172,7 @@ def unwrap_model(hf: Any) -> Any:
 
 
 def get_decoder(hf: Any) -> nn.Module:
-    """The stack below the head: what is called with the tokens and returns the last hidden states."""
+    """The stack below the head: takes tokens and returns the last hidden states."""
     return _get_submodule(hf, get_layout(hf).decoder)
 
 
@@ -191,13 +189,13 @@ def get_embedding(hf: Any) -> nn.Module:
 
 
 def get_final_norm(hf: Any) -> nn.Module:
-    """What the last residual goes through on its way to the head: a norm; for some OPT a projection, or nothing."""
+    """Module applied to the last residual before the head: a norm; for some OPT models a projection, or nothing."""
     parts = [_get_submodule(hf, path) for path in get_layout(hf).norm]
     return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
 
 
 def get_lm_head(hf: Any) -> nn.Module:
-    """The unembedding. Some families scale or cap its logits: see `logits.logits_of`."""
+    """The unembedding. Some families scale or cap its logits: see `logits.compute_model_logits`."""
     return _get_submodule(hf, get_layout(hf).head)
 
 
@@ -207,7 +205,7 @@ def get_d_model(hf: Any) -> int:
 
 
 def is_sliding(hf: Any) -> bool:
-    """Whether any layer attends through a window (or in chunks), so that a mask has to know about it."""
+    """Return True if any layer attends through a window (or in chunks), which a mask must take into account."""
     config = unwrap_model(hf).config.get_text_config(decoder=True)
     kinds = getattr(config, "layer_types", None)
     if kinds:
@@ -219,20 +217,20 @@ def is_sliding(hf: Any) -> bool:
 
 
 def has_absolute_positions(hf: Any) -> bool:
-    """Whether positions are absolute embeddings (GPT-2), which left padding shifts unless `position_ids` are given."""
+    """Return True for absolute position embeddings (GPT-2), which left padding shifts without `position_ids`."""
     return get_layout(hf).absolute
 
 
 def takes_position_ids(hf: Any) -> bool:
-    """Whether the model's forward pass takes `position_ids` (Bloom and MPT do not: they read them off the mask)."""
+    """Return True if the forward pass takes `position_ids` (Bloom and MPT infer them from the mask)."""
     return get_layout(hf).positions
 
 
 def check_layer(hf: Any, layer: int) -> int:
-    """`layer`, if there is such a decoder layer.
+    """`layer`, if the model has such a decoder layer.
 
     Raises:
-        ElicitError: if it is out of range. Negative numbers do not count from the end.
+        ElicitError: the layer is out of range. Negative numbers do not count from the end.
     """
     count = len(get_decoder_layers(hf))
     if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer < count:
@@ -246,7 +244,7 @@ def check_layer(hf: Any, layer: int) -> int:
 
 @functools.cache
 def find_layers_path(model_type: str) -> str | None:
-    """Where transformers keeps the decoder layers of a `config.model_type`; None for one that it does not know.
+    """Path of the decoder layers in transformers' models of a `config.model_type`; None for an unknown type.
 
     The model is built without weights (on torch's meta device) from the type's default config.
     """

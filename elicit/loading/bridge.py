@@ -1,8 +1,8 @@
-"""A TransformerBridge to look through: caches, logit lens, attention patterns, SAE training.
+"""A TransformerBridge for analysis: caches, logit lens, attention patterns, SAE training.
 
 Bridging rewrites a module tree in place: afterwards `save_pretrained` raises, peft finds nothing and a saved state dict
 reloads as another model. So the bridge gets a clone of the modules that shares every Parameter and buffer with the
-original: no memory twice, and updates of the weights are seen at once.
+original: it needs no extra memory and sees updates of the weights at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from elicit.errors import ElicitError, one_line
 from elicit.loading import architectures
 from elicit.loading.offline import block_installs
 
-#: TransformerLens 3.9 reads the fused projections of these by their `weight`, past any adapter layer on them.
+#: Families whose fused projections TransformerLens 3.9 reads by their `weight`, bypassing any adapter layer.
 _FUSED = ("gpt2", "gpt_neox", "phi3")
 
 
@@ -28,12 +28,12 @@ def bridge_view(hf: Any, tokenizer: Any) -> Any:
     agree with a model that runs SDPA to rounding, not bit for bit. Nothing is installed or downloaded.
 
     Args:
-        hf: a transformers model, or a PeftModel, of which the model inside is viewed with its adapter layers.
+        hf: a transformers model, or a PeftModel, whose inner model is viewed with its adapter layers.
         tokenizer: its tokenizer. The bridge gets a copy.
 
     Raises:
-        ElicitError: for an architecture that TransformerLens cannot bridge, and for an adapter on one whose bridge
-            would pass it by in silence.
+        ElicitError: an architecture that TransformerLens cannot bridge, or an adapter that its bridge would silently
+            ignore.
     """
     from transformer_lens.model_bridge import TransformerBridge
 
@@ -41,7 +41,7 @@ def bridge_view(hf: Any, tokenizer: Any) -> Any:
     _refuse_unseen_adapter(model)
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
     clone = copy.deepcopy(model, shared)
-    # Models built in memory do not say this, and TransformerLens finds some architectures by nothing else.
+    # Models built in memory lack this, and TransformerLens finds some architectures only by it.
     clone.config.architectures = [type(clone).__name__]
     family = model.config.model_type
     try:
@@ -56,7 +56,7 @@ def bridge_view(hf: Any, tokenizer: Any) -> Any:
         if family == "gpt_neox":
             _follow_fused_weights(bridge)
         distance = None if family in architectures.READY_MASKS else _relative_logit_distance(model, bridge)
-    except Exception as error:  # what TransformerLens does not know it meets in its own ways
+    except Exception as error:  # TransformerLens fails in many ways on unknown architectures
         raise ElicitError(
             f"TransformerLens has no working bridge for the architecture {one_line(family, 60)} "
             f"({type(error).__name__}: {one_line(error, 150)}). Sampling, steering, scoring and training work without."
@@ -71,7 +71,7 @@ def bridge_view(hf: Any, tokenizer: Any) -> Any:
 
 
 def _relative_logit_distance(model: Any, bridge: Any) -> float:
-    """How far the logits of a bridge are from those of its model on a few tokens; for families that are not tested."""
+    """Largest difference between the logits of a bridge and its model on a few tokens, relative to their size."""
     training = model.training
     rows = model.get_input_embeddings().weight.shape[0]
     ids = torch.arange(6, device=model.device)[None] * (rows // 6)
@@ -96,11 +96,11 @@ def _refuse_unseen_adapter(model: Any) -> None:
 
 
 def _copy_tokenizer(tokenizer: Any) -> Any:
-    """A copy TransformerLens takes as it is.
+    """Copy of the tokenizer that TransformerLens accepts unchanged.
 
     It would otherwise read the tokenizer again from `name_or_path` (a KeyError for one made in memory, a network call
-    for a hub id) to switch BOS on, and lose a pad token added since. Whether BOS is put in front, it still finds by
-    encoding something.
+    for a hub id) to switch BOS on, and lose a pad token added since. It still finds out by encoding a text if BOS is
+    put in front.
     """
     tokenizer_copy = copy.deepcopy(tokenizer)
     tokenizer_copy.init_kwargs = {
@@ -114,8 +114,8 @@ def _copy_tokenizer(tokenizer: Any) -> Any:
 def _follow_fused_weights(bridge: Any) -> None:
     """Copy GPT-NeoX's fused projection into the bridge's q, k and v before every forward pass.
 
-    Its rows are interleaved by head, so TransformerLens keeps copies, which would not see updates of the original.
-    (W_Q and its like, read without a forward pass in between, are those of the last one.)
+    Its rows are interleaved by head, so TransformerLens keeps copies, which would not see updates of the original. (W_Q
+    and the like, read without a forward pass in between, are those of the last pass.)
     """
 
     def copy_fused_weights(attention: Any, _: Any) -> None:

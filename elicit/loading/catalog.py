@@ -1,7 +1,7 @@
-"""From what a person types to where the weights are. Imports no torch, so the command line can list models.
+"""Resolution of model names to the location of their weights. Imports no torch, so the command line can list models.
 
-A name is, in this order: a built-in organism, a folder, a .gguf file, a hub id `org/name`. To load a folder that is
-called like an organism, type `./serial`. A hub id may name a revision: `org/name@main`.
+A name is, in this order: a built-in organism, a folder, a .gguf file, a hub id `org/name`. To load a folder with an
+organism's name, type `./serial`. A hub id may name a revision: `org/name@main`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from elicit import documents
 from elicit.errors import ElicitError, did_you_mean, one_line, unknown_name_error
 from elicit.format_versions import check_format_version
 
-#: Shipped weights, one folder per organism. Found by looking, because the organisms are a rung above this one.
+#: Shipped weights, one folder per organism. A path, because `elicit.organisms` is a layer above this one.
 WEIGHTS = Path(__file__).resolve().parent.parent / "organisms" / "weights"
 
 #: Recipes of organisms that are not shipped: `elicit organism train NAME` makes them.
@@ -39,13 +39,13 @@ _LIST = "See: elicit ls models. Or type a folder, a .gguf file or a hub id such 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where a model comes from."""
+    """Origin of a model's weights."""
 
     kind: Literal["organism", "folder", "gguf", "hub", "memory"]
     """An organism is built in, or a folder with a card, as `elicit organism train` writes it. A model in memory was
-    given by the caller (`elicit.wrap`): it cannot be found by its name."""
+    passed by the caller (`elicit.wrap`): it cannot be found by its name."""
     name: str
-    """What was typed: the organism's name, the path, or the hub id."""
+    """Name as typed: the organism's name, the path, or the hub id."""
     path: Path | None
     """The folder or file; None for a hub id and for a model in memory."""
 
@@ -63,10 +63,10 @@ def list_organisms() -> list[OrganismEntry]:
 
 
 def resolve_model(name: str | os.PathLike[str]) -> ModelSource:
-    """Find a model by what was typed. Looks at the disk and never at the network.
+    """Find a model by its name as typed. Uses the disk and never the network.
 
     Raises:
-        ElicitError: if there is no such organism, folder or file and the text is no hub id either.
+        ElicitError: there is no such organism, folder or file, and the text is not a hub id either.
     """
     text = os.fspath(name)
     for folder in _list_organism_folders():
@@ -92,7 +92,7 @@ def resolve_model(name: str | os.PathLike[str]) -> ModelSource:
 
 
 def _parse_model_path(text: str) -> Path:
-    """What was typed as a path, `~` filled in. Raises ElicitError for one that no file system takes."""
+    """Path as typed, with `~` expanded. Raises ElicitError for one that no file system accepts."""
     try:
         path = Path(text).expanduser()
         path.is_dir()
@@ -103,7 +103,7 @@ def _parse_model_path(text: str) -> Path:
 
 
 def _check_trained(text: str) -> None:
-    """Raises ElicitError, with the command, for a recipe that is not trained or a folder that it is to be trained to.
+    """Raise ElicitError, with the command, for a recipe that is not yet trained or the folder where it will be written.
 
     A path or `organisms/NAME`, where `organism train` writes; any other `org/NAME` is a hub id.
     """
@@ -124,14 +124,14 @@ def _check_trained(text: str) -> None:
 
 
 def default_label(name: str) -> str:
-    """What a model is called by default: the last part of its name, without the revision of a hub id."""
+    """Default label of a model: the last part of its name, without the revision of a hub id."""
     bare = name.partition("@")[0] if _HUB_ID.fullmatch(name) else name
     return bare.rstrip("/").rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True)
 class Card:
-    """The fields of an organism's card that the lab goes by."""
+    """Fields of an organism's card that the package uses."""
 
     name: str | None = None
     seed: int | None = None
@@ -142,10 +142,10 @@ class Card:
 
 
 def read_card(folder: Path) -> dict[str, Any] | None:
-    """The card of an organism's folder, or None if it has none.
+    """Card of an organism's folder, None if it has none.
 
     Raises:
-        ElicitError: if the card is there and is not a JSON object.
+        ElicitError: the card is not a JSON object.
     """
     path = folder / "card.json"
     if not path.is_file():
@@ -161,7 +161,7 @@ def read_card(folder: Path) -> dict[str, Any] | None:
 
 
 def read_dialect(name: str) -> dict[str, Any] | None:
-    """The marks of an organism's text, by what was typed; None for other models, and for those that are not here."""
+    """Prompt format of an organism, by its name as typed; None for other models, and for those that are not here."""
     try:
         source = resolve_model(name)
     except ElicitError:
@@ -175,7 +175,7 @@ def _list_organism_folders() -> list[Path]:
 
 
 def _check_folder(path: Path, text: str) -> None:
-    """Refuse a folder that is no model, and say what it seems to be instead."""
+    """Refuse a folder that is not a model, and say what it seems to be instead."""
     if (path / "config.json").is_file():
         return
     if (path / "adapter_config.json").is_file():
@@ -189,7 +189,7 @@ def _check_folder(path: Path, text: str) -> None:
 
 
 def _looks_like_path(text: str) -> bool:
-    """A hub id has exactly one slash and no leading dot; these are no hub ids."""
+    """Return True for a path: a hub id has exactly one slash and no leading dot."""
     return (
         text.startswith((".", "/", "~", "\\"))
         or text.endswith(("/", "\\"))
@@ -200,7 +200,7 @@ def _looks_like_path(text: str) -> bool:
 
 
 def _suggest_siblings(path: Path) -> str:
-    """A hint from the folder the path would be in."""
+    """Hint with the contents of the folder where the path would be."""
     parent = path.parent
     if not parent.is_dir():
         return f" Neither does its folder, {parent}."

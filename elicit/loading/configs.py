@@ -1,6 +1,6 @@
-"""config.json of a model folder, read by transformers and then checked against the weights beside it.
+"""config.json of a model folder, read by transformers and then checked against the weights next to it.
 
-A size that no tensor has is refused before anything is built of it: transformers would make layers without end, or
+A size that no tensor has is refused before anything is built from it: transformers would create endless layers, or
 tensors of terabytes.
 """
 
@@ -15,20 +15,20 @@ from elicit.errors import ElicitError, one_line
 from elicit.loading import headers, reports, size
 from elicit.loading.headers import TensorHeader
 
-#: Sizes by transformers' common names. Each is at least 1, and none is longer than the longest side of a tensor.
+#: Sizes by transformers' common names. Each is at least 1 and at most the longest side of a tensor.
 _LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
 _SIZES = ("vocab_size", "hidden_size")
-#: Sizes that not every family has, or that some give layer by layer.
+#: Sizes that some families lack, or give layer by layer.
 _OPTIONAL = ("num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size", "max_position_embeddings")
-#: Tokens that begin and end texts, and pad.
+#: Tokens for the beginning and end of texts, and for padding.
 _SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def read_transformers_config(folder: Path, name: str) -> Any:
-    """The transformers config of a folder. `name` is the model that messages speak of.
+    """Transformers config of a folder. `name` is the model's name in messages.
 
     Raises:
-        ElicitError: a damaged file, one that transformers does not take, or sizes that the weights cannot have.
+        ElicitError: a damaged file, one that transformers rejects, or sizes that the weights cannot have.
     """
     from transformers import AutoConfig
 
@@ -81,7 +81,8 @@ def _read_positive_int(config: Any, field: str, where: str) -> int:
 
 
 def _check_special_ids(folder: Path, config: Any, name: str) -> None:
-    """Begin, end and pad are token numbers (of the end several), wherever a folder names them."""
+    """Check that begin, end and pad ids are token numbers (several are allowed for the end), wherever a folder names
+    them."""
     places = [("config.json", {field: getattr(config, field, None) for field in _SPECIAL})]
     generation_config = folder / "generation_config.json"
     if generation_config.is_file():

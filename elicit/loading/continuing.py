@@ -1,7 +1,7 @@
-"""Text that continues a text: its token ids, and the text of token ids.
+"""Encoding and decoding of text that continues another text.
 
-A tokenizer is made for whole texts. SentencePiece puts a space in front of each (its dummy prefix), and takes it off
-when it decodes: a completion that is encoded alone gets a space too many, and one that is decoded alone loses one.
+A tokenizer is made for whole texts. SentencePiece puts a space in front of each (its dummy prefix) and removes it when
+decoding: a completion that is encoded alone gets an extra space, and one that is decoded alone loses one.
 
 1. A completion's ids are those of prompt and completion encoded together, less the prompt's (as lm-eval's pairs).
 2. Where tokens would merge across the boundary, the prompt's ids stay what they are, trailing spaces included, since a
@@ -22,17 +22,17 @@ from typing import Any, NamedTuple
 
 from elicit.loading.ends import encode_prompt
 
-#: Texts to encode behind, until one does not merge with what follows.
+#: Texts to encode after; the first that does not merge with the following text is used.
 _BEFORE = ("\n", ".", "a", "0", "的")
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
-#: What decoding gives for bytes that are no character yet.
+#: Result of decoding bytes that do not yet form a character.
 PARTIAL = "\ufffd"
 
 Ids = tuple[int, ...]
 
 
 def encode_continuation(tokenizer: Any, text: str, prompt: str | None = None) -> Ids:
-    """Token ids of `text` as it continues `prompt`, or, where that is None, as it continues some text.
+    """Token ids of `text` as it continues `prompt`, or, if that is None, as it continues any text.
 
     " 7" after "3 + 4 =" is "▁", "7" for Llama-2, whose tokenizer gives "▁▁", "7" for " 7" alone.
     """
@@ -43,7 +43,7 @@ def encode_continuation(tokenizer: Any, text: str, prompt: str | None = None) ->
 
 
 def encode_after(tokenizer: Any, ids: Ids, written: str, text: str) -> Ids:
-    """Token ids of `text` behind `ids`, which `written` is the text of: a prompt, or a prompt and a beginning."""
+    """Token ids of `text` after `ids`, whose text is `written`: a prompt, or a prompt and a beginning."""
     if not text:
         return ()
     whole = encode_prompt(tokenizer, written + text)
@@ -51,9 +51,9 @@ def encode_after(tokenizer: Any, ids: Ids, written: str, text: str) -> Ids:
 
 
 def decode_continuation(tokenizer: Any, ids: Sequence[int], prompt: Sequence[int] | None = None) -> str:
-    """The text of ids that continue `prompt` (None: some text), without special tokens.
+    """Text of ids that continue `prompt` (None: any text), without special tokens.
 
-    It is what the decoded text of prompt and ids has beyond that of the prompt.
+    It is the decoded text of prompt and ids without the decoded text of the prompt.
     """
     anchor = _find_anchor_token(tokenizer)
     if anchor is None:
@@ -66,13 +66,13 @@ def decode_continuation(tokenizer: Any, ids: Sequence[int], prompt: Sequence[int
 
 @lru_cache(maxsize=1 << 18)
 def decode_token(tokenizer: Any, token: int) -> str:
-    """The text of one token inside a text; empty for special ones."""
+    """Text of one token inside a text; empty for special tokens."""
     return decode_continuation(tokenizer, [token])
 
 
 @lru_cache(maxsize=8)
 def decode_vocabulary(tokenizer: Any, count: int) -> tuple[str, ...]:
-    """The same of every id below `count`."""
+    """`decode_token` of every id below `count`."""
     anchor = _find_anchor_token(tokenizer)
     before, start = ([], 0) if anchor is None else ([anchor.id], len(anchor.text))
     options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
@@ -81,7 +81,7 @@ def decode_vocabulary(tokenizer: Any, count: int) -> tuple[str, ...]:
 
 
 def _encode_inside(tokenizer: Any, ids: Ids, text: str) -> Ids:
-    """Token ids of `text` inside a text, behind `ids`: the first of several ways that spells it."""
+    """Token ids of `text` inside a text, after `ids`: the first of several ways that spells it."""
     behind = list(_encode_behind(tokenizer, text))
     alone = _encode_without_special(tokenizer, text)
     expected_text = _decode_with_special(tokenizer, ids) + text
@@ -92,7 +92,7 @@ def _encode_inside(tokenizer: Any, ids: Ids, text: str) -> Ids:
 
 
 def _encode_behind(tokenizer: Any, text: str) -> Iterator[Ids]:
-    """`text` as it is encoded behind short texts that it does not merge with."""
+    """Encodings of `text` after short texts that it does not merge with."""
     for before in _BEFORE:
         ids = _encode_without_special(tokenizer, before)
         whole = _encode_without_special(tokenizer, before + text)
@@ -110,13 +110,13 @@ def _decode_with_special(tokenizer: Any, ids: Sequence[int]) -> str:
 
 
 def _decode_without_special(tokenizer: Any, ids: Sequence[int]) -> str:
-    """Text as the tokens spell it: no clean-up, which takes spaces from before punctuation."""
+    """Text as the tokens spell it: without clean-up, which removes spaces before punctuation."""
     return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 @lru_cache(maxsize=1 << 10)
 def _adds_leading_space(tokenizer: Any, behind: Ids, first: bool) -> bool:
-    """Whether text gets a space in front behind a special token (or none), `first` of all or further on."""
+    """Return True if text gets a space in front after a special token (or none), at the very start or later."""
     anchor = _find_anchor_token(tokenizer)
     assert anchor is not None
     if first and encode_prompt(tokenizer, "") == behind:  # the tokenizer's own
@@ -128,7 +128,7 @@ def _adds_leading_space(tokenizer: Any, behind: Ids, first: bool) -> bool:
 
 
 class _AnchorToken(NamedTuple):
-    """A token to decode behind."""
+    """Token that ids are decoded after."""
 
     id: int
     text: str
@@ -136,7 +136,8 @@ class _AnchorToken(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _find_anchor_token(tokenizer: Any) -> _AnchorToken | None:
-    """An ordinary token with a text of its own, no byte: bytes in a row are decoded as one. None if there is none."""
+    """Ordinary token with a text of its own that is not a byte (adjacent bytes are decoded as one); None without
+    one."""
     added = {*tokenizer.added_tokens_decoder, *_find_special_ids(tokenizer)}
     for token in (
         *(ids[-1] for before in "a0A." if (ids := _encode_without_special(tokenizer, before))),

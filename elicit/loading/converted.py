@@ -1,14 +1,14 @@
-"""A cache of converted models: each is made once, by one process, and is whole or not there.
+"""Cache of converted models: each is made once, by one process, and is either complete or absent.
 
     $ELICIT_CACHE/gguf/SHA256/          a converted model; converted_from.json tells the size of each of its files
                       .SHA-xxxxxx/      a conversion under way, or what a killed one left
                       .SHA.lock         held by whoever converts; the system lets go of it when the process dies
                       .hashes/          sha256 of .gguf files, by path, size and times
 
-1. The source is hashed; the hash of a file that has not changed since is remembered.
-2. A folder whose files all have their recorded sizes is used. That needs no lock, and no right to write.
-3. Otherwise the lock is taken, or waited for: then the folder is mostly there. What killed conversions left is removed.
-4. The new folder is written under another name, flushed to the disk and renamed into place.
+1. The source is hashed; the hash of a file that has not changed since is remembered. 2. A folder whose files all have
+their recorded sizes is used. That needs no lock, and no right to write. 3. Otherwise the process takes the lock; if it
+had to wait, the folder is usually there by then. Remains of killed conversions are removed. 4. The new folder is
+written under another name, flushed to the disk and renamed into place.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from elicit import documents
 from elicit.errors import ElicitError, one_line
 
 ORIGIN = "converted_from.json"
-#: Counts what changed in conversion since: a folder of another number is made anew. 2: `add_space_prefix` is followed.
+#: Version of the conversion: a folder with another version is made again. 2: `add_space_prefix` is respected.
 CONVERTER = 2
 
-#: A file that changed less than this before it was hashed could change again without its times showing it.
+#: Seconds. A file that changed more recently than this before hashing could change again with the same timestamp.
 _SETTLED = 2.0
 
 
@@ -43,18 +43,18 @@ def cache_root() -> Path:
 
 
 def print_notice(text: str) -> None:
-    """A line on stderr about something slow."""
+    """Print a line about a slow operation to stderr."""
     print(f"elicit: {text}", file=sys.stderr, flush=True)
 
 
 def find_converted_folder(path: Path) -> Path | None:
-    """The whole converted folder of the file `path`, if there is one."""
+    """Complete converted folder of the file `path`, if there is one."""
     target = cache_root() / "gguf" / file_hash(path)
     return target if is_complete_conversion(target) else None
 
 
 def convert_once(path: Path, convert: Callable[[Path], None]) -> Path:
-    """The converted folder of the file `path`; `convert` fills a new folder if there is none, or only a damaged one.
+    """Converted folder of the file `path`; `convert` fills a new folder if there is none, or only a damaged one.
 
     Raises:
         ElicitError: a file that cannot be read, or a cache that cannot be written.
@@ -84,7 +84,7 @@ def convert_once(path: Path, convert: Callable[[Path], None]) -> Path:
 
 
 def is_complete_conversion(folder: Path) -> bool:
-    """Whether this converter's files are all there in their full length. Contents are not read."""
+    """Return True if this converter version's files all have their full length. Contents are not read."""
     try:
         origin = documents.read_object(folder / ORIGIN)
         files = origin["files"]
@@ -98,7 +98,7 @@ def is_complete_conversion(folder: Path) -> bool:
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of a file's bytes. Remembered until its size, times or place on the disk change.
+    """sha256 of a file's bytes. Cached until its size, times or location on the disk change.
 
     Raises:
         ElicitError: a file that cannot be read.
@@ -130,7 +130,7 @@ def _read_hash_note(note: Path, state: list[int]) -> str | None:
 
 
 def _write_hash_note(note: Path, content: dict[str, object]) -> None:
-    """Remember a hash. A cache that cannot be written only costs the time to hash again."""
+    """Cache a hash. A cache that cannot be written only costs the time to hash again."""
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
         handle, scratch = tempfile.mkstemp(dir=note.parent)
@@ -143,7 +143,7 @@ def _write_hash_note(note: Path, content: dict[str, object]) -> None:
 
 @contextmanager
 def _hold_conversion_lock(target: Path, name: str) -> Iterator[None]:
-    """Hold the target's lock, waiting for whoever has it."""
+    """Hold the target's lock, after waiting for its holder."""
     with _translate_write_errors(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
         file = _lock_path(target.parent, target.name).open("a")
@@ -157,7 +157,7 @@ def _hold_conversion_lock(target: Path, name: str) -> Iterator[None]:
 
 
 def _remove_stale_scratch(folder: Path, *, target: Path) -> None:
-    """Remove what killed conversions left: scratch folders whose lock nobody holds (ours we hold)."""
+    """Remove remains of killed conversions: scratch folders whose lock nobody else holds."""
     for scratch in folder.glob(".*-*"):
         key = scratch.name[1:].split("-")[0]
         if key == target.name[:16]:
@@ -181,7 +181,8 @@ def _make_scratch_folder(target: Path) -> Path:
 
 
 def _write_origin_file(folder: Path, origin: dict[str, object]) -> None:
-    """Write down the files' sizes, last, and flush everything: after a power cut sizes could be right and bytes not."""
+    """Write the files' sizes, last, and flush everything: after a power cut the sizes could be right and the bytes
+    wrong."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
     text = json.dumps({**origin, "files": sizes}, indent=1) + "\n"
@@ -210,7 +211,7 @@ def _translate_write_errors(folder: Path) -> Iterator[None]:
 
 
 def cache_write_error(folder: Path, error: Exception) -> ElicitError:
-    """One line for a full disk, or a folder that may not be written."""
+    """One-line error for a full disk, or a folder without write permission."""
     return ElicitError(
         f"cannot write the converted model to {folder}: {one_line(error, 200)}. Free some space, or set "
         "ELICIT_CACHE to a folder that can be written."

@@ -1,7 +1,7 @@
-"""Where a model goes: one device, or spread over all GPUs for inference.
+"""Device placement of a model: one device, or spread over all GPUs for inference.
 
 `balanced` gives every GPU about the same number of layers (accelerate's device map). Each layer then computes on its
-own device; what reads or writes a residual moves its tensors there. Training needs a model on one device.
+own device; code that reads or writes a residual moves its tensors there. Training needs a model on one device.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ KNOWN = ["auto", "cpu", "cuda", "cuda:0", "balanced"]
 
 
 def choose_device(device: str) -> str:
-    """`cpu`, `cuda:N` or `balanced`, from what was typed.
+    """`cpu`, `cuda:N` or `balanced`, from the device as typed.
 
     Raises:
-        ElicitError: an unknown device, or one that is not there.
+        ElicitError: an unknown or missing device.
     """
     count = torch.cuda.device_count()
     if device == "auto":
@@ -42,30 +42,30 @@ def choose_device(device: str) -> str:
 
 
 def loading_options(target_device: str) -> dict[str, Any]:
-    """What `from_pretrained` needs to put weights where they belong, with no copy of all of them in between."""
+    """Arguments for `from_pretrained` that put weights on their device without an intermediate copy of all of them."""
     if target_device == "cpu":
         return {}
     if target_device != "balanced":
         return {"device_map": {"": target_device}}
     from elicit.loading.memory import free_gpus
 
-    # Without limits for the GPUs accelerate would go on to the CPU's memory and the disk, where nothing is fast.
+    # Without limits for the GPUs, accelerate would also use the CPU's memory and the disk, which are slow.
     return {"device_map": "balanced", "max_memory": free_gpus()}
 
 
 def is_spread(hf: Any) -> bool:
-    """Whether the layers of a model are on several devices. Such a model can be run, and not trained."""
+    """Return True if the layers are on several devices. Such a model can be run but not trained."""
     return len({parameter.device for parameter in hf.parameters()}) > 1
 
 
 def require_one_device(hf: Any, what: str) -> torch.device:
-    """The device of a model that has to be on one.
+    """Device of a model that must be on a single one.
 
     Args:
-        what: who asks, for the message.
+        what: subject of the message, such as "training".
 
     Raises:
-        ElicitError: if it is spread over several.
+        ElicitError: the model is spread over several devices.
     """
     if is_spread(hf):
         raise ElicitError(

@@ -1,8 +1,8 @@
 """Dynamic rotary scaling without a memory of earlier passes.
 
-transformers' dynamic NTK keeps the frequencies of the longest pass so far: after a long text a shorter one is computed
-with the long one's. Here every pass begins from the model's own, so that it depends on its own length alone (which is
-what a model that has just been loaded does). Which rows may share a pass says `elicit.rotary`.
+transformers' dynamic NTK keeps the frequencies of the longest pass so far: after a long text, a shorter one is computed
+with the frequencies of the long one. Here every pass begins from the model's own frequencies, so that it depends on its
+own length alone (as in a freshly loaded model). `elicit.rotary` decides which rows may share a pass.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from elicit.rotary import length_scaling
 
 
 def reset_dynamic_rope(hf: Any) -> None:
-    """Make the rotary embeddings of `hf` forget earlier passes, by a hook that stays. Doing it twice is harmless.
+    """Make the rotary embeddings of `hf` forget earlier passes, by a permanent hook. Idempotent.
 
     Models whose frequencies do not grow with the length are left alone.
     """
@@ -30,7 +30,7 @@ def reset_dynamic_rope(hf: Any) -> None:
 
 
 def _reset_frequencies(module: Any, args: Any) -> None:
-    """Frequencies as they were made; a module with kinds of layers has a set for each kind, with its name in front."""
+    """Restore the original frequencies; a module with kinds of layers has one set per kind, with its name as prefix."""
     kinds = module.rope_type if isinstance(module.rope_type, dict) else {"": module.rope_type}
     for kind, rope in kinds.items():
         prefix = f"{kind}_" if kind else ""

@@ -1,8 +1,8 @@
-"""GGUF files: converted once into a folder of safetensors, which is kept in a cache (`converted`).
+"""GGUF files, converted once into a folder of safetensors, which stays in a cache (`converted`).
 
-1. The header is read: a file that is cut, or of an unsupported kind, is refused before anything slow.
-2. transformers de-quantises it into an ordinary model, tensor by tensor: a minute or two for half a billion weights.
-3. Model, tokenizer and chat template are written beside a note of where they come from.
+1. The header is read: a truncated or unsupported file is refused before anything slow. 2. transformers de-quantises it
+into an ordinary model, tensor by tensor: a minute or two for half a billion weights. 3. Model, tokenizer and chat
+template are written together with a note of their origin.
 
 Float files keep their type. De-quantised weights are stored as bfloat16: its rounding (0.2 %) is smaller than that of
 8-bit blocks and far below that of 4-bit ones, and the cache is half as large.
@@ -28,11 +28,11 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 
 
 def convert_gguf_file(path: Path) -> Path:
-    """The folder with the model of the .gguf file `path`, converted now if it is not in the cache.
+    """Model folder of the .gguf file `path`, converted now if it is not in the cache.
 
     Raises:
-        ElicitError: without the package gguf, for a damaged or unsupported file, too little memory to convert it, or a
-            cache that cannot be written.
+        ElicitError: the package gguf is missing, the file is damaged or unsupported, there is too little memory to
+            convert it, or the cache cannot be written.
     """
     header = headers.read_gguf_header(path)
     return converted.convert_once(path, lambda scratch: _convert_to_safetensors(path, header, scratch))
@@ -55,7 +55,7 @@ def _convert_to_safetensors(path: Path, header: headers.GgufHeader, scratch: Pat
 
 
 def _load_dequantised(path: Path, header: headers.GgufHeader, dtype: torch.dtype) -> tuple[Any, Any]:
-    """De-quantise. Anything can go wrong in a damaged file, and every parser fails in its own way."""
+    """De-quantised model and tokenizer. Every parser fails in its own way on a damaged file."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     try:
@@ -86,7 +86,7 @@ def _load_dequantised(path: Path, header: headers.GgufHeader, dtype: torch.dtype
 
 
 def _read_rope_scaling(path: Path, header: headers.GgufHeader) -> dict[str, Any]:
-    """What the file says of rotary scaling."""
+    """Fields and tensors of the file that concern rotary scaling."""
     extras: dict[str, Any] = {
         key.split(".", 1)[1]: value for key, value in header.fields.items() if ".rope.scaling." in key
     }
@@ -99,7 +99,7 @@ def _read_rope_scaling(path: Path, header: headers.GgufHeader) -> dict[str, Any]
 
 
 def _save_converted(hf: Any, tokenizer: Any, folder: Path) -> None:
-    # Where a trace of the quantiser is left, save_pretrained takes the model for quantised and refuses.
+    # With a trace of the quantiser left, save_pretrained would consider the model quantised and refuse.
     hf.hf_quantizer = None
     vars(hf.config).pop("quantization_config", None)
     try:
@@ -111,9 +111,9 @@ def _save_converted(hf: Any, tokenizer: Any, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _hide_progress_bars() -> Iterator[None]:
-    """The progress bars of transformers (of three kinds) where somebody watches, and nowhere else."""
+    """Show the progress bars of transformers (of three kinds) only in a terminal."""
     if sys.stderr.isatty():
         yield
         return
-    with contextlib.redirect_stderr(io.StringIO()):  # log messages have a handle of their own and still appear
+    with contextlib.redirect_stderr(io.StringIO()):  # log messages have a stream of their own and still appear
         yield

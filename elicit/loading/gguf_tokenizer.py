@@ -1,11 +1,10 @@
-"""What a GGUF file says of its tokenizer, and transformers' converter does not carry over.
+"""Tokenizer metadata of GGUF files that transformers' converter does not carry over.
 
 1. Splitting rule. Files name it (`tokenizer.ggml.pre`); transformers knows some of the names and takes GPT-2's rule for
-   the others. SmolLM's, which sets every digit apart, is added here; for unknown names that is said.
-2. BOS: put in front of a text if and only if the file says so.
-3. Control tokens keep their ids and are found whole in a text.
-4. A space in front of every text, as SentencePiece puts it, unless the file says that there is none.
-5. Where an answer ends: files may name an end of turn beside the end of text. Both end a generation.
+the others. SmolLM's, which separates every digit, is added here; unknown names give a warning. 2. BOS: put in front of
+a text if and only if the file says so. 3. Control tokens keep their ids and are recognised as a whole in a text. 4. A
+space in front of every text, as SentencePiece puts it, unless the file says that there is none. 5. End tokens: files
+may name an end of turn as well as the end of text. Both end a generation.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from typing import Any
 
 from elicit.errors import one_line
 
-#: Arrays of the header that are needed here.
+#: Arrays of the header that this module needs.
 ARRAYS = ("tokenizer.ggml.tokens", "tokenizer.ggml.token_type")
 
-#: GPT-2's rule, which transformers takes for every name that it does not know, ...
+#: Names of GPT-2's rule, which transformers uses for every unknown name, ...
 _GPT2 = {"gpt-2", "gpt2", "olmo", "mpt", "phi-2", "jais", "trillion", "granite-docling", "dolma"}
-#: ... and the same after setting every digit apart.
+#: ... and of the same rule with every digit separated.
 _DIGITS = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "granite"}
 _CONTROL = 3
 _ENDS = ("eos", "eot", "eom")
@@ -64,9 +63,9 @@ def _set_splitting_rule(tokenizer: Any, rule: str, name: str) -> None:
 
 
 def _restore_control_tokens(tokenizer: Any, fields: Mapping[str, Any]) -> None:
-    """Give control tokens with letters outside the byte alphabet (DeepSeek's) back their names and ids.
+    """Restore names and ids of control tokens with letters outside the byte alphabet (DeepSeek's).
 
-    The converter respells them as bytes, where no text finds them, and adds bos and eos anew behind the vocabulary.
+    The converter spells them as bytes, so that no text contains them, and adds bos and eos again after the vocabulary.
     """
     from tokenizers import Tokenizer
     from transformers.convert_slow_tokenizer import bytes_to_unicode
@@ -90,7 +89,7 @@ def _restore_control_tokens(tokenizer: Any, fields: Mapping[str, Any]) -> None:
 
 
 def _remove_prefix_space(tokenizer: Any) -> None:
-    """Put no space in front of a text, and take none away from the front of what is decoded."""
+    """Make the tokenizer add no space in front of a text, and remove none from the front of decoded text."""
     from tokenizers import Tokenizer
 
     rules = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -106,7 +105,7 @@ def _remove_prefix_space(tokenizer: Any) -> None:
 
 
 def _set_bos_prefix(tokenizer: Any, fields: Mapping[str, Any]) -> None:
-    """Whether BOS comes in front, as `add_bos_token` says; without the flag, as the converter has it."""
+    """Put BOS in front of texts as `add_bos_token` says; without the flag, as the converter does."""
     from tokenizers import processors
 
     add_bos, bos = fields.get("tokenizer.ggml.add_bos_token"), tokenizer.bos_token

@@ -1,4 +1,4 @@
-"""What a model and a tokenizer are known by. An SAE, a vector or an adapter belongs to one such hash."""
+"""Hashes that identify a model and a tokenizer. An SAE, a vector or an adapter belongs to one such hash."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import torch
 from elicit.loading import architectures
 
 _CHUNK = 1 << 24
-"""Values converted at a time: 64 MB."""
+"""Number of values converted at a time: 64 MB."""
 
 
 def weights_hash(hf: Any) -> str:
     """sha256 of a live model's state dict: names, shapes and values.
 
-    Values are hashed as float32, which holds every bfloat16 and float16 exactly. So the hash knows weights, not files:
-    it is the same for one file or ten shards, on any device, and for a bfloat16 file read as float32. Rounding to a
-    narrower type makes other weights and another hash. Tied tensors count once, under the first of their names.
+    Values are hashed as float32, which holds every bfloat16 and float16 exactly. So the hash depends on weights, not on
+    files: it is the same for one file or ten shards, on any device, and for a bfloat16 file read as float32. Rounding
+    to a narrower type makes other weights and another hash. Tied tensors count once, under the first of their names.
     """
     digest = hashlib.sha256()
     seen: set[tuple[Any, ...]] = set()
@@ -35,7 +35,7 @@ def weights_hash(hf: Any) -> str:
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
-    """sha256 of what decides a tokenizer's ids: its model and rules, added tokens and special tokens.
+    """sha256 of everything that determines a tokenizer's ids: its model and rules, added tokens and special tokens.
 
     Truncation and padding are left out: they are settings that every call may change.
     """

@@ -1,7 +1,7 @@
-"""What weight files say of themselves in their first kilobytes: names, types and shapes, read without torch.
+"""Headers of weight files: names, types and shapes of the tensors, read from the first kilobytes without torch.
 
 A safetensors file begins with the length of a JSON header; a GGUF file with its metadata and a table of tensors. Both
-say how long the file must be, so one that was cut is known before anything slow begins.
+imply the length of the file, so a truncated file is detected before anything slow begins.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class TensorHeader(NamedTuple):
 
     name: str
     kind: str
-    """Type of its values, as the file writes it: BF16, F32, Q4_K, ..."""
+    """Type of its values, as named in the file: BF16, F32, Q4_K, ..."""
     shape: tuple[int, ...]
-    """In the order of torch."""
+    """Shape in the order of torch."""
 
     @property
     def values(self) -> int:
@@ -55,15 +55,15 @@ class GgufHeader(NamedTuple):
     """The header of a GGUF file."""
 
     fields: Mapping[str, Any]
-    """Metadata by key; of arrays only those that were asked for, of the others their length."""
+    """Metadata by key; arrays only if requested, otherwise their length."""
     tensors: Sequence[TensorHeader]
 
 
 def read_safetensors_header(path: Path) -> list[TensorHeader]:
-    """The tensors of a safetensors file.
+    """Tensors of a safetensors file.
 
     Raises:
-        ElicitError: a file that cannot be read, is no safetensors file, or is shorter than its header says.
+        ElicitError: a file that cannot be read, is not a safetensors file, or is shorter than its header says.
     """
     try:
         with path.open("rb") as file:
@@ -76,7 +76,7 @@ def read_safetensors_header(path: Path) -> list[TensorHeader]:
     except OSError as error:
         raise ElicitError(f"cannot read {path}: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, ElicitError) as error:
-        raise ElicitError(f"{path} is no whole safetensors file: its header cannot be read. {_AGAIN}") from error
+        raise ElicitError(f"{path} is not a complete safetensors file: its header cannot be read. {_AGAIN}") from error
     _check_length(path, needed)
     return tensors
 
@@ -85,10 +85,10 @@ def read_gguf_header(path: Path, *, arrays: Sequence[str] = ()) -> GgufHeader:
     """The metadata and tensor table of a GGUF file, versions 2 and 3.
 
     Args:
-        arrays: keys of arrays to read whole (a vocabulary is long). Of other arrays the length is told.
+        arrays: keys of arrays to read whole (a vocabulary is long). Other arrays are returned as their length.
 
     Raises:
-        ElicitError: a file that cannot be read, is no GGUF file, or is shorter than its table says.
+        ElicitError: a file that cannot be read, is not a GGUF file, or is shorter than its table says.
     """
     try:
         status = path.stat()
@@ -104,7 +104,7 @@ def read_gguf_header(path: Path, *, arrays: Sequence[str] = ()) -> GgufHeader:
 
 @functools.lru_cache(maxsize=8)
 def _read_gguf_file(path: Path, arrays: frozenset[str], size: int, changed: int) -> tuple[GgufHeader, int]:
-    """Parsing walks through a vocabulary of a hundred thousand tokens: once for a file as it is."""
+    """(header, required bytes). Cached per file: parsing walks through a vocabulary of a hundred thousand tokens."""
     with path.open("rb") as file:
         if not size:
             raise ValueError("it is empty")
@@ -122,7 +122,7 @@ def _check_length(path: Path, needed: int) -> None:
 
 
 def _parse_gguf(data: mmap.mmap, arrays: frozenset[str]) -> tuple[GgufHeader, int]:
-    """(header, bytes the file must have)."""
+    """(header, required bytes of the file)."""
     if data[:4] != b"GGUF":
         raise ValueError("it does not begin with the letters GGUF")
     version, tensor_count, field_count = struct.unpack_from("<IQQ", data, 4)
@@ -151,7 +151,7 @@ def _parse_gguf(data: mmap.mmap, arrays: frozenset[str]) -> tuple[GgufHeader, in
 
 
 def _parse_value(data: mmap.mmap, at: int, kind: int, whole: bool) -> tuple[Any, int]:
-    """(one metadata value, the place behind it)."""
+    """(one metadata value, the position after it)."""
     if kind == _STRING:
         return _parse_string(data, at)
     if kind != _ARRAY:

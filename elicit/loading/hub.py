@@ -1,7 +1,7 @@
-"""From a hub id to a folder: the local cache first, and the network only if that was asked for.
+"""Hub ids to folders: from the local cache, and from the network only if requested.
 
-`org/name`, or `org/name@revision` (a branch, a tag, a commit, or refs/pr/1). What is cached is used as it is and never
-compared with the hub, so that a run does not change under one's hands; `hf download org/name` brings a newer version.
+`org/name`, or `org/name@revision` (a branch, a tag, a commit, or refs/pr/1). Cached files are used unchanged and never
+compared with the hub, so that a run stays reproducible; `hf download org/name` brings a newer version.
 """
 
 from __future__ import annotations
@@ -12,46 +12,46 @@ from typing import NamedTuple
 from elicit import documents
 from elicit.errors import ElicitError, one_line
 
-#: What a model needs. Pickles, other frameworks' weights and repositories' code are not even fetched.
+#: Files of a model to fetch. Pickles, other frameworks' weights and repositories' code are never fetched.
 _WANTED = ["*.json", "model*.safetensors", "*.model", "*.txt", "*.jinja"]
-#: Subfolders hold other formats.
+#: Subfolders, which hold other formats.
 _UNWANTED = ["*/*"]
 
 
 class HubId(NamedTuple):
     repo: str
     revision: str | None
-    """None is the main branch."""
+    """Branch, tag or commit; None is the main branch."""
 
     @property
     def command(self) -> str:
-        """What fetches it, without us."""
+        """Shell command that fetches the model without this package."""
         return f"hf download {self.repo}" + (f" --revision {self.revision}" if self.revision else "")
 
 
 def parse_hub_id(name: str) -> HubId:
-    """`org/name@revision` in its parts."""
+    """Parts of `org/name@revision`."""
     repo, _, revision = name.partition("@")
     return HubId(repo, revision or None)
 
 
 def find_cached_model(name: str) -> Path | None:
-    """The folder of the hub id `name` in the local cache, if it is there and whole. Never uses the network."""
+    """Folder of the hub id `name` in the local cache, if it is complete. Never uses the network."""
     folder = _find_snapshot(name)
     return folder if folder is not None and not find_missing_file(folder) else None
 
 
 def find_cached_config(name: str) -> Path | None:
-    """The folder of the hub id `name` in the local cache, if its config is there; the weights may be missing."""
+    """Folder of the hub id `name` in the local cache, if it has the config; the weights may be missing."""
     folder = _find_snapshot(name)
     return folder if folder is not None and (folder / "config.json").is_file() else None
 
 
 def get_model_folder(name: str, *, download: bool) -> Path:
-    """The folder of the hub id `name` in the local cache, fetched first if it is not there and `download`.
+    """Folder of the hub id `name` in the local cache; with `download`, it is fetched if it is missing.
 
     Raises:
-        ElicitError: if it is not cached and may not, or could not, be downloaded.
+        ElicitError: it is not cached and may not, or could not, be downloaded.
     """
     folder = find_cached_model(name)
     if folder is not None:
@@ -72,7 +72,7 @@ def get_model_folder(name: str, *, download: bool) -> Path:
 
 
 def find_missing_file(folder: Path) -> str | None:
-    """What a snapshot lacks to be a model, or None. An interrupted download leaves some files out."""
+    """First file that a snapshot lacks to be a complete model (after an interrupted download), None if complete."""
     if not (folder / "config.json").is_file():
         return "config.json"
     if (folder / "model.safetensors").is_file():
@@ -101,7 +101,7 @@ def _find_snapshot(name: str) -> Path | None:
     except (LocalEntryNotFoundError, OSError):
         return None
     except HFValidationError as error:
-        raise ElicitError(f"{name} is no hub id: {one_line(error, 200)}") from error
+        raise ElicitError(f"{name} is not a hub id: {one_line(error, 200)}") from error
 
 
 def _missing_model_error(name: str) -> ElicitError:
@@ -116,7 +116,7 @@ def _missing_model_error(name: str) -> ElicitError:
             f"Fetch the rest: {type_this}."
         )
     return ElicitError(
-        f"{name} is no built-in model and no folder here, and as a hub id it is not in the local cache (nothing is "
+        f"{name} is not a built-in model or a folder here, and as a hub id it is not in the local cache (nothing is "
         f"downloaded unless asked for). Type {type_this}, or the path of a folder that holds the model."
     )
 
@@ -144,7 +144,7 @@ def _download_snapshot(name: str) -> Path:
             f"{name} could not be downloaded: there is no model {repo} on the hub, or it is private. Check the "
             "spelling; for a private one type: hf auth login"
         ) from error
-    except Exception as error:  # http, file system and hub errors of many kinds; all mean that there is no folder
+    except Exception as error:  # http, file system and hub errors of many types; all mean that there is no folder
         if is_offline_mode():
             raise ElicitError(
                 f"{name} cannot be downloaded, because HF_HUB_OFFLINE is set. Set HF_HUB_OFFLINE=0, or type the path "
@@ -158,7 +158,7 @@ def _download_snapshot(name: str) -> Path:
 
 
 def _describe_root_cause(error: BaseException) -> str:
-    """The first cause: the hub's client wraps `no route to host` into advice of its own."""
+    """Description of the root cause: the hub's client wraps `no route to host` in advice of its own."""
     while error.__cause__ is not None:
         error = error.__cause__
     return one_line(f"{type(error).__name__}: {error}", 200).rstrip(".")

@@ -1,14 +1,12 @@
-"""Load a model by name: a transformers model and its tokenizer, both known by a hash.
+"""Load a model by name: a transformers model and its tokenizer, both identified by a hash.
 
-1. `catalog.resolve` finds where the name points.
-2. A hub id becomes a folder (the local cache, or a download if that was asked for); a .gguf file becomes a folder
-   (converted once, `gguf.folder_of`). From here on there are only folders.
-3. The folder is checked: a supported architecture, safetensors and never pickles, whole files, no remote code; and
-   whether its weights fit (`memory.check`).
-4. Weights are read, straight to their device; a tensor that is missing is an error, not a random initialisation.
-5. Rows of the embedding behind the last token are cut off (`rows.cut_to_tokens`); tokens without a row are said.
-6. The generation config gets every end token (`ends.own_ends`), the tokenizer a pad token that is no end token, if it
-   has one (`tokens.own_pad`).
+1. `catalog.resolve_model` finds the model's location. 2. A hub id becomes a folder (the local cache, or a download if
+requested); a .gguf file becomes a folder (converted once, `gguf.convert_gguf_file`). From here on there are only
+folders. 3. The folder is checked: a supported architecture, safetensors and never pickles, complete files, no remote
+code, and enough memory for its weights (`memory.check_model_fits`). 4. Weights are read, straight to their device; a
+tensor that is missing is an error, not a random initialisation. 5. Rows of the embedding after the last token are cut
+off (`rows.trim_to_tokens`); tokens without a row give a warning. 6. The generation config gets every end token
+(`ends.set_end_ids`), the tokenizer a pad token that is not an end token, if it has one (`tokens.set_pad_token`).
 """
 
 from __future__ import annotations
@@ -37,16 +35,16 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory and what it is known by."""
+    """A model in memory and its hashes."""
 
     hf: Any
     """The transformers causal language model: eval mode, cache on."""
     tokenizer: Any
-    """Its tokenizer, with the tokens that it came with. It may have no pad token (`tokens.padding_id`)."""
+    """Its tokenizer, with its original tokens. It may have no pad token (`tokens.choose_padding_id`)."""
     name: str
     source: ModelSource
     weights_sha256: str
-    """Of the weights in memory: rows behind the last token are not in it, whatever they hold."""
+    """Hash of the weights in memory. Rows after the last token are not included, whatever they hold."""
     tokenizer_sha256: str
     card: dict[str, Any] | None
     """The organism's card; None for other models."""
@@ -58,14 +56,14 @@ def load_transformers(
     """Load an organism, folder, .gguf file or hub id.
 
     Args:
-        name: what `catalog.resolve` understands.
+        name: any name that `catalog.resolve_model` accepts.
         dtype: "float32", "bfloat16", "float16", or "auto": float32 for organisms (stored as bfloat16, which is exact
             in float32; at their size float32 is as fast and does not depend on the batch), else the file's own.
         device: "cpu", "cuda", "cuda:1", "auto" (cuda if there is one), or "balanced" (spread over all GPUs).
         download: allow the network for a hub id that is not in the local cache.
 
     Raises:
-        ElicitError: for anything that cannot be found, read or used, or does not fit, with what to type instead.
+        ElicitError: the model cannot be found, read or used, or does not fit. The message says what to type instead.
     """
     torch_dtype = _parse_dtype(dtype)
     target_device = devices.choose_device(device)
@@ -96,12 +94,12 @@ def load_transformers(
 def prepare_model_folder(
     name: str | os.PathLike[str], *, dtype: str = "auto", device: str = "auto", download: bool = False, copies: int = 1
 ) -> Path:
-    """See that `load_transformers` with the same arguments will find its files, and room; returns the folder.
+    """Make sure that `load_transformers` with the same arguments will find its files, and memory; return the folder.
 
-    A hub id is fetched if that was asked for, a .gguf file converted. No weights are read.
+    A hub id is fetched if requested, a .gguf file converted. No weights are read.
 
     Args:
-        copies: processes that will each load the model.
+        copies: number of processes that will each load the model.
 
     Raises:
         ElicitError: as `load_transformers`.
@@ -123,7 +121,7 @@ def _parse_dtype(dtype: str) -> torch.dtype | str:
 
 
 def fetch_model_folder(source: ModelSource, *, download: bool) -> Path:
-    """The folder with config.json, safetensors and tokenizer: a hub id is fetched if asked for, GGUF is converted.
+    """Folder with config.json, safetensors and tokenizer: a hub id is fetched if requested, GGUF is converted.
 
     Raises:
         ElicitError: as `load_transformers`.
@@ -136,10 +134,10 @@ def fetch_model_folder(source: ModelSource, *, download: bool) -> Path:
 
 
 def read_supported_config(folder: Path, name: str) -> Any:
-    """The transformers config of a folder.
+    """Transformers config of a folder.
 
     Raises:
-        ElicitError: one that cannot be read, or of an architecture or a kind of storage that is not supported.
+        ElicitError: the config cannot be read, or its architecture or quantisation is not supported.
     """
 
     config = configs.read_transformers_config(folder, name)
@@ -166,7 +164,7 @@ def _read_model(folder: Path, name: str, dtype: torch.dtype | str, options: dict
                 output_loading_info=True,
                 **options,
             )
-    except Exception as error:  # safetensors and torch raise their own kinds for damaged or wrongly shaped files
+    except Exception as error:  # safetensors and torch raise their own exceptions for damaged or wrongly shaped files
         if misfit := held.find_shape_mismatch():
             raise ElicitError(
                 f"the weights of {name} do not fit its config.json: {misfit}. Get the files that belong together."
@@ -179,7 +177,8 @@ def _read_model(folder: Path, name: str, dtype: torch.dtype | str, options: dict
 
 
 def _refuse_quantised(config: Any, name: str) -> None:
-    """Packed weights have no values to hash, to train or to bridge; transformers would ask for a kernel's package."""
+    """Refuse packed weights: they cannot be hashed, trained or bridged, and transformers would need a kernel's
+    package."""
     stored = getattr(config, "quantization_config", None)
     if stored is not None:
         kind = stored.get("quant_method") if isinstance(stored, dict) else getattr(stored, "quant_method", None)
@@ -190,7 +189,7 @@ def _refuse_quantised(config: Any, name: str) -> None:
 
 
 def _check_complete(report: dict[str, Any], name: str) -> None:
-    """Transformers draws what is missing at random and goes on; we do not."""
+    """Refuse missing tensors, which transformers would initialise at random."""
     missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if missing:
         raise ElicitError(
@@ -206,13 +205,13 @@ def _check_complete(report: dict[str, Any], name: str) -> None:
 
 
 def read_tokenizer(folder: Path, name: str = "") -> Any:
-    """The tokenizer of a folder, as its tokenizer.json has it.
+    """Tokenizer of a folder, as its tokenizer.json defines it.
 
-    AutoTokenizer goes by the model's family for some architectures: in a folder with a Qwen2 config it puts Qwen2's
-    normaliser and splitting rule over whatever tokenizer.json says. It is left for folders without that file.
+    AutoTokenizer goes by the model's family for some architectures: in a folder with a Qwen2 config it replaces the
+    normaliser and splitting rule of tokenizer.json with Qwen2's. It is used only for folders without that file.
 
     Raises:
-        ElicitError: if there is none that can be read. `name` is the model the message speaks of.
+        ElicitError: no readable tokenizer. `name` is the model's name in the message.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -254,7 +253,7 @@ def _missing_safetensors_error(folder: Path, name: str) -> ElicitError:
 
 @contextlib.contextmanager
 def _disable_progress_bar() -> Iterator[None]:
-    """Loading an organism takes a tenth of a second; a bar for it is noise."""
+    """Hide the progress bar: loading an organism takes a tenth of a second."""
     from transformers.utils import logging
 
     was_enabled = logging.is_progress_bar_enabled()

@@ -1,8 +1,7 @@
 """Logits of final hidden states, by the model's own forward pass.
 
-Between the head and the logits families differ: Gemma caps them, Cohere multiplies, Granite divides, others do neither.
-Whatever a family does stands in the `forward` of its causal language model; it is run with a decoder that returns the
-given states at once.
+Families differ between the head and the logits: Gemma caps them, Cohere multiplies, Granite divides, others do neither.
+All of this is in the `forward` of the causal language model, which is run with a decoder that returns the given states.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from elicit.loading import architectures
 
 @dataclass
 class _DecoderOutput(MoeModelOutputWithPast):  # type: ignore[misc]  # transformers is untyped
-    """What the decoders of any family return."""
+    """Output type of the decoders of any family."""
 
     cross_attentions: Any = None
     cache_params: Any = None
@@ -30,7 +29,7 @@ class _DecoderOutput(MoeModelOutputWithPast):  # type: ignore[misc]  # transform
 
 
 class _FixedStates(nn.Module):
-    """A decoder that has run already."""
+    """Decoder that returns given states."""
 
     def __init__(self, states: torch.Tensor) -> None:
         super().__init__()
@@ -41,14 +40,14 @@ class _FixedStates(nn.Module):
 
 
 def compute_model_logits(hf: Any, hidden: Float[torch.Tensor, "pos d_model"]) -> Float[torch.Tensor, "pos vocab"]:
-    """The logits that `hf` (a causal LM, or a PeftModel around one) gives where its decoder ends in `hidden`.
+    """Logits of `hf` (a causal LM, or a PeftModel around one) for final decoder states `hidden`.
 
     In the model's dtype, with its own scales and caps; gradients flow. No hook on the decoder or on a layer runs.
     """
     model = architectures.unwrap_model(hf)
     ids = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
     with _replace_decoder(model, _FixedStates(hidden[None])):
-        # The class's own forward: trainers put theirs over the instance's.
+        # The class's own forward: trainers replace that of the instance.
         return type(model).forward(model, input_ids=ids, use_cache=False).logits[0]  # type: ignore[no-any-return]
 
 

@@ -1,6 +1,6 @@
-"""Whether a model fits, asked before its weights are read. Torch is only asked where a GPU is.
+"""Memory checks before a model's weights are read. Torch is used only where there is a GPU.
 
-What is compared is the weights alone with the memory that is free now; a run needs more on top (caches, logits, and for
+The check compares the weights alone with the memory that is free now; a run needs more on top (caches, logits, and for
 training gradients and optimizer states), which `elicit run --plan` estimates.
 """
 
@@ -13,12 +13,12 @@ from elicit.errors import ElicitError
 from elicit.loading import size
 from elicit.loading.catalog import ModelSource
 
-#: Peak over final size while a GGUF file is de-quantised, and bytes for the largest tensors in float32 beside it.
+#: Peak over final size while a GGUF file is de-quantised, and extra bytes for the largest tensors in float32.
 _CONVERTING = (1.25, 1 << 29)
 
 
 def free_cpu(*, cgroups: Path = Path("/sys/fs/cgroup"), process_cgroup: Path = Path("/proc/self/cgroup")) -> int:
-    """Bytes of memory this process can still get: what the machine has, and no more than its container allows."""
+    """Bytes of memory that this process can still get from the machine and from its container."""
     import psutil
 
     limits = [int(psutil.virtual_memory().available)]
@@ -34,7 +34,7 @@ def free_cpu(*, cgroups: Path = Path("/sys/fs/cgroup"), process_cgroup: Path = P
 
 
 def _list_cgroups(cgroups: Path, process_cgroup: Path) -> list[Path]:
-    """The control groups (version 2) this process is in: its own and those above."""
+    """Control groups (version 2) of this process: its own and its ancestors."""
     try:
         path = next(line[3:] for line in process_cgroup.read_text().splitlines() if line.startswith("0::"))
     except (OSError, StopIteration):
@@ -48,7 +48,7 @@ def _read_memory_stat(path: Path) -> dict[str, int]:
 
 
 def free_gpus() -> dict[int, int]:
-    """Bytes free on every GPU, by its number."""
+    """Free bytes of every GPU, by its number."""
     import torch
 
     return {i: int(torch.cuda.mem_get_info(i)[0]) for i in range(torch.cuda.device_count())}
@@ -57,16 +57,16 @@ def free_gpus() -> dict[int, int]:
 def check_model_fits(
     source: ModelSource, dtype: str, device: str, gpus: Mapping[int, int] | None = None, *, copies: int = 1
 ) -> None:
-    """Refuse a model whose weights do not fit where they shall go.
+    """Refuse a model whose weights do not fit on their device.
 
     Args:
-        dtype: what was asked for, `auto` included.
+        dtype: dtype as typed, including `auto`.
         device: `cpu`, `cuda:N`, or `balanced` for all GPUs together.
-        gpus: free bytes by GPU; asked of torch by default, where it matters.
-        copies: processes that will each load it.
+        gpus: free bytes by GPU; by default from torch, where it matters.
+        copies: number of processes that will each load the model.
 
     Raises:
-        ElicitError: naming what would fit.
+        ElicitError: the weights do not fit. The message names alternatives that would.
     """
     needed = size.count_weight_bytes(source, dtype)
     if needed is None:
@@ -103,7 +103,7 @@ def check_conversion(name: str, needed: int) -> None:
         needed: bytes of the converted weights.
 
     Raises:
-        ElicitError: with what is needed and what is free.
+        ElicitError: too little memory. The message gives the required and the free amount.
     """
     factor, extra = _CONVERTING
     peak, free = int(needed * factor) + extra, free_cpu()
@@ -116,7 +116,7 @@ def check_conversion(name: str, needed: int) -> None:
 
 
 def _suggest_alternatives(count: int, held: str, device: str, gpus: Mapping[int, int], free: int) -> str:
-    """What would fit, to be typed."""
+    """Alternatives that would fit, as text to type."""
     alternatives = []
     if held == "float32" and count * 2 <= free:
         alternatives.append("dtype='bfloat16'")

@@ -1,7 +1,7 @@
-"""A stretch of code that neither installs nor downloads anything.
+"""Context in which code can neither install nor download anything.
 
-TransformerLens installs torchvision with pip (or uv) in the running environment for some models, which has replaced
-torch, and asks the hub for files. Nobody asked for either.
+For some models TransformerLens installs torchvision with pip (or uv) in the running environment, which can replace
+torch, and requests files from the hub. Users did not request either.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-#: For programs that are started all the same, by a way that is not watched.
+#: Environment for programs that are started in a way that is not intercepted.
 _ENVIRONMENT = {"PIP_NO_INDEX": "1", "UV_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
 class ProgramBlocked(RuntimeError):
-    """A program was about to be started where none may be."""
+    """An attempt to start a program inside `block_installs`."""
 
 
 @contextmanager
 def block_installs() -> Iterator[None]:
-    """Refuse to start programs (in this thread) and to ask the hub, while the context is open."""
+    """Refuse to start programs (in this thread) and to contact the hub while the context is open."""
     from huggingface_hub import constants
 
     before = {name: os.environ.get(name) for name in _ENVIRONMENT}

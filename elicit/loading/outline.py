@@ -1,4 +1,4 @@
-"""A model without its weights: config, tokenizer and modules, from a few small files. What is only shape costs nothing.
+"""A model without its weights: config, tokenizer and modules, from a few small files.
 
 The modules stand on torch's meta device: they have names, shapes and hooks, and no numbers.
 """
@@ -20,13 +20,13 @@ from elicit.loading.tokens import set_pad_token
 
 
 def load_without_weights(name: str, *, dtype: str = "auto") -> LoadedModel | None:
-    """Everything that `load_transformers` gives but weights and their hash. Touches no network and converts nothing.
+    """The result of `load_transformers` without weights and their hash. Uses no network and converts nothing.
 
-    None where there is too little to go by: a hub id of which the local cache has no config and tokenizer, a .gguf file
-    that was not converted yet.
+    None if files are missing: a hub id without config and tokenizer in the local cache, a .gguf file that is not yet
+    converted.
 
     Raises:
-        ElicitError: as `load_transformers`, as far as the files besides the weights show it.
+        ElicitError: as `load_transformers`, as far as files other than the weights show it.
     """
     source = catalog.resolve_model(name)
     folder = find_config_folder(source)
@@ -47,7 +47,7 @@ def load_without_weights(name: str, *, dtype: str = "auto") -> LoadedModel | Non
 
 
 def find_config_folder(source: ModelSource) -> Path | None:
-    """The folder of a model's config; None where it is not here. Weights may be missing there."""
+    """Folder of a model's config, None if it is not here. Its weights may be missing."""
     if source.kind == "gguf":
         assert source.path is not None
         return converted.find_converted_folder(source.path)
@@ -55,7 +55,7 @@ def find_config_folder(source: ModelSource) -> Path | None:
 
 
 def build_meta_model(folder: Path, name: str, *, dtype: str = "float32") -> Any:
-    """The transformers model of a folder's config, on the meta device.
+    """Transformers model of a folder's config, on the meta device.
 
     Raises:
         ElicitError: a config that cannot be read or is not supported.

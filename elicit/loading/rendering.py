@@ -1,8 +1,8 @@
 """The helper process in which chat templates are compiled and rendered, by transformers' own code.
 
 A question is a dict: `template`, the text, and either `messages` (with `tokens`, `values`, `date`, `prompted`,
-`continued`), answered by `{"text"}`, or nothing more, answered by `{"reads", "tells_date"}`. What a template raises is
-answered by `{"error"}`.
+`continued`), answered by `{"text"}`, or nothing more, answered by `{"reads", "tells_date"}`. An exception in a template
+is answered by `{"error"}`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 from elicit.confined import error_reply, serve_until_closed
 
-#: Address space of the helper, in bytes: about 0.7 GiB are its own.
+#: Address space limit of the helper, in bytes: it needs about 0.7 GiB itself.
 MEMORY = 2 << 30
-#: Characters a rendered chat may have.
+#: Most characters of a rendered chat.
 LONGEST = 10_000_000
 
 
@@ -37,7 +37,7 @@ def _handle_question(utils: Any, question: dict[str, Any]) -> dict[str, Any]:
 
 
 def _describe_template(utils: Any, template: str) -> dict[str, Any]:
-    """The names that a template takes from outside, and whether it asks for the time."""
+    """Names that a template reads from outside, and whether it reads the time."""
     from jinja2 import meta, nodes
 
     tree = utils._compile_jinja_template(template).environment.parse(template)
@@ -48,7 +48,7 @@ def _describe_template(utils: Any, template: str) -> dict[str, Any]:
 def _render_chat(utils: Any, question: dict[str, Any]) -> str:
     day = datetime.date.fromisoformat(question["date"])
     moment = datetime.datetime.combine(day, datetime.time())
-    utils.datetime = SimpleNamespace(now=lambda: moment)  # what `strftime_now` asks
+    utils.datetime = SimpleNamespace(now=lambda: moment)  # the clock of `strftime_now`
     (text,), _ = utils.render_jinja_template(
         conversations=[question["messages"]],
         chat_template=question["template"],

@@ -1,4 +1,4 @@
-"""Transformers' log while it loads: held back, so that our line about a failure stands alone, or told afterwards."""
+"""Buffer for transformers' log while it loads: discarded on failure, so that our error stands alone, else replayed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MISFIT = re.compile(r"^(.+?)\s*\|\s*MISMATCH\s*\|(?:.*?ckpt:)?\s*(.*?)\s*\|?\s*
 
 
 class LogBuffer(logging.Handler):
-    """Keeps records."""
+    """Handler that collects records."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class LogBuffer(logging.Handler):
         self.records.append(record)
 
     def find_shape_mismatch(self) -> str | None:
-        """The first tensor of another shape that transformers' report of a failed load names, with both shapes."""
+        """First tensor with a wrong shape in transformers' report of a failed load, with both shapes."""
         for record in self.records:
             match = _MISFIT.search(_CODES.sub("", record.getMessage()))
             if match:
@@ -35,7 +35,8 @@ class LogBuffer(logging.Handler):
 
 @contextlib.contextmanager
 def buffer_transformers_logs() -> Iterator[LogBuffer]:
-    """Hold back transformers' log. It is told when the block ends well, its report of tensors aside (we say that)."""
+    """Buffer transformers' log. It is replayed if the block succeeds, except for its report of tensors (we print our
+    own)."""
     from transformers.utils import logging as of_transformers
 
     of_transformers.get_verbosity()  # makes its handler, if nothing has yet

@@ -1,8 +1,8 @@
-"""Rotary scaling in GGUF files, which transformers passes over.
+"""Rotary scaling in GGUF files, which transformers ignores.
 
-Llama 3.1 and later stretch their low rotary frequencies. A config.json states how; a GGUF file holds the resulting
-divisors as a tensor, and a model converted without them is quietly another one. The rule is recovered from the tensor
-where it is Llama 3's, and every other kind of scaling is refused.
+Llama 3.1 and later stretch their low rotary frequencies. A config.json states the rule; a GGUF file holds the resulting
+divisors as a tensor, and a model converted without them silently differs. The rule is recovered from the tensor if it
+is Llama 3's, and every other kind of scaling is refused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_positi
 
 
 def restore_rope_scaling(config: Any, extras: dict[str, Any], name: str) -> None:
-    """Write into `config.rope_parameters` what the file says of rotary scaling.
+    """Write the file's rotary scaling into `config.rope_parameters`.
 
     Args:
         config: the converted model's config.
@@ -26,7 +26,7 @@ def restore_rope_scaling(config: Any, extras: dict[str, Any], name: str) -> None
         name: the file, for the message.
 
     Raises:
-        ElicitError: for a scaling that is not Llama 3's.
+        ElicitError: a scaling other than Llama 3's.
     """
     fields = {key: value for key, value in extras.items() if key.startswith("rope.scaling.")}
     factor = fields.get("rope.scaling.factor", 1.0 if fields.get("rope.scaling.type", "none") == "none" else None)
@@ -49,11 +49,11 @@ def restore_rope_scaling(config: Any, extras: dict[str, Any], name: str) -> None
 
 
 def _llama3_divisors(parameters: dict[str, Any], head_dim: int) -> torch.Tensor:
-    """By how much Llama 3 divides each rotary frequency, by transformers' own rule."""
+    """Divisor of each rotary frequency in Llama 3's scaling, by transformers' own rule."""
     from transformers import LlamaConfig
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-    # Plain scaling of the same base gives the frequencies before the division.
+    # The frequencies before the division come from unscaled RoPE with the same base.
     exponents = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim
     plain = torch.pow(float(parameters["rope_theta"]), -exponents)
     config = LlamaConfig(head_dim=head_dim, max_position_embeddings=131_072, rope_parameters=parameters)

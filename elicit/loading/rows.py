@@ -1,12 +1,11 @@
-"""The rows of the embedding and the tokens of the tokenizer: a model in memory has a row for each token and no others.
+"""Embedding rows and tokens: a model in memory has a row for each token and no others.
 
-Models round their embeddings up (Qwen2.5: 151,936 rows for 151,665 tokens). What stands in a row without a token was
-never trained and may hold anything, yet a softmax counts it and a sampler can draw it. So loading cuts off the rows
-behind the last token: then no sampler, no loss and no copy of the model can meet them. Rows between tokens (a gap in
-the numbering) cannot be cut off; `unassigned_ids` names them, and samplers, scorers and trainers leave them out.
-
-The opposite also happens (CodeLlama-34b: 32,004 tokens for 32,000 rows): tokens without a row are said on loading, and
-text that holds one is refused.
+Models round their embeddings up (Qwen2.5: 151,936 rows for 151,665 tokens). A row without a token was never trained and
+may hold anything, yet a softmax counts it and a sampler can draw it. So loading cuts off the rows after the last token:
+then no sampler, loss or copy of the model can use them. Rows between tokens (a gap in the numbering) cannot be cut off;
+`find_unassigned_ids` lists them, and samplers, scorers and trainers leave them out. The opposite also happens
+(CodeLlama-34b: 32,004 tokens for 32,000 rows): loading warns of tokens without a row, and text that holds one is
+refused.
 """
 
 from __future__ import annotations
@@ -22,18 +21,18 @@ import torch
 from elicit.errors import ElicitError, one_line
 from elicit.loading import architectures
 
-#: How GGUF files name the rows that have no token.
+#: Names of rows without a token in GGUF files.
 _SPARE = re.compile(r"\[PAD(\d+)\]")
 
 
 def token_ids(tokenizer: Any) -> frozenset[int]:
-    """Ids of all tokens of a tokenizer. Names that a GGUF file gives to spare rows (`[PAD151670]`) are no tokens."""
+    """Ids of all tokens of a tokenizer. GGUF's names of spare rows (`[PAD151670]`) are not tokens."""
     return _token_ids(tokenizer, len(tokenizer))
 
 
 @lru_cache(maxsize=16)
 def _token_ids(tokenizer: Any, size: int) -> frozenset[int]:
-    """Kept, as a large vocabulary takes a tenth of a second; `size` tells a tokenizer that was given tokens since."""
+    """Cached ids, since a large vocabulary takes a tenth of a second; `size` changes when tokens are added."""
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     return frozenset(int(i) for token, i in vocabulary.items() if not _is_spare(token, int(i)))
 
@@ -44,25 +43,25 @@ def _is_spare(token: str, index: int) -> bool:
 
 
 def count_rows(hf: Any) -> int:
-    """Rows of the embedding."""
+    """Number of rows of the embedding."""
     return int(architectures.unwrap_model(hf).get_input_embeddings().weight.shape[0])
 
 
 def count_rows_in_files(hf: Any) -> int:
-    """Rows that the embedding has in the model's files, before `cut_to_tokens`."""
+    """Number of embedding rows in the model's files, before `trim_to_tokens`."""
     return int(vars(architectures.unwrap_model(hf)).get("rows_in_files", count_rows(hf)))
 
 
 def find_unassigned_ids(tokenizer: Any, hf: Any) -> tuple[int, ...]:
-    """Rows of a model that are no tokens of the tokenizer, in order: never to be drawn, scored or trained on."""
+    """Rows of a model that are not tokens of the tokenizer, in order: never to be drawn, scored or trained on."""
     return tuple(sorted(set(range(count_rows(hf))) - token_ids(tokenizer)))
 
 
 @torch.no_grad()
 def trim_to_tokens(tokenizer: Any, hf: Any) -> None:
-    """Cut off the rows behind the last token, from the embedding and from the head (its bias too), in place.
+    """Cut off the rows after the last token, from the embedding and from the head (its bias too), in place.
 
-    Parameter objects stay the same ones, so tied weights stay tied. Doing it twice changes nothing.
+    Parameter objects stay the same, so tied weights stay tied. Idempotent.
     """
     model = architectures.unwrap_model(hf)
     rows, size = count_rows(model), max(token_ids(tokenizer), default=-1) + 1
@@ -83,9 +82,9 @@ def trim_to_tokens(tokenizer: Any, hf: Any) -> None:
 
 
 def trim_tensor(tensor: torch.Tensor, shape: Sequence[int], hf: Any) -> torch.Tensor:
-    """A tensor made for the model's files, without the rows that `cut_to_tokens` cut off, if it then has `shape`.
+    """Tensor made for the model's files, without the rows that `trim_to_tokens` cut off, if it then has `shape`.
 
-    Otherwise the tensor itself: it belongs to another vocabulary.
+    Otherwise the unchanged tensor: it belongs to another vocabulary.
     """
     before, after = count_rows_in_files(hf), count_rows(hf)
     trimmed = tensor
@@ -96,7 +95,7 @@ def trim_tensor(tensor: torch.Tensor, shape: Sequence[int], hf: Any) -> torch.Te
 
 
 def warn_of_rowless_tokens(tokenizer: Any, hf: Any, name: str) -> None:
-    """Say which tokens of the tokenizer the weights have no row for, if there are any."""
+    """Warn of tokens for which the weights have no row."""
     rows = count_rows(hf)
     missing = sorted(i for i in token_ids(tokenizer) if i >= rows)
     if missing:
@@ -110,7 +109,7 @@ def warn_of_rowless_tokens(tokenizer: Any, hf: Any, name: str) -> None:
 
 
 def check_token_ids(tokenizer: Any, ids: Iterable[int], rows: int, name: str) -> None:
-    """Raises ElicitError if one of `ids` is a token that the weights have no row for."""
+    """Raise ElicitError if one of `ids` is a token for which the weights have no row."""
     missing = next((i for i in ids if i >= rows), None)
     if missing is not None:
         token = one_line(repr(tokenizer.convert_ids_to_tokens(missing)), 60)
@@ -122,6 +121,6 @@ def check_token_ids(tokenizer: Any, ids: Iterable[int], rows: int, name: str) ->
 
 @lru_cache(maxsize=64)
 def make_id_tensor(ids: tuple[int, ...], device: torch.device) -> torch.Tensor:
-    """Token ids as a tensor on a device, kept: decoding steps ask for the same ones again and again."""
-    with torch.inference_mode(False):  # one made in inference mode could not be used in training
+    """Cached tensor of token ids on a device: decoding steps request the same ones again and again."""
+    with torch.inference_mode(False):  # a tensor made in inference mode could not be used in training
         return torch.tensor(ids, dtype=torch.long, device=device)

@@ -1,12 +1,11 @@
-"""How big a model is, from its files' headers and config alone: no weights are read and no torch is imported.
+"""Size of a model, from its files' headers and config alone: no weights are read and no torch is imported.
 
-    from elicit.loading import size
-    size.parameters("cued")                     # 334,464
-    size.weight_bytes("Qwen/Qwen3-1.7B-Base", "bfloat16")
-    size.shape("model.gguf").kv_values          # keys and values that one token of one row adds to a cache
+    from elicit.loading import size size.count_parameters("cued") # 334,464
+    size.count_weight_bytes("Qwen/Qwen3-1.7B-Base", "bfloat16") size.shape("model.gguf").kv_values # keys and values
+    that one token of one row adds to a cache
 
-Every function takes what `elicit.load` takes (or a resolved `Source`). A hub id is looked up in the local cache and
-never on the network; for one that is not there the answer is None: not known.
+Every function takes the names that `elicit.load` takes (or a resolved `ModelSource`). A hub id is looked up in the
+local cache and never on the network; for one that is not there the result is None: unknown.
 """
 
 from __future__ import annotations
@@ -30,23 +29,24 @@ ModelName = ModelSource | str | os.PathLike[str]
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 _KINDS = {"F32": "float32", "F64": "float32", "BF16": "bfloat16", "F16": "float16"}
-#: Stored beside the weights by older checkpoints of GPT-2 and Pythia: masks and tables, no parameters.
+#: Masks and tables that older checkpoints of GPT-2 and Pythia store with the weights; they are not parameters.
 _TABLES = re.compile(r"\.(attn|attention)\.(bias|masked_bias)$|rotary_emb\.|^rope_f")
-#: The name of a file in the same folder.
+#: Name of a file in the same folder.
 _PLAIN = re.compile(r"[^/\\\x00]+")
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 class ModelShape(NamedTuple):
-    """What decides the memory and time of a forward pass beside the number of parameters."""
+    """Sizes that, with the number of parameters, determine memory and time of a forward pass."""
 
     layers: int
     d_model: int
     vocabulary: int
     kv_values: int
-    """Values (keys and values, all layers) that a token of a row adds to the cache; times the bytes of a value."""
+    """Values (keys and values, all layers) that a token of a row adds to the cache; multiply by the bytes of a
+    value."""
     embedding: int
-    """Parameters of the token embedding, which a token does not multiply with (a tied head it does)."""
+    """Parameters of the token embedding, which are not multiplied for a token (those of a tied head are)."""
     family: str
     """config.model_type, or a GGUF file's architecture."""
 
@@ -62,10 +62,10 @@ def count_parameters(name: ModelName) -> int | None:
 
 
 def count_weight_bytes(name: ModelName, dtype: str = "auto") -> int | None:
-    """Bytes of the weights in memory once they are loaded as `dtype`. None where `parameters` is.
+    """Bytes of the weights in memory when loaded as `dtype`. None if `count_parameters` is None.
 
     Raises:
-        ElicitError: as `parameters`, or for an unknown dtype.
+        ElicitError: as `count_parameters`, or an unknown dtype.
     """
     held = resolve_dtype(name, dtype)
     count = None if held is None else count_parameters(name)
@@ -73,7 +73,7 @@ def count_weight_bytes(name: ModelName, dtype: str = "auto") -> int | None:
 
 
 def resolve_dtype(name: ModelName, dtype: str = "auto") -> str | None:
-    """The dtype that `elicit.load(name, dtype=dtype)` gives. None for a hub id that is not in the local cache.
+    """Dtype of the model that `elicit.load(name, dtype=dtype)` gives. None for a hub id that is not in the local cache.
 
     `auto` is float32 for organisms, bfloat16 for quantised GGUF files, and else the type the files are written in.
     """
@@ -101,9 +101,9 @@ def resolve_dtype(name: ModelName, dtype: str = "auto") -> str | None:
 
 
 def gguf_dtype(tensors: list[TensorHeader]) -> str:
-    """The type a GGUF file is converted to: its own if all of it is floats, else bfloat16.
+    """Dtype to which a GGUF file is converted: its own if all of it is floats, else bfloat16.
 
-    Beside half-precision matrices norms are stored as F32, so the narrower type is the model's.
+    Norms are stored as F32 next to half-precision matrices, so the narrower type is the model's.
     """
     kinds = {tensor.kind for tensor in tensors}
     if not kinds <= _KINDS.keys():
@@ -115,7 +115,7 @@ def read_model_shape(name: ModelName) -> ModelShape | None:
     """Layers, width and cache of a model. None for a hub id that is not in the local cache.
 
     Raises:
-        ElicitError: no such model, or a config that does not say them.
+        ElicitError: no such model, or a config without these values.
     """
     source = _resolve_source(name)
     folder = _find_weights_folder(source)
@@ -132,7 +132,7 @@ def read_model_shape(name: ModelName) -> ModelShape | None:
 
 
 def kv_bytes_per_token(name: ModelName, dtype: str = "auto") -> int | None:
-    """Bytes that one token of one row takes in a cache of the model's dtype. None where `parameters` is."""
+    """Bytes that one token of one row takes in a cache of the model's dtype. None if `count_parameters` is None."""
     model_shape, held = read_model_shape(name), resolve_dtype(name, dtype)
     return None if model_shape is None or held is None else model_shape.kv_values * BYTES[held]
 
@@ -141,7 +141,7 @@ def find_weight_files(folder: Path) -> list[Path]:
     """The safetensors files that make up the model in `folder`, as transformers chooses them; none if there are none.
 
     Raises:
-        ElicitError: an index that cannot be read, or that names a file which is not there.
+        ElicitError: an index that cannot be read, or that names a missing file.
     """
     if (folder / _SINGLE).is_file():
         return [folder / _SINGLE]
@@ -164,10 +164,10 @@ def find_weight_files(folder: Path) -> list[Path]:
 
 
 def read_config_json(folder: Path) -> dict[str, Any]:
-    """The config.json of a folder, the language model's part of it where it has several.
+    """config.json of a folder, or the language model's part if it has several.
 
     Raises:
-        ElicitError: if it is missing or not a JSON object.
+        ElicitError: it is missing or not a JSON object.
     """
     config = _read_json_object(folder / "config.json")
     inner = config.get("text_config")
@@ -184,17 +184,17 @@ def _find_weights_folder(source: ModelSource) -> Path | None:
     return source.path if source.path is not None else hub.find_cached_model(source.name)
 
 
-#: How the parts of a multimodal file begin that are not its language model.
+#: Name prefixes of the parts of a multimodal file that are not its language model.
 _OTHER_PARTS = ("vision", "visual", "audio", "multi_modal_projector", "embed_vision", "embed_audio", "mm_projector")
 
 
 def is_other_part(tensor: str) -> bool:
-    """Whether a tensor of a multimodal file belongs to what sees or hears, which is not loaded."""
+    """Return True if a tensor of a multimodal file belongs to vision or audio, which are not loaded."""
     return any(piece.startswith(_OTHER_PARTS) for piece in tensor.split("."))
 
 
 def _read_tensor_headers(source: ModelSource) -> list[TensorHeader] | None:
-    """Every tensor that becomes weights."""
+    """Headers of all tensors that become weights."""
     if source.kind == "gguf":
         assert source.path is not None
         return [tensor for tensor in headers.read_gguf_header(source.path).tensors if not _TABLES.search(tensor.name)]
@@ -219,15 +219,17 @@ _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_he
 
 
 def _first_present(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
-    """The first of several names that a config has."""
+    """Value of the first of several names that a config has."""
     return int(next(config[name] for name in names if config.get(name)))
 
 
 def _config_shape(config: Mapping[str, Any]) -> ModelShape:
-    """From a config.json; older families have names of their own."""
+    """Shape from a config.json; older families have names of their own."""
     layers, width, heads = (_first_present(config, names) for names in (_LAYERS, _WIDTH, _HEADS))
     vocabulary = int(config["vocab_size"])
-    if config.get("qk_nope_head_dim"):  # DeepSeek's latent attention: keys and values are kept whole, for every head
+    if config.get(
+        "qk_nope_head_dim"
+    ):  # DeepSeek's latent attention: the cache holds full keys and values for every head
         kv = heads * sum(int(config[part]) for part in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")) * layers
     else:
         kv_heads = int(config.get("num_key_value_heads") or config.get("num_kv_heads") or heads)

@@ -1,8 +1,8 @@
-"""Chat templates: programs that come with a tokenizer and turn messages into the text a model reads.
+"""Chat templates: programs that come with a tokenizer and turn messages into the prompt text.
 
-They are rendered as transformers renders them, in a helper process that is bounded in time and memory (`rendering`), on
-a day that is said: templates that write today's date (Llama 3.2, SmolLM3, Granite, Mistral Small) would else ask the
-arms of one run different prompts. What a template reads besides messages (`enable_thinking`) is given as values.
+They are rendered as transformers renders them, in a helper process with limits on time and memory (`rendering`), for a
+fixed day: templates that write today's date (Llama 3.2, SmolLM3, Granite, Mistral Small) would otherwise give the arms
+of one run different prompts. Other variables that a template reads (`enable_thinking`) are passed as values.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Messages = Sequence[Mapping[str, Any]]
 
 #: Seconds for one rendering; real templates take a thousandth of one.
 SECONDS = 8.0
-#: Seconds that the renderings of one template may take together, and for each of them on top.
+#: Seconds that the renderings of one template may take in total, and extra seconds for each.
 _TOGETHER, _EACH = 20.0, 0.05
-#: Bytes a template's file may have. Real ones have up to 20 KB.
+#: Largest template file in bytes. Real ones have up to 20 KB.
 _LARGEST = 2_000_000
-#: What rendering itself passes to a template, or takes from the tokenizer.
+#: Variables that rendering itself passes to a template, or takes from the tokenizer.
 _PASSED = {"messages", "tools", "documents", "add_generation_prompt"}
 #: Switches of hybrid thinking models: Qwen3, SmolLM3, GLM, Granite 3.2, DeepSeek 3.1.
 SWITCHES = ("enable_thinking", "thinking")
@@ -36,7 +36,7 @@ _renderer = ConfinedProcess("elicit.loading.rendering")
 
 
 class TemplateError(ElicitError):
-    """A template that refuses these messages, or fails at them: others may still be rendered."""
+    """A template rejects these messages, or fails on them. Others may still be rendered."""
 
     def __init__(self, name: str, why: str) -> None:
         self.why = why if why.endswith((".", "!", "?")) else f"{why}."
@@ -51,25 +51,27 @@ def today() -> datetime.date:
 
 
 def parse_date(text: str, where: str) -> datetime.date:
-    """A day written as 2026-01-31. Raises ElicitError for anything else."""
+    """Day written as 2026-01-31. Raises ElicitError for anything else."""
     try:
         return datetime.date.fromisoformat(text)
     except (TypeError, ValueError):
-        raise ElicitError(f"{where}: {one_line(repr(text), 40)} is no day; expected one such as 2026-01-31.") from None
+        raise ElicitError(
+            f"{where}: {one_line(repr(text), 40)} is not a day; expected one such as 2026-01-31."
+        ) from None
 
 
 class TemplateSwitch(NamedTuple):
-    """The switch by which a hybrid model's template turns thinking on and off."""
+    """Switch by which a hybrid model's template turns thinking on and off."""
 
     switch: str
     given: bool
-    """Whether a value was given for it."""
+    """True if a value was passed for it."""
     on: bool | None
-    """Whether the prompt is that of the switch turned on; None where it is neither of the two, or both are the same."""
+    """True if the prompt is the one with the switch on; None if it matches neither setting, or both."""
 
     @property
     def state(self) -> str:
-        """Half a sentence."""
+        """State as half a sentence."""
         if self.on is None:
             return "the prompt is neither that for thinking nor that without"
         return "the model is asked to think first" if self.on else "the model is asked not to think"
@@ -77,17 +79,17 @@ class TemplateSwitch(NamedTuple):
 
 @dataclass(frozen=True)
 class ChatTemplate:
-    """Messages, each {"role", "content"}, to the text a model reads, up to where its answer begins."""
+    """Function from messages, each {"role", "content"}, to the prompt text, up to where the answer begins."""
 
     source: str
     tokens: Mapping[str, Any]
-    """Special tokens by the names that templates know them by (`bos_token`)."""
+    """Special tokens by their names in templates (`bos_token`)."""
     name: str
-    """The model, for messages."""
+    """Name of the model, for messages."""
     date: datetime.date
-    """The day the template is told."""
+    """Day that the template sees as today."""
     values: Mapping[str, Any] = field(default_factory=dict)
-    """What it reads besides, such as {"enable_thinking": False}."""
+    """Values of other variables, such as {"enable_thinking": False}."""
     _spent: list[float] = field(default_factory=lambda: [_TOGETHER], repr=False, compare=False)
 
     def __call__(self, messages: Messages) -> str:
@@ -97,8 +99,8 @@ class ChatTemplate:
         """Text of a chat.
 
         Args:
-            prompted: whether the beginning of an answer follows.
-            continued: whether the last message is left open, to be continued.
+            prompted: True to append the beginning of an answer.
+            continued: True to leave the last message open, to be continued.
 
         Raises:
             TemplateError: the template raises on these messages, as many do on a system message.
@@ -115,7 +117,7 @@ class ChatTemplate:
         return str(self._ask_renderer(question)["text"])
 
     def with_values(self, values: Mapping[str, Any]) -> ChatTemplate:
-        """The template with values for what it reads.
+        """The template with values for variables that it reads.
 
         Raises:
             ElicitError: a name that the template does not read.
@@ -130,16 +132,16 @@ class ChatTemplate:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The names it takes from outside, besides messages and special tokens."""
+        """Variables that it reads, besides messages and special tokens."""
         return tuple(name for name in self._description["reads"] if name not in _PASSED | self.tokens.keys())
 
     @property
     def tells_date(self) -> bool:
-        """Whether it asks for the time."""
+        """True if it reads the time."""
         return bool(self._description["tells_date"])
 
     def find_thinking_switch(self, system: str | None = None) -> TemplateSwitch | None:
-        """The switch for thinking that it reads, and how it stands; None for a template without one.
+        """Thinking switch that it reads, with its state; None for a template without one.
 
         Args:
             system: the system message, which may hold the switch as well (`/no_think`).
@@ -179,10 +181,10 @@ class ChatTemplate:
 
 
 def get_chat_template(tokenizer: Any, name: str, date: datetime.date | None = None) -> ChatTemplate | None:
-    """The chat template of a loaded tokenizer, for a day (today); None without one.
+    """Chat template of a loaded tokenizer, for a day (today); None without one.
 
     Raises:
-        ElicitError: several templates of which none is called "default", or one that is no text.
+        ElicitError: several templates and none called "default", or a template that is not text.
     """
     source = _select_default_template(tokenizer.chat_template, name)
     if source is None:
@@ -191,10 +193,10 @@ def get_chat_template(tokenizer: Any, name: str, date: datetime.date | None = No
 
 
 def read_chat_template(folder: Path, name: str, date: datetime.date | None = None) -> ChatTemplate | None:
-    """The chat template in a model's folder, read without its tokenizer; None without one.
+    """Chat template in a model's folder, read without its tokenizer; None without one.
 
     Raises:
-        ElicitError: as `template_of`, or a file that cannot be read.
+        ElicitError: as `get_chat_template`, or a file that cannot be read.
     """
     tokenizer_config: dict[str, Any] = {}
     path = folder / "tokenizer_config.json"
@@ -216,7 +218,7 @@ def read_chat_template(folder: Path, name: str, date: datetime.date | None = Non
 
 
 def _read_special_tokens(tokenizer_config: Mapping[str, Any]) -> dict[str, str]:
-    """Special tokens of a tokenizer_config.json, which has them as text or described."""
+    """Special tokens of a tokenizer_config.json, which writes them as text or as objects."""
     tokens = {}
     for key in ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"):
         value = tokenizer_config.get(key)
@@ -236,7 +238,7 @@ def _read_bounded_text(path: Path, largest: int) -> str:
 
 
 def _select_default_template(template: Any, name: str) -> str | None:
-    """The template among those of a tokenizer, which may have several by name (as a dict, or a list in its file)."""
+    """Default template of a tokenizer, which may have several by name (as a dict, or a list in its file)."""
     if not template:
         return None
     if isinstance(template, list):

@@ -1,7 +1,7 @@
 """The language model inside a multimodal one (Gemma 3, Mistral 3, Llama 4, ...).
 
 Its config holds a `text_config`; transformers has a causal language model for that alone, and the files hold its
-weights under a prefix. It is loaded as if it had been saved alone: what sees or hears is left in the file.
+weights under a prefix. It is loaded as if it had been saved alone: vision and audio parts are left in the file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from elicit.errors import ElicitError
 from elicit.loading import architectures
 
-#: How the language model's tensors are called in multimodal files (as transformers writes them since version 4.52, and
+#: Prefixes of the language model's tensors in multimodal files (as transformers writes them since version 4.52, and
 #: before), and alone.
 _PREFIXES = {
     r"^model\.language_model\.": "model.",
@@ -42,10 +42,10 @@ def select_text_config(config: Any, name: str) -> Any:
             "(causal) language models are supported."
         )
     if text is not config:
-        text.tie_word_embeddings = config.tie_word_embeddings  # the whole model's head is tied where this says so
+        text.tie_word_embeddings = config.tie_word_embeddings  # tells if the whole model's head is tied
     return text
 
 
 def text_weight_options(config: Any) -> dict[str, Any]:
-    """What `from_pretrained` needs to find the language model's weights in the files of a model of `config`."""
+    """Arguments for `from_pretrained` to find the language model's weights in the files of a model of `config`."""
     return {} if config.get_text_config(decoder=True) is config else {"key_mapping": _PREFIXES}

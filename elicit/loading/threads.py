@@ -1,4 +1,4 @@
-"""The one place that chooses how many threads torch uses inside an operation."""
+"""Number of threads that torch uses inside an operation, chosen only here."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def choose_threads(n_params: int, *, cores: int | None = None) -> int:
 
     Args:
         n_params: number of parameters.
-        cores: cores this process may use. Default: what the operating system grants it, and no more than
-            OMP_NUM_THREADS where that is set (see `share`).
+        cores: cores this process may use. Default: those that the operating system grants, at most OMP_NUM_THREADS if
+            that is set (see `set_core_share`).
     """
     if n_params < SMALL_MODEL:
         return 1
@@ -31,9 +31,9 @@ def set_torch_threads(n_params: int) -> int:
 
 
 def set_core_share(processes: int) -> None:
-    """Take this process's part of the cores, for models that are loaded from now on.
+    """Use only this process's share of the cores, for models that are loaded from now on.
 
-    Several processes with a thread a core each wait for one another at every operation.
+    Several processes that each have a thread per core wait for one another at every operation.
     """
     os.environ["OMP_NUM_THREADS"] = str(max(1, _count_available_cores() // processes))
 

@@ -1,8 +1,8 @@
-"""Bounds for what a tokenizer.json makes of a text, looked at before the file is used.
+"""Bounds on the output of a tokenizer.json, checked before the file is used.
 
-Its rules are programs too: a chain of replacements that double what they find makes gigabytes of a sentence, and a
-pattern with a repetition inside a repetition may search for hours. The first is computed from the rules. The second is
-tried on unfavourable texts, in a process that is bounded in time and memory; ordinary files have no such pattern.
+Its rules are programs too: a chain of replacements that each double their match turns a sentence into gigabytes, and a
+pattern with nested repetition may search for hours. The growth is computed from the rules. The patterns are tried on
+hostile texts, in a process with limits on time and memory; ordinary files have no such pattern.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ import regex  # type: ignore[import-untyped]
 from elicit.confined import ConfinedProcess, Exhausted, error_reply, serve_until_closed
 from elicit.errors import ElicitError, one_line
 
-#: Characters that one character of a text may become.
+#: Most characters that one character of a text may become.
 _GROWTH = 256.0
 _LARGEST = 512 << 20
 _STEPS = 5_000
 _SECONDS = 15.0
 _MEMORY = 3 << 30
 
-#: Fields under which a sequence holds its rules.
+#: Fields in which a sequence holds its rules.
 _SEQUENCES = ("normalizers", "pretokenizers", "decoders", "processors")
 
 _reader = ConfinedProcess("elicit.loading.tokenizer_bounds")
 
 
 def check_tokenizer(path: Path, name: str) -> None:
-    """Refuse a tokenizer.json whose rules have no reasonable bound. A file that is no JSON is left to its reader.
+    """Refuse a tokenizer.json whose rules have no reasonable bound. A file that is not JSON is left to its reader.
 
     Raises:
-        ElicitError: too large, growing texts too much, or searching for too long; a template that puts special tokens
-            around texts which it does not describe.
+        ElicitError: too large, growing texts too much, or searching for too long; a template with special tokens that
+            it does not define.
     """
     size = path.stat().st_size
     if size > _LARGEST:
@@ -65,7 +65,7 @@ def check_tokenizer(path: Path, name: str) -> None:
 
 
 def _check_template(step: dict[str, Any], path: Path, name: str) -> None:
-    """What `TemplateProcessing` puts around a text must be in its own table: the library aborts where it is not."""
+    """Check that `TemplateProcessing` defines all tokens that it adds: the library aborts on others."""
     known = step.get("special_tokens")
     pieces = [piece for part in ("single", "pair") if isinstance(step.get(part), list) for piece in step[part]]
     inner = [piece.get("SpecialToken") for piece in pieces if isinstance(piece, dict)]
@@ -79,7 +79,7 @@ def _check_template(step: dict[str, Any], path: Path, name: str) -> None:
 
 
 def _iter_rules(part: Any) -> Iterator[dict[str, Any]]:
-    """The rules of a part, in order; sequences are taken apart."""
+    """Rules of a part, in order; sequences are flattened."""
     waiting = [part]
     while waiting:
         step = waiting.pop()
@@ -93,7 +93,7 @@ def _iter_rules(part: Any) -> Iterator[dict[str, Any]]:
 
 
 def _max_growth(step: dict[str, Any]) -> float:
-    """By how much a rule can lengthen a text."""
+    """Factor by which a rule can lengthen a text."""
     kind, content = step.get("type"), step.get("content")
     if kind == "Replace" and isinstance(content, str):
         plain = step["pattern"].get("String") if isinstance(step.get("pattern"), dict) else None
@@ -107,7 +107,7 @@ def _max_growth(step: dict[str, Any]) -> float:
             data = base64.b64decode(step["precompiled_charsmap"])
         except (binascii.Error, ValueError):
             return 1.0
-        table = data[4 + int.from_bytes(data[:4], "little") :]  # behind the trie: what characters become
+        table = data[4 + int.from_bytes(data[:4], "little") :]  # after the trie: the replacements of characters
         return max(1.0, max(map(len, table.split(b"\0")), default=0) / 64)
     return 1.0
 
@@ -119,7 +119,7 @@ def _get_rule_regex(step: dict[str, Any]) -> str | None:
 
 
 def _matches_nothing(pattern: str | None) -> bool:
-    """Whether a pattern matches between characters, which adds its replacement to each of them."""
+    """Return True if a pattern matches between characters, which adds its replacement to each of them."""
     try:
         return pattern is None or regex.search(pattern, "", timeout=1.0) is not None
     except (regex.error, TimeoutError):
@@ -132,7 +132,7 @@ _MARKS = regex.compile(rf"\((?:\?(?:[:=!>]|<[=!]|[a-z-]+:))?|\)({_UNBOUNDED})?|{
 
 
 def repeats_in_repeats(pattern: str) -> bool:
-    """Whether a group that can repeat without bound holds a repetition or a choice, as in `(a+)+` and `(a|aa)*`.
+    """Return True if a group that can repeat without bound holds a repetition or a choice, as in `(a+)+` and `(a|aa)*`.
 
     >>> repeats_in_repeats("(?:a+b?)*"), repeats_in_repeats("(?i:'s|'t)?\\\\p{L}+|[(+)]+")
     (True, False)
@@ -173,7 +173,7 @@ def _count_tokens(question: dict[str, Any]) -> Any:
         return {"tokens": [len(tokenizer.encode(text).ids) for text in question["texts"]]}
     except (MemoryError, KeyboardInterrupt):
         raise
-    except BaseException as error:  # a search that gives up is a panic of the library, which is no Exception
+    except BaseException as error:  # a search that gives up is a panic of the library, which is not an Exception
         return error_reply(error)
 
 

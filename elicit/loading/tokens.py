@@ -1,7 +1,7 @@
-"""The id that pads.
+"""The pad token of a model.
 
-Padding is masked by position everywhere in the lab (attention, labels, lengths), so any id can pad, and none is
-invented for it: a model keeps the tokens that it came with.
+Padding is masked by position everywhere in this package (attention, labels, lengths), so any id can pad, and no token
+is added for it: a model keeps its original tokens.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Any
 
 from elicit.loading import architectures, ends, rows
 
-#: Made for padding (Llama 3.1, Pythia and older conventions) ...
+#: Tokens made for padding (Llama 3.1, Pythia and older conventions) ...
 _DEDICATED = ("<pad>", "<|pad|>", "[PAD]", "<|padding|>", "<|finetune_right_pad_id|>")
-#: ... or reserved and never trained (Llama 3, Gemma, Phi-3).
+#: ... and tokens that are reserved and never trained (Llama 3, Gemma, Phi-3).
 _RESERVED = re.compile(r"<\|reserved_special_token_\d+\|>|<unused\d+>|<\|placeholder\d+\|>|<\|dummy_\d+\|>")
 
 
 def set_pad_token(tokenizer: Any, hf: Any) -> int | None:
-    """Give tokenizer and model a pad token that begins and ends no text, and return its id, if there is one.
+    """Give tokenizer and model a pad token that begins and ends no text, and return its id, or None.
 
     In this order: the pad token it has; a token made for padding or reserved; the unknown token, which byte-level and
-    byte-fallback tokenizers never produce. Such a token was never trained, and **whoever samples must ban it**
-    (`banned_pad`). Where there is none of them, the tokenizer stays as it is: without a pad token, or with one that is
-    an end token too, as many base models have it. Doing it twice changes nothing.
+    byte-fallback tokenizers never produce. Such a token was never trained, and **samplers must ban it**
+    (`find_banned_pad`). Without any of them the tokenizer stays unchanged: without a pad token, or with one that is
+    also an end token, as in many base models. Idempotent.
     """
     model = architectures.unwrap_model(hf)
     size = rows.count_rows(model)
@@ -38,20 +38,20 @@ def set_pad_token(tokenizer: Any, hf: Any) -> int | None:
 
 
 def find_banned_pad(tokenizer: Any, hf: Any) -> int | None:
-    """The pad token, if it is for padding alone; None where it begins or ends texts too, and where there is none."""
+    """Pad token, if it is used only for padding; None if it also begins or ends texts, or if there is none."""
     pad = tokenizer.pad_token_id
     return None if pad is None or pad in _find_boundary_ids(tokenizer, architectures.unwrap_model(hf)) else int(pad)
 
 
 def choose_padding_id(tokenizer: Any, hf: Any) -> int:
-    """The id to pad with: the pad token, else an end token, else any. Whoever pads with it must mask by position."""
+    """Id to pad with: the pad token, else an end token, else any. Callers must mask by position."""
     size = rows.count_rows(hf)
     known = [tokenizer.pad_token_id, tokenizer.eos_token_id, *sorted(ends.find_end_ids(tokenizer, hf))]
     return next((int(i) for i in known if i is not None and i < size), min(rows.token_ids(tokenizer), default=0))
 
 
 def ensure_pad_token(tokenizer: Any, hf: Any) -> Any:
-    """The tokenizer, or a copy with a pad token if it has none: TRL asks for one."""
+    """The tokenizer, or a copy with a pad token if it has none: TRL requires one."""
     if tokenizer.pad_token_id is not None:
         return tokenizer
     tokenizer_copy = copy.deepcopy(tokenizer)

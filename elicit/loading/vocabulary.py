@@ -1,6 +1,6 @@
-"""Characters that a tokenizer has no token for: it writes its unknown token in their place, or leaves them out.
+"""Characters without a token: the tokenizer writes its unknown token in their place, or drops them.
 
-lacking(tokenizer, ["Q:1+1", "Q:¿1+1?"])     # ["", "¿?"] for a tokenizer of digits and letters
+find_missing_characters(tokenizer, ["Q:1+1", "Q:¿1+1?"]) # ["", "¿?"] for a tokenizer of digits and letters
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-#: Texts that are encoded together.
+#: Number of texts that are encoded together.
 _MANY = 1024
 
 
 def find_missing_characters(tokenizer: Any, texts: Sequence[str]) -> list[str]:
-    """For every text, those of its characters that no token stands for; each once, in the order of the text.
+    """Characters of every text that no token stands for; each once, in the order of the text.
 
-    A text that holds the unknown token by name says what it wants. White space and what cannot be printed may be left
-    out by normalisation and do not count.
+    The unknown token written by name in a text is allowed. White space and unprintable characters may be removed by
+    normalisation and do not count.
     """
     missing: list[str] = []
     for start in range(0, len(texts), _MANY):
@@ -29,7 +29,7 @@ def find_missing_characters(tokenizer: Any, texts: Sequence[str]) -> list[str]:
 
 
 def _find_by_offsets(tokenizer: Any, texts: list[str]) -> list[str]:
-    """From the characters that each token stands for."""
+    """Missing characters, from the characters that each token stands for."""
     encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
     unknown, name = tokenizer.unk_token_id, str(tokenizer.unk_token)
     missing = []
@@ -39,7 +39,7 @@ def _find_by_offsets(tokenizer: Any, texts: list[str]) -> list[str]:
             if token != unknown or text[start:end] == name:
                 open_places.difference_update(range(start, end))
         strange = dict.fromkeys(text[i] for i in sorted(open_places) if _is_visible(text[i]))
-        if strange and unknown not in ids:  # offsets pass over what normalisation wrote otherwise: is it really gone?
+        if strange and unknown not in ids:  # offsets skip characters that normalisation rewrote: are they really gone?
             written = str(tokenizer.decode(ids))
             strange = dict.fromkeys(character for character in strange if character not in written)
         missing.append("".join(strange))
@@ -47,7 +47,7 @@ def _find_by_offsets(tokenizer: Any, texts: list[str]) -> list[str]:
 
 
 def _find_one_by_one(tokenizer: Any, text: str) -> str:
-    """For tokenizers that do not say which characters a token stands for."""
+    """Missing characters for tokenizers that do not report offsets."""
     unknown = tokenizer.unk_token_id
     ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
     if unknown is None or ids.count(unknown) <= text.count(str(tokenizer.unk_token)):
