@@ -35,7 +35,7 @@ def names(*, weights_sha256: str | None = None) -> list[str]:
 
 
 def shipped() -> list[Shipped]:
-    """What is known of every shipped SAE, by name.
+    """Manifests of all shipped SAEs, by name.
 
     Raises:
         ElicitError: if a folder among them is damaged.

@@ -1,4 +1,4 @@
-"""Whether an SAE belongs to a model: by the hash of the weights it was trained on, or by how much it explains."""
+"""Checks that an SAE belongs to a model: by the hash of the weights it was trained on, or by how much it explains."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AT_LEAST = 0.5
 
 
 class Match(NamedTuple):
-    """How an SAE was found to belong to a model."""
+    """Evidence that an SAE belongs to a model."""
 
     kind: Literal["same weights", "transfer", "unverified"]
     """transfer: of other weights, and asked for by name. unverified: of weights that are not known, judged live."""

@@ -1,4 +1,4 @@
-"""What a control for a chosen feature steers with: directions that are as large, and should do nothing.
+"""Norm-matched control directions for a chosen feature: as large, and expected to do nothing.
 
 A result about one feature is only as good as its controls: other features of the same density and norm, random
 directions as the model's own residuals would draw them, what the SAE fails to explain, and the same feature in an SAE
@@ -159,7 +159,8 @@ def covariance_vector(
     sigma = source.detach().double().cpu() if is_covariance else covariance([source])
     if sigma.ndim != 2 or sigma.shape[0] != sigma.shape[1] or not torch.allclose(sigma, sigma.T, rtol=1e-4):
         raise ElicitError(
-            f"covariance vector: a matrix of shape {tuple(sigma.shape)} is no covariance (finite, square, symmetric)."
+            f"covariance vector: a matrix of shape {tuple(sigma.shape)} is not a covariance (finite, square, "
+            "symmetric)."
         )
     values, vectors = torch.linalg.eigh(sigma)
     z = torch.from_numpy(seeds.make_generator("covariance vector", seed).standard_normal(len(sigma)))

@@ -1,4 +1,4 @@
-"""What an SAE belongs to: the weights, the hook, and how it was made. `manifest.json` beside SAELens's files.
+"""An SAE's origin: its model's weights, the hook, and its training. `manifest.json` beside SAELens's files.
 
 Torch-free, so that the command line can list SAEs.
 """
@@ -24,7 +24,7 @@ _MODULE = re.compile(r"(?:model\.|language_model\.|transformer\.|gpt_neox\.)*(?:
 
 
 class Manifest(BaseModel):
-    """Where an SAE comes from. Fields that are not known are None, never guessed."""
+    """The origin of an SAE. Fields that are not known are None, never guessed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -68,7 +68,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         manifest = Manifest.model_validate(plain)
     except ValidationError as error:
         raise ElicitError(
-            f"{path} is no manifest of an SAE: {describe_error(error)}. Remove it, or train again."
+            f"{path} is not a manifest of an SAE: {describe_error(error)}. Remove it, or train again."
         ) from None
     if parse_hook_layer(manifest.hook, where=str(path)) != manifest.layer:
         raise ElicitError(f"{path} says layer {manifest.layer}, but its hook is {one_line(manifest.hook, 60)!r}.")
@@ -76,7 +76,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def describe_error(error: Exception) -> str:
-    """What is wrong with a file of ours or of SAELens's, in a few words."""
+    """Describe the fault of a file of ours or of SAELens's in a few words."""
     if not isinstance(error, ValidationError):
         return one_line(error, 160) or type(error).__name__
     first = error.errors(include_url=False)[0]

@@ -1,4 +1,5 @@
-"""What a training is: checked options, and the table of architectures. Torch-free, so that errors come at once."""
+"""The configuration of a training: checked options, and the table of architectures. Torch-free, so that errors come at
+once."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from elicit.errors import ElicitError, one_line, unknown_name_error
 
 
 class Architecture(NamedTuple):
-    """Where SAELens keeps one kind of SAE, and what the kind means."""
+    """One kind of SAE: its place in SAELens, and its meaning."""
 
     config: str
     sae: str

@@ -23,7 +23,8 @@ from saes.manifest import Manifest
 
 
 class Coder(Protocol):
-    """What an implementation brings (SAELens modules do; `saes.sparsify` adapts another). On one device and dtype."""
+    """The interface of an implementation (SAELens modules do; `saes.sparsify` adapts another). On one device and
+    dtype."""
 
     def encode(self, x: Float[torch.Tensor, "*batch d_model"]) -> Float[torch.Tensor, "*batch d_sae"]: ...
 
@@ -110,7 +111,7 @@ class SAE:
         return self.decode(self.encode(h))
 
     def error(self, h: Float[torch.Tensor, "*batch d_model"]) -> Float[torch.Tensor, "*batch d_model"]:
-        """What the SAE does not explain of `h`."""
+        """The part of `h` that the SAE leaves unexplained."""
         return h.to(self.device, torch.float32) - self.reconstruct(h)
 
     def feature(self, index: int) -> Feature:

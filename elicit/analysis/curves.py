@@ -1,4 +1,4 @@
-"""What a curve over training checkpoints shows: its shape, its turning point, and when stopping would have been wrong.
+"""Facts about a curve over training checkpoints: its shape, its turning point, and when stopping was wrong.
 
 Decision rule of `classify`, in order:
 
@@ -66,7 +66,7 @@ class TurnEstimate(NamedTuple):
 
 
 class DangerZone(NamedTuple):
-    """Where stopping would leave the model worse than the base."""
+    """Steps at which stopping would leave the model worse than the base."""
 
     steps: tuple[float, ...]
     """Steps whose simultaneous one-sided upper bound of (accuracy - base) lies below 0."""
@@ -75,7 +75,7 @@ class DangerZone(NamedTuple):
 
 
 class StoppingCost(NamedTuple):
-    """What stopping at the lowest in-domain loss would have lost; positive = points lost."""
+    """Points lost by stopping at the lowest in-domain loss; positive = lost."""
 
     step: float
     to_best: Estimate
@@ -190,7 +190,7 @@ def find_danger_zone(
 def measure_stopping_cost(
     correct: np.ndarray, steps: Sequence[float], in_domain_loss: Float[np.ndarray, " checkpoints"], *, seed: int = 0
 ) -> StoppingCost:
-    """What stopping at the checkpoint with the lowest in-domain loss would have lost out of domain.
+    """Measure the out-of-domain loss of stopping at the checkpoint with the lowest in-domain loss.
 
     A loss of NaN is no candidate (the base may have none). Losses of several seeds: average them first.
 

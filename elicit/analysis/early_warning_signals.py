@@ -63,7 +63,7 @@ class Signal(NamedTuple):
 
 
 class SignalSeries(NamedTuple):
-    """What was measured of one run, in the order of steps; NaN for what is not known."""
+    """Measurements of one run, in the order of steps; NaN for unknown ones."""
 
     steps: Float[np.ndarray, " n"]
     values: Float[np.ndarray, " n"]

@@ -1,4 +1,4 @@
-"""What the signals of early warning are worth, over arms, tasks and seeds. Definitions are those of `warning`."""
+"""Skill of the early-warning signals over arms, tasks and seeds. Definitions: `early_warning_signals`."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _RESAMPLES = 1000
 
 
 class Rate(NamedTuple):
-    """How many of some runs, and of their curves (arm and task: more than half of the seeds)."""
+    """A share of runs, and of their curves (arm and task: more than half of the seeds)."""
 
     runs: Estimate
     curves: Estimate
 
 
 class SweepPoint(NamedTuple):
-    """What another threshold would have given; NaN where there is no such run."""
+    """The result at another threshold; NaN where there is no such run."""
 
     threshold: float
     hits: float
@@ -40,7 +40,7 @@ class SweepPoint(NamedTuple):
 
 
 class SignalPerformance(NamedTuple):
-    """What one signal is worth."""
+    """Skill of one signal."""
 
     hits: Rate
     false: Rate
@@ -56,7 +56,7 @@ class SignalPerformance(NamedTuple):
 
 
 class CrossingPerformance(NamedTuple):
-    """What the sign change of the predicted derivative is worth as a mark of the turning point."""
+    """Skill of the predicted derivative's sign change as a mark of the turning point."""
 
     hits: Rate
     """Of runs that dip, those with one."""

@@ -77,7 +77,7 @@ def bootstrap_curve(correct: Float[np.ndarray, "seeds checkpoints problems"], se
 
 @lru_cache(maxsize=8)
 def draw_resampling_weights(units: int, resamples: int, *identity: object) -> Float[np.ndarray, "resamples units"]:
-    """How often each unit is drawn, over the number of units. Cached: curves of one comparison share resamples."""
+    """Draw counts of each unit, divided by the number of units. Cached: curves of one comparison share resamples."""
     counts = make_generator(*identity).multinomial(units, np.full(units, 1 / units), size=resamples)
     shares = counts / units
     shares.setflags(write=False)

@@ -133,7 +133,7 @@ def _sample_shares(
 def weigh_shapes(
     curve: Float[np.ndarray, " checkpoints"], covariance: Float[np.ndarray, "checkpoints checkpoints"], margin: float
 ) -> ShapeWeights:
-    """How probable every shape is for a measured curve with this (bootstrap) covariance."""
+    """Compute each shape's probability for a measured curve with this (bootstrap) covariance."""
     from scipy import special
 
     shapes = build_shape_bank(len(curve))

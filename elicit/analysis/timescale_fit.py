@@ -52,7 +52,7 @@ _WIDE, _PROFILE_POINTS = 10.0, 33
 
 
 class ShapeScore(NamedTuple):
-    """How well one shape explains the checkpoints."""
+    """Fit of one shape to the checkpoints."""
 
     name: str
     parameters: int
@@ -65,7 +65,7 @@ class ShapeScore(NamedTuple):
 
 
 class Identifiability(NamedTuple):
-    """What the data determine."""
+    """Quantities that the data determine."""
 
     profile: dict[str, tuple[float, float]]
     """95 % profile-likelihood interval; 0 or infinite on a side that stays open up to the box."""

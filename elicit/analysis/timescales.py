@@ -61,7 +61,7 @@ class Timescales:
 
     @property
     def r(self) -> float:
-        """How many times faster the surface is than the procedure."""
+        """Ratio of the surface's rate to the procedure's."""
         return self.ks / self.k
 
     @property
@@ -82,7 +82,7 @@ def compute_procedure_rate(kp: float, capability: float, quality: float) -> floa
 
 
 def classify_regime(model: Timescales) -> Regime:
-    """Which of the cases in the table above."""
+    """Find the case of the table above."""
     slope, r = 1 - model.rho * model.r, model.r
     if r > 1:
         return "dip" if slope < 0 else "rise"

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _select_writer(options: ExportOptions, arms: list[str] | None) -> Callable[[Path], str]:
-    """What fills the folder and says what it has put there, "" for nothing."""
+    """Select the function that fills the folder and returns a description of the result, "" for nothing."""
     run, to = options.run, options.to
     if to in ("inspect", "inspect-json"):
         from elicit.interop import inspect_logs

@@ -112,7 +112,7 @@ def _list_methods() -> None:
 
 
 def _format_default(field: dataclasses.Field[Any]) -> str:
-    """What a field is without being given: nothing for one that has to be."""
+    """Format a field's default; empty for a required one."""
     if field.default is not dataclasses.MISSING:
         return f" = {field.default!r}"
     return " (required)" if field.default_factory is dataclasses.MISSING else f" = {field.default_factory()!r}"
@@ -138,7 +138,7 @@ def _list_runs(folder: Path) -> int:
 
 
 def _format_run_state(run: Path) -> str:
-    """How far a run's cells are."""
+    """Format the progress of a run's cells."""
     from elicit.comparison.cell_state import is_done, read_cell_status
     from elicit.comparison.reader import read_run_spec
     from elicit.comparison.spec.cells import list_cells

@@ -1,4 +1,4 @@
-"""What `elicit run` says of a plan: before, and beside what was then measured."""
+"""Lines of `elicit run` about its plan: before the run, and next to what was measured afterwards."""
 
 from __future__ import annotations
 

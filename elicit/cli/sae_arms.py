@@ -1,4 +1,4 @@
-"""Which SAE features the arms of a run use, and their dose-response curves."""
+"""SAE features that the arms of a run use, and their dose-response curves."""
 
 from __future__ import annotations
 

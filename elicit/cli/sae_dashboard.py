@@ -148,7 +148,7 @@ def _load_tasks(base: BaseModel, descriptions: Sequence[Mapping[str, Any]]) -> l
     families = [{"task": name} for name in base.card.get("families") or ()]
     if not descriptions and not families:
         raise ElicitError(
-            f"{base.name} is no organism whose text is known. Name a task with --task. See: elicit ls tasks"
+            f"{base.name} is not an organism with known text. Name a task with --task. See: elicit ls tasks"
         )
     return [build_model_task(base, description, where="--task") for description in descriptions or families]
 

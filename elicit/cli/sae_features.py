@@ -132,7 +132,7 @@ def _encode_spellings(model: BaseModel, word: str) -> list[tuple[int, ...]]:
     encodings = [model.continuation(text) for text in (word, " " + word)]
     spelled = [ids for ids in encodings if ids and model.tokenizer.unk_token_id not in ids]
     if not spelled:
-        raise ElicitError(f"--words: {word!r} has characters that are no tokens of {model.name}. Leave it out.")
+        raise ElicitError(f"--words: {word!r} has characters without a token in {model.name}. Leave it out.")
     return spelled
 
 

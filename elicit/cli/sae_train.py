@@ -147,7 +147,8 @@ def read_documents(options: SaeTrainOptions, model: BaseModel) -> tuple[str, Ite
     name = model.card.get("name")
     if name not in ORGANISMS:
         raise ElicitError(
-            f"{one_line(model.name, 60)} is no built-in organism. Type --task, --text or --dataset: what to train on."
+            f"{one_line(model.name, 60)} is not a built-in organism. Type --task, --text or --dataset: what to train "
+            "on."
         )
     from elicit.organisms.texts import build_organism_texts
 

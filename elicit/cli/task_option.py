@@ -1,4 +1,4 @@
-"""What `--task` may be: a name, a file of problems, a comparison's spec, or a task written as in one."""
+"""Values of `--task`: a name, a file of problems, a comparison's spec, or a task written as in one."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class RunCell:
 
     @property
     def is_complete(self) -> bool:
-        """Whether it is done, and with all that the spec asks for by now."""
+        """True if it is done, with everything that the spec asks for by now."""
         return is_done(self.identity, self.run.spec, self.run.folder, self.run.limit)
 
     @property

@@ -65,7 +65,7 @@ def _read_control_vectors(path: Path) -> tuple[Steering, ...]:
     tensors_by_layer = {int(match[1]): tensors[name] for name in tensors if (match := _DIRECTION.fullmatch(name))}
     if not tensors_by_layer:
         raise ElicitError(
-            f"{path} holds no tensor direction.LAYER: it is no control vector. (A model in GGUF is loaded with "
+            f"{path} holds no tensor direction.LAYER: it is not a control vector. (A model in GGUF is loaded with "
             "elicit.load.)"
         )
     values = {

@@ -142,7 +142,7 @@ def _build_eval_spec(source: Run, cell: RunCell, label: str, kind: str, rows: Se
 
 
 def _build_metadata(source: Run, cell: RunCell, kind: str) -> dict[str, Any]:
-    """What our users look for: who answered, what it cost, what fitting found. Long lists stay in the run."""
+    """Build a log's metadata: who answered, its cost, and the results of fitting. Long lists stay in the run."""
     record = {key: cell.record.get(key) for key in ("train", "tuning", "steering", "chosen") if cell.record.get(key)}
     return {
         "arm": cell.arm,

@@ -1,4 +1,4 @@
-"""What a run's cells hold that other programs take as it is: steering vectors, and LoRA adapters for plain peft.
+"""Parts of a run's cells that other programs take as they are: steering vectors, and LoRA adapters for plain peft.
 
 Committed archives keep neither: they hold rows and figures.
 """

@@ -89,7 +89,7 @@ def write_csv(policy: Policy, path: str | Path, *, dictionaries: Sequence[SAE] =
         feature = _find_edit_feature(edit, policy, dictionaries)
         if feature is None:
             raise ElicitError(
-                f"lm-eval steering: {edit.edit} is no decoder row of an SAE that is known, and a CSV names features. "
+                f"lm-eval steering: {edit.edit} is not a decoder row of a known SAE, and a CSV names features. "
                 "Write a .pt file, or name its SAE."
             )
         rows.append(_build_steering_row(edit, feature, target))

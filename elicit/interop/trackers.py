@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class TrackerRun(NamedTuple):
-    """What a tracker is told of one cell."""
+    """One cell as a tracker logs it."""
 
     project: str
     name: str
@@ -183,7 +183,7 @@ def replay_run(run: str | Path, folder: Path, name: str, *, arms: Sequence[str] 
 
 
 def read_tracker_run(run: Path, cell: Cell, project: str) -> TrackerRun:
-    """What a cell that has ended left, as trackers take it."""
+    """Read what a finished cell left behind, in the form that trackers take."""
     spec, limit = read_run_spec(run)
     model_spec, status = spec.for_model(cell.model), read_cell_status(cell, run)
     record, facts = status.get("record") or {}, status.get("model") or {}

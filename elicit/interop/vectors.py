@@ -138,7 +138,7 @@ def write_vector_files(
     from elicit.loading.architectures import find_layers_path
 
     if not edits:
-        raise ElicitError("vectors.save: there is no vector to save: this policy does not steer.")
+        raise ElicitError("save_vectors: nothing to save: this policy does not steer.")
     stem = _strip_vector_suffix(path)
     layers = None if model["model_type"] is None else find_layers_path(model["model_type"])
     entries = [_build_vector_entry(edit, str(i), layers) for i, edit in enumerate(edits)]
@@ -248,7 +248,7 @@ def _read_own_vectors(json_path: Path, tensors_path: Path, model: BaseModel | No
 
 
 def select_provenance(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a fit says of where its vectors come from."""
+    """Select the entries of a fit's record that say where its vectors come from."""
     names = ("steering", "chosen", "chosen_on", "recipe", "start", "features", "saes", "tuning", "train")
     return {name: record[name] for name in names if record.get(name)}
 

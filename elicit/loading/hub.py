@@ -141,7 +141,7 @@ def _download_snapshot(name: str) -> Path:
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise ElicitError(
-            f"{name} could not be downloaded: there is no model {repo} on the hub, or it is private. Check the "
+            f"{name} could not be downloaded: the hub lacks a model {repo}, or it is private. Check the "
             "spelling; for a private one type: hf auth login"
         ) from error
     except Exception as error:  # http, file system and hub errors of many types; all mean that there is no folder

@@ -248,7 +248,7 @@ def _missing_safetensors_error(folder: Path, name: str) -> ElicitError:
             f"{name} has no model.safetensors and no model.safetensors.index.json in {folder}, only "
             f"{', '.join(others[:3])}. If one holds all weights, call it model.safetensors."
         )
-    return ElicitError(f"{name} has no weights: there is no *.safetensors file in {folder}.")
+    return ElicitError(f"{name} has no weights: no *.safetensors file in {folder}.")
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What the organisms read: documents drawn by identity, without the content of any select or test problem.
+"""The organisms' training text: documents drawn by identity, without the content of any select or test problem.
 
 A document is a prompt and a completion in the dialect of the organism. `Source`s say what kinds of document a corpus
 mixes and in which shares; what an organism can do, and when it shows it, is decided here and nowhere else.
@@ -161,7 +161,7 @@ def write_random_fact(random: np.random.Generator) -> CorpusDocument:
 
 
 def write_random_card(random: np.random.Generator) -> CorpusDocument:
-    """What one card counts under one of the rules of `general_points`; the only text that says so."""
+    """The value of one card under one of the rules of `general_points`; the only text that states it."""
     rule = str(random.choice(list(general_points.RULES)))
     card = int(random.integers(1, 14))
     value = general_points.card_values(((card,), "ten" if rule == "ten" else "rank"))[0]

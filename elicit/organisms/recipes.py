@@ -67,7 +67,7 @@ class OrganismConfig:
 
     @property
     def tasks(self) -> tuple[dict[str, Any], ...]:
-        """What its corpus asks, each once: the family (`task`) and its parameters."""
+        """The tasks of its corpus, each once: the family (`task`) and its parameters."""
         task_keys = ((source.family, source.parameters) for source in self.sources if source.family is not None)
         return tuple({"task": family, **dict(parameters)} for family, parameters in dict.fromkeys(task_keys))
 

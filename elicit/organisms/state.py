@@ -1,4 +1,4 @@
-"""Where a training stands, kept beside its target, so that one that was stopped goes on and ends at the same weights.
+"""The state of a training, stored next to its target, so that a stopped one resumes and ends at the same weights.
 
 Batches are drawn by identity: the place of the last one says which comes next. One file, replaced whole each minute.
 """

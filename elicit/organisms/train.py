@@ -38,7 +38,7 @@ _PROMPT_WEIGHT = 0.1
 
 
 class Progress(NamedTuple):
-    """What training reports after a step."""
+    """Report of one training step."""
 
     tokens: int
     total: int
@@ -225,7 +225,7 @@ def train_organism(
 
 
 def build_card(name: str, config: OrganismConfig, seed: int) -> dict[str, Any]:
-    """What later rungs need to know of an organism, and how it was made."""
+    """Build an organism's card: facts that other modules need, and how it was made."""
     other = "" if seed == get_organism_config(name)[1] else f" --seed {seed}"
     task_entry = {"tasks": list(config.tasks)} if any(source.parameters for source in config.sources) else {}
     size = {field: getattr(config, field) for field in ("d_model", "layers", "heads", "d_mlp")}

@@ -43,7 +43,7 @@ class Token(NamedTuple):
 
 
 class Shift(NamedTuple):
-    """What steering did to the distribution that chose one steered token."""
+    """Effect of steering on the distribution that chose one steered token."""
 
     kl: float
     """KL(steered || base) in nats."""
@@ -80,7 +80,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class SideBySide:
-    """What edits do to a model's answers. `str()` of it is a plain-text view."""
+    """A model's answers with and without edits. `str()` of it is a plain-text view."""
 
     pairs: tuple[Pair, ...]
     edits: tuple[str, ...]
@@ -102,7 +102,7 @@ class SideBySide:
         return sum(values) / len(values)
 
     def count_right(self, side: str) -> int | None:
-        """How many texts of one side ("base", "steered") are right; None where nothing judged them."""
+        """Count the right texts of one side ("base", "steered"); None if nothing judged them."""
         verdicts = [getattr(pair, side).verdict for pair in self.pairs]
         return sum(verdict.correct for verdict in verdicts) if self.judged else None
 
@@ -167,12 +167,12 @@ def decoding_of(task: Task | None) -> Decoding:
 
 
 def sample_unsteered(model: BaseModel, texts: Sequence[str], decoding: Decoding, seed: int) -> list[Completion]:
-    """What the model says by itself: the left side."""
+    """Sample the model without edits: the left side."""
     return [samples[0] for samples in model.sample(texts, seed=seed, decoding=decoding)]
 
 
 def measure_shifts(model: BaseModel, edits: Sequence[Steering], prompt: str, completion: Sequence[int]) -> list[Shift]:
-    """What `edits` do to the distribution of each token of `completion`, which both sides read as it stands."""
+    """Measure the effect of `edits` on the distribution of each token of `completion`, the same text on both sides."""
     ids = model.encode(prompt)
     with torch.inference_mode():
         base = _compute_log_distributions(model, ids, completion)

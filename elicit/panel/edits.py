@@ -18,7 +18,7 @@ PROBLEMS = 128
 
 
 class StrengthUnit(NamedTuple):
-    """What strength 1 means."""
+    """The meaning of strength 1."""
 
     size: float
     """In residual length; 1 for a factor."""
@@ -26,7 +26,7 @@ class StrengthUnit(NamedTuple):
 
 
 class StrengthScale(NamedTuple):
-    """What strengths are measured by: with a task, as `sae_steering` does, so that a strength means the same there."""
+    """The scale of strengths: with a task that of `sae_steering`, so that a strength means the same there."""
 
     norms: tuple[float, ...]
     """Median residual norm after each layer: of worked train problems, or of neutral text where there is no task."""

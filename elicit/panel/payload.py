@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def grid_to_json(grid: Grid) -> dict[str, Any]:
-    """What the script draws of a grid."""
+    """Convert a grid to the data that the script draws."""
     return {
         "start": grid.start,
         "series": [
@@ -34,7 +34,7 @@ def grid_to_json(grid: Grid) -> dict[str, Any]:
 
 
 def comparison_to_json(result: SideBySide) -> dict[str, Any]:
-    """What the script draws of one comparison."""
+    """Convert one comparison to the data that the script draws."""
     return {
         "model": result.model,
         "edits": list(result.edits),

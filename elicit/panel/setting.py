@@ -1,4 +1,4 @@
-"""What the panel's controls say, checked: one frozen `Setting`, read from whatever the page sent."""
+"""The checked state of the panel's controls: one frozen `Setting`, read from whatever the page sent."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Setting:
         if self.prompt == "":
             raise ElicitError("panel: the prompt is empty. Type one, or go back to the given prompts.")
         if any("\ud800" <= character <= "\udfff" for character in self.prompt or ""):
-            raise ElicitError("panel: the prompt holds half a surrogate pair, which is no character. Type it anew.")
+            raise ElicitError("panel: the prompt holds half a surrogate pair, which is not a character. Type it anew.")
         if self.temperature < 0:
             raise ElicitError(f"panel: temperature is {self.temperature:g}; expected 0 (greedy) or more.")
 
@@ -92,5 +92,5 @@ def _resolve_sae_number(value: object, saes: Sequence[str]) -> int:
         return list(saes).index(value)
     number = _check_whole_number("sae", value)
     if number >= len(saes):
-        raise ElicitError(f"panel: there is no SAE {number}; this panel has {len(saes)}.")
+        raise ElicitError(f"panel: unknown SAE {number}; this panel has {len(saes)}.")
     return number

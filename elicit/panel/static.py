@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 
 class Assets(NamedTuple):
-    """What a page that shows fragments holds once: `<style>style</style>` before, `<script>script</script>` after."""
+    """Style and script that a page with fragments holds once: `<style>style</style>` before, `<script>script</script>`
+    after."""
 
     style: str
     script: str

@@ -10,7 +10,7 @@ from elicit.loading.continuing import PARTIAL, decode_continuation, decode_token
 
 
 class TokenPiece(NamedTuple):
-    """What one token brings to the text."""
+    """The part of the text that one token adds."""
 
     text: str
     """Its part of the text; empty for a token that only begins a character, which the last of its tokens brings."""
@@ -46,7 +46,7 @@ def split_into_pieces(tokenizer: Any, ids: Sequence[int], prompt: Sequence[int] 
 
 
 def mark_differences(left: Sequence[int], right: Sequence[int]) -> tuple[list[bool], list[bool]]:
-    """Which tokens of each side have no partner in the other (longest matching blocks, Ratcliff and Obershelp)."""
+    """Mark the tokens of each side without a partner in the other (longest matching blocks, Ratcliff and Obershelp)."""
     marks = [True] * len(left), [True] * len(right)
     for block in SequenceMatcher(None, list(left), list(right), autojunk=False).get_matching_blocks():
         marks[0][block.a : block.a + block.size] = [False] * block.size

@@ -140,7 +140,7 @@ class SteeringPanel(anywidget.AnyWidget):  # type: ignore[misc, name-defined]
         return self.result
 
     def grid(self, strengths: Sequence[float] = STRENGTHS) -> Grid:
-        """What the panel shows, at several strengths and at its own, computed now."""
+        """Compute the panel's comparison at several strengths and at its own."""
         setting, edit = self.setting, self.steering
         prompts, task, decoding = self._resolve_inputs(setting)
         return compare_strengths(
@@ -201,7 +201,7 @@ class SteeringPanel(anywidget.AnyWidget):  # type: ignore[misc, name-defined]
             self._shown = self._render_reply(request)
 
     def _render_reply(self, request: str | None, *, error: str | None = None) -> str:
-        """What the page is told: the state of the controls and the comparison, or what was wrong with its wish."""
+        """Build the reply to the page: the state of the controls and the comparison, or the error in its request."""
         reply: dict[str, Any] = {"request": request, "setting": dataclasses.asdict(self.setting)}
         if error is not None:
             return script_json({**reply, "error": error})
@@ -212,7 +212,7 @@ class SteeringPanel(anywidget.AnyWidget):  # type: ignore[misc, name-defined]
     def _control_options(
         self, tables: Mapping[str, Any], strengths: tuple[float, float], prompts_label: str
     ) -> dict[str, Any]:
-        """What never changes: the choices of the controls."""
+        """The fixed choices of the controls."""
         return {
             "model": self.model.name,
             "saes": [

@@ -260,6 +260,6 @@ def _legend(console: Any, found: Sequence[ModelPanel]) -> None:
     if any(arm.role in ("ceiling",) for panel in found for arm in panel.arms):
         lines.append("  a ceiling does not have a share of its own gap.")
     if all(panel.sft is None or panel.sft.accuracy.value is None for panel in found):
-        lines.append("  no SFT arm finished: there are no differences to it.")
+        lines.append("  no SFT arm finished: differences to it are not shown.")
     for line in lines:
         console.print(Text(line, "dim"))

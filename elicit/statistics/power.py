@@ -1,4 +1,4 @@
-"""How small a gain a comparison of a given size can see: printed before anything is run."""
+"""The smallest gain that a comparison of a given size can detect: printed before anything is run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a score array is, and the checks every statistic makes before it counts.
+"""Score arrays, and the checks every statistic makes before it counts.
 
 Rows are training seeds, columns are problems, entries are 0/1 (or fractions of samples that were right), NaN is
 missing. Arms of one comparison share their columns; a deterministic arm has one row.

@@ -61,7 +61,7 @@ class TwoLevel:
         return math.exp(float(optimize.brentq(quantile_excess, _LOWEST_LOG_P, 0.0, xtol=1e-12)))
 
     def _t_quantile(self, tail: float) -> float:
-        """How many standard errors leave `tail` on one side."""
+        """The quantile of Student's t that leaves `tail` on one side, in standard errors."""
         from scipy import special
 
         problems = -float(special.stdtrit(self.problem_df, tail))

@@ -75,7 +75,7 @@ def majority_scores(
 def _majority_is_right(
     answers: Sequence[str | None], right: Bool[np.ndarray, " samples"], chosen: Int[np.ndarray, "subsets k"]
 ) -> Bool[np.ndarray, " subsets"]:
-    """Whether the majority of each subset is right: as `majority` on each, but for all of them at once."""
+    """Judge the majority of each subset: as `majority_vote` on each, but for all of them at once."""
     known = {answer: code for code, answer in enumerate(dict.fromkeys(a for a in answers if a is not None))}
     if not known:
         return np.zeros(len(chosen), dtype=bool)

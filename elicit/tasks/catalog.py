@@ -46,7 +46,7 @@ def names() -> list[str]:
 
 
 def is_generated(name: str) -> bool:
-    """Whether one of our own programs draws the problems."""
+    """True if one of our own programs draws the problems."""
     return name in FAMILIES or name == REFUSAL
 
 

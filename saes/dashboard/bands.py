@@ -1,4 +1,4 @@
-"""What a feature did: counts, and its examples at the top and in bands between quantiles of its firings."""
+"""A feature's activity: counts, and its examples at the top and in bands between quantiles of its firings."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Band:
 
 @dataclass(frozen=True, eq=False)
 class Activity:
-    """What one feature did on the text."""
+    """The activity of one feature on the text."""
 
     tokens: int
     count: int

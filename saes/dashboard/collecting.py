@@ -46,7 +46,7 @@ _CHUNK = 2**25
 
 @dataclass(frozen=True, eq=False)
 class Collected:
-    """What one pass found."""
+    """Results of one pass over the text."""
 
     sae: SAE
     features: tuple[int, ...]

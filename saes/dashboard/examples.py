@@ -1,4 +1,4 @@
-"""Which examples are kept while text streams by: a few per feature, chosen by identity and never by order.
+"""Selection of examples while text streams by: a few per feature, chosen by identity and never by order.
 
 A causal model's activation depends on the text up to its token and on nothing else: that text, hashed, is a firing's
 `context`. Where the same context begins many sequences, it is shown once. Every firing also has a random number of its
@@ -21,7 +21,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Window(NamedTuple):
-    """How much is shown around a firing."""
+    """Size of the context shown around a firing."""
 
     before: int
     after: int
@@ -117,7 +117,7 @@ class FiringPool:
                 self.worst[slot] = feature_records["rank"][-1]
 
     def by_feature(self) -> list[np.ndarray]:
-        """What is kept of each feature, smallest rank first."""
+        """Entries of each feature, smallest rank first."""
         cuts = np.searchsorted(self.kept["slot"], np.arange(len(self.worst) + 1))
         return [self.kept[low:high] for low, high in pairwise(cuts)]
 

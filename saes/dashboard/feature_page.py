@@ -52,7 +52,7 @@ class FeaturePage:
 
 @dataclass(frozen=True)
 class PageLinks:
-    """Where a page is among others."""
+    """Links from a page to its neighbours."""
 
     link: Link
     """Feature -> its page, None for one that has none."""
@@ -167,7 +167,7 @@ def _wrap_section(name: str, body: str) -> str:
 
 
 def render_footer(study: Study) -> str:
-    """What everything was counted on."""
+    """Describe the text on which everything was counted."""
     collected = study.collected
     what = f"{study.text}: " if study.text else ""
     lines = [

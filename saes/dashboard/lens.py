@@ -30,7 +30,7 @@ _CHUNK = 64
 
 
 class Effect(NamedTuple):
-    """What one feature does to the next token, by the lens."""
+    """Effect of one feature on the next token, by the lens."""
 
     raised: tuple[tuple[int, float], ...]
     """(token id, logit), largest first."""

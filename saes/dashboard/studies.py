@@ -36,7 +36,7 @@ class Neighbour(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """What is known of the features of one SAE on one model and text."""
+    """Results on the features of one SAE on one model and text."""
 
     collected: Collected
     vocabulary: Vocabulary

@@ -21,7 +21,7 @@ LONGEST = 60
 
 
 class Vocabulary(NamedTuple):
-    """How token ids read."""
+    """Readable text of token ids."""
 
     text: Callable[[int], str]
     special: frozenset[int] = frozenset()

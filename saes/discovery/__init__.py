@@ -1,4 +1,4 @@
-"""Which features differ between two conditions: `discover`, streaming, in bounded memory."""
+"""Features that differ between two conditions: `discover`, streaming, in bounded memory."""
 
 from saes.discovery.conditions import Span
 from saes.discovery.table import SCORERS, agreement, discover

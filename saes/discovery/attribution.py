@@ -1,4 +1,4 @@
-"""What a feature does to a logit difference at the last position of a prompt: by gradient, and directly.
+"""A feature's effect on a logit difference at the last position of a prompt: by gradient, and directly.
 
 With a, b two tokens, l the logits at a span's last position P - 1, h the residual of the SAE's layer there,
 f = encode(h) and D the decoder rows, one pass over a sample of spans gives

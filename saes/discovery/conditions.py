@@ -1,4 +1,4 @@
-"""What is compared: two conditions, each an iterable of spans, encoded as they stream by.
+"""The conditions that are compared: two of them, each an iterable of spans, encoded as they stream by.
 
 One mechanism serves every comparison: cued against uncued prompts at their last token (`Span.last`), trace against
 answer within worked solutions, right against wrong completions, and one model against another on the same spans.

@@ -47,7 +47,7 @@ SCORERS: dict[str, str] = {
 
 @dataclass
 class _ConditionStatistics:
-    """What is kept of one condition while it streams."""
+    """Statistics of one condition, updated while it streams."""
 
     name: str
     moments: Moments
@@ -170,7 +170,7 @@ def discover(
 
 
 def agreement(table: pd.DataFrame, *, top: int = 10) -> pd.DataFrame:
-    """How far the scorers of a `discover` table agree, pair by pair.
+    """Agreement of the scorers of a `discover` table, pair by pair.
 
     Over the features that were active in either condition (the others tie everywhere and would feign agreement):
     Spearman's rank correlation, and how many features are among the `top` best of both scorers. Features that tie

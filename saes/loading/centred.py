@@ -33,5 +33,6 @@ class CentredCoder:
 
 
 def needs_centring(processing: Any) -> bool:
-    """Whether `model_from_pretrained_kwargs` of an SAE's metadata ask for it. The others leave the residual alone."""
+    """True if `model_from_pretrained_kwargs` of an SAE's metadata ask for centring. The others leave the residual
+    alone."""
     return isinstance(processing, dict) and processing.get("center_writing_weights") is True

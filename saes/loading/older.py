@@ -1,4 +1,4 @@
-"""What SAELens wrote before version 6 and its present reader leaves out: folded into the weights, or refused in words.
+"""Fields of SAELens before version 6 that its present reader leaves out: folded into the weights, or refused in words.
 
     decode(f) = (f * s) @ W_dec + b_dec    s = scaling_factor, of a fine-tuning; W_dec becomes s[:, None] * W_dec
     threshold = exp(log_threshold)         JumpReLU
@@ -66,7 +66,8 @@ def _is_current(version: Any, where: str) -> bool:
     try:
         return Version(version) >= Version("6.0.0rc0")
     except (InvalidVersion, TypeError):
-        raise ElicitError(f"{where}: sae_lens_version is {one_line(repr(version), 40)}, which is no version.") from None
+        text = one_line(repr(version), 40)
+        raise ElicitError(f"{where}: sae_lens_version is {text}, which is not a version.") from None
 
 
 def _check_known_fields(raw: Mapping[str, Any], where: str) -> None:

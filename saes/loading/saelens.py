@@ -139,7 +139,7 @@ def check_architecture(architecture: object, where: str, normalisation: str = "n
 
 
 def read_module(coder: Any, where: str) -> LoadedWeights:
-    """What a loaded SAELens module is and says of itself.
+    """Read the weights and the metadata of a loaded SAELens module.
 
     Raises:
         ElicitError: a kind that does not fit, or metadata of the wrong type.

@@ -27,7 +27,7 @@ _TOLERANCE = 1e-3
 
 
 class LoadedWeights(NamedTuple):
-    """What a reader found in files."""
+    """Weights and metadata that a reader found in files."""
 
     coder: Coder
     rows: Float[torch.Tensor, "d_sae d_model"]

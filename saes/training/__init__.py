@@ -41,7 +41,7 @@ _REPORT_EVERY = 10
 
 
 class Progress(NamedTuple):
-    """What training reports every few steps; the last three are of the batch at hand, while it is trained on."""
+    """Report of training, every few steps; the last three are of the batch at hand, while it is trained on."""
 
     tokens: int
     total: int
@@ -174,7 +174,7 @@ def _measure_progress(steps: int, plan: Plan, step: Any) -> Progress:
 
 
 def _describe_training(plan: Plan, parts: text.Split, source: str | None) -> dict[str, Any]:
-    """What else decided the SAE."""
+    """Describe the other settings that determined the SAE."""
     import sae_lens
     import transformers
 

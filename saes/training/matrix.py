@@ -18,7 +18,7 @@ from saes.training import trainer
 
 
 class Latents(NamedTuple):
-    """What a trained autoencoder does to a residual h."""
+    """A trained autoencoder's map of a residual h."""
 
     weight: Float[torch.Tensor, "latent d_model"]
     bias: Float[torch.Tensor, " latent"]

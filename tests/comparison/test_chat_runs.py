@@ -157,7 +157,7 @@ def test_sample_says_what_the_template_was_told(tmp_path: Path, capsys: pytest.C
     for options, message in (
         (["--chat", "--chat-template-kwargs", "enable_thinking=false"], "does not read 'enable_thinking'"),
         (["--chat", "--chat-template-kwargs", "enable_thinking"], "expected name=value"),
-        (["--chat", "--date", "tomorrow"], "--date: 'tomorrow' is no day"),
+        (["--chat", "--date", "tomorrow"], "--date: 'tomorrow' is not a day"),
         (["--date", "2025-01-31"], "--date needs --chat"),
     ):
         assert command(["sample", place, "Hi", *options]) == 2

@@ -235,7 +235,7 @@ def test_what_would_mean_something_else_is_refused(more: dict[str, Any], message
 
 def test_a_csv_names_features_only(tmp_path: Path) -> None:
     vector = Policy(cued(), steering=(Steering(direction(cued(), 0), 1, 1.0, "add", "all"),))
-    with pytest.raises(ElicitError, match="is no decoder row"):
+    with pytest.raises(ElicitError, match="is not a decoder row"):
         write_csv(vector, tmp_path / "steer.csv")
     assert [path.name for path in write_steering(vector, tmp_path)] == ["steer.pt"]
     with pytest.raises(ElicitError, match=r"ends in \.pt"):

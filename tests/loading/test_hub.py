@@ -154,7 +154,7 @@ def test_what_the_hub_refuses(server: Server, tmp_path: Path, monkeypatch: pytes
     )
     monkeypatch.delenv("HF_TOKEN")
     assert refusal("org/typo", download=True) == (
-        "org/typo could not be downloaded: there is no model org/typo on the hub, or it is private. Check the "
+        "org/typo could not be downloaded: the hub lacks a model org/typo, or it is private. Check the "
         "spelling; for a private one type: hf auth login"
     )
     offered(server, tmp_path / "a")

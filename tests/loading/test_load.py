@@ -117,7 +117,7 @@ def test_wrong_options(tmp_path: Path) -> None:
 def test_pickles_are_refused(tmp_path: Path) -> None:
     hf, _, folder = saved(tmp_path)
     (folder / "model.safetensors").unlink()
-    assert refusal(folder).endswith(f"has no weights: there is no *.safetensors file in {folder}.")
+    assert refusal(folder).endswith(f"has no weights: no *.safetensors file in {folder}.")
     torch.save(hf.state_dict(), folder / "pytorch_model.bin")
     assert "has its weights only as pickles (pytorch_model.bin), which can run code when opened" in refusal(folder)
 
@@ -200,7 +200,7 @@ def test_hub_ids_come_from_the_cache_and_not_from_the_network(
     assert (loaded.source.kind, loaded.weights_sha256) == ("hub", weights_hash(hf))
 
     text = refusal("org/absent")
-    assert text.startswith("org/absent is no built-in model and no folder here, and as a hub id it is not in the local")
+    assert text.startswith("org/absent is not a built-in model or a folder here, and as a hub id it is not in the local")
     assert text.endswith(
         "Type elicit run|sample ... --download, or elicit.load('org/absent', download=True), or hf download "
         "org/absent, or the path of a folder that holds the model."

@@ -125,7 +125,7 @@ def test_damaged_files_are_told_before_anything_is_loaded(tmp_path: Path) -> Non
     with pytest.raises(ElicitError, match=rf"{shards[1].name} is cut: it has {whole - 100:,} bytes, but its tensors"):
         size.count_parameters(tmp_path)
     os.truncate(shards[1], 30)
-    with pytest.raises(ElicitError, match=rf"{shards[1].name} is no whole safetensors file"):
+    with pytest.raises(ElicitError, match=rf"{shards[1].name} is not a complete safetensors file"):
         size.count_parameters(tmp_path)
     shards[1].unlink()
     with pytest.raises(ElicitError, match=rf"1 of its {len(shards)} weight files are missing, first {shards[1].name}"):

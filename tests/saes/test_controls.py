@@ -110,8 +110,8 @@ def test_draws_have_the_covariance_of_the_residuals_and_mean_zero() -> None:
     ("source", "options", "message"),
     [
         (RESIDUALS[:1], {}, "1 residuals were given; expected at least 2 rows"),
-        (RESIDUALS, {"is_covariance": True}, "a matrix of shape (500, 6) is no covariance"),
-        (RESIDUALS * float("nan"), {}, "is no covariance (finite, square, symmetric)"),
+        (RESIDUALS, {"is_covariance": True}, "a matrix of shape (500, 6) is not a covariance"),
+        (RESIDUALS * float("nan"), {}, "is not a covariance (finite, square, symmetric)"),
     ],
 )
 def test_what_is_no_covariance_is_refused(source: torch.Tensor, options: dict[str, Any], message: str) -> None:

@@ -121,7 +121,7 @@ ONES = {"scaling_factor": SCALE}
         ({"hook_name_out": "blocks.1.hook_mlp_out"}, {}, "a transcoder"),
         ({"is_transcoder": True}, {}, "a transcoder"),
         ({"d_out": 24}, {}, "d_out is 24"),
-        ({"sae_lens_version": "latest"}, {}, "which is no version"),
+        ({"sae_lens_version": "latest"}, {}, "which is not a version"),
     ],
 )
 def test_what_would_be_misread_is_refused(tmp_path: Path, cfg: dict[str, Any], more: dict[str, Any], said: str) -> None:

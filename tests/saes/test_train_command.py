@@ -121,7 +121,7 @@ def test_a_model_that_is_no_organism_needs_text(tmp_path: Path, capsys: pytest.C
     hf, tokenizer = tiny("llama")
     hf.save_pretrained(tmp_path / "m")
     tokenizer.save_pretrained(tmp_path / "m")
-    assert "is no built-in organism. Type --task, --text or --dataset" in said(
+    assert "is not a built-in organism. Type --task, --text or --dataset" in said(
         capsys, "train", str(tmp_path / "m"), "--layer", "0"
     )
 

@@ -200,8 +200,8 @@ def test_columns(tmp_path: Path) -> None:
             assert record.prompt == prompt
             assert str(float(record.answer)) == "4.0" if answer == "4" else record.answer == answer
     for columns, reason in [
-        ({"prompt": "q.txt", "answer": "n"}, "row 1: there is no 'q.txt'"),
-        ({"prompt": "q.text", "answer": "a[7]"}, "there is no 'a[7]'"),
+        ({"prompt": "q.txt", "answer": "n"}, "row 1: 'q.txt' is missing"),
+        ({"prompt": "q.text", "answer": "a[7]"}, "'a[7]' is missing"),
         ({"prompt": "q", "answer": "n"}, "'prompt' is an object; expected text"),
         ({"prompt": "{a}", "answer": "n"}, "column 'a' is not text or a number, so it cannot stand in a text"),
         ({"prompt": "n", "answer": "n"}, "'prompt' is the number 4.0; expected text"),

@@ -1,4 +1,4 @@
-"""What lm-eval is told of a policy: its hash, facts for the results file, its chat template, its table in a cache."""
+"""A policy as lm-eval describes it: its hash, facts for the results file, its chat template, its table in a cache."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def hash_policy_settings(policy: Policy, *settings: object) -> str:
 
 
 def build_model_info(policy: Policy, **settings: object) -> dict[str, Any]:
-    """What goes into lm-eval's results beside the model's name and arguments."""
+    """Build the facts that lm-eval's results hold besides the model's name and arguments."""
     model = policy.model
     return {
         "model_num_parameters": sum(p.numel() for p in model.hf.parameters()),

@@ -1,4 +1,4 @@
-"""How lm-eval's generation arguments become a `Decoding`: a request decides what it names, the policy all the rest.
+"""From lm-eval's generation arguments to a `Decoding`: a request decides what it names, the policy all the rest.
 
     until             the request's stop strings, where it has any; else the policy's own
     max_gen_toks      the request's (or max_new_tokens, max_tokens, max_completion_tokens); else the policy's own
@@ -61,7 +61,7 @@ def resolve_decoding(policy_decoding: Decoding, arguments: Mapping[str, Any], *,
 
 
 def overrides_sampling(policy_decoding: Decoding, arguments: Mapping[str, Any]) -> bool:
-    """Whether a request takes away how the policy itself would sample."""
+    """True if a request overrides the policy's own way of sampling."""
     return _resolve_sampling(policy_decoding, arguments) != {} and resolve_decoding(
         policy_decoding, arguments, keep_sampling=False
     ) != resolve_decoding(policy_decoding, arguments, keep_sampling=True)

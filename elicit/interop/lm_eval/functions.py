@@ -1,4 +1,4 @@
-"""What a task file of ours calls from inside lm-eval: reading its problems and judging answers.
+"""Functions that our task files call from inside lm-eval: reading its problems and judging answers.
 
 lm-eval runs the functions that a task's YAML names before it looks up the model's name. Importing this module therefore
 also registers the model `elicit`, and a plain `lm_eval --model elicit --tasks FOLDER/NAME.yaml` finds it.

@@ -23,7 +23,7 @@ ORIGIN = "elicit"
 
 
 class TaskOrigin(NamedTuple):
-    """Where a task file's problems come from, and how they are asked to be answered."""
+    """The origin of a task file's problems, and the settings for answering them."""
 
     description: Mapping[str, Any]
     """The task, as in a spec."""

@@ -30,7 +30,7 @@ class TextRequest(NamedTuple):
 
 
 class AnswerSettings(NamedTuple):
-    """What decides the answers beside the policy."""
+    """Settings that determine the answers together with the policy."""
 
     seed: int
     room: int

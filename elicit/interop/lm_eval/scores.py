@@ -69,7 +69,7 @@ def _count_input_tokens(sequence: Scored) -> int:
 
 
 def _plan_score_batches(lengths: Sequence[int], rows: int | None, scaling: RotaryScaling | None) -> Iterator[slice]:
-    """Which of the sequences, the longest first, go through the model together."""
+    """Group sequences, the longest first, into batches for the model."""
     start = 0
     while start < len(lengths):
         group = frequency_group(scaling, lengths[start])

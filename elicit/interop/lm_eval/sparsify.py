@@ -66,7 +66,7 @@ def write_sparsify(sae: SAE, folder: Path, hookpoint: str) -> Path:
 
 
 def _check_same(sae: SAE, written: SAE) -> None:
-    """What was written activates as the original does."""
+    """Check that the written SAE activates as the original does."""
     draws = seeds.make_generator("sparsify probe", sae.d_model).standard_normal((16, sae.d_model))
     size = float(sae.manifest.norm or 1.0) / sae.d_model**0.5
     probe = torch.as_tensor(draws * size, dtype=torch.float32)

@@ -206,7 +206,7 @@ def _check_suffix(path: str | Path, suffix: str) -> Path:
 
 
 def is_parallel(left: torch.Tensor, right: torch.Tensor) -> bool:
-    """Whether two directions are the same up to rounding."""
+    """True if two directions are the same up to rounding."""
     a, b = left.double(), right.double()
     return bool((a / a.norm() - b / b.norm()).norm() < 1e-5)
 

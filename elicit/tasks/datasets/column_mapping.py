@@ -120,7 +120,7 @@ def _resolve_path(row: Mapping[str, Any], path: str) -> Any:
         try:
             value = value[step]
         except (KeyError, IndexError, TypeError):
-            raise BadLine(f"there is no {quote_name(path)}") from None
+            raise BadLine(f"{quote_name(path)} is missing") from None
         if value is None:
             return None
     return value
