@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from elicit.tasks import get
@@ -28,6 +29,7 @@ def read(completion: str) -> str | None:
     [
         ("B", "B"),
         (" B.", "B"),
+        ("b)", "B"),
         ("(C) neon", "C"),
         ("**B**", "B"),
         ("B. carbon dioxide\nPlants take it in.", "B"),
@@ -59,6 +61,8 @@ def test_letters(completion: str, letter: str | None) -> None:
     .map("".join) | st.text(),
     st.booleans(),
 )  # fmt: skip
+@example("a", False)
+@example("Ｂ", False)
 def test_any_text_is_read(text: str, long: bool) -> None:
     text = "b " * 3000 + text if long else text
     reading = LetterReader("B", TEXTS)
