@@ -200,7 +200,9 @@ def test_hub_ids_come_from_the_cache_and_not_from_the_network(
     assert (loaded.source.kind, loaded.weights_sha256) == ("hub", weights_hash(hf))
 
     text = refusal("org/absent")
-    assert text.startswith("org/absent is not a built-in model or a folder here, and as a hub id it is not in the local")
+    assert text.startswith(
+        "org/absent is not a built-in model or a folder here, and as a hub id it is not in the local"
+    )
     assert text.endswith(
         "Type elicit run|sample ... --download, or elicit.load('org/absent', download=True), or hf download "
         "org/absent, or the path of a folder that holds the model."

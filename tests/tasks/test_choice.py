@@ -70,8 +70,9 @@ def test_any_text_is_read(text: str, long: bool) -> None:
     assert reading.has_trace(text) in (True, False)
     if found is not None:
         assert found.answer in "ABCD"
-        said = text[found.start : found.end]
-        assert found.answer in said or said.lower().rstrip(".") == TEXTS["ABCD".index(found.answer)]
+        said = text[found.start : found.end].strip()
+        letters = unicodedata.normalize("NFKC", said).upper()  # a lone "b" and a wide letter are read as well
+        assert found.answer in letters or said.lower().rstrip(".") == TEXTS["ABCD".index(found.answer)]
 
 
 @pytest.mark.parametrize("piece", ["answer is ", "(A", "\\boxed{", "option ", " ", "\n"])
