@@ -88,7 +88,12 @@ def source_sha256(text: str, *, base: Path | None = None) -> str:
         MissingCodeError: no such file or module here.
         ElicitError: text of another form, or a module that does not come from a Python file.
     """
-    return hashlib.sha256(_source_path(_require_reference(text), base).read_bytes()).hexdigest()
+    return hashlib.sha256(find_source_file(text, base=base).read_bytes()).hexdigest()
+
+
+def find_source_file(text: str, *, base: Path | None = None) -> Path:
+    """The file that a reference names. Raises as `source_sha256`."""
+    return _source_path(_require_reference(text), base)
 
 
 def list_entry_points(group: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The files that a spec's tasks and arms take problems from, by hash: an edited file is another task. No torch."""
+"""The files that a spec's tasks and arms take problems and code from, by hash: an edited one is another. No torch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from elicit.comparison.spec.path_resolution import CODE_OPTIONS
 from elicit.comparison.spec.spec import Spec
 from elicit.errors import ElicitError
+from elicit.methods.catalog import is_built_in
+from elicit.methods.outside import find_method_reference
+from elicit.plugins import find_source_file, parse_reference
 
 
 class SourceFile(NamedTuple):
@@ -38,6 +42,7 @@ def list_source_files(spec: Spec) -> Iterator[SourceFile]:
             is_default = description == {spec.task_label: spec.task, **spec.off_target}.get(label)
             yield from _existing_source(model, None, label if is_default else f"{model}/{label}", description)
         for arm, options in model_spec.arms.items():
+            yield from _iter_code_files(model, arm, options)
             for field, value in options.items():
                 if isinstance(value, Mapping) and isinstance(value.get("task"), str):
                     yield from _existing_source(model, arm, f"arms.{arm}.{field}", value)
@@ -66,6 +71,18 @@ def find_changed_files(spec: Spec, before: Mapping[str, str]) -> list[ChangedFil
         for source in list_source_files(spec)
         if before.get(source.label, now[source.label]) != now[source.label]
     ]
+
+
+def _iter_code_files(model: str, arm: str, options: Mapping[str, Any]) -> Iterator[SourceFile]:
+    """The Python files behind a method, a reward or a trainer from outside."""
+    for option in CODE_OPTIONS:
+        text = str(options.get(option))
+        if option == "method":
+            reference = None if is_built_in(text) else find_method_reference(text)
+        else:
+            reference = text if parse_reference(text) is not None else None
+        if reference is not None:
+            yield SourceFile(model, arm, f"arms.{arm}.{option}", find_source_file(reference))
 
 
 def _existing_source(model: str, arm: str | None, label: str, description: Mapping[str, Any]) -> Iterator[SourceFile]:

@@ -51,6 +51,7 @@ def build_manifest(
     *,
     files: Mapping[str, str],
     problems: Mapping[str, str],
+    methods: Mapping[str, Mapping[str, Any]],
     date: datetime.date,
 ) -> dict[str, Any]:
     """The manifest at the start of a run.
@@ -59,6 +60,7 @@ def build_manifest(
         spec: as plain data.
         files: task label -> hash of its file; see `sources`.
         problems: model and task -> hash of the problems that the run keeps; see `problems`.
+        methods: arm -> its method from outside, as `outside.RecordedMethod` describes it.
         date: the day that its prompts are told.
     """
     identity = {**{name: value for name, value in spec.items() if name not in MACHINE}, "limit": limit}
@@ -73,6 +75,7 @@ def build_manifest(
         "limit": limit,
         "files": dict(files),
         "problems": dict(problems),
+        **({"methods": dict(methods)} if methods else {}),
         "models": {},
         "date": date.isoformat(),
         "devices": {},

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.fitting.option_checks import check_positions, check_positive
-from elicit.method import Traits, get_eliciting_condition, task_decoding
+from elicit.method import Method, Traits, get_eliciting_condition, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MeanAblation:
+class MeanAblation(Method):
     """Features that the cue changes, at their uncued means."""
 
     parent: str = "sae_steering"
@@ -41,7 +41,12 @@ class MeanAblation:
     condition: Literal["auto", "cue", "forced"] = "auto"
     """Under what; auto is `cue_prompt`'s own condition."""
 
-    traits: ClassVar[Traits] = Traits(fits_on=("sae_steering",))
+    traits: ClassVar[Traits] = Traits(
+        provides=("direction", "feature"),
+        fits_on=("feature ranking",),
+        evidence="necessity",
+        removal="Giving {} the values of the plain prompt",
+    )
 
     def __post_init__(self) -> None:
         check_positions("mean_ablation", self.positions)
