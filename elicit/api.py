@@ -20,10 +20,13 @@ from typing import TYPE_CHECKING, Any
 from elicit.comparison.reader import read_arms, read_run_spec
 from elicit.comparison.running.engine import run_cells
 from elicit.comparison.spec import check_spec
+from elicit.comparison.spec.path_resolution import resolve_code
 from elicit.comparison.summary.summarise import write_summary
 from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.interop.policies import load_policy as load_policy
 from elicit.loading import catalog
+from elicit.method import Method
+from elicit.methods.catalog import describe_config
 from elicit.runs import writing_to
 from elicit.tasks import AskedTask, GeneratedTask
 from elicit.tasks.datasets.record_task import RecordTask
@@ -159,7 +162,7 @@ def compare(
     model: BaseModel | str,
     task: Task | str | Mapping[str, Any],
     *,
-    arms: Sequence[str] | Mapping[str, Mapping[str, Any]],
+    arms: Sequence[str] | Mapping[str, Mapping[str, Any] | Method],
     off_target: Sequence[str] | Mapping[str, Mapping[str, Any]] = (),
     seeds: int = 1,
     test: int = 200,
@@ -175,7 +178,9 @@ def compare(
     Args:
         model: a loaded model or its name.
         task: a task, its name, or `{"task": name, parameters...}`.
-        arms: method names, or arm name -> `{"method": name, options...}`.
+        arms: method names, or arm name -> `{"method": name, options...}` or a method's config: `GRPO(steps=64)`, or
+            one of your own. Its class must be importable, so that the run can be resumed: not one of a script or a
+            notebook.
         off_target: other tasks that every arm is tested on: names, or label -> `{"task": name, parameters...}`.
         samples: samples per problem at temperature 1, for pass@k, votes and rivals at equal tokens: a number, or
             `{"n": 256, "problems": 64, "arms": ["base", "sft"]}`.
@@ -201,7 +206,7 @@ def compare(
             "models": {label: name},
             "task": _task_to_spec(task),
             "off_target": dict(off_target) if isinstance(off_target, Mapping) else list(off_target),
-            "arms": dict(arms) if isinstance(arms, Mapping) else list(arms),
+            "arms": _arms_to_spec(arms),
             "seeds": seeds,
             "test": test,
             "samples": samples if isinstance(samples, int) else dict(samples),
@@ -214,6 +219,21 @@ def compare(
     if failed and len(failed) == len(spec.arms):
         raise ElicitError(f"every arm failed; see the status.json files in {run}")
     return Results(run, write_summary(run))
+
+
+def _arms_to_spec(arms: Sequence[str] | Mapping[str, Mapping[str, Any] | Method]) -> Any:
+    """Arms as a spec says them; files of code start at the working directory."""
+    if not isinstance(arms, Mapping):
+        return list(arms)
+    plain: dict[str, Any] = {}
+    for name, options in arms.items():
+        try:
+            plain[name] = describe_config(options) if isinstance(options, Method) else options
+        except ElicitError as error:
+            raise ElicitError(f"compare: arm {name!r}: {error}") from None
+        if isinstance(plain[name], Mapping):
+            plain[name] = resolve_code(dict(plain[name]), Path())
+    return plain
 
 
 def _task_to_spec(task: Task | str | Mapping[str, Any]) -> dict[str, Any]:

@@ -128,7 +128,20 @@ class CostEstimate(NamedTuple):
 class Method(ABC):
     """The config of a method: a frozen dataclass whose fields are the options that a spec may give.
 
-    A method of your own is a subclass with a `fit`, named in a spec as `method: my_file.py:MyMethod`.
+    A method of your own is a subclass with a `fit`, named in a spec as `method: my_file.py:MyMethod`:
+
+        @dataclass(frozen=True)
+        class Shorter(Method):
+            '''The base with less room for its answer.'''
+
+            tokens: int = 8
+            traits: ClassVar[Traits] = Traits(family="decoding")
+
+            def fit(self, base, task, *, seed, needs, scratch=None):
+                return Policy(base, task_decoding(task).replace(max_new_tokens=self.tokens))
+
+    Before a run begins, `fit` is called once on a model without weights, as far as its first forward pass: what it
+    refuses is said then.
     """
 
     traits: ClassVar[Traits] = Traits()

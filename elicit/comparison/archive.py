@@ -30,12 +30,14 @@ from elicit.comparison.reader import read_run_spec
 from elicit.comparison.running.cell_runner import is_done, read_cell_status
 from elicit.comparison.spec import Spec, checkpoints
 from elicit.comparison.spec.cells import list_cells
+from elicit.comparison.spec.path_resolution import CODE_OPTIONS
 from elicit.comparison.storage import prompts
 from elicit.comparison.storage.typed_files import read_manifest, read_metrics
 from elicit.comparison.summary.summarise import summarise_run
 from elicit.comparison.unpack import CELLS, PROBLEMS, PROMPTS, ROWS, SUMMARY, unpack_archive
 from elicit.comparison.unpack import read_compressed_json as read_compressed_json
 from elicit.errors import ElicitError
+from elicit.methods.outside import shorten_reference
 from elicit.tasks.datasets.stored_problems import StoredProblems
 
 #: Options of tasks and arms that may name files.
@@ -132,6 +134,9 @@ def strip_folders(path: Path) -> None:
             _strip_option_paths(task)
     for options in arms:
         _strip_option_paths(options)
+        options |= {
+            name: shorten_reference(options[name]) for name in CODE_OPTIONS if isinstance(options.get(name), str)
+        }
     runs.write_text(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from elicit import runs
 from elicit.comparison.running.cell_runner import count_test_problems
 from elicit.comparison.spec import Spec, build_task
-from elicit.comparison.spec.task_files import hash_task_files, list_source_files
+from elicit.comparison.spec.task_files import hash_path, list_task_files
 from elicit.comparison.storage.typed_files import check_value, read_manifest
 from elicit.errors import ElicitError
 from elicit.tasks import Task
@@ -107,10 +107,10 @@ def check_task_file(spec: Spec, model: str, label: str, files: Mapping[str, str]
         ElicitError: another file stands under its name.
     """
     names = {label, f"{model}/{label}"}
-    for source in list_source_files(spec):
+    for source in list_task_files(spec):
         known = files.get(source.label)
         if source.model == model and source.label in names and known is not None:
-            now = hash_task_files(spec)[source.label]
+            now = hash_path(source.path)
             if now != known:
                 raise ElicitError(
                     f"{source.path} is not the file that the run was made with: its sha256 is {now[:12]}…, the "

@@ -115,6 +115,14 @@ def load_trainer_class(reference: str | None) -> Any:
     return trainer_class
 
 
+def check_code(reward: str, trainer_class: str | None) -> None:
+    """Raises ElicitError, before anything is sampled, for a reward function or a trainer that cannot be loaded."""
+    if parse_reference(reward) is not None:
+        load_reward_function(reward)
+    if trainer_class is not None:
+        load_trainer_class(trainer_class)
+
+
 def identify_code(reward: str, trainer_class: str | None) -> list[str]:
     """Source hashes of what comes from outside, for the identity of a training; empty for what is built in."""
     references = [text for text in (reward, trainer_class) if text is not None and parse_reference(text) is not None]

@@ -19,6 +19,7 @@ from elicit.fitting.option_checks import check_adapter, check_checkpoints, check
 from elicit.fitting.reward_choice import (
     VERIFIER,
     build_reward,
+    check_code,
     check_reward,
     check_trainer_class,
     identify_code,
@@ -128,6 +129,8 @@ def train_weights_by_rl(config: RLConfig, base: BaseModel, task: Task, *, seed: 
     from elicit.training.pilot import run_pilot
     from elicit.training.rollouts import training_engine
     from elicit.training.run import RLTrainingSettings, train_with_rewards
+
+    check_code(config.reward, config.trainer_class)
 
     def encode_problem(problem: Problem) -> tuple[int, ...]:
         return base.encode(problem.prompt)

@@ -17,7 +17,7 @@ from elicit.context import check_prompt_fits
 from elicit.errors import ElicitError
 from elicit.fitting.contrast_pairs import ContrastKind, check_contrast_templates
 from elicit.fitting.option_checks import check_checkpoints, check_group, check_positions, check_positive
-from elicit.fitting.reward_choice import build_reward, check_reward, check_trainer_class, load_trainer_class
+from elicit.fitting.reward_choice import build_reward, check_code, check_reward, check_trainer_class, load_trainer_class
 from elicit.fitting.rlvr import compute_training_cost, describe_checkpoints, describe_code, identify_reward
 from elicit.fitting.vector_init import StartingVectors, build_steering_edits, build_trainable_edits, initialise_vectors
 from elicit.method import CostEstimate, Generation, TokenLengths, task_decoding
@@ -167,6 +167,7 @@ def train_vectors_by_rl(
     from elicit.training.rollouts import training_engine
     from elicit.training.run import RLTrainingSettings, train_with_rewards
 
+    check_code(config.reward, config.trainer_class)
     length = config.max_completion_length or task.max_new_tokens
     problems = task.problems("train", config.pilot_problems, seed=seed + 1) if config.steps else []
     for problem in problems:  # before the starting vectors are measured

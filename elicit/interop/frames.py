@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from elicit.comparison.spec.cells import Cell
 from elicit.interop.source import RunSource, open_run_source
+from elicit.methods.outside import shorten_reference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,7 +123,7 @@ def _identify_cell(source: RunSource, cell: Cell) -> dict[str, Any]:
     return {
         "model": cell.model,
         "arm": cell.arm,
-        "method": source.spec.arms[cell.arm]["method"],
+        "method": shorten_reference(str(source.spec.arms[cell.arm]["method"])),
         "seed": cell.seed,
     }
 

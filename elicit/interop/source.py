@@ -23,6 +23,7 @@ from elicit.comparison.storage import prompts
 from elicit.comparison.storage.typed_files import read_manifest
 from elicit.comparison.summary.summarise import summarise_run
 from elicit.errors import ElicitError, unknown_name_error
+from elicit.methods.outside import shorten_reference
 from elicit.report.data.run_reader import rebuild_problems
 from elicit.schema import Row
 from elicit.tasks import Problem
@@ -106,7 +107,7 @@ class FinishedCell:
 
     @property
     def method(self) -> str:
-        return str(self.options["method"])
+        return shorten_reference(str(self.options["method"]))
 
     @property
     def target(self) -> str:

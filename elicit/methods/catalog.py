@@ -12,13 +12,14 @@ import functools
 import importlib
 import math
 from collections.abc import Collection, Mapping
+from types import FunctionType
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.method import Method, Traits
-from elicit.methods.outside import GROUP, find_method_reference, load_method_class, reference_object
+from elicit.methods.outside import GROUP, find_method_reference, load_method_class, reference_object, shorten_reference
 from elicit.plugins import MissingCodeError, list_entry_points
 
 #: The largest whole number of a config: of problems, steps, samples, tokens. No run of them would end.
@@ -93,7 +94,7 @@ def load_config_class(name: str, *, where: str = "") -> type[Method]:
     reference = find_method_reference(name)
     if reference is None:
         known = [*METHODS, *list_entry_points(GROUP)]
-        hint = "See: elicit ls methods. One from outside: my_file.py:MyMethod, or the name that its package gives it."
+        hint = "See: elicit ls methods. If a package brings it, install that package; a file's is my_file.py:MyMethod."
         raise unknown_name_error("method", name, known, where=where, hint=hint)
     try:
         return load_method_class(reference)
@@ -133,6 +134,31 @@ def name_config(method: Method) -> str:
     return reference_object(method_class)
 
 
+def describe_config(method: Method) -> dict[str, Any]:
+    """A config as a spec says it: its method, and the options that are not at their default.
+
+    Classes and functions among the options become references.
+
+    Raises:
+        ElicitError: a class or a function that cannot be imported again.
+    """
+    options: dict[str, Any] = {"method": name_config(method)}
+    for field in list_options(type(method)):
+        value = getattr(method, field.name)
+        default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+        if value != default:
+            options[field.name] = _to_plain_value(value)
+    return options
+
+
+def _to_plain_value(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_to_plain_value(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _to_plain_value(item) for key, item in value.items()}
+    return reference_object(value) if isinstance(value, type | FunctionType) else value
+
+
 @functools.cache
 def _get_config_adapter(method_class: type) -> TypeAdapter[Any]:
     return TypeAdapter(method_class)
@@ -157,6 +183,7 @@ def configure_method(name: str, options: Mapping[str, Any], *, where: str = "") 
     """
     method_class = load_config_class(name, where=where)
     options = {**options, **_check_alias_options(name, options, where)}
+    name = shorten_reference(name)
     fields = {field.name for field in list_options(method_class)}
     for option in options:
         if option not in fields:

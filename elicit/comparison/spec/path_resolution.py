@@ -35,7 +35,7 @@ def resolve_paths(spec: Spec, folder: Path) -> Spec:
         update={
             "models": {label: resolve_model(name) for label, name in spec.models.items()},
             "task": resolve_task(spec.task),
-            "arms": {label: _resolve_code(resolve_task(options), folder) for label, options in spec.arms.items()},
+            "arms": {label: resolve_code(resolve_task(options), folder) for label, options in spec.arms.items()},
             "off_target": {label: resolve_task(description) for label, description in spec.off_target.items()},
             "panels": {
                 model: panel if panel.task is None else panel.model_copy(update={"task": resolve_task(panel.task)})
@@ -45,7 +45,7 @@ def resolve_paths(spec: Spec, folder: Path) -> Spec:
     )
 
 
-def _resolve_code(options: dict[str, Any], folder: Path) -> dict[str, Any]:
+def resolve_code(options: dict[str, Any], folder: Path) -> dict[str, Any]:
     """`method: my_file.py:MyMethod` and the like with the whole path of the file."""
     resolved = {}
     for option in CODE_OPTIONS:

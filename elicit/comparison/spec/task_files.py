@@ -35,14 +35,25 @@ class ChangedFile(NamedTuple):
 
 
 def list_source_files(spec: Spec) -> Iterator[SourceFile]:
-    """The local files of all models' tasks and of all arms' options."""
+    """The local files of all models' tasks and of all arms' options, and those of arms' code.
+
+    Raises:
+        ElicitError: code that is not here.
+    """
+    yield from list_task_files(spec)
+    for model in spec.models:
+        for arm, options in spec.for_model(model).arms.items():
+            yield from _iter_code_files(model, arm, options)
+
+
+def list_task_files(spec: Spec) -> Iterator[SourceFile]:
+    """The local files of all models' tasks, and of the tasks that arms' options name."""
     for model in spec.models:
         model_spec = spec.for_model(model)
         for label, description in {model_spec.task_label: model_spec.task, **model_spec.off_target}.items():
             is_default = description == {spec.task_label: spec.task, **spec.off_target}.get(label)
             yield from _existing_source(model, None, label if is_default else f"{model}/{label}", description)
         for arm, options in model_spec.arms.items():
-            yield from _iter_code_files(model, arm, options)
             for field, value in options.items():
                 if isinstance(value, Mapping) and isinstance(value.get("task"), str):
                     yield from _existing_source(model, arm, f"arms.{arm}.{field}", value)
@@ -58,7 +69,7 @@ def hash_task_files(spec: Spec) -> dict[str, str]:
     hashes_by_label = {}
     for source in list_source_files(spec):
         if source.path not in hashes:
-            hashes[source.path] = _hash_path(source.path)
+            hashes[source.path] = hash_path(source.path)
         hashes_by_label[source.label] = hashes[source.path]
     return hashes_by_label
 
@@ -91,11 +102,15 @@ def _existing_source(model: str, arm: str | None, label: str, description: Mappi
         yield SourceFile(model, arm, label, Path(path).expanduser())
 
 
-def _hash_path(path: Path) -> str:
+def hash_path(path: Path) -> str:
+    """The sha256 of a file; of a folder, that of its files' names and hashes.
+
+    Raises ElicitError for one that cannot be read.
+    """
     try:
         if path.is_dir():
             files = sorted(file for file in path.rglob("*") if file.is_file())
-            lines = "".join(f"{file.relative_to(path)}\n{_hash_path(file)}\n" for file in files)
+            lines = "".join(f"{file.relative_to(path)}\n{hash_path(file)}\n" for file in files)
             return hashlib.sha256(lines.encode()).hexdigest()
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
