@@ -24,6 +24,8 @@ from elicit.comparison.summary.summarise import write_summary
 from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.interop.policies import load_policy as load_policy
 from elicit.loading import catalog
+from elicit.method import Method
+from elicit.methods.catalog import describe_config
 from elicit.plugins import absolute_reference
 from elicit.runs import writing_to
 from elicit.tasks.to_dict import task_to_dict
@@ -157,7 +159,7 @@ def compare(
     model: BaseModel | str,
     task: Task | str | Mapping[str, Any],
     *,
-    arms: Sequence[str] | Mapping[str, Mapping[str, Any]],
+    arms: Sequence[str] | Mapping[str, Mapping[str, Any] | Method],
     off_target: Sequence[str] | Mapping[str, Mapping[str, Any]] = (),
     seeds: int = 1,
     test: int = 200,
@@ -174,7 +176,9 @@ def compare(
         model: a loaded model or its name.
         task: a task, its name, or `{"task": name, parameters...}`. One of your own is an object with the interface of
             `elicit.tasks.Task` (see `TaskBase`) and, as a run names its task, a `spec()`.
-        arms: method names, or arm name -> `{"method": name, options...}`.
+        arms: method names, or arm name -> `{"method": name, options...}` or a method's config: `GRPO(steps=64)`, or
+            one of your own. Its class must be importable, so that the run can be resumed: not one of a script or a
+            notebook.
         off_target: other tasks that every arm is tested on: names, or label -> `{"task": name, parameters...}`.
         samples: samples per problem at temperature 1, for pass@k, votes and compute-matched baselines: a number, or
             `{"n": 256, "problems": 64, "arms": ["base", "sft"]}`.
@@ -200,7 +204,7 @@ def compare(
             "models": {label: name},
             "task": resolve_references(task_to_dict(task), Path()),
             "off_target": _resolve_off_target(off_target),
-            "arms": dict(arms) if isinstance(arms, Mapping) else list(arms),
+            "arms": _arms_to_spec(arms),
             "seeds": seeds,
             "test": test,
             "samples": samples if isinstance(samples, int) else dict(samples),
@@ -220,3 +224,18 @@ def _resolve_off_target(tasks: Sequence[str] | Mapping[str, Mapping[str, Any]]) 
     if not isinstance(tasks, Mapping):
         return [absolute_reference(name) for name in tasks]
     return {label: resolve_references(task_to_dict(task), Path()) for label, task in tasks.items()}
+
+
+def _arms_to_spec(arms: Sequence[str] | Mapping[str, Mapping[str, Any] | Method]) -> Any:
+    """Arms as a spec says them; files of code start at the working directory."""
+    if not isinstance(arms, Mapping):
+        return list(arms)
+    plain: dict[str, Any] = {}
+    for name, options in arms.items():
+        try:
+            plain[name] = describe_config(options) if isinstance(options, Method) else options
+        except ElicitError as error:
+            raise ElicitError(f"compare: arm {name!r}: {error}") from None
+        if isinstance(plain[name], Mapping):
+            plain[name] = resolve_references(dict(plain[name]), Path())
+    return plain

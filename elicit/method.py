@@ -6,9 +6,11 @@ is passed in `needs`. A control is its parent's policy with one thing changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,12 +18,16 @@ if TYPE_CHECKING:
     from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.sampling import Decoding
-    from elicit.tasks import Task
+    from elicit.tasks import Problem, Task
+
+
+#: Families of mechanism, which a report compares: key of `Traits.family`.
+FamilyKey = Literal["frame", "sft", "critique", "rl", "rl_steering", "hybrid", "steering", "decoding", "other"]
 
 
 @dataclass(frozen=True)
 class Traits:
-    """Properties of a method that the rest of the lab uses."""
+    """Properties of a method that the rest of the lab uses. Nothing else knows a method by its name."""
 
     seeded: bool = False
     """The run seed changes the policy or its answers. A method that is not seeded has one cell."""
@@ -31,21 +37,37 @@ class Traits:
     """The kind of ceiling this arm measures, or None."""
     verifier: bool = False
     """Answering consults the task's verifier. Excluded from comparisons between arms, and flagged in the report."""
-    control_of: str | None = None
-    """The method that this one controls; options they share must equal the parent arm's."""
-    fits_on: tuple[str, ...] = ()
-    """Methods whose arms it can be fitted on, if it needs another arm; empty for any."""
+    untouched: bool = False
+    """The policy is the base model itself, with which every other arm is compared."""
     models: tuple[str, ...] = ()
     """Options that name a second model, loaded in addition to the base."""
 
+    provides: tuple[str, ...] = ()
+    """Parts of its policy that another method can be fitted on, such as `direction` and `feature`."""
+    fits_on: tuple[str, ...] = ()
+    """Parts of which the arm that it is fitted on must provide one; empty for any arm."""
 
-#: Methods whose policies edit SAE features, and name them in their records.
-FEATURE_METHODS = ("sae_steering", "random_feature", "twin_feature", "ablate_feature", "clamp_feature", "mean_ablation")
-#: Methods whose policies steer by directions, each of them one.
-STEERING_METHODS = (
-    *("mean_steering", "rl_steering", "rl_steering_random_reward", "untrained_vector"),
-    *("random_vector", "covariance_vector", "same_vector", "error_vector", *FEATURE_METHODS),
-)
+    family: FamilyKey | None = None
+    """The family of mechanism. None: as its policy shows (edits are steering; else training, or decoding)."""
+    is_control: bool = False
+    """Its arms are controls, whatever they are called; all arms named `PARENT/NAME` are."""
+    control_of: str | None = None
+    """The method (name or class) that this one controls; options they share must equal the parent arm's."""
+    varies: tuple[str, ...] = ()
+    """The options in which such a control differs from its parent."""
+    label: str = ""
+    """A control in the report's words: "a random reward"."""
+    changes: str = ""
+    """The property of its parent that a control changes: `reward`, `training`, `critiques`, `direction`, `position or
+    sign`, or a noun phrase of its own ("the order of the steps")."""
+    baseline_conclusion: str = ""
+    """For a control that is a fair baseline: the conclusion where it gains and its parent does not."""
+    substitute: str = ""
+    """A control of an ablation in a report's words: "a random vector of the same length"."""
+    evidence: Literal["replication", "sufficiency", "necessity"] | None = None
+    """An arm that supports its parent's feature instead of controlling for it."""
+    removal: str = ""
+    """What an arm of necessity does to the features {}: "Taking {} out"."""
 
 
 class TokenLengths(NamedTuple):
@@ -102,28 +124,37 @@ class CostEstimate(NamedTuple):
     """Parameters with gradients and optimiser state, which determine memory."""
 
 
-def estimate_cost(method: Method, lengths: TokenLengths) -> CostEstimate:
-    """Estimate a method's cost with its `estimate_cost`. A method without one fits nothing and answers like the base.
+class Method(ABC):
+    """The config of a method: a frozen dataclass whose fields are the options that a spec may give.
 
-    A control without one is assumed to answer at a length between the base's and a worked answer's.
+    A method of your own is a subclass with a `fit`, named in a spec as `method: my_file.py:MyMethod`:
+
+        @dataclass(frozen=True)
+        class Shorter(Method):
+            '''The base with less room for its answer.'''
+
+            tokens: int = 8
+            traits: ClassVar[Traits] = Traits(family="decoding")
+
+            def fit(self, base, task, *, seed, needs, scratch=None):
+                return Policy(base, task_decoding(task).replace(max_new_tokens=self.tokens))
+
+    Before a run begins, `fit` is called once on a model without weights, as far as its first forward pass: what it
+    refuses is said then.
     """
-    method_estimate = getattr(method, "estimate_cost", None)
-    if method_estimate is not None:
-        cost: CostEstimate = method_estimate(lengths)
-        return cost
-    return CostEstimate(Generation(1, lengths.mixed_answer if method.needs else lengths.plain, 1, lengths.prompt))
 
+    traits: ClassVar[Traits] = Traits()
 
-class Method(Protocol):
-    """Interface of a method's config. It may also have `estimate_cost(lengths) -> CostEstimate`."""
-
-    traits: ClassVar[Traits]
+    def change_traits(self, **changes: Any) -> None:
+        """Give this config traits of its own, in `__post_init__`, where an option decides them."""
+        object.__setattr__(self, "traits", dataclasses.replace(self.traits, **changes))
 
     @property
     def needs(self) -> tuple[str, ...]:
         """Names of arms whose fitted policies `fit` requires."""
-        ...
+        return ()
 
+    @abstractmethod
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
@@ -134,7 +165,27 @@ class Method(Protocol):
             needs: the fitted policies of the arms named by `needs`.
             scratch: a folder for checkpoints, from which an interrupted fit resumes. None keeps no checkpoints.
         """
-        ...
+
+    def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
+        """The cost for a plan: nothing is fitted, and a problem is answered as by the base.
+
+        A control is taken to answer as its parent: between the base and working it out.
+        """
+        length = lengths.mixed_answer if self.needs else lengths.plain
+        return CostEstimate(Generation(1, length, 1, lengths.prompt))
+
+    def sample_held_out_solutions(
+        self, task: Task, count: int, *, seed: int, build_task: Callable[[Mapping[str, Any]], Task]
+    ) -> list[tuple[Problem, str]]:
+        """Solutions of select problems such as the method trains on, where they are not the task's worked ones.
+
+        Empty where there are none: the loss on the target task's own solutions is then all that is followed.
+
+        Args:
+            count: solutions at most.
+            build_task: a task from its description, as the model is asked it.
+        """
+        return []
 
 
 def task_decoding(task: Task, **changes: Any) -> Decoding:

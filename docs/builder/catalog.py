@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from elicit.methods.catalog import METHODS, load_config_class
+from elicit.methods.catalog import METHODS, list_providers, load_config_class
 
 #: The folders of methods in reading order, with what they hold.
 KINDS = {
@@ -155,7 +155,7 @@ def method_page(name: str) -> str:
 
 def _parents(name: str) -> tuple[str, ...]:
     traits = load_config_class(name).traits
-    return (traits.control_of,) if traits.control_of else tuple(traits.fits_on)
+    return (traits.control_of,) if traits.control_of else tuple(list_providers(traits.fits_on))
 
 
 def _link(name: str) -> str:

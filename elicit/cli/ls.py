@@ -8,12 +8,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
 from elicit.cli.arguments import parse_arguments
 from elicit.errors import EXIT_BAD_INPUT, ElicitError
+
+if TYPE_CHECKING:
+    from elicit.method import Method
 
 
 @dataclass(frozen=True)
@@ -102,13 +105,34 @@ def _list_tasks() -> None:
 
 def _list_methods() -> None:
     from elicit.methods import catalog
+    from elicit.methods.outside import GROUP
+    from elicit.plugins import list_entry_points
 
     for name in catalog.METHODS:
-        config = catalog.load_config_class(name)
-        module = inspect.getmodule(config)
-        print((inspect.getdoc(module) or name).splitlines()[0])
-        for field in dataclasses.fields(config):
-            print(f"    {field.name}: {field.type}{_format_default(field)}")
+        _print_method(name, catalog.load_config_class(name))
+    for name, reference in list_entry_points(GROUP).items():
+        if catalog.is_built_in(name):
+            print(
+                f"{reference}: its package calls it {name!r}, which is built in; type the reference.", file=sys.stderr
+            )
+            continue
+        try:
+            config = catalog.load_config_class(name)
+        except ElicitError as error:
+            print(f"`{name}`: {error}", file=sys.stderr)
+        else:
+            _print_method(name, config, origin=reference)
+    print("also: a class of your own, my_file.py:MyMethod or my_package.module:MyMethod")
+
+
+def _print_method(name: str, config: type[Method], *, origin: str | None = None) -> None:
+    """The first line of the module's documentation (of another package: of the class's), and every option."""
+    from elicit.methods.catalog import list_options
+
+    about = (inspect.getdoc(inspect.getmodule(config) if origin is None else config) or name).splitlines()[0]
+    print(about if origin is None else f"`{name}`: {about} ({origin})")
+    for field in list_options(config):
+        print(f"    {field.name}: {field.type}{_format_default(field)}")
 
 
 def _format_default(field: dataclasses.Field[Any]) -> str:

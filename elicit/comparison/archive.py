@@ -41,7 +41,7 @@ from elicit.format_versions import ARCHIVE_FORMAT_VERSION, CURRENT_VERSIONS
 from elicit.tasks.datasets.stored_problems import StoredProblems
 
 #: Options of tasks and arms that may name files.
-_PATHS = ("task", "read", "path", "model", "amateur", "sae", "saes", "other")
+_PATHS = ("task", "read", "path", "model", "amateur", "sae", "saes", "other", "method", "reward", "trainer_class")
 
 
 def write_archive(run: Path, target: Path, *, partial: bool = False) -> Path:

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 from elicit import runs
 from elicit.comparison.cell_state import count_test_problems
 from elicit.comparison.spec import Spec, build_task
-from elicit.comparison.spec.code_references import list_code
-from elicit.comparison.spec.task_files import hash_task_files, list_source_files
+from elicit.comparison.spec.code_references import list_task_code
+from elicit.comparison.spec.task_files import hash_path, list_source_files
 from elicit.comparison.storage.typed_files import check_value, read_manifest
 from elicit.errors import ElicitError
 from elicit.plugins import MissingCodeError, parse_reference, source_sha256
@@ -127,7 +127,7 @@ def load_judging_task(
     if stored is None or "code" not in stored:
         return load_run_task(spec, run, model, label, dialect, where=where)
     code, kept = stored["code"], f"{label}: verdicts were taken from the rows"
-    reference = dict(list_code(description)).get(code["field"])
+    reference = dict(list_task_code(description)).get(code["field"])
     try:
         if reference is None:
             raise MissingCodeError(f"{code['reference']} is not offered by any installed package")
@@ -160,7 +160,7 @@ def _read_stored(run: Path, model: str, label: str) -> StoredProblems | None:
 
 def _describe_code(description: Mapping[str, Any]) -> StoredCode | None:
     """The code from outside of a task that is about to run."""
-    for field, reference in list_code(description):
+    for field, reference in list_task_code(description):
         parts = parse_reference(reference)
         assert parts is not None
         name = f"{Path(parts.module).name}:{parts.name}" if parts.is_file else reference
@@ -178,7 +178,7 @@ def check_task_file(spec: Spec, model: str, label: str, files: Mapping[str, str]
     for source in list_source_files(spec):
         known = files.get(source.label)
         if source.model == model and source.label in names and known is not None:
-            now = hash_task_files(spec)[source.label]
+            now = hash_path(source.path)
             if now != known:
                 raise ElicitError(
                     f"{source.path} is not the file that the run was made with: its sha256 is {now[:12]}…, the "

@@ -12,10 +12,11 @@ from elicit.comparison.cell_state import read_cell_status
 from elicit.comparison.spec import Spec, check_form
 from elicit.comparison.spec.cells import Cell, list_cells
 from elicit.comparison.spec.yaml_loading import parse_yaml_mapping, pop_limit, read_spec_text
-from elicit.comparison.storage.typed_files import read_metrics
+from elicit.comparison.storage.typed_files import read_manifest, read_metrics
 from elicit.errors import ElicitError
 from elicit.format_versions import check_format_version
 from elicit.loading import catalog
+from elicit.methods.outside import RecordedMethod, read_recorded_method
 from elicit.schema import Row
 
 
@@ -72,7 +73,18 @@ def read_run_spec(run: Path) -> tuple[Spec, int | None]:
     plain = parse_yaml_mapping(read_spec_text(path), str(path))
     check_format_version(plain, "spec", path)
     limit = pop_limit(plain, str(path))
-    return check_form(plain, where=str(path)), limit
+    return check_form(plain, where=str(path), recorded=_read_recorded_methods(plain, run)), limit
+
+
+def _read_recorded_methods(plain: Mapping[str, Any], run: Path) -> dict[str, RecordedMethod]:
+    """The methods from outside that the manifest describes, by arm."""
+    records = read_manifest(run).get("methods") or {}
+    arms = plain.get("arms")
+    return {
+        arm: read_recorded_method(str(options.get("method")), records[arm])
+        for arm, options in (arms.items() if isinstance(arms, Mapping) else ())
+        if arm in records and isinstance(options, Mapping)
+    }
 
 
 def read_arms(spec: Spec, run: Path, model: str) -> dict[str, ArmData]:

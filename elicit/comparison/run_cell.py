@@ -15,6 +15,7 @@ from elicit.comparison.spec.cells import Cell
 from elicit.comparison.storage import prompts
 from elicit.comparison.storage.typed_files import read_metrics
 from elicit.errors import ElicitError, unknown_name_error
+from elicit.methods.outside import shorten_reference
 from elicit.schema import Row
 from elicit.tasks import Problem
 
@@ -76,7 +77,7 @@ class RunCell:
 
     @property
     def method(self) -> str:
-        return str(self.options["method"])
+        return shorten_reference(str(self.options["method"]))
 
     @property
     def target(self) -> str:

@@ -10,27 +10,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from elicit.fitting.option_checks import check_adapter, check_checkpoints, check_group, check_positive
-from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
+from elicit.fitting.reward_choice import (
+    VERIFIER,
+    build_reward,
+    check_code,
+    check_reward,
+    check_trainer_class,
+    identify_code,
+    load_trainer_class,
+)
+from elicit.method import CostEstimate, Generation, TokenLengths, task_decoding
+from elicit.plugins import parse_reference
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from elicit.fitting.vector_training import VectorTrainingConfig
     from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.tasks import Task
     from elicit.training.pilot import PilotResult
-    from elicit.training.rewards import Reward
     from elicit.training.run import RLTrainingResult
+
+
+#: Options that are no positive numbers.
+_UNNUMBERED = ("parameters", "checkpointing", "checkpoints", "reward", "trainer_class")
 
 
 @dataclass(frozen=True)
 class RLConfig:
     """Hyper-parameters of reinforcement learning, shared by a method and its controls."""
+
+    reward: str = "verifier"
+    """verifier; random, format_only or wrong_label (then the arm is a control); or a function, my_file.py:my_reward
+    (see `elicit.fitting.reward_choice`)."""
+    trainer_class: str | None = None
+    """A subclass of TRL's GRPOTrainer, my_file.py:MyTrainer or my_package.module:MyTrainer; None: TRL's own."""
 
     steps: int = 32
     problems: int = 8
@@ -62,11 +83,12 @@ class RLConfig:
     """Steps after which to keep a copy of what is trained (the policy's `checkpoints`). A training that ends early
     keeps those it reached; the record lists them."""
 
-    name: ClassVar[str]
-    traits: ClassVar[Traits] = Traits(seeded=True, trained=True)
+    name: ClassVar[str] = "grpo"
 
     def __post_init__(self) -> None:
-        numbers = {n: v for n, v in asdict(self).items() if n not in ("parameters", "checkpointing", "checkpoints")}
+        check_reward(self.name, self.reward)
+        check_trainer_class(self.name, self.trainer_class)
+        numbers = {n: v for n, v in asdict(self).items() if n not in _UNNUMBERED}
         check_positive(self.name, **numbers)
         check_adapter(self.name, self.parameters, self.lora_rank, alpha=self.lora_alpha)
         check_group(self.name, self.generations)
@@ -89,18 +111,8 @@ class RLConfig:
             training="full" if self.lora_rank is None else "adapter",
         )
 
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ()
 
-
-#: (task, seed, result of the pilot) -> reward.
-RewardFactory = Callable[["Task", int, "PilotResult"], "Reward"]
-
-
-def train_weights_by_rl(
-    config: RLConfig, make_reward: RewardFactory, base: BaseModel, task: Task, *, seed: int, scratch: Path | None
-) -> Policy:
+def train_weights_by_rl(config: RLConfig, base: BaseModel, task: Task, *, seed: int, scratch: Path | None) -> Policy:
     """Train the weights of `base` on a reward. Returns the policy.
 
     Raises:
@@ -117,6 +129,8 @@ def train_weights_by_rl(
     from elicit.training.pilot import run_pilot
     from elicit.training.rollouts import training_engine
     from elicit.training.run import RLTrainingSettings, train_with_rewards
+
+    check_code(config.reward, config.trainer_class)
 
     def encode_problem(problem: Problem) -> tuple[int, ...]:
         return base.encode(problem.prompt)
@@ -145,14 +159,16 @@ def train_weights_by_rl(
         training_engine(base, trainable_model.hf),
         task,
         pilot_result.learnable,
-        make_reward(task, seed, pilot_result),
+        build_reward(config.reward, task, seed, pilot_result),
         settings,
         encode=encode_problem,
         seed=seed,
         method=config.name,
+        best_reward=1.0 if parse_reference(config.reward) is None else math.inf,
+        trainer_class=load_trainer_class(config.trainer_class),
         bf16=base.dtype == torch.bfloat16,
         scratch=scratch,
-        identity=(base.weights_sha256, base.dtype, config.name, config.parameters, lora),
+        identity=(base.weights_sha256, base.dtype, config.name, config.parameters, lora, *identify_reward(config)),
         checkpoints=config.checkpoints,
         copy_change=lambda: PolicyDelta(trainable_model.extract_weights()),
     )
@@ -165,9 +181,21 @@ def train_weights_by_rl(
         "learning_rate": settings.learning_rate,
         "trained_values": weights.parameters,
     }
-    record |= describe_checkpoints(config.checkpoints, result)
+    record |= describe_checkpoints(config.checkpoints, result) | describe_code(config)
     trail = CheckpointHistory(PolicyDelta(weights), result.checkpoints)
     return Policy(base, task_decoding(task), weights=weights, record=record, trail=trail)
+
+
+def identify_reward(config: RLConfig | VectorTrainingConfig) -> list[str]:
+    """The reward and the code from outside, for a training's identity; empty for the verifier and TRL's trainer."""
+    reward = [] if config.reward == VERIFIER else [config.reward]
+    return [*reward, *identify_code(config.reward, config.trainer_class)]
+
+
+def describe_code(config: RLConfig | VectorTrainingConfig) -> dict[str, Any]:
+    """The reward function and the trainer from outside, for a policy's record; empty where both are built in."""
+    code = identify_code(config.reward, config.trainer_class)
+    return {"code": code} if code else {}
 
 
 def describe_checkpoints(requested: Sequence[int], result: RLTrainingResult) -> dict[str, Any]:

@@ -7,6 +7,7 @@ in every model: with Adam, a step moves each entry by about the learning rate, a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -16,9 +17,11 @@ from elicit.context import check_prompt_fits
 from elicit.errors import ElicitError
 from elicit.fitting.contrast_pairs import ContrastKind, check_contrast_templates
 from elicit.fitting.option_checks import check_checkpoints, check_group, check_positions, check_positive
-from elicit.fitting.rlvr import RewardFactory, compute_training_cost, describe_checkpoints
+from elicit.fitting.reward_choice import build_reward, check_code, check_reward, check_trainer_class, load_trainer_class
+from elicit.fitting.rlvr import compute_training_cost, describe_checkpoints, describe_code, identify_reward
 from elicit.fitting.vector_init import StartingVectors, build_steering_edits, build_trainable_edits, initialise_vectors
-from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, TokenLengths, task_decoding
+from elicit.plugins import parse_reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +42,12 @@ _PACE = 0.1
 @dataclass(frozen=True)
 class VectorTrainingConfig:
     """Hyper-parameters of training steering vectors, shared by a method and its controls."""
+
+    reward: str = "verifier"
+    """verifier; random, format_only or wrong_label (then the arm is a control); or a function, my_file.py:my_reward
+    (see `elicit.fitting.reward_choice`)."""
+    trainer_class: str | None = None
+    """A subclass of TRL's GRPOTrainer, my_file.py:MyTrainer or my_package.module:MyTrainer; None: TRL's own."""
 
     start: Literal["noise", "mean", "feature"] = "noise"
     """noise: a random direction by seed. mean: a difference of means between two conditions. feature: the decoder row
@@ -87,9 +96,10 @@ class VectorTrainingConfig:
     keeps those it reached; the record lists them."""
 
     name: ClassVar[str] = "rl_steering"
-    traits: ClassVar[Traits] = Traits(seeded=True, trained=True)
 
     def __post_init__(self) -> None:
+        check_reward(self.name, self.reward)
+        check_trainer_class(self.name, self.trainer_class)
         other = (
             "start",
             "layers",
@@ -101,6 +111,8 @@ class VectorTrainingConfig:
             "steps",
             "checkpointing",
             "checkpoints",
+            "reward",
+            "trainer_class",
         )
         check_positive(self.name, **{name: value for name, value in asdict(self).items() if name not in other})
         check_positive(self.name, steps=self.steps + 1)
@@ -130,14 +142,9 @@ class VectorTrainingConfig:
             training="adapter",
         )
 
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ()
-
 
 def train_vectors_by_rl(
     config: VectorTrainingConfig,
-    make_reward: RewardFactory,
     base: BaseModel,
     task: Task,
     *,
@@ -160,6 +167,7 @@ def train_vectors_by_rl(
     from elicit.training.rollouts import training_engine
     from elicit.training.run import RLTrainingSettings, train_with_rewards
 
+    check_code(config.reward, config.trainer_class)
     length = config.max_completion_length or task.max_new_tokens
     problems = task.problems("train", config.pilot_problems, seed=seed + 1) if config.steps else []
     for problem in problems:  # check before the starting vectors are measured
@@ -168,7 +176,7 @@ def train_vectors_by_rl(
         )
     start = initialise_vectors(config, base, task, seed)
     record: dict[str, Any] = {
-        "recipe": {"options": {**asdict(config), "checkpoints": list(config.checkpoints)}, "seed": seed},
+        "recipe": {"options": _describe_start_options(config), "seed": seed},
         "start": {"kind": config.start, **_describe_vector_lengths(start, start.vectors)},
         "curve": [],
     }
@@ -206,21 +214,30 @@ def train_vectors_by_rl(
             engine,
             task,
             pilot_result.learnable,
-            make_reward(task, seed, pilot_result),
+            build_reward(config.reward, task, seed, pilot_result),
             settings,
             encode=encode_problem,
             seed=seed,
             method=config.name,
+            best_reward=1.0 if parse_reference(config.reward) is None else math.inf,
+            trainer_class=load_trainer_class(config.trainer_class),
             edits=trainable_edits,
             norm_limit=config.norm_limit,
             scratch=scratch,
-            identity=(base.weights_sha256, base.dtype, config.name, identity_config, start.vectors.tolist()),
+            identity=(
+                base.weights_sha256,
+                base.dtype,
+                config.name,
+                identity_config,
+                start.vectors.tolist(),
+                *identify_reward(config),
+            ),
             checkpoints=config.checkpoints,
             copy_change=lambda: PolicyDelta(
                 steering=build_steering_edits(start, hf.steering_vectors, config.positions)
             ),
         )
-        record |= describe_checkpoints(config.checkpoints, result)
+        record |= describe_checkpoints(config.checkpoints, result) | describe_code(config)
         record |= {"curve": result.curve, "stopped": result.stopped, "learning_rate": settings.learning_rate}
     else:
         record["note"] = _explain_no_training(config, pilot_result)
@@ -237,6 +254,12 @@ def train_vectors_by_rl(
     return Policy(
         base, task_decoding(task), steering=steering, record=_add_steering_record(record, steering), trail=trail
     )
+
+
+def _describe_start_options(config: VectorTrainingConfig) -> dict[str, Any]:
+    """The options as plain data, without those that only training reads."""
+    options = {name: value for name, value in asdict(config).items() if name not in ("reward", "trainer_class")}
+    return {**options, "checkpoints": list(config.checkpoints)}
 
 
 @contextmanager

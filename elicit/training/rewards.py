@@ -6,11 +6,15 @@ frequent wrong answer of the untrained model).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from elicit import seeds
+from elicit.errors import one_line
 from elicit.tasks import Problem, Task
+from elicit.training.failures import TrainingFailed
 
 
 class Rollout(NamedTuple):
@@ -68,3 +72,37 @@ def make_label_reward(task: Task, answers: Mapping[str, str]) -> Reward:
         return float(answer is not None and answer == answers.get(rollout.problem.id))
 
     return score_rollout
+
+
+@dataclass(frozen=True)
+class BatchReward:
+    """A function with the signature of TRL's reward functions, called for all rollouts of a step at once."""
+
+    name: str
+    function: Callable[..., Any]
+    task: Task
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[float]:
+        """One finite number per rollout.
+
+        Raises:
+            TrainingFailed: the function fails, or returns something else.
+        """
+        columns = {
+            "prompts": [rollout.problem.prompt for rollout in rollouts],
+            "completions": [rollout.text for rollout in rollouts],
+            "problem": [rollout.problem for rollout in rollouts],
+            "correct": [self.task.verify(rollout.problem, rollout.text).correct for rollout in rollouts],
+            "finished": [rollout.finished for rollout in rollouts],
+            "step": rollouts[0].step,
+        }
+        try:
+            values = [float(value) for value in self.function(**columns)]
+        except Exception as error:
+            raise TrainingFailed(f"reward {self.name}: {type(error).__name__}: {one_line(error, 200)}") from error
+        if len(values) != len(rollouts) or not all(map(math.isfinite, values)):
+            raise TrainingFailed(
+                f"reward {self.name}: expected {len(rollouts)} finite numbers, one per completion; it returned "
+                f"{len(values)}: {one_line(values, 80)}"
+            )
+        return values

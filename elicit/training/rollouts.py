@@ -23,7 +23,7 @@ from elicit.sampling import Completion, Decoding, Engine, Request, generate
 from elicit.steering import PositionTracker
 from elicit.tasks import Problem
 from elicit.training.failures import TrainingFailed
-from elicit.training.rewards import Reward, Rollout
+from elicit.training.rewards import BatchReward, Reward, Rollout
 
 #: Problem -> prompt token ids.
 PromptEncoder = Callable[[Problem], tuple[int, ...]]
@@ -131,7 +131,7 @@ def make_rollout_function(
     return generate_rollouts
 
 
-def make_reward_function(reward: Reward, correct: Reward) -> Callable[..., list[float]]:
+def make_reward_function(reward: Reward | BatchReward, correct: Reward) -> Callable[..., list[float]]:
     """Make the function for `GRPOTrainer(reward_funcs=...)`.
 
     It also logs the share of rollouts that the verifier accepts (`correct`, which does not affect training unless it is
@@ -141,7 +141,7 @@ def make_reward_function(reward: Reward, correct: Reward) -> Callable[..., list[
     def compute_rewards(rollout: list[Rollout], log_metric: Callable[[str, float], None], **_: Any) -> list[float]:
         log_metric("correct", sum(map(correct, rollout)) / len(rollout))
         log_metric("clipped", sum(not entry.finished for entry in rollout) / len(rollout))
-        return [reward(entry) for entry in rollout]
+        return reward.score(rollout) if isinstance(reward, BatchReward) else [reward(entry) for entry in rollout]
 
     return compute_rewards
 

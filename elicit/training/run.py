@@ -35,7 +35,7 @@ from elicit.training.passes import (
 )
 from elicit.training.quiet import silence_libraries
 from elicit.training.resume import CheckpointSealCallback, find_latest_checkpoint
-from elicit.training.rewards import Reward, make_verifier_reward
+from elicit.training.rewards import BatchReward, Reward, make_verifier_reward
 from elicit.training.rollouts import (
     PromptEncoder,
     announce_prompt_lengths,
@@ -90,7 +90,7 @@ def train_with_rewards(
     engine: Engine,
     task: Task,
     problems: Sequence[Problem],
-    reward: Reward,
+    reward: Reward | BatchReward,
     settings: RLTrainingSettings,
     *,
     encode: PromptEncoder,
@@ -104,6 +104,7 @@ def train_with_rewards(
     identity: Sequence[object] = (),
     checkpoints: Collection[int] = (),
     copy_change: Callable[[], PolicyDelta] = PolicyDelta,
+    trainer_class: type | None = None,
 ) -> RLTrainingResult:
     """Train in place the parameters of `model` with `requires_grad`. `model` must be a copy for this training.
 
@@ -111,7 +112,8 @@ def train_with_rewards(
         model: the transformers model, or a PeftModel around it. Other parameters (a steering vector) must be
             registered on it, so that checkpoints include them.
         engine: samples from it (`rollouts.training_engine`).
-        reward: 0 to `best_reward` for every rollout.
+        reward: a number for every rollout.
+        best_reward: the highest reward. Training ends once every rollout earns it; infinity if none is known.
         encode: problem -> prompt token ids.
         edits: steering applied while sampling and training; gradients flow through it.
         norm_limit: largest L2 norm of all trained values (see `guards.GuardCallback`).
@@ -121,6 +123,7 @@ def train_with_rewards(
             reward's name, ...).
         checkpoints: steps after which to keep a copy of what is trained (`checkpoint_callback`).
         copy_change: makes that copy.
+        trainer_class: a subclass of TRL's GRPOTrainer, for another loss; None for TRL's own.
 
     Raises:
         TrainingFailed: loss or weights are not finite, training diverged, completions are truncated, or rewards have
@@ -151,6 +154,7 @@ def train_with_rewards(
             _build_grpo_arguments(settings, folder, len(plan) // settings.steps, seed, keep=scratch is not None)
             | {"use_cpu": _is_on_cpu(model), "bf16": bf16, "activation_checkpointing": passes.checkpointing},
             passes,
+            trainer_class,
         )
         trainer.add_callback(guard)
         trainer.add_callback(snapshots)
@@ -249,6 +253,7 @@ def _build_grpo_trainer(
     rewards: Any,
     arguments: dict[str, Any],
     passes: PassLimits,
+    trainer_class: type | None = None,
 ) -> Any:
     from datasets import Dataset
     from transformers import PrinterCallback
@@ -257,7 +262,9 @@ def _build_grpo_trainer(
     # The trainer pads prompts on the left and does not pass positions: absolute ones would be shifted (0.3 nat per
     # token), and rotary scaling by the longest position of a pass would count the padding.
     by_prompt = architectures.has_absolute_positions(engine.hf) or passes.scaling is not None
-    trainer = make_passes_trainer(GRPOTrainer, lambda inputs: split_rollout_batch(inputs, passes, by_prompt=by_prompt))(
+    trainer = make_passes_trainer(
+        trainer_class or GRPOTrainer, lambda inputs: split_rollout_batch(inputs, passes, by_prompt=by_prompt)
+    )(
         model=model,
         reward_funcs=rewards,
         args=GRPOConfig(**arguments),

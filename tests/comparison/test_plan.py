@@ -12,7 +12,7 @@ from elicit.comparison.cell_state import read_cell_status
 from elicit.comparison.planning import speed
 from elicit.comparison.planning.plan import estimate_plan
 from elicit.comparison.spec import check_spec
-from elicit.method import TokenLengths, estimate_cost
+from elicit.method import TokenLengths
 from tests.support.comparisons import elicit, write_spec
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -71,7 +71,7 @@ LENGTHS = TokenLengths(prompt=10, thinking=12, plain=4, worked=20, thought=30, l
 )
 def test_fitting_costs_what_its_options_say(arm, generated, trained) -> None:
     (method,) = check_spec({"models": ["cued"], "task": "addition", "arms": {"a": arm}}).build_methods().values()
-    wanted = estimate_cost(method, LENGTHS)
+    wanted = method.estimate_cost(LENGTHS)
     assert sum(one.completions * one.length for one in wanted.fitting) == generated
     assert wanted.trained_tokens == trained
 
@@ -79,7 +79,7 @@ def test_fitting_costs_what_its_options_say(arm, generated, trained) -> None:
 @pytest.mark.parametrize(("arm", "tokens"), [("self_consistency", 16 * 4), ("cot_decoding", 10 * 17), ("base", 4)])
 def test_an_answer_costs_its_votes_and_branches(arm, tokens) -> None:
     (method,) = check_spec({"models": ["cued"], "task": "addition", "arms": [arm]}).build_methods().values()
-    answer = estimate_cost(method, LENGTHS).answer
+    answer = method.estimate_cost(LENGTHS).answer
     assert answer.completions * answer.length == tokens
 
 

@@ -10,7 +10,7 @@ import torch
 
 from elicit import tasks
 from elicit.errors import ElicitError
-from elicit.method import TokenLengths, estimate_cost
+from elicit.method import TokenLengths
 from elicit.methods.catalog import configure_method
 from elicit.methods.finetuning.sft import SFT
 from elicit.model import BaseModel, load
@@ -104,10 +104,10 @@ def test_shortcuts_bring_the_form_out() -> None:
 
 def test_plans_count_the_steps() -> None:
     lengths = TokenLengths(prompt=10, thinking=12, plain=4, worked=20, thought=30, limit=64, layers=5)
-    assert estimate_cost(SFT(demonstrations=64, steps=40), lengths).trained_tokens == 40 * 8 * (10 + 20)
-    assert estimate_cost(SFT(demonstrations=4, steps=40), lengths).trained_tokens == 40 * 4 * (10 + 20)
-    assert estimate_cost(SFT(steps=40, supervision="direct"), lengths).trained_tokens == 40 * 8 * (10 + 4)
-    assert estimate_cost(SFT(steps=40, supervision="shortcut"), lengths).trained_tokens == 40 * 8 * (10 + 12)
+    assert SFT(demonstrations=64, steps=40).estimate_cost(lengths).trained_tokens == 40 * 8 * (10 + 20)
+    assert SFT(demonstrations=4, steps=40).estimate_cost(lengths).trained_tokens == 40 * 4 * (10 + 20)
+    assert SFT(steps=40, supervision="direct").estimate_cost(lengths).trained_tokens == 40 * 8 * (10 + 4)
+    assert SFT(steps=40, supervision="shortcut").estimate_cost(lengths).trained_tokens == 40 * 8 * (10 + 12)
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,10 @@ import torch
 
 from elicit.errors import ElicitError
 from elicit.method import task_decoding
-from elicit.methods.catalog import METHODS, load_config_class
+from elicit.methods.catalog import load_config_class
 from elicit.policy import Answer, Policy, Prompting
 from elicit.steering import Steering
-from tests.support.arms import FAMILIES, LENGTH, Arm, changes, fit, fitted, off, task_for, way_of
+from tests.support.arms import ALL, FAMILIES, LENGTH, Arm, changes, fit, fitted, off, task_for, way_of
 from tests.support.bases import FACTORS, Way, base, state
 from tests.support.tiny import ARCHITECTURES
 
@@ -33,7 +33,7 @@ DEAR = ("sft", "critique", "same_solutions", "hybrid_steering", "sae_steering", 
 AGAIN = [
     (arch, method)
     for arch, method in PAIRS
-    if (ARCHITECTURES.index(arch) + list(METHODS).index(method)) % (len(ARCHITECTURES) if method in DEAR else 4) == 0
+    if (ARCHITECTURES.index(arch) + ALL.index(method)) % (len(ARCHITECTURES) if method in DEAR else 4) == 0
 ]
 STEERS = ("mean_steering", "random_vector", "same_vector", "sae_steering", "random_feature", "twin_feature",
           "error_vector", "covariance_vector", "rl_steering", "rl_steering_random_reward",
@@ -89,7 +89,7 @@ def texts(found: list[Answer]) -> list[str]:
 
 
 def test_every_method_is_in_one_family() -> None:
-    assert sorted(itertools.chain(*FAMILIES)) == sorted(METHODS)
+    assert sorted(itertools.chain(*FAMILIES)) == sorted(ALL)
 
 
 def test_the_design_covers_what_it_says() -> None:
@@ -97,7 +97,7 @@ def test_the_design_covers_what_it_says() -> None:
     levels = {(name, level) for name, (both, _) in FACTORS.items() for level in both}
     for arch in ARCHITECTURES:
         assert {item for way in ways if way.arch == arch for item in way.levels.items()} == levels
-    for method in METHODS:
+    for method in ALL:
         assert {item for arch in ARCHITECTURES for item in way_of(method, arch).levels.items()} == levels, method
     for one, other in itertools.combinations(FACTORS, 2):
         assert len({(way.levels[one], way.levels[other]) for way in ways}) == 4, (one, other)
@@ -170,7 +170,7 @@ def close(one: Steering, other: Steering) -> bool:
     return bool(torch.allclose(one.direction * one.absolute, other.direction * other.absolute, rtol=1e-4))
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "base"])
+@pytest.mark.parametrize("method", [name for name in ALL if name != "base"])
 def test_no_method_is_the_base_everywhere(method: str) -> None:
     """Random models may say the same by chance; not on all architectures."""
     arms = [Arm(method, way_of(method, arch)) for arch in ARCHITECTURES]

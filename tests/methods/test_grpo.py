@@ -84,17 +84,13 @@ def test_a_wrong_label_is_the_models_own(monkeypatch: pytest.MonkeyPatch) -> Non
 
     base, task = _organism()
     seen: list[tuple[Any, Any]] = []
-    reinforce = rlvr.train_weights_by_rl
+    build_reward = rlvr.build_reward
 
-    def watched(recipe: Any, rewarding: Any, *args: Any, **options: Any) -> Any:
-        def spied(task: Any, seed: int, found: Any) -> Any:
-            reward = rewarding(task, seed, found)
-            seen.append((found, reward))
-            return reward
+    def watched(name: str, task: Any, seed: int, pilot: Any) -> Any:
+        seen.append((pilot, build_reward(name, task, seed, pilot)))
+        return seen[-1][1]
 
-        return reinforce(recipe, spied, *args, **options)
-
-    monkeypatch.setattr("elicit.methods.controls.grpo_wrong_label.train_weights_by_rl", watched)
+    monkeypatch.setattr(rlvr, "build_reward", watched)
     _fit("grpo_wrong_label", base, task)
     found, reward = seen[0]
     assert found.learnable

@@ -15,18 +15,17 @@ from transformers import AutoModelForCausalLM
 from elicit.loading import read_tokenizer
 from elicit.loading.rows import count_rows_in_files
 from elicit.merging import save_merged
-from elicit.methods.catalog import METHODS
 from elicit.model import load
 from elicit.policy import Answer, Policy
 from elicit.weights import Adapter, FullWeights
-from tests.support.arms import Arm, fitted, task_for
+from tests.support.arms import ALL, Arm, fitted, task_for
 from tests.support.bases import Way, base, folder
 
 SPARE = 29
 #: Untied without a pad token; tied with capped logits, LoRA and a chat template; tied with a pad token of its own.
 WAYS = [Way(arch, turned) for arch, turned in (("qwen2", True), ("gemma2", True), ("gpt2", False))]
 FAST = ("sft", "grpo_random_reward", "rl_steering_random_reward", "cot_decoding", "contrastive_decoding")
-PAIRS = [(way, method) for way in WAYS for method in METHODS]
+PAIRS = [(way, method) for way in WAYS for method in ALL]
 
 
 def said(policy: Policy, way: Way) -> list[Answer]:

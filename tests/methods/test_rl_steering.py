@@ -21,7 +21,6 @@ from elicit.fitting.vector_init import StartingVectors, build_trainable_edits, i
 from elicit.loading import architectures
 from elicit.methods.catalog import configure_method
 from elicit.methods.controls.random_vector import RandomVector
-from elicit.methods.controls.rl_steering_random_reward import RlSteeringRandomReward
 from elicit.methods.controls.untrained_vector import UntrainedVector
 from elicit.methods.steering.rl_steering import RlSteering
 from elicit.model import BaseModel, load
@@ -299,7 +298,7 @@ def test_the_seed_decides_and_the_coin_differs() -> None:
     options = {**SMALL, "learning_rate": 0.05}
     one, again, other = (_fit(base, seed=seed, learning_rate=0.05) for seed in (0, 0, 1))
     assert one.sha256 == again.sha256 != other.sha256
-    coin = RlSteeringRandomReward(**options).fit(base, TASK, seed=0, needs={})
+    coin = RlSteering(**options, reward="random").fit(base, TASK, seed=0, needs={})
     assert coin.sha256 != one.sha256
     assert coin.record["start"] == one.record["start"]  # same start, same pilot: only the reward differs
     assert coin.record["pilot"] == one.record["pilot"]

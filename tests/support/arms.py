@@ -11,7 +11,7 @@ import torch
 
 import saes
 from elicit.method import Method
-from elicit.methods.catalog import METHODS, configure_method
+from elicit.methods.catalog import ALIASES, METHODS, configure_method
 from elicit.policy import Policy, Prompting
 from elicit.readouts import ContrastReadout, DolaReadout, HybridReadout, SecondModel
 from elicit.readouts.instead import ReplacementModel
@@ -30,6 +30,8 @@ from elicit.weights import Adapter, FullWeights
 from tests.support.bases import Way, base, folder, scratch
 from tests.support.letters import Letters
 
+ALL = (*METHODS, *ALIASES)
+"""Every method, and the rewards of the others by their older names."""
 LENGTH = 7
 """Tokens of the longest answer."""
 _TRAINED = {"epochs": 1, "batch_size": 4, "learning_rate": 0.02}
@@ -41,7 +43,7 @@ _TUNED = {"layers": (0, 1), "strengths": (1.0, 2.0), "train_problems": 8, "selec
 OPTIONS: dict[str, dict[str, Any]] = {
     "sft": {"demonstrations": 8, **_TRAINED},
     "critique": {"problems": 8, "held_out": 1, **_TRAINED},
-    **{name: {**_RL, "learning_rate": 0.02} for name in METHODS if name.startswith("grpo")},
+    **{name: {**_RL, "learning_rate": 0.02} for name in ALL if name.startswith("grpo")},
     **{name: {**_RL, "train_problems": 8} for name in ("rl_steering", "rl_steering_random_reward")},
     "mean_steering": _TUNED,
     "sae_steering": {**_TUNED, "candidates": 2, "modes": ("add", "clamp")},
@@ -80,7 +82,7 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 
 #: Those that a LoRA adapter can be trained for.
-ADAPTABLE = ("sft", "critique", *(name for name in METHODS if name.startswith("grpo")))
+ADAPTABLE = ("sft", "critique", *(name for name in ALL if name.startswith("grpo")))
 
 
 class Arm(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import shutil
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from peft import PeftModel
 
 from elicit.api import load_policy
 from elicit.errors import ElicitError
-from elicit.methods.catalog import METHODS, configure_method, load_config_class
+from elicit.methods.catalog import METHODS, configure_method, list_options, load_config_class
 from elicit.methods.finetuning.sft import SFT
 from elicit.model import BaseModel, load
 from elicit.policy import Policy
@@ -116,8 +115,8 @@ def test_mistakes_are_told() -> None:
 
 
 def test_every_training_method_has_the_option() -> None:
-    learning = {name for name in METHODS if load_config_class(name).traits.trained}  # type: ignore[attr-defined]
-    fields = {name: {field.name for field in dataclasses.fields(load_config_class(name))} for name in learning}
+    learning = {name for name in METHODS if load_config_class(name).traits.trained}
+    fields = {name: {field.name for field in list_options(load_config_class(name))} for name in learning}
     stepless = {"adapter", "hybrid_steering"}
     assert {name for name in learning if "checkpoints" in fields[name]} == learning - stepless
-    assert {"sft", "critique", "same_solutions", "grpo", "rl_steering", "grpo_random_reward"} <= learning
+    assert {"sft", "critique", "same_solutions", "grpo", "rl_steering"} <= learning

@@ -27,7 +27,7 @@ from elicit.comparison.spec import Spec
 from elicit.comparison.spec import checkpoints as steps
 from elicit.comparison.spec.cells import Cell, list_cells
 from elicit.loading import catalog, size
-from elicit.method import TokenLengths, estimate_cost
+from elicit.method import TokenLengths
 
 #: A worker's imports, in seconds; reading and hashing its weights, in seconds per GiB.
 _START, _LOAD = 6.0, 8.0
@@ -160,7 +160,7 @@ def _plan_model(
         expected = expected._replace(layers=profile.layers)
     threads = 1 if profile is None else max(1, profile.threads // worker_count)
     for cell in model_cells:
-        cost = estimate_cost(methods[cell.arm], expected)
+        cost = methods[cell.arm].estimate_cost(expected)
         price = price_cell(methods[cell.arm], cell, spec, n, expected, others)
         prices += price.work
         samples += price.samples

@@ -10,7 +10,7 @@ from elicit.comparison.spec import Spec, checkpoints
 from elicit.comparison.spec.cells import Cell
 from elicit.errors import ElicitError
 from elicit.loading import catalog
-from elicit.method import CostEstimate, Generation, Method, TokenLengths, estimate_cost
+from elicit.method import CostEstimate, Generation, Method, TokenLengths
 
 #: Tokens of a comparison above which a count must be a typing error: twelve days at a million tokens a second.
 MOST = 10**12
@@ -55,7 +55,7 @@ def price_cell(
         problems: number of test problems per task.
         expected, others: lengths on the target task and on the off-target ones.
     """
-    cost = estimate_cost(method, expected)
+    cost = method.estimate_cost(expected)
     sample_count = spec.samples.count_for_arm(cell.arm) * spec.samples.limit_problems(problems)
     work = list(
         _list_cell_work(
@@ -65,7 +65,7 @@ def price_cell(
             problems,
             sample_count,
             expected,
-            [estimate_cost(method, task_lengths) for task_lengths in others],
+            [method.estimate_cost(task_lengths) for task_lengths in others],
         )
     )
     checkpoint_count, checkpoint_problems = (
@@ -81,7 +81,7 @@ def price_cell(
             checkpoint_count,
             spec,
             problems,
-            [(estimate_cost(method, task_lengths), task_lengths) for task_lengths in (expected, *others)],
+            [(method.estimate_cost(task_lengths), task_lengths) for task_lengths in (expected, *others)],
         )
     return CellPrice(tuple(work), sample_count, most)
 

@@ -112,22 +112,12 @@ def _encode_taught_solutions(model: BaseModel, task: Task, spec: Spec, cell: Cel
 
     In-domain data of such an arm are its own training data: another task's solutions, bare answers, corrupted traces.
     """
-    from elicit.fitting.demonstrations import collect_demonstrations
-    from elicit.methods.finetuning.sft import SFT
-
-    method = spec.build_methods()[cell.arm]
-    if not isinstance(method, SFT) or (method.source is None and method.supervision == "worked"):
-        return []
-    source = (
-        task if method.source is None else build_model_task(model, method.source, where=f"arm {cell.arm!r}: source")
+    pairs = spec.build_methods()[cell.arm].sample_held_out_solutions(
+        task,
+        spec.trajectory_or_default.probe,
+        seed=cell.seed,
+        build_task=lambda source: build_model_task(model, source, where=f"arm {cell.arm!r}: source"),
     )
-    options: Any = {"pick": 0, "seed": cell.seed, "who": cell.arm}
-    try:
-        pairs = collect_demonstrations(
-            source, method.supervision, "select", spec.trajectory_or_default.probe, **options
-        )
-    except ElicitError:  # too few, or none: the target task's loss remains
-        return []
     tokens = [_encode_solution(model, problem.prompt, text) for problem, text in pairs]
     return [solution for solution in tokens if solution is not None]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -30,6 +30,8 @@ from elicit.comparison.storage.manifest import build_manifest, complete_manifest
 from elicit.comparison.storage.typed_files import read_manifest
 from elicit.errors import ElicitError
 from elicit.format_versions import CURRENT_VERSIONS, FORMAT_VERSION
+from elicit.methods.catalog import is_built_in
+from elicit.methods.outside import record_method
 
 
 class Target(NamedTuple):
@@ -118,10 +120,23 @@ def prepare_run_folder(
     runs.write_text(run / "spec.yaml", text)
     mark_cells_emptied(run)
     manifest = build_manifest(
-        plain, limit, command, files=hash_task_files(spec), problems=problems, date=read_run_date(run)
+        plain,
+        limit,
+        command,
+        files=hash_task_files(spec),
+        problems=problems,
+        methods=describe_outside_methods(spec),
+        date=read_run_date(run),
     )
     runs.write_json(run / "manifest.json", manifest)
     forget_problems(run, problems)
+
+
+def describe_outside_methods(spec: Spec) -> dict[str, dict[str, Any]]:
+    """Arm -> its method from outside, for the manifest: enough to report a run where the code is not installed."""
+    names = {arm: str(options["method"]) for arm, options in spec.arms.items()}
+    methods = spec.build_methods()
+    return {arm: record_method(name, methods[arm]).to_record() for arm, name in names.items() if not is_built_in(name)}
 
 
 def end_run(spec: Spec, run: Path) -> None:
@@ -161,8 +176,10 @@ def _check_task_files(spec: Spec, run: Path, bound: Sequence[Cell]) -> list[Chan
     changed = find_changed_files(spec, read_manifest(run).get("files", {}))
     for source in changed:
         if any(cell.model == source.model and source.arm in (None, cell.arm) for cell in bound):
+            thing = f"task {source.label!r}" if source.arm is None else source.label
+            remedy = f", or make its cells again: --replace {source.arm}" if source.arm is not None else ""
             raise ElicitError(
-                f"the file of task {source.label!r} has changed since the run in {run} began. "
-                "Name another folder with --out, or bring the old file back."
+                f"the file of {thing} has changed since the run in {run} began. "
+                f"Name another folder with --out, or bring the old file back{remedy}."
             )
     return changed

@@ -22,6 +22,7 @@ from elicit import runs
 from elicit.comparison.storage.file_types import StepMetrics
 from elicit.comparison.storage.typed_files import read_file
 from elicit.errors import ElicitError, unknown_name_error
+from elicit.method import Method
 from elicit.schema import Row
 
 METRICS_FILE = "metrics.json"
@@ -100,10 +101,10 @@ def check_trajectory(
         raise ElicitError(f"{where}: trajectory: problems is {trajectory.problems}, but only {test} are tested (test).")
 
 
-def check_base_arm(arms: Mapping[str, Mapping[str, Any]], where: str) -> None:
+def check_base_arm(arms: Mapping[str, Mapping[str, Any]], methods: Mapping[str, Method], where: str) -> None:
     """Raise ElicitError for arms with checkpoints but without the base arm, which is their step 0."""
     checkpoint_arms = [arm for arm, options in arms.items() if checkpoint_steps(options)]
-    if checkpoint_arms and not any(options.get("method") == "base" for options in arms.values()):
+    if checkpoint_arms and not any(method.traits.untouched for method in methods.values()):
         raise ElicitError(
             f"{where}: arm {checkpoint_arms[0]!r} has checkpoints, and step 0 of a trajectory is the base's. "
             "Add an arm: base: {method: base}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
 from elicit.errors import ElicitError, unknown_name_error
 from elicit.method import Method
-from elicit.methods.catalog import load_config_class
+from elicit.methods.catalog import is_built_in, list_options, list_providers, load_config_class
+from elicit.methods.outside import RecordedMethod, find_method_reference
 from elicit.schema import parent_of
 
 
@@ -45,12 +45,12 @@ def check_kinds(methods: Mapping[str, Method]) -> None:
         ElicitError: names both arms, and the methods that would be suitable.
     """
     for arm, method in methods.items():
-        kinds = tuple(load_config_class(name) for name in method.traits.fits_on)
-        for needed in method.needs if kinds else ():
-            if not isinstance(methods[needed], kinds):
+        parts = set(method.traits.fits_on)
+        for needed in method.needs if parts else ():
+            if not parts & set(methods[needed].traits.provides):
                 raise ElicitError(
                     f"arm {arm!r} is fitted on arm {needed!r}, which has nothing of the kind that it changes. "
-                    f"Name an arm of {' or '.join(method.traits.fits_on)}."
+                    f"Name an arm of {' or '.join(list_providers(parts) or sorted(parts))}."
                 )
 
 
@@ -63,13 +63,28 @@ def check_controls(methods: Mapping[str, Method]) -> None:
     for arm, method in methods.items():
         parent = parent_of(arm, methods)
         kind = method.traits.control_of
-        if parent is None or kind is None or load_config_class(kind) is not type(methods[parent]):
+        if parent is None or kind is None or not _is_of_kind(methods[parent], kind):
             continue
-        for field in dataclasses.fields(method):  # type: ignore[arg-type]
-            value, parent_value = getattr(method, field.name), getattr(methods[parent], field.name)
+        shared = _option_names(method) & _option_names(methods[parent]) - set(method.traits.varies)
+        for name in sorted(shared):
+            value, parent_value = getattr(method, name), getattr(methods[parent], name)
             if value != parent_value:
                 raise ElicitError(
-                    f"arm {arm!r} is a control of {parent!r}, but its {field.name} is {value}, its parent's "
-                    f"{parent_value}. "
-                    f"Type: {field.name}: {parent_value}"
+                    f"arm {arm!r} is a control of {parent!r}, but its {name} is {value}, its parent's "
+                    f"{parent_value}. Type: {name}: {parent_value}"
                 )
+
+
+def _is_of_kind(method: Method, kind: str) -> bool:
+    """The method is the one that a control names: by the class's name, or by the method's."""
+    method_class = type(method)
+    if isinstance(method, RecordedMethod):
+        return False  # checked when it was run
+    if kind == method_class.__name__:
+        return True
+    known = is_built_in(kind) or find_method_reference(kind) is not None
+    return known and load_config_class(kind) is method_class
+
+
+def _option_names(method: Method) -> set[str]:
+    return {field.name for field in list_options(type(method))}

@@ -21,15 +21,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from elicit.comparison.spec import assumed_size as assume
 from elicit.comparison.spec import checkpoints, samples_spec
 from elicit.comparison.spec.assumed_size import AssumedSize
 from elicit.comparison.spec.checkpoints import Trajectory
-from elicit.comparison.spec.code_references import resolve_references
 from elicit.comparison.spec.dependencies import check_controls, check_kinds, check_needs
 from elicit.comparison.spec.model_overrides import ModelOverrides, TaskField, TasksField, index_by_name
+from elicit.comparison.spec.path_resolution import resolve_paths
 from elicit.comparison.spec.samples_spec import Samples
 from elicit.comparison.spec.yaml_loading import check_plain_data, parse_yaml_mapping, pop_limit, read_spec_text
 from elicit.errors import ElicitError, one_line, unknown_name_error
@@ -39,6 +48,7 @@ from elicit.format_versions import FORMAT_VERSION, check_format_version
 from elicit.loading import catalog
 from elicit.method import Method
 from elicit.methods.catalog import configure_method
+from elicit.methods.outside import RecordedMethod
 from elicit.tasks import Task
 from elicit.tasks.catalog import label_of
 from elicit.tasks.from_dict import build_task as build_task
@@ -76,6 +86,9 @@ class Spec(BaseModel):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|balanced|cuda(:[0-9]{1,3})?)$")
     cache_gib: float | None = Field(default=None, gt=0, le=4096, strict=False)
     """GiB of keys and values a batch may take while sampling; null: 1 on a CPU, up to 8 on a GPU."""
+
+    _recorded: dict[str, RecordedMethod] = PrivateAttr(default_factory=dict)
+    """Arms with methods from outside, as the run of this spec recorded them: their code need not be here."""
 
     @model_validator(mode="before")
     @classmethod
@@ -124,8 +137,11 @@ class Spec(BaseModel):
 
     def build_methods(self) -> dict[str, Method]:
         """Arm name -> checked config. Raises ElicitError naming the arm."""
-        methods = {}
+        methods: dict[str, Method] = {}
         for arm, options in self.arms.items():
+            if arm in self._recorded:
+                methods[arm] = self._recorded[arm]
+                continue
             where = f"arm {arm!r}"
             if "method" not in options:
                 raise ElicitError(f"{where}: no method given. Type: {arm}: {{method: NAME}}. See: elicit ls methods")
@@ -192,8 +208,18 @@ def check_spec(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | N
     return spec
 
 
-def check_form(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | None = None) -> Spec:
-    """Check plain data as a spec, and its arms. Tasks are not made, so that their files need not be there."""
+def check_form(
+    data: Mapping[Any, Any],
+    *,
+    where: str = "spec",
+    folder: Path | None = None,
+    recorded: Mapping[str, RecordedMethod] | None = None,
+) -> Spec:
+    """Check plain data as a spec, and its arms. Tasks are not made, so that their files need not be there.
+
+    Args:
+        recorded: arms whose methods are taken as a run recorded them.
+    """
     check_format_version(data, "spec", where)
     data = {field: value for field, value in data.items() if field != FORMAT_VERSION}
     for field, value in data.items():
@@ -206,8 +232,9 @@ def check_form(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | N
         spec = Spec.model_validate(dict(data))
     except ValidationError as error:
         raise _first_validation_error(error, where) from None
+    spec._recorded = dict(recorded or {})
     if folder is not None:
-        spec = _resolve_paths(spec, folder)
+        spec = resolve_paths(spec, folder)
     _check_names(spec, where)
     samples_spec.check_samples_arms(spec.samples, spec.arms, spec.test, where)
     try:
@@ -215,10 +242,11 @@ def check_form(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | N
         checkpoints.check_trajectory(spec.trajectory, spec.arms, spec.test, where)
         _check_panels(spec)
         for model_spec in map(spec.for_model, spec.models):
-            check_needs(model_spec.build_methods())
-            check_kinds(model_spec.build_methods())
-            check_controls(model_spec.build_methods())
-            checkpoints.check_base_arm(model_spec.arms, where)
+            methods = model_spec.build_methods()
+            check_needs(methods)
+            check_kinds(methods)
+            check_controls(methods)
+            checkpoints.check_base_arm(model_spec.arms, methods, where)
             _check_target(model_spec, where)
     except ElicitError as error:
         raise error if str(error).startswith(where) else ElicitError(f"{where}: {error}") from None
@@ -265,35 +293,3 @@ def _check_names(spec: Spec, where: str) -> None:
             raise unknown_name_error("model", label, spec.models, where=f"{where}: assume")
     if not spec.models or not spec.arms:
         raise ElicitError(f"{where}: a comparison needs at least one model and one arm.")
-
-
-def _resolve_paths(spec: Spec, folder: Path) -> Spec:
-    """Resolve paths in a spec file relative to the file."""
-
-    def resolve_model(text: str) -> str:
-        near = folder / text
-        return str(near.resolve()) if not Path(text).is_absolute() and text.startswith(".") else text
-
-    def resolve_task(description: dict[str, Any]) -> dict[str, Any]:
-        # Options of arms name tasks too: `source: {task: jsonl, path: ...}`.
-        description = {
-            name: resolve_task(part) if isinstance(part, dict) else part for name, part in description.items()
-        }
-        description = resolve_references(description, folder)
-        path = description.get("path")
-        if isinstance(path, str) and not Path(path).is_absolute() and (folder / path).exists():
-            return {**description, "path": str((folder / path).resolve())}
-        return description
-
-    return spec.model_copy(
-        update={
-            "models": {label: resolve_model(name) for label, name in spec.models.items()},
-            "task": resolve_task(spec.task),
-            "arms": {label: resolve_task(options) for label, options in spec.arms.items()},
-            "off_target": {label: resolve_task(description) for label, description in spec.off_target.items()},
-            "panels": {
-                model: panel if panel.task is None else panel.model_copy(update={"task": resolve_task(panel.task)})
-                for model, panel in spec.panels.items()
-            },
-        }
-    )

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from elicit.comparison.spec.code_references import find_code_files
+from elicit.comparison.spec.code_references import find_code_file, list_arm_code, list_task_code
 from elicit.comparison.spec.spec import Spec
 from elicit.errors import ElicitError
 
 
 class SourceFile(NamedTuple):
-    """A file or a folder of problems."""
+    """A file or a folder of problems, or a file of code."""
 
     model: str
     arm: str | None
@@ -32,13 +32,16 @@ class ChangedFile(NamedTuple):
 
 
 def list_source_files(spec: Spec) -> Iterator[SourceFile]:
-    """List the local files of all models' tasks and of all arms' options."""
+    """List the local files of all models' tasks and of all arms' options and code."""
     for model in spec.models:
         model_spec = spec.for_model(model)
         for label, description in {model_spec.task_label: model_spec.task, **model_spec.off_target}.items():
             is_default = description == {spec.task_label: spec.task, **spec.off_target}.get(label)
             yield from _existing_source(model, None, label if is_default else f"{model}/{label}", description)
         for arm, options in model_spec.arms.items():
+            for code_field, reference in list_arm_code(options):
+                if (source := find_code_file(reference)) is not None:
+                    yield SourceFile(model, arm, f"arms.{arm}.{code_field}", source)
             for field, value in options.items():
                 if isinstance(value, Mapping) and isinstance(value.get("task"), str):
                     yield from _existing_source(model, arm, f"arms.{arm}.{field}", value)
@@ -54,7 +57,7 @@ def hash_task_files(spec: Spec) -> dict[str, str]:
     hashes_by_label = {}
     for source in list_source_files(spec):
         if source.path not in hashes:
-            hashes[source.path] = _hash_path(source.path)
+            hashes[source.path] = hash_path(source.path)
         hashes_by_label[source.label] = hashes[source.path]
     return hashes_by_label
 
@@ -70,18 +73,24 @@ def find_changed_files(spec: Spec, before: Mapping[str, str]) -> list[ChangedFil
 
 
 def _existing_source(model: str, arm: str | None, label: str, description: Mapping[str, Any]) -> Iterator[SourceFile]:
-    for source in find_code_files(description):
-        yield SourceFile(model, arm, f"{label} (code)", source)
+    for _, reference in list_task_code(description):
+        if (source := find_code_file(reference)) is not None:
+            yield SourceFile(model, arm, f"{label} (code)", source)
     path = description.get("path")
     if isinstance(path, str) and "\0" not in path and Path(path).expanduser().exists():  # otherwise a hub id
         yield SourceFile(model, arm, label, Path(path).expanduser())
 
 
-def _hash_path(path: Path) -> str:
+def hash_path(path: Path) -> str:
+    """The sha256 of a file; of a folder, that of its files' names and hashes.
+
+    Raises:
+        ElicitError: it cannot be read.
+    """
     try:
         if path.is_dir():
             files = sorted(file for file in path.rglob("*") if file.is_file())
-            lines = "".join(f"{file.relative_to(path)}\n{_hash_path(file)}\n" for file in files)
+            lines = "".join(f"{file.relative_to(path)}\n{hash_path(file)}\n" for file in files)
             return hashlib.sha256(lines.encode()).hexdigest()
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -254,6 +254,7 @@ class Manifest(TypedDict, total=False):
     limit: Count | None
     files: dict[str, str]
     problems: dict[str, str]
+    methods: dict[str, dict[str, Any]]
     models: dict[str, ModelRecord | None]
     devices: dict[str, list[str]]
     date: str

@@ -53,6 +53,7 @@ def build_manifest(
     *,
     files: Mapping[str, str],
     problems: Mapping[str, str],
+    methods: Mapping[str, Mapping[str, Any]],
     date: datetime.date,
 ) -> dict[str, Any]:
     """The manifest at the start of a run.
@@ -61,6 +62,7 @@ def build_manifest(
         spec: the spec as plain data.
         files: task label -> hash of its file; see `elicit.comparison.spec.task_files`.
         problems: model and task -> hash of the run's copy of the problems; see `elicit.comparison.problems`.
+        methods: arm -> its method from outside, as `elicit.methods.outside.RecordedMethod` describes it.
         date: the date given in its prompts.
     """
     identity = {**{name: value for name, value in spec.items() if name not in MACHINE}, "limit": limit}
@@ -78,6 +80,7 @@ def build_manifest(
         "limit": limit,
         "files": dict(files),
         "problems": dict(problems),
+        **({"methods": dict(methods)} if methods else {}),
         "models": {},
         "date": date.isoformat(),
         "devices": {},

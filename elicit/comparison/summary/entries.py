@@ -15,7 +15,9 @@ from elicit.comparison.summary import samples, score_tables
 from elicit.comparison.summary.budgets import compute_budget
 from elicit.comparison.summary.samples import ArmSamples
 from elicit.comparison.summary.trace_coverage import TraceCoverage
-from elicit.method import Method
+from elicit.method import Method, Traits
+from elicit.methods.catalog import get_built_in_traits
+from elicit.methods.outside import dump_traits, shorten_reference
 from elicit.schema import Row, finite_or_none
 from elicit.tasks.answers.thoughts import answer_start, has_block
 
@@ -42,7 +44,7 @@ def summarise_arm(
     )
     seconds = [status["seconds"] for status in data.finished if status.get("seconds")]
     return {
-        "method": spec.arms[arm]["method"],
+        **_describe_method_of_arm(str(spec.arms[arm]["method"]), method.traits),
         "verifier": method.traits.verifier,
         **_summarise_state(data),
         **_summarise_accuracy(scores),
@@ -77,6 +79,21 @@ def summarise_arm(
         "features": record.get("features"),
         "seconds": sum(seconds) if seconds else None,
     }
+
+
+#: Traits that a report reads.
+_REPORTED = (
+    *("family", "provides", "untouched", "is_control", "control_of", "label", "changes"),
+    *("baseline_conclusion", "substitute", "evidence", "removal"),
+)
+
+
+def _describe_method_of_arm(name: str, traits: Traits) -> dict[str, Any]:
+    """The method's name, and its traits where the name alone does not tell them: from outside, or by an option."""
+    built_in = get_built_in_traits(name)
+    if built_in is not None and all(getattr(traits, field) == getattr(built_in, field) for field in _REPORTED):
+        return {"method": name}
+    return {"method": shorten_reference(name), "traits": dump_traits(traits)}
 
 
 def _summarise_state(data: ArmData) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def compute_asymmetries(
     if base is None or not pairs:
         return by_arm
     for arm, data in arms.items():
-        if spec.arms[arm]["method"] == "base":
+        if methods[arm].traits.untouched:
             continue
         points = _collect_rows_by_step(spec, arm, data, run)
         by_label = {

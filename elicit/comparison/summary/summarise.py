@@ -53,11 +53,9 @@ def summarise_run(run: Path) -> dict[str, Any]:
     models: dict[str, Any] = {}
     for model in spec.models:
         model_spec = spec.for_model(model)
-        arms = read_arms(model_spec, run, model)
-        task = _summarise_task(
-            model_spec, limit, model_spec.build_methods(), arms, guesser=_guesser_pass_at_k(spec, run, model)
-        )
-        base = arms.get(_find_base_arm(model_spec) or "")
+        arms, methods = read_arms(model_spec, run, model), model_spec.build_methods()
+        task = _summarise_task(model_spec, limit, methods, arms, guesser=_guesser_pass_at_k(spec, run, model))
+        base = arms.get(_find_base_arm(methods) or "")
         traces = {
             label: detect_trace_coverage(str(description["task"]), label, arms)
             for label, description in _task_descriptions(model_spec).items()
@@ -67,9 +65,7 @@ def summarise_run(run: Path) -> dict[str, Any]:
                 model_spec, arm, arms[arm], base, run, count_test_problems(model_spec, limit), traces
             )
         add_warnings(model_spec, task, arms, base, run)
-        for arm, asymmetry in compute_asymmetries(
-            model_spec, model_spec.build_methods(), arms, _find_base_arm(model_spec), run
-        ).items():
+        for arm, asymmetry in compute_asymmetries(model_spec, methods, arms, _find_base_arm(methods), run).items():
             task["arms"][arm]["asymmetry"] = asymmetry
         models[model] = {"capable": capable_of(model_spec, run, model), "tasks": {model_spec.task_label: task}}
     for model in models:
@@ -132,13 +128,13 @@ def _add_comparisons(
     ceilings: Sequence[Mapping[str, Any]],
 ) -> None:
     """Compare every arm's answers with those of the base, SFT, its parent and the ceiling."""
-    base = scores[name] if (name := _find_base_arm(spec)) else None
+    base = scores[name] if (name := _find_base_arm(methods)) else None
     top = next((c for c in ceilings if c["kind"] != "base_pass@k"), None)
     ceiling = scores.get(top["arm"]) if top else None
     for arm, figures in entries.items():
         method, arm_scores = methods[arm], scores[arm]
         figures |= compute_gap_recovered(arm_scores, base, ceiling, top, method)
-        to_sft, to_base = arm != "sft", not _is_base_arm(spec, arm)
+        to_sft, to_base = arm != "sft", not method.traits.untouched
         figures["vs_sft"] = (
             compare_paired(arm_scores, scores.get("sft"), method, reference_trained=True) if to_sft else None
         )
@@ -159,12 +155,12 @@ def _add_sample_comparisons(
     checkable: bool,
 ) -> None:
     """Compare every arm with the base's samples."""
-    name = _find_base_arm(spec)
+    name = _find_base_arm(methods)
     sampled = samples_by_arm[name] if name else None
     budgets = {arm: figures["budget"] for arm, figures in entries.items()}
     for arm, figures in entries.items():
         budgets[arm] |= sum_inherited_costs(arm, methods, budgets)
-        is_base = _is_base_arm(spec, arm)
+        is_base = methods[arm].traits.untouched
         arm_samples, base = samples_by_arm[arm], None if is_base else sampled
         figures["sharpening"] = samples.compute_sharpening(arm_samples, base, methods[arm])
         figures["expansion"] = samples.compute_expansion(arm_samples, base, checkable=checkable)
@@ -177,14 +173,16 @@ def _add_off_target_comparisons(
     spec: Spec, methods: Mapping[str, Method], entries: Mapping[str, dict[str, Any]], arms: Mapping[str, ArmData]
 ) -> None:
     """Compare every arm with the base on the off-target tasks, paired."""
-    name = _find_base_arm(spec)
+    name = _find_base_arm(methods)
     for figures in entries.values():
         figures["off_target_vs_base"] = {}
     for task in spec.off_target:
         order = score_tables.problem_order(arms, task)
         base = score_tables.tabulate_scores(arms[name].rows[task], order) if name else None
         for arm, figures in entries.items():
-            arm_scores = None if _is_base_arm(spec, arm) else score_tables.tabulate_scores(arms[arm].rows[task], order)
+            arm_scores = (
+                None if methods[arm].traits.untouched else score_tables.tabulate_scores(arms[arm].rows[task], order)
+            )
             figures["off_target_vs_base"][task] = compare_paired(
                 arm_scores, base, methods[arm], reference_trained=False
             )
@@ -196,13 +194,9 @@ def _task_descriptions(spec: Spec) -> dict[str, Mapping[str, Any]]:
     return {**spec.off_target, spec.task_label: spec.task}
 
 
-def _find_base_arm(spec: Spec) -> str | None:
+def _find_base_arm(methods: Mapping[str, Method]) -> str | None:
     """Find the first arm that is the untouched base."""
-    return next((arm for arm in spec.arms if _is_base_arm(spec, arm)), None)
-
-
-def _is_base_arm(spec: Spec, arm: str) -> bool:
-    return bool(spec.arms[arm]["method"] == "base")
+    return next((arm for arm, method in methods.items() if method.traits.untouched), None)
 
 
 def _describe_sampling(spec: Spec, limit: int | None) -> dict[str, int] | None:
@@ -238,7 +232,11 @@ def _find_ceilings(
             kind = arms[arm].record.get("ceiling", method.traits.ceiling)
             ceilings.append({"kind": kind, "arm": arm, **statistics.estimate_accuracy(table).to_json()})
     for arm in spec.arms:
-        curve = samples.summarise_pass_at_k(samples_by_arm[arm], valid_only=False) if _is_base_arm(spec, arm) else None
+        curve = (
+            samples.summarise_pass_at_k(samples_by_arm[arm], valid_only=False)
+            if methods[arm].traits.untouched
+            else None
+        )
         if curve:
             k = max(curve, key=int)
             ceilings.append({"kind": "base_pass@k", "k": int(k), "arm": arm, **curve[k]})

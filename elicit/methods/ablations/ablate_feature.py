@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.fitting.option_checks import check_positions, check_positive
-from elicit.method import FEATURE_METHODS, Traits, get_eliciting_condition, task_decoding
+from elicit.method import Method, Traits, get_eliciting_condition, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class AblateFeature:
+class AblateFeature(Method):
     """A parent's features, ablated under the cue."""
 
     parent: str = "sae_steering"
@@ -38,7 +38,12 @@ class AblateFeature:
     condition: Literal["auto", "cue", "forced", "plain"] = "auto"
     """Condition of the prompt; auto is the one that `cue_prompt` uses."""
 
-    traits: ClassVar[Traits] = Traits(fits_on=FEATURE_METHODS)
+    traits: ClassVar[Traits] = Traits(
+        provides=("direction", "feature"),
+        fits_on=("feature",),
+        evidence="necessity",
+        removal="Taking {} out",
+    )
 
     def __post_init__(self) -> None:
         check_positions("ablate_feature", self.positions)

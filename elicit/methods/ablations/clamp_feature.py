@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.errors import ElicitError
 from elicit.fitting.option_checks import check_positions, check_positive
-from elicit.method import Traits, task_decoding
+from elicit.method import Method, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ClampFeature:
+class ClampFeature(Method):
     """A parent's features at their cued value, in the plain prompt."""
 
     parent: str = "sae_steering"
@@ -38,7 +38,11 @@ class ClampFeature:
     positions: str = "first"
     """Positions of the clamp."""
 
-    traits: ClassVar[Traits] = Traits(fits_on=("sae_steering", "clamp_feature"))
+    traits: ClassVar[Traits] = Traits(
+        provides=("direction", "feature", "cued feature"),
+        fits_on=("cued feature",),
+        evidence="sufficiency",
+    )
 
     def __post_init__(self) -> None:
         check_positions("clamp_feature", self.positions)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.fitting.option_checks import check_positions, check_positive
-from elicit.method import Traits, get_eliciting_condition, task_decoding
+from elicit.method import Method, Traits, get_eliciting_condition, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MeanAblation:
+class MeanAblation(Method):
     """Features that the cue changes, clamped to their uncued means."""
 
     parent: str = "sae_steering"
@@ -40,7 +40,12 @@ class MeanAblation:
     condition: Literal["auto", "cue", "forced"] = "auto"
     """Condition of the prompt; auto is the one that `cue_prompt` uses."""
 
-    traits: ClassVar[Traits] = Traits(fits_on=("sae_steering",))
+    traits: ClassVar[Traits] = Traits(
+        provides=("direction", "feature"),
+        fits_on=("feature ranking",),
+        evidence="necessity",
+        removal="Giving {} the values of the plain prompt",
+    )
 
     def __post_init__(self) -> None:
         check_positions("mean_ablation", self.positions)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.errors import ElicitError
-from elicit.method import FEATURE_METHODS, Traits
+from elicit.method import Method, Traits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TwinFeature:
+class TwinFeature(Method):
     """The nearest feature of a second SAE."""
 
     parent: str = "sae_steering"
@@ -33,7 +33,11 @@ class TwinFeature:
     """The second SAE by name or folder: {sae} stands for the parent's SAE, {model} and {layer} for the model and layer.
     """
 
-    traits: ClassVar[Traits] = Traits(fits_on=FEATURE_METHODS)
+    traits: ClassVar[Traits] = Traits(
+        provides=("direction", "feature"),
+        fits_on=("feature",),
+        evidence="replication",
+    )
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from elicit.method import Traits, task_decoding
+from elicit.method import Method, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,14 +17,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Base:
+class Base(Method):
     """The base model as it is. No options."""
 
-    traits: ClassVar[Traits] = Traits()
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ()
+    traits: ClassVar[Traits] = Traits(family="frame", untouched=True)
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from elicit.errors import ElicitError
 from elicit.fitting.option_checks import check_positive
-from elicit.method import Traits, task_decoding
+from elicit.method import Method, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class BestPrompt:
+class BestPrompt(Method):
     """The best of several prompts, chosen on the select split."""
 
     conditions: tuple[str, ...] = ()
@@ -35,16 +35,12 @@ class BestPrompt:
     select_problems: int = 64
     """Problems on which the choice is made."""
 
-    traits: ClassVar[Traits] = Traits(seeded=True, ceiling="best prompt")
+    traits: ClassVar[Traits] = Traits(seeded=True, ceiling="best prompt", family="frame")
 
     def __post_init__(self) -> None:
         check_positive(
             "best_prompt", select_problems=self.select_problems, demonstrations=min((1, *self.demonstrations))
         )
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ()
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from elicit.method import CostEstimate, Generation, TokenLengths, Traits, get_eliciting_condition, task_decoding
+from elicit.method import CostEstimate, Generation, Method, TokenLengths, Traits, get_eliciting_condition, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,17 +22,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class CuePrompt:
+class CuePrompt(Method):
     """The ceiling condition."""
 
     condition: Literal["auto", "cue", "forced"] = "auto"
     """auto: the cue, except for organisms whose card says they have none (`serial`), which get the forced opening."""
 
-    traits: ClassVar[Traits] = Traits(ceiling="cue")
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ()
+    traits: ClassVar[Traits] = Traits(ceiling="cue", family="frame")
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         return CostEstimate(Generation(1, lengths.thought, 1, lengths.thinking))

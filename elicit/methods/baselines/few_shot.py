@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.errors import ElicitError
 from elicit.fitting.option_checks import check_positive
-from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, Method, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class FewShot:
+class FewShot(Method):
     """Demonstrations in the prompt."""
 
     demonstrations: int = 4
@@ -37,14 +37,10 @@ class FewShot:
     separator: str | None = None
     """Text between demonstrations; None: the task's own. A chat has turns instead."""
 
-    traits: ClassVar[Traits] = Traits(seeded=True)
+    traits: ClassVar[Traits] = Traits(seeded=True, family="decoding")
 
     def __post_init__(self) -> None:
         check_positive("few_shot", demonstrations=self.demonstrations)
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ()
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         """Estimate the cost: demonstrations are the same for all problems and run once per batch."""

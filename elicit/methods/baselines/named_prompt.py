@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, Method, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,17 +21,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class NamedPrompt:
+class NamedPrompt(Method):
     """One condition of the task."""
 
     condition: str
     """plain, cue, forced, or one of the `others` of the task's `prompts`."""
 
-    traits: ClassVar[Traits] = Traits()
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ()
+    traits: ClassVar[Traits] = Traits(family="decoding")
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         return CostEstimate(Generation(1, lengths.thought, 1, lengths.prompt))

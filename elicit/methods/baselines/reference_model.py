@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.errors import ElicitError
-from elicit.method import Traits, task_decoding
+from elicit.method import Method, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ReferenceModel:
+class ReferenceModel(Method):
     """Another model, answering in place of the base."""
 
     model: str
@@ -30,15 +30,11 @@ class ReferenceModel:
     condition: str = "plain"
     """plain, cue, or another condition of the task."""
 
-    traits: ClassVar[Traits] = Traits(ceiling="reference model", models=("model",))
+    traits: ClassVar[Traits] = Traits(ceiling="reference model", models=("model",), family="frame")
 
     def __post_init__(self) -> None:
         if not self.model:
             raise ElicitError("reference_model: model is empty; name an organism, a folder, a GGUF file or a hub id.")
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ()
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.errors import ElicitError
-from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, Method, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,21 +22,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ThinkPrompt:
+class ThinkPrompt(Method):
     """A request to think, around the prompt."""
 
     template: str = "{prompt} Let's think step by step."
     """The text around the prompt: before it, after it, or both. `{prompt}` is replaced, nothing else."""
 
-    traits: ClassVar[Traits] = Traits()
+    traits: ClassVar[Traits] = Traits(family="decoding")
 
     def __post_init__(self) -> None:
         if "{prompt}" not in self.template or self.template == "{prompt}":
             raise ElicitError("think_prompt: the template needs {prompt} in it, and words around it.")
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ()
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         return CostEstimate(Generation(1, lengths.thought, 1, lengths.prompt + 10))

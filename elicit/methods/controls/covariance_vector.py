@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.fitting.option_checks import check_steers
-from elicit.method import STEERING_METHODS, Traits
+from elicit.method import Method, Traits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class CovarianceVector:
+class CovarianceVector(Method):
     """A norm-matched random direction from the residuals' covariance."""
 
     parent: str = "sae_steering"
@@ -34,7 +34,14 @@ class CovarianceVector:
     problems: int = 256
     """Train problems over whose texts the covariance is estimated."""
 
-    traits: ClassVar[Traits] = Traits(seeded=True, fits_on=STEERING_METHODS)
+    traits: ClassVar[Traits] = Traits(
+        seeded=True,
+        provides=("direction",),
+        fits_on=("direction",),
+        label="a random vector from the residuals' covariance",
+        changes="direction",
+        substitute="a vector of the same length from the residuals' covariance",
+    )
 
     @property
     def needs(self) -> tuple[str, ...]:

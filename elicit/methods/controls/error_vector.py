@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.fitting.contrast_pairs import ContrastKind, check_contrast_templates
-from elicit.method import FEATURE_METHODS, Traits
+from elicit.method import Method, Traits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ErrorVector:
+class ErrorVector(Method):
     """The contrast of the SAE's error in place of a parent's feature."""
 
     parent: str = "sae_steering"
@@ -38,7 +38,11 @@ class ErrorVector:
     problems: int = 128
     """Train problems over which the means are taken."""
 
-    traits: ClassVar[Traits] = Traits(fits_on=FEATURE_METHODS)
+    traits: ClassVar[Traits] = Traits(
+        provides=("direction",),
+        fits_on=("feature",),
+        label="the SAE's unexplained part of the contrast",
+    )
 
     def __post_init__(self) -> None:
         check_contrast_templates("error_vector", self.contrast, self.positive, self.negative)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.errors import ElicitError
-from elicit.method import Traits
+from elicit.method import Method, Traits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class HybridControl:
+class HybridControl(Method):
     """A parent arm with random vectors, categories or positions."""
 
     change: Literal["random_vectors", "random_categories", "random_positions"] = "random_vectors"
@@ -39,7 +39,13 @@ class HybridControl:
     parent: str = "hybrid_steering"
     """The arm that this controls."""
 
-    traits: ClassVar[Traits] = Traits(seeded=True, fits_on=("hybrid_steering", "hybrid_control"))
+    traits: ClassVar[Traits] = Traits(
+        seeded=True,
+        family="hybrid",
+        provides=("gated direction",),
+        fits_on=("gated direction",),
+        is_control=True,
+    )
 
     @property
     def needs(self) -> tuple[str, ...]:

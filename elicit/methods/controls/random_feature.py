@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from elicit.method import FEATURE_METHODS, Traits
+from elicit.method import Method, Traits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ SAME_DIRECTION_COSINE = 0.5
 
 
 @dataclass(frozen=True)
-class RandomFeature:
+class RandomFeature(Method):
     """Matched random features in place of a parent arm's; each seed draws different ones."""
 
     parent: str = "sae_steering"
@@ -37,7 +37,14 @@ class RandomFeature:
     problems: int = 256
     """Train problems over whose texts densities are measured."""
 
-    traits: ClassVar[Traits] = Traits(seeded=True, fits_on=FEATURE_METHODS)
+    traits: ClassVar[Traits] = Traits(
+        seeded=True,
+        provides=("direction", "feature"),
+        fits_on=("feature",),
+        label="a random feature of matched density and norm",
+        changes="direction",
+        substitute="as many matched random features instead",
+    )
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from elicit import seeds
 from elicit.errors import ElicitError
 from elicit.fitting.option_checks import check_steers
-from elicit.method import STEERING_METHODS, Traits
+from elicit.method import Method, Traits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RandomVector:
+class RandomVector(Method):
     """A norm-matched random direction in place of a parent arm's."""
 
     parent: str = "mean_steering"
@@ -32,7 +32,14 @@ class RandomVector:
     draw: int = 0
     """Index of the direction for a seed. Use several arms (draw 0, 1, 2): single random directions vary a lot."""
 
-    traits: ClassVar[Traits] = Traits(seeded=True, fits_on=STEERING_METHODS)
+    traits: ClassVar[Traits] = Traits(
+        seeded=True,
+        provides=("direction",),
+        fits_on=("direction",),
+        label="a random vector of the same norm",
+        changes="direction",
+        substitute="a random vector of the same length",
+    )
 
     def __post_init__(self) -> None:
         if self.draw < 0:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from elicit.errors import ElicitError
 from elicit.fitting.critique_data import CritiqueSelection, require_critique_record
 from elicit.fitting.option_checks import check_checkpoints
-from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, Method, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SameSolutions:
+class SameSolutions(Method):
     """SFT on a critique arm's problems, matched in tokens."""
 
     parent: str = "critique"
@@ -41,7 +41,16 @@ class SameSolutions:
     checkpoints: tuple[int, ...] = ()
     """Steps after which to keep a copy of what is trained (the policy's `checkpoints`)."""
 
-    traits: ClassVar[Traits] = Traits(seeded=True, trained=True, fits_on=("critique",))
+    traits: ClassVar[Traits] = Traits(
+        seeded=True,
+        trained=True,
+        family="critique",
+        fits_on=("critique",),
+        is_control=True,
+        baseline_conclusion="the solutions help, the critiques do not",
+        label="SFT on the same problems' solutions for as many tokens",
+        changes="critiques",
+    )
 
     def __post_init__(self) -> None:
         check_checkpoints("same_solutions", self.checkpoints)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.fitting.option_checks import check_steers
-from elicit.method import STEERING_METHODS, Traits
+from elicit.method import Method, Traits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SameVector:
+class SameVector(Method):
     """A parent arm's vector at other positions or another factor."""
 
     parent: str = "mean_steering"
@@ -33,7 +33,11 @@ class SameVector:
     factor: float = 1.0
     """Factor on the parent's strength; -1 reverses the vector."""
 
-    traits: ClassVar[Traits] = Traits(fits_on=(*STEERING_METHODS, "hybrid_steering", "hybrid_control"))
+    traits: ClassVar[Traits] = Traits(
+        provides=("direction",),
+        fits_on=("direction", "gated direction"),
+        changes="position or sign",
+    )
 
     def __post_init__(self) -> None:
         from elicit.fitting.option_checks import check_positions

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from elicit.errors import ElicitError
-from elicit.method import Traits, task_decoding
+from elicit.method import Method, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,13 +21,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class UntrainedVector:
+class UntrainedVector(Method):
     """The starting vectors of a parent arm."""
 
     parent: str = "rl_steering"
     """The rl_steering arm whose start is used."""
 
-    traits: ClassVar[Traits] = Traits(seeded=True, fits_on=("rl_steering", "rl_steering_random_reward"))
+    traits: ClassVar[Traits] = Traits(
+        seeded=True,
+        family="rl_steering",
+        provides=("direction",),
+        fits_on=("trained direction",),
+        is_control=True,
+        label="the untrained vector it starts from",
+        changes="training",
+    )
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.errors import ElicitError
-from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, Method, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class BestOfN:
+class BestOfN(Method):
     """One of the base model's samples, chosen by a verifier, by likelihood or by vote."""
 
     n: int = 16
@@ -34,8 +34,8 @@ class BestOfN:
     temperature: float = 1.0
     top_p: float | None = None
 
-    #: Traits of the default; a config that chooses without the verifier is not flagged.
-    traits: ClassVar[Traits] = Traits(seeded=True, verifier=True)
+    #: Of the default; a config that chooses without the verifier is not marked.
+    traits: ClassVar[Traits] = Traits(seeded=True, verifier=True, family="decoding")
 
     def __post_init__(self) -> None:
         if self.n < 2:
@@ -43,11 +43,7 @@ class BestOfN:
         if self.temperature <= 0:
             raise ElicitError("best_of_n: temperature must be above 0, or all samples are the same.")
         if self.by != "verifier":
-            object.__setattr__(self, "traits", Traits(seeded=True))
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ()
+            self.change_traits(verifier=False)
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         return CostEstimate(Generation(self.n, lengths.plain, 1, lengths.prompt, 256))

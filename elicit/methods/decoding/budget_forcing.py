@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.errors import ElicitError
-from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, Method, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class BudgetForcing:
+class BudgetForcing(Method):
     """Greedy decoding with limits on the length of thinking."""
 
     min_tokens: int = 8
@@ -41,7 +41,7 @@ class BudgetForcing:
     answer: str | None = None
     """Text forced when thinking reaches its limit; null: the same as `end`."""
 
-    traits: ClassVar[Traits] = Traits()
+    traits: ClassVar[Traits] = Traits(family="decoding")
 
     def __post_init__(self) -> None:
         if self.min_tokens < 0 or (self.max_tokens is not None and self.max_tokens < max(1, self.min_tokens)):
@@ -49,10 +49,6 @@ class BudgetForcing:
                 f"budget_forcing: min_tokens is {self.min_tokens} and max_tokens {self.max_tokens}; expected "
                 "0 <= min_tokens <= max_tokens, and max_tokens at least 1."
             )
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ()
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         """Estimate the cost: every wait runs prompt and draft again."""

@@ -13,7 +13,6 @@ Sources: 2309.09117, 2210.15097.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.errors import ElicitError
 from elicit.fitting.option_checks import check_positive
-from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, Method, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ContrastiveDecoding:
+class ContrastiveDecoding(Method):
     """An expert's logits minus an amateur's."""
 
     amateur: str | None = None
@@ -52,8 +51,8 @@ class ContrastiveDecoding:
     """Values to try for the amateur's temperature (original)."""
     select_problems: int = 64
 
-    #: Traits without arms; an arm on either side adds seeds.
-    traits: ClassVar[Traits] = Traits(models=("amateur",))
+    #: Without arms; an arm on either side brings its seeds.
+    traits: ClassVar[Traits] = Traits(models=("amateur",), family="decoding")
 
     def __post_init__(self) -> None:
         check_positive("contrastive_decoding", select_problems=self.select_problems)
@@ -66,7 +65,7 @@ class ContrastiveDecoding:
                 "side of the contrast: name one other."
             )
         if self.needs:
-            object.__setattr__(self, "traits", dataclasses.replace(self.traits, seeded=True))
+            self.change_traits(seeded=True)
         fine = all(0 <= alpha <= 1 for alpha in self.alphas) and all(beta >= 0 for beta in self.betas)
         if not (fine and all(temperature > 0 for temperature in self.temperatures)):
             raise ElicitError(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.errors import ElicitError
-from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, Method, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class CotDecoding:
+class CotDecoding(Method):
     """The base model, answering with the most confident of its greedy paths. Nothing is random."""
 
     k: int = 10
@@ -34,8 +34,8 @@ class CotDecoding:
     """First tokens with less than this fraction of the largest probability are not branched on; the paper's 0 takes all
     k. Paths of first tokens that practically never occur are noise."""
 
-    #: Traits of the default; a random choice has seeds.
-    traits: ClassVar[Traits] = Traits()
+    #: Of the default; choosing at random has seeds.
+    traits: ClassVar[Traits] = Traits(family="decoding")
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -43,11 +43,7 @@ class CotDecoding:
         if not 0 <= self.min_p <= 1:
             raise ElicitError(f"cot_decoding: min_p is {self.min_p}; expected 0 to 1.")
         if self.choose == "any":
-            object.__setattr__(self, "traits", Traits(seeded=True))
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ()
+            self.change_traits(seeded=True)
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         return CostEstimate(Generation(self.k, lengths.mixed_answer, 1, lengths.prompt, 256))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from elicit.errors import ElicitError
 from elicit.fitting.option_checks import check_positive
-from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, Method, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Dola:
+class Dola(Method):
     """Decoding by contrasting layers."""
 
     exits: Literal["choose", "low", "high"] | tuple[int, ...] = "choose"
@@ -35,7 +35,7 @@ class Dola:
     """Apply the final norm to early residuals before the head; the authors' code has False."""
     select_problems: int = 64
 
-    traits: ClassVar[Traits] = Traits()
+    traits: ClassVar[Traits] = Traits(family="decoding")
 
     def __post_init__(self) -> None:
         check_positive("dola", select_problems=self.select_problems)
@@ -43,10 +43,6 @@ class Dola:
             raise ElicitError(f"dola: alpha is {self.alpha}; expected 0 to 1.")
         if not self.exits:
             raise ElicitError("dola: exits need at least one number of blocks.")
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ()
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         trials = 2 * self.select_problems if self.exits == "choose" else 0

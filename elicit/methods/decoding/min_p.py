@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.errors import ElicitError
-from elicit.method import Traits, task_decoding
+from elicit.method import Method, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,24 +22,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MinP:
+class MinP(Method):
     """Sampling with min-p."""
 
     min_p: float = 0.1
     """Smallest probability to keep, as a fraction of the largest; 0 keeps all."""
     temperature: float = 1.0
 
-    traits: ClassVar[Traits] = Traits(seeded=True)
+    traits: ClassVar[Traits] = Traits(seeded=True, family="decoding")
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_p <= 1:
             raise ElicitError(f"min_p: min_p is {self.min_p}; expected 0 to 1.")
         if not self.temperature > 0:
             raise ElicitError("min_p: temperature must be above 0: greedy decoding has nothing to filter.")
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ()
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

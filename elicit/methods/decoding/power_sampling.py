@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.fitting.option_checks import check_positive
-from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, Method, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class PowerSampling:
+class PowerSampling(Method):
     """Sampling from the base model's distribution raised to a power."""
 
     alpha: float = 4.0
@@ -36,16 +36,12 @@ class PowerSampling:
     until_ended: bool = False
     """Stop changing a completion once it has ended, as the reference does: cheaper, but no longer p^alpha."""
 
-    traits: ClassVar[Traits] = Traits(seeded=True)
+    traits: ClassVar[Traits] = Traits(seeded=True, family="decoding")
 
     def __post_init__(self) -> None:
         check_positive(
             "power_sampling", alpha=self.alpha, block=self.block, steps=self.steps, temperature=self.temperature
         )
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ()
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         """Estimate the cost: a move resamples on average the later half of a completion and reads the first half."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.errors import ElicitError
-from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, Method, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SelfConsistency:
+class SelfConsistency(Method):
     """Majority vote over the base model's samples."""
 
     n: int = 16
@@ -29,17 +29,13 @@ class SelfConsistency:
     temperature: float = 1.0
     top_p: float | None = None
 
-    traits: ClassVar[Traits] = Traits(seeded=True)
+    traits: ClassVar[Traits] = Traits(seeded=True, family="decoding")
 
     def __post_init__(self) -> None:
         if self.n < 2:
             raise ElicitError(f"self_consistency: n is {self.n}; a vote needs at least 2 samples.")
         if self.temperature <= 0:
             raise ElicitError("self_consistency: temperature must be above 0, or all samples are the same.")
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ()
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         return CostEstimate(Generation(self.n, lengths.plain, 1, lengths.prompt, 256))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.errors import ElicitError
-from elicit.method import Traits, task_decoding
+from elicit.method import Method, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class PeftAdapter:
+class PeftAdapter(Method):
     """An adapter trained elsewhere with peft."""
 
     path: str
@@ -37,10 +37,6 @@ class PeftAdapter:
     def __post_init__(self) -> None:
         if not self.path:
             raise ElicitError("adapter: path is empty; give the folder with adapter_config.json.")
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ()
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

@@ -39,7 +39,7 @@ from elicit.fitting.critique_data import (
     fill_critique_template,
 )
 from elicit.fitting.option_checks import check_adapter, check_checkpoints, check_positive
-from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, Method, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Critique:
+class Critique(Method):
     """Fine-tuning on critiques of candidate solutions."""
 
     problems: int | None = None
@@ -85,7 +85,7 @@ class Critique:
     held_out: int = 64
     """Select problems on which the trained model's critiques are judged. 0: none."""
 
-    traits: ClassVar[Traits] = Traits(seeded=True, trained=True)
+    traits: ClassVar[Traits] = Traits(seeded=True, trained=True, family="critique", provides=("critique",))
 
     def __post_init__(self) -> None:
         check_positive(
@@ -104,10 +104,6 @@ class Critique:
                 raise ElicitError(f"critique: template has {self.template.count(field)} times {field}; expected one.")
         if self.critiques is not None and (self.candidates != 1 or self.form != "remark"):
             raise ElicitError("critique: candidates and form are for critiques that a program writes, not for a file.")
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ()
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         """Estimate the cost: a row is question, candidate and critique, the latter two about as long as a solution."""

@@ -20,16 +20,17 @@ often, or many once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from elicit.context import check_prompt_fits
+from elicit.errors import ElicitError
 from elicit.fitting.auxiliary_tasks import add_projection_cost, build_projection_callback, build_warning_callback
-from elicit.fitting.demonstrations import collect_demonstrations, describe_demonstrations
+from elicit.fitting.demonstrations import SolvedProblem, collect_demonstrations, describe_demonstrations
 from elicit.fitting.option_checks import check_adapter, check_checkpoints, check_positive
 from elicit.fitting.other_task import bind_described_task, check_task_description
-from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, Method, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SFT:
+class SFT(Method):
     """Fine-tuning on solutions."""
 
     demonstrations: int = 16
@@ -88,7 +89,7 @@ class SFT:
     protect_problems: int = 16
     """Train problems of the protected task whose gradient is computed at every step."""
 
-    traits: ClassVar[Traits] = Traits(seeded=True, trained=True)
+    traits: ClassVar[Traits] = Traits(seeded=True, trained=True, family="sft")
 
     def __post_init__(self) -> None:
         check_positive(
@@ -110,10 +111,6 @@ class SFT:
             check_task_description(self.protect, "sft: protect")
         check_checkpoints("sft", self.checkpoints, steps=self.steps)
         check_adapter("sft", self.parameters, self.lora_rank, alpha=self.lora_alpha, dropout=self.lora_dropout)
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ()
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         lengths_of = {"direct": lengths.plain, "shortcut": (lengths.plain + lengths.worked) / 2}
@@ -137,6 +134,17 @@ class SFT:
         steps = self.demonstrations * self._passes / min(self.batch_size, self.demonstrations)
         looks = 0.0 if not self.warn else (steps / self.warn_every + 1) * (1 + len(self.warn))
         return looks * self.warn_problems + (0.0 if self.protect is None else steps * self.protect_problems)
+
+    def sample_held_out_solutions(
+        self, task: Task, count: int, *, seed: int, build_task: Callable[[Mapping[str, Any]], Task]
+    ) -> list[SolvedProblem]:
+        if self.source is None and self.supervision == "worked":
+            return []
+        source_task = task if self.source is None else build_task(self.source)
+        try:
+            return collect_demonstrations(source_task, self.supervision, "select", count, pick=0, seed=seed, who="sft")
+        except ElicitError:  # fewer than that, or none
+            return []
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from elicit.errors import ElicitError
 from elicit.fitting.option_checks import check_positive
-from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, Method, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class HybridSteering:
+class HybridSteering(Method):
     """Vectors per category of a tuned arm, gated per token."""
 
     tuned: str = "grpo"
@@ -72,7 +72,12 @@ class HybridSteering:
     """Inverse regularisation of the learned gate: scikit-learn's C."""
     select_problems: int = 64
 
-    traits: ClassVar[Traits] = Traits(seeded=True, trained=True)
+    traits: ClassVar[Traits] = Traits(
+        seeded=True,
+        trained=True,
+        family="hybrid",
+        provides=("gated direction",),
+    )
 
     def __post_init__(self) -> None:
         check_positive(

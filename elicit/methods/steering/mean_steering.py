@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from elicit.errors import ElicitError
 from elicit.fitting.contrast_pairs import ConditionTokens, check_contrast_templates, encode_conditions, resolve_contrast
 from elicit.fitting.option_checks import check_positions, check_positive
-from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, Method, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MeanSteering:
+class MeanSteering(Method):
     """A difference of means, tuned on select."""
 
     contrast: Literal["auto", "cue", "templates", "prompts", "continuations"] = "auto"
@@ -56,7 +56,7 @@ class MeanSteering:
     select_problems: int = 64
     """Problems on which layer and strength are chosen."""
 
-    traits: ClassVar[Traits] = Traits()
+    traits: ClassVar[Traits] = Traits(family="steering", provides=("direction",))
 
     def __post_init__(self) -> None:
         check_positions("mean_steering", self.positions)
@@ -69,10 +69,6 @@ class MeanSteering:
             raise ElicitError(
                 "mean_steering: positive_prompts and negative_prompts belong to contrast: prompts, which needs both."
             )
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ()
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         layers = len(self.layers) if self.layers is not None else max(1, lengths.layers - 1)

@@ -15,7 +15,7 @@ and all 2 %. A pace (largest change of a vector per step, in residual norms) of 
 0.01 reach 0 %: vectors do not reach the necessary length of one residual norm. Layer 1, layer 2 or several layers reach
 100 %, layer 0 alone 8 %; 8 to 64 answers per problem and starting lengths of 0.0001 to 0.5 residual norms reach 100 %.
 
-Controls: `untrained_vector` (its own start), `rl_steering_random_reward`, `random_vector` (matched lengths),
+Controls: `untrained_vector` (its own start), the same with `reward: random`, `random_vector` (matched lengths),
 `same_vector` (other positions, wrong sign).
 """
 
@@ -25,7 +25,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from elicit.fitting.reward_choice import describe_reward
 from elicit.fitting.vector_training import VectorTrainingConfig, train_vectors_by_rl
+from elicit.method import Method, Traits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,22 +38,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RlSteering(VectorTrainingConfig):
-    """Steering vectors trained on right answers."""
+class RlSteering(VectorTrainingConfig, Method):
+    """Steering vectors trained on a reward: right answers, unless `reward` says otherwise."""
 
-    name: ClassVar[str] = "rl_steering"
+    traits: ClassVar[Traits] = Traits(
+        seeded=True, trained=True, family="rl_steering", provides=("direction", "trained direction")
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.change_traits(**describe_reward(self.name, self.reward))
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
         """Raises TrainingFailed where training goes wrong (see `elicit.training.guards`)."""
-        from elicit.training import rewards
-
-        return train_vectors_by_rl(
-            self,
-            lambda task, seed, pilot_result: rewards.make_verifier_reward(task),
-            base,
-            task,
-            seed=seed,
-            scratch=scratch,
-        )
+        return train_vectors_by_rl(self, base, task, seed=seed, scratch=scratch)

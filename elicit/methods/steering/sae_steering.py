@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from elicit.errors import ElicitError
 from elicit.fitting.contrast_pairs import ContrastKind, check_contrast_templates, resolve_contrast
 from elicit.fitting.option_checks import check_positions, check_positive
-from elicit.method import CostEstimate, Generation, TokenLengths, Traits, task_decoding
+from elicit.method import CostEstimate, Generation, Method, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,7 @@ RECORDED_CANDIDATES = 16
 
 
 @dataclass(frozen=True)
-class SaeSteering:
+class SaeSteering(Method):
     """Boosted SAE features, tuned on the select split."""
 
     saes: tuple[str, ...] = ()
@@ -83,7 +83,10 @@ class SaeSteering:
     transfer: bool = False
     """Allow SAEs of other known weights (a base model's SAE on a tuned model)."""
 
-    traits: ClassVar[Traits] = Traits()
+    traits: ClassVar[Traits] = Traits(
+        family="steering",
+        provides=("direction", "feature", "cued feature", "feature ranking"),
+    )
 
     def __post_init__(self) -> None:
         for positions in self.positions:
@@ -98,10 +101,6 @@ class SaeSteering:
         if not (self.strengths and self.positions and self.modes) or self.layers == ():
             raise ElicitError("sae_steering: layers, strengths, positions and modes need at least one value each.")
         check_contrast_templates("sae_steering", self.contrast, self.positive, self.negative)
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ()
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         """Estimate the cost: one layer per named SAE; for shipped SAEs, every layer is assumed to have one."""

@@ -1,7 +1,7 @@
 """Families of mechanism: what a reader compares first. Arms of one family stand together, in one colour and one shape.
 
-A method that is not in the table is placed by what it left behind: edits make it steering, training makes it another
-trained arm, neither makes it decoding. So a new method needs no line here.
+A method says its family (`Traits.family`). One that does not is placed by what it left behind: edits make it steering,
+training makes it another trained arm, neither makes it decoding.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from elicit.method import Traits
 from elicit.report.charts import svg
 
 
@@ -38,33 +39,13 @@ FAMILIES: dict[str, MechanismFamily] = {
     )
 }
 
-_METHODS_OF_FAMILY = {
-    "frame": ("base", "cue_prompt", "best_prompt", "reference_model"),
-    "sft": ("sft",),
-    "critique": ("critique", "same_solutions"),
-    "rl": ("grpo", "grpo_random_reward", "grpo_format_only", "grpo_wrong_label"),
-    "rl_steering": ("rl_steering", "rl_steering_random_reward", "untrained_vector"),
-    "hybrid": ("hybrid_steering", "hybrid_control"),
-    "steering": ("mean_steering", "sae_steering"),
-    "decoding": (
-        *("self_consistency", "cot_decoding", "power_sampling", "best_of_n", "budget_forcing"),
-        *("contrastive_decoding", "dola", "min_p", "few_shot", "think_prompt", "named_prompt"),
-    ),
-}
-_FAMILY_OF_METHOD = {method: family for family, methods in _METHODS_OF_FAMILY.items() for method in methods}
-#: Methods that are controls whatever their arm is called.
-CONTROL_METHODS = (
-    *("grpo_random_reward", "grpo_format_only", "grpo_wrong_label", "rl_steering_random_reward"),
-    *("same_solutions", "untrained_vector", "hybrid_control"),
-)
 
-
-def classify_arm(method: str, data: Mapping[str, Any], *, trained: bool, ceiling: bool) -> MechanismFamily:
+def classify_arm(traits: Traits, data: Mapping[str, Any], *, trained: bool, ceiling: bool) -> MechanismFamily:
     """The family of an arm that is nobody's control."""
     if ceiling:
         return FAMILIES["frame"]
-    if method in _FAMILY_OF_METHOD:
-        return FAMILIES[_FAMILY_OF_METHOD[method]]
+    if traits.family is not None:
+        return FAMILIES[traits.family]
     if data.get("steering"):
         return FAMILIES["other" if trained else "steering"]
     return FAMILIES["other" if trained else "decoding"]

@@ -84,7 +84,7 @@ def _read_shown_problems(source: Run, model: str, arms: Mapping[str, ArmData]) -
         for cell in source.cells(models=[model])
         for key, (prompt, opening) in cell.prompts.items()
     }
-    base_arms = [arm for arm in arms if model_spec.arms.get(arm, {}).get("method") == "base"]
+    base_arms = [arm for arm, method in model_spec.build_methods().items() if method.traits.untouched]
     for arm in sorted(arms, key=lambda arm: arm not in base_arms):
         for key, row in get_first_seed_answers(arms[arm], model_spec.task_label).items():
             if key in problems and row.prompt_hash in prompt_by_hash:

@@ -9,8 +9,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from elicit.errors import ElicitError
-from elicit.report.data.families import CONTROL_METHODS, FAMILIES, MechanismFamily, classify_arm
+from elicit.method import Traits
+from elicit.methods.catalog import get_built_in_traits
+from elicit.methods.outside import parse_traits
+from elicit.report.data.families import FAMILIES, MechanismFamily, classify_arm
 from elicit.report.data.recorded_edit import RecordedEdit, parse_edit
 from elicit.schema import parent_of
 
@@ -50,6 +52,8 @@ class Arm(NamedTuple):
     """The family of mechanism: a control has that of the arm it controls."""
     verifier: bool = False
     """Answering consults the task's verifier: excluded from comparisons between arms, and marked everywhere."""
+    traits: Traits = Traits()
+    """Traits of the method."""
 
     @property
     def short_name(self) -> str:
@@ -204,20 +208,19 @@ def _order_arms(data: Mapping[str, Any]) -> tuple[Arm, ...]:
 
 
 def _build_arm(name: str, data: Mapping[str, Any], arm_entries: Mapping[str, Any], is_ceiling: bool) -> Arm:
-    method = str(data.get("method"))
-    trained, measures, verifier = _read_method_traits(method)
-    trained = trained or bool(read_finite_number(get_nested(data, "train", "tokens")))
+    traits = _read_traits(data)
+    trained = traits.trained or bool(read_finite_number(get_nested(data, "train", "tokens")))
     role: Role = "arm"
-    if method == "base":
+    if traits.untouched:
         role = "base"
-    elif is_ceiling or measures:
+    elif is_ceiling or traits.ceiling is not None:
         role = "ceiling"
     elif name == "sft":
         role = "reference"
-    elif "/" in name or method in CONTROL_METHODS:
+    elif "/" in name or traits.is_control:
         role = "control"
-    family = classify_arm(method, data, trained=trained, ceiling=role in ("base", "ceiling"))
-    verifier_flag = data.get("verifier")
+    family = classify_arm(traits, data, trained=trained, ceiling=role in ("base", "ceiling"))
+    verifier = data.get("verifier")
     return Arm(
         name,
         data,
@@ -225,19 +228,16 @@ def _build_arm(name: str, data: Mapping[str, Any], arm_entries: Mapping[str, Any
         trained,
         parent_of(name, arm_entries),
         family,
-        verifier_flag if isinstance(verifier_flag, bool) else verifier,
+        verifier if isinstance(verifier, bool) else traits.verifier,
+        traits,
     )
 
 
-def _read_method_traits(method: str) -> tuple[bool, bool, bool]:
-    """(trained, measures a ceiling, consults the verifier) of a method; one that is not known here is none of these."""
-    from elicit.methods.catalog import load_config_class
-
-    try:
-        config: Any = load_config_class(method)
-    except ElicitError:
-        return False, False, False
-    return bool(config.traits.trained), config.traits.ceiling is not None, bool(config.traits.verifier)
+def _read_traits(data: Mapping[str, Any]) -> Traits:
+    """The traits of an arm's method: as its summary has them, else those that the built-in method of its name has."""
+    if isinstance(data.get("traits"), Mapping):
+        return parse_traits(data["traits"])
+    return get_built_in_traits(str(data.get("method"))) or Traits()
 
 
 def get_nested(data: Any, *keys: str) -> Any:

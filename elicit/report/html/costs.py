@@ -107,7 +107,7 @@ def render_arm_descriptions(
         detail = _join_by_model(edits, model_panels)
         rows.append(
             "<tr><th "
-            f"scope=row>{render_name(name)}</th><td>{escape_html(_describe_method(arms[name].data.get('method')))}</td>"
+            f"scope=row>{render_name(name)}</th><td>{escape_html(_describe_method(arms[name]))}</td>"
             f"{_render_text_cell(option_text)}{_render_text_cell(detail)}"
             f"{_render_text_cell(_join_by_model(facts, model_panels))}</tr>"
         )
@@ -145,14 +145,13 @@ def _summarise_fit_record(record: Mapping[str, Any]) -> str:
     return "; ".join(parts[:8])
 
 
-def _describe_method(method: object) -> str:
-    """The first line of a method's documentation."""
-    from elicit.errors import ElicitError
-    from elicit.methods.catalog import load_config_class
+def _describe_method(arm: Arm) -> str:
+    """The first line of a built-in method's documentation; of another one its name."""
+    from elicit.methods.catalog import is_built_in, load_config_class
 
-    if not isinstance(method, str):
+    name = arm.data.get("method")
+    if not isinstance(name, str):
         return DASH
-    try:
-        return (load_config_class(method).__doc__ or method).strip().splitlines()[0]
-    except ElicitError:
-        return method
+    label = f" ({arm.traits.label})" if arm.traits.label and (not is_built_in(name) or arm.traits.control_of) else ""
+    about = (load_config_class(name).__doc__ or name).strip().splitlines()[0] if is_built_in(name) else name
+    return about.removesuffix(".") + label + "." if label and is_built_in(name) else about + label

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from elicit.report.data.recorded_edit import RecordedEdit
 from elicit.report.data.summary_view import OptionalEstimate
@@ -90,6 +90,10 @@ class Control:
     """The edit with its parent's vector at another position or with the other sign."""
     is_reversed: bool = False
     """The vector of its parent with the other sign."""
+    method_label: str = field(default="", compare=False)
+    """The method in words: "a random reward"; empty where it says none."""
+    change_label: str = field(default="", compare=False)
+    """The property that it changes, in words of the method's own."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,8 @@ class Substitute:
 
     method: str
     accuracy: OptionalEstimate
+    label: str = field(default="", compare=False)
+    """The method in words: "a random vector of the same length"."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +145,8 @@ class Necessity:
     ceiling: str
     fall: OptionalEstimate
     substitutes: tuple[Substitute, ...]
+    removal: str = field(default="", compare=False)
+    """What the method does to the features {}, in words."""
 
 
 @dataclass(frozen=True)

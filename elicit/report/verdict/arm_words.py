@@ -64,16 +64,10 @@ _AGAINST_VOTE = {
     Comparison.EQUAL: "No more than",
     Comparison.LESS: "Less than",
 }
-_REMOVALS = {"ablate_feature": "Taking {} out", "mean_ablation": "Giving {} the values of the plain prompt"}
 _FALLS = {
     FallKind.LARGE: "lowers its accuracy",
     FallKind.SMALL: "lowers its accuracy a little",
     FallKind.NOT_SHOWN: "is not shown to matter there",
-}
-_SUBSTITUTES = {
-    "random_feature": "as many matched random features instead",
-    "random_vector": "a random vector of the same length",
-    "covariance_vector": "a vector of the same length from the residuals' covariance",
 }
 
 
@@ -142,12 +136,12 @@ def write_necessity(facts: Necessity) -> str:
 def name_removal(facts: Necessity) -> str:
     """`Taking 3 features together out`."""
     features = "the feature" if facts.features == 1 else f"{facts.features} features together"
-    return _REMOVALS[facts.method].format(features)
+    return (facts.removal or f"{facts.method.capitalize()} on {{}}").format(features)
 
 
 def name_substitute(substitute: Substitute) -> str:
     """`as many matched random features instead`."""
-    return _SUBSTITUTES[substitute.method]
+    return substitute.label
 
 
 def _write_substitute(substitute: Substitute) -> str:

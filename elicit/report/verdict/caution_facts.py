@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from elicit.report.data.summary_view import OptionalEstimate
 from elicit.report.verdict.kinds import ThinkingState
@@ -92,6 +92,8 @@ class ControlGain:
     is_baseline: bool
     """Trained on the same problems' solutions: the fair baseline of a critique."""
     gain: OptionalEstimate
+    conclusion: str = field(default="", compare=False)
+    """Of a baseline, in words."""
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,6 @@ def _write_form(arms: Sequence[str]) -> str:
 def _write_control_gain(caution: ControlGain) -> str:
     role, conclusion = "a control", "what was sought is not where the effect is"
     if caution.is_baseline:
-        role, conclusion = "its fair baseline", "the solutions help, the critiques do not"
+        role, conclusion = "its fair baseline", caution.conclusion
     gain = brief_points(caution.gain)
     return f"{caution.arm}, {role}, gains {gain} where {caution.parent} itself is not shown to gain 10: {conclusion}."

@@ -7,18 +7,6 @@ from elicit.report.verdict.arm_facts import Control
 from elicit.report.verdict.kinds import ControlChange
 from elicit.report.verdict.phrases import share
 
-_CONTROLS = {
-    "random_vector": "a random vector of the same norm",
-    "covariance_vector": "a random vector from the residuals' covariance",
-    "random_feature": "a random feature of matched density and norm",
-    "error_vector": "the SAE's unexplained part of the contrast",
-    "grpo_random_reward": "a random reward",
-    "grpo_format_only": "a reward for the form alone",
-    "grpo_wrong_label": "a reward for wrong answers",
-    "rl_steering_random_reward": "a random reward",
-    "untrained_vector": "the untrained vector it starts from",
-    "same_solutions": "SFT on the same problems' solutions for as many tokens",
-}
 _CHANGES = {
     ControlChange.REWARD: "the reward being right",
     ControlChange.TRAINING: "the training",
@@ -38,7 +26,7 @@ def name_control(control: Control) -> str:
     """A control by what it puts in the place of its parent's intervention."""
     if control.edit is not None:
         return f"the same vector {'turned round ' if control.is_reversed else ''}{write_positions(control.edit)}"
-    return _CONTROLS.get(control.method, _spell_label(control))
+    return control.method_label or _spell_label(control)
 
 
 def write_best_draw(control: Control) -> str:
@@ -50,6 +38,8 @@ def write_best_draw(control: Control) -> str:
 def write_change(control: Control) -> str:
     """The property that a control shows not to matter."""
     label = _spell_label(control)
+    if control.change_label:
+        return control.change_label
     return _CHANGES.get(control.change, label if label.startswith(("random", "wrong")) else f"what {label} changes")
 
 

@@ -20,7 +20,7 @@ from elicit.report.verdict.arm_facts import (
     Sharpening,
     Specificity,
 )
-from elicit.report.verdict.judge_features import EVIDENCE, judge_support
+from elicit.report.verdict.judge_features import judge_support
 from elicit.report.verdict.kinds import (
     Comparison,
     ControlChange,
@@ -34,14 +34,6 @@ from elicit.report.verdict.kinds import (
 NOTABLE = 0.10
 """The smallest gain that is notable."""
 ALPHA = 0.05
-_CHANGES = {
-    "untrained_vector": ControlChange.TRAINING,
-    "same_solutions": ControlChange.CRITIQUES,
-    "random_vector": ControlChange.DIRECTION,
-    "random_feature": ControlChange.DIRECTION,
-    "covariance_vector": ControlChange.DIRECTION,
-    "rl_steering_random_reward": ControlChange.REWARD,
-}
 
 
 def judge_arm(panel: ModelPanel, arm: Arm, leader: Arm | None) -> ArmFacts:
@@ -101,7 +93,7 @@ def label_arm(arm: Arm) -> ArmLabel:
     if arm.edit is None:
         return ArmLabel(arm.name)
     kind = SteeringKind.FEATURE if arm.data.get("features") else SteeringKind.VECTOR
-    if arm.data.get("method") == "hybrid_steering":
+    if arm.family.key == "hybrid":
         kind = SteeringKind.GATED_VECTORS
     return ArmLabel(arm.name, steering=kind, edit=arm.edit)
 
@@ -146,14 +138,16 @@ def compare_with_sft(panel: ModelPanel, arm: Arm) -> SftComparison:
 
 def list_variants(panel: ModelPanel, arm: Arm) -> list[Arm]:
     """Arms named after this one that run the same method: other settings of it, not controls."""
-    method = arm.data.get("method")
-    return [other for other in panel.arms if other.parent == arm.name and other.data.get("method") == method]
+    return [other for other in panel.arms if other.parent == arm.name and not _is_control_of(other, arm)]
 
 
 def list_controls(panel: ModelPanel, arm: Arm) -> list[Arm]:
-    """Arms named after this one that run another method."""
-    method = arm.data.get("method")
-    return [other for other in panel.arms if other.parent == arm.name and other.data.get("method") != method]
+    """Arms named after this one that run another method, or the same as its control."""
+    return [other for other in panel.arms if other.parent == arm.name and _is_control_of(other, arm)]
+
+
+def _is_control_of(other: Arm, arm: Arm) -> bool:
+    return other.data.get("method") != arm.data.get("method") or other.traits.control_of is not None
 
 
 def has_control(panel: ModelPanel, arm: Arm) -> bool:
@@ -167,7 +161,7 @@ def judge_specificity(panel: ModelPanel, arm: Arm) -> Specificity:
     controls = []
     for control in list_controls(panel, arm):
         moved = control.read_difference("vs_base").estimate
-        if moved.value is None or not moved.bounded or control.data.get("method") in EVIDENCE:
+        if moved.value is None or not moved.bounded or control.traits.evidence is not None:
             continue
         effect = ControlEffect.NONE
         if moved.value > 0 and _keeps_up(control, moved, gain):
@@ -189,25 +183,25 @@ def _keeps_up(control: Arm, moved: OptionalEstimate, gain: OptionalEstimate) -> 
 
 
 def _describe_control(arm: Arm, control: Arm, effect: ControlEffect) -> Control:
-    method = str(control.data.get("method"))
-    moves_vector = method == "same_vector" and control.family.key == "steering"
-    change = _CHANGES.get(method, ControlChange.OTHER)
-    if method.startswith("grpo_"):
-        change = ControlChange.REWARD
-    elif moves_vector:
-        change = ControlChange.POSITION_OR_SIGN
+    changes = control.traits.changes
+    change = ControlChange(changes) if changes in list(ControlChange) else ControlChange.OTHER
+    moves_vector = change is ControlChange.POSITION_OR_SIGN and control.family.key == "steering"
+    if change is ControlChange.POSITION_OR_SIGN and not moves_vector:
+        change = ControlChange.OTHER
     edit = control.edit if moves_vector else None
     sign = 1.0 if arm.edit is None else math.copysign(1.0, arm.edit.strength)
     return Control(
         name=control.name,
         label=control.short_name.lstrip("/"),
-        method=method,
+        method=str(control.data.get("method")),
         effect=effect,
         change=change,
         gain=control.read_difference("vs_base").estimate,
         best_draw=_best_draw(control),
         edit=edit,
         is_reversed=edit is not None and edit.strength * sign < 0,
+        method_label=control.traits.label,
+        change_label="" if changes in list(ControlChange) else changes,
     )
 
 

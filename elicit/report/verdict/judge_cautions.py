@@ -126,5 +126,5 @@ def _judge_controls(panel: ModelPanel, gaining: Collection[str]) -> Iterator[Con
         parent = next((other for other in panel.arms if other.name == arm.parent), None)
         if arm.name not in gaining or parent is None or parent.name in gaining or parent.role == "ceiling":
             continue
-        is_baseline = arm.data.get("method") == "same_solutions"
-        yield ControlGain(arm.name, parent.name, is_baseline, arm.read_difference("vs_base").estimate)
+        conclusion = arm.traits.baseline_conclusion
+        yield ControlGain(arm.name, parent.name, bool(conclusion), arm.read_difference("vs_base").estimate, conclusion)

@@ -1,10 +1,10 @@
 """Facts about a feature next to its controls: replication, sufficiency and necessity.
 
-1. Replication (`twin_feature`): the feature of a second SAE nearest to an arm's. It does the same if its gain is not
+1. Replication: the feature of a second SAE nearest to an arm's. It does the same if its gain is not
    shown to fall short of that arm's.
-2. Sufficiency (`clamp_feature`): the feature at its own cued value in the plain prompt. It is enough if its gain is
+2. Sufficiency: the feature at its own cued value in the plain prompt. It is enough if its gain is
    not shown to fall short of that arm's.
-3. Necessity (`ablate_feature` and `mean_ablation` named after the ceiling): the fall of the ceiling, paired. Where
+3. Necessity (an arm named after the ceiling that takes features out): the fall of the ceiling, paired. Where
    nothing falls, no necessity is shown, and no redundancy proven.
 """
 
@@ -17,10 +17,6 @@ from elicit.report.data.summary_view import Arm, ModelPanel, get_nested, read_fi
 from elicit.report.verdict.arm_facts import Necessity, Replication, Substitute, Sufficiency
 from elicit.report.verdict.kinds import FallKind
 
-EVIDENCE = ("twin_feature", "clamp_feature", "ablate_feature", "mean_ablation")
-"""Methods that support a feature instead of controlling for it."""
-_REMOVALS = ("ablate_feature", "mean_ablation")
-_SUBSTITUTES = ("random_feature", "random_vector", "covariance_vector")
 _NOTABLE = 0.10
 
 
@@ -31,19 +27,18 @@ def judge_support(panel: ModelPanel, boosted: Arm) -> Iterator[Replication | Suf
         if arm.parent != boosted.name or gain.value is None:
             continue
         falls_short = behind.high is not None and behind.high < 0
-        if arm.data.get("method") == "twin_feature":
+        if arm.traits.evidence == "replication":
             yield Replication(read_finite_number(get_nested(_first_feature(arm), "cosine")), gain, falls_short)
-        elif arm.data.get("method") == "clamp_feature":
+        elif arm.traits.evidence == "sufficiency":
             yield Sufficiency(_count_features(arm), gain, falls_short)
 
 
 def judge_necessity(panel: ModelPanel) -> Iterator[Necessity]:
     """The loss of the ceiling with features taken out."""
     for arm in panel.arms:
-        method = str(arm.data.get("method"))
         ceiling = next((other for other in panel.arms if other.name == arm.parent), None)
         if (
-            method not in _REMOVALS
+            arm.traits.evidence != "necessity"
             or ceiling is None
             or (ceiling.read_difference("vs_base").estimate.value or 0.0) < _NOTABLE
         ):
@@ -54,14 +49,15 @@ def judge_necessity(panel: ModelPanel) -> Iterator[Necessity]:
         kind = FallKind.NOT_SHOWN
         if fall.high is not None and fall.high < 0:
             kind = FallKind.LARGE if fall.value <= -_NOTABLE else FallKind.SMALL
-        yield Necessity(kind, method, _count_features(arm), ceiling.name, fall, _list_substitutes(panel, arm))
+        method, substitutes = str(arm.data.get("method")), _list_substitutes(panel, arm)
+        yield Necessity(kind, method, _count_features(arm), ceiling.name, fall, substitutes, arm.traits.removal)
 
 
 def _list_substitutes(panel: ModelPanel, arm: Arm) -> tuple[Substitute, ...]:
     return tuple(
-        Substitute(str(other.data.get("method")), other.accuracy)
+        Substitute(str(other.data.get("method")), other.accuracy, other.traits.substitute)
         for other in panel.arms
-        if other.parent == arm.name and other.data.get("method") in _SUBSTITUTES and other.accuracy.value is not None
+        if other.parent == arm.name and other.traits.substitute and other.accuracy.value is not None
     )
 
 

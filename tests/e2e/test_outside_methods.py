@@ -1,0 +1,209 @@
+"""Methods of an installed package and of a file: run, resumed, reported, archived, and verified where neither is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.comparisons import elicit
+
+PACKAGE = '''
+"""Answers cut short, and their control."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from elicit.method import Method, Traits, task_decoding
+from elicit.policy import Policy
+from elicit.prompting import Prompting
+
+
+@dataclass(frozen=True)
+class Forced(Method):
+    """The opening of a worked solution, forced."""
+
+    tokens: int = 40
+    traits: ClassVar[Traits] = Traits(family="hybrid")
+
+    def fit(self, base, task, *, seed, needs, scratch=None):
+        decoding = task_decoding(task).replace(max_new_tokens=self.tokens)
+        return Policy(base, decoding, prompting=Prompting(condition="cue"))
+
+
+@dataclass(frozen=True)
+class Unforced(Method):
+    """The same number of tokens, without it."""
+
+    tokens: int = 40
+    traits: ClassVar[Traits] = Traits(control_of="forced", label="the same room without the opening")
+
+    def fit(self, base, task, *, seed, needs, scratch=None):
+        return Policy(base, task_decoding(task).replace(max_new_tokens=self.tokens))
+'''
+ONE_FILE = '''
+from dataclasses import dataclass
+from typing import ClassVar
+
+from elicit.method import Method, Traits, task_decoding
+from elicit.policy import Policy
+
+
+@dataclass(frozen=True)
+class Warm(Method):
+    """A sample at a temperature."""
+
+    temperature: float = 0.5
+    traits: ClassVar[Traits] = Traits(seeded=True, family="decoding")
+
+    def fit(self, base, task, *, seed, needs, scratch=None):
+        return Policy(base, task_decoding(task, temperature=self.temperature))
+'''
+SPEC = """
+models: [cued]
+task: addition
+arms:
+  base: {method: base}
+  forced: {method: forced}
+  forced/unforced: {method: unforced}
+  warm: {method: warm.py:Warm, temperature: 0.7}
+  again: {method: "outside_package.methods:Forced", tokens: 39}
+test: 40
+kl_problems: 4
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package as it is installed, with its entry points; a file; and a spec that names them."""
+    folder = tmp_path_factory.mktemp("outside")
+    package = folder / "installed" / "outside_package"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "methods.py").write_text(PACKAGE)
+    about = folder / "installed" / "outside_package-1.2.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: outside-package\nVersion: 1.2\n")
+    (about / "top_level.txt").write_text("outside_package\n")
+    (about / "entry_points.txt").write_text(
+        "[elicit.methods]\nforced = outside_package.methods:Forced\nunforced = outside_package.methods:Unforced\n"
+    )
+    (folder / "warm.py").write_text(ONE_FILE)
+    (folder / "spec.yaml").write_text(SPEC)
+    return folder
+
+
+def call(folder: Path, *words: object, installed: bool = True) -> subprocess.CompletedProcess[str]:
+    root = Path(__file__).resolve().parents[2]
+    paths = [str(root), *([str(folder / "installed")] if installed else [])]
+    return subprocess.run(
+        [sys.executable, "-m", "elicit.cli.main", *map(str, words)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_from_run_to_archive(folder: Path) -> None:
+    run = folder / "run"
+    listed = call(folder, "ls", "methods")
+    assert "`forced`: The opening of a worked solution, forced. (outside_package.methods:Forced)" in listed.stdout
+
+    done = call(folder, "run", folder / "spec.yaml", "--out", run, "--arms", "base,forced")
+    assert done.returncode == 0, done.stderr
+    rows = (run / "cells/cued/forced/0/rows/addition.jsonl").read_bytes()
+    resumed = call(folder, "run", folder / "spec.yaml", "--out", run)
+    assert resumed.returncode == 0, resumed.stderr
+    assert (run / "cells/cued/forced/0/rows/addition.jsonl").read_bytes() == rows
+    assert "hybrid" in resumed.stdout.lower()
+
+    summary = json.loads((run / "summary.json").read_text())
+    arms = summary["models"]["cued"]["tasks"]["addition"]["arms"]
+    assert arms["forced"]["accuracy"] > arms["forced/unforced"]["accuracy"] + 0.5
+    assert {name: arms[name]["method"] for name in ("forced", "warm", "again")} == {
+        "forced": "forced",
+        "warm": "warm.py:Warm",
+        "again": "outside_package.methods:Forced",
+    }
+    assert arms["forced"]["traits"] == {"family": "hybrid"}
+    assert "traits" not in arms["base"]
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["methods"]["forced"]["package"] == "outside-package 1.2"
+    assert set(manifest["files"]) == {f"arms.{arm}.method" for arm in ("forced", "forced/unforced", "warm", "again")}
+
+    # Where neither the package nor the file is there, the run is what it was.
+    page = (run / "report.html").read_text()
+    (folder / "warm.py").rename(folder / "warm.txt")
+    try:
+        reported = call(folder, "report", run, installed=False)
+        assert reported.returncode == 0, reported.stderr
+        assert reported.stdout.split("report:")[0] in resumed.stdout
+        assert (run / "report.html").read_text() == page
+        assert "the same room without the opening" in page
+        assert "Hybrid steering" in page
+        archived = call(folder, "archive", run, folder / "archive", installed=False)
+        assert archived.returncode == 0, archived.stderr
+        assert str(folder) not in (folder / "archive" / "spec.yaml").read_text()
+        for place in (run, folder / "archive"):
+            verified = call(folder, "verify", place, installed=False)
+            assert verified.returncode == 0, verified.stdout + verified.stderr
+            assert ", 0 differ" in verified.stdout
+        again = call(folder, "run", folder / "spec.yaml", "--out", run, installed=False)
+        assert (again.returncode, "unknown method 'forced'" in again.stderr) == (2, True), again.stderr
+        assert again.stderr.strip().count("\n") == 0
+    finally:
+        (folder / "warm.txt").rename(folder / "warm.py")
+
+
+def test_edited_code_does_not_go_on(folder: Path) -> None:
+    run, spec = folder / "edited", folder / "warm.yaml"
+    spec.write_text("models: [cued]\ntask: addition\narms: {warm: {method: warm.py:Warm}}\ntest: 8\nkl_problems: 0\n")
+    assert call(folder, "run", spec, "--out", run).returncode == 0
+    (folder / "warm.py").write_text(ONE_FILE + "\n# edited\n")
+    refused = call(folder, "run", spec, "--out", run)
+    assert refused.returncode == 2
+    assert "the file of arms.warm.method has changed since the run in" in refused.stderr
+    assert refused.stderr.strip().endswith("or make its cells again: --replace warm.")
+    again = call(folder, "run", spec, "--out", run, "--replace", "warm")
+    assert again.returncode == 0, again.stderr
+    (folder / "warm.py").write_text(ONE_FILE)
+
+
+@pytest.mark.parametrize(
+    ("arms", "message"),
+    [
+        ("{x: {method: absent.py:X}}", "arm 'x': "),
+        ("{x: {method: warm.py:Wram}}", "Did you mean 'Warm'?"),
+        ("{x: {method: warm.py:Policy}}", "expected a subclass of elicit.method.Method"),
+        (
+            "{x: {method: warm.py:Warm, temprature: 1}}",
+            "unknown field of method 'warm.py:Warm' 'temprature'. Did you mean 'temperature'?",
+        ),
+        ("{x: {method: forced, tokens: many}}", "method 'forced', field 'tokens': 'many'"),
+        (
+            "{f: {method: forced, tokens: 9}, f/u: {method: unforced}}",
+            "its tokens is 40, its parent's 9. Type: tokens: 9",
+        ),
+        ("{x: {method: grpo, reward: rnadom}}", "unknown reward 'rnadom'. Did you mean 'random'?"),
+        ("{x: {method: grpo, reward: absent.py:f, steps: 1}}", "absent.py does not exist"),
+        ("{x: {method: grpo, trainer_class: warm.py:Warm, steps: 1}}", "expected a subclass of TRL's GRPOTrainer"),
+        ("{g: {method: grpo}, g/r: {method: grpo, reward: random, steps: 3}}", "its steps is 3, its parent's 32"),
+    ],
+)
+def test_refused_in_one_line(folder: Path, arms: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(folder / "installed")
+    spec = folder / "refused.yaml"
+    spec.write_text(f"models: [cued]\ntask: addition\narms: {arms}\ntest: 8\n")
+    refused = elicit("run", spec, "--out", folder / "refused")
+    assert refused.code == 2, refused.err
+    assert message in refused.err
+    assert refused.err.strip().count("\n") == 0, refused.err
+    assert not (folder / "refused").exists()
