@@ -51,7 +51,7 @@ def test_any_wish_is_a_setting_or_one_clear_line(changes: dict[str, object]) -> 
     [
         ({"strenght": 2}, "unknown panel field 'strenght'. Did you mean 'strength'?"),
         ({"sae": "cued/L2"}, "unknown SAE of this panel 'cued/L2'. Did you mean 'cued/L1'? Known: cued/L1."),
-        ({"sae": 1}, "panel: there is no SAE 1; this panel has 1."),
+        ({"sae": 1}, "panel: unknown SAE 1; this panel has 1."),
         ({"feature": 1.5}, "panel: feature is 1.5; expected a whole number from 0."),
         ({"strength": "2"}, "panel: strength is '2'; expected a number."),
         ({"temperature": -1}, "panel: temperature is -1; expected 0 (greedy) or more."),
