@@ -22,9 +22,9 @@ from elicit.tasks.core import Split
 from elicit.tasks.datasets import folders, formats, option_numbering, splitting, stop_strings
 from elicit.tasks.datasets.column_mapping import check_columns, check_table, list_top_columns
 from elicit.tasks.datasets.record_task import RecordTask
-from elicit.tasks.datasets.tables import KIND, Row, Table
+from elicit.tasks.datasets.tables import KIND, Table
 from elicit.tasks.families.parameters import whole_parameter
-from elicit.tasks.jsonl_fields import absolute_path
+from elicit.tasks.jsonl_fields import Row, absolute_path
 
 #: name of the task, which is also that of its format -> (hub id, config)
 BENCHMARKS: dict[str, tuple[str, str | None]] = {
