@@ -11,8 +11,11 @@ import datasets
 import huggingface_hub
 import pytest
 
-from elicit.tasks import get
+from elicit.tasks import benchmarks, get, loaders, names
 from elicit.tasks.core import SPLITS
+from elicit.tasks.datasets import formats
+from elicit.tasks.datasets.benchmark import find_benchmark, list_benchmarks
+from elicit.tasks.datasets.stored_problems import dump_problems, restore_task
 from tests.tasks.written import GSM8K, MATH
 
 MATH_500 = [
@@ -106,3 +109,61 @@ def test_tasks_are_as_they_were(case: str, folder: Path) -> None:
     assert list(described["description"]) == list(recorded["description"])
     again = dict(task.description)
     assert get(again.pop("task"), **again) == task
+
+
+@pytest.mark.parametrize("name", list_benchmarks())
+def test_records_are_whole(name: str) -> None:
+    benchmark = find_benchmark(name)
+    options = dict.fromkeys(("reading", "grader", "answer_pattern", "count_from", "read"))
+    form = formats.build_format(name, benchmark.format, **{**options, **benchmark.options, "grader": None})
+    assert set(benchmark.options) <= set(options)
+    assert set(benchmark.splits) <= set(SPLITS)
+    assert "test" in benchmark.splits
+    assert all({"prompt", "answer"} <= set(columns) <= set(form.fields) for columns in benchmark.columns)
+    assert "{prompt}" in benchmark.template
+    assert benchmark.licence
+    assert "arXiv:" in benchmark.citation
+
+
+_ONE_FILE = """
+from elicit.tasks.datasets.benchmark import Benchmark
+
+BENCHMARK = Benchmark(
+    summary="questions with four options",
+    path="nobody/riddles",
+    splits={"train": "learn", "test": "exam"},
+    columns=({"prompt": "riddle", "choices": "options", "answer": "key"},),
+    format="choice",
+    options={"count_from": None},
+    template="Riddle: {prompt}",
+    max_new_tokens=16,
+    licence="CC0",
+    citation="nobody",
+)
+"""
+
+
+def test_a_new_benchmark_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "riddles.py").write_text(_ONE_FILE)
+    monkeypatch.setattr(benchmarks, "__path__", [*benchmarks.__path__, str(tmp_path / "code")])
+    rows = [{"riddle": f"Which is {i}?", "options": ["-1", str(i), "-2"], "key": "B"} for i in range(30)]
+    table = datasets.DatasetDict(
+        learn=datasets.Dataset.from_list(rows[:20]), exam=datasets.Dataset.from_list(rows[20:])
+    )
+    table.save_to_disk(str(tmp_path / "riddles"))
+
+    task = get("riddles", path=str(tmp_path / "riddles"))
+    assert "riddles" in names()
+    assert "count_from=None" in loaders.describe_sources()["riddles"][1]
+    assert (task.name, task.max_new_tokens, task.description["task"]) == ("riddles", 16, "riddles")
+    assert {problem.prompt for problem in task.problems("test")} == {
+        f"Riddle: Which is {i}?\nA. -1\nB. {i}\nC. -2" for i in range(20, 30)
+    }
+    problem = task.problems("test")[0]
+    stored = dump_problems(task, 10)
+    assert stored is not None
+    for judge in (task, restore_task(task.description, stored)):
+        assert judge.prompts("test", 10) == task.prompts("test", 10)
+        assert judge.verify(problem, "The answer is B.").correct
+        assert not judge.verify(problem, "The answer is A.").correct
