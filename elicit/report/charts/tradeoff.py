@@ -45,7 +45,6 @@ class TradeoffPath(NamedTuple):
     label: str
     steps: Sequence[TradeoffStep]
     price: OptionalEstimate
-    both: float | None
     base_refusal_rate: OptionalEstimate
     margin: float | None
     tax_free_steps: Sequence[float]
@@ -120,14 +119,13 @@ def read_path(arm: Arm, label: str) -> TradeoffPath | None:
     ]
     if not measured_steps:
         return None
-    prices, both = _read_list_field(entry, "price"), _read_list_field(entry, "both")
+    prices = _read_list_field(entry, "price")
     last_index = measured_steps[-1].checkpoint_index
     return TradeoffPath(
         arm,
         label,
         measured_steps,
         parse_estimate(prices[last_index] if last_index < len(prices) else None),
-        read_finite_number(both[last_index]) if last_index < len(both) else None,
         parse_estimate(get_nested(entry, "base_refuses")),
         read_finite_number(entry.get("margin")),
         [step for value in _read_list_field(entry, "free") if (step := read_finite_number(value)) is not None],

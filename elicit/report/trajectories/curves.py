@@ -18,6 +18,7 @@ from elicit.report.trajectories.curve_facts import find_step_runs, judge_shape, 
 from elicit.report.trajectories.data import TrajectoryCurve
 from elicit.report.trajectories.text import write_danger_zone, write_shape_label, write_turn
 
+DANGER_LABEL = "danger zone"
 MAX_LINES = 7
 """At most so many arms a panel; the others are in the table."""
 _WIDE, _NARROW, _TALL, _LANE = 980, 380, 210, 7
@@ -142,7 +143,7 @@ def _draw_danger_zones(
                 )
                 if right - left > 70:
                     body.append(
-                        svg.draw_text((left + right) / 2, y_axis.top + 12, "danger zone", anchor="middle", size=11)
+                        svg.draw_text((left + right) / 2, y_axis.top + 12, DANGER_LABEL, anchor="middle", size=11)
                     )
     return body
 

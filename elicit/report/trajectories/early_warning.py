@@ -37,7 +37,7 @@ SIGNAL_NAMES = {
 
 def render_early_warning(panel: ModelPanel) -> str:
     """One model's charts and the table of signals; empty where no arm was watched."""
-    watched_tasks = [watched for arm in panel.arms for watched in _read_watched_tasks(arm)]
+    watched_tasks = [watched for arm in panel.arms for watched in read_watched_tasks(arm)]
     charts = "".join(
         markup
         for watched_task in watched_tasks
@@ -60,7 +60,8 @@ def render_early_warning(panel: ModelPanel) -> str:
     return f'<h3>Early warning</h3>{note}<div class="charts">{charts}</div><ul>{items}</ul>{table}'
 
 
-def _read_watched_tasks(arm: Arm) -> list[WatchedTask]:
+def read_watched_tasks(arm: Arm) -> list[WatchedTask]:
+    """The tasks that were watched while an arm trained."""
     data = arm.data.get("warning")
     tasks = get_nested(data, "tasks")
     if not isinstance(data, Mapping) or not isinstance(tasks, Mapping):
