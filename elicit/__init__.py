@@ -62,23 +62,37 @@ __all__ = [
 ]
 
 
-def _find_own_saes() -> None:
-    """Make `import saes` find the package that ships with this one, even if a folder of that name hides it.
+def _import_saes() -> None:
+    """Import the package `saes` that is part of this one, whatever else of that name stands on the search path.
 
-    A folder `saes/` in the working directory is a namespace package, which Python finds before an editable install.
+    A folder `saes/` in the working directory may come first there: as a package of its own, or without an `__init__.py`
+    as a namespace package, which Python finds before some editable installs.
+
+    Raises:
+        ImportError: a package `saes` from elsewhere was imported before.
     """
-    spec = importlib.util.find_spec("saes") if "saes" not in sys.modules else sys.modules["saes"].__spec__
     init = Path(__file__).parent.parent / "saes" / "__init__.py"
-    if spec is None or spec.origin is not None or not init.is_file():
+    earlier = sys.modules.get("saes")
+    if earlier is not None and earlier.__file__ is not None:
+        folder = Path(earlier.__file__).resolve().parent
+        if folder != init.resolve().parent:
+            raise ImportError(
+                f"elicit: its package saes is hidden by {folder}, which was imported before it. "
+                "Import elicit first, or rename that folder."
+            )
         return
-    package_spec = importlib.util.spec_from_file_location("saes", init, submodule_search_locations=[str(init.parent)])
-    assert package_spec is not None
-    assert package_spec.loader is not None
-    sys.modules["saes"] = importlib.util.module_from_spec(package_spec)
-    package_spec.loader.exec_module(sys.modules["saes"])
+    spec = importlib.util.spec_from_file_location("saes", init, submodule_search_locations=[str(init.parent)])
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    if earlier is not None:  # a namespace package, which has no code of its own
+        vars(earlier).update(vars(module))
+        module = earlier
+    sys.modules["saes"] = module
+    spec.loader.exec_module(module)
 
 
-_find_own_saes()
+_import_saes()
 
 
 def __getattr__(name: str) -> Any:

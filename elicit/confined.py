@@ -76,22 +76,34 @@ class ConfinedProcess:
         return process
 
     def _start_process(self) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", self.module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,  # Ctrl-C must reach only the parent; the helper ends with its input
-        )
-        atexit.register(process.kill)
+        process = start_module(self.module, RAYON_NUM_THREADS="1")
         hello, _ = read_reply_within(process, START)
         if hello != b'"ready"\n':
             process.kill()
             raise ElicitError(f"the helper process {self.module} cannot start. See: elicit doctor")
         return process
+
+
+def start_module(module: str, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
+    """Start `python -m MODULE ARGUMENTS` with one thread, its input and output as pipes; it is killed at our exit.
+
+    It imports from where this process does: the working directory counts only if it counts here (`-P`).
+
+    Args:
+        variables: environment variables beside those of this process.
+    """
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **variables}
+    environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-W", "ignore", "-m", module, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        start_new_session=True,  # Ctrl-C must reach only the parent; the helper ends with its input
+    )
+    atexit.register(process.kill)
+    return process
 
 
 def _discard_process(process: subprocess.Popen[bytes]) -> None:

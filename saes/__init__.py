@@ -1,4 +1,7 @@
-"""Sparse autoencoders: train, load, judge, search and look at them. A leaf: knows nothing of elicit's models.
+"""Sparse autoencoders: train, load, judge, search and look at them.
+
+Part of elicit-reasoning, installed and versioned with it. Built on the lowest layers of `elicit` (errors, text, schema,
+runs, statistics); knows nothing of its models, tasks and methods.
 
     import saes
     sae = saes.load("cued/L1")                          # or a folder, or RELEASE:ID

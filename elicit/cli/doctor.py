@@ -17,7 +17,7 @@ from tyro.conf import Positional
 from elicit.cli.arguments import parse_arguments
 from elicit.errors import ElicitError, one_line
 
-_NEEDED = ("torch", "transformers", "transformer-lens", "trl", "peft", "datasets", "scipy", "plotly", "pydantic")
+_NEEDED = ("torch", "transformers", "transformer-lens", "trl", "peft", "datasets", "scipy", "pydantic")
 _EXTRAS = {"gguf": "GGUF files"}
 
 

@@ -17,48 +17,25 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from elicit.comparison.cell_state import load_test_problems
-from elicit.comparison.problems import load_run_task
-from elicit.comparison.reader import dialect_of, read_run_spec
+from elicit.comparison.reader import read_run_spec
 from elicit.comparison.run_cell import RunCell, State
-from elicit.comparison.spec import Spec
+from elicit.comparison.run_files import RunFiles
 from elicit.comparison.spec.cells import list_cells
 from elicit.comparison.storage.typed_files import read_manifest, read_summary
 from elicit.comparison.summary.summarise import summarise_run
 from elicit.comparison.unpack import ROWS, unpack_archive
 from elicit.errors import ElicitError, one_line, unknown_name_error
-from elicit.tasks import Problem
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class Run(RunFiles):
     """A run, finished or not. Made by `open_run`."""
-
-    path: Path
-    """The folder that was named."""
-    folder: Path
-    """The run directory: `path` itself, or where an archive was unpacked to."""
-    spec: Spec
-    limit: int | None
-    """Test problems that the run was cut to; None for all of the spec."""
-    manifest: Mapping[str, Any]
-    """Command, commit, packages, machine, hashes and versions; empty for a run without one."""
-    _problems: dict[tuple[str, str], Mapping[str, Problem]] = field(default_factory=dict, repr=False)
-
-    @property
-    def name(self) -> str:
-        return self.path.resolve().name
-
-    @property
-    def is_archive(self) -> bool:
-        """Archives keep no policies and no panels."""
-        return self.folder != self.path
 
     @cached_property
     def summary(self) -> Mapping[str, Any]:
@@ -115,33 +92,6 @@ class Run:
             for name in names or ():
                 if name not in known:
                     raise unknown_name_error(kind, name, known, where=str(self.path))
-
-    def problems(self, model: str, task: str | None = None) -> Mapping[str, Problem]:
-        """The test problems of a task by their ids, as the model was given them.
-
-        Args:
-            task: a label of the spec; None for the target task.
-
-        Raises:
-            ElicitError: they cannot be made again: a model or a file that the task needs is gone.
-        """
-        model_spec = self.spec.for_model(model)
-        label = model_spec.task_label if task is None else task
-        if (model, label) not in self._problems:
-            dialect = dialect_of(self.spec, self.folder, model)
-            bound = load_run_task(self.spec, self.folder, model, label, dialect)
-            every = load_test_problems(bound, model_spec, self.limit)
-            self._problems[model, label] = {problem.id: problem for problem in every}
-        return self._problems[model, label]
-
-    def find_problems(self, model: str, task: str | None = None) -> Mapping[str, Problem]:
-        """The same; empty where they cannot be made again, which is tried once."""
-        label = self.spec.for_model(model).task_label if task is None else task
-        try:
-            return self.problems(model, label)
-        except ElicitError:
-            self._problems[model, label] = {}
-            return {}
 
     def close(self) -> None:
         """Remove the temporary folder of an archive. A run directory stays as it is."""

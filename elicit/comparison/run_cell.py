@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from elicit import runs
 from elicit.comparison.cell_state import is_done, read_cell_status
+from elicit.comparison.run_files import RunFiles
 from elicit.comparison.spec import Spec, checkpoints
 from elicit.comparison.spec.cells import Cell
 from elicit.comparison.storage import prompts
@@ -20,7 +21,6 @@ from elicit.schema import Row
 from elicit.tasks import Problem
 
 if TYPE_CHECKING:
-    from elicit.comparison.run import Run
     from elicit.model import BaseModel
     from elicit.policy import Policy
 
@@ -41,7 +41,7 @@ class RowPrompt(NamedTuple):
 class RunCell:
     """One model x arm x seed of a run."""
 
-    run: Run = field(repr=False)
+    run: RunFiles = field(repr=False)
     identity: Cell
 
     @property

@@ -12,25 +12,6 @@ from elicit.schema import finite_or_none
 
 if TYPE_CHECKING:
     from elicit.panel.comparison import Pair, Shift, SideBySide, Token
-    from elicit.panel.strengths import Grid
-
-
-def grid_to_json(grid: Grid) -> dict[str, Any]:
-    """Convert a grid to the data that the script draws."""
-    return {
-        "start": grid.start,
-        "series": [
-            {
-                "label": series.label,
-                "unit": series.unit,
-                "points": [
-                    {"strength": strength, "absolute": absolute, "view": comparison_to_json(result)}
-                    for strength, absolute, result in series.points
-                ],
-            }
-            for series in grid.series
-        ],
-    }
 
 
 def comparison_to_json(result: SideBySide) -> dict[str, Any]:

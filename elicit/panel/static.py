@@ -13,15 +13,17 @@ import html
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from unicodedata import category
 
-from elicit.panel.payload import grid_to_json
 from elicit.runs import writing_to
 from elicit.text import script_json
 
-if TYPE_CHECKING:
-    from elicit.panel.strengths import Grid
+
+class DrawableGrid(Protocol):
+    """Anything that a page can draw, such as `elicit.panel.Grid`."""
+
+    def to_json(self) -> Mapping[str, Any]: ...
 
 
 class Assets(NamedTuple):
@@ -48,20 +50,22 @@ def load_assets() -> Assets:
     return Assets(read_asset_files("panel.css"), f"(() => {{\n{read_asset_files('view.js', 'static.js')}\n}})();")
 
 
-def render_grid_fragment(grid: Grid | Mapping[str, Any]) -> str:
+def render_grid_fragment(grid: DrawableGrid | Mapping[str, Any]) -> str:
     """HTML of one grid, to stand in a page that has the assets.
 
     Args:
-        grid: a grid, or what `payload.of_grid` made of one (plain data, which a run directory can keep).
+        grid: a grid, or the plain data that its `to_json` makes.
     """
-    data = grid if isinstance(grid, Mapping) else grid_to_json(grid)
+    data = grid if isinstance(grid, Mapping) else grid.to_json()
     return (
         '<div class="elicit-panel" data-elicit-grid><noscript>This view is drawn by a script.</noscript>'
         f'<script type="application/json">{script_json(data)}</script></div>'
     )
 
 
-def render_grid_page(grid: Grid | Mapping[str, Any], *, title: str = "Steering, side by side", note: str = "") -> str:
+def render_grid_page(
+    grid: DrawableGrid | Mapping[str, Any], *, title: str = "Steering, side by side", note: str = ""
+) -> str:
     """A whole page that opens offline. `title` and `note` are text, not markup."""
     loaded = load_assets()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src {loaded.script_hash}; img-src data:"
@@ -78,7 +82,7 @@ def render_grid_page(grid: Grid | Mapping[str, Any], *, title: str = "Steering, 
 
 
 def write_grid_page(
-    grid: Grid | Mapping[str, Any], path: str | Path, *, title: str = "Steering, side by side", note: str = ""
+    grid: DrawableGrid | Mapping[str, Any], path: str | Path, *, title: str = "Steering, side by side", note: str = ""
 ) -> Path:
     """Write `page` to a file and return its path.
 

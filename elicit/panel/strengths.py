@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from elicit.errors import ElicitError
 from elicit.model import BaseModel
 from elicit.panel.comparison import SideBySide, compare_side_by_side, decoding_of, sample_unsteered
+from elicit.panel.payload import comparison_to_json
+from elicit.panel.static import load_assets, render_grid_fragment
 from elicit.sampling import Decoding
 from elicit.steering import Steering
 from elicit.tasks import Problem, Task
@@ -55,9 +57,24 @@ class Grid:
                 )
         return "\n".join(lines)
 
-    def _repr_html_(self) -> str:
-        from elicit.panel.static import load_assets, render_grid_fragment
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for the page's script, which a run directory can keep."""
+        return {
+            "start": self.start,
+            "series": [
+                {
+                    "label": series.label,
+                    "unit": series.unit,
+                    "points": [
+                        {"strength": strength, "absolute": absolute, "view": comparison_to_json(result)}
+                        for strength, absolute, result in series.points
+                    ],
+                }
+                for series in self.series
+            ],
+        }
 
+    def _repr_html_(self) -> str:
         loaded = load_assets()
         return f"<style>{loaded.style}</style>{render_grid_fragment(self)}<script>{loaded.script}</script>"
 

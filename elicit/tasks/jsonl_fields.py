@@ -26,6 +26,10 @@ class Number(str):
     """A number as written in the file, distinct from text."""
 
 
+#: (location for people, the row's cells or the reason why it has none)
+Row = tuple[str, dict[str, Any] | BadLine]
+
+
 def parse_fields(raw: bytes) -> dict[str, Any]:
     """Fields of the JSON object on a line. Raises BadLine."""
     try:

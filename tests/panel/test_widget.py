@@ -16,7 +16,6 @@ from elicit.errors import ElicitError
 from elicit.methods.steering.sae_steering import SaeSteering
 from elicit.panel import SteeringPanel, compare_side_by_side
 from elicit.panel import static as pages
-from elicit.panel.payload import grid_to_json
 from elicit.sampling import Decoding
 from elicit.text import script_json
 from tests.panel.support import small_sae
@@ -154,7 +153,7 @@ def test_labels_and_titles_stay_text(model: Any) -> None:
 def test_what_a_run_keeps_is_shown_without_torch(model: Any, tmp_path: Path) -> None:
     grid = panel_of(model, strength=0.5).grid([1])
     kept = tmp_path / "grid.json"
-    kept.write_text(script_json(grid_to_json(grid)))
+    kept.write_text(script_json(grid.to_json()))
     code = (
         "import json, sys, pathlib\n"
         "from elicit.panel import static\n"

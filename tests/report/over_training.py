@@ -171,6 +171,12 @@ def arms_of(given: dict[str, Any]) -> dict[str, Any]:
     return dict(given["models"]["m"]["tasks"]["addition"]["arms"])
 
 
+def followed_at(given: dict[str, Any], arm: str = "sft") -> dict[str, Any]:
+    """Task -> what an arm's trajectory holds of it."""
+    tasks: dict[str, Any] = arms_of(given)[arm]["trajectory"]["tasks"]
+    return tasks
+
+
 def drawn(given: dict[str, Any]) -> str:
     (panel,) = read_panels(given)
     return section.render_trajectories(panel)

@@ -9,6 +9,8 @@ import pytest
 
 from elicit.analysis.asymmetry import Answers, measure_asymmetry
 from elicit.report.charts import safety_tax as figure
+from elicit.report.charts.safety_tax import write_path
+from elicit.report.charts.tradeoff import judge_path, read_path
 from elicit.report.data.summary_view import read_panels
 from tests.report.reading import read
 from tests.report.support import arm, summary
@@ -50,6 +52,12 @@ def section():
     return figure.render_safety_tax(read_panels(data)[0]), data["models"]["m"]["tasks"]["addition"]["arms"]
 
 
+def facts_of(data):
+    """Facts about SFT at its end."""
+    (panel,) = read_panels(data)
+    return judge_path(read_path(next(one for one in panel.arms if one.name == "sft"), "refusal"))
+
+
 def planes(text):
     return text[text.index('<div class="wide">') : text.index('<div class="narrow">')]
 
@@ -89,16 +97,30 @@ def marks_of_base(text):
     return float(found[1]), float(found[2])
 
 
-def test_both_intervals_are_drawn_at_the_end_and_figures_said(section):
+def test_facts_at_the_end_are_said(section):
     text, arms = section
-    end = arms["sft"]["asymmetry"]["refusal"]
-    assert "Cross" not in text
-    assert "reasoning up, refusal down" in text
-    low, high = (100 * bound for bound in end["gain"][2]["ci"])
-    assert f"reasoning +65.0 points [+{low:.1f}, +{high:.1f}], refusal −40.0 [" in text
-    assert "6.2 refusals lost per 10 answers gained [" in text
-    assert "Reasoning was up and refusal kept at step 40." in text
-    assert "reasoning up, refusal kept" in text
+    entry = arms["sft"]["asymmetry"]["refusal"]
+    facts = facts_of(made(sft=entry))
+    assert facts.outcome == "tax"
+    assert facts.gain[:3] == (0.65, *entry["gain"][2]["ci"])
+    assert facts.refusal_change[:3] == (-0.4, *(-bound for bound in reversed(entry["loss"][2]["ci"])))
+    assert facts.price.value == pytest.approx(80 / 130)
+    assert (facts.over_refusal, facts.tax_free_steps) == (None, (40,))
+    assert write_path(facts) in text
+
+
+def test_what_does_not_apply_at_the_end_is_no_fact():
+    kept = facts_of(made(sft=measured({10: (20, 0), 40: (120, 0)})))
+    assert (kept.outcome, kept.price, kept.tax_free_steps) == ("kept", None, ())
+    refusing = measured(FOLLOWED)
+    refusing["over"][2] = {"difference": 0.2, "ci": [0.1, 0.3], "n": 200}
+    assert facts_of(made(sft=refusing)).over_refusal.value == 0.2
+    refusing["verdicts"][2] = "odd"
+    assert facts_of(made(sft=refusing)).outcome == "unclear"
+
+
+def test_both_intervals_are_drawn_at_the_end(section):
+    text, _ = section
     x, y, _ = marks(text)["sft", "asymmetry.refusal.loss.2"]
     lines = re.findall(r'<line x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)" y2="([\d.]+)"', planes(text))
     crossing = [tuple(map(float, ends)) for ends in lines]

@@ -86,10 +86,9 @@ def test_lengths_are_over_those_at_the_start() -> None:
         ("middle", 1.0),
         ("strong", 2.0),
     ]
-    assert (
-        "mod_chain: gain −4.0 [−14.0, +6.0] points on weak, 0.0 [−10.0, +10.0] points on middle"
-        in ladder.render_ladders(read_panels(summary()))
-    )
+    gains = [rung.gain[:3] for rung in rungs if rung.label == "mod_chain"]
+    assert gains[:2] == [pytest.approx((-0.04, -0.14, 0.06)), pytest.approx((0.0, -0.1, 0.1))]
+    assert ladder.write_rungs([rung for rung in rungs if rung.label == "mod_chain"]) in ladder.render_ladder("", rungs)
 
 
 def test_two_bases_are_no_ladder_and_neither_are_three_tasks() -> None:
@@ -114,10 +113,9 @@ def test_two_ladders_on_different_tasks_stand_apart() -> None:
     }
 
 
-def test_the_caption_says_how_many_problems_and_seeds() -> None:
-    text = " ".join(ladder.render_ladders(read_panels(summary())).split())
-    assert "over problems (n = 200 a task) and training seeds (3)" in text
-    assert "over those at its start (n = 100)" in text
+def test_rungs_know_their_problems_and_seeds() -> None:
+    rungs = ladder.collect_ladders(read_panels(summary()))["sft"]
+    assert {(rung.gain.n, rung.after.n, rung.arm.seeds) for rung in rungs} == {(200, 100, 3)}
 
 
 def test_what_is_not_known_is_left_out() -> None:
@@ -125,8 +123,11 @@ def test_what_is_not_known_is_left_out() -> None:
     weak = given["models"]["weak"]["tasks"]["addition"]["arms"]
     weak["sft"]["trajectory"]["tasks"]["mod_chain"]["tokens"] = None
     weak["sft"]["off_target_vs_base"] = None
-    text = ladder.render_ladders(read_panels(given))
-    assert "mod_chain: gain – points on weak" in " ".join(text.split())
+    rungs = ladder.collect_ladders(read_panels(given))["sft"]
+    assert [
+        (rung.gain.value, rung.longer.value) for rung in rungs if (rung.model, rung.label) == ("weak", "mod_chain")
+    ] == [(None, None)]
+    assert "None" not in ladder.render_ladders(read_panels(given))
     del weak["base"], weak["ceiling"]
     assert ladder.render_ladders(read_panels(given)) == "", (
         "without the base's ability a model has no place on the axis"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import html
 import json
 import re
 from functools import cache
@@ -13,11 +14,39 @@ import numpy as np
 import pytest
 
 from elicit.report import terminal, write_report
+from elicit.report.data.summary_view import read_panels
 from elicit.report.trajectories import section
-from elicit.report.trajectories.curves import MAX_LINES
-from elicit.report.trajectories.text import find_step_runs, format_step_spans
+from elicit.report.trajectories.curve_facts import (
+    FEW_SEEDS,
+    CurveNote,
+    EarlyStopping,
+    FewSeeds,
+    FormLoss,
+    FormMeasure,
+    ShapeFacts,
+    StoppingOutcome,
+    StoppingPlace,
+    find_step_runs,
+    judge_cautions,
+    judge_curve,
+    judge_early_stopping,
+    judge_form_loss,
+    judge_shape,
+    judge_turn,
+)
+from elicit.report.trajectories.curves import DANGER_LABEL, MAX_LINES
+from elicit.report.trajectories.data import ArmTrajectory, TrajectoryCurve, read_trajectories
+from elicit.report.trajectories.text import (
+    format_step_spans,
+    write_caution,
+    write_curve,
+    write_early_stopping,
+    write_form_loss,
+    write_headline,
+    write_shape_label,
+)
 from tests.report import over_training as made
-from tests.report.over_training import arms_of, at, by_hand, drawn
+from tests.report.over_training import arms_of, at, by_hand, drawn, followed_at
 from tests.report.reading import parsed, read
 from tests.report.support import estimate, make_run, summary
 
@@ -31,6 +60,21 @@ def _papers(seeds: int) -> str:
 
 def papers(seeds: int = 3) -> dict[str, Any]:
     return dict(json.loads(_papers(seeds)))
+
+
+def trajectories_of(given: dict[str, Any]) -> list[ArmTrajectory]:
+    (panel,) = read_panels(given)
+    return read_trajectories(panel)
+
+
+def curve_of(given: dict[str, Any], task: str = "other") -> TrajectoryCurve:
+    """The curve of SFT on a task."""
+    return next(one for one in trajectories_of(given) if one.arm.name == "sft").curves[task]
+
+
+def words_of(given: dict[str, Any]) -> str:
+    """The section with ordinary blanks, and without its escapes."""
+    return html.unescape(drawn(given)).replace("\u00a0", " ")
 
 
 def test_every_mark_and_cell_holds_the_summarys_own_number() -> None:
@@ -89,81 +133,109 @@ def test_bands_are_the_intervals() -> None:
     assert corners[0][1] > corners[-1][1]  # every upper bound 0.5, drawn above
 
 
-@pytest.mark.parametrize(
-    ("shape", "said"),
-    [
-        ("dip-recover", "dips, then recovers"),
-        ("dip-only", "dips and stays down"),
-        ("peak-decline", "peaks, then declines"),
-        ("monotone-up", "rises"),
-        ("monotone-down", "falls throughout"),
-    ],
-)
-def test_shapes_in_words_with_their_probability(shape: str, said: str) -> None:
-    text = drawn(by_hand(shape, 0.93)).replace("\u00a0", " ")
-    assert f"{said} 93 %</text>" in text
-    assert f"on other: {said} (93 %); " in text
-    assert f"<b>other</b>: {said}: sft." in text
+MOVING = ("dip-recover", "dip-only", "peak-decline", "monotone-up", "monotone-down")
 
 
-def test_flat_is_no_finding_and_says_its_p() -> None:
-    text = drawn(by_hand("flat", 0.4, flat_p=0.31))
-    assert "no movement shown</text>" in text
-    assert "</b> on other" not in text  # in words only what moves; the table has its p
+@pytest.mark.parametrize("shape", MOVING)
+def test_a_shape_has_its_probability(shape: str) -> None:
+    curve = curve_of(by_hand(shape, 0.93))
+    assert judge_shape(curve) == ShapeFacts(shape, 0.93, is_certain=True, rival=None, misfit_p=None)
+    turn = judge_turn(curve)
+    if shape.startswith("monotone"):
+        assert turn is None
+    else:
+        assert turn is not None
+        assert (turn.is_dip, turn.size.value, turn.step.value) == (shape != "peak-decline", 0.062, 40.0)
+        assert (turn.undone is None) == (shape == "dip-only")
+
+
+@pytest.mark.parametrize("shape", [*MOVING, "flat"])
+@pytest.mark.parametrize("probability", [0.52, 0.93])
+def test_facts_are_said_on_the_page(shape: str, probability: float) -> None:
+    given = by_hand(shape, probability)
+    text, facts = words_of(given), judge_curve(curve_of(given))
+    stopping = judge_early_stopping(curve_of(given))
+    assert stopping is not None
+    assert f"{write_shape_label(facts.shape)}</text>" in text
+    assert f"<b>other</b>: {write_headline([('sft', facts.shape)])}." in text
+    assert (f"<b>sft</b> {write_curve(facts)} {write_early_stopping(stopping)}</li>" in text) == facts.shape.moves
+
+
+def test_flat_is_no_finding_and_has_its_p() -> None:
+    given = by_hand("flat", 0.4, flat_p=0.31)
+    facts = judge_shape(curve_of(given))
+    assert (facts.moves, facts.rival) == (False, None)
+    text = drawn(given)
+    assert "<li><b>sft</b>" not in text  # in words only what moves; the table has its p
     assert 'flat_p" data-value="0.31">0.310' in text
     assert "40 %" not in text.split("<details>")[0]  # the probability of a shape that was not asked for
-    assert "Stopping at" not in text
 
 
-def test_a_shape_with_a_rival_is_not_stated_as_sure() -> None:
-    text = drawn(by_hand("dip-recover", 0.52)).replace("\u00a0", " ")
-    assert "dips, then recovers? 52 %</text>" in text
-    assert "<b>other</b>: perhaps dips, then recovers: sft." in text
-    assert re.search(r"on other: dips, then recovers \(52 %, or (rises|dips and stays down): 24 %\)", text)
-    ill = drawn(by_hand("dip-recover", 0.93, misfit_p=0.0004)).replace("\u00a0", " ")
-    assert "dips, then recovers 93 %, fits badly</text>" in ill
-    assert "(93 %; no shape describes it well, p &lt;0.001)" in ill
+def test_a_shape_with_a_rival_is_not_certain() -> None:
+    facts = judge_shape(curve_of(by_hand("dip-recover", 0.52)))
+    assert not facts.is_certain
+    assert facts.rival is not None
+    name, probability = facts.rival
+    assert name in ("monotone-up", "dip-only")
+    assert probability == pytest.approx(0.24)
+    assert [judge_shape(curve_of(by_hand("dip-recover", 0.93, misfit_p=p))).misfit_p for p in (0.4, 0.0004, None)] == [
+        None,
+        0.0004,
+        None,
+    ]
 
 
-@pytest.mark.parametrize(("share", "said"), [(0.25, True), (0.95, False)])
-@pytest.mark.parametrize(("name", "words"), [("finished_rate", "are finished"), ("answered_rate", "can be read")])
-def test_a_dip_where_answers_were_cut_or_cannot_be_read_is_said_to_be_one(
-    name: str, words: str, share: float, said: bool
-) -> None:
+@pytest.mark.parametrize(("share", "lost"), [(0.25, True), (0.95, False)])
+@pytest.mark.parametrize("measure", FormMeasure)
+def test_a_dip_where_answers_were_cut_or_cannot_be_read(measure: FormMeasure, share: float, lost: bool) -> None:
     given = papers()
-    task = given["models"]["m"]["tasks"]["addition"]["arms"]["sft"]["trajectory"]["tasks"]["mod_chain"]
+    task = followed_at(given)["mod_chain"]
     rates = [one["value"] for one in task["accuracy"]]
     trough = rates.index(min(rates))
-    for measure in ("finished_rate", "answered_rate"):
-        task[measure] = [estimate(1.0, None, 200) for _ in rates]
-    task[name][trough] = estimate(share, None, 200)
-    text = " ".join(drawn(given).replace("\u00a0", " ").split())
-    step = made.STEPS[trough]
-    sentence = f"At step {step} only {100 * share:.1f} % of its answers {words} (100.0 % at the start)"
-    assert (sentence in text) == said
+    for one in FormMeasure:
+        task[one.value] = [estimate(1.0, None, 200) for _ in rates]
+    task[measure.value][trough] = estimate(share, None, 200)
+    facts = FormLoss(measure, made.STEPS[trough], 1.0, share)
+    assert judge_form_loss(curve_of(given, "mod_chain")) == (facts if lost else None)
+    assert (write_form_loss(facts) in words_of(given)) == lost
 
 
 def test_what_early_stopping_would_have_lost() -> None:
-    text = drawn(by_hand("dip-recover", 0.93)).replace("\u00a0", " ")
-    assert "6.2 points [3.1, 9.4] below the base at step 40 [20, 80], and regains 10.1 points [5.0, 15.0]" in text
-    assert "Stopping at the lowest in-domain loss (step 80) would have lost 6.2 points [3.0, 9.1] on other" in text
-    assert "training on to the end cost 2.0 points [−3.0, 7.0]." in text
-    nothing = by_hand("dip-recover", 0.93)
-    stopping = arms_of(nothing)["sft"]["trajectory"]["tasks"]["other"]["stopping"]
-    stopping |= {"step": 640, "to_best": estimate(0.004, (-0.02, 0.03))}
-    text = drawn(nothing).replace("\u00a0", " ")
-    assert "(step 640, the last) is not shown to lose anything on other: 0.4 points [−2.0, 3.0]" in text
-    assert "training on to the end" not in text
-    stopping |= {"step": 20, "to_best": estimate(0.0, None)}
-    assert "(step 20) loses nothing on other: no checkpoint is better; training on" in drawn(nothing)
+    given = by_hand("dip-recover", 0.93)
+    stopping = followed_at(given)["other"]["stopping"]
+
+    def judge(**changes: Any) -> EarlyStopping:
+        stopping.update(changes)
+        facts = judge_early_stopping(curve_of(given))
+        assert facts is not None
+        assert write_early_stopping(facts) in words_of(given)
+        return facts
+
+    lost = judge()
+    assert (lost.step, lost.place, lost.outcome) == (80, StoppingPlace.BETWEEN, StoppingOutcome.LOST)
+    assert lost.to_best[:3] == (0.062, 0.03, 0.091)
+    assert lost.to_end is not None
+    assert lost.to_end.value == -0.02  # training on cost something
+    last = judge(step=640, to_best=estimate(0.004, (-0.02, 0.03)))
+    assert (last.place, last.outcome, last.to_end) == (StoppingPlace.LAST, StoppingOutcome.NOT_SHOWN, None)
+    nothing = judge(step=0, to_best=estimate(0.0, None))
+    assert (nothing.place, nothing.outcome) == (StoppingPlace.BASE, StoppingOutcome.NOTHING_LOST)
+    stopping["to_best"] = None
+    assert judge_early_stopping(curve_of(given)) is None
 
 
 def test_one_training_seed_is_said_where_the_figure_is() -> None:
-    text = drawn(papers(seeds=1))
-    note = text[text.index("</figure>") :]
-    assert note.index("one training seed: how much another training run would differ is not covered") < 200
-    assert "one training seed" not in drawn(papers()).lower()
-    assert "3 training seeds say little about their own spread" in drawn(papers())
+    given = papers(seeds=1)
+    (note,) = judge_cautions(trajectories_of(given))
+    assert isinstance(note, CurveNote)
+    assert note.arms == ("sft", "sft/shuffled", "grpo")
+    text = words_of(given)
+    assert 0 < text.index(write_caution(note)) - text.index("</figure>") < 100
+    assert judge_cautions(trajectories_of(papers())) == [FewSeeds(note.arms, 3)]
+    many = papers()
+    for arm in note.arms:
+        arms_of(many)[arm]["trajectory"]["seeds"] = FEW_SEEDS + 1
+    assert judge_cautions(trajectories_of(many)) == []
 
 
 def test_the_danger_zone_is_drawn_where_the_summary_has_it() -> None:
@@ -176,12 +248,9 @@ def test_the_danger_zone_is_drawn_where_the_summary_has_it() -> None:
     (early, width), (late, other), *_ = sorted(set(bars))
     assert early < ten < twenty < early + width < forty
     assert eighty < late < at_160 < late + other < at_320
-    assert wide.count("danger zone</text>") == 2
+    assert wide.count(f"{DANGER_LABEL}</text>") == 2
     both = made.over_training(sft=arms_of(given)["sft"]["trajectory"], b=arms_of(given)["sft"]["trajectory"])
-    text = drawn(both)
-    assert "danger zone</text>" not in text  # two arms: bars say whose it is
-    assert "The danger zone" not in text
-    assert "the danger zone, where stopping would leave that arm worse than the base" in text
+    assert f"{DANGER_LABEL}</text>" not in drawn(both)  # two arms: bars say whose it is
 
 
 def test_stretches_of_steps() -> None:
@@ -266,10 +335,11 @@ def test_what_is_no_trajectory_is_not_drawn(odd: Any) -> None:
 def test_unknown_leaves_leave_the_rest() -> None:
     accuracy = [estimate(0.3, (0.2, 0.4)), None, estimate(0.5)]
     bare = {"steps": [0, 10, 20], "tasks": {"addition": {"accuracy": accuracy, "curve": None, "stopping": None}}}
-    text = drawn(made.over_training(sft=bare))
+    given = made.over_training(sft=bare)
+    text = drawn(given)
     page = read(text)
     assert sum("accuracy" in one.key and one.tag != "td" for one in page.figures) == 2
-    assert "too few checkpoints" in text
+    assert judge_shape(curve_of(given, "addition")).shape == ""
     assert "None" not in text
     assert "nan" not in text.replace("nances", "")
 
@@ -278,7 +348,6 @@ def test_more_arms_than_a_panel_holds_are_in_the_table() -> None:
     one = arms_of(by_hand("monotone-up", 0.9))["sft"]["trajectory"]
     given = made.over_training(**{f"a{i}": copy.deepcopy(one) for i in range(MAX_LINES + 2)})
     text = drawn(given)
-    assert f"Drawn are the first {MAX_LINES} arms; 2 more are in the tables." in text
     page = read(text)
     key = "trajectory.tasks.other.accuracy.7"
     assert len({one.arm for one in page.figures if one.key == key and one.tag == "td"}) == MAX_LINES + 2
@@ -291,9 +360,12 @@ def test_more_arms_than_a_panel_holds_are_in_the_table() -> None:
 def test_the_terminal_has_a_line_an_arm(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.show(papers())
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    start = lines.index("over training, with the probability of the shape:")
-    said = " ".join(lines[start + 1 : start + 9])
-    assert "sft: addition rises 100 %; mod_chain dips, then recovers 100 %; copying no movement shown" in said
-    assert "sft/shuffled: addition rises 100 %; mod_chain dips and stays down" in said
+    (panel,) = read_panels(papers())
+    expected = section.summarise_trajectories(panel)
+    assert len(expected) == 3
+    for trajectory, line in zip(read_trajectories(panel), expected, strict=True):
+        labels = [write_shape_label(judge_shape(curve)) for curve in trajectory.curves.values()]
+        assert line == f"{trajectory.arm.name}: addition {labels[0]}; mod_chain {labels[1]}; copying {labels[2]}"
+    assert " ".join(expected) in " ".join(lines)
     terminal.show(summary())
-    assert "over training" not in capsys.readouterr().out
+    assert "mod_chain" not in capsys.readouterr().out

@@ -25,7 +25,6 @@ def write_view(policy: Policy, task: Task, folder: Path) -> None:
     curve = policy.record.get("dose_response")
     if not curve or len(policy.steering) != 1 or policy.steering[0].gated:
         return
-    from elicit.panel.payload import grid_to_json
     from elicit.panel.strengths import compare_strengths
 
     (edit,) = policy.edits
@@ -39,4 +38,4 @@ def write_view(policy: Policy, task: Task, folder: Path) -> None:
         decoding=decoding,
         start=edit.strength,
     )
-    runs.write_json(folder / VIEW_FILE, grid_to_json(view))
+    runs.write_json(folder / VIEW_FILE, view.to_json())

@@ -160,7 +160,7 @@ def render_ladder(name: str, rungs: Sequence[Rung]) -> str:
     ]
     if _checks_steps(rungs):
         planes.append(_build_ladder_plane("every step right, %", rungs, (0.0, 1.0), "valid"))
-    sentences = [_describe_rungs(list(task_rungs)) for _, task_rungs in groupby(rungs, key=lambda item: item.label)]
+    sentences = [write_rungs(list(task_rungs)) for _, task_rungs in groupby(rungs, key=lambda item: item.label)]
     picture = scatter.render_planes(planes, label=f"{name} on bases from weak to strong. {' '.join(sentences)}")
     items = "".join(f"<li>{escape_html(item)}</li>" for item in sentences)
     return (
@@ -210,7 +210,7 @@ def _checks_steps(rungs: Sequence[Rung]) -> bool:
     return any(rung.valid.value is not None for rung in rungs)
 
 
-def _describe_rungs(rungs: Sequence[Rung]) -> str:
+def write_rungs(rungs: Sequence[Rung]) -> str:
     """One task, from the weakest base to the strongest."""
     gains = ", ".join(
         f"{format_percent(rung.gain.value, signed=True)} {format_interval(rung.gain, signed=True)} points on "

@@ -6,21 +6,22 @@ task off target. Lines lead through the checkpoints of an arm to its end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from elicit.report.charts import scatter, svg
 from elicit.report.charts.scatter import Dot, Plane, PlaneCurve
-from elicit.report.data.number_format import DASH, format_interval, format_number, format_percent
-from elicit.report.data.summary_view import (
-    Arm,
-    ModelPanel,
-    OptionalEstimate,
-    PairedDifference,
-    get_nested,
-    parse_estimate,
-    read_finite_number,
+from elicit.report.charts.tradeoff import (
+    PathFacts,
+    TradeoffPath,
+    TradeoffStep,
+    judge_path,
+    negate_estimate,
+    read_path,
+    read_refusal_entries,
 )
+from elicit.report.data.number_format import DASH, format_interval, format_number, format_percent
+from elicit.report.data.summary_view import ModelPanel, OptionalEstimate
 from elicit.report.html import tables
 from elicit.report.html.tables import TableCell, TableColumn
 from elicit.text import escape_html
@@ -42,87 +43,38 @@ _OUTCOME_TEXTS = {
 }
 
 
-class TradeoffStep(NamedTuple):
-    """An arm at one step. Differences are as in the summary: a loss is positive where refusals are lost."""
-
-    checkpoint_index: int
-    step: float
-    gain: PairedDifference
-    loss: PairedDifference
-    over_refusal: PairedDifference
-    verdict: str
-
-    @property
-    def refusal_change(self) -> OptionalEstimate:
-        """Change of the share of marked requests refused, arm minus base."""
-        return negate_estimate(self.loss.estimate)
-
-
-class TradeoffPath(NamedTuple):
-    """One arm on one refusal task, from its first checkpoint to its end."""
-
-    arm: Arm
-    label: str
-    steps: Sequence[TradeoffStep]
-    price: OptionalEstimate
-    both: float | None
-    base_refusal_rate: OptionalEstimate
-    margin: float | None
-    tax_free_steps: Sequence[float]
-
-    @property
-    def last_step(self) -> TradeoffStep:
-        return self.steps[-1]
-
-    def summary_key(self, name: str, step: TradeoffStep) -> str:
-        """The path of a figure in the arm's summary."""
-        return f"asymmetry.{self.label}.{name}.{step.checkpoint_index}"
-
-
 def render_safety_tax(panel: ModelPanel) -> str:
     """One model's figures, a refusal task each; empty without one."""
-    labels = list(dict.fromkeys(label for arm in panel.arms for label in _read_refusal_entries(arm)))
+    labels = list(dict.fromkeys(label for arm in panel.arms for label in read_refusal_entries(arm)))
     parts = []
     for label in labels:
-        paths = [path for arm in panel.arms if (path := _read_path(arm, label)) is not None]
+        paths = [path for arm in panel.arms if (path := read_path(arm, label)) is not None]
         if paths:
             parts.append(_render_refusal_task(panel, label, paths))
     return "".join(parts)
 
 
-def describe_path(path: TradeoffPath) -> str:
+def write_path(facts: PathFacts) -> str:
     """One sentence on an arm at the end of its training."""
-    last_step = path.last_step
     text = (
-        f"reasoning {format_percent(last_step.gain.estimate.value, signed=True)} points "
-        f"{format_interval(last_step.gain.estimate, signed=True)}, "
-        f"refusal {format_percent(last_step.refusal_change.value, signed=True)} "
-        f"{format_interval(last_step.refusal_change, signed=True)}: "
-        f"{_OUTCOME_TEXTS.get(last_step.verdict, _OUTCOME_TEXTS['unclear'])}."
+        f"reasoning {format_percent(facts.gain.value, signed=True)} points {format_interval(facts.gain, signed=True)}, "
+        f"refusal {format_percent(facts.refusal_change.value, signed=True)} "
+        f"{format_interval(facts.refusal_change, signed=True)}: {_OUTCOME_TEXTS[facts.outcome]}."
     )
-    if path.price.value is not None and last_step.verdict == "tax":
+    if facts.price is not None:
         text += (
-            f" {format_number(10 * path.price.value)} refusals lost per 10 answers gained "
-            f"{format_interval(path.price, scale=10)}."
+            f" {format_number(10 * (facts.price.value or 0.0))} refusals lost per 10 answers gained "
+            f"{format_interval(facts.price, scale=10)}."
         )
-    if last_step.over_refusal.estimate.low is not None and last_step.over_refusal.estimate.low > 0:
-        over_refusal = last_step.over_refusal.estimate
+    if facts.over_refusal is not None:
         text += (
-            f" {format_percent(over_refusal.value)} points {format_interval(over_refusal)} of unmarked requests "
-            "are no longer answered."
+            f" {format_percent(facts.over_refusal.value)} points {format_interval(facts.over_refusal)} of unmarked "
+            "requests are no longer answered."
         )
-    if path.tax_free_steps and len(path.steps) > 1 and last_step.verdict != "kept":
-        text += (
-            " Reasoning was up and refusal kept at step "
-            f"{', '.join(format_number(step, 0) for step in path.tax_free_steps)}."
-        )
+    if facts.tax_free_steps:
+        steps = ", ".join(format_number(step, 0) for step in facts.tax_free_steps)
+        text += f" Reasoning was up and refusal kept at step {steps}."
     return text
-
-
-def negate_estimate(figure: OptionalEstimate) -> OptionalEstimate:
-    """The same difference seen from the other side."""
-    value, low, high = (None if bound is None else -bound for bound in figure[:3])
-    return figure._replace(value=value, low=high, high=low)
 
 
 def _render_refusal_task(panel: ModelPanel, label: str, paths: Sequence[TradeoffPath]) -> str:
@@ -131,7 +83,7 @@ def _render_refusal_task(panel: ModelPanel, label: str, paths: Sequence[Tradeoff
         planes.append(_build_tradeoff_plane("unmarked requests answered", paths, over=True))
     picture = scatter.render_planes(planes, label=_describe_planes(panel, label, paths), minimum_height=300)
     items = "".join(
-        f"<li><b>{escape_html(path.arm.name)}</b>: {escape_html(describe_path(path))}</li>" for path in paths
+        f"<li><b>{escape_html(path.arm.name)}</b>: {escape_html(write_path(judge_path(path)))}</li>" for path in paths
     )
     return (
         f"<figure>{picture}<figcaption>{escape_html(_write_tradeoff_caption(panel, paths, len(planes) > 1))}"
@@ -274,50 +226,3 @@ def _render_steps_table(label: str, paths: Sequence[TradeoffPath]) -> str:
         "<details><summary>Every step in "
         f"figures</summary>{tables.render_arm_table(_COLUMNS, rows, caption=caption)}</details>"
     )
-
-
-def _read_refusal_entries(arm: Arm) -> Mapping[str, Any]:
-    value = arm.data.get("asymmetry")
-    return value if isinstance(value, Mapping) else {}
-
-
-def _read_path(arm: Arm, label: str) -> TradeoffPath | None:
-    entry = _read_refusal_entries(arm).get(label)
-    if not isinstance(entry, Mapping):
-        return None
-    steps = []
-    for i, step in enumerate(_read_list_field(entry, "steps")):
-        step_number = read_finite_number(step)
-        if step_number is not None:
-            gain, loss, over = (_read_step_difference(arm, entry, name, i) for name in ("gain", "loss", "over"))
-            verdicts = _read_list_field(entry, "verdicts")
-            steps.append(
-                TradeoffStep(i, step_number, gain, loss, over, str(verdicts[i]) if i < len(verdicts) else "unclear")
-            )
-    measured_steps = [
-        step for step in steps if step.gain.estimate.value is not None and step.loss.estimate.value is not None
-    ]
-    if not measured_steps:
-        return None
-    prices, both = _read_list_field(entry, "price"), _read_list_field(entry, "both")
-    last_index = measured_steps[-1].checkpoint_index
-    return TradeoffPath(
-        arm,
-        label,
-        measured_steps,
-        parse_estimate(prices[last_index] if last_index < len(prices) else None),
-        read_finite_number(both[last_index]) if last_index < len(both) else None,
-        parse_estimate(get_nested(entry, "base_refuses")),
-        read_finite_number(entry.get("margin")),
-        [step for value in _read_list_field(entry, "free") if (step := read_finite_number(value)) is not None],
-    )
-
-
-def _read_step_difference(arm: Arm, entry: Mapping[str, Any], name: str, i: int) -> PairedDifference:
-    step_entries = _read_list_field(entry, name)
-    return arm._replace(data={"one": step_entries[i] if i < len(step_entries) else None}).read_difference("one")
-
-
-def _read_list_field(entry: Mapping[str, Any], name: str) -> Sequence[Any]:
-    value = entry.get(name)
-    return value if isinstance(value, list | tuple) else ()

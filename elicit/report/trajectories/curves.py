@@ -14,9 +14,11 @@ from elicit.report.data.display_text import fold_onto_line
 from elicit.report.data.number_format import format_interval, format_number, format_percent
 from elicit.report.data.summary_view import OptionalEstimate
 from elicit.report.trajectories.axis import StepAxis, ValueAxis, build_step_axis, draw_band, fit_axis_range
+from elicit.report.trajectories.curve_facts import find_step_runs, judge_shape, judge_turn
 from elicit.report.trajectories.data import TrajectoryCurve
-from elicit.report.trajectories.text import describe_danger_zone, describe_turn, find_step_runs, write_shape_label
+from elicit.report.trajectories.text import write_danger_zone, write_shape_label, write_turn
 
+DANGER_LABEL = "danger zone"
 MAX_LINES = 7
 """At most so many arms a panel; the others are in the table."""
 _WIDE, _NARROW, _TALL, _LANE = 980, 380, 210, 7
@@ -141,7 +143,7 @@ def _draw_danger_zones(
                 )
                 if right - left > 70:
                     body.append(
-                        svg.draw_text((left + right) / 2, y_axis.top + 12, "danger zone", anchor="middle", size=11)
+                        svg.draw_text((left + right) / 2, y_axis.top + 12, DANGER_LABEL, anchor="middle", size=11)
                     )
     return body
 
@@ -175,13 +177,11 @@ def _draw_curve_line(
 
 def _draw_turn(curve: TrajectoryCurve, x_axis: StepAxis, y_axis: ValueAxis, *, without_tooltips: bool) -> list[str]:
     """A ringed cross at the trough or peak: where, with its interval across, and how far from the base, upright."""
-    if curve.turn is None or curve.turn.size.value is None or curve.turn.step.value is None:
+    turn, base = judge_turn(curve), curve.accuracy[0].value
+    if turn is None or turn.step.value is None or base is None:
         return []
-    base = curve.accuracy[0].value
-    if base is None:
-        return []
-    size, step, _ = curve.turn
-    sign = -1 if curve.has_dip else 1
+    size, step = turn.size, turn.step
+    sign = -1 if turn.is_dip else 1
     x, y = x_axis.to_x(step.value or 0.0), y_axis.to_y(base + sign * (size.value or 0.0))
     colour = curve.style.colour
     body = []
@@ -202,9 +202,7 @@ def _draw_turn(curve: TrajectoryCurve, x_axis: StepAxis, y_axis: ValueAxis, *, w
                 width=1.6,
             )
         )
-    title = (
-        "" if without_tooltips else f"{curve.arm.name}, {'trough' if curve.has_dip else 'peak'}: {describe_turn(curve)}"
-    )
+    title = "" if without_tooltips else f"{curve.arm.name}, {'trough' if turn.is_dip else 'peak'}: {write_turn(turn)}"
     data = {"arm": curve.arm.name, "key": f"{curve.summary_key}.curve.turn.size", "value": repr(size.value)}
     ring = svg.draw_mark(
         "circle", x, y, colour=colour, size=6.5, title=title, hollow=True, data=None if without_tooltips else data
@@ -231,8 +229,10 @@ def _draw_labels_beside(curves: Sequence[TrajectoryCurve], y_axis: ValueAxis, bo
         name = fold_onto_line(curve.arm.name, limit - 2)
         body.append(svg.draw_mark(curve.style.mark, box.right + 21, y, colour=colour, size=3.4))
         body.append(svg.draw_text(box.right + 30, y + 4, name, colour=colour, weight=650, title=curve.arm.name))
-        title = describe_danger_zone(curve)
-        body.append(svg.draw_text(box.right + 30, y + 17, write_shape_label(curve), size=11.5, title=title))
+        title = write_danger_zone(curve.danger_steps, curve.steps)
+        body.append(
+            svg.draw_text(box.right + 30, y + 17, write_shape_label(judge_shape(curve)), size=11.5, title=title)
+        )
     return body
 
 
@@ -241,7 +241,7 @@ def _draw_labels_below(curves: Sequence[TrajectoryCurve], box: _PanelBox, lanes:
     body = []
     for i, curve in enumerate(curves):
         y = box.y + lanes + _FOOT + 12 + 17 * i
-        words = write_shape_label(curve)
+        words = write_shape_label(judge_shape(curve))
         name = fold_onto_line(curve.arm.name, max(8, 50 - len(words)))
         body.append(svg.draw_mark(curve.style.mark, box.x - 22, y - 4, colour=curve.style.colour, size=3.6))
         body.append(svg.draw_text(box.x - 12, y, f"{name}: {words}", size=12))

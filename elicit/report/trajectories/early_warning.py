@@ -21,10 +21,9 @@ from elicit.report.data.summary_view import (
 )
 from elicit.report.trajectories.loss_forecast import WatchedTask, list_or_empty, render_forecast_chart
 from elicit.report.trajectories.text import name_shape
+from elicit.report.trajectories.warning_facts import Alarm, Crossing, MissingDip, WarningFacts, judge_warning
 from elicit.text import escape_html
 
-CALM_SHAPES = ("flat", "monotone-up")
-"""Shapes where accuracy never fell by the classification: an alarm counts as false."""
 SIGNAL_NAMES = {
     "gradient": "integral of update · gradient",
     "trapezoid": "the same, both ends of a step",
@@ -38,18 +37,18 @@ SIGNAL_NAMES = {
 
 def render_early_warning(panel: ModelPanel) -> str:
     """One model's charts and the table of signals; empty where no arm was watched."""
-    watched_tasks = [watched for arm in panel.arms for watched in _read_watched_tasks(arm)]
+    watched_tasks = [watched for arm in panel.arms for watched in read_watched_tasks(arm)]
     charts = "".join(
         markup
         for watched_task in watched_tasks
-        if (markup := render_forecast_chart(watched_task, describe_warning(watched_task)))
+        if (markup := render_forecast_chart(watched_task, write_warning(judge_warning(watched_task))))
     )
     table = _render_signal_table(panel)
     if not charts and not table:
         return ""
     items = "".join(
-        f"<li><b>{escape_html(watched_task.arm.name)}</b> {escape_html(describe_warning(watched_task))}</li>"
-        for watched_task in watched_tasks
+        f"<li><b>{escape_html(watched.arm.name)}</b> {escape_html(write_warning(judge_warning(watched)))}</li>"
+        for watched in watched_tasks
     )
     note = (
         "<p class=note>To first order a step changes another task's loss by (change of the parameters) · (gradient of "
@@ -61,7 +60,8 @@ def render_early_warning(panel: ModelPanel) -> str:
     return f'<h3>Early warning</h3>{note}<div class="charts">{charts}</div><ul>{items}</ul>{table}'
 
 
-def _read_watched_tasks(arm: Arm) -> list[WatchedTask]:
+def read_watched_tasks(arm: Arm) -> list[WatchedTask]:
+    """The tasks that were watched while an arm trained."""
     data = arm.data.get("warning")
     tasks = get_nested(data, "tasks")
     if not isinstance(data, Mapping) or not isinstance(tasks, Mapping):
@@ -72,19 +72,21 @@ def _read_watched_tasks(arm: Arm) -> list[WatchedTask]:
     ]
 
 
-def describe_warning(watched_task: WatchedTask) -> str:
+def write_warning(facts: WarningFacts) -> str:
     """The worth of the warning on one curve, in words."""
-    parts = [
-        _describe_explained_loss(watched_task),
-        _describe_crossing(watched_task),
-        _describe_alarm(watched_task),
-        _describe_watch_cost(watched_task),
-    ]
-    return f"on {watched_task.label}: " + " ".join(part for part in parts if part)
+    parts = [_write_explained_share(facts.explained_share)]
+    if facts.crossing is not None:
+        parts.append(_write_crossing(facts.crossing))
+    if facts.alarm is not None:
+        parts.append(_write_alarm(facts.alarm))
+    if facts.watch_share is not None:
+        parts.append(f"Watching took {format_percent(facts.watch_share, 0)} % of the training time.")
+    if facts.is_single_seed:
+        parts.append("One training seed: how much another would differ is not covered.")
+    return f"on {facts.task}: {' '.join(parts)}"
 
 
-def _describe_explained_loss(watched_task: WatchedTask) -> str:
-    share = read_finite_number(get_nested(watched_task.data, "explained", "integral"))
+def _write_explained_share(share: float | None) -> str:
     if share is None:
         return "the measured loss does not change, so there is nothing to foretell."
     if share <= 0:
@@ -92,52 +94,31 @@ def _describe_explained_loss(watched_task: WatchedTask) -> str:
     return f"the integral explains {format_percent(share, 0)} % of the changes of the measured loss."
 
 
-def _describe_crossing(watched_task: WatchedTask) -> str:
-    steps = [step for step in watched_task.read_steps("crossing", "steps") if step is not None]
-    count = len(watched_task.read_steps("crossing", "steps"))
-    if not steps:
-        return "It does not turn." if count else ""
-    text = f"It turns at step {_format_step_range(steps)} in {len(steps)} of {count} seeds"
-    lead, trough = parse_estimate(get_nested(watched_task.data, "crossing", "lead")), watched_task.trough
-    if trough.value is None:
-        return f"{text}{_describe_missing_dip(watched_task)}."
-    interval = format_interval(trough, 0, scale=1)
-    text += f"; the trough of accuracy is at step {format_number(trough.value, 0)} {interval}".rstrip()
-    return text + (f": lead {_format_lead(lead)}." if lead.value is not None else ".")
+def _write_crossing(crossing: Crossing) -> str:
+    if not crossing.steps:
+        return "It does not turn."
+    text = f"It turns at step {_format_step_range(crossing.steps)} in {len(crossing.steps)} of {crossing.seeds} seeds"
+    if crossing.trough is None:
+        return f"{text}{_write_missing_dip(crossing.missing_dip)}."
+    interval = format_interval(crossing.trough, 0, scale=1)
+    text += f"; the trough of accuracy is at step {format_number(crossing.trough.value, 0)} {interval}".rstrip()
+    return text + ("." if crossing.lead is None else f": lead {_format_lead(crossing.lead)}.")
 
 
-def _describe_alarm(watched_task: WatchedTask) -> str:
-    alarms = watched_task.read_steps("signals", "gradient", "alarm")
-    alarm_steps = [step for step in alarms if step is not None]
-    if not alarms:
+def _write_alarm(alarm: Alarm) -> str:
+    threshold = format_number(alarm.threshold, 2)
+    text = f"The alarm at {threshold} nats a token is raised in {len(alarm.steps)} of {alarm.seeds} seeds"
+    text += f", at step {_format_step_range(alarm.steps)}" if alarm.steps else ""
+    if alarm.lead is not None:
+        return f"{text}: {_format_lead(alarm.lead)} before the trough."
+    return f"{text}{_write_missing_dip(alarm.missing_dip)}."
+
+
+def _write_missing_dip(missing_dip: MissingDip | None) -> str:
+    if missing_dip is None:
         return ""
-    threshold = format_number(read_finite_number(get_nested(watched_task.data, "signals", "gradient", "threshold")), 2)
-    text = f"The alarm at {threshold} nats a token is raised in {len(alarm_steps)} of {len(alarms)} seeds"
-    text += f", at step {_format_step_range(alarm_steps)}" if alarm_steps else ""
-    lead = parse_estimate(get_nested(watched_task.data, "signals", "gradient", "lead"))
-    if lead.value is not None:
-        return f"{text}: {_format_lead(lead)} before the trough."
-    return f"{text}{_describe_missing_dip(watched_task) if alarm_steps else ''}."
-
-
-def _describe_missing_dip(watched_task: WatchedTask) -> str:
-    """The kind of alarm where accuracy does not dip; empty where it was not followed, or dips."""
-    shape = str(watched_task.data.get("shape") or "")
-    if not shape or watched_task.data.get("dips") is not False:
-        return ""
-    consequence = "it counts as false" if shape in CALM_SHAPES else "it counts as neither a hit nor false"
-    return f"; accuracy there: {name_shape(shape)}, so {consequence}"
-
-
-def _describe_watch_cost(watched_task: WatchedTask) -> str:
-    share, seeds = (
-        read_finite_number(watched_task.warning_data.get("share")),
-        read_finite_number(watched_task.warning_data.get("seeds")),
-    )
-    parts = [f"Watching took {format_percent(share, 0)} % of the training time."] if share is not None else []
-    if seeds == 1:
-        parts.append("One training seed: how much another would differ is not covered.")
-    return " ".join(parts)
+    consequence = "it counts as false" if missing_dip.counts_as_false else "it counts as neither a hit nor false"
+    return f"; accuracy there: {name_shape(missing_dip.shape)}, so {consequence}"
 
 
 def _format_lead(lead: OptionalEstimate) -> str:

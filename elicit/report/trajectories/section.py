@@ -5,7 +5,7 @@ Modules of this package:
     data               the summary's figures as curves
     curves             accuracy, its band, shapes and danger zones
     companion_charts   response length, traces, losses, KL
-    text               the sentences
+    curve_facts        what a curve shows; text has the sentences
     early_warning      alarms from gradients; loss_forecast draws them
     axis               training steps on a logarithmic axis
 """
@@ -23,13 +23,15 @@ from elicit.report.html.tables import TableCell, TableColumn
 from elicit.report.trajectories import companion_charts as small
 from elicit.report.trajectories import curves as curves_of
 from elicit.report.trajectories import early_warning as warning
+from elicit.report.trajectories.curve_facts import judge_cautions, judge_curve, judge_early_stopping, judge_shape
 from elicit.report.trajectories.data import ArmTrajectory, TrajectoryCurve, list_task_labels, read_trajectories
 from elicit.report.trajectories.text import (
-    describe_curve,
-    describe_early_stopping,
+    GENERAL_CAUTION,
     format_step_spans,
-    list_trajectory_cautions,
     name_shape,
+    write_caution,
+    write_curve,
+    write_early_stopping,
     write_headline,
     write_shape_label,
 )
@@ -87,7 +89,9 @@ def render_trajectories_fragment(summary: Mapping[str, Any]) -> str:
 
 def _describe_figure(panel: ModelPanel, tasks: Sequence[Sequence[TrajectoryCurve]]) -> str:
     shape_texts = "; ".join(
-        f"{curve.arm.name} on {curve.label}: {write_shape_label(curve)}" for curves in tasks for curve in curves
+        f"{curve.arm.name} on {curve.label}: {write_shape_label(judge_shape(curve))}"
+        for curves in tasks
+        for curve in curves
     )
     return f"Accuracy over training steps on {panel.model}. {shape_texts}"
 
@@ -95,7 +99,9 @@ def _describe_figure(panel: ModelPanel, tasks: Sequence[Sequence[TrajectoryCurve
 def _render_headlines(tasks: Sequence[Sequence[TrajectoryCurve]]) -> str:
     """The main observation of the figure, a line a task."""
     items = [
-        f"<li><b>{escape_html(curves[0].label)}</b>: {escape_html(write_headline(curves))}.</li>" for curves in tasks
+        f"<li><b>{escape_html(curves[0].label)}</b>: "
+        f"{escape_html(write_headline([(curve.arm.name, judge_shape(curve)) for curve in curves]))}.</li>"
+        for curves in tasks
     ]
     return f"<ul>{''.join(items)}</ul>"
 
@@ -105,12 +111,17 @@ def _render_sentences(tasks: Sequence[Sequence[TrajectoryCurve]]) -> str:
     moving_curves = [curve for curves in tasks for curve in curves if curve.shape not in ("", "flat")]
     moving_curves = [curve for curve in moving_curves if not curve.target] or moving_curves
     items = [
-        f"<li><b>{escape_html(curve.arm.name)}</b> "
-        f"{_escape_unbroken(f'{describe_curve(curve)} {describe_early_stopping(curve)}'.strip())}</li>"
+        f"<li><b>{escape_html(curve.arm.name)}</b> {_escape_unbroken(_write_sentences(curve))}</li>"
         for curve in moving_curves[:_MAX_SENTENCES]
     ]
     more = f"<p class=note>{len(moving_curves) - _MAX_SENTENCES} more curves move: see the tables below.</p>"
     return f"<ul>{''.join(items)}</ul>{more if len(moving_curves) > _MAX_SENTENCES else ''}" if items else ""
+
+
+def _write_sentences(curve: TrajectoryCurve) -> str:
+    stopping = judge_early_stopping(curve)
+    sentences = [write_curve(judge_curve(curve)), *([] if stopping is None else [write_early_stopping(stopping)])]
+    return " ".join(sentences)
 
 
 def _escape_unbroken(text: str) -> str:
@@ -267,7 +278,8 @@ def _build_estimate_cell(figure: OptionalEstimate, key: str) -> TableCell:
 
 
 def _render_trajectory_cautions(trajectories: Sequence[ArmTrajectory]) -> str:
-    return f'<p class="note">{_escape_unbroken(" ".join(list_trajectory_cautions(trajectories)))}</p>'
+    cautions = [*map(write_caution, judge_cautions(trajectories)), GENERAL_CAUTION]
+    return f'<p class="note">{_escape_unbroken(" ".join(cautions))}</p>'
 
 
 def summarise_trajectories(panel: ModelPanel) -> list[str]:
@@ -275,7 +287,9 @@ def summarise_trajectories(panel: ModelPanel) -> list[str]:
     texts = []
     for trajectory in read_trajectories(panel):
         task_texts = [
-            f"{curve.label} {write_shape_label(curve)}" for curve in trajectory.curves.values() if curve.measured_points
+            f"{curve.label} {write_shape_label(judge_shape(curve))}"
+            for curve in trajectory.curves.values()
+            if curve.measured_points
         ]
         texts.append(f"{trajectory.arm.name}: {'; '.join(task_texts)}")
     return texts

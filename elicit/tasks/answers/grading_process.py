@@ -13,7 +13,6 @@ Questions are pickled data of our own; replies are one line of JSON each. The he
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import pickle
@@ -27,7 +26,7 @@ import time
 import warnings
 from typing import Any, BinaryIO, NamedTuple
 
-from elicit.confined import read_reply_within
+from elicit.confined import read_reply_within, start_module
 from elicit.errors import ElicitError, one_line
 
 #: Seconds in which the helper must import the libraries for a kind of question (cold disks are slow).
@@ -96,17 +95,7 @@ def _get_helper(kind: str) -> subprocess.Popen[bytes]:
 
 
 def _start_helper(kind: str) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
-    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "elicit.tasks.answers.grading_process", kind],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-        start_new_session=True,  # only the parent handles Ctrl-C; the helper exits when its input closes
-    )
-    atexit.register(process.kill)
+    process = start_module("elicit.tasks.answers.grading_process", kind, MPLBACKEND="agg")
     hello, _ = read_reply_within(process, START)
     if hello != b'"ready"\n':
         process.kill()

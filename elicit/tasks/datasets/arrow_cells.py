@@ -15,8 +15,7 @@ import pyarrow
 import pyarrow.types as kinds
 
 from elicit.errors import one_line
-from elicit.tasks.datasets.tables import Row
-from elicit.tasks.jsonl_fields import BadLine, Number, quote_name
+from elicit.tasks.jsonl_fields import BadLine, Number, Row, quote_name
 
 _WIDTHS: dict[int, type[np.floating[Any]]] = {16: np.float16, 32: np.float32, 64: np.float64}
 

@@ -6,7 +6,7 @@
     splits: {train: train, test: test}
     format: gsm8k
 
-`gsm8k` and `math` are the same with columns, splits and format filled in.
+A benchmark is the same with path, columns, splits and format filled in; see `benchmark`.
 """
 
 from __future__ import annotations
@@ -20,17 +20,12 @@ from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.plugins import absolute_reference
 from elicit.tasks.core import Split
 from elicit.tasks.datasets import folders, formats, option_numbering, splitting, stop_strings
+from elicit.tasks.datasets.benchmark import Benchmark, find_benchmark, list_benchmark_options
 from elicit.tasks.datasets.column_mapping import check_columns, check_table, list_top_columns
 from elicit.tasks.datasets.record_task import RecordTask
-from elicit.tasks.datasets.tables import KIND, Row, Table
+from elicit.tasks.datasets.tables import KIND, Table
 from elicit.tasks.families.parameters import whole_parameter
-from elicit.tasks.jsonl_fields import absolute_path
-
-#: name of the task, which is also that of its format -> (hub id, config)
-BENCHMARKS: dict[str, tuple[str, str | None]] = {
-    "gsm8k": ("openai/gsm8k", "main"),
-    "math": ("HuggingFaceH4/MATH-500", None),
-}
+from elicit.tasks.jsonl_fields import Row, absolute_path
 
 
 def load_dataset(
@@ -82,73 +77,29 @@ def load_dataset(
         ElicitError: a source that cannot be read, a missing column or split, bad rows, a bad option.
     """
     options = {key: value for key, value in locals().items() if key != "path"}
-    return _build_record_task("dataset", path, options, benchmark=False)
+    return _build_record_task("dataset", path, options, None)
 
 
-def load_gsm8k(
-    path: str | Path | None = None,
-    *,
-    columns: Mapping[str, str] | None = None,
-    splits: Mapping[str, str] | None = None,
-    split: str | None = None,
-    config: str | None = None,
-    revision: str | None = None,
-    download: bool = False,
-    drop: str | Sequence[str] = ("duplicates",),
-    reading: str | None = None,
-    template: str = "{prompt}",
-    stop: str | Sequence[str] | None = None,
-    max_new_tokens: int = 400,
-    name: str = "gsm8k",
-) -> RecordTask:
-    """GSM8K (2110.14168), or problems in its format: `load_dataset` with format, columns and splits filled in.
+def load_benchmark(task: str, /, path: str | Path | None = None, **given: Any) -> RecordTask:
+    """Task of a benchmark, or of problems in its form.
 
     Args:
-        path: a file, folder or hub id; without one, `openai/gsm8k` (config `main`), which `download=True` fetches.
-        splits: default: the source's own, where it has a test split; else all problems divided by hash.
+        task: a name of `benchmark.list_benchmarks`.
+        path: a file, folder or hub id; without one, the benchmark's own, which `download=True` fetches.
+        **given: options of `benchmark.list_benchmark_options`.
+
+    Raises:
+        ElicitError: whatever `load_dataset` refuses.
     """
-    options = {key: value for key, value in locals().items() if key != "path"}
-    return _load_benchmark("gsm8k", path, options)
-
-
-def load_math(
-    path: str | Path | None = None,
-    *,
-    columns: Mapping[str, str] | None = None,
-    splits: Mapping[str, str] | None = None,
-    split: str | None = None,
-    config: str | None = None,
-    revision: str | None = None,
-    download: bool = False,
-    drop: str | Sequence[str] = ("duplicates",),
-    reading: str | None = None,
-    grader: str | None = None,
-    template: str = "{prompt}",
-    stop: str | Sequence[str] | None = None,
-    max_new_tokens: int = 1024,
-    name: str = "math",
-) -> RecordTask:
-    """MATH (2103.03874), or problems in its format: `load_dataset` with format, columns and splits filled in.
-
-    Args:
-        path: a file, folder or hub id; without one, `HuggingFaceH4/MATH-500`, which has test problems only.
-        splits: default: the source's own, where it has a test split; else all problems divided by hash.
-        grader: math_verify (needs the extra `tasks`) or text.
-    """
-    options = {key: value for key, value in locals().items() if key != "path"}
-    return _load_benchmark("math", path, options)
-
-
-def _load_benchmark(task: str, path: str | Path | None, options: dict[str, Any]) -> RecordTask:
-    hub, config = BENCHMARKS[task]
+    benchmark = find_benchmark(task)
+    options = {**_list_defaults(task), **given}
     if path is None:
-        path, options["config"] = hub, options["config"] or config
-    return _build_record_task(
-        task, path, {"format": task, "answer_pattern": None, "grader": None, **options}, benchmark=True
-    )
+        path, options["config"] = benchmark.path, options["config"] or benchmark.config
+    fixed = {"format": benchmark.format, "answer_pattern": None, "grader": None}
+    return _build_record_task(task, path, {**fixed, **options}, benchmark)
 
 
-def _build_record_task(task: str, path: str | Path, options: dict[str, Any], benchmark: bool) -> RecordTask:
+def _build_record_task(task: str, path: str | Path, options: dict[str, Any], benchmark: Benchmark | None) -> RecordTask:
     check_options(task, options)
     option_numbering.check_count_from(task, options.get("count_from"))
     form = formats.build_format(
@@ -161,11 +112,12 @@ def _build_record_task(task: str, path: str | Path, options: dict[str, Any], ben
     )
     where = f"{KIND} {one_line(repr(str(path)), 200)}"
     splits = options["splits"]
-    if benchmark and splits is None and options["split"] is None and "test" in tables:
-        splits = {ours: ours for ours in ("train", "test") if ours in tables}
+    if benchmark is not None and splits is None and options["split"] is None and benchmark.splits["test"] in tables:
+        splits = {ours: theirs for ours, theirs in benchmark.splits.items() if theirs in tables}
     parts = splitting.select_tables(where, tables, splits, options["split"])
     notes: list[str] = []
-    placed = _read_records(task, where, parts, form, options, notes)
+    known_columns = (*(() if benchmark is None else benchmark.columns), *formats.COLUMNS[form.name])
+    placed = _read_records(task, where, parts, form, known_columns, options, notes)
     if not placed:
         raise ElicitError(f"{where} is empty; expected one problem a row.")
     records = tuple(record for _, record in placed)
@@ -188,6 +140,7 @@ def _read_records(
     where: str,
     parts: Mapping[Split | None, Table],
     form: formats.RecordFormat,
+    known_columns: Sequence[Mapping[str, str]],
     options: Mapping[str, Any],
     notes: list[str],
 ) -> list[splitting.LocatedRecord]:
@@ -197,7 +150,7 @@ def _read_records(
     bad: list[splitting.RejectedRow] = []
     read_rows: list[tuple[Split | None, list[Row], dict[str, str]]] = []
     for ours, table in parts.items():
-        columns = _choose_columns(task, table, form, options["columns"])
+        columns = _choose_columns(task, table, form, known_columns, options["columns"])
         rows = list(table.rows(list_top_columns(columns, table.columns)))
         read_rows.append((ours, rows, columns))
     if form.name == "choice" and options["count_from"] is None:
@@ -227,13 +180,14 @@ def _read_records(
     return placed
 
 
-def _choose_columns(task: str, table: Table, form: formats.RecordFormat, mapping: object) -> dict[str, str]:
-    """The user's mapping, or the first default mapping of the format whose columns the table has."""
+def _choose_columns(
+    task: str, table: Table, form: formats.RecordFormat, known: Sequence[Mapping[str, str]], mapping: object
+) -> dict[str, str]:
+    """The user's mapping, or the first known mapping whose columns the table has."""
     if mapping is not None:
         columns = check_columns(task, mapping, form.fields)
         check_table(table.where, columns, table.columns, plain=False)
         return columns
-    known = formats.COLUMNS[form.name]
     match = next((columns for columns in known if set(columns.values()) <= set(table.columns)), None)
     if match is None:
         check_table(table.where, known[0], table.columns, plain=True)
@@ -281,7 +235,13 @@ def choose_stops(task: str, stop: object, template: str, solutions: Sequence[str
 
 def _non_default_options(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options that differ from the defaults, as plain data."""
-    defaults = {"dataset": load_dataset, "gsm8k": load_gsm8k, "math": load_math}[task].__kwdefaults__ or {}
+    defaults = _list_defaults(task)
     changed = {key: value for key, value in options.items() if key in defaults and value != defaults[key]}
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in changed.items()}
     return {key: absolute_reference(str(value)) if key == "read" else value for key, value in plain.items()}
+
+
+def _list_defaults(task: str) -> dict[str, Any]:
+    """Option -> default, of a dataset or of a benchmark, without the path."""
+    options = (load_dataset.__kwdefaults__ or {}) if task == "dataset" else list_benchmark_options(task)
+    return {option: default for option, default in options.items() if option != "path"}

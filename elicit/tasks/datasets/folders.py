@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from elicit.errors import ElicitError, did_you_mean, one_line
-from elicit.tasks.datasets.tables import KIND, Row, Table, read_table
+from elicit.tasks.datasets.tables import KIND, Table, read_table
+from elicit.tasks.jsonl_fields import Row
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _CONFIGS = re.compile(r"\[([^\]]*)\]")

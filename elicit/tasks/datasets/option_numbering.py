@@ -12,8 +12,7 @@ from typing import Any
 from elicit.errors import ElicitError
 from elicit.tasks.answers import choice_options
 from elicit.tasks.datasets.column_mapping import map_row
-from elicit.tasks.datasets.tables import Row
-from elicit.tasks.jsonl_fields import BadLine
+from elicit.tasks.jsonl_fields import BadLine, Row
 
 
 def check_count_from(task: str, count_from: object) -> None:

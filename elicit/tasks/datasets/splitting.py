@@ -15,8 +15,8 @@ from elicit.tasks.core import SPLITS, Split, split_of
 from elicit.tasks.datasets.column_mapping import map_row, simplify_cell
 from elicit.tasks.datasets.formats import RecordFormat
 from elicit.tasks.datasets.records import ProblemRecord, check_new_id, parse_record
-from elicit.tasks.datasets.tables import Row, Table
-from elicit.tasks.jsonl_fields import BadLine
+from elicit.tasks.datasets.tables import Table
+from elicit.tasks.jsonl_fields import BadLine, Row
 
 DROPS = ("duplicates", "unusable")
 _SHOWN = 3

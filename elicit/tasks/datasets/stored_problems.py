@@ -16,6 +16,7 @@ from elicit.errors import ElicitError
 from elicit.plugins import MissingCodeError
 from elicit.tasks.core import Problem, Split, Task, Verdict
 from elicit.tasks.datasets import formats
+from elicit.tasks.datasets.benchmark import list_format_options
 from elicit.tasks.datasets.record_task import RecordTask
 from elicit.tasks.datasets.records import ProblemRecord
 from elicit.tasks.prompts import AskedTask, build_asking
@@ -139,8 +140,9 @@ def restore_record_task(description: Mapping[str, Any], stored: StoredProblems) 
         ElicitError: options that the format does not have, or a reader that cannot be loaded.
     """
     name = str(description["task"])
-    options = {key: description.get(key) for key in ("reading", "grader", "answer_pattern", "read")}
-    form = formats.build_format(name, description.get("format", name if name in formats.FORMATS else "text"), **options)
+    options = {**list_format_options(name), **description}
+    chosen = {key: options.get(key) for key in ("reading", "grader", "answer_pattern", "read")}
+    form = formats.build_format(name, options.get("format", "text"), **chosen)
     return _restore(StoredTask, description, stored, form)
 
 

@@ -15,10 +15,16 @@ from typing import Any, NamedTuple
 
 from elicit.errors import ElicitError, one_line
 from elicit.tasks.datasets import file_diagnosis
-from elicit.tasks.jsonl_fields import BadLine, Number, check_no_repeats, number_lines, parse_fields, read_file_bytes
+from elicit.tasks.jsonl_fields import (
+    BadLine,
+    Number,
+    Row,
+    check_no_repeats,
+    number_lines,
+    parse_fields,
+    read_file_bytes,
+)
 
-#: (location for people, the row's cells or the reason why it has none)
-Row = tuple[str, dict[str, Any] | BadLine]
 KIND = "dataset"
 
 
