@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tyro.conf import Positional
 
 from elicit.cli.arguments import parse_arguments
+from elicit.cli.offered_entries import OfferedEntry, print_offered_entries
 from elicit.errors import EXIT_BAD_INPUT, ElicitError
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _format_card_estimate(card: dict[str, Any], name: str, form: str) -> str:
 
 
 def _list_tasks() -> None:
-    from elicit.tasks import catalog, loaders
+    from elicit.tasks import catalog, loaders, outside
     from elicit.tasks.generated import refusal
 
     for name in catalog.FAMILIES:
@@ -101,6 +102,19 @@ def _list_tasks() -> None:
     print(f"{first}\n    parameters: of='addition', marked=True, those of that family")
     for name, (what, parameters) in loaders.describe_sources().items():
         print(f"`{name}`: {what}.\n    parameters: {', '.join(parameters)}")
+    built_in = [*catalog.FAMILIES, catalog.REFUSAL, *loaders.list_sources()]
+    print_offered_entries("task", outside.GROUP, built_in, _describe_offered_task)
+
+
+def _describe_offered_task(entry: OfferedEntry) -> str:
+    """Name, package, the class's first line, and the parameters of its constructor."""
+    from elicit.tasks import outside
+
+    value = outside.load_code(entry.reference).value
+    about = (value.__doc__ or "").strip().partition("\n")[0]
+    parameters = inspect.signature(value).parameters.values() if isinstance(value, type) else ()
+    texts = [str(parameter).replace(" = ", "=") for parameter in parameters]
+    return f"`{entry.name}` (package {entry.package}): {about}\n    parameters: {', '.join(texts) or 'none'}"
 
 
 def _list_methods() -> None:
