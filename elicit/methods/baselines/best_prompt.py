@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from elicit.errors import ElicitError
 from elicit.fitting.option_checks import check_positive
@@ -46,43 +46,34 @@ class BestPrompt(Method):
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
         """Raises ElicitError for a condition that the task does not have."""
+        from elicit.fitting.selection import Candidate, select_candidate
         from elicit.policy import Policy
 
-        problems = task.problems("select", self.select_problems)
+        task.problems("select", self.select_problems)  # their number is checked before anything is measured
         promptings, left_out = self._collect_promptings(base, task, seed)
         if not promptings:
             raise ElicitError("best_prompt: nothing to try: name conditions, or a number of demonstrations.")
-        rows: list[dict[str, Any]] = []
-        for name, prompting in promptings.items():
-            answers = Policy(base, task_decoding(task), prompting).answer(
-                problems, task, label=f"select {task.name}", seed=seed
-            )
-            verdicts = [task.verify(problem, answer.text) for problem, answer in zip(problems, answers, strict=True)]
-            rows.append(
-                {
-                    "prompt": name,
-                    "accuracy": sum(verdict.correct for verdict in verdicts) / len(verdicts),
-                    "trace_rate": sum(verdict.has_trace for verdict in verdicts) / len(verdicts),
-                    "tokens": sum(answer.tokens for answer in answers) / len(answers),
-                    "finished_rate": sum(answer.finished for answer in answers) / len(answers),
-                    "n": len(problems),
-                }
-            )
-        best_index = max(range(len(rows)), key=lambda i: (rows[i]["accuracy"], -rows[i]["tokens"]))
+        candidates = [
+            Candidate(Policy(base, task_decoding(task), prompting), {"prompt": name})
+            for name, prompting in promptings.items()
+        ]
+        selection = select_candidate(candidates, task, self.select_problems, ties=("generated_tokens",))
+        prompts = [
+            {
+                **result.entry,
+                "tokens": sum(result.tokens) / len(result.tokens),
+                "finished_rate": sum(result.finished) / len(result.finished),
+            }
+            for result in selection.results
+        ]
         record = {
             "ceiling": "best prompt",
-            "chosen": rows[best_index],
-            "chosen_on": {"split": "select", "n": len(problems), "by": "accuracy", "of": len(rows)},
-            "prompts": rows,
+            **selection.record,
+            "chosen": prompts[selection.best],
+            "prompts": prompts,
             "left_out": left_out,
-            "tuning": {
-                "generated_tokens": round(sum(row["tokens"] * row["n"] for row in rows)),
-                "labels": len(problems),
-                "n": len(problems),
-                "split": "select",
-            },
         }
-        return Policy(base, task_decoding(task), promptings[str(rows[best_index]["prompt"])], record=record)
+        return Policy(base, task_decoding(task), candidates[selection.best].policy.prompting, record=record)
 
     def _collect_promptings(
         self, base: BaseModel, task: Task, seed: int

@@ -89,7 +89,7 @@ class ContrastiveDecoding(Method):
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
         """Raises ElicitError for an amateur with another tokenizer, or an arm with neither new weights nor edits."""
-        from elicit.fitting.policy_selection import PolicyCandidate, choose_candidate
+        from elicit.fitting.selection import Candidate, choose_readout
         from elicit.policy import Policy
         from elicit.readouts import ContrastReadout
 
@@ -101,10 +101,8 @@ class ContrastiveDecoding(Method):
         for alpha, value in itertools.product(self.alphas, values):
             options = {"alpha": alpha, name: value}
             readout = ContrastReadout(second, self.formula, swapped=swapped, **options)
-            candidates.append(PolicyCandidate(Policy(base, task_decoding(task), readout=readout), options))
-        policy, record = choose_candidate(candidates, task, self.select_problems)
-        record = {**record, "readout": str(policy.readout)}
-        return Policy(base, policy.decoding, readout=policy.readout, record=record)
+            candidates.append(Candidate(Policy(base, task_decoding(task), readout=readout), options))
+        return choose_readout(candidates, task, self.select_problems)
 
     def _load_second_model(self, base: BaseModel, needs: Mapping[str, Policy]) -> tuple[SecondModel, bool]:
         """Load (the second model, True if it is the expert)."""

@@ -55,7 +55,7 @@ class Dola(Method):
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
         """Raises ElicitError for exits that the model does not have."""
-        from elicit.fitting.policy_selection import PolicyCandidate, choose_candidate
+        from elicit.fitting.selection import Candidate, choose_readout
         from elicit.policy import Policy
         from elicit.readouts import DolaReadout
         from elicit.readouts.dola import check_exits
@@ -64,9 +64,8 @@ class Dola(Method):
         for exits in self._list_exit_candidates(base):
             check_exits(exits, base.n_layers)
             policy = Policy(base, task_decoding(task), readout=DolaReadout(exits, self.alpha, self.norm))
-            candidates.append(PolicyCandidate(policy, {"exits": list(exits)}))
-        policy, record = choose_candidate(candidates, task, self.select_problems)
-        return Policy(base, policy.decoding, readout=policy.readout, record={**record, "readout": str(policy.readout)})
+            candidates.append(Candidate(policy, {"exits": list(exits)}))
+        return choose_readout(candidates, task, self.select_problems)
 
     def _list_exit_candidates(self, base: BaseModel) -> list[tuple[int, ...]]:
         from elicit.readouts.dola import list_bucket_exits

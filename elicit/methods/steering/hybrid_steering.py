@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from elicit.fitting.direction_training import TrainedDirections
-    from elicit.fitting.policy_selection import CandidateResult, PolicyCandidate
+    from elicit.fitting.selection import Candidate, CandidateResult, Selection
     from elicit.fitting.trace_categories import StepCategories, TraceTokens
     from elicit.model import BaseModel
     from elicit.policy import Policy
@@ -118,9 +118,8 @@ class HybridSteering(Method):
     ) -> Policy:
         """Raises ElicitError for an arm that neither trains nor steers, a missing layer, or too few steps."""
         from elicit.fitting import trace_categories
-        from elicit.fitting.edit_selection import find_grid_edges, get_steering_bounds
         from elicit.fitting.paired_model import build_second_model
-        from elicit.fitting.policy_selection import PolicyCandidate, evaluate_candidate
+        from elicit.fitting.selection import Candidate, evaluate_candidate, get_steering_bounds, select_candidate
         from elicit.policy import Policy
 
         layers, middle = self._resolve_layers(base)
@@ -142,8 +141,7 @@ class HybridSteering(Method):
         norms = base.residual_norms_of(texts)
 
         references = [
-            evaluate_candidate(PolicyCandidate(p, {}), task, problems)
-            for p in (Policy(base, task_decoding(task)), tuned)
+            evaluate_candidate(Candidate(p, {}), task, problems) for p in (Policy(base, task_decoding(task)), tuned)
         ]
         fits = {
             layer: self._fit_directions(base, traces, tokens, categories, layer, norms.medians[layer], seed)
@@ -151,21 +149,16 @@ class HybridSteering(Method):
         }
         rows = {layer: fit.rows for layer, fit in fits.items()}
         grid = self._build_grid(base, task, second, tokens, categories, rows, middle, norms.medians)
-        trials = [evaluate_candidate(candidate, task, problems) for candidate in grid]
-        best_index = min(
-            range(len(grid)),
-            key=lambda i: (-trials[i].entry["accuracy"], grid[i].notes["strength"], grid[i].notes["layer"]),
-        )
+        selection = select_candidate(grid, task, self.select_problems, bounds=get_steering_bounds(base))
+        chosen, notes = grid[selection.best]
         record = {
-            "steering": [str(grid[best_index].policy.readout or grid[best_index].policy.steering[0])],
+            "steering": [str(chosen.readout or chosen.steering[0])],
             **_describe_traces(tokens, categories),
             **_estimate_fitting_cost(base, traces, sum(fit.tokens for fit in fits.values())),
-            **_describe_choice(trials, best_index, references, self.select_problems, self.tuned),
-            "edges": find_grid_edges([trial.entry for trial in trials], best_index, get_steering_bounds(base)),
+            **_describe_choice(selection, references, self.tuned),
         }
-        if curve := fits[grid[best_index].notes["layer"]].curve:
+        if curve := fits[notes["layer"]].curve:
             record["curve"] = curve
-        chosen = grid[best_index].policy
         return Policy(base, chosen.decoding, steering=chosen.steering, readout=chosen.readout, record=record)
 
     def _resolve_layers(self, base: BaseModel) -> tuple[tuple[int, ...], int]:
@@ -210,10 +203,10 @@ class HybridSteering(Method):
         directions: Mapping[int, torch.Tensor],
         middle: int,
         medians: Sequence[float],
-    ) -> list[PolicyCandidate]:
+    ) -> list[Candidate]:
         """Build a policy for every layer and strength."""
         from elicit.fitting import gate as gating
-        from elicit.fitting.policy_selection import PolicyCandidate
+        from elicit.fitting.selection import Candidate
         from elicit.policy import Policy
         from elicit.readouts import HybridReadout
         from elicit.steering import GatedEdit
@@ -235,7 +228,7 @@ class HybridSteering(Method):
                         gate, rows, layer, strength, "generated", medians[layer], f"categories of {self.tuned}"
                     )
                     policy = Policy(base, task_decoding(task), steering=(gated,))
-                grid.append(PolicyCandidate(policy, notes))
+                grid.append(Candidate(policy, notes))
         return grid
 
 
@@ -277,32 +270,32 @@ def _estimate_fitting_cost(base: BaseModel, traces: Sequence[Scored], trained: i
     return {"train": train}
 
 
-def _describe_choice(
-    trials: Sequence[CandidateResult], best: int, references: Sequence[CandidateResult], n: int, tuned: str
-) -> dict[str, Any]:
+def _describe_choice(selection: Selection, references: Sequence[CandidateResult], tuned: str) -> dict[str, Any]:
     """Describe the choice, how often it steers, and its share of the tuned arm's gain on the select split.
 
     That share is biased upward: it is measured on the problems on which layer and strength were chosen.
     """
     import numpy as np
 
-    from elicit.fitting.edit_selection import compute_tuning_cost
     from elicit.statistics import estimate_mean, gap_recovered
 
     base, ceiling = references
-    arm = trials[best]
+    arm = selection.results[selection.best]
     m, b, c = (np.array([trial.correct], dtype=float) for trial in (arm, base, ceiling))
     gap = gap_recovered(m, b, c, seed=0, ceiling_name=tuned)
-    entries = [trial.entry | {"fraction_steered": sum(trial.firings) / max(1, sum(trial.tokens))} for trial in trials]
+    entries = [
+        result.entry | {"fraction_steered": sum(result.firings) / max(1, sum(result.tokens))}
+        for result in selection.results
+    ]
     shares = [steered / max(1, tokens) for steered, tokens in zip(arm.firings, arm.tokens, strict=True)]
     return {
+        **selection.record,
         "dose_response": entries,
-        "chosen": entries[best],
-        "chosen_on": {"split": "select", "n": n, "by": "accuracy"},
+        "chosen": entries[selection.best],
         # The mean over problems, with its interval; `of_tokens` is the share of all tokens together.
         "fraction_steered": {
             **estimate_mean(np.array(shares)).to_json(),
-            "of_tokens": entries[best]["fraction_steered"],
+            "of_tokens": entries[selection.best]["fraction_steered"],
         },
         "recovered_of_tuned": {
             **gap.to_json(),
@@ -312,5 +305,4 @@ def _describe_choice(
             "tuned": ceiling.entry["accuracy"],
             "arm": arm.entry["accuracy"],
         },
-        "tuning": compute_tuning_cost(entries),
     }

@@ -83,14 +83,7 @@ class MeanSteering(Method):
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
         """Raises ElicitError for a layer the model does not have, or a task without the two conditions."""
-        from elicit.fitting.edit_selection import (
-            SteeringTrial,
-            choose_best_trial,
-            compute_tuning_cost,
-            find_grid_edges,
-            get_steering_bounds,
-            measure_dose_response,
-        )
+        from elicit.fitting.selection import get_steering_bounds, make_steering_candidate, select_candidate
         from elicit.loading import architectures
         from elicit.policy import Policy
         from elicit.steering import Steering
@@ -98,7 +91,8 @@ class MeanSteering(Method):
         layers = self.layers if self.layers is not None else tuple(range(max(1, base.n_layers - 1)))
         for layer in layers:
             architectures.check_layer(base.hf, layer)
-        train, select = task.problems("train", self.train_problems), task.problems("select", self.select_problems)
+        train = task.problems("train", self.train_problems)
+        task.problems("select", self.select_problems)  # their number is checked before anything is measured
         difference = self._compute_difference(base, task, train)
         contrast = resolve_contrast(self.contrast, base)
         norms = base.residual_norms_of([problem.prompt + (task.worked(problem) or "") for problem in train])
@@ -115,16 +109,12 @@ class MeanSteering(Method):
             for layer in layers
             for strength in self.strengths
         ]
-        trials = [SteeringTrial((edit,), {}) for edit in grid]
-        curve = measure_dose_response(base, task, trials, select)
-        best_index = choose_best_trial(curve)
+        candidates = [make_steering_candidate(base, task, (edit,), {}) for edit in grid]
+        selection = select_candidate(candidates, task, self.select_problems, bounds=get_steering_bounds(base))
         record: dict[str, Any] = {
-            "steering": [str(grid[best_index])],
-            "chosen": curve[best_index],
-            "chosen_on": {"split": "select", "n": self.select_problems, "by": "accuracy"},
-            "tuning": compute_tuning_cost(curve),
-            "edges": find_grid_edges(curve, best_index, get_steering_bounds(base)),
-            "dose_response": curve,
+            "steering": [str(grid[selection.best])],
+            **selection.record,
+            "dose_response": selection.entries,
             "difference_norms": [float(row.norm()) for row in difference],
             "residual_norms": {
                 "medians": list(norms.medians),
@@ -132,7 +122,7 @@ class MeanSteering(Method):
                 "text_sha256": norms.text_sha256,
             },
         }
-        return Policy(base, task_decoding(task), steering=(grid[best_index],), record=record)
+        return Policy(base, task_decoding(task), steering=(grid[selection.best],), record=record)
 
     def _compute_difference(self, base: BaseModel, task: Task, train: Sequence[Problem]) -> torch.Tensor:
         """Compute the mean difference after every layer: [layer, d_model]."""

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
     from elicit.fitting.contrast_pairs import ConditionTokens
-    from elicit.fitting.edit_selection import SteeringTrial
+    from elicit.fitting.selection import Candidate
     from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.tasks import Task
@@ -118,23 +118,19 @@ class SaeSteering(Method):
     ) -> Policy:
         """Raises ElicitError for SAEs that are missing or of other weights, or a task without two conditions."""
         from elicit.fitting.contrast_pairs import encode_conditions
-        from elicit.fitting.edit_selection import (
-            choose_best_trial,
-            compute_tuning_cost,
-            find_grid_edges,
-            get_steering_bounds,
-            measure_dose_response,
-        )
         from elicit.fitting.sae_lookup import (
             check_saes,
             choose_logit_difference_tokens,
             load_saes,
             select_saes_at_layers,
         )
+        from elicit.fitting.selection import get_steering_bounds, select_candidate
         from elicit.policy import Policy
+        from elicit.steering import Steering
         from elicit.steering.residuals import residuals_at
 
-        train, select = task.problems("train", self.train_problems), task.problems("select", self.select_problems)
+        train = task.problems("train", self.train_problems)
+        task.problems("select", self.select_problems)  # their number is checked before anything is measured
         texts = [problem.prompt + (task.worked(problem) or "") for problem in train]
         pair = encode_conditions(self.contrast, base, task, train, self.positive, self.negative)
         difference = (
@@ -147,22 +143,23 @@ class SaeSteering(Method):
         norms = base.residual_norms_of(texts)
         tables = {sae.name: self._score_features(base, sae, pair, difference) for sae in checked_saes}
         cued = residuals_at(base.hf, base.layers, pair.positive, [len(ids) - 1 for ids in pair.positive])
-        trials = [
-            trial
+        candidates = [
+            candidate
             for sae in searched_saes
-            for trial in self._build_trials(
-                sae, _select_rising_features(tables[sae.name]), norms.medians[sae.layer], cued[sae.layer]
+            for candidate in self._build_candidates(
+                base, task, sae, _select_rising_features(tables[sae.name]), norms.medians[sae.layer], cued[sae.layer]
             )
         ]
-        if not trials:
+        if not candidates:
             raise ElicitError(
                 f"sae_steering: no feature of {', '.join(sae.name for sae in searched_saes)} is more active in the "
                 "positive "
                 "condition than in the negative one. Train an SAE on text of both conditions (elicit sae train)."
             )
-        curve = measure_dose_response(base, task, trials, select)
-        best_index = choose_best_trial(curve, self.by)
-        edits = trials[best_index].edits
+        selection = select_candidate(
+            candidates, task, self.select_problems, by=self.by, bounds=get_steering_bounds(base)
+        )
+        edits = tuple(edit for edit in candidates[selection.best].policy.steering if isinstance(edit, Steering))
 
         def describe_candidates(sae: SAE, table: pd.DataFrame) -> list[dict[str, Any]]:
             return [
@@ -178,8 +175,7 @@ class SaeSteering(Method):
                 if edit.feature is not None
             ],
             "saes": {name: match._asdict() for name, match in matches.items()},
-            "chosen": curve[best_index],
-            "chosen_on": {"split": "select", "n": self.select_problems, "by": self.by, "of": len(trials)},
+            **selection.record,
             "scored_on": {
                 "split": "train",
                 "n": self.train_problems,
@@ -192,9 +188,7 @@ class SaeSteering(Method):
             "opposed": {
                 sae.name: describe_candidates(sae, _select_falling_features(tables[sae.name])) for sae in checked_saes
             },
-            "tuning": compute_tuning_cost(curve, by=self.by),
-            "edges": find_grid_edges(curve, best_index, get_steering_bounds(base)),
-            "dose_response": curve,
+            "dose_response": selection.entries,
             "residual_norms": {
                 "medians": list(norms.medians),
                 "tokens": norms.tokens,
@@ -219,16 +213,22 @@ class SaeSteering(Method):
         )
         return table.sort_values(self.scorer, ascending=False, kind="stable")
 
-    def _build_trials(
-        self, sae: SAE, table: pd.DataFrame, norm: float, cued: Float[torch.Tensor, "problem d_model"]
-    ) -> Iterator[SteeringTrial]:
+    def _build_candidates(
+        self,
+        base: BaseModel,
+        task: Task,
+        sae: SAE,
+        table: pd.DataFrame,
+        norm: float,
+        cued: Float[torch.Tensor, "problem d_model"],
+    ) -> Iterator[Candidate]:
         """Yield every set of features x mode x positions x strength at one layer.
 
         Args:
             cued: residuals of the positive condition.
         """
-        from elicit.fitting.edit_selection import SteeringTrial
         from elicit.fitting.sae_lookup import median_coefficient
+        from elicit.fitting.selection import make_steering_candidate
         from elicit.steering import feature_edit
 
         ranked = [int(index) for index in table.index]
@@ -246,7 +246,7 @@ class SaeSteering(Method):
                     feature_edit(feature, share, unit=unit, mode=mode, positions=positions)
                     for feature, unit in zip(chosen, units, strict=True)
                 ]
-                yield SteeringTrial(tuple(edits), notes)
+                yield make_steering_candidate(base, task, tuple(edits), notes)
 
 
 def _select_rising_features(table: pd.DataFrame) -> pd.DataFrame:
