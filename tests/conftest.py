@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -17,6 +18,15 @@ torch.set_num_threads(1)
 # ("Invalid thread pool!").
 os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 shared.prepare()
+
+
+def pytest_collection_finish() -> None:
+    """Keep what every import has made out of the garbage collector: trainers call it after each of their fits.
+
+    It would look through some million objects of torch and transformers each time, for about a second.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
