@@ -31,7 +31,7 @@ from elicit.plugins import parse_reference
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from elicit.fitting.vector_training import VectorTrainingConfig
+    from elicit.fitting.vector_config import VectorTrainingConfig
     from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.tasks import Task

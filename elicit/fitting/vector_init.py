@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from jaxtyping import Float
 
-    from elicit.fitting.vector_training import VectorTrainingConfig
+    from elicit.fitting.vector_config import VectorTrainingConfig
     from elicit.model import BaseModel
     from elicit.steering import Edit, Steering
     from elicit.tasks import Problem, Task

@@ -45,8 +45,8 @@ class UntrainedVector(Method):
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
         """Raises ElicitError if the parent is not an rl_steering arm."""
+        from elicit.fitting.vector_config import VectorTrainingConfig
         from elicit.fitting.vector_init import build_steering_edits, initialise_vectors
-        from elicit.fitting.vector_training import VectorTrainingConfig
         from elicit.policy import Policy
 
         recipe_record = needs[self.parent].record.get("recipe")

@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.fitting.reward_choice import describe_reward
-from elicit.fitting.vector_training import VectorTrainingConfig, train_vectors_by_rl
+from elicit.fitting.vector_config import VectorTrainingConfig
+from elicit.fitting.vector_training import train_vectors_by_rl
 from elicit.method import Method, Traits
 
 if TYPE_CHECKING:
