@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from elicit.comparison.spec.code_references import resolve_references
-
-if TYPE_CHECKING:
-    from elicit.comparison.spec.spec import Spec
+from elicit.comparison.spec.model_overrides import ModelOverrides
 
 
-def resolve_paths(spec: Spec, folder: Path) -> Spec:
-    """Resolve paths in a spec file relative to the file."""
+def resolve_paths(
+    folder: Path,
+    models: Mapping[str, str],
+    task: dict[str, Any],
+    arms: Mapping[str, dict[str, Any]],
+    off_target: Mapping[str, dict[str, Any]],
+    panels: Mapping[str, ModelOverrides],
+) -> dict[str, Any]:
+    """The fields of a spec that hold paths, with those of a spec file in this folder in full."""
 
     def resolve_model(text: str) -> str:
         near = folder / text
@@ -29,15 +35,13 @@ def resolve_paths(spec: Spec, folder: Path) -> Spec:
             return {**description, "path": str((folder / path).resolve())}
         return description
 
-    return spec.model_copy(
-        update={
-            "models": {label: resolve_model(name) for label, name in spec.models.items()},
-            "task": resolve_task(spec.task),
-            "arms": {label: resolve_task(options) for label, options in spec.arms.items()},
-            "off_target": {label: resolve_task(description) for label, description in spec.off_target.items()},
-            "panels": {
-                model: panel if panel.task is None else panel.model_copy(update={"task": resolve_task(panel.task)})
-                for model, panel in spec.panels.items()
-            },
-        }
-    )
+    return {
+        "models": {label: resolve_model(name) for label, name in models.items()},
+        "task": resolve_task(task),
+        "arms": {label: resolve_task(options) for label, options in arms.items()},
+        "off_target": {label: resolve_task(description) for label, description in off_target.items()},
+        "panels": {
+            model: panel if panel.task is None else panel.model_copy(update={"task": resolve_task(panel.task)})
+            for model, panel in panels.items()
+        },
+    }

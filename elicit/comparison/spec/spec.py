@@ -234,7 +234,8 @@ def check_form(
         raise _first_validation_error(error, where) from None
     spec._recorded = dict(recorded or {})
     if folder is not None:
-        spec = resolve_paths(spec, folder)
+        update = resolve_paths(folder, spec.models, spec.task, spec.arms, spec.off_target, spec.panels)
+        spec = spec.model_copy(update=update)
     _check_names(spec, where)
     samples_spec.check_samples_arms(spec.samples, spec.arms, spec.test, where)
     try:
