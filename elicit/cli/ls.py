@@ -111,42 +111,45 @@ def _describe_offered_task(entry: OfferedEntry) -> str:
     from elicit.tasks import outside
 
     value = outside.load_code(entry.reference).value
-    about = (value.__doc__ or "").strip().partition("\n")[0]
     parameters = inspect.signature(value).parameters.values() if isinstance(value, type) else ()
     texts = [str(parameter).replace(" = ", "=") for parameter in parameters]
-    return f"`{entry.name}` (package {entry.package}): {about}\n    parameters: {', '.join(texts) or 'none'}"
+    return f"{_write_title(entry, value)}\n    parameters: {', '.join(texts) or 'none'}"
 
 
 def _list_methods() -> None:
-    from elicit.methods import catalog
-    from elicit.methods.outside import GROUP
-    from elicit.plugins import list_entry_points
+    """The first line of every built-in method's module, those that packages offer, and every option."""
+    from elicit.methods import catalog, outside
 
     for name in catalog.METHODS:
-        _print_method(name, catalog.load_config_class(name))
-    for name, reference in list_entry_points(GROUP).items():
-        if catalog.is_built_in(name):
-            print(
-                f"{reference}: its package calls it {name!r}, which is built in; type the reference.", file=sys.stderr
-            )
-            continue
-        try:
-            config = catalog.load_config_class(name)
-        except ElicitError as error:
-            print(f"`{name}`: {error}", file=sys.stderr)
-        else:
-            _print_method(name, config, origin=reference)
+        config = catalog.load_config_class(name)
+        print((inspect.getdoc(inspect.getmodule(config)) or name).splitlines()[0])
+        for line in _describe_options(config):
+            print(line)
+    print_offered_entries("method", outside.GROUP, [*catalog.METHODS, *catalog.ALIASES], _describe_offered_method)
     print("also: a class of your own, my_file.py:MyMethod or my_package.module:MyMethod")
 
 
-def _print_method(name: str, config: type[Method], *, origin: str | None = None) -> None:
-    """The first line of the module's documentation (of another package: of the class's), and every option."""
+def _describe_offered_method(entry: OfferedEntry) -> str:
+    from elicit.methods.outside import load_method_class
+
+    config = load_method_class(entry.reference)
+    return "\n".join([_write_title(entry, config), *_describe_options(config)])
+
+
+def _write_title(entry: OfferedEntry, value: object) -> str:
+    """Name, package and reference, and the first line of the documentation of what is offered."""
+    about = (value.__doc__ or "").strip().partition("\n")[0]
+    return f"`{entry.name}` (package {entry.package}, {entry.reference}): {about}"
+
+
+def _describe_options(config: type[Method]) -> list[str]:
     from elicit.methods.catalog import list_options
 
-    about = (inspect.getdoc(inspect.getmodule(config) if origin is None else config) or name).splitlines()[0]
-    print(about if origin is None else f"`{name}`: {about} ({origin})")
-    for field in list_options(config):
-        print(f"    {field.name}: {field.type}{_format_default(field)}")
+    return [f"    {field.name}: {_format_type(field)}{_format_default(field)}" for field in list_options(config)]
+
+
+def _format_type(field: dataclasses.Field[Any]) -> str:
+    return field.type if isinstance(field.type, str) else inspect.formatannotation(field.type)
 
 
 def _format_default(field: dataclasses.Field[Any]) -> str:
