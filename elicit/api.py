@@ -161,6 +161,7 @@ def compare(
     *,
     arms: Sequence[str] | Mapping[str, Mapping[str, Any] | Method],
     off_target: Sequence[str] | Mapping[str, Mapping[str, Any]] = (),
+    reference: str | None = None,
     seeds: int = 1,
     test: int = 200,
     samples: int | Mapping[str, Any] = 0,
@@ -180,6 +181,7 @@ def compare(
             one of your own. Its class must be importable, so that the run can be resumed: not one of a script or a
             notebook.
         off_target: other tasks that every arm is tested on: names, or label -> `{"task": name, parameters...}`.
+        reference: the arm of supervised fine-tuning with which others are compared; None: the arm named sft.
         samples: samples per problem at temperature 1, for pass@k, votes and compute-matched baselines: a number, or
             `{"n": 256, "problems": 64, "arms": ["base", "sft"]}`.
         trajectory: for arms with `checkpoints`: `{"problems": 100, "probe": 32}` test problems of every task at each
@@ -205,6 +207,7 @@ def compare(
             "task": resolve_references(task_to_dict(task), Path()),
             "off_target": _resolve_off_target(off_target),
             "arms": _arms_to_spec(arms),
+            "reference": reference,
             "seeds": seeds,
             "test": test,
             "samples": samples if isinstance(samples, int) else dict(samples),

@@ -260,6 +260,8 @@ def _legend(console: Any, found: Sequence[ModelPanel]) -> None:
     if any(arm.role in ("ceiling",) for panel in found for arm in panel.arms):
         lines.append("  a ceiling does not have a share of its own gap.")
     if all(panel.sft is None or panel.sft.accuracy.value is None for panel in found):
-        lines.append("  no SFT arm finished: differences to it are not shown.")
+        others = [arm.name for panel in found for arm in panel.arms if arm.family.key == "sft" and arm.role == "arm"]
+        hint = f" The spec can name one: reference: {others[0]}" if others else ""
+        lines.append(f"  no SFT arm finished: differences to it are not shown.{hint}")
     for line in lines:
         console.print(Text(line, "dim"))

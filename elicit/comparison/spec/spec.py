@@ -16,7 +16,6 @@ trajectory: {problems: 100, probe: 32}  # of arms with checkpoints
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +37,7 @@ from elicit.comparison.spec.assumed_size import AssumedSize
 from elicit.comparison.spec.checkpoints import Trajectory
 from elicit.comparison.spec.dependencies import check_controls, check_kinds, check_needs
 from elicit.comparison.spec.model_overrides import ModelOverrides, TaskField, TasksField, index_by_name
+from elicit.comparison.spec.name_checks import check_folder_names, check_reference
 from elicit.comparison.spec.path_resolution import resolve_paths
 from elicit.comparison.spec.samples_spec import Samples
 from elicit.comparison.spec.yaml_loading import check_plain_data, parse_yaml_mapping, pop_limit, read_spec_text
@@ -52,8 +52,6 @@ from elicit.methods.outside import RecordedMethod
 from elicit.tasks import Task
 from elicit.tasks.catalog import label_of
 from elicit.tasks.from_dict import build_task as build_task
-
-_LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_.+#-]*(/[A-Za-z][A-Za-z0-9_.+#-]*)*")
 
 
 class Spec(BaseModel):
@@ -76,6 +74,8 @@ class Spec(BaseModel):
     """Number of run seeds: 0, 1, ..."""
     test: int = Field(default=200, ge=1, le=1_000_000)
     """Test problems of every task."""
+    reference: str | None = None
+    """The arm of supervised fine-tuning with which every other arm is compared; null: the arm named sft."""
     samples: Samples = Samples(n=0)
     """Samples at temperature 1 per problem, for pass@k: a number (0 for none), or {n, problems, arms}."""
     trajectory: Trajectory | None = None
@@ -150,6 +150,11 @@ class Spec(BaseModel):
         return methods
 
     @property
+    def reference_arm(self) -> str:
+        """The name of the arm of supervised fine-tuning with which others are compared; it need not exist."""
+        return "sft" if self.reference is None else self.reference
+
+    @property
     def trajectory_or_default(self) -> Trajectory:
         """Evaluation of checkpoints, as given or by default."""
         return Trajectory() if self.trajectory is None else self.trajectory
@@ -157,8 +162,9 @@ class Spec(BaseModel):
     def to_dict(self) -> dict[str, Any]:
         """The resolved spec as plain data, as written to the run directory."""
         fields = self.model_dump(mode="json")
-        if not fields["assume"]:
-            del fields["assume"]
+        for name in ("assume", "reference"):  # added later: a spec without them keeps its hash
+            if not fields[name]:
+                del fields[name]
         return fields
 
 
@@ -236,12 +242,18 @@ def check_form(
     if folder is not None:
         update = resolve_paths(folder, spec.models, spec.task, spec.arms, spec.off_target, spec.panels)
         spec = spec.model_copy(update=update)
-    _check_names(spec, where)
+    check_folder_names({"model": spec.models, "arm": spec.arms, "off_target task": spec.off_target}, where)
+    for label in spec.assume:
+        if label not in spec.models:
+            raise unknown_name_error("model", label, spec.models, where=f"{where}: assume")
+    if not spec.models or not spec.arms:
+        raise ElicitError(f"{where}: a comparison needs at least one model and one arm.")
     samples_spec.check_samples_arms(spec.samples, spec.arms, spec.test, where)
     try:
         spec.build_methods()
         checkpoints.check_trajectory(spec.trajectory, spec.arms, spec.test, where)
         _check_panels(spec)
+        check_reference(spec.reference, spec.build_methods(), where)
         for model_spec in map(spec.for_model, spec.models):
             methods = model_spec.build_methods()
             check_needs(methods)
@@ -278,19 +290,3 @@ def _first_validation_error(error: ValidationError, where: str) -> ElicitError:
     value_text = one_line(repr(first["input"]), 60)
     message = one_line(first["msg"]).removeprefix("Value error, ")
     return ElicitError(f"{where}: field {field_name!r}: {value_text}: {message}.")
-
-
-def _check_names(spec: Spec, where: str) -> None:
-    for kind, names in (("model", spec.models), ("arm", spec.arms), ("off_target task", spec.off_target)):
-        for name in names:
-            if len(name) > 100 or not _LABEL.fullmatch(name) or (kind != "arm" and "/" in name):
-                raise ElicitError(
-                    f"{where}: {kind} name {one_line(repr(name), 60)} is not usable as a folder name. "
-                    "Use letters, digits and . _ + # -, starting with a letter"
-                    + (" (/ separates a control from its parent)." if kind == "arm" else ".")
-                )
-    for label in spec.assume:
-        if label not in spec.models:
-            raise unknown_name_error("model", label, spec.models, where=f"{where}: assume")
-    if not spec.models or not spec.arms:
-        raise ElicitError(f"{where}: a comparison needs at least one model and one arm.")

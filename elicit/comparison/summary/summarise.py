@@ -106,6 +106,7 @@ def _summarise_task(
     _add_off_target_comparisons(spec, methods, entries, arms)
     return {
         "n": len(order),
+        **({"reference": spec.reference} if spec.reference is not None else {}),
         "samples": _describe_sampling(spec, limit),
         "guesser": guesser,
         "thinking": _find_thinking_switch(arms),
@@ -127,16 +128,18 @@ def _add_comparisons(
     scores: Scores,
     ceilings: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Compare every arm's answers with those of the base, SFT, its parent and the ceiling."""
+    """Compare every arm's answers with those of the base, the SFT reference, its parent and the ceiling."""
     base = scores[name] if (name := _find_base_arm(methods)) else None
     top = next((c for c in ceilings if c["kind"] != "base_pass@k"), None)
     ceiling = scores.get(top["arm"]) if top else None
     for arm, figures in entries.items():
         method, arm_scores = methods[arm], scores[arm]
         figures |= compute_gap_recovered(arm_scores, base, ceiling, top, method)
-        to_sft, to_base = arm != "sft", not method.traits.untouched
+        to_reference, to_base = arm != spec.reference_arm, not method.traits.untouched
         figures["vs_sft"] = (
-            compare_paired(arm_scores, scores.get("sft"), method, reference_trained=True) if to_sft else None
+            compare_paired(arm_scores, scores.get(spec.reference_arm), method, reference_trained=True)
+            if to_reference
+            else None
         )
         figures["vs_base"] = compare_paired(arm_scores, base, method, reference_trained=False) if to_base else None
         figures["vs_parent"] = compare_to_parent(arm, scores, methods)

@@ -189,7 +189,11 @@ def _order_arms(data: Mapping[str, Any]) -> tuple[Arm, ...]:
         for entry in (ceiling_entries if isinstance(ceiling_entries, list) else [])
         if isinstance(entry, Mapping) and entry.get("kind") != "base_pass@k"
     }
-    arms = {name: _build_arm(name, entry, entries, name in ceilings) for name, entry in entries.items()}
+    reference = data.get("reference", "sft")
+    arms = {
+        name: _build_arm(name, entry, entries, is_ceiling=name in ceilings, is_reference=name == reference)
+        for name, entry in entries.items()
+    }
     controls_of: dict[str | None, list[Arm]] = {}
     for arm in arms.values():
         controls_of.setdefault(arm.parent, []).append(arm)
@@ -207,7 +211,9 @@ def _order_arms(data: Mapping[str, Any]) -> tuple[Arm, ...]:
     return tuple(ordered)
 
 
-def _build_arm(name: str, data: Mapping[str, Any], arm_entries: Mapping[str, Any], is_ceiling: bool) -> Arm:
+def _build_arm(
+    name: str, data: Mapping[str, Any], arm_entries: Mapping[str, Any], *, is_ceiling: bool, is_reference: bool
+) -> Arm:
     traits = _read_traits(data)
     trained = traits.trained or bool(read_finite_number(get_nested(data, "train", "tokens")))
     role: Role = "arm"
@@ -215,7 +221,7 @@ def _build_arm(name: str, data: Mapping[str, Any], arm_entries: Mapping[str, Any
         role = "base"
     elif is_ceiling or traits.ceiling is not None:
         role = "ceiling"
-    elif name == "sft":
+    elif is_reference:
         role = "reference"
     elif "/" in name or traits.is_control:
         role = "control"

@@ -140,7 +140,7 @@ def render_results_table(panel: ModelPanel) -> str:
         TableColumn("accuracy %", "own answers; 95 % interval clustered by problem"),
         TableColumn("n × seeds", "problems × runs of the arm"),
         TableColumn("gap recovered", "(arm − base) / (ceiling − base)"),
-        TableColumn("points to SFT", "paired difference in accuracy to the arm sft"),
+        TableColumn("points to SFT", "paired difference in accuracy to the SFT arm that is the reference"),
         TableColumn("p (Holm)", "after Holm over the arms of this model"),
         TableColumn("points to base", "paired difference in accuracy to the base"),
         TableColumn("p (Holm)", "after Holm over the arms of this model"),
