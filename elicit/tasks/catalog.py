@@ -87,7 +87,7 @@ def get(
         dialect: the form of generated problems: the marks of the built-in organisms (the default), or `English()`.
         prompts: fields of `asking.Asking`, for tasks in English: the words around questions, examples, chat or not.
             None: the default ones for generated problems in English, none for a file's.
-        **parameters: fields of the family, such as `steps=(3, 6)`; for other sources see `tasks.sources`.
+        **parameters: fields of the family, such as `steps=(3, 6)`; for other sources see `tasks.loaders`.
 
     Raises:
         ElicitError: unknown name or parameter, or a value out of range.
