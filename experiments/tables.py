@@ -11,12 +11,12 @@ python experiments/tables.py experiments/results/quickstart --table run
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from elicit.comparison.archive import SUMMARY, read_compressed_json
+from elicit.comparison.storage.typed_files import read_manifest
 from elicit.report.trajectories.text import name_shape
 
 
@@ -150,7 +150,7 @@ def accuracies(summary: dict[str, Any]) -> Iterator[str]:
 
 def run_facts(folder: Path) -> Iterator[str]:
     """The command, seeds, machine, versions and commit of a run, and the hashes of its models' weights."""
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    manifest = read_manifest(folder)
     seeds, machine, packages = manifest["seeds"], manifest["machine"], manifest["packages"]
     name = folder.as_posix().partition("experiments/")[2]
     yield f"- Command: `{' '.join(manifest['command'])}`; `elicit verify experiments/{name}` recomputes every figure."
@@ -168,7 +168,7 @@ def run_facts(folder: Path) -> Iterator[str]:
 
 def spec_question(folder: Path) -> Iterator[str]:
     """The comment that the spec of a run opens with, up to the commands: what is asked."""
-    spec = Path(json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["command"][2])
+    spec = Path(read_manifest(folder)["command"][2])
     for line in (Path(__file__).parents[1] / spec).read_text(encoding="utf-8").splitlines():
         if not line.startswith("# ") or line.startswith("#  "):
             return

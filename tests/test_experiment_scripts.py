@@ -14,8 +14,8 @@ from types import ModuleType
 
 import pytest
 
-from elicit.comparison.archive import SUMMARY, open_run_directory, read_compressed_json
-from elicit.comparison.reader import read_run_spec
+from elicit.comparison.archive import SUMMARY, read_compressed_json
+from elicit.comparison.run import open_run
 from elicit.tasks.families.transforms import Transform, apply_transform
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -76,7 +76,7 @@ def test_a_ladder_is_one_file_an_arm(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_model_is_fitted_to_what_was_measured() -> None:
-    with open_run_directory(FOLLOWED) as run:
+    with open_run(FOLLOWED) as run:
         _, _, first, second = itertools.islice(_script("generalization/fits.py").rows(run), 4)
     assert first.startswith("| `serial` | worked | mod_chain | 6 | sigmoid (1.00) | +")  # a late rise, and no dip
     # A curve that does not move is flat, and two rates are not to be had from it.
@@ -86,9 +86,9 @@ def test_the_model_is_fitted_to_what_was_measured() -> None:
 
 def test_answers_are_right_wrong_cut_or_unreadable() -> None:
     script = _script("generalization/answers.py")
-    with open_run_directory(FOLLOWED.parent / "qwen_lora") as run:
+    with open_run(FOLLOWED.parent / "qwen_lora") as run:
         _, _, *rows = script.rows(run, ["products"])
-        texts = [json.loads(line) for line in next(run.glob("cells/*/sft/0/rows/products.jsonl")).open()]
+        texts = [json.loads(line) for line in next(run.folder.glob("cells/*/sft/0/rows/products.jsonl")).open()]
     assert [row.split(" | ")[1] for row in rows] == ["base", "sft"]
     shares = [int(cell.split(" %")[0]) for cell in rows[1].split(" | ")[3:7]]
     none = [one for one in texts if one["answer"] is None]
@@ -100,8 +100,8 @@ def test_answers_are_right_wrong_cut_or_unreadable() -> None:
 
 def test_a_held_out_composition_is_new_if_no_trained_one_does_the_same_to_a_word() -> None:
     script = _script("generalization/novelty.py")
-    with open_run_directory(FOLLOWED.parent / "shifts") as run:
-        lines, (spec, _) = list(script.rows(run, "unseen")), read_run_spec(run)
+    with open_run(FOLLOWED.parent / "shifts") as run:
+        lines, spec = list(script.rows(run, "unseen")), run.spec
 
     def done(composition: Sequence[Transform]) -> str:
         word = "abcd"  # no two letters alike, and R13 of none is among them: the outcome tells what was done

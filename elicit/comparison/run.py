@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from elicit.comparison.reader import read_run_spec
+from elicit.comparison.reader import ArmData, read_arms, read_run_spec
 from elicit.comparison.run_cell import RunCell, State
 from elicit.comparison.run_files import RunFiles
 from elicit.comparison.spec.cells import list_cells
@@ -85,6 +85,15 @@ class Run(RunFiles):
         if seed not in matches:
             raise unknown_name_error(f"seed of {model}/{arm}", seed, map(str, matches), where=str(self.path))
         return matches[seed]
+
+    def arms(self, model: str) -> dict[str, ArmData]:
+        """Everything on disk for one model: arm -> statuses, rows and metrics of its seeds, in the spec's order.
+
+        Raises:
+            ElicitError: a model that the spec does not have.
+        """
+        self.check_names([model])
+        return read_arms(self.spec, self.folder, model)
 
     def check_names(self, models: Sequence[str] | None = None, arms: Sequence[str] | None = None) -> None:
         """Raises ElicitError for a model or an arm that the spec does not have."""

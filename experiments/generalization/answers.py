@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from elicit.comparison.archive import open_run_directory
-from elicit.comparison.reader import read_arms, read_run_spec
+from elicit.comparison.run import Run, open_run
 from elicit.comparison.summary.score_tables import Seeds, estimate_share, list_problem_ids, tabulate_per_problem
 from elicit.report.data.number_format import format_interval, format_percent
 from elicit.report.data.summary_view import parse_estimate
@@ -32,14 +31,13 @@ _SHOWN = 40
 """Characters of an answer that are shown, its last ones: there the answer should stand."""
 
 
-def rows(run: Path, among: list[str]) -> Iterator[str]:
+def rows(run: Run, among: list[str]) -> Iterator[str]:
     """One row per model, arm and task (all tasks if none is named)."""
     yield "| model | arm | task | " + " | ".join(KINDS) + " | n × seeds | e.g. |"
     yield "|---" * (len(KINDS) + 5) + "|"
-    whole, _ = read_run_spec(run)
-    for model in whole.models:
-        spec = whole.for_model(model)
-        for arm, data in read_arms(spec, run, model).items():
+    for model in run.spec.models:
+        spec = run.spec.for_model(model)
+        for arm, data in run.arms(model).items():
             for label in [spec.task_label, *spec.off_target]:
                 if data.rows[label] and (not among or label in among):
                     yield f"| `{model}` | {arm} | {label} | " + " | ".join(_cells(data.rows[label])) + " |"
@@ -65,7 +63,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("tasks", nargs="*", help="labels of tasks; default: all")
     options = parser.parse_args()
-    with open_run_directory(options.folder) as run:
+    with open_run(options.folder) as run:
         print("\n".join(rows(run, options.tasks)))
 
 

@@ -15,29 +15,27 @@ from pathlib import Path
 
 from elicit.analysis.resampling import bootstrap_curve
 from elicit.analysis.timescale_fit import TimescaleFit, fit_timescales
-from elicit.comparison.archive import open_run_directory
 from elicit.comparison.cell_state import count_test_problems
-from elicit.comparison.reader import read_arms, read_run_spec
+from elicit.comparison.run import Run, open_run
 from elicit.comparison.spec import checkpoints
 from elicit.comparison.summary import trajectories
 
 _MODEL = "dual-timescale"
 
 
-def rows(run: Path) -> Iterator[str]:
+def rows(run: Run) -> Iterator[str]:
     """One row per model, arm and task that was followed over enough checkpoints."""
     yield "| model | arm | task | points | best shape (weight) | dAIC of the model | its regimes | misfit p | open |"
     yield "|---" * 9 + "|"
-    whole, limit = read_run_spec(run)
-    for model in whole.models:
-        spec = whole.for_model(model)
-        arms, labels = read_arms(spec, run, model), [spec.task_label, *spec.off_target]
+    for model in run.spec.models:
+        spec = run.spec.for_model(model)
+        arms, labels = run.arms(model), [spec.task_label, *spec.off_target]
         base = next(arms[arm] for arm, options in spec.arms.items() if options["method"] == "base")
         for arm in [arm for arm in arms if checkpoints.checkpoint_steps(spec.arms[arm])]:
-            followed = trajectories.read_trainings(arms[arm], labels, run)
+            followed = trajectories.read_trainings(arms[arm], labels, run.folder)
             points = trajectories.list_common_points(followed) if followed else []
             for label in labels if len(points) > 5 else ():
-                among = spec.trajectory_or_default.limit_problems(count_test_problems(spec, limit))
+                among = spec.trajectory_or_default.limit_problems(count_test_problems(spec, run.limit))
                 _, right = trajectories.tabulate_correctness(followed, points, label, base.rows[label][0], among)
                 found = bootstrap_curve(right, 0)
                 fitted = fit_timescales(
@@ -62,7 +60,7 @@ def _cells(fitted: TimescaleFit) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    with open_run_directory(parser.parse_args().folder) as run:
+    with open_run(parser.parse_args().folder) as run:
         print("\n".join(rows(run)))
 
 

@@ -15,9 +15,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from elicit.comparison.archive import open_run_directory
 from elicit.comparison.cell_state import count_test_problems
-from elicit.comparison.reader import read_arms, read_run_spec
+from elicit.comparison.run import Run, open_run
 from elicit.comparison.spec import build_task
 from elicit.comparison.summary.score_tables import estimate_share, tabulate_per_problem
 from elicit.report.data.number_format import format_interval, format_percent
@@ -48,14 +47,13 @@ def contents(description: Mapping[str, Any], split: Literal["train", "test"], n:
     return {problem.id: problem.content for problem in task.problems(split, n)}
 
 
-def rows(run: Path, label: str) -> Iterator[str]:
+def rows(run: Run, label: str) -> Iterator[str]:
     """First what is new about the held-out problems, then a row per model and arm with problem-wise accuracy."""
-    whole, limit = read_run_spec(run)
-    for model in whole.models:
-        spec = whole.for_model(model)
+    for model in run.spec.models:
+        spec = run.spec.for_model(model)
         shown = max(int(options.get("demonstrations", 0)) for options in spec.arms.values())
         trained = contents(spec.task, "train", shown).values()
-        held = contents(spec.off_target[label], "test", count_test_problems(spec, limit))
+        held = contents(spec.off_target[label], "test", count_test_problems(spec, run.limit))
         compositions, old = len(set(map(signs, trained))), _among(held.values(), trained, done_to)
         yield f"`{model}`, {label}, {len(held)} problems against {shown} demonstrations of {compositions} compositions:"
         yield f"- written as a trained one: {_share(_among(held.values(), trained, signs))}"
@@ -63,7 +61,7 @@ def rows(run: Path, label: str) -> Iterator[str]:
         yield f"- with the effect of a trained one on words of this length: {_share(old)}"
         yield f"\n| arm | effect is new ({old.count(False)}) | effect of a trained one ({old.count(True)}) | seeds |"
         yield "|---|---|---|---|"
-        for arm, data in read_arms(spec, run, model).items():
+        for arm, data in run.arms(model).items():
             table = tabulate_per_problem(data.rows[label], list(held), lambda row: float(row.correct))
             if table is not None:
                 cells = [_shown(table[:, [one == which for one in old]]) for which in (False, True)]
@@ -89,7 +87,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--held-out", default="unseen", help="label of the task whose compositions are held out")
     options = parser.parse_args()
-    with open_run_directory(options.folder) as run:
+    with open_run(options.folder) as run:
         print("\n".join(rows(run, options.held_out)))
 
 

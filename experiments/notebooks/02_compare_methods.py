@@ -93,10 +93,7 @@ results.flips("sft", "sae_steering").head(4)
 # %%
 import pandas as pd
 
-from elicit.comparison.reader import read_arms, read_run_spec
-
-spec, _ = read_run_spec(results.run)
-record = read_arms(spec, results.run, "cued")["sae_steering"].statuses[0]["record"]
+record = elicit.open_run(results.run).cell("cued", "sae_steering").status["record"]
 print(record["steering"])
 print("chosen on", record["chosen_on"])
 pd.DataFrame(record["dose_response"])

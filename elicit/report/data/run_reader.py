@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from elicit.comparison.reader import ArmData, read_arms
+from elicit.comparison.reader import ArmData
 from elicit.comparison.run import Run, open_run
 from elicit.comparison.running.steering_preview import VIEW_FILE
 from elicit.comparison.spec import Spec
@@ -47,7 +47,7 @@ def load_report_run(run: Path) -> LoadedRun:
     source = open_run(run)
     spec = source.spec
     views = {cell.name: cell.folder / VIEW_FILE for cell in source.cells()}
-    arms = {model: read_arms(spec, run, model) for model in spec.models}
+    arms = {model: source.arms(model) for model in spec.models}
     return LoadedRun(
         name=_choose_run_name(run, source.manifest),
         folder=str(run),
