@@ -19,7 +19,7 @@ from elicit.analysis.shapes import SHAPES, classify_noiseless_curve, compute_log
 from elicit.errors import ElicitError
 from tests.analysis.curves_data import STEPS, TRUTHS, answers
 
-DRAWS = 120
+DRAWS = 60
 
 
 def called(right: np.ndarray) -> str:

@@ -22,78 +22,83 @@ N = 200
 
 
 @functools.cache
-def accuracies(name, family="addition", contrast="cue"):
-    """(accuracy, trace rate) of every inference-time arm on N test problems."""
+def bench(name, family):
+    """(model, task) of an organism."""
     model = elicit.load(name)
-    task = tasks.get(family, dialect=Dialect(**model.card["dialect"]))
+    return model, tasks.get(family, dialect=Dialect(**model.card["dialect"]))
+
+
+@functools.cache
+def vector(name, family="addition"):
+    """The steering vector of an organism, which several arms use."""
+    return MeanSteering(contrast="cue").fit(*bench(name, family), seed=0, needs={})
+
+
+def measure(policy, name, family="addition"):
+    """(accuracy, trace rate) on N test problems."""
+    task = bench(name, family)[1]
     problems = task.problems("test", N)
-    found = {}
+    answers = policy.answer(problems, task, label=family, seed=0)
+    verdicts = [task.verify(p, a.text) for p, a in zip(problems, answers, strict=True)]
+    return sum(v.correct for v in verdicts) / N, sum(v.has_trace for v in verdicts) / N
 
-    def judge(arm, policy):
-        answers = policy.answer(problems, task, label=family, seed=0)
-        verdicts = [task.verify(p, a.text) for p, a in zip(problems, answers, strict=True)]
-        found[arm] = sum(v.correct for v in verdicts) / N, sum(v.has_trace for v in verdicts) / N
-        return policy
 
-    def fit(method, seed=0, **needs):
-        return method.fit(model, task, seed=seed, needs=needs)
-
-    judge("base", fit(Base()))
-    judge("cue_prompt", fit(CuePrompt()))
-    vector = judge("mean_steering", fit(MeanSteering(contrast=contrast)))
-    found["best on select"] = max((p["accuracy"], p["trace_rate"]) for p in vector.record["dose_response"])
-    judge("all", fit(SameVector(), mean_steering=vector))
-    for seed in range(2):
-        judge(f"random_{seed}", fit(RandomVector(), seed=seed, mean_steering=vector))
-    judge("self_consistency", fit(SelfConsistency(n=8)))
-    return found
+@functools.cache
+def judge(arm, name, family="addition"):
+    """(accuracy, trace rate) of an inference-time arm."""
+    method, seed = {
+        "base": (Base(), 0),
+        "cue_prompt": (CuePrompt(), 0),
+        "all": (SameVector(), 0),
+        "random_0": (RandomVector(), 0),
+        "random_1": (RandomVector(), 1),
+        "self_consistency": (SelfConsistency(n=8), 0),
+    }[arm]
+    needs = {"mean_steering": vector(name, family)} if method.needs else {}
+    return measure(method.fit(*bench(name, family), seed=seed, needs=needs), name, family)
 
 
 @pytest.mark.parametrize("name", ["cued", "cued-s1", "cued-s2"])
 def test_cued(name):
-    found = {arm: accuracy for arm, (accuracy, _) in accuracies(name).items()}
-    assert found["base"] <= 0.20
-    assert found["cue_prompt"] >= 0.95
-    assert found["mean_steering"] >= 0.90
-    assert found["all"] <= 0.30
-    assert abs(found["random_0"] - found["base"]) <= 0.10
-    assert abs(found["random_1"] - found["base"]) <= 0.10
+    base = judge("base", name)[0]
+    assert base <= 0.20
+    assert judge("cue_prompt", name)[0] >= 0.95
+    assert measure(vector(name), name)[0] >= 0.90
+    assert judge("all", name)[0] <= 0.30
+    assert abs(judge("random_0", name)[0] - base) <= 0.10
+    assert abs(judge("random_1", name)[0] - base) <= 0.10
 
 
 def test_cued_knows_a_second_family():
-    found = accuracies("cued", "mod_chain")
-    assert found["base"][0] <= 0.25
-    assert found["cue_prompt"][0] >= 0.95
+    assert judge("base", "cued", "mod_chain")[0] <= 0.25
+    assert judge("cue_prompt", "cued", "mod_chain")[0] >= 0.95
 
 
 def test_sft_on_sixteen_demonstrations_is_in_between():
-    model = elicit.load("cued")
-    task = tasks.get("addition")
-    policy = SFT(demonstrations=16).fit(model, task, seed=0, needs={})
-    problems = task.problems("test", N)
-    answers = policy.answer(problems, task, label="addition", seed=0)
-    accuracy = sum(task.verify(p, a.text).correct for p, a in zip(problems, answers, strict=True)) / N
-    assert accuracy >= accuracies("cued")["base"][0] + 0.2
+    policy = SFT(demonstrations=16).fit(*bench("cued", "addition"), seed=0, needs={})
+    assert measure(policy, "cued")[0] >= judge("base", "cued")[0] + 0.2
 
 
 def test_nothing_is_found_where_nothing_is():
-    found = accuracies("incapable")
-    for arm, (accuracy, _) in found.items():
-        assert accuracy <= found["base"][0] + 0.10, arm
-    assert found["cue_prompt"][1] >= 0.9, "the cue still brings the form of a trace"
+    steered = vector("incapable")
+    ceiling = judge("base", "incapable")[0] + 0.10
+    for arm in ("cue_prompt", "all", "random_0", "random_1", "self_consistency"):
+        assert judge(arm, "incapable")[0] <= ceiling, arm
+    assert measure(steered, "incapable")[0] <= ceiling
+    assert max(point["accuracy"] for point in steered.record["dose_response"]) <= ceiling, "best on select"
+    assert judge("cue_prompt", "incapable")[1] >= 0.9, "the cue still brings the form of a trace"
 
 
 @pytest.mark.parametrize("name", ["cued-late", "cued-late-s1", "cued-late-s2"])
 def test_cued_late(name):
-    found = accuracies(name)
-    assert found["base"][0] <= 0.20
-    assert found["cue_prompt"][0] >= 0.95
+    assert judge("base", name)[0] <= 0.20
+    assert judge("cue_prompt", name)[0] >= 0.95
 
 
 def test_serial_has_a_gap_of_fifty_points():
-    found = accuracies("serial", "mod_chain", "continuations")
-    assert found["cue_prompt"][0] - found["base"][0] >= 0.50
-    assert found["base"][1] <= 0.10, "the default is to answer, not to work"
+    base, trace_rate = judge("base", "serial", "mod_chain")
+    assert judge("cue_prompt", "serial", "mod_chain")[0] - base >= 0.50
+    assert trace_rate <= 0.10, "the default is to answer, not to work"
 
 
 def test_shipped_cards_are_their_recipes():

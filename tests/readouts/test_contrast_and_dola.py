@@ -181,8 +181,18 @@ def test_buckets_leave_tied_embeddings_out():
     )  # its embeddings are the head, and there is nothing after them
 
 
-@pytest.mark.parametrize("arch", ["llama", "gemma2", "gpt2"])
-@pytest.mark.parametrize("kind", ["contrast", "dola"])
+# Each readout and each kind of cache once; the other pairs are slow.
+@pytest.mark.parametrize(
+    ("kind", "arch"),
+    [
+        ("contrast", "gemma2"),
+        ("dola", "llama"),
+        pytest.param("contrast", "llama", marks=pytest.mark.slow),
+        pytest.param("contrast", "gpt2", marks=pytest.mark.slow),
+        pytest.param("dola", "gemma2", marks=pytest.mark.slow),
+        pytest.param("dola", "gpt2", marks=pytest.mark.slow),
+    ],
+)
 def test_the_same_text_at_any_batch_size(arch, kind, folders):
     """Rows end at different times here, so they leave both caches."""
     model, _, second = pair(folders, arch)

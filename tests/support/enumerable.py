@@ -29,6 +29,7 @@ LENGTH = 4
 """Tokens of the longest completion."""
 END = 2
 """Id of the end token."""
+_LETTER_IDS = tuple(range(4, 4 + len(LETTERS)))
 _BANNED = (0, 1, 3)
 """Ids of pad, BOS and unknown: never generated, by the sampler nor here."""
 
@@ -63,13 +64,13 @@ def everything(model: BaseModel, prompt: str, *, length: int = LENGTH, temperatu
     """
     ids = model.encode(prompt)
     tables: dict[tuple[int, ...], list[float]] = {}
+    for size in range(length):
+        prefixes = list(itertools.product(_LETTER_IDS, repeat=size))
+        rows = _log_probabilities(model, [[*ids, *prefix] for prefix in prefixes], temperature)
+        tables.update(zip(prefixes, rows, strict=True))
     found = []
     for tokens in _sequences(length):
-        prefixes = [tokens[:i] for i in range(len(tokens))]
-        for prefix in prefixes:
-            if prefix not in tables:
-                tables[prefix] = next_token(model, [*ids, *prefix], temperature=temperature)
-        steps = [tables[prefix][token] for prefix, token in zip(prefixes, tokens, strict=True)]
+        steps = [tables[tokens[:i]][token] for i, token in enumerate(tokens)]
         text = "".join(LETTERS[token - 4] for token in tokens if token != END)
         found.append(Whole(tokens, text, math.fsum(steps), tuple(steps), tokens[-1] == END))
     return found
@@ -77,18 +78,22 @@ def everything(model: BaseModel, prompt: str, *, length: int = LENGTH, temperatu
 
 def next_token(model: BaseModel, ids: Sequence[int], *, temperature: float = 1.0) -> list[float]:
     """log p (nats) of every id of the vocabulary after `ids`; -inf for ids that are never generated."""
+    return _log_probabilities(model, [ids], temperature)[0]
+
+
+def _log_probabilities(model: BaseModel, rows: Sequence[Sequence[int]], temperature: float) -> list[list[float]]:
+    """`next_token` of rows of one length."""
     with torch.no_grad():
-        logits = model.hf(input_ids=torch.tensor([list(ids)]), use_cache=False).logits[0, -1].double() / temperature
-    logits[list(_BANNED)] = -torch.inf
-    return [float(value) for value in logits.log_softmax(-1)]
+        logits = model.hf(input_ids=torch.tensor(rows), use_cache=False).logits[:, -1].double() / temperature
+    logits[:, list(_BANNED)] = -torch.inf
+    return logits.log_softmax(-1).tolist()
 
 
 @functools.cache
 def _sequences(length: int) -> tuple[tuple[int, ...], ...]:
     """All completions: those that end at each length, and those that are cut."""
-    letters = range(4, 4 + len(LETTERS))
-    ended = [(*body, END) for n in range(length) for body in itertools.product(letters, repeat=n)]
-    return (*ended, *itertools.product(letters, repeat=length))
+    ended = [(*body, END) for n in range(length) for body in itertools.product(_LETTER_IDS, repeat=n)]
+    return (*ended, *itertools.product(_LETTER_IDS, repeat=length))
 
 
 @dataclass(frozen=True)
