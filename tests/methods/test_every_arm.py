@@ -3,14 +3,18 @@
 Precision, tied embeddings, tokenizer, pad token, chat template and LoRA are spread over the pairs
 (`tests.support.bases.FACTORS`), and the methods that need each other share a base (`tests.support.arms.FAMILIES`).
 What an arm cannot do on a model it must refuse in one line, and the tests at the end say which and why.
+
+`make test` tries every method on three architectures (QUICK), which have each factor both ways, and every architecture
+with at least two families; `make test-all` tries all pairs.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,17 +28,40 @@ from tests.support.arms import ALL, FAMILIES, LENGTH, Arm, changes, fit, fitted,
 from tests.support.bases import FACTORS, Way, base, state
 from tests.support.tiny import ARCHITECTURES
 
+#: The architectures on which a family is tried in the quick run, in the order of FAMILIES.
+_QUICK = (
+    ("llama", "gemma2", "gemma3"),
+    ("qwen2", "qwen3", "gpt_neox"),
+    ("llama", "gemma2", "phi3"),
+    ("gemma2", "phi3", "gpt2"),
+    ("qwen2", "gpt_neox", "olmo2"),
+    ("gemma3", "phi3", "gpt2"),
+    ("qwen3", "gpt_neox", "olmo2"),
+    ("llama", "gemma3", "phi3"),
+    ("qwen2", "qwen3", "olmo2"),
+)
+QUICK = {method: names for family, names in zip(FAMILIES, _QUICK, strict=True) for method in family}
 #: By architecture and family, so that what a base is loaded and fitted for is at hand for its neighbours.
 PAIRS = [(arch, method) for arch in ARCHITECTURES for family in FAMILIES for method in family]
 EXACT = [(arch, method) for arch, method in PAIRS if way_of(method, arch).levels["dtype"] == "float32"]
 #: Fitted again on two or three of the architectures, those that take most of a second to fit on one.
 DEAR = ("sft", "critique", "same_solutions", "hybrid_steering", "sae_steering", "grpo", "grpo_random_reward",
         "grpo_format_only", "grpo_wrong_label", "rl_steering", "rl_steering_random_reward")  # fmt: skip
+#: Where a method is fitted again in the quick run: its three architectures take turns.
+AGAIN_QUICK = {method: QUICK[method][i % 3] for i, method in enumerate(ALL)}
 AGAIN = [
     (arch, method)
     for arch, method in PAIRS
-    if (ARCHITECTURES.index(arch) + ALL.index(method)) % (len(ARCHITECTURES) if method in DEAR else 4) == 0
+    if arch == AGAIN_QUICK[method]
+    or (ARCHITECTURES.index(arch) + ALL.index(method)) % (len(ARCHITECTURES) if method in DEAR else 4) == 0
 ]
+
+
+def mark_slow(pairs: Iterable[tuple[str, str]], quick: set[tuple[str, str]]) -> list[Any]:
+    return [pair if pair in quick else pytest.param(*pair, marks=pytest.mark.slow) for pair in pairs]
+
+
+QUICK_PAIRS = {(arch, method) for method, names in QUICK.items() for arch in names}
 STEERS = ("mean_steering", "random_vector", "same_vector", "sae_steering", "random_feature", "twin_feature",
           "error_vector", "covariance_vector", "rl_steering", "rl_steering_random_reward",
           "untrained_vector")  # fmt: skip
@@ -99,6 +126,9 @@ def test_the_design_covers_what_it_says() -> None:
         assert {item for way in ways if way.arch == arch for item in way.levels.items()} == levels
     for method in ALL:
         assert {item for arch in ARCHITECTURES for item in way_of(method, arch).levels.items()} == levels, method
+        assert {item for arch in QUICK[method] for item in way_of(method, arch).levels.items()} == levels, method
+    for arch in ARCHITECTURES:
+        assert sum(arch in names for names in _QUICK) >= 2
     for one, other in itertools.combinations(FACTORS, 2):
         assert len({(way.levels[one], way.levels[other]) for way in ways}) == 4, (one, other)
 
@@ -106,7 +136,7 @@ def test_the_design_covers_what_it_says() -> None:
 # --- every arm on every architecture -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("arch", "method"), PAIRS)
+@pytest.mark.parametrize(("arch", "method"), mark_slow(PAIRS, QUICK_PAIRS))
 def test_saved_and_loaded_it_says_the_same(arm: Arm, tmp_path: Path) -> None:
     policy = fitted(arm)
     policy.save(tmp_path)
@@ -117,19 +147,21 @@ def test_saved_and_loaded_it_says_the_same(arm: Arm, tmp_path: Path) -> None:
     assert all(answer.tokens > 0 for answer in answers(arm))
 
 
-@pytest.mark.parametrize(("arch", "method"), [pair for pair in PAIRS if pair in EXACT or pair[1] not in TIED])
+@pytest.mark.parametrize(
+    ("arch", "method"), mark_slow([pair for pair in PAIRS if pair in EXACT or pair[1] not in TIED], QUICK_PAIRS)
+)
 def test_switched_off_it_is_the_base(arm: Arm) -> None:
     assert texts(said(off(fitted(arm)), arm)) == untouched(arm.way)
 
 
-@pytest.mark.parametrize(("arch", "method"), EXACT)
+@pytest.mark.parametrize(("arch", "method"), mark_slow(EXACT, QUICK_PAIRS))
 def test_an_answer_does_not_depend_on_its_batch(arm: Arm) -> None:
     """In float32 (bfloat16 sums differ with a batch's shape): positions, windows, padding, random numbers by row."""
     (alone,) = said(fitted(arm), arm, n=1)
     assert alone[:6] == answers(arm)[0][:6]
 
 
-@pytest.mark.parametrize(("arch", "method"), AGAIN)
+@pytest.mark.parametrize(("arch", "method"), mark_slow(AGAIN, {(arch, method) for method, arch in AGAIN_QUICK.items()}))
 def test_the_same_seed_gives_the_same_arm(arm: Arm) -> None:
     again = fit(arm)
     assert again.sha256 == fitted(arm).sha256
@@ -140,7 +172,7 @@ def test_the_same_seed_gives_the_same_arm(arm: Arm) -> None:
         assert differs or arm.method in LUCKY or not taught(again)
 
 
-@pytest.mark.parametrize(("arch", "method"), PAIRS)
+@pytest.mark.parametrize(("arch", "method"), mark_slow(PAIRS, QUICK_PAIRS))
 def test_its_effect_is_there(arm: Arm) -> None:
     """Weights that were trained have moved, edits have touched every answer, and text is scored otherwise."""
     policy = fitted(arm)
@@ -173,7 +205,8 @@ def close(one: Steering, other: Steering) -> bool:
 @pytest.mark.parametrize("method", [name for name in ALL if name != "base"])
 def test_no_method_is_the_base_everywhere(method: str) -> None:
     """Random models may say the same by chance; not on all architectures."""
-    arms = [Arm(method, way_of(method, arch)) for arch in ARCHITECTURES]
+    quick_first = sorted(ARCHITECTURES, key=lambda arch: arch not in QUICK[method])
+    arms = [Arm(method, way_of(method, arch)) for arch in quick_first]
     assert any(texts(answers(arm)) != untouched(arm.way) for arm in arms)
 
 
