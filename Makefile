@@ -34,7 +34,8 @@ real: $(INSTALLED)
 
 # Tests of one file run in one process, files side by side: what a file fits is fitted once. Each process uses one thread.
 WORKERS ?= 2
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+# Bytecode is kept even where the environment says otherwise: pytest rewrites and compiles every test in each process.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test: $(EXTRAS) lint
 	$(PYTEST)
