@@ -37,25 +37,26 @@ def test_sampled_steered_and_scored_in_a_batch_as_transformers_does_alone(name: 
     vector = torch.randn(base.d_model, generator=torch.Generator().manual_seed(0))
     vector /= vector.norm()
     size = 10.0
-    texts = []
+    first_scores = []
     for strength in (0.0, 1.0):
         with base.steer(vector, layer=1, strength=strength, unit=size, positions="all"):
             ours = [one[0] for one in base.sample(PROMPTS, decoding=Decoding(max_new_tokens=10))]
-            scores = base.score(PROMPTS, [one.text for one in ours])
+            texts = [one.text or " 7" for one in ours]  # an answer may be empty: the first token ends it
+            scores = base.score(PROMPTS, texts)
         handle = arch.get_decoder_layers(hf)[1].register_forward_hook(added(strength * size * vector))
-        for prompt, completion, scored in zip(PROMPTS, ours, scores, strict=True):
+        for prompt, completion, text, scored in zip(PROMPTS, ours, texts, scores, strict=True):
             ids = torch.tensor([base.encode(prompt)])
             theirs = hf.generate(ids, max_new_tokens=10, do_sample=False, suppress_tokens=list(base.banned_ids))
             assert list(completion.tokens) == theirs[0, ids.shape[1] :][: len(completion.tokens)].tolist()
-            whole = torch.cat([ids, torch.tensor([base.continuation(completion.text)], dtype=torch.long)], dim=1)
+            whole = torch.cat([ids, torch.tensor([base.continuation(text)], dtype=torch.long)], dim=1)
             with torch.no_grad():
                 logits = hf(whole, use_cache=False).logits[0, ids.shape[1] - 1 : -1].float()
             logits[:, list(base.banned_ids)] = -torch.inf
             expected = logits.log_softmax(-1).gather(1, whole[0, ids.shape[1] :, None])[:, 0]
             torch.testing.assert_close(torch.tensor(scored), expected, rtol=1e-3, atol=1e-3)
         handle.remove()
-        texts.append([one.text for one in ours])
-    assert texts[0] != texts[1]
+        first_scores.append([scored[0] for scored in scores])
+    assert first_scores[0] != pytest.approx(first_scores[1], abs=1e-3)
     drawn = Decoding(max_new_tokens=6, temperature=1.0)
     together = base.sample(PROMPTS, n=2, seed=3, decoding=drawn)
     alone = [base.sample([prompt], n=2, seed=3, decoding=drawn)[0] for prompt in PROMPTS]
