@@ -193,12 +193,12 @@ class Policy:
 
     def meaning(self) -> dict[str, Any]:
         """Everything except tensors, as plain data. `date`, the date given in prompts, only if they have one."""
-        date = self.model.prompt_date
+        date, search = self.model.prompt_date, self.search
         return {
             "base": {"name": self.model.name, "weights_sha256": self.model.weights_sha256},
-            "decoding": policy_document.plain_fields(self.decoding),
-            "prompting": policy_document.plain_fields(self.prompting),
-            "search": self.search and {"kind": self.search.kind, **policy_document.plain_fields(self.search)},
+            "decoding": policy_document.plain_fields("decoding", self.decoding),
+            "prompting": policy_document.plain_fields("prompting", self.prompting),
+            "search": search and {"kind": search.kind, **policy_document.plain_fields(search.kind, search)},
             **({} if date is None else {"date": date}),
         }
 

@@ -20,17 +20,18 @@ from elicit.prompting import Prompting
 from elicit.sampling import Decoding
 
 NAME = "policy.json"
-#: Class -> its fields in the first format, always written and hashed. The table is closed: a later field or class
-#: stays out of it, and is written and hashed where it differs from its default (which must then never change).
-_FIRST_FIELDS: dict[type, str] = {
-    Decoding: "temperature top_k top_p min_p max_new_tokens stop",
-    Prompting: "condition template before replaces",
-    search.BudgetForcingSearch: "end wait answer min_tokens max_tokens max_waits",
-    search.CotDecodingSearch: "k choose min_p",
-    search.LikeliestBestOfN: "n",
-    search.MajorityVote: "n",
-    search.PowerSamplingSearch: "alpha block steps temperature until_ended",
-    search.VerifiedBestOfN: "n",
+#: Part, or kind of search -> its fields in the first format, always written and hashed. The table is closed: a later
+#: field or kind stays out of it, and is written and hashed where it differs from its default (which must then never
+#: change).
+_FIRST_FIELDS = {
+    "decoding": "temperature top_k top_p min_p max_new_tokens stop",
+    "prompting": "condition template before replaces",
+    "budget_forcing": "end wait answer min_tokens max_tokens max_waits",
+    "cot_decoding": "k choose min_p",
+    "likeliest": "n",
+    "majority": "n",
+    "power_sampling": "alpha block steps temperature until_ended",
+    "verified": "n",
 }
 
 
@@ -103,12 +104,15 @@ def read_search(document: PolicyDocument, folder: Path) -> search.Search | None:
     return search.load_search(document.search, where=f"{folder / NAME}: search")
 
 
-def plain_fields(record: Any) -> dict[str, Any]:
-    """The fields of a decoding, prompting or search as plain data, for its file and its hash.
+def plain_fields(part: str, record: Any) -> dict[str, Any]:
+    """The fields of a part of a policy as plain data, for its file and its hash.
 
     Fields of the first format, fields without a default, and others where they differ from their default.
+
+    Args:
+        part: `decoding`, `prompting`, or the kind of the search.
     """
-    first = next((_FIRST_FIELDS[kind] for kind in type(record).__mro__ if kind in _FIRST_FIELDS), "").split()
+    first = _FIRST_FIELDS.get(part, "").split()
     plain = dataclasses.asdict(record)
     return {
         item.name: plain[item.name]

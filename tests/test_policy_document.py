@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from elicit.format_versions import CURRENT_VERSIONS
 from elicit.model import BaseModel
 from elicit.policy import Policy
 from elicit.prompting import Prompting
+from elicit.readouts.catalog import READOUTS, load_readout_class
 from elicit.sampling import Decoding
 from elicit.search import (
     BudgetForcingSearch,
@@ -27,7 +29,7 @@ from elicit.search import (
     PowerSamplingSearch,
     VerifiedBestOfN,
 )
-from elicit.search.catalog import SEARCHES
+from elicit.search.catalog import SEARCHES, load_search_class
 from elicit.steering import Steering
 from tests.support.models import tiny_model
 
@@ -79,7 +81,7 @@ def test_a_new_field_leaves_saved_policies_whole(tmp_path: Path, monkeypatch: py
     }
     monkeypatch.setattr(policy_document, "Decoding", grown[Decoding])
     monkeypatch.setattr(policy_document, "Prompting", grown[Prompting])
-    monkeypatch.setitem(SEARCHES, "majority", grown[MajorityVote])
+    monkeypatch.setattr(importlib.import_module(MajorityVote.__module__), "MajorityVote", grown[MajorityVote])
     again = Policy.load(tmp_path, _base())
     assert again.decoding.added == again.search.added == 0.5  # type: ignore[attr-defined, union-attr]
     assert again.sha256 == policy.sha256
@@ -95,49 +97,62 @@ def test_a_new_field_leaves_saved_policies_whole(tmp_path: Path, monkeypatch: py
         Policy.load(tmp_path / "other", _base())
 
 
-#: Class -> the first digits of the hash of an instance's fields, as they were in version 0.1.0.
+#: Part or kind, an instance, and the first digits of the hash of its fields, as they were in version 0.1.0.
 FROZEN = [
-    (Decoding(), "c44a9fdd9f1b83d3"),
-    (Prompting(), "674cf7b49755ac62"),
-    (BudgetForcingSearch("a", "b", "c"), "bfd7d1606122f7d1"),
-    (CotDecodingSearch(), "4d8e5b755559fabf"),
-    (LikeliestBestOfN(3), "389d42d9a5766a33"),
-    (MajorityVote(3), "389d42d9a5766a33"),
-    (PowerSamplingSearch(), "87afde3647498027"),
-    (VerifiedBestOfN(3), "389d42d9a5766a33"),
+    ("decoding", Decoding(), "c44a9fdd9f1b83d3"),
+    ("prompting", Prompting(), "674cf7b49755ac62"),
+    ("budget_forcing", BudgetForcingSearch("a", "b", "c"), "bfd7d1606122f7d1"),
+    ("cot_decoding", CotDecodingSearch(), "4d8e5b755559fabf"),
+    ("likeliest", LikeliestBestOfN(3), "389d42d9a5766a33"),
+    ("majority", MajorityVote(3), "389d42d9a5766a33"),
+    ("power_sampling", PowerSamplingSearch(), "87afde3647498027"),
+    ("verified", VerifiedBestOfN(3), "389d42d9a5766a33"),
 ]
 
 
-def _hash_fields(record: Any) -> str:
-    return hashlib.sha256(json.dumps(policy_document.plain_fields(record), sort_keys=True).encode()).hexdigest()[:16]
+def _hash_fields(part: str, record: Any) -> str:
+    plain = policy_document.plain_fields(part, record)
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
-@pytest.mark.parametrize(("record", "sha256"), FROZEN, ids=[type(record).__name__ for record, _ in FROZEN])
-def test_an_optional_field_changes_no_hash(record: Any, sha256: str) -> None:
-    assert _hash_fields(record) == sha256
+@pytest.mark.parametrize(("part", "record", "sha256"), FROZEN, ids=[part for part, _, _ in FROZEN])
+def test_an_optional_field_changes_no_hash(part: str, record: Any, sha256: str) -> None:
+    assert _hash_fields(part, record) == sha256
     kind = type(record)
     for name in (kind.__name__, "Renamed"):  # what a class is called does not matter
         added = [("added", float, 0.5), ("listed", tuple, dataclasses.field(default_factory=tuple))]
         grown = dataclasses.make_dataclass(name, added, bases=(kind,), frozen=True)
         values = {item.name: getattr(record, item.name) for item in dataclasses.fields(record)}
-        assert _hash_fields(grown(**values)) == sha256
-        assert _hash_fields(grown(**values, added=0.25)) != sha256
+        assert _hash_fields(part, grown(**values)) == sha256
+        assert _hash_fields(part, grown(**values, added=0.25)) != sha256
 
 
 def test_every_search_that_can_be_saved_is_frozen() -> None:
-    assert {type(record) for record, _ in FROZEN} == {Decoding, Prompting, *SEARCHES.values()}
+    frozen = {part: type(record) for part, record, _ in FROZEN}
+    assert frozen == {
+        "decoding": Decoding,
+        "prompting": Prompting,
+        **{kind: load_search_class(kind) for kind in SEARCHES},
+    }
+
+
+def test_the_catalogs_name_every_class_by_its_kind() -> None:
+    for kind in SEARCHES:
+        assert load_search_class(kind).kind == kind
+    for kind in READOUTS:
+        assert load_readout_class(kind).kind == kind
 
 
 def test_a_class_that_declares_nothing_keeps_its_hash() -> None:
     first = dataclasses.make_dataclass("New", [("n", int), ("mild", bool, True)], frozen=True)
     grown = dataclasses.make_dataclass("New", [("n", int), ("mild", bool, True), ("added", int, 3)], frozen=True)
-    assert _hash_fields(first(5)) == _hash_fields(grown(5)) != _hash_fields(grown(5, added=4))
-    assert policy_document.plain_fields(first(5)) == {"n": 5}
+    assert _hash_fields("new", first(5)) == _hash_fields("new", grown(5)) != _hash_fields("new", grown(5, added=4))
+    assert policy_document.plain_fields("new", first(5)) == {"n": 5}
 
 
 def test_fields_of_searches_are_written_as_ever() -> None:
     for search in (PowerSamplingSearch(), BudgetForcingSearch("a", "b", "c"), MajorityVote(3)):
-        assert policy_document.plain_fields(search) == dataclasses.asdict(search)
+        assert policy_document.plain_fields(search.kind, search) == dataclasses.asdict(search)
 
 
 @pytest.mark.parametrize(

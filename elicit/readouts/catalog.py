@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from elicit import documents
 from elicit.errors import unknown_name_error
-from elicit.readouts.contrast import ContrastReadout
 from elicit.readouts.core import Readout
-from elicit.readouts.dola import DolaReadout
-from elicit.readouts.hybrid import HybridReadout
-from elicit.readouts.instead import ReplacementModel
 
-#: kind -> function that loads a readout from its JSON and a policy's folder
-READOUTS: dict[str, Callable[[Mapping[str, Any], Path], Readout]] = {
-    ContrastReadout.kind: ContrastReadout.from_json,
-    DolaReadout.kind: DolaReadout.from_json,
-    HybridReadout.kind: HybridReadout.from_json,
-    ReplacementModel.kind: ReplacementModel.from_json,
+#: kind -> (module, class)
+READOUTS: dict[str, tuple[str, str]] = {
+    "contrast": ("elicit.readouts.contrast", "ContrastReadout"),
+    "dola": ("elicit.readouts.dola", "DolaReadout"),
+    "hybrid": ("elicit.readouts.hybrid", "HybridReadout"),
+    "instead": ("elicit.readouts.instead", "ReplacementModel"),
 }
+
+
+def load_readout_class(kind: str) -> type[Readout]:
+    """The class of a built-in kind of readout."""
+    module, class_name = READOUTS[kind]
+    readout_class: type[Readout] = getattr(importlib.import_module(module), class_name)
+    return readout_class
 
 
 def save_readout(readout: Readout, folder: Path) -> None:
@@ -42,4 +44,4 @@ def load_readout(folder: Path) -> Readout | None:
     if not isinstance(kind, str) or kind not in READOUTS:
         raise unknown_name_error("readout", kind, READOUTS, where=str(path))
     with documents.prefix_errors(path):
-        return READOUTS[kind](fields, folder)
+        return load_readout_class(kind).from_json(fields, folder)

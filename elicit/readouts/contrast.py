@@ -24,12 +24,12 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from elicit import documents
 from elicit.errors import ElicitError
-from elicit.loading import rows
 from elicit.model import BaseModel
+from elicit.readouts.logits import find_plausible_tokens, mask_token_ids
 from elicit.readouts.second import SecondModel
 from elicit.readouts.watching import PairedState
 from elicit.sampling import Decoding, Engine, Request
@@ -131,25 +131,6 @@ def check_contrast_options(alpha: float, beta: float, temperature: float) -> Non
     ):
         if not fine:
             raise ElicitError(f"contrast: {message}.")
-
-
-def find_plausible_tokens(
-    logprobs: Float[torch.Tensor, "rows vocab"], alpha: float
-) -> Bool[torch.Tensor, "rows vocab"]:
-    """V, the plausible tokens: p(x) >= alpha max p, and p(x) > 0."""
-    if alpha == 0:
-        return logprobs > -torch.inf
-    return logprobs >= logprobs.max(-1, keepdim=True).values + math.log(alpha)
-
-
-def mask_token_ids(logits: torch.Tensor, banned: tuple[int, ...]) -> torch.Tensor:
-    """Convert logits to float32 and set banned ids to -inf, which excludes them from every distribution.
-
-    A second model may have fewer rows than the base: ids beyond them are ignored.
-    """
-    logits = logits.float()
-    there = tuple(i for i in banned if i < logits.shape[1])
-    return logits.index_fill(1, rows.make_id_tensor(there, logits.device), -torch.inf) if there else logits
 
 
 @dataclass

@@ -6,9 +6,10 @@ well. An open readout gives a `Forward`, which the sampler calls for prefill and
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
@@ -35,4 +36,9 @@ class Readout(Protocol):
 
     def save_tensors(self, folder: Path) -> None:
         """Write tensors, which `to_json` does not contain, into an existing folder; most readouts have none."""
+        ...
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], folder: Path) -> Self:
+        """Load from the output of `to_json` and `save_tensors`. Raises ElicitError for anything else."""
         ...

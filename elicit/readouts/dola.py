@@ -29,7 +29,7 @@ from elicit import documents
 from elicit.errors import ElicitError, unknown_name_error
 from elicit.loading import architectures
 from elicit.model import BaseModel
-from elicit.readouts.contrast import find_plausible_tokens, mask_token_ids
+from elicit.readouts.logits import find_plausible_tokens, mask_token_ids
 from elicit.readouts.watching import Residuals, capture_residuals, index_prompts_by_row
 from elicit.sampling import Decoding, Engine, Request
 from elicit.sampling.forward import DecodingState, decode_step

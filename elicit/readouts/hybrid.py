@@ -30,7 +30,7 @@ from torch import nn
 from elicit import documents, seeds
 from elicit.errors import ElicitError
 from elicit.model import BaseModel
-from elicit.readouts.contrast import mask_token_ids
+from elicit.readouts.logits import mask_token_ids
 from elicit.readouts.second import SecondModel
 from elicit.readouts.watching import Residuals, capture_residuals, index_prompts_by_row
 from elicit.sampling import Decoding, Engine, Request

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
 from elicit import documents
 from elicit.errors import unknown_name_error
-from elicit.search.best import LikeliestBestOfN, VerifiedBestOfN
-from elicit.search.budget import BudgetForcingSearch
 from elicit.search.core import Search
-from elicit.search.cot import CotDecodingSearch
-from elicit.search.majority import MajorityVote
-from elicit.search.power import PowerSamplingSearch
 
-SEARCHES: dict[str, type] = {
-    search.kind: search
-    for search in (
-        BudgetForcingSearch,
-        CotDecodingSearch,
-        LikeliestBestOfN,
-        MajorityVote,
-        PowerSamplingSearch,
-        VerifiedBestOfN,
-    )
+#: kind -> (module, class)
+SEARCHES: dict[str, tuple[str, str]] = {
+    "budget_forcing": ("elicit.search.budget", "BudgetForcingSearch"),
+    "cot_decoding": ("elicit.search.cot", "CotDecodingSearch"),
+    "likeliest": ("elicit.search.best", "LikeliestBestOfN"),
+    "majority": ("elicit.search.majority", "MajorityVote"),
+    "power_sampling": ("elicit.search.power", "PowerSamplingSearch"),
+    "verified": ("elicit.search.best", "VerifiedBestOfN"),
 }
+
+
+def load_search_class(kind: str) -> type[Search]:
+    """The class of a built-in kind of search."""
+    module, class_name = SEARCHES[kind]
+    search_class: type[Search] = getattr(importlib.import_module(module), class_name)
+    return search_class
 
 
 def load_search(data: Mapping[str, Any], *, where: str = "search") -> Search:
@@ -38,6 +39,6 @@ def load_search(data: Mapping[str, Any], *, where: str = "search") -> Search:
     kind = fields.pop("kind")
     if not isinstance(kind, str) or kind not in SEARCHES:
         raise unknown_name_error("search", kind, SEARCHES, where=where)
-    documents.as_record(fields, SEARCHES[kind], where)
-    search: Search = SEARCHES[kind](**fields)  # numbers are not converted: 1 and 1.0 hash differently
-    return search
+    search_class = load_search_class(kind)
+    documents.as_record(fields, search_class, where)
+    return search_class(**fields)  # numbers are not converted: 1 and 1.0 hash differently

@@ -1,7 +1,7 @@
 """The interface of searches: a frozen spec that turns questions into answers with a model and its sampler.
 
 A search sees the policy's model with weights, adapter and steering applied, and gets everything else as arguments. Its
-cost includes all tokens, rejected and outvoted ones too.
+cost includes all tokens, rejected and outvoted ones too. Imports no torch, since configs of methods import it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from elicit import seeds
-from elicit.sampling import Completion, Decoding, Forward, Request, generate
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
+    from elicit.sampling import Completion, Decoding, Forward, Request
     from elicit.tasks import Problem, Task
 
 
@@ -36,6 +36,8 @@ class Query(NamedTuple):
 
     def build_request(self, n: int, first: int = 0) -> Request:
         """A request for `n` samples, numbered from `first`."""
+        from elicit.sampling import Request
+
         return Request(self.ids, tuple(self.derive_key(sample) for sample in range(first, first + n)), self.forced)
 
 
@@ -71,6 +73,8 @@ def sample_completions(
     model: BaseModel, queries: Sequence[Query], decoding: Decoding, forward: Forward, n: int, first: int = 0
 ) -> list[list[Completion]]:
     """Sample `n` completions of every question, numbered from `first`."""
+    from elicit.sampling import generate
+
     return generate(model.engine, [query.build_request(n, first) for query in queries], decoding, forward)
 
 

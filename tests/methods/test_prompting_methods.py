@@ -12,7 +12,8 @@ from elicit.errors import ElicitError
 from elicit.methods.catalog import configure_method
 from elicit.model import BaseModel, load
 from elicit.policy import Policy, Prompting
-from elicit.readouts import ContrastReadout, DolaReadout
+from elicit.readouts.contrast import ContrastReadout
+from elicit.readouts.dola import DolaReadout
 from elicit.tasks import Problem, get
 from tests.support.models import tiny_model
 from tests.support.tiny import tiny

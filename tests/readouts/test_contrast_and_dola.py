@@ -12,8 +12,9 @@ from elicit.errors import ElicitError
 from elicit.loading import architectures
 from elicit.model import BaseModel, load
 from elicit.policy import Policy
-from elicit.readouts import ContrastReadout, DolaReadout, SecondModel
-from elicit.readouts.dola import jensen_shannon_divergence, list_bucket_exits
+from elicit.readouts import SecondModel
+from elicit.readouts.contrast import ContrastReadout
+from elicit.readouts.dola import DolaReadout, jensen_shannon_divergence, list_bucket_exits
 from elicit.sampling import Decoding, Request, generate
 from elicit.steering import Steering
 from elicit.weights import FullWeights

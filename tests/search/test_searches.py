@@ -65,7 +65,7 @@ def test_a_saved_policy_is_the_same_policy(search, decoding, tmp_path):
     assert again.search == search
     assert again.sha256 == policy.sha256
     assert again.answer(problems, task, label="t", seed=0) == policy.answer(problems, task, label="t", seed=0)
-    assert catalog.load_search({"kind": search.kind, **plain_fields(search)}) == search
+    assert catalog.load_search({"kind": search.kind, **plain_fields(search.kind, search)}) == search
 
 
 def test_methods_and_searches_agree_on_who_asks_the_verifier():

@@ -91,7 +91,7 @@ class ContrastiveDecoding(Method):
         """Raises ElicitError for an amateur with another tokenizer, or an arm with neither new weights nor edits."""
         from elicit.fitting.selection import Candidate, choose_readout
         from elicit.policy import Policy
-        from elicit.readouts import ContrastReadout
+        from elicit.readouts.contrast import ContrastReadout
 
         if self.needs:  # check their number before the needed arm is fitted
             task.problems("select", self.select_problems)

@@ -57,8 +57,7 @@ class Dola(Method):
         """Raises ElicitError for exits that the model does not have."""
         from elicit.fitting.selection import Candidate, choose_readout
         from elicit.policy import Policy
-        from elicit.readouts import DolaReadout
-        from elicit.readouts.dola import check_exits
+        from elicit.readouts.dola import DolaReadout, check_exits
 
         candidates = []
         for exits in self._list_exit_candidates(base):
