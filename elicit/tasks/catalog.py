@@ -30,6 +30,7 @@ FAMILIES: dict[str, tuple[str, str, int]] = {
     "general_points": ("elicit.tasks.families.general_points", "GeneralPoints", 72),
     "sums": ("elicit.tasks.families.sums", "Sums", 64),
     "products": ("elicit.tasks.families.products", "Products", 48),
+    "stories": ("elicit.tasks.families.stories", "Stories", 64),
     "transforms": ("elicit.tasks.families.transforms", "Transforms", 96),
 }
 #: A task made of another family's problems (`of: NAME`). It takes that family's parameters as well.

@@ -27,6 +27,8 @@ SETTINGS = [
     ("sums", {"terms": (2, 5), "digits": (1, 3)}),
     ("sums", {"signs": "+-"}),
     ("products", {"left": (1, 3), "right": (1, 2)}),
+    ("stories", {}),
+    ("stories", {"steps": (1, 8), "limit": 60}),
     ("transforms", {}),
     ("transforms", {"length": (3, 7), "count": (1, 5), "rotations": (1, 25), "noise": 0.2, "noise_kind": "mixed"}),
 ]

@@ -23,6 +23,7 @@ TASKS: list[tuple[str, dict[str, Any]]] = [
     ("countdown", {"numbers": (3, 5)}),
     ("general_points", {}),
     ("general_points", {"faces": "rank"}),
+    ("stories", {"steps": (1, 6)}),
     ("transforms", {"length": (3, 7), "count": (1, 5), "rotations": (1, 25)}),
 ]
 
