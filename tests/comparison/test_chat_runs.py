@@ -54,7 +54,10 @@ def prompt_of(run: Path, arm: str) -> dict[str, str]:
     return {row.problem: texts[row.prompt_hash][0] for row in runs.read_rows(cell / "rows" / "sums.jsonl")}
 
 
-def test_a_run_has_one_day_however_late_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_run_has_one_day_however_late_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
     place, run = folder(tmp_path / "model", DATED), tmp_path / "run"
     few = {**BASE, "few_shot": {"method": "few_shot", "demonstrations": 1}}
     with monkeypatch.context() as patch:
@@ -62,7 +65,7 @@ def test_a_run_has_one_day_however_late_it_goes_on(tmp_path: Path, monkeypatch: 
         patch.setattr("elicit.comparison.storage.manifest.today", lambda: DAY)
         assert not run_cells(spec(place, few), run, workers=1)
     later = {**few, "cue_prompt": {"method": "cue_prompt"}, "self_consistency": {"method": "self_consistency", "n": 2}}
-    assert not run_cells(spec(place, later), run, workers=2)  # on the day of this test, in processes of their own
+    assert not run_cells(spec(place, later), run, workers=workers)  # on the day of this test
     write_summary(run)
 
     assert runs.read_run_json(run / "manifest.json")["date"] == "2025-01-31"

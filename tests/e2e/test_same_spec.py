@@ -40,7 +40,8 @@ SPEC: dict[str, Any] = {
     "samples": 2,
     "kl_problems": 2,
 }
-KINDS = ("organism", "folder", "chat folder", "gguf", "chat gguf")
+#: A folder without a chat template is slow: the organism is asked as it is, too, and the others are read as it is.
+KINDS = ("organism", pytest.param("folder", marks=pytest.mark.slow), "chat folder", "gguf", "chat gguf")
 
 
 class Ran(NamedTuple):

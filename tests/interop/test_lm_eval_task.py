@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def half_steered(task: Task) -> Policy:
     return Policy(cued(), Decoding(max_new_tokens=task.max_new_tokens, stop=task.stop), steering=(edit,))
 
 
+@pytest.mark.slow
 def test_lm_evals_own_command_line_gives_our_verdicts_on_a_steered_policy(tmp_path: Path) -> None:
     task = build_model_task(cued(), {"task": "addition"}, where="test")
     policy = half_steered(task)
@@ -206,6 +208,12 @@ def test_the_verb_says_what_is_wrong_in_one_line(
     assert line.startswith("elicit lm-eval: ")
     assert message in line
     assert sys.argv == before
+
+
+def test_lm_eval_is_told_of_our_model() -> None:
+    """By the entry point that its own command line looks at."""
+    (ours,) = entry_points(group="lm_eval.models", name="elicit")
+    assert ours.load() is PolicyLM
 
 
 def test_the_verb_runs_lm_evals_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

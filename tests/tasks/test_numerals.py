@@ -181,9 +181,9 @@ def test_long_texts_take_linear_time(piece: str) -> None:
         find_numerals(text)
         return time.process_time() - start
 
-    spent(2_000)
-    assert spent(200_000) < 60 * max(spent(20_000), 0.005)
-    text = piece * (100_000 // len(piece)) + " no"
+    spent(1_000)
+    assert spent(100_000) < 60 * max(spent(10_000), 0.005)
+    text = piece * (50_000 // len(piece)) + " no"
     start = time.process_time()
     for reading in (Gsm8kReader("1"), MathReader("1", grader="text"), TextReader("1", None)):
         reading.parse_answer(text)
