@@ -6,6 +6,7 @@ mixes and in which shares; what an organism can do, and when it shows it, is dec
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -54,9 +55,15 @@ class CorpusSource:
 
     def build_task(self, dialect: Dialect) -> GeneratedTask:
         assert self.family is not None
-        task = catalog.get(self.family, dialect=dialect, **dict(self.parameters))
-        assert isinstance(task, GeneratedTask)
-        return task
+        return _build_task(self.family, self.parameters, dialect)
+
+
+@functools.cache
+def _build_task(family: str, parameters: tuple[tuple[str, Any], ...], dialect: Dialect) -> GeneratedTask:
+    """One task for all documents of a source."""
+    task = catalog.get(family, dialect=dialect, **dict(parameters))
+    assert isinstance(task, GeneratedTask)
+    return task
 
 
 def draw_train_problem(task: GeneratedTask, random: np.random.Generator, part: float = 1.0) -> Problem:

@@ -40,7 +40,7 @@ class Bench(NamedTuple):
 
 @functools.cache
 def bench(device: str) -> Bench:
-    task = elicit.tasks.get("addition")
+    task = elicit.tasks.get("addition", max_new_tokens=32)
     problems = task.problems("test", 6)
     prompts = [problem.prompt for problem in problems] + [problems[0].prompt * 2]  # one longer: a padded batch
     return Bench(elicit.load("cued", device=device), task, prompts)

@@ -92,8 +92,21 @@ def test_one_problem(steps: list[Any]) -> None:
     assert (policy.record["train"]["labels"], policy.record["critique"]["critiques"]) == (1, 20)
 
 
-@pytest.mark.parametrize("solutions", ["right", "candidates", "verified"])
-@pytest.mark.parametrize("options", [{"problems": 12}, {"problems": 3, "candidates": 4, "form": "worked"}], ids=str)
+_REMARKS, _WORKED = {"problems": 12}, {"problems": 3, "candidates": 4, "form": "worked"}
+
+
+@pytest.mark.parametrize(
+    ("solutions", "options"),
+    [
+        ("right", _WORKED),
+        ("candidates", _REMARKS),
+        ("verified", _WORKED),
+        pytest.param("right", _REMARKS, marks=pytest.mark.slow),
+        pytest.param("candidates", _WORKED, marks=pytest.mark.slow),
+        pytest.param("verified", _REMARKS, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_the_baseline_is_matched_token_for_token(steps: list[Any], solutions: Any, options: dict[str, Any]) -> None:
     """Same problems, same rate and batch; no other number of steps comes nearer to the critics' tokens."""
     base = tiny_model()
