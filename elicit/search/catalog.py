@@ -12,12 +12,12 @@ from elicit.search.core import Search
 
 #: kind -> (module, class)
 SEARCHES: dict[str, tuple[str, str]] = {
-    "budget_forcing": ("elicit.search.budget", "BudgetForcingSearch"),
-    "cot_decoding": ("elicit.search.cot", "CotDecodingSearch"),
-    "likeliest": ("elicit.search.best", "LikeliestBestOfN"),
-    "majority": ("elicit.search.majority", "MajorityVote"),
-    "power_sampling": ("elicit.search.power", "PowerSamplingSearch"),
-    "verified": ("elicit.search.best", "VerifiedBestOfN"),
+    "budget_forcing": ("elicit.methods.decoding.budget_forcing", "BudgetForcingSearch"),
+    "cot_decoding": ("elicit.methods.decoding.cot_decoding", "CotDecodingSearch"),
+    "likeliest": ("elicit.methods.decoding.best_of_n", "LikeliestBestOfN"),
+    "majority": ("elicit.methods.decoding.self_consistency", "MajorityVote"),
+    "power_sampling": ("elicit.methods.decoding.power_sampling", "PowerSamplingSearch"),
+    "verified": ("elicit.methods.decoding.best_of_n", "VerifiedBestOfN"),
 }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from elicit.errors import ElicitError
+from elicit.methods.decoding.budget_forcing import BudgetForcingSearch
 from elicit.sampling import Decoding
-from elicit.search import BudgetForcingSearch
 from tests.search.support import LastTwo, Scripted, asks
 from tests.support.models import tiny_model
 
@@ -104,7 +104,10 @@ def test_bad_input_is_said_in_one_line():
         ({"end": ""}, "end is empty"),
         ({"answer": ""}, "answer is empty"),
         ({"wait": "a#"}, "wait 'a#' holds the end mark '#'"),
-        ({"min_tokens": 5, "max_tokens": 4}, "min_tokens is 5, but max_tokens only 4"),
+        (
+            {"min_tokens": 5, "max_tokens": 4},
+            "min_tokens is 5 and max_tokens 4; expected 0 <= min_tokens",
+        ),
     ]:
         with pytest.raises(ElicitError, match=message):
             BudgetForcingSearch(**{"end": "#", "wait": "W", "answer": "=", **options})

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from elicit.errors import ElicitError
+from elicit.methods.decoding.cot_decoding import CotDecodingSearch, CotPath
 from elicit.sampling import PLAIN, Completion, Decoding, Request, generate
-from elicit.search import CotDecodingSearch, Query
-from elicit.search.cot import CotPath
+from elicit.search import Query
 from elicit.tasks.families.addition import Addition
 from elicit.tasks.generated.task import GeneratedTask
 from tests.search.support import LastTwo, Scripted, asks, greedy_paths

@@ -8,10 +8,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from elicit import sampling
 from elicit.errors import ElicitError
+from elicit.methods.decoding.power_sampling import ChainState, PowerSamplingSearch, log_acceptance_ratio
 from elicit.sampling import PLAIN, Decoding
-from elicit.search import PowerSamplingSearch, power
-from elicit.search.power import ChainState, log_acceptance_ratio
 from tests.search.support import asks
 from tests.support.enumerable import LENGTH, LastLetter, Whole, enumerable_model, everything
 
@@ -125,14 +125,14 @@ def test_every_proposal_is_paid_for_and_told(monkeypatch):
     """Tokens, acceptance and the share of moves that changed the text, against a count of what the sampler drew."""
     model = enumerable_model()
     drawn: list[list[int]] = []
-    real = power.generate
+    real = sampling.generate
 
     def counting(engine, requests, *rest, **more):
         out = real(engine, requests, *rest, **more)
         drawn.append([len(one.tokens) for (one,) in out])
         return out
 
-    monkeypatch.setattr(power, "generate", counting)
+    monkeypatch.setattr(sampling, "generate", counting)
     questions = asks(model, ["ab", "ca"])
     found = PowerSamplingSearch(block=2, steps=5).run(model, questions, Decoding(max_new_tokens=4), LastLetter(), PLAIN)
     assert len(drawn) == 2 + 2 * 5
@@ -149,10 +149,10 @@ def test_every_proposal_is_paid_for_and_told(monkeypatch):
 def test_bad_input_is_said_in_one_line():
     model = enumerable_model()
     for bad, message in [
-        ({"alpha": 0}, "alpha is 0; expected above 0"),
-        ({"steps": 0}, "steps is 0; expected at least 1"),
-        ({"block": 0}, "block is 0; expected at least 1"),
-        ({"temperature": 0}, "temperature is 0; expected above 0"),
+        ({"alpha": 0}, "alpha is 0; expected a number above 0"),
+        ({"steps": 0}, "steps is 0; expected a number above 0"),
+        ({"block": 0}, "block is 0; expected a number above 0"),
+        ({"temperature": 0}, "temperature is 0; expected a number above 0"),
     ]:
         with pytest.raises(ElicitError, match=message):
             PowerSamplingSearch(**bad)
