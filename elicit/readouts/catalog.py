@@ -12,8 +12,8 @@ from elicit.readouts.core import Readout
 
 #: kind -> (module, class)
 READOUTS: dict[str, tuple[str, str]] = {
-    "contrast": ("elicit.readouts.contrast", "ContrastReadout"),
-    "dola": ("elicit.readouts.dola", "DolaReadout"),
+    "contrast": ("elicit.methods.decoding.contrastive_decoding", "ContrastReadout"),
+    "dola": ("elicit.methods.decoding.dola", "DolaReadout"),
     "hybrid": ("elicit.readouts.hybrid", "HybridReadout"),
     "instead": ("elicit.readouts.instead", "ReplacementModel"),
 }

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from elicit.checkpoints import CheckpointHistory, LazyCheckpoints, PolicyDelta
+from elicit.methods.decoding.contrastive_decoding import ContrastReadout
+from elicit.methods.decoding.dola import DolaReadout
 from elicit.model import BaseModel
 from elicit.policy import Policy
 from elicit.prompting import Prompting
-from elicit.readouts.contrast import ContrastReadout
-from elicit.readouts.dola import DolaReadout
 from elicit.readouts.hybrid import HybridReadout
 from elicit.readouts.instead import ReplacementModel
 from elicit.readouts.second import SecondModel

@@ -10,10 +10,10 @@ import torch
 
 from elicit.errors import ElicitError
 from elicit.methods.catalog import configure_method
+from elicit.methods.decoding.contrastive_decoding import ContrastReadout
+from elicit.methods.decoding.dola import DolaReadout
 from elicit.model import BaseModel, load
 from elicit.policy import Policy, Prompting
-from elicit.readouts.contrast import ContrastReadout
-from elicit.readouts.dola import DolaReadout
 from elicit.tasks import Problem, get
 from tests.support.models import tiny_model
 from tests.support.tiny import tiny

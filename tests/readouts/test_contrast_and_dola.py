@@ -10,11 +10,11 @@ import torch
 from elicit import seeds
 from elicit.errors import ElicitError
 from elicit.loading import architectures
+from elicit.methods.decoding.contrastive_decoding import ContrastReadout
+from elicit.methods.decoding.dola import DolaReadout, jensen_shannon_divergence, list_bucket_exits
 from elicit.model import BaseModel, load
 from elicit.policy import Policy
 from elicit.readouts import SecondModel
-from elicit.readouts.contrast import ContrastReadout
-from elicit.readouts.dola import DolaReadout, jensen_shannon_divergence, list_bucket_exits
 from elicit.sampling import Decoding, Request, generate
 from elicit.steering import Steering
 from elicit.weights import FullWeights
@@ -260,7 +260,7 @@ def test_what_cannot_be_is_said(folders, tmp_path):
         by_policy(model, DolaReadout((3,)))
     with pytest.raises(ElicitError, match=r"dola: exits are \[1, 1\]; expected at least one number of blocks"):
         DolaReadout((1, 1))
-    with pytest.raises(ElicitError, match=r"contrast: alpha is 2; expected 0 to 1\."):
+    with pytest.raises(ElicitError, match=r"contrastive_decoding: alpha is 2; expected 0 to 1\."):
         ContrastReadout(SecondModel(), alpha=2)
 
 

@@ -12,10 +12,10 @@ import torch
 import saes
 from elicit.method import Method
 from elicit.methods.catalog import ALIASES, METHODS, configure_method
+from elicit.methods.decoding.contrastive_decoding import ContrastReadout
+from elicit.methods.decoding.dola import DolaReadout
 from elicit.policy import Policy, Prompting
 from elicit.readouts import HybridReadout, SecondModel
-from elicit.readouts.contrast import ContrastReadout
-from elicit.readouts.dola import DolaReadout
 from elicit.readouts.instead import ReplacementModel
 from elicit.search import (
     BudgetForcingSearch,
