@@ -5,8 +5,8 @@
     random_positions    the right direction for the state, at random positions
 
 The number of random positions equals the parent's only in expectation: each generated token is steered with the
-probability with which the parent steered on the select split, determined by (seed, prompt, position). The category is
-the most probable one with a direction according to the gate, *none* excluded.
+probability with which the parent steered on the select split (`scatter` in `readouts.hybrid`). The category is the most
+probable one with a direction according to the gate, *none* excluded.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 1. The tuned arm answers train problems; both models read its traces; its steps are clustered into a few categories
    (`fitting.trace_categories`).
 2. Each category gets a direction for the base: the tuned model's mean residual minus the base's, on the same contexts.
-3. Oracle: at each token where the models' most probable tokens differ, the base is run again with the direction of the
-   tuned model's current category (`readouts.hybrid`). It needs the tuned model at every token.
+3. Oracle: the direction is that of the tuned model's category at the token (`readouts.hybrid` has the steps). It needs
+   the tuned model at every token.
 4. Learned (oracle-free): a softmax regression on the base's own residual decides between none and a category, and the
    edit is added in the same pass (`steering.gated`).
 5. Layer and strength are chosen on the select split, by accuracy; among equals the smaller strength, then the earlier
