@@ -4,6 +4,8 @@
     ...
     <!-- end -->
 
+Other kinds are `methods` and `headline` (the README's tables) and `diff` (the output of `elicit diff` on two archives).
+
 `python -m docs.builder --write` fills them; a test compares them.
 """
 
@@ -14,15 +16,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from docs.builder.catalog import method_rows
+from docs.builder.paths import RESULTS, ROOT
+from elicit.errors import one_line
 from experiments.tables import accuracy_of, interval, percent, read, table_lines
 
-ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "experiments" / "results"
-
 _BLOCK = re.compile(
-    r"(<!-- (?P<kind>table|methods|headline)(?:: (?P<rest>[^>]*))? -->\n).*?(?=<!-- end -->)", re.DOTALL
+    r"(<!-- (?P<kind>table|methods|headline|diff)(?:: (?P<rest>[^>]*))? -->\n).*?(?=<!-- end -->)", re.DOTALL
 )
 
+#: Lines and characters of a sample of `elicit diff`.
+_LINES, _WIDTH = 20, 116
 #: The rows of the README's table: what is compared, archive, model, arm.
 HEADLINE = (
     ("16 worked demonstrations (SFT)", "unlock", "cued", "sft"),
@@ -53,9 +56,26 @@ def _block_lines(kind: str, rest: str) -> Iterator[str]:
         yield from method_rows()
     elif kind == "headline":
         yield from headline_rows()
+    elif kind == "diff":
+        yield from diff_lines(*rest.split())
     else:
         result, table = rest.split()
         yield from table_lines(RESULTS / result, table)
+
+
+def diff_lines(first: str, second: str) -> Iterator[str]:
+    """What `elicit diff` prints for two committed results, as a sample; its end is cut."""
+    from elicit.cli.diff import format_difference
+    from elicit.comparison.run import open_run
+    from elicit.comparison.run_differences import compare_runs
+
+    with open_run(RESULTS / first) as left, open_run(RESULTS / second) as right:
+        lines = format_difference(compare_runs(left, right))
+    yield "```text"
+    yield f"$ elicit diff experiments/results/{first} experiments/results/{second}"
+    yield from (one_line(line, _WIDTH) if len(line) > _WIDTH else line for line in lines[:_LINES])
+    yield "  ..."
+    yield "```"
 
 
 def headline_rows() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Pages and table rows about methods, from the catalog: docstrings, options and traits."""
+"""Facts about methods and lists of options, from docstrings and the catalog."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from elicit.methods.catalog import METHODS, list_providers, load_config_class
+from elicit.methods.catalog import METHODS
 
 #: The folders of methods in reading order, with what they hold.
 KINDS = {
@@ -42,9 +42,13 @@ def docstring_of(name: str) -> str:
 
 
 def module_text(module: str) -> str:
-    """The docstring of a module as Markdown: `<` is text, but in code."""
-    lines = (importlib.import_module(module).__doc__ or "").strip().split("\n")
-    return "\n".join(line if line.startswith("    ") else escape(line) for line in lines)
+    """The docstring of a module as Markdown."""
+    return format_docstring((importlib.import_module(module).__doc__ or "").strip())
+
+
+def format_docstring(text: str) -> str:
+    """A docstring as Markdown: `<` is text, but in code."""
+    return "\n".join(line if line.startswith("    ") else escape(line) for line in text.split("\n"))
 
 
 def papers_of(name: str) -> list[str]:
@@ -125,50 +129,3 @@ def escape(text: str) -> str:
     parts = text.split("`")
     parts[::2] = [part.replace("|", "\\|").replace("<", "&lt;") for part in parts[::2]]
     return "`".join(parts)
-
-
-def method_page(name: str) -> str:
-    """One page: the module's docstring, what the lab knows of the method, its options."""
-    config = load_config_class(name)
-    traits = config.traits
-    module = METHODS[name][0]
-    facts = [f"- Kind: {kind_of(name)}. Source file: `{module.replace('.', '/')}.py`."]
-    if papers := papers_of(name):
-        facts.append("- Papers: " + ", ".join(f"[{paper}](https://arxiv.org/abs/{paper})" for paper in papers) + ".")
-    facts.append(
-        f"- {'One cell a run seed' if traits.seeded else 'The run seed changes nothing: one cell'}; "
-        f"{'weights or vectors are trained' if traits.trained else 'nothing is trained'}."
-    )
-    if traits.ceiling:
-        facts.append(f"- A ceiling ({traits.ceiling}): what the base can do when it is asked in a better way.")
-    if traits.verifier:
-        facts.append("- Reads the verifier when it answers, so it is left out of comparisons between arms.")
-    controls = [other for other in METHODS if name in _parents(other)]
-    if _parents(name):
-        facts.append(f"- A parent arm must use one of: {', '.join(map(_link, _parents(name)))}.")
-    if controls:
-        facts.append(f"- Its controls and evidence: {', '.join(map(_link, controls))}.")
-    body = [f"# {name}", module_text(module), "## Facts", "\n".join(facts), "## Options"]
-    body.append("\n".join(option_lines(config)) or "None.")
-    return "\n\n".join(body) + "\n"
-
-
-def _parents(name: str) -> tuple[str, ...]:
-    traits = load_config_class(name).traits
-    return (traits.control_of,) if traits.control_of else tuple(list_providers(traits.fits_on))
-
-
-def _link(name: str) -> str:
-    return f"[{name}]({name}.md)" if name in METHODS else f"`{name}`"
-
-
-def index_page() -> str:
-    """All methods by kind, with a link and a sentence each."""
-    lines = ["# Methods", "", "One page a method, made from the docstring and the options in its source file.", ""]
-    for kind, what in KINDS.items():
-        lines += [f"## {kind.capitalize()}", "", f"{what}.", "", "| method | papers | does |", "|---|---|---|"]
-        for name in methods_of(kind):
-            papers = ", ".join(f"[{paper}](https://arxiv.org/abs/{paper})" for paper in papers_of(name))
-            lines.append(f"| {_link(name)} | {papers} | {escape(summary_of(name))} |")
-        lines.append("")
-    return "\n".join(lines)

@@ -12,6 +12,7 @@ import os
 import pkgutil
 import re
 from collections.abc import Iterator
+from typing import Any, ForwardRef
 from unittest import mock
 
 from pydantic import BaseModel
@@ -23,6 +24,17 @@ from elicit.comparison.spec import Spec
 from elicit.comparison.spec.checkpoints import Trajectory
 from elicit.comparison.spec.model_overrides import ModelOverrides
 from elicit.comparison.spec.samples_spec import Samples
+from elicit.comparison.storage.file_types import (
+    FitRecord,
+    Manifest,
+    Metrics,
+    ModelRecord,
+    Status,
+    StepMetrics,
+    Train,
+    Tuning,
+    TuningTrial,
+)
 from elicit.method import Traits
 from elicit.schema import Estimate, Row
 from elicit.tasks import Asking, loaders
@@ -111,8 +123,20 @@ def model_lines(model: type[BaseModel]) -> Iterator[str]:
     return field_lines(fields, field_docs(model))
 
 
+#: Checked types of `file_types` -> what is written to the file.
+_PLAIN_TYPES = {
+    "Count": "int",
+    "Work": "int | float",
+    "Real": "float",
+    "Seconds": "float",
+    "Share": "float",
+    "Moment": "str",
+    "Interval": "[low, high]",
+}
+
+
 def rows_page() -> str:
-    """The fields of rows, of figures in a summary, of problems in a JSONL file, and of a method's traits."""
+    """The fields of the files of a run, of problems in a JSONL file, and of a method's traits."""
     parts = ["# Fields of files", "## A row", inspect.getdoc(Row) or "", "\n".join(option_lines(Row))]
     parts += ["## A figure of a summary", inspect.getdoc(Estimate) or "", "\n".join(option_lines(Estimate))]
     parts += ["## A problem of a file", "Fields as they are kept after reading; the guide to your own data has their"]
@@ -123,8 +147,24 @@ def rows_page() -> str:
         for name in ProblemRecord._fields
     )
     parts += ["\n".join(field_lines(fields, field_docs(ProblemRecord)))]
+    parts += [
+        "## Files of a run",
+        "A field that does not apply is absent or null. More fields may be there.",
+    ]
+    for kind in (Manifest, Status, FitRecord, Train, Tuning, TuningTrial, ModelRecord, Metrics, StepMetrics):
+        parts += [f"### {kind.__name__}", inspect.getdoc(kind) or "", "\n".join(_typed_lines(kind))]
+    parts += ["## Versions of formats", module_text("elicit.format_versions")]
     parts += ["## Traits of a method", inspect.getdoc(Traits) or "", "\n".join(option_lines(Traits))]
     return "\n\n".join(parts) + "\n"
+
+
+def _typed_lines(kind: Any) -> Iterator[str]:
+    """A list of the fields of a TypedDict."""
+    for name, annotation in kind.__annotations__.items():
+        text = annotation.__forward_arg__ if isinstance(annotation, ForwardRef) else str(annotation)
+        text = re.sub(r"^NotRequired\[(.*)\]$", r"\1", text)
+        text = re.sub(r"Annotated\[(\w+), .*\]", r"\1", text)
+        yield f"- **`{name}`** (`{re.sub(r'[A-Z][a-z]+', lambda word: _PLAIN_TYPES.get(word[0], word[0]), text)}`)"
 
 
 def tasks_page() -> str:
@@ -145,18 +185,60 @@ def tasks_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-#: Page -> title, what it opens with, and the modules or packages whose docstrings it shows.
+#: Page -> title, what it opens with, and the modules, packages or objects whose docstrings it shows.
 API = {
-    "elicit": ("elicit", "The names that `import elicit` gives.", ("elicit",)),
-    "methods": ("elicit.methods", "What a method is, and the catalog.", ("elicit.method", "elicit.methods.catalog")),
+    "elicit": ("elicit", "The names that `import elicit` gives.", ("elicit", "elicit.api.Results")),
+    "runs": (
+        "Runs",
+        "A run directory or an archive read, compared with another, packed and verified.",
+        (
+            "elicit.comparison.run",
+            "elicit.comparison.run_cell",
+            "elicit.comparison.run_differences",
+            "elicit.comparison.archive",
+            "elicit.comparison.verify",
+            "elicit.schema",
+        ),
+    ),
     "tasks": ("elicit.tasks", "Problems, verifiers and where they come from.", ("elicit.tasks",)),
+    "methods": ("elicit.methods", "What a method is, and the catalog.", ("elicit.method", "elicit.methods.catalog")),
+    "steering": ("elicit.steering", "Edits of the residual stream: what, where and how strong.", ("elicit.steering",)),
+    "saes": ("saes", "Sparse autoencoders: load, train, judge, search, look.", exports_of("saes")),
     "analysis": ("elicit.analysis", "Training curves and what can be told from them.", modules_in("elicit.analysis")),
     "statistics": (
         "elicit.statistics",
         "Intervals, paired tests, pass@k, gap recovered, power.",
         modules_in("elicit.statistics"),
     ),
-    "saes": ("saes", "Sparse autoencoders: load, train, judge, search, look.", exports_of("saes")),
+    "report": ("elicit.report", "The one-file report, and figures for a notebook.", ("elicit.report",)),
+    "panel": ("elicit.panel", "A model side by side with itself, steered.", ("elicit.panel",)),
+    "interop": (
+        "elicit.interop",
+        "Tables, policies, vectors, lm-eval, Inspect, trackers.",
+        (
+            "elicit.interop.frames",
+            "elicit.interop.policies",
+            "elicit.interop.vectors",
+            "elicit.interop.lm_eval",
+            "elicit.interop.lm_eval.model",
+            "elicit.interop.inspect_logs",
+            "elicit.interop.trackers",
+        ),
+    ),
+    "extending": (
+        "Extension points",
+        "The interfaces of what a package or a file of yours can bring, and how it is named.",
+        (
+            "elicit.plugins",
+            "elicit.tasks.base",
+            "elicit.tasks.families.family",
+            "elicit.tasks.answers.base",
+            "elicit.report.html.section",
+            "elicit.report.data.summary_view",
+            "saes.loading.formats",
+            "saes.loading.validation.LoadedWeights",
+        ),
+    ),
 }
 
 

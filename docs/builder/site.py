@@ -9,6 +9,7 @@ link to what is not there is an error.
 
 from __future__ import annotations
 
+import functools
 import os
 import posixpath
 import re
@@ -20,10 +21,9 @@ from typing import Any
 import yaml
 
 from docs.builder import reference
-from docs.builder.blocks import ROOT
-from docs.builder.catalog import index_page, method_page
+from docs.builder.methods import method_pages
+from docs.builder.paths import ROOT, list_archives, result_page, spec_of
 from elicit.errors import ElicitError
-from elicit.methods.catalog import METHODS
 
 #: Files outside docs/ that are pages of the site: file -> page. One that a checkout lacks is left out.
 OUTSIDE = {
@@ -33,6 +33,7 @@ OUTSIDE = {
     "experiments/generalization/findings.md": "results/generalization/findings.md",
 }
 _LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
+_ARXIV = re.compile(r"(?<![\w./\[`])(\d{4}\.\d{5})(?![\w`\]]|\.\d)")
 _FENCE = re.compile(r"^(```.*?^```[^\S\n]*$)", re.MULTILINE | re.DOTALL)
 
 
@@ -43,10 +44,10 @@ def hand_written() -> dict[str, Path]:
     return {**pages, **{page: ROOT / file for file, page in OUTSIDE.items() if (ROOT / file).exists()}}
 
 
-def generated() -> dict[str, str]:
+@functools.cache
+def generated() -> Mapping[str, str]:
     """Page of the site -> its text, made from the code."""
-    pages = {"methods/index.md": index_page(), **{f"methods/{name}.md": method_page(name) for name in METHODS}}
-    pages |= {
+    pages = method_pages() | {
         "reference/cli.md": reference.cli_page(),
         "reference/spec.md": reference.spec_page(),
         "reference/fields.md": reference.rows_page(),
@@ -64,13 +65,15 @@ def gather_site(build: Path) -> Path:
     target = build / "docs"
     shutil.rmtree(target, ignore_errors=True)
     written = hand_written()
-    texts = generated()
+    texts = dict(generated())
     for page, path in written.items():
         texts[page] = rewrite_links(path.read_text(encoding="utf-8"), path, page, written, target)
+    for archive in list_archives():
+        texts[result_page(archive)] += spec_section(archive)
     for page, text in texts.items():
         place = target / page
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text, encoding="utf-8")
+        place.write_text(link_papers(text), encoding="utf-8")
     shutil.copytree(ROOT / "docs" / "stylesheets", target / "stylesheets")
     return _write_config(build, texts)
 
@@ -108,6 +111,24 @@ def rewrite_links(text: str, path: Path, page: str, written: Mapping[str, Path],
     return "".join(parts)
 
 
+def link_papers(text: str) -> str:
+    """A page in which arXiv ids are links."""
+    parts = _FENCE.split(text)
+    parts[::2] = ["\n".join(map(_link_papers_in_line, part.split("\n"))) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _link_papers_in_line(line: str) -> str:
+    return line if line.startswith("    ") else _ARXIV.sub(r"[\1](https://arxiv.org/abs/\1)", line)
+
+
+def spec_section(archive: Path) -> str:
+    """The end of a result's page: the spec that it was made with."""
+    spec = spec_of(archive)
+    text = spec.read_text(encoding="utf-8").rstrip()
+    return f"\n## The spec\n\n`{spec.relative_to(ROOT).as_posix()}`\n\n```yaml\n{text}\n```\n"
+
+
 def _write_config(build: Path, texts: Mapping[str, str]) -> Path:
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     config["nav"] = [_expand(entry, texts) for entry in config["nav"]]
@@ -124,7 +145,7 @@ def _write_config(build: Path, texts: Mapping[str, str]) -> Path:
 
 
 def _expand(entry: Any, texts: Mapping[str, str]) -> Any:
-    """A navigation entry, a folder in it (`methods/`) replaced by its pages: index.md, then the others by name."""
+    """A navigation entry, a folder in it (`methods/`) replaced by its pages and, under their titles, its folders."""
     if isinstance(entry, dict):
         title, value = next(iter(entry.items()))
         if isinstance(value, list):
@@ -133,8 +154,19 @@ def _expand(entry: Any, texts: Mapping[str, str]) -> Any:
         return {title: _listed(_expand(value, texts))} if value.endswith("/") else entry
     if isinstance(entry, str) and entry.endswith("/"):
         inside = [page for page in texts if posixpath.dirname(page) + "/" == entry]
-        return sorted(inside, key=lambda page: (not page.endswith("index.md"), page))
+        folders = dict.fromkeys(
+            entry + page.removeprefix(entry).partition("/")[0] + "/"
+            for page in texts
+            if page.startswith(entry) and page not in inside
+        )
+        nested = [{_title_of(texts[f"{folder}index.md"]): _listed(_expand(folder, texts))} for folder in folders]
+        return sorted(inside, key=lambda page: not page.endswith("index.md")) + nested
     return entry
+
+
+def _title_of(text: str) -> str:
+    """The heading that a page opens with."""
+    return text.partition("\n")[0].removeprefix("# ")
 
 
 def _listed(value: Any) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import re
 from pathlib import Path
@@ -10,14 +11,19 @@ from pathlib import Path
 import pytest
 
 from docs.builder import reference
-from docs.builder.blocks import RESULTS, ROOT, fill_blocks, pages
-from docs.builder.catalog import method_page
-from docs.builder.site import OUTSIDE, gather_site, generated, hand_written, links_of, rewrite_links
-from elicit.comparison.spec import Spec
+from docs.builder.blocks import fill_blocks, pages
+from docs.builder.methods import method_page
+from docs.builder.paths import RESULTS, ROOT, list_archives, result_page, spec_of
+from docs.builder.site import OUTSIDE, gather_site, generated, hand_written, link_papers, links_of, rewrite_links
+from elicit.comparison.spec import Spec, read_limited_spec
 from elicit.errors import ElicitError
 from elicit.methods.catalog import METHODS, load_config_class
 
-ARCHIVES = sorted(path.parent for path in RESULTS.glob("**/rows.json.xz"))
+ARCHIVES = list_archives()
+SPECS = sorted((ROOT / "experiments").rglob("*.yaml"))
+#: A name of ours in a page: `elicit.tasks.TaskBase`, `saes.load(...)`; and a path of the repository.
+_NAME = re.compile(r"`((?:elicit|saes|experiments)(?:\.\w+)+)(?:\(.*?\))?`")
+_PATH = re.compile(r"`((?:elicit|saes|docs|tests|experiments)/[\w./-]+)`")
 
 
 def test_the_readme_is_short() -> None:
@@ -44,9 +50,56 @@ def test_a_changed_figure_is_noticed() -> None:
 def test_every_archive_has_its_page(folder: Path) -> None:
     """With its command and seeds, all its arms, and its curves if it has any."""
     name = folder.relative_to(RESULTS).as_posix()
-    text = (ROOT / "docs" / "results" / f"{name}.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / result_page(folder)).read_text(encoding="utf-8")
     assert f"<!-- table: {name} run -->" in text
     assert f"<!-- table: {name} comparison -->" in text
+
+
+@pytest.mark.parametrize("folder", ARCHIVES, ids=lambda folder: folder.name)
+def test_the_spec_of_a_page_is_the_one_that_was_run(folder: Path) -> None:
+    """Models may stand at another path by now."""
+    archived, shown = (read_limited_spec(path)[0].to_dict() for path in (folder / "spec.yaml", spec_of(folder)))
+    assert list(archived.pop("models")) == list(shown.pop("models"))
+    assert archived == shown
+
+
+def test_every_spec_has_a_result_or_a_reason() -> None:
+    index = (ROOT / "docs" / "results" / "index.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(experiments/[\w/.]+\.yaml)`", index))
+    run = {spec_of(folder) for folder in ARCHIVES}
+    archived = {path for path in SPECS if RESULTS in path.parents}
+    assert {ROOT / name for name in named} == set(SPECS) - run - archived
+
+
+@pytest.mark.parametrize("page", sorted({*hand_written(), *generated()}))
+def test_names_in_prose_exist(page: str) -> None:
+    text = generated().get(page) or hand_written()[page].read_text(encoding="utf-8")
+    if page != "changelog.md":  # which names what was there
+        assert [name for name in _NAME.findall(text) if not _exists(name)] == []
+        assert [path for path in _PATH.findall(text) if not (ROOT / path).exists() and not any(ROOT.glob(path))] == []
+
+
+@functools.cache
+def _exists(name: str) -> bool:
+    """Whether a dotted name can be reached by importing its longest module and taking attributes."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            value = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for i, part in enumerate(parts[length:]):
+            if part not in {*dir(value), *getattr(value, "__all__", ()), *getattr(value, "__annotations__", {})}:
+                return False
+            if i + length + 1 < len(parts):
+                value = getattr(value, part)
+        return True
+    return False
+
+
+def test_papers_become_links() -> None:
+    line = "after 2601.08058, `2309.09117` and [2402.10200](https://arxiv.org/abs/2402.10200)"
+    assert link_papers(line) == line.replace("2601.08058", "[2601.08058](https://arxiv.org/abs/2601.08058)")
 
 
 def test_the_site_is_gathered(tmp_path: Path) -> None:

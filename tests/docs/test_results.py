@@ -8,16 +8,13 @@ from typing import Any
 
 import pytest
 
-from docs.builder.blocks import RESULTS, ROOT
+from docs.builder.paths import RESULTS, ROOT, list_archives, result_page
 from elicit.comparison.archive import SUMMARY, read_compressed_json
 
 DOCS = ROOT / "docs"
 #: Page -> the archives that its prose speaks of.
 PAGES = {
-    **{
-        f"results/{folder.relative_to(RESULTS).as_posix()}.md": [folder]
-        for folder in sorted(path.parent for path in RESULTS.glob("**/rows.json.xz"))
-    },
+    **{result_page(folder): [folder] for folder in list_archives()},
     "organisms.md": [RESULTS / name for name in ("organisms", "serial", "last_layer", "base_samples")],
 }
 _BLOCK = re.compile(r"<!-- table.*?<!-- end -->", re.DOTALL)
