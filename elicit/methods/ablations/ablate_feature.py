@@ -1,9 +1,11 @@
 """`ablate_feature`: necessity. The eliciting condition with the parent's feature ablated.
 
-Under the cue (or the forced opening), f_i D_i is subtracted wherever the feature fires and everything else is kept.
-Does the ability disappear? Where one feature is redundant, `top` ablates the best-scored features together, of one SAE
-or of all. Compare it with `cue_prompt`: name it `cue_prompt/...`, and vs_parent in the summary is the loss. Its own
-control is `random_feature` with this arm as parent: the same number of matched features, ablated the same way.
+    h <- h - f_i D_i
+
+That is done under the cue (or the forced opening) at `positions`; everything else is kept. Does the ability disappear?
+Where one feature is redundant, `top` ablates the best-scored features together, of one SAE or of all. Compare it with
+`cue_prompt`: name it `cue_prompt/...`, and vs_parent in the summary is the loss. Its own control is `random_feature`
+with this arm as parent: the same number of matched features, ablated the same way.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """`clamp_feature`: sufficiency. The plain prompt with the parent's feature at the value it has under the cue.
 
+    h <- h + (c - f_i |D_i|) D_i / |D_i|        c = times * the median of f_i |D_i| under the cue
+
 The boost of `sae_steering` may be many times larger than any activation the model itself produces. Here the feature is
 set to its median activation under the cue, at the last prompt token. Is its natural value enough? A mode carried by
 several features may need all of them (`top`). A feature that is silent under the cue on most problems is clamped to 0.

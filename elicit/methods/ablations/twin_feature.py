@@ -1,5 +1,7 @@
 """`twin_feature`: the nearest feature of an SAE trained with another seed. Does it have the same effect?
 
+    j = argmax_j cos(D_i, D'_j)
+
 The parent's feature is replaced by the feature of a second SAE of the same layer whose decoder row is nearest to it
 (cosine). Mode, positions and absolute strength are the parent's. A feature that a second SAE does not find is a
 property of one dictionary rather than of the model.

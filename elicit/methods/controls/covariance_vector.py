@@ -2,7 +2,7 @@
 
 An isotropic random vector points mostly in directions in which residuals never vary, and may be inert for that reason
 alone. This one is drawn from N(0, Sigma), where Sigma is the covariance of the layer's residuals over train problems,
-and is as long as the parent's edit (`displacement`).
+and is as long as the parent's edit (`fitting.displacement`).
 """
 
 from __future__ import annotations

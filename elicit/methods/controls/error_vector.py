@@ -1,5 +1,7 @@
 """`error_vector`: control of `sae_steering`. The part of the contrast that the SAE does not explain.
 
+    v = mean(h - SAE(h) | cue) - mean(h - SAE(h) | plain)
+
 The mean reconstruction error under the cue minus that under the plain prompt, at the last prompt token of train
 problems, scaled to the parent's absolute strength. If it changes accuracy as much as the feature, the SAE's features do
 not carry the mode.

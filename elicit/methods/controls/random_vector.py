@@ -1,6 +1,8 @@
 """`random_vector`: control of a steering arm. Same layer, strength, positions and mode, but a random direction.
 
-The direction is drawn isotropically and is as long as the parent's edit (`displacement`).
+    h <- h + d * v / |v|        v ~ N(0, I)
+
+The direction is drawn isotropically; d is the length of the parent's edit (`fitting.displacement`).
 """
 
 from __future__ import annotations

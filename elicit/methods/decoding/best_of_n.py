@@ -1,5 +1,7 @@
 """`best_of_n`: draw n samples and answer with one of them.
 
+    likelihood:  argmax_i (1 / T_i) sum_t log p(y_i,t | x, y_i,<t)
+
 1. The model samples n completions.
 2. With `verifier` the first one that the task's verifier accepts is the answer, else the first one. The accuracy is
    pass@n; such an arm is excluded from comparisons and flagged in the report.

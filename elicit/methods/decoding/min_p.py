@@ -1,6 +1,8 @@
 """`min_p`: one sample per problem, from tokens with at least a fraction of the largest probability (2407.01082).
 
-A token is kept if its probability, at the given temperature, is at least `min_p` times the largest, as in transformers.
+    keep x if p(x) >= min_p * max_x' p(x')
+
+p is the distribution at the given temperature, as in transformers.
 Neither option is tuned.
 """
 

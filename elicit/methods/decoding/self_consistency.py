@@ -1,5 +1,7 @@
 """`self_consistency` (2203.11171): sample several answers, return the most frequent canonical one.
 
+    answer = argmax_a #{i : a_i = a} over n samples
+
 1. The model samples n completions; the task's verifier reads each one's canonical answer.
 2. The most frequent answer wins, the first seen among equals; its first completion is returned.
 

@@ -1,8 +1,10 @@
 """`grpo`: reinforcement learning on the task's own verifier (RLVR), with TRL's `GRPOTrainer`.
 
-Reward 1 for a right answer, else 0; see `fitting.rlvr` for the steps. Controls: the same with `reward: random`,
-`format_only` or `wrong_label` (`fitting.reward_choice`). The pilot is `grpo`'s own, verifier and all: only the reward
-differs. A coin rewarded Qwen2.5-Math-7B with +21.4 of +29.1 points and Llama and OLMo with nothing (2506.10947).
+    A_i = r_i - mean(r) over the answers to one problem        r_i = 1 for a right answer, else 0
+
+`fitting.rlvr` has the steps and `training.run` the loss. Controls: the same with `reward: random`, `format_only` or
+`wrong_label` (`fitting.reward_choice`). The pilot is `grpo`'s own, verifier and all: only the reward differs. A coin
+rewarded Qwen2.5-Math-7B with +21.4 of +29.1 points and Llama and OLMo with nothing (2506.10947).
 
 Deviations from common recipes: rollouts come from the lab's sampler (random numbers by identity), the order of problems
 is drawn per step, and training stops after ten steps in which every rollout is right.

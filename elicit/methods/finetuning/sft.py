@@ -1,5 +1,7 @@
 """`sft`: supervised fine-tuning on demonstrations, the baseline with which every method is compared.
 
+    L = -(1 / T) sum_t log p(y_t | x, y_<t) over the T completion tokens of a batch
+
 Prompt-completion negative log-likelihood on completion tokens only, with TRL's `SFTTrainer` (`training.supervised`).
 Demonstrations are drawn from the train split by the seed; the rows are tokenised here (prompt ids, completion ids, end
 token), so that training uses exactly the ids of sampling. Full fine-tuning works on a copy of the base and keeps the

@@ -1,5 +1,9 @@
 """`mean_steering`: add the difference of means between two conditions, by default at the first generation step.
 
+    h <- h + strength * unit * v        v = (mu_positive - mu_negative) / |mu_positive - mu_negative|
+
+mu is the mean residual after one layer under a condition, unit that layer's median residual norm (`steering.spec`).
+
 1. On train problems, the mean residual after every layer under the positive condition minus that under the negative
    (`fitting.contrast_pairs`, or two given lists of prompts, at their last tokens).
 2. Layer and strength are chosen on the select split, by accuracy; among equals the smaller strength, then the earlier

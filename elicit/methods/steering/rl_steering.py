@@ -1,5 +1,9 @@
 """`rl_steering`: steering vectors trained by reinforcement on the task's own verifier (2505.18706, 2509.06608).
 
+    h <- h + v_l        A_i = r_i - mean(r) over the answers to one problem
+
+v_l, one per layer, is all that the reward trains; `training.run` has the loss.
+
 1. Vectors start from noise, from a difference of means or from an SAE feature (`start`), one per layer, in residual
    norms of their layer.
 2. Pilot under the starting vectors: keep train problems that are solved sometimes but not always.

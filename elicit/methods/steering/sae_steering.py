@@ -1,5 +1,9 @@
 """`sae_steering`: boost one SAE feature at the first generation step (He et al., 2601.08058).
 
+    h <- h + strength * unit * D_i / |D_i|
+
+D_i is the feature's decoder row, unit the layer's median residual norm (`steering.spec`, which also has `clamp`).
+
 1. Candidates: on train problems, features of each layer's SAE are scored between two conditions (cue prompt against
    plain prompt) at the last prompt token, and the best few are kept.
 2. Feature, layer, strength, positions and mode are chosen together on the select split, by accuracy; among equals the
