@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,14 @@ def _make_pair(folder: Path) -> tuple[Path, Path]:
     make(folder / "a", DATA, {"cued/base/0": _answers(A), "cued/cue_prompt/0": _answers(A)})
     make(folder / "b", {**DATA, "kl_problems": 3}, {"cued/base/0": _answers(A), "cued/cue_prompt/0": _answers(B)})
     return folder / "a", folder / "b"
+
+
+def test_the_documented_figures_of_an_arm_are_those_of_a_summary(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", page.partition("## Figures of an arm")[2], re.MULTILINE)
+    with open_run(_make_pair(tmp_path)[0]) as run:
+        arm = run.computed_summary["models"]["cued"]["tasks"]["addition"]["arms"]["cue_prompt"]
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(arm)
 
 
 def _score_statistic(gained: int, lost: int, n: int, delta: float) -> float:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+from pathlib import Path
 from typing import NamedTuple
 
 from markdown_it import MarkdownIt
 
-from docs.builder.blocks import ROOT, pages
+from docs.builder.blocks import pages
+from docs.builder.paths import ROOT
 from docs.builder.site import generated
+from tests.support.outside import write_distribution
+
+#: The first line of a sample that is a file: its path.
+_FILE = re.compile(r"# ([\w/]+\.py)")
 
 
 class Fence(NamedTuple):
@@ -22,6 +30,12 @@ class Fence(NamedTuple):
     def first_line(self) -> str:
         return self.code.splitlines()[0]
 
+    @property
+    def file(self) -> str | None:
+        """The path of a sample that is a file; None for one that is typed."""
+        match = _FILE.fullmatch(self.first_line)
+        return match[1] if match else None
+
 
 def list_fences() -> list[Fence]:
     """Every fence, in the order of pages and lines."""
@@ -34,3 +48,18 @@ def list_fences() -> list[Fence]:
         for token in MarkdownIt().parse(text)
         if token.type == "fence"
     ]
+
+
+def write_page_files(fences: list[Fence], folder: Path) -> None:
+    """Write the files that a page shows, and install the entry points that its TOML declares."""
+    for fence in fences:
+        if fence.file is not None:
+            path = folder / fence.file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(fence.code, encoding="utf-8")
+            if path.parent != folder:
+                (path.parent / "__init__.py").touch()
+        elif fence.language == "toml":
+            groups = tomllib.loads(fence.code)["project"]["entry-points"]
+            points = {f"{group}/{name}": code for group, names in groups.items() for name, code in names.items()}
+            write_distribution(folder, f"sample{fence.line}", points)

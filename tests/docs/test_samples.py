@@ -1,7 +1,8 @@
 """Every code sample in the README and the documentation is run, or read by what would run it.
 
-Python fences of a page are executed one after another; YAML is checked as a spec, with the files that it names there;
-lines of shell that start with `elicit` are parsed by the command line, targets of `make` and scripts must exist.
+Python fences of a page are executed one after another. Those that open with a file's name (`# parity.py`) are written
+to that file first, and entry points in TOML are installed. YAML is checked as a spec, with the files that it names
+there; lines of shell that start with `elicit` are parsed by the command line, targets of `make` and scripts must exist.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import re
 import shlex
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -22,12 +24,19 @@ import tyro
 import yaml
 
 import elicit
-from docs.builder.blocks import ROOT
+from docs.builder.paths import ROOT
 from elicit.cli.main import run_command
 from elicit.comparison.spec import parse_spec
-from tests.docs.samples import Fence, list_fences
+from elicit.plugins import parse_reference
+from elicit.report.html import outside_sections
+from elicit.tasks import outside
+from elicit.tasks.datasets import formats
+from saes.loading import formats as sae_formats
+from tests.docs.samples import Fence, list_fences, write_page_files
 
 FENCES = list_fences()
+#: Groups of entry points.
+GROUPS = {outside.GROUP, formats.READERS, outside_sections.GROUP, sae_formats.GROUP}
 
 #: First lines of samples that need a download, a finished run of another model, or another program: (page, first line).
 NOT_RUN = {
@@ -49,7 +58,7 @@ def _is_skipped(fence: Fence) -> bool:
 
 
 def test_every_sample_says_its_language_and_every_exception_is_there() -> None:
-    known = {"python", "yaml", "json", "sh", "text"}
+    known = {"python", "yaml", "json", "sh", "text", "toml"}
     assert {(fence.page, fence.line) for fence in FENCES if fence.language not in known} == set()
     openings = {(fence.page, fence.first_line) for fence in FENCES}
     openings |= {(fence.page, text.splitlines()[0]) for fence in FENCES for text in _task_lines(fence)}
@@ -61,8 +70,11 @@ def test_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     module = ModuleType("sample")
     monkeypatch.setitem(sys.modules, "sample", module)  # where dataclasses look their names up
-    for fence in FENCES:
-        if fence.page == page and fence.language == "python" and not _is_skipped(fence):
+    fences = [fence for fence in FENCES if fence.page == page]
+    monkeypatch.syspath_prepend(tmp_path)
+    write_page_files(fences, tmp_path)
+    for fence in fences:
+        if fence.language == "python" and fence.file is None and not _is_skipped(fence):
             # Line numbers of a traceback are those of the page.
             exec(compile("\n" * fence.line + fence.code, page, "exec"), vars(module))
 
@@ -71,6 +83,7 @@ def test_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_yaml_is_a_spec(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     _write_files(tmp_path)
+    write_page_files([fence for fence in FENCES if fence.page == page], tmp_path)
     for fence in FENCES:
         if fence.page != page or fence.language != "yaml":
             continue
@@ -97,6 +110,8 @@ def _write_files(folder: Path) -> None:
     """The data files that samples name."""
     rows = [{"question": f"{i} + 1?", "final": str(i + 1)} for i in range(60)]
     (folder / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    capitals = [{"prompt": f"{i}. Name the capital of Peru:", "answer": "Lima"} for i in range(60)]
+    (folder / "capitals.jsonl").write_text("".join(json.dumps(row) + "\n" for row in capitals), encoding="utf-8")
     solved = [{"question": f"{i} + 1?", "answer": f"It is {i + 1}.\n#### {i + 1}"} for i in range(60)]
     (folder / "data").mkdir()
     text = "".join(json.dumps(row) + "\n" for row in solved)
@@ -121,6 +136,13 @@ def test_json_is_a_problem(fence: Fence, tmp_path: Path) -> None:
     read = {first.prompt: first for split in ("train", "select", "test") for first in task.problems(split)}
     assert read[problem["prompt"]].answer == problem["answer"]
     assert task.worked(read[problem["prompt"]]) == problem["worked"]
+
+
+@pytest.mark.parametrize("fence", [fence for fence in FENCES if fence.language == "toml"], ids=lambda fence: fence.page)
+def test_toml_names_groups_that_are_read(fence: Fence) -> None:
+    groups = tomllib.loads(fence.code)["project"]["entry-points"]
+    assert set(groups) <= GROUPS
+    assert all(parse_reference(code) for names in groups.values() for code in names.values())
 
 
 def _commands() -> Iterator[tuple[str, str]]:

@@ -61,6 +61,15 @@ def install_package(folder: Path, name: str, modules: Mapping[str, str], points:
     (folder / name).mkdir(parents=True)
     for module, source in {"__init__": "", **modules}.items():
         (folder / name / f"{module}.py").write_text(source)
+    write_distribution(folder, name, points)
+
+
+def write_distribution(folder: Path, name: str, points: Mapping[str, str]) -> None:
+    """Write the dist-info of a package whose modules are in `folder` already.
+
+    Args:
+        points: `GROUP/NAME` -> `package.module:Name`.
+    """
     info = folder / f"{name}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")

@@ -12,8 +12,8 @@ A section of your own is an object with these members, in a package that offers 
 
         def render(self, run, panels):
             rows = "".join(
-                f"<tr><td>{escape_html(arm.name)}<td>{arm.figures['tokens_per_problem']['value']:.0f}"
-                for panel in panels for arm in panel.arms if arm.figures["tokens_per_problem"]
+                f"<tr><td>{escape_html(arm.name)}<td>{arm.read_estimate('tokens_per_problem').value}"
+                for panel in panels for arm in panel.arms
             )
             return f"<table>{rows}</table>" if rows else None
 
