@@ -59,10 +59,12 @@ chromium:
 	  && $$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver >/dev/null; \
 	} || { echo "make test-browser needs chromium and chromedriver. On Debian: apt-get install chromium chromium-driver" >&2; exit 1; }
 
-# The documentation, into build/site: every page, with those made from code and archives. A broken link is an error.
+# The documentation, into build/site: every page, with those made from code and archives. A broken link or anchor is an
+# error, and so is a docstring that describes an argument which is not there. Code samples are run by tests/docs.
 docs: $(DOCS)
 	$(BIN)/python -m docs.builder
-	$(BIN)/zensical build --strict --clean --config-file build/mkdocs.yml
+	$(BIN)/zensical build --strict --clean --config-file build/mkdocs.yml >build/zensical.log 2>&1; \
+	  status=$$?; cat build/zensical.log; test $$status = 0 && ! grep -q '^griffe:' build/zensical.log
 
 $(DOCS): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -c constraints.txt -e ".[docs]"

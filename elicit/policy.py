@@ -144,8 +144,9 @@ class Policy:
 
         Args:
             task: reads completions for searches that compare answers.
-            label, seed: the task's name in the run and the seed; with the problem's id and the sample's index they
-                determine every random number.
+            label: the task's name in the run. With the seed, the problem's id and the sample's index it determines
+                every random number.
+            seed: the run seed.
         """
         if not problems:
             return []  # return before steering opens, which raises if it touches no forward pass

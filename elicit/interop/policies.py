@@ -17,7 +17,9 @@ def load_policy(folder: str | Path, *, dtype: str = "auto", device: str = "auto"
 
     Args:
         folder: a `policy` folder of a run (`runs/NAME/cells/MODEL/ARM/SEED/policy`), or what `Policy.save` wrote.
-        dtype, device, download: as for `elicit.load`.
+        dtype: as for `elicit.load`.
+        device: as for `elicit.load`.
+        download: as for `elicit.load`.
 
     Raises:
         ElicitError: no policy there, or a base model that cannot be loaded or has other weights by now.

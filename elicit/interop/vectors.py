@@ -164,7 +164,8 @@ def load_vectors(
         path: with or without its ending. A foreign file's vectors keep their length: strength 1 adds them as they are.
         model: checks that they fit it. Vectors that `save` wrote for other weights are refused.
         layer: the layer of a foreign vector whose file does not say it.
-        strength, positions: in place of the file's; a foreign file has 1 and "all", as the tools that write them do.
+        strength: in place of the file's; a foreign file has 1, as the tools that write them do.
+        positions: in place of the file's; a foreign file has "all".
 
     Raises:
         ElicitError: no such file, one that cannot be read, a missing layer, or vectors of another model.

@@ -54,7 +54,8 @@ class SteeringPanel(anywidget.AnyWidget):  # type: ignore[misc, name-defined]
             mapping from SAE name to table. `saes.discover` makes them.
         feature: where to begin; by default the table's first, or 0.
         positions: `all`, `prompt`, `generated`, `first`, `first:k`, `decay:k`.
-        n, split: how many problems of which split. The test split is for judging what was found, not for finding it.
+        n: number of problems.
+        split: their split. The test split is for judging what was found, not for finding it.
         decoding: stop strings and length; its temperature is where the control begins.
         strengths: ends of the slider, in the mode's unit.
         transfer: whether an SAE of other known weights may be used (a base model's SAE on a tuned model).

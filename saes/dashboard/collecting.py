@@ -111,7 +111,8 @@ def collect(
         features: which latents; None for all.
         examples: top examples a feature, at most one a sequence.
         per_band: sampled examples of each quantile band, at most one a sequence.
-        before, after: tokens shown around a firing.
+        before: tokens shown before a firing.
+        after: tokens shown after it.
         skip: first tokens of each sequence that are not read (their residuals are outliers in real models).
         progress: called with the number of tokens read so far.
 

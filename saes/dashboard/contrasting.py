@@ -61,7 +61,8 @@ def contrast(
     """Compare features between two conditions of the same problems.
 
     Args:
-        positive, negative: prompts as token ids; entry i of both is the same problem.
+        positive: prompts of one condition as token ids.
+        negative: prompts of the other; entry i of both is the same problem.
         show: problems whose activations are kept for every token.
         skip: first tokens of a prompt that are not read.
 

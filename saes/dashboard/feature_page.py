@@ -67,7 +67,8 @@ def page(study: Study, feature: int, *, links: PageLinks | None = None) -> Featu
 
     Args:
         study: what `saes.dashboard.study` found.
-        place: where the page lies among others; None for a page by itself, without links.
+        feature: its number.
+        links: where the page lies among others; None for a page by itself, without links.
 
     Raises:
         ElicitError: a feature that was not collected.

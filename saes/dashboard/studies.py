@@ -103,7 +103,8 @@ def study(
         tokenizer: its transformers tokenizer.
         sequences: token ids of the text, with their BOS.
         features: which latents; None for all.
-        positive, negative: prompts of the same problems under two conditions, as token ids.
+        positive: prompts of problems under one condition, as token ids.
+        negative: prompts of the same problems under the other.
         doses: dose-response curves by feature.
         text: what the text is, in words; printed on the pages.
         used: features that arms use, and which; shown before the others.

@@ -93,16 +93,19 @@ def discover(
 
     Args:
         model: a transformers causal LM or a TransformerBridge.
-        positive, negative: spans (`Span.last(ids)` for prompts); generators are read once.
+        positive: spans of one condition (`Span.last(ids)` for prompts); generators are read once.
+        negative: spans of the other.
         scorers: names from `SCORERS`. Default: contrast, auroc and probe; attribution, patching and dla
             if `logit_difference` is given; reason_score if `words` are.
         logit_difference: token ids (a, b), or a function from a span to them: what the attributions explain.
         words: {name: spellings as token ids} for reason_score, with `window` = tokens (before, after).
-        positive_context, negative_context: opened once, while that condition's spans run, such as `policy.applied()` of
-            a policy with trained weights on the same model. Layers above the SAE's run only for the attributions.
+        positive_context: opened once, while the positive spans run, such as `policy.apply()` of a policy with trained
+            weights on the same model. Layers above the SAE's run only for the attributions.
+        negative_context: the same for the negative spans.
         negative_model: the model the negative spans run through, if another.
         names: what messages and `attrs` call the conditions.
-        probe_rows, attribution_spans: sample sizes per condition, drawn by the identity (seed, span, position).
+        probe_rows: residuals per condition for the probe, drawn by the identity (seed, span, position).
+        attribution_spans: spans per condition for the attributions, drawn likewise.
         batch_tokens: padded tokens per forward pass.
 
     Returns:

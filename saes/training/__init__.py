@@ -73,6 +73,8 @@ def train(
 ) -> SAE:
     """Train an SAE on the residual stream after decoder layer `layer`.
 
+    Arguments that are not listed are the fields of `saes.plan.Plan`.
+
     Args:
         model: a transformers causal LM or a TransformerBridge.
         sequences: token ids of running text, read again in another order when they are used up.
@@ -80,7 +82,6 @@ def train(
         checkpoint_seconds: time between checkpoints.
         weights_sha256: hash of the model's weights, for the manifest.
         source: what the text is, in words.
-        Others: fields of `saes.plan.Plan`.
 
     Returns:
         The SAE as read back from its files, with its evaluation card in `manifest.card`.

@@ -43,11 +43,14 @@ class PolicyLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped; it take
     Args:
         policy: a policy, or its folder (`runs/NAME/cells/MODEL/ARM/SEED/policy`).
         base: instead: what `elicit.load` takes; the untouched model, greedy.
-        device, dtype, download: as for `elicit.load`, where something is loaded.
+        device: as for `elicit.load`, where something is loaded.
+        dtype: likewise.
+        download: likewise.
         seed: of sampled answers. Default: the one in the path of a run's policy, else 0.
         sampling: "request" (a request's temperature and filters count) or "policy" (the policy's own always do).
-        batch_size, max_batch_size: at most so many requests at a time. 1 (lm-eval's default) and "auto" leave it to the
-            sampler, which goes by memory; to have one at a time type max_batch_size=1.
+        batch_size: most requests at a time. 1 (lm-eval's default) and "auto" leave it to the sampler, which goes by
+            memory.
+        max_batch_size: most requests at a time; 1 has one at a time.
         max_length: context length in tokens. Default: the model's.
         prefix_token_id: what stands before an empty context. Default: BOS, else EOS.
 
