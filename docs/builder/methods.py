@@ -22,13 +22,13 @@ from docs.builder.catalog import (
     summary_of,
 )
 from docs.builder.paths import ROOT, list_archives, result_page
-from elicit.methods.catalog import METHODS, list_providers, load_config_class
+from elicit.methods.catalog import ALIASES, METHODS, list_providers, load_config_class
 
 #: Title of a folder's page, where it is not the folder's name.
 _TITLES = {"finetuning": "Fine-tuning"}
 #: What a method needs in a spec besides its name.
 _REQUIRED = {
-    "named_prompt": {"condition": "restate"},
+    "named_prompt": {"condition": "cue"},
     "reference_model": {"model": "org/name-instruct"},
     "adapter": {"path": "path/to/peft_folder"},
     "contrastive_decoding": {"amateur": "org/smaller-name"},
@@ -121,12 +121,16 @@ def _docstring_at(module: str) -> str:
 
 
 def example_spec(name: str) -> str:
-    """A spec with the arm, what it needs, and one control that it is compared with."""
+    """A spec with the arm, what it needs, and the controls that it is compared with."""
     arms: dict[str, Mapping[str, object]] = {"base": {"method": "base"}}
     arm = _add_arms(arms, name)
-    control = next((other for other in METHODS if _needs(other) == (name,) and other != name), None)
-    if control and arm == name:
-        _add_arms(arms, control)
+    if arm == name:
+        for other in methods_of("controls"):
+            if _needs(other) == (name,):
+                _add_arms(arms, other)
+        for alias, (method, options) in ALIASES.items():
+            if method == name:
+                arms[f"{name}/{alias.removeprefix(f'{name}_')}"] = {"method": method, **options}
     lines = ["models: [cued]", "task: addition", "arms:"]
     for arm, options in arms.items():
         lines.append(f"  {arm}: {yaml.safe_dump(options, default_flow_style=True, sort_keys=False).strip()}")
@@ -153,7 +157,7 @@ def _needs(name: str) -> tuple[str, ...]:
 def _uses(name: str) -> Iterator[str]:
     """A list of the committed results that have arms of a method."""
     for page, arms in _arms_of_results().items():
-        used = [f"`{arm}`" for arm, method in arms.items() if method == name]
+        used = [f"`{arm}`" for arm, method in arms.items() if ALIASES.get(method, (method, {}))[0] == name]
         if used:
             more = f" and {len(used) - _MOST_ARMS} more" if len(used) > _MOST_ARMS else ""
             yield f"- [{Path(page).stem}](../../{page}): {', '.join(used[:_MOST_ARMS])}{more}"
