@@ -1,14 +1,14 @@
 """`contrastive_decoding`: an expert's logits minus an amateur's, over the tokens the expert finds plausible.
 
+With e and a their logits, tau the amateur's temperature and V = {x: p_e(x) >= alpha max p_e}, a token's score is
+
+    original  (2210.15097)   log softmax(e)(x) - log softmax(a / tau)(x)   for x in V, else -inf
+    adjusted  (2309.09117)   (1 + beta) e(x) - beta a(x)                   for x in V, else -inf
+
 1. Expert and amateur read the same tokens, each with its own cache. The amateur is another model of the same tokenizer
    (smaller, or an earlier checkpoint), or another arm's policy. The expert is the base, or another arm's policy.
-2. With e and a their logits, tau the amateur's temperature and V = {x: p_e(x) >= alpha max p_e}, the scores are
-
-       original  (2210.15097)   log softmax(e)(x) - log softmax(a / tau)(x)   for x in V, else -inf
-       adjusted  (2309.09117)   (1 + beta) e(x) - beta a(x)                   for x in V, else -inf
-
-3. The token with the highest score follows (greedy).
-4. alpha, and beta (adjusted) or tau (original), are chosen on the select split, by accuracy. Both papers take
+2. The token with the highest score follows (greedy).
+3. alpha, and beta (adjusted) or tau (original), are chosen on the select split, by accuracy. Both papers take
    alpha = 0.1, which excludes every token with less than a tenth of the probability of the expert's best one: a mode
    that opens with a rare token is then out of reach.
 

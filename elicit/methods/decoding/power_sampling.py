@@ -7,13 +7,13 @@ a whole, which tempering one token at a time does not.
    temperature 1/alpha (or another one, which the ratio below takes into account).
 2. Then follow `steps` moves. Each draws a position m uniformly among the L tokens of the completion x, keeps the m
    tokens before it, and samples the rest anew at that temperature, up to the limit: a proposal x' of L' tokens.
-3. The proposal is accepted with probability min(1, r),
+3. The proposal is accepted with probability min(1, r):
 
-       r = p(x')^alpha q(x | m) / L'  /  (p(x)^alpha q(x' | m) / L)
+    r = p(x')^alpha q(x | m) / L'  /  (p(x)^alpha q(x' | m) / L)
 
-   where q(. | m) is the probability with which the tokens from m on are sampled. 1/L and 1/L' are the probabilities of
-   drawing the same position in either direction: completions end at different lengths, and without these factors short
-   ones would be too rare.
+where `q(. | m)` is the probability with which the tokens from m on are sampled. 1/L and 1/L' are the probabilities of
+drawing the same position in either direction: completions end at different lengths, and without these factors short
+ones would be too rare.
 
 Every step leaves the distribution proportional to p^alpha over completions up to the limit's length invariant, so after
 the last block the chain converges to p^alpha itself.
