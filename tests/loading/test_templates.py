@@ -137,7 +137,14 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("source", HOSTILE.values(), ids=HOSTILE.keys())
+#: Those that end by the same bounds as others: too much memory, and no end.
+ALIKE = ("a filter", "an indentation", "a format", "doubling")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [pytest.param(text, id=name, marks=[pytest.mark.slow] * (name in ALIKE)) for name, text in HOSTILE.items()],
+)
 def test_a_template_has_bounds(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(templates, "SECONDS", 4.0)
     template = ChatTemplate(source, {}, "a model", DAY)

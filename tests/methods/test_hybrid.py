@@ -55,6 +55,11 @@ def read() -> trace_categories.TraceTokens:
     return trace_categories.read_traces(cued(), sft(), found, [0, 1], ("\n", ","))
 
 
+@functools.cache
+def clustered() -> trace_categories.StepCategories:
+    return trace_categories.cluster_steps(read(), 1, width=4, k=1, least=3, seed=0)
+
+
 def accuracy(policy: Policy, n: int = 32) -> float:
     problems = TASK.problems("test", n)
     answers = policy.answer(problems, TASK, label="x", seed=0)
@@ -150,7 +155,7 @@ def test_the_category_is_the_largest_latent_of_saelens():
 
 def test_directions_are_differences_of_means():
     tokens = read()
-    found = trace_categories.cluster_steps(tokens, 1, width=4, k=1, least=3, seed=0)
+    found = clustered()
     assert found.gate.classes <= 4
     for over in ("disagreements", "steps"):
         rows = gating.compute_directions(tokens, found, 0, over)
@@ -169,7 +174,7 @@ def test_directions_are_differences_of_means():
 def test_gate_decisions_are_scikit_learns(classes):
     """Several categories, one (scikit-learn keeps a single row then), and no disagreement at all."""
     tokens = read()
-    found = trace_categories.cluster_steps(tokens, 1, width=4, k=1, least=3, seed=0)
+    found = clustered()
     if classes < 4:
         found = found._replace(
             gate=Gate(found.gate.weight[:1], found.gate.bias[:1]), token=torch.zeros_like(found.token)
@@ -194,7 +199,7 @@ def test_trained_directions_make_the_tuned_models_text_likelier(monkeypatch):
 
     found_traces = trace_categories.generate_traces(sft(), TASK, problems=24, decoding=task_decoding(TASK), seed=0)
     tokens = read()
-    found = trace_categories.cluster_steps(tokens, 1, width=4, k=1, least=3, seed=0)
+    found = clustered()
     start = gating.compute_directions(tokens, found, 1, "disagreements")
     before = [p.requires_grad for p in cued().hf.parameters()]
     fit = direction_training.train_directions(
