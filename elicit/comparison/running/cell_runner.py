@@ -9,6 +9,7 @@ Everything is determined by the cell's identity, so that repeating a part gives 
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 import traceback
@@ -208,9 +209,14 @@ def _record_device(cell: Cell, run: Path, device: str) -> list[str]:
 
 
 def _check_weights(cell: Cell, run: Path, model: BaseModel) -> None:
-    """Check the weights: a model retrained under the same name must not share a run with rows of the old one."""
-    for path in (run / "cells" / cell.model).rglob("status.json"):
-        before = (typed_files.read_status(path.parent).get("model") or {}).get("weights_sha256", model.weights_sha256)
+    """Check the weights: a model retrained under the same name must not share a run with rows of the old one.
+
+    Other workers make and remove scratch folders meanwhile: `os.walk` leaves out what is gone when it comes to it.
+    """
+    for folder, _, files in os.walk(run / "cells" / cell.model):
+        if "status.json" not in files:
+            continue
+        before = (typed_files.read_status(Path(folder)).get("model") or {}).get("weights_sha256", model.weights_sha256)
         if before != model.weights_sha256:
             raise ElicitError(
                 f"the weights of {cell.model} ({model.weights_sha256[:12]}) are not those that this run began with "
