@@ -27,6 +27,7 @@ import elicit
 from docs.builder.paths import ROOT
 from elicit.cli.main import run_command
 from elicit.comparison.spec import parse_spec
+from elicit.methods import outside as methods_outside
 from elicit.plugins import parse_reference
 from elicit.report.html import outside_sections
 from elicit.tasks import outside
@@ -36,7 +37,7 @@ from tests.docs.samples import Fence, list_fences, write_page_files
 
 FENCES = list_fences()
 #: Groups of entry points.
-GROUPS = {outside.GROUP, formats.READERS, outside_sections.GROUP, sae_formats.GROUP}
+GROUPS = {methods_outside.GROUP, outside.GROUP, formats.READERS, outside_sections.GROUP, sae_formats.GROUP}
 
 #: First lines of samples that need a download, a finished run of another model, or another program: (page, first line).
 NOT_RUN = {
