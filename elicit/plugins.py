@@ -72,7 +72,7 @@ def load_reference(text: str, *, base: Path | None = None) -> Any:
     try:
         module = _import_file(path) if reference.is_file else importlib.import_module(reference.module)
     except Exception as error:
-        raise ElicitError(f"{text}: {path} cannot be imported: {_describe_failure(error, path)}") from error
+        raise ElicitError(f"{text}: {path} cannot be imported: {describe_failure(error, path)}") from error
     value: Any = module
     for part in reference.name.split("."):
         if not _defines(value, part):
@@ -121,6 +121,13 @@ def describe_class(kind: type) -> str:
         )
     home = path if kind.__module__.startswith(_FILE_MODULE) else kind.__module__
     return f"{home}:{kind.__qualname__}"
+
+
+def find_class_file(kind: type) -> Path | None:
+    """The file of a class from outside; None for one that is part of elicit."""
+    path = vars(sys.modules.get(kind.__module__, sys)).get("__file__")  # none for what was typed at a prompt
+    built_in = kind.__module__.split(".")[0] in ("elicit", "saes")
+    return None if built_in or path is None else Path(path)
 
 
 def list_entry_points(group: str) -> dict[str, str]:
@@ -184,7 +191,7 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _describe_failure(error: Exception, path: Path) -> str:
+def describe_failure(error: Exception, path: Path) -> str:
     """An exception in one line, with the last line of `path` that it went through."""
     line, trace = getattr(error, "lineno", None), error.__traceback__
     while trace is not None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from elicit.comparison.reader import ArmData, read_arms, read_run_spec
 from elicit.comparison.run_cell import RunCell, State
@@ -59,9 +59,11 @@ class Run(RunFiles):
         They come model by model, arm by arm and seed by seed, in the spec's order.
 
         Raises:
-            ElicitError: a model or an arm that the spec does not have.
+            ElicitError: a model or an arm that the spec does not have, or an unknown state.
         """
         self.check_names(models, arms)
+        if state is not None and state not in get_args(State):
+            raise unknown_name_error("state", state, get_args(State), where=str(self.path))
         order = list(self.spec.arms)
         every = sorted(
             (RunCell(self, cell) for cell in list_cells(self.spec)),

@@ -93,6 +93,10 @@ def load_config_class(name: str, *, where: str = "") -> type[Method]:
         return built_in
     reference = find_method_reference(name)
     if reference is None:
+        if name.endswith(".py"):
+            raise ElicitError(
+                f"{where + ': ' if where else ''}method {name!r} is a file. Name its class too: {name}:MyMethod"
+            )
         known = [*METHODS, *list_entry_points(GROUP)]
         hint = "See: elicit ls methods. If a package brings it, install that package; a file's is my_file.py:MyMethod."
         raise unknown_name_error("method", name, known, where=where, hint=hint)

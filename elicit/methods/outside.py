@@ -109,7 +109,8 @@ def load_method_class(reference: str) -> type[Method]:
     if not isinstance(value, type) or not issubclass(value, Method):
         raise ElicitError(f"{reference}: expected a subclass of elicit.method.Method.")
     method_class: type[Method] = value
-    if "__dataclass_fields__" not in vars(method_class):
+    parameters = vars(method_class).get("__dataclass_params__")
+    if parameters is None or not parameters.frozen:
         raise ElicitError(f"{reference}: put @dataclass(frozen=True) above the class: its fields are the options.")
     if method_class.__abstractmethods__:
         raise ElicitError(f"{reference}: the class has no {' and '.join(sorted(method_class.__abstractmethods__))}.")

@@ -5,25 +5,42 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import nn
 
 from elicit.context import check_text_fits, context_length
+from elicit.errors import ElicitError
 from elicit.loading import architectures
 from elicit.rotary import frequency_group, length_scaling
 
 _TOKENS = 1 << 13
 
 
-class Norms(NamedTuple):
-    """Median residual norm after each layer, over the tokens of a text."""
+@dataclass(frozen=True)
+class Norms:
+    """Median residual norm after each layer, over the tokens of a text: `norms[layer]`."""
 
     medians: tuple[float, ...]
     tokens: int
+    """Number of tokens of that text."""
     text_sha256: str
+
+    def __getitem__(self, layer: int) -> float:
+        """The median after one layer.
+
+        Raises:
+            ElicitError: the model does not have that layer.
+        """
+        if not 0 <= layer < len(self.medians):
+            raise ElicitError(f"layer {layer} does not exist. Layers are 0 to {len(self.medians) - 1}.")
+        return self.medians[layer]
+
+    def __len__(self) -> int:
+        return len(self.medians)
 
 
 def residuals_at(

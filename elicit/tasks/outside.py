@@ -6,9 +6,12 @@ options, or an instance, which takes none.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.plugins import list_entry_points, load_reference, parse_reference
@@ -70,6 +73,7 @@ def make_object(reference: str, code: OutsideCode, options: Mapping[str, Any]) -
             raise ElicitError(f"{title} is an object and takes no options; leave out {', '.join(options)}.")
     else:
         check_options(title, value, options)
+        options = _check_option_types(title, value, options)
         try:
             value = value(**options)
         except ElicitError as error:
@@ -98,6 +102,30 @@ def check_options(title: str, kind: type, options: Mapping[str, Any]) -> None:
         )
         if required and name not in options:
             raise ElicitError(f"{title}: option {name} is missing.")
+
+
+def _check_option_types(title: str, kind: type, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options of a dataclass whose fields are of plain types as these; all others as they are.
+
+    A field of another type may take several forms, which its class reads itself.
+
+    Raises:
+        ElicitError: an option of another type; names it, its value and the type.
+    """
+    try:
+        types = get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
+    except NameError:  # a type that stands only in annotations
+        return options
+    checked = dict(options)
+    for option, value in options.items():
+        if types.get(option) in (bool, int, float, str):
+            try:
+                checked[option] = TypeAdapter(types[option]).validate_python(value)
+            except ValidationError:
+                raise ElicitError(
+                    f"{title}: {option} is {one_line(repr(value), 60)}; expected {types[option].__name__}."
+                ) from None
+    return checked
 
 
 def _is_method(interface: type, name: str) -> bool:

@@ -26,6 +26,8 @@ def task_to_dict(task: Task | str | Mapping[str, Any]) -> dict[str, Any]:
     """
     if isinstance(task, str):
         return {"task": task}
+    if isinstance(task, type):
+        raise ElicitError(f"compare: the task is the class {task.__name__}. Make an object of it: {task.__name__}()")
     if isinstance(task, Mapping):
         return dict(task)
     if isinstance(task, AskedTask):

@@ -64,6 +64,22 @@ class Warm(Method):
 
     def fit(self, base, task, *, seed, needs, scratch=None):
         return Policy(base, task_decoding(task, temperature=self.temperature))
+
+
+@dataclass(frozen=True)
+class NoReturn(Method):
+    """It forgets to return."""
+
+    def fit(self, base, task, *, seed, needs, scratch=None):
+        Policy(base, task_decoding(task))
+
+
+@dataclass(frozen=True)
+class Mistaken(Method):
+    """It misspells an argument."""
+
+    def fit(self, base, task, *, seed, needs, scratch=None):
+        return Policy(base, task_decoding(task), steerings=())
 '''
 SPEC = """
 models: [cued]
@@ -183,6 +199,7 @@ def test_edited_code_does_not_go_on(folder: Path) -> None:
     ("arms", "message"),
     [
         ("{x: {method: absent.py:X}}", "arm 'x': "),
+        ("{x: {method: warm.py}}", "is a file. Name its class too: warm.py:MyMethod"),
         ("{x: {method: warm.py:Wram}}", "Did you mean 'Warm'?"),
         ("{x: {method: warm.py:Policy}}", "expected a subclass of elicit.method.Method"),
         (
@@ -197,6 +214,13 @@ def test_edited_code_does_not_go_on(folder: Path) -> None:
         ("{x: {method: grpo, reward: rnadom}}", "unknown reward 'rnadom'. Did you mean 'random'?"),
         ("{x: {method: grpo, reward: absent.py:f, steps: 1}}", "absent.py does not exist"),
         ("{x: {method: grpo, trainer_class: warm.py:Warm, steps: 1}}", "expected a subclass of TRL's GRPOTrainer"),
+        (
+            "{base: {method: base}, base/u: {method: unforced}}",
+            "'base' is an arm of another method. Add an arm of forced",
+        ),
+        ("{f: {method: forced}, g/u: {method: unforced}}", "the arm it controls: unknown arm 'g'"),
+        ("{x: {method: warm.py:NoReturn}}", "NoReturn.fit returned NoneType; expected a Policy"),
+        ("{x: {method: warm.py:Mistaken}}", "warm.py, line 33: TypeError: Policy.__init__() got an unexpected keyword"),
         ("{g: {method: grpo}, g/r: {method: grpo, reward: random, steps: 3}}", "its steps is 3, its parent's 32"),
     ],
 )

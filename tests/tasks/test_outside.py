@@ -82,6 +82,7 @@ def test_a_family(folder: Path, name: str) -> None:
     ("description", "words"),
     [
         ({"task": "mine.py:Parity", "hihg": 3}, "unknown option of task 'Parity' 'hihg'. Did you mean 'high'?"),
+        ({"task": "mine.py:Parity", "high": "many"}, "task 'Parity': high is 'many'; expected int"),
         ({"task": "mine.py:dataclass"}, "mine.py:dataclass is not a task: it lacks problems"),
         ({"task": "subprocess:run", "args": ["touch", "broken"]}, "subprocess:run is not a task: it lacks"),
         ({"task": "mine.py:Pairity"}, "unknown name in mine.py 'Pairity'. Did you mean 'Parity'?"),

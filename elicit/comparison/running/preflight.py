@@ -25,11 +25,14 @@ from elicit.comparison.spec.cells import Cell
 from elicit.context import check_prompt_fits
 from elicit.errors import ElicitError, one_line
 from elicit.method import Method
+from elicit.plugins import describe_failure, find_class_file
 from elicit.tasks import AskedTask
 from elicit.tasks.datasets.record_task import RecordTask
 
 #: Generated problems whose prompts are checked for characters without a token.
 _WRITTEN = 32
+#: Exceptions that a mistake in a method's or a task's code raises.
+_MISTAKES = (TypeError, NameError, AttributeError, IndexError, KeyError)
 
 if TYPE_CHECKING:
     from elicit.outline import Outline
@@ -132,7 +135,13 @@ def _load_tasks_and_problems(outline: Outline, spec: Spec, limit: int | None) ->
     for label, description in {spec.task_label: spec.task, **spec.off_target}.items():
         where = "task" if label == spec.task_label else f"off_target {label!r}"
         task = build_model_task(outline, description, where=where)
-        tasks[label] = _TaskProblems(task, load_test_problems(task, spec, limit))
+        try:
+            tasks[label] = _TaskProblems(task, load_test_problems(task, spec, limit))
+        except _MISTAKES as error:
+            path = find_class_file(type(task.inner if isinstance(task, AskedTask) else task))
+            if path is None:
+                raise
+            raise ElicitError(f"{where}: {path}, {describe_failure(error, path)}") from error
     return tasks
 
 
@@ -158,11 +167,17 @@ def _outline_policy(cell: Cell, method: Method, spec: Spec, outline: Outline, ta
 
 
 def _fit_on_outline(cell: Cell, method: Method, spec: Spec, outline: Outline, task: Task) -> Policy | None:
-    """Fit the cell's method on the outline; None if it needs weights."""
-    from elicit.outline import HashNeeded, WeightsNeeded
+    """Fit the cell's method on the outline; None if it needs weights.
 
+    Raises:
+        ElicitError: what `fit` refuses; a mistake in a method from outside, with its line.
+    """
+    from elicit.outline import HashNeeded, WeightsNeeded
+    from elicit.policy import Policy
+
+    where = f"arm {cell.arm!r} on {cell.model}"
     try:
-        return method.fit(outline, task, seed=cell.seed, needs=_UnfittedArms(), scratch=None)
+        policy = method.fit(outline, task, seed=cell.seed, needs=_UnfittedArms(), scratch=None)
     except HashNeeded as needed:
         if needed.outline is not outline:
             return None
@@ -171,9 +186,16 @@ def _fit_on_outline(cell: Cell, method: Method, spec: Spec, outline: Outline, ta
     except WeightsNeeded:
         return None
     except ElicitError as error:
-        raise ElicitError(f"arm {cell.arm!r} on {cell.model}: {error}") from error
-    except Exception:  # an internal fault: the cell will raise it again and record its traceback
-        return None
+        raise ElicitError(f"{where}: {error}") from error
+    except Exception as error:
+        path = find_class_file(type(method))
+        # A fault of the lab's own code, or one that only a model without weights has: the cell shows whether it is one.
+        if path is None or not isinstance(error, _MISTAKES) or "meta" in str(error):
+            return None
+        raise ElicitError(f"{where}: {path}, {describe_failure(error, path)}") from error
+    if not isinstance(policy, Policy):
+        raise ElicitError(f"{where}: {type(method).__name__}.fit returned {type(policy).__name__}; expected a Policy.")
+    return policy
 
 
 class _UnfittedArms(Mapping[str, "Policy"]):

@@ -75,6 +75,26 @@ def check_controls(methods: Mapping[str, Method]) -> None:
                 )
 
 
+def check_control_parents(methods: Mapping[str, Method]) -> None:
+    """Check that a control of one method that is named under an arm is named under an arm of that method.
+
+    Raises:
+        ElicitError: the arm above it does not exist, or is of another method.
+    """
+    for arm, method in methods.items():
+        kind = method.traits.control_of
+        if kind is None or "/" not in arm or isinstance(method, RecordedMethod):
+            continue
+        parent = parent_of(arm, methods)
+        if parent is None:
+            others = [name for name in methods if name != arm]
+            raise unknown_name_error("arm", arm.rpartition("/")[0], others, where=f"arm {arm!r}: the arm it controls")
+        if not isinstance(methods[parent], RecordedMethod) and not _is_of_kind(methods[parent], kind):
+            suitable = [name for name, other in methods.items() if _is_of_kind(other, kind)]
+            hint = f"Type: {suitable[0]}/{arm.rpartition('/')[2]}" if suitable else f"Add an arm of {kind}."
+            raise ElicitError(f"arm {arm!r} is a control of {kind}, but {parent!r} is an arm of another method. {hint}")
+
+
 def _is_of_kind(method: Method, kind: str) -> bool:
     """The method is the one that a control names: by the class's name, or by the method's."""
     method_class = type(method)

@@ -35,7 +35,7 @@ from elicit.comparison.spec import assumed_size as assume
 from elicit.comparison.spec import checkpoints, samples_spec
 from elicit.comparison.spec.assumed_size import AssumedSize
 from elicit.comparison.spec.checkpoints import Trajectory
-from elicit.comparison.spec.dependencies import check_controls, check_kinds, check_needs
+from elicit.comparison.spec.dependencies import check_control_parents, check_controls, check_kinds, check_needs
 from elicit.comparison.spec.model_overrides import ModelOverrides, TaskField, TasksField, index_by_name
 from elicit.comparison.spec.name_checks import check_folder_names, check_reference
 from elicit.comparison.spec.path_resolution import resolve_paths
@@ -254,6 +254,7 @@ def check_form(
         checkpoints.check_trajectory(spec.trajectory, spec.arms, spec.test, where)
         _check_panels(spec)
         check_reference(spec.reference, spec.build_methods(), where)
+        check_control_parents(spec.build_methods())
         for model_spec in map(spec.for_model, spec.models):
             methods = model_spec.build_methods()
             check_needs(methods)
