@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from elicit.errors import ElicitError, one_line, unknown_name_error
-from elicit.plugins import list_entry_points, load_reference, parse_reference
+from elicit.plugins import describe_failure, find_class_file, list_entry_points, load_reference, parse_reference
 from elicit.tasks.core import Task
 from elicit.tasks.families.family import ProblemFamily
 
@@ -85,7 +85,21 @@ def make_object(reference: str, code: OutsideCode, options: Mapping[str, Any]) -
         if name not in members:
             raise ElicitError(f"{title} ({reference}) has no {name}; see elicit.tasks.TaskBase.")
     result: Task | ProblemFamily = value
+    if not code.is_family:
+        _draw_one_problem(title, value)
     return result
+
+
+def _draw_one_problem(title: str, task: Task) -> None:
+    """Raises ElicitError, with the line, for a mistake in the code that gives a task's problems."""
+    try:
+        task.problems("test", 1)
+    except ElicitError:  # a file that is absent, or too few: whoever needs the problems hears of it
+        return
+    except Exception as error:
+        path = find_class_file(type(task))
+        place = type(error).__name__ if path is None else f"{path}, {describe_failure(error, path)}"
+        raise ElicitError(f"{title}: {place}") from error
 
 
 def check_options(title: str, kind: type, options: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from elicit.comparison.spec import check_spec
+from elicit.comparison.spec import check_form, check_spec
 from elicit.comparison.summary.summarise import summarise_run
 from elicit.errors import ElicitError
 from elicit.report.data.summary_view import read_panels
@@ -60,6 +60,14 @@ def test_the_reference_is_an_arm_of_fine_tuning(name: str, message: str) -> None
     with pytest.raises(ElicitError) as error:
         check_spec(_spec(reference=name))
     assert message in str(error.value)
+
+
+def test_a_control_of_another_method_is_refused_in_a_spec_and_read_in_a_run() -> None:
+    data = _spec()
+    data["arms"]["mean_steering/random"] = {"method": "grpo_random_reward"}
+    with pytest.raises(ElicitError, match="'mean_steering' is an arm of another method"):
+        check_spec(data)
+    assert "mean_steering/random" in check_form(data).arms, "a run that was made before can be read"
 
 
 def test_a_spec_without_one_is_as_it_was() -> None:

@@ -181,6 +181,20 @@ def test_from_run_to_archive(folder: Path) -> None:
         (folder / "warm.txt").rename(folder / "warm.py")
 
 
+def test_a_task_that_fails_is_one_line_before_the_run(folder: Path) -> None:
+    (folder / "odd.py").write_text(
+        "from elicit.tasks import TaskBase, Verdict\n\n\nclass Odd(TaskBase):\n    name = 'odd'\n\n"
+        "    def problems(self, split, n=None, seed=0):\n        return [int('x')]\n\n"
+        "    def verify(self, problem, completion):\n        return Verdict(None, False, False, None)\n"
+    )
+    spec = folder / "odd.yaml"
+    spec.write_text("models: [cued]\ntask: odd.py:Odd\narms: [base]\ntest: 8\n")
+    refused = call(folder, "run", spec, "--out", folder / "odd", "--plan")
+    assert refused.returncode == 2, refused.stderr
+    assert "odd.py, line 8: ValueError: invalid literal for int()" in refused.stderr
+    assert refused.stderr.strip().count("\n") == 0
+
+
 def test_edited_code_does_not_go_on(folder: Path) -> None:
     run, spec = folder / "edited", folder / "warm.yaml"
     spec.write_text("models: [cued]\ntask: addition\narms: {warm: {method: warm.py:Warm}}\ntest: 8\nkl_problems: 0\n")

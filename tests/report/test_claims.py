@@ -11,6 +11,7 @@ from elicit.report import write_report
 from elicit.report.html.claims_table import render_claims_table
 from elicit.report.verdict import list_claims, list_detail_claims
 from elicit.report.verdict.claim_facts import Claim, ClaimKind
+from elicit.report.verdict.headline import write_headline
 from tests.report.reading import read
 from tests.report.support import EDIT, arm, make_run, summary, versus
 from tests.report.verdict_runs import list_summaries, trained
@@ -40,6 +41,16 @@ def test_an_arm_has_a_row_for_each_of_its_comparisons() -> None:
         (ClaimKind.COST, around(0.3)),
     ]
     assert {claim.heading for claim in claims} == {"Steering"}
+
+
+def test_the_headline_names_every_arm_that_reaches_as_much() -> None:
+    one = {"steering": [EDIT.format("first")]}
+    tied = write_headline(judge_model(summary(mean_steering=arm(0.95, **one), sae_steering=arm(0.95, **one))))
+    alone = write_headline(judge_model(summary(mean_steering=arm(0.95, **one), sae_steering=arm(0.8, **one))))
+    assert "mean_steering" in tied
+    assert "sae_steering" in tied
+    assert "mean_steering" in alone
+    assert "sae_steering" not in alone
 
 
 @pytest.mark.parametrize(("gap", "is_whole"), [(0.98, True), (0.9, False)])

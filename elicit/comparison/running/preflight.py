@@ -31,7 +31,7 @@ from elicit.tasks.datasets.record_task import RecordTask
 
 #: Generated problems whose prompts are checked for characters without a token.
 _WRITTEN = 32
-#: Exceptions that a mistake in a method's or a task's code raises.
+#: Exceptions that a mistake in a method's code raises, also on a model without weights.
 _MISTAKES = (TypeError, NameError, AttributeError, IndexError, KeyError)
 
 if TYPE_CHECKING:
@@ -135,13 +135,7 @@ def _load_tasks_and_problems(outline: Outline, spec: Spec, limit: int | None) ->
     for label, description in {spec.task_label: spec.task, **spec.off_target}.items():
         where = "task" if label == spec.task_label else f"off_target {label!r}"
         task = build_model_task(outline, description, where=where)
-        try:
-            tasks[label] = _TaskProblems(task, load_test_problems(task, spec, limit))
-        except _MISTAKES as error:
-            path = find_class_file(type(task.inner if isinstance(task, AskedTask) else task))
-            if path is None:
-                raise
-            raise ElicitError(f"{where}: {path}, {describe_failure(error, path)}") from error
+        tasks[label] = _TaskProblems(task, load_test_problems(task, spec, limit))
     return tasks
 
 

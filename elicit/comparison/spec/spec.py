@@ -202,6 +202,7 @@ def check_spec(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | N
     """Check plain data as a spec, including its arms, its tasks and their files."""
     spec = check_form(data, where=where, folder=folder)
     try:
+        check_control_parents(spec.build_methods())
         for model_spec in (
             spec,
             *map(spec.for_model, spec.models),
@@ -254,7 +255,6 @@ def check_form(
         checkpoints.check_trajectory(spec.trajectory, spec.arms, spec.test, where)
         _check_panels(spec)
         check_reference(spec.reference, spec.build_methods(), where)
-        check_control_parents(spec.build_methods())
         for model_spec in map(spec.for_model, spec.models):
             methods = model_spec.build_methods()
             check_needs(methods)

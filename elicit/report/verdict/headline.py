@@ -57,6 +57,7 @@ def _write_outcome(verdict: Verdict) -> str:
     family = FAMILIES[first.family].name
     family = family if family.startswith("RL") else family[0].lower() + family[1:]
     outcome = f"of the methods compared, {family} ({facts.arm.name}) reaches most, {format_share(facts.accuracy.value)}"
+    outcome += _write_ties(verdict, facts)
     if facts.against_sft is not None and facts.against_sft.kind in _AGAINST_SFT:
         outcome += f", {_write_against_sft(verdict, facts.against_sft)}"
     outcome += _write_equals(facts)
@@ -65,6 +66,16 @@ def _write_outcome(verdict: Verdict) -> str:
         verb = "gains" if len(opening.mechanisms) == 1 else "gain"
         outcome += f"; {len(opening.mechanisms)} of the {kinds} kinds of method measured {verb} 10 points or more"
     return outcome + ("" if facts.origin is None else write_origin(facts.origin))
+
+
+def _write_ties(verdict: Verdict, facts: ArmFacts) -> str:
+    """Other arms that are right as often as the one that is named."""
+    ties = [
+        arm.arm.name
+        for arm in verdict.arms
+        if arm.arm.name != facts.arm.name and arm.accuracy.value == facts.accuracy.value
+    ]
+    return f", as {'does' if len(ties) == 1 else 'do'} {listed(ties)}" if ties else ""
 
 
 def _write_against_sft(verdict: Verdict, facts: SftComparison) -> str:
