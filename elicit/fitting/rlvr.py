@@ -25,7 +25,8 @@ from elicit.fitting.reward_choice import (
     identify_code,
     load_trainer_class,
 )
-from elicit.method import CostEstimate, Generation, TokenLengths, task_decoding
+from elicit.fitting.rollout_cost import estimate_rollout_cost
+from elicit.method import CostEstimate, TokenLengths, task_decoding
 from elicit.plugins import parse_reference
 
 if TYPE_CHECKING:
@@ -95,21 +96,7 @@ class RLConfig:
         check_checkpoints(self.name, self.checkpoints, steps=self.steps)
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
-        """Estimate the cost, assuming that the pilot keeps enough problems for every step."""
-        most = self.max_completion_length or lengths.limit
-        length = min(lengths.mixed_answer, most)
-        pilot, rollouts = self.pilot_problems * self.pilot_samples, self.steps * self.problems * self.generations
-        return CostEstimate(
-            Generation(1, lengths.thought, 1, lengths.prompt),
-            (
-                Generation(pilot, min(lengths.plain, most), self.pilot_problems, lengths.prompt, 256),
-                Generation(
-                    rollouts, length, self.steps * self.problems, lengths.prompt, self.problems * self.generations
-                ),
-            ),
-            trained_tokens=rollouts * (lengths.prompt + length),
-            training="full" if self.lora_rank is None else "adapter",
-        )
+        return estimate_rollout_cost(self, lengths, "full" if self.lora_rank is None else "adapter")
 
 
 def train_weights_by_rl(config: RLConfig, base: BaseModel, task: Task, *, seed: int, scratch: Path | None) -> Policy:

@@ -9,7 +9,8 @@ from elicit.errors import ElicitError
 from elicit.fitting.contrast_pairs import ContrastKind, check_contrast_templates
 from elicit.fitting.option_checks import check_checkpoints, check_group, check_positions, check_positive
 from elicit.fitting.reward_choice import check_reward, check_trainer_class
-from elicit.method import CostEstimate, Generation, TokenLengths
+from elicit.fitting.rollout_cost import estimate_rollout_cost
+from elicit.method import CostEstimate, TokenLengths
 
 
 @dataclass(frozen=True)
@@ -99,18 +100,4 @@ class VectorTrainingConfig:
         check_checkpoints(self.name, self.checkpoints, steps=self.steps)
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
-        """Estimate the cost, assuming that the pilot keeps enough problems for every step."""
-        most = self.max_completion_length or lengths.limit
-        length = min(lengths.mixed_answer, most)
-        pilot, rollouts = self.pilot_problems * self.pilot_samples, self.steps * self.problems * self.generations
-        return CostEstimate(
-            Generation(1, lengths.thought, 1, lengths.prompt),
-            (
-                Generation(pilot, min(lengths.plain, most), self.pilot_problems, lengths.prompt, 256),
-                Generation(
-                    rollouts, length, self.steps * self.problems, lengths.prompt, self.problems * self.generations
-                ),
-            ),
-            trained_tokens=rollouts * (lengths.prompt + length),
-            training="adapter",
-        )
+        return estimate_rollout_cost(self, lengths, "adapter")
