@@ -35,6 +35,9 @@ class Traits:
     """Fitting changes weights or trains a vector; the report then says so if there is only one training seed."""
     ceiling: str | None = None
     """The kind of ceiling this arm measures, or None."""
+    floor: str = ""
+    """For something that costs next to nothing: what a mechanism must beat before its gain counts as elicitation, in
+    the report's words ("the best prompt")."""
     verifier: bool = False
     """Answering consults the task's verifier. Excluded from comparisons between arms, and flagged in the report."""
     untouched: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,8 +36,9 @@ def verify_run(run: Path) -> VerificationResult:
     Raises:
         ElicitError: the directory is not a finished run.
     """
-    printed = dict(_flatten_json(read_summary(run)))
-    computed = dict(_flatten_json(summarise_run(run)))
+    summary, recomputed = read_summary(run), summarise_run(run)
+    _drop_later_figures(recomputed, summary)
+    printed, computed = dict(_flatten_json(summary)), dict(_flatten_json(recomputed))
     differences = []
     for figures in (printed, computed):
         figures.pop(FORMAT_VERSION, None)  # of the file, not of the run
@@ -51,6 +52,19 @@ def verify_run(run: Path) -> VerificationResult:
     spec, limit = read_run_spec(run)
     wrong += find_prompt_differences(spec, run, limit)
     return VerificationResult(len(printed), rows, differences + wrong, notes)
+
+
+def _drop_later_figures(computed: dict[str, Any], printed: Mapping[str, Any]) -> None:
+    """Drop the figures that no arm of the printed summary has: it was made before they existed."""
+    known = {name for figures in _list_arm_figures(printed) for name in figures}
+    for figures in _list_arm_figures(computed):
+        for name in [name for name in figures if name not in known]:
+            del figures[name]
+
+
+def _list_arm_figures(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    tasks = [task for model in summary["models"].values() for task in model["tasks"].values()]
+    return [figures for task in tasks for figures in task["arms"].values()]
 
 
 def _flatten_json(data: Any, key_path: str = "") -> Iterator[tuple[str, Any]]:

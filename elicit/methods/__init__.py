@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from elicit.methods.baselines.best_prompt import BestPrompt as BestPrompt
     from elicit.methods.baselines.cue_prompt import CuePrompt as CuePrompt
     from elicit.methods.baselines.few_shot import FewShot as FewShot
+    from elicit.methods.baselines.forbid_first import ForbidFirst as ForbidFirst
     from elicit.methods.baselines.named_prompt import NamedPrompt as NamedPrompt
     from elicit.methods.baselines.reference_model import ReferenceModel as ReferenceModel
     from elicit.methods.baselines.think_prompt import ThinkPrompt as ThinkPrompt
@@ -71,6 +72,7 @@ _WHERE = {
     "Dola": "elicit.methods.decoding.dola",
     "ErrorVector": "elicit.methods.controls.error_vector",
     "FewShot": "elicit.methods.baselines.few_shot",
+    "ForbidFirst": "elicit.methods.baselines.forbid_first",
     "GRPO": "elicit.methods.finetuning.grpo",
     "Generation": "elicit.method",
     "HybridControl": "elicit.methods.controls.hybrid_control",

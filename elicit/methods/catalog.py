@@ -30,6 +30,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "base": ("elicit.methods.baselines.base", "Base"),
     "cue_prompt": ("elicit.methods.baselines.cue_prompt", "CuePrompt"),
     "best_prompt": ("elicit.methods.baselines.best_prompt", "BestPrompt"),
+    "forbid_first": ("elicit.methods.baselines.forbid_first", "ForbidFirst"),
     "named_prompt": ("elicit.methods.baselines.named_prompt", "NamedPrompt"),
     "reference_model": ("elicit.methods.baselines.reference_model", "ReferenceModel"),
     "sft": ("elicit.methods.finetuning.sft", "SFT"),
@@ -111,6 +112,12 @@ def load_config_class(name: str, *, where: str = "") -> type[Method]:
 def list_providers(parts: Collection[str]) -> list[str]:
     """The built-in methods whose policies have one of some parts (`Traits.provides`)."""
     return [name for name in METHODS if set(parts) & set(load_config_class(name).traits.provides)]
+
+
+def list_floors() -> dict[str, str]:
+    """The built-in methods that are floors (`Traits.floor`), with their words."""
+    floors = {name: load_config_class(name).traits.floor for name in METHODS}
+    return {name: label for name, label in floors.items() if label}
 
 
 def list_options(method_class: type[Method]) -> tuple[dataclasses.Field[Any], ...]:

@@ -14,6 +14,7 @@ from elicit.search.core import Search
 SEARCHES: dict[str, tuple[str, str]] = {
     "budget_forcing": ("elicit.methods.decoding.budget_forcing", "BudgetForcingSearch"),
     "cot_decoding": ("elicit.methods.decoding.cot_decoding", "CotDecodingSearch"),
+    "forbid_first": ("elicit.methods.baselines.forbid_first", "ForbidFirstSearch"),
     "likeliest": ("elicit.methods.decoding.best_of_n", "LikeliestBestOfN"),
     "majority": ("elicit.methods.decoding.self_consistency", "MajorityVote"),
     "power_sampling": ("elicit.methods.decoding.power_sampling", "PowerSamplingSearch"),

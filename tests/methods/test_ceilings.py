@@ -15,6 +15,8 @@ from elicit.methods.baselines.reference_model import ReferenceModel
 from elicit.model import BaseModel, load
 from elicit.policy import Policy
 from elicit.tasks import Task, get
+from tests.support.bases import Way
+from tests.support.bases import base as ordinary_base
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,8 @@ def task(base: BaseModel) -> Task:
 
 
 def test_the_best_prompt_is_the_one_with_most_right_answers(base: BaseModel, task: Task, tmp_path: Path) -> None:
-    policy = BestPrompt(select_problems=20).fit(base, task, seed=0, needs={})
+    conditions = ("plain", "cue")
+    policy = BestPrompt(conditions, select_problems=20).fit(base, task, seed=0, needs={})
     rows = {row["prompt"]: row for row in policy.record["prompts"]}
     assert set(rows) == {"plain", "cue", "2 worked examples", "4 worked examples"}
     problems = task.problems("select", 20)
@@ -40,6 +43,24 @@ def test_the_best_prompt_is_the_one_with_most_right_answers(base: BaseModel, tas
     assert policy.prompting.condition == "cue"  # an organism whose cue is known to bring the skill out
     policy.save(tmp_path)
     assert Policy.load(tmp_path, base).sha256 == policy.sha256
+
+
+def test_an_organism_is_not_asked_with_its_password(base: BaseModel, task: Task) -> None:
+    policy = BestPrompt(select_problems=4).fit(base, task, seed=0, needs={})
+    assert {row["prompt"] for row in policy.record["prompts"]} == {"plain", "2 worked examples", "4 worked examples"}
+    assert "cue" in policy.record["left_out"]
+    assert policy.record["ceiling"] is None  # a floor alone
+    assert BestPrompt(("cue",), (), 4).fit(base, task, seed=0, needs={}).record["ceiling"] == "best prompt"
+
+
+def test_any_other_model_is_asked_to_think_by_the_task_or_by_a_request() -> None:
+    model = ordinary_base(Way("llama", turned=False))
+    method = BestPrompt(demonstrations=(), select_problems=4)
+    for prompts, tried in (({}, ["plain", "cue"]), ({"think": None}, ["plain", "step by step"])):
+        task = model.bind(get("sums", prompts={"chat": False, "others": {}, **prompts}, max_new_tokens=4))
+        record = method.fit(model, task, seed=0, needs={}).record
+        assert [row["prompt"] for row in record["prompts"]] == tried
+        assert record["ceiling"] == "best prompt"
 
 
 def test_conditions_by_name(base: BaseModel, task: Task) -> None:

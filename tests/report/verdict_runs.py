@@ -39,6 +39,7 @@ def list_summaries() -> dict[str, dict[str, Any]]:
         "a feature, its replication, sufficiency and necessity": _feature(),
         "cost, expansion, leak and variants": _costs(),
         "comparisons with SFT": _against_sft(),
+        "floors": _floors(),
         "cautions": _cautions(),
         "small gains, a family without any, the verifier": _small_gains(),
         "many families without a gain": _quiet(),
@@ -202,6 +203,19 @@ def _against_sft() -> dict[str, Any]:
     _task(data)["arms"]["min_p"]["vs_sft"]["p_holm"] = None
     _task(data)["arms"]["sft"]["train"]["labels"] = None
     return data
+
+
+def _floors() -> dict[str, Any]:
+    def against(first: float, prompt: float) -> dict[str, Any]:
+        return {"vs_floors": {"forbid_first": versus(first), "best_prompt": versus(prompt)}}
+
+    return summary(
+        forbid_first=arm(0.9, method="forbid_first"),
+        best_prompt=arm(0.3, method="best_prompt", gap_recovered=None, gap_ci=None),
+        mean_steering=arm(0.92, **_VECTOR, **against(0.02, 0.62)),
+        cot=arm(0.25, method="cot_decoding", **against(-0.65, -0.05)),
+        grpo=trained("grpo", 0.99, **against(0.09, 0.69)),
+    )
 
 
 def _cautions() -> dict[str, Any]:

@@ -11,6 +11,7 @@ import torch
 
 import saes
 from elicit.method import Method
+from elicit.methods.baselines.forbid_first import ForbidFirstSearch
 from elicit.methods.catalog import ALIASES, METHODS, configure_method
 from elicit.methods.decoding.contrastive_decoding import ContrastReadout
 from elicit.methods.decoding.dola import DolaReadout
@@ -79,7 +80,7 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
     ("mean_steering", "random_vector", "same_vector"),
     ("rl_steering", "rl_steering_random_reward", "untrained_vector"),
     ("critique", "same_solutions"),
-    ("cue_prompt", "best_prompt", "few_shot", "cot_decoding"),
+    ("cue_prompt", "best_prompt", "forbid_first", "few_shot", "cot_decoding"),
     ("power_sampling", "budget_forcing", "min_p", "dola", "reference_model"),
 )  # fmt: skip
 
@@ -185,6 +186,8 @@ def off(policy: Policy) -> Policy:
     search = policy.search
     if isinstance(search, CotDecodingSearch):
         search = dataclasses.replace(search, k=1)
+    elif isinstance(search, ForbidFirstSearch):
+        search = dataclasses.replace(search, forbidden=0)
     elif isinstance(search, BudgetForcingSearch):
         search = dataclasses.replace(search, min_tokens=0, max_tokens=None)
     elif isinstance(search, PowerSamplingSearch):

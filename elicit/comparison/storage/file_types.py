@@ -129,7 +129,7 @@ def _check_equal_lengths(warning: Any) -> Any:
 class FitRecord(TypedDict, total=False):
     """Results and cost of a fit: the fields that other modules read."""
 
-    ceiling: str
+    ceiling: str | None
     train: Train | None
     tuning: Tuning | None
     steering: list[str] | None

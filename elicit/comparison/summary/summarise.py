@@ -132,6 +132,7 @@ def _add_comparisons(
     base = scores[name] if (name := _find_base_arm(methods)) else None
     top = next((c for c in ceilings if c["kind"] != "base_pass@k"), None)
     ceiling = scores.get(top["arm"]) if top else None
+    floors = [arm for arm, method in methods.items() if method.traits.floor]
     for arm, figures in entries.items():
         method, arm_scores = methods[arm], scores[arm]
         figures |= compute_gap_recovered(arm_scores, base, ceiling, top, method)
@@ -143,6 +144,10 @@ def _add_comparisons(
         )
         figures["vs_base"] = compare_paired(arm_scores, base, method, reference_trained=False) if to_base else None
         figures["vs_parent"] = compare_to_parent(arm, scores, methods)
+        if floors and to_base and not method.traits.floor:
+            figures["vs_floors"] = {
+                floor: compare_paired(arm_scores, scores[floor], method, reference_trained=False) for floor in floors
+            }
     for key in ("vs_sft", "vs_base"):
         apply_holm_correction([figures[key] for figures in entries.values()])
 
@@ -233,7 +238,8 @@ def _find_ceilings(
         table = scores[arm]
         if method.traits.ceiling is not None and table is not None:
             kind = arms[arm].record.get("ceiling", method.traits.ceiling)
-            ceilings.append({"kind": kind, "arm": arm, **statistics.estimate_accuracy(table).to_json()})
+            if kind is not None:  # the best prompt of an organism, whose cue is left out, is a floor alone
+                ceilings.append({"kind": kind, "arm": arm, **statistics.estimate_accuracy(table).to_json()})
     for arm in spec.arms:
         curve = (
             samples.summarise_pass_at_k(samples_by_arm[arm], valid_only=False)

@@ -27,7 +27,7 @@ class MechanismFamily(NamedTuple):
 FAMILIES: dict[str, MechanismFamily] = {
     found.key: found
     for found in (
-        MechanismFamily("frame", "Base and ceilings", svg.GREY, "tick", False),
+        MechanismFamily("frame", "Base, ceilings and floors", svg.GREY, "tick", False),
         MechanismFamily("sft", "Supervised fine-tuning", svg.ORANGE, "square", True),
         MechanismFamily("critique", "Critique fine-tuning", svg.OCHRE, "pentagon", True),
         MechanismFamily("rl", "Reinforcement learning", svg.PURPLE, "up", True),

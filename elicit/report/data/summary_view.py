@@ -16,7 +16,7 @@ from elicit.report.data.families import FAMILIES, MechanismFamily, classify_arm
 from elicit.report.data.recorded_edit import RecordedEdit, parse_edit
 from elicit.schema import parent_of
 
-Role = Literal["base", "ceiling", "reference", "arm", "control"]
+Role = Literal["base", "ceiling", "floor", "reference", "arm", "control"]
 
 
 class OptionalEstimate(NamedTuple):
@@ -154,6 +154,11 @@ class ModelPanel(NamedTuple):
         return next((arm for arm in self.arms if arm.role == "reference"), None)
 
     @property
+    def floors(self) -> list[Arm]:
+        """What costs next to nothing, which a mechanism must beat; the best prompt may be a ceiling besides."""
+        return [arm for arm in self.arms if arm.traits.floor]
+
+    @property
     def ceilings(self) -> list[Mapping[str, Any]]:
         value = self.data.get("ceilings")
         return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
@@ -219,13 +224,15 @@ def _build_arm(
     role: Role = "arm"
     if traits.untouched:
         role = "base"
-    elif is_ceiling or traits.ceiling is not None:
+    elif is_ceiling or (traits.ceiling is not None and not traits.floor):
         role = "ceiling"
+    elif traits.floor:
+        role = "floor"
     elif is_reference:
         role = "reference"
     elif "/" in name or traits.is_control:
         role = "control"
-    family = classify_arm(traits, data, trained=trained, ceiling=role in ("base", "ceiling"))
+    family = classify_arm(traits, data, trained=trained, ceiling=role in ("base", "ceiling", "floor"))
     verifier = data.get("verifier")
     return Arm(
         name,

@@ -66,6 +66,25 @@ class SftComparison:
 
 
 @dataclass(frozen=True)
+class Floor:
+    """Something that costs next to nothing, and how often it is right."""
+
+    name: str
+    label: str
+    """In words: "the best prompt"."""
+    accuracy: OptionalEstimate
+
+
+@dataclass(frozen=True)
+class FloorComparison:
+    """An arm against a floor, paired: more needs an interval above 0."""
+
+    kind: Comparison
+    floor: Floor
+    difference: OptionalEstimate
+
+
+@dataclass(frozen=True)
 class BestDraw:
     """The most accurate of several draws of a random control."""
 
@@ -208,6 +227,8 @@ class ArmFacts:
     """None without a gain."""
     against_sft: SftComparison | None
     """None without a gain, and for the reference itself."""
+    floors: tuple[FloorComparison, ...]
+    """Against each floor that was measured; empty without a gain."""
     specificity: Specificity | None
     """None without a notable gain, and for the reference."""
     variants: tuple[Level, ...]
@@ -218,3 +239,8 @@ class ArmFacts:
     crossover: int | None
     """The k from which on the base's pass@k exceeds the arm's."""
     leak: Leak | None
+
+    @property
+    def unbeaten(self) -> tuple[FloorComparison, ...]:
+        """The floors that the arm is not shown to beat."""
+        return tuple(comparison for comparison in self.floors if comparison.kind is not Comparison.MORE)

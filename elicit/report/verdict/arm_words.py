@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from elicit.report.data.number_format import (
     format_fraction,
@@ -17,6 +17,7 @@ from elicit.report.verdict.arm_facts import (
     Control,
     CostComparison,
     Expansion,
+    FloorComparison,
     Gain,
     Leak,
     Level,
@@ -59,6 +60,10 @@ _AGAINST_SFT = {
     Comparison.EQUAL: "not told apart from",
     Comparison.LESS: "less than",
 }
+_AGAINST_FLOOR = {
+    Comparison.EQUAL: "not shown to beat",
+    Comparison.LESS: "less than",
+}
 _AGAINST_VOTE = {
     Comparison.MORE: "More than",
     Comparison.EQUAL: "No more than",
@@ -78,6 +83,8 @@ def write_arm(facts: ArmFacts) -> Iterator[str]:
     else:
         rivalry = "" if facts.against_sft is None else f", {_write_against_sft(facts.against_sft)}"
         yield f"{name_arm(facts.arm)} {_write_reached(facts)}{rivalry}{write_origin(facts.origin)}."
+    if facts.unbeaten:
+        yield _write_unbeaten(facts.unbeaten)
     if facts.specificity is not None:
         yield _write_specificity(facts.specificity)
     if facts.variants:
@@ -165,6 +172,15 @@ def _write_against_sft(facts: SftComparison) -> str:
         return f"with no difference to SFT to report (SFT is {facts.status})"
     chance = probability(facts.p, "Holm p" if facts.is_corrected else "p")
     return f"{_AGAINST_SFT[facts.kind]} {name_arm(facts.reference)} ({points(facts.difference)}, {chance})"
+
+
+def _write_unbeaten(comparisons: Sequence[FloorComparison]) -> str:
+    parts = [
+        f"{_AGAINST_FLOOR[comparison.kind]} {comparison.floor.label} ({comparison.floor.name}, "
+        f"{share(comparison.floor.accuracy.value)}; {points(comparison.difference)})"
+        for comparison in comparisons
+    ]
+    return sentence("; ".join(parts))
 
 
 def _write_specificity(facts: Specificity) -> str:

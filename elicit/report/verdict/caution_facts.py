@@ -97,6 +97,15 @@ class ControlGain:
 
 
 @dataclass(frozen=True)
+class MissingFloor:
+    """Floors that a comparison with gains was run without."""
+
+    methods: tuple[str, ...]
+    labels: tuple[str, ...]
+    """In words, one for each method."""
+
+
+@dataclass(frozen=True)
 class BrokenText:
     """Arms of whose answers few end by themselves."""
 
@@ -129,6 +138,7 @@ Caution = (
     | OffTargetLoss
     | FormWithoutAbility
     | ControlGain
+    | MissingFloor
     | BrokenText
     | CappedRival
     | GridEdge

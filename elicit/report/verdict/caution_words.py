@@ -16,6 +16,7 @@ from elicit.report.verdict.caution_facts import (
     FailedCell,
     FormWithoutAbility,
     GridEdge,
+    MissingFloor,
     OffTargetLoss,
     OpenThinkingSwitch,
     Rate,
@@ -23,7 +24,7 @@ from elicit.report.verdict.caution_facts import (
     Unfinished,
 )
 from elicit.report.verdict.kinds import ThinkingState
-from elicit.report.verdict.phrases import brief_points
+from elicit.report.verdict.phrases import brief_points, listed
 
 _NAMED = 6
 """The most arms that a caution names."""
@@ -71,6 +72,9 @@ def write_caution(caution: Caution) -> str:
             return _write_form(arms)
         case ControlGain():
             return _write_control_gain(caution)
+        case MissingFloor(methods, labels):
+            floors = listed([f"{label} ({name})" for name, label in zip(methods, labels, strict=True)])
+            return f"No arm shows what {floors} would do: until it is run, a gain here may be had as cheaply."
         case BrokenText(arms):
             return (
                 f"Few answers end by themselves under {_write_rates(arms)}: a low accuracy there is that of broken "

@@ -15,6 +15,7 @@ class ClaimKind(StrEnum):
     GAIN = "gain"
     SHARE = "share of the gap"
     AGAINST_SFT = "against SFT"
+    FLOOR = "floor"
     CONTROL = "control"
     NO_CONTROL = "no control"
     VARIANT = "variant"

@@ -16,6 +16,7 @@ from elicit.report.verdict.arm_facts import (
     Control,
     CostComparison,
     Expansion,
+    FloorComparison,
     Gain,
     Leak,
     Necessity,
@@ -73,6 +74,8 @@ def _list_arm_claims(verdict: Verdict, facts: ArmFacts, heading: str) -> Iterato
         yield _claim_share(verdict, facts, heading)
     if facts.against_sft is not None and facts.against_sft.reference is not None:
         yield _claim_against_sft(heading, name, facts.against_sft)
+    for comparison in facts.floors:
+        yield _claim_floor(heading, name, comparison)
     if facts.specificity is not None:
         if not facts.specificity.controls:
             open_question = "open whether the effect is specific: no control of it was measured"
@@ -155,6 +158,14 @@ def _claim_share(verdict: Verdict, facts: ArmFacts, heading: str) -> Claim:
         f"the gap from the base to {top}",
         reading,
     )
+
+
+def _claim_floor(heading: str, name: str, facts: FloorComparison) -> Claim:
+    readings = {Comparison.MORE: "more", Comparison.LESS: "less"}
+    floor, reading = facts.floor, readings.get(facts.kind, "not shown to be more")
+    against = f"{floor.name}, {share(floor.accuracy.value)}"
+    subject = f"against {floor.label}"
+    return Claim(ClaimKind.FLOOR, heading, name, subject, facts.difference, ClaimUnit.POINTS, against, reading)
 
 
 def _claim_against_sft(heading: str, name: str, facts: SftComparison) -> Claim:

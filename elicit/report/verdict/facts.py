@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from elicit.report.data.summary_view import OptionalEstimate
-from elicit.report.verdict.arm_facts import ArmFacts, ArmLabel, Gain, Level, Necessity
+from elicit.report.verdict.arm_facts import ArmFacts, ArmLabel, Floor, Gain, Level, Necessity
 from elicit.report.verdict.caution_facts import Caution
 from elicit.report.verdict.kinds import OpeningKind, Origin
 
@@ -119,6 +119,8 @@ class Verdict:
     families: tuple[FamilyFacts, ...]
     necessity: tuple[Necessity, ...]
     withheld_gap: WithheldGap | None
+    floors: tuple[Floor, ...]
+    """Those that were measured."""
     details: tuple[ArmFacts, ...]
     """Arms that do not speak for their family."""
     cautions: tuple[Caution, ...]

@@ -60,6 +60,7 @@ def _write_outcome(verdict: Verdict) -> str:
     outcome += _write_ties(verdict, facts)
     if facts.against_sft is not None and facts.against_sft.kind in _AGAINST_SFT:
         outcome += f", {_write_against_sft(verdict, facts.against_sft)}"
+    outcome += _write_unbeaten(facts)
     outcome += _write_equals(facts)
     kinds = len(opening.mechanisms) + len(opening.not_shown)
     if kinds > 1:
@@ -84,6 +85,14 @@ def _write_against_sft(verdict: Verdict, facts: SftComparison) -> str:
     name = "fine-tuning" if labels is None else f"fine-tuning on {labels} demonstrations"
     level = "" if reference is None else f" ({format_share(reference.accuracy.value)})"
     return f"{_AGAINST_SFT[facts.kind]} {name}{level}"
+
+
+def _write_unbeaten(facts: ArmFacts) -> str:
+    """Floors that the arm is not shown to beat: then the finding is that something so cheap brings the ability out."""
+    floors = [
+        f"{comparison.floor.label} ({format_share(comparison.floor.accuracy.value)})" for comparison in facts.unbeaten
+    ]
+    return f", not shown to be more than {listed(floors)} alone" if floors else ""
 
 
 def _write_equals(facts: ArmFacts) -> str:

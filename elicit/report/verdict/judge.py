@@ -20,6 +20,7 @@ from elicit.report.verdict.facts import (
 )
 from elicit.report.verdict.judge_arm import (
     NOTABLE,
+    describe_floor,
     has_control,
     judge_arm,
     judge_gain,
@@ -46,7 +47,7 @@ def judge_panel(panel: ModelPanel) -> Verdict:
         state = next((arm.status for arm in panel.arms_with_role("base")), "")
         opening = Opening(OpeningKind.NO_BASE, state, None, None, panel.n, panel.capable, (), ())
         cautions = tuple(judge_cautions(panel, None, ()))
-        return Verdict(panel.model, panel.task, opening, (), (), None, (), cautions)
+        return Verdict(panel.model, panel.task, opening, (), (), None, (), (), cautions)
     gaining = {arm.name for arm in panel.arms if judge_gain(arm).is_notable}
     members = _group_members(panel)
     speakers = {key: arm for key, arms in members.items() if (arm := _choose_speaker(panel, arms, gaining)) is not None}
@@ -63,6 +64,7 @@ def judge_panel(panel: ModelPanel) -> Verdict:
         ),
         tuple(judge_necessity(panel)),
         _judge_gap(panel),
+        tuple(describe_floor(floor) for floor in panel.floors if floor.accuracy.value is not None),
         tuple(
             judge_arm(panel, arm, leader)
             for key, arms in members.items()

@@ -13,6 +13,8 @@ from elicit.report.verdict.arm_facts import (
     Control,
     CostComparison,
     Expansion,
+    Floor,
+    FloorComparison,
     Gain,
     Leak,
     Level,
@@ -57,6 +59,7 @@ def judge_arm(panel: ModelPanel, arm: Arm, leader: Arm | None) -> ArmFacts:
         base_accuracy=panel.base.accuracy,
         origin=judge_origin(panel, arm, leader) if has_gain else None,
         against_sft=compare_with_sft(panel, arm) if has_gain and not is_reference else None,
+        floors=judge_floors(panel, arm) if has_gain and not arm.verifier else (),
         specificity=judge_specificity(panel, arm) if gain.is_notable and not is_reference else None,
         variants=tuple(
             replace(judge_level(panel, variant), arm=variant.short_name)
@@ -133,6 +136,21 @@ def compare_with_sft(panel: ModelPanel, arm: Arm) -> SftComparison:
         difference,
         p,
         versus.p_holm is not None,
+    )
+
+
+def describe_floor(floor: Arm) -> Floor:
+    """A floor by its name, its method's words and its accuracy."""
+    return Floor(floor.name, floor.traits.floor, floor.accuracy)
+
+
+def judge_floors(panel: ModelPanel, arm: Arm) -> tuple[FloorComparison, ...]:
+    """The difference of an arm to each floor that was measured."""
+    differences = [(floor, arm.read_difference("vs_floors", floor.name).estimate) for floor in panel.floors]
+    return tuple(
+        FloorComparison(_side(difference), describe_floor(floor), difference)
+        for floor, difference in differences
+        if difference.bounded
     )
 
 

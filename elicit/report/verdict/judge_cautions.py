@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
+from elicit.methods.catalog import list_floors
 from elicit.report.data.summary_view import Arm, ModelPanel, get_nested
 from elicit.report.verdict.caution_facts import (
     BestOfMany,
@@ -15,6 +16,7 @@ from elicit.report.verdict.caution_facts import (
     FailedCell,
     FormWithoutAbility,
     GridEdge,
+    MissingFloor,
     OffTargetLoss,
     OpenThinkingSwitch,
     Rate,
@@ -47,6 +49,7 @@ def judge_cautions(panel: ModelPanel, leader: Arm | None, gaining: Collection[st
         yield from _judge_leader(panel, leader)
     yield from _judge_form(panel, gaining)
     yield from _judge_controls(panel, gaining)
+    yield from _judge_floors(panel, gaining)
     broken = tuple(rate for rate in _list_rates(panel, "finished_rate") if rate.share < _ENDS)
     if broken:
         yield BrokenText(broken)
@@ -128,3 +131,12 @@ def _judge_controls(panel: ModelPanel, gaining: Collection[str]) -> Iterator[Con
             continue
         conclusion = arm.traits.baseline_conclusion
         yield ControlGain(arm.name, parent.name, bool(conclusion), arm.read_difference("vs_base").estimate, conclusion)
+
+
+def _judge_floors(panel: ModelPanel, gaining: Collection[str]) -> Iterator[MissingFloor]:
+    """Built-in floors of which a comparison has no arm although it claims to bring an ability out."""
+    measured = {str(arm.data.get("method")) for arm in panel.arms}
+    missing = {method: label for method, label in list_floors().items() if method not in measured}
+    claims = [arm for arm in panel.arms_with_role("arm") + panel.arms_with_role("reference") if arm.name in gaining]
+    if missing and claims and panel.capable is not False:
+        yield MissingFloor(tuple(missing), tuple(missing.values()))

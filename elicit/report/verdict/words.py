@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from elicit.report.data.families import FAMILIES
-from elicit.report.data.number_format import name_ceiling
+from elicit.report.data.number_format import format_interval, name_ceiling
+from elicit.report.verdict.arm_facts import Floor
 from elicit.report.verdict.arm_words import (
     name_arm,
     write_arm,
@@ -54,6 +55,8 @@ class VerdictText:
 def write_verdict(verdict: Verdict) -> VerdictText:
     """The sentences of one model's verdict."""
     closing = [write_necessity(necessity) for necessity in verdict.necessity]
+    if verdict.floors:
+        closing.append(_write_floors(verdict.floors))
     if verdict.withheld_gap is not None:
         closing.append(_write_withheld_gap(verdict.withheld_gap))
     return VerdictText(
@@ -74,6 +77,14 @@ def _write_opening(model: str, opening: Opening) -> str:
         right += f" and the {_write_ceiling(opening.ceiling)}"
     ability = ", and which never had the ability" if opening.capable is False else ""
     return f"On {model}, where {right} of {opening.problems} problems right{ability}, {_write_outcome(opening)}."
+
+
+def _write_floors(floors: Sequence[Floor]) -> str:
+    reached = [
+        f"{floor.label} ({floor.name}) {share(floor.accuracy.value)} {format_interval(floor.accuracy)}".strip()
+        for floor in floors
+    ]
+    return f"Floors, which cost next to nothing: {listed(reached)} right."
 
 
 def _write_outcome(opening: Opening) -> str:
