@@ -67,6 +67,8 @@ class Traits:
     """For a control that is a fair baseline: the conclusion where it gains and its parent does not."""
     substitute: str = ""
     """A control of an ablation in a report's words: "a random vector of the same length"."""
+    repeats_search: bool = False
+    """Fitting repeats the search of the arm that it is fitted on, and costs as much."""
     evidence: Literal["replication", "sufficiency", "necessity"] | None = None
     """An arm that supports its parent's feature instead of controlling for it."""
     removal: str = ""

@@ -49,6 +49,16 @@ def compute_directions(tokens: TraceTokens, categories: StepCategories, layer: i
     return torch.stack(rows)
 
 
+def draw_random_directions(directions: torch.Tensor, *identity: object) -> torch.Tensor:
+    """Isotropic random directions for the categories that are steered; the others stay zero: [category d_model]."""
+    import torch
+
+    from elicit import seeds
+
+    drawn = torch.from_numpy(seeds.make_generator(*identity).standard_normal(tuple(directions.shape))).float()
+    return torch.where(directions.norm(dim=1, keepdim=True) > 0, drawn, 0.0)
+
+
 def fit_gate(
     tokens: TraceTokens, categories: StepCategories, layer: int, regularisation: float
 ) -> tuple[Gate, dict[str, Any]]:

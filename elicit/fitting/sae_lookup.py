@@ -207,6 +207,29 @@ def _load_entry_features(
     return [loaded[entry["sae"]].feature(entry["feature"]) for entry in entries]
 
 
+def load_tried_features(
+    method: str, parent: str, policy: Policy, settings: Sequence[Mapping[str, Any]]
+) -> list[list[Feature]]:
+    """Load the features of every setting that a policy's search tried; each SAE is loaded once.
+
+    Args:
+        settings: entries of the record's search, with `sae` and `features`; without them a setting has none.
+
+    Raises:
+        ElicitError: the record does not identify an SAE, or it has changed since.
+    """
+    scored: Mapping[str, Sequence[Mapping[str, Any]]] = policy.record.get("candidates") or {}
+    known = [*policy.record.get("features", ()), *(entry for entries in scored.values() for entry in entries)]
+    hashes = {entry["sae"]: entry["sae_sha256"] for entry in known}
+    tried = [(setting.get("sae"), index) for setting in settings for index in setting.get("features") or ()]
+    for name, _ in tried:
+        if name not in hashes:
+            raise ElicitError(f"{method}: the record of {parent!r} does not say which SAE {name!r} is. Fit it again.")
+    entries = [{"sae": name, "sae_sha256": hashes[name], "feature": index} for name, index in tried]
+    loaded = iter(_load_entry_features(method, parent, policy, entries))
+    return [list(itertools.islice(loaded, len(setting.get("features") or ()))) for setting in settings]
+
+
 def choose_logit_difference_tokens(base: BaseModel, task: Task) -> tuple[int, int]:
     """Choose (first token of worked solutions, first token of direct ones), the most frequent on train problems.
 

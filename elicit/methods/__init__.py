@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from elicit.methods.controls.random_vector import RandomVector as RandomVector
     from elicit.methods.controls.same_solutions import SameSolutions as SameSolutions
     from elicit.methods.controls.same_vector import SameVector as SameVector
+    from elicit.methods.controls.searched_random_feature import SearchedRandomFeature as SearchedRandomFeature
+    from elicit.methods.controls.searched_random_vector import SearchedRandomVector as SearchedRandomVector
     from elicit.methods.controls.untrained_vector import UntrainedVector as UntrainedVector
     from elicit.methods.decoding.best_of_n import BestOfN as BestOfN
     from elicit.methods.decoding.budget_forcing import BudgetForcing as BudgetForcing
@@ -92,6 +94,8 @@ _WHERE = {
     "SaeSteering": "elicit.methods.steering.sae_steering",
     "SameSolutions": "elicit.methods.controls.same_solutions",
     "SameVector": "elicit.methods.controls.same_vector",
+    "SearchedRandomFeature": "elicit.methods.controls.searched_random_feature",
+    "SearchedRandomVector": "elicit.methods.controls.searched_random_vector",
     "SelfConsistency": "elicit.methods.decoding.self_consistency",
     "ThinkPrompt": "elicit.methods.baselines.think_prompt",
     "TokenLengths": "elicit.method",

@@ -50,6 +50,8 @@ METHODS: dict[str, tuple[str, str]] = {
     "covariance_vector": ("elicit.methods.controls.covariance_vector", "CovarianceVector"),
     "same_vector": ("elicit.methods.controls.same_vector", "SameVector"),
     "random_vector": ("elicit.methods.controls.random_vector", "RandomVector"),
+    "searched_random_vector": ("elicit.methods.controls.searched_random_vector", "SearchedRandomVector"),
+    "searched_random_feature": ("elicit.methods.controls.searched_random_feature", "SearchedRandomFeature"),
     "self_consistency": ("elicit.methods.decoding.self_consistency", "SelfConsistency"),
     "cot_decoding": ("elicit.methods.decoding.cot_decoding", "CotDecoding"),
     "power_sampling": ("elicit.methods.decoding.power_sampling", "PowerSampling"),

@@ -64,9 +64,18 @@ def mark_slow(pairs: Iterable[tuple[str, str]], quick: set[tuple[str, str]]) -> 
 QUICK_PAIRS = {(arch, method) for method, names in QUICK.items() for arch in names}
 STEERS = ("mean_steering", "random_vector", "same_vector", "sae_steering", "random_feature", "twin_feature",
           "error_vector", "covariance_vector", "rl_steering", "rl_steering_random_reward",
-          "untrained_vector")  # fmt: skip
+          "untrained_vector", "searched_random_vector", "searched_random_feature")  # fmt: skip
 #: Chance may lead two seeds of these to the same end on a random model, some of which give one token all the mass.
-LUCKY = ("min_p", "self_consistency", "best_of_n", "power_sampling", "hybrid_control", "best_prompt", "random_feature")
+LUCKY = (
+    "min_p",
+    "self_consistency",
+    "best_of_n",
+    "power_sampling",
+    "hybrid_control",
+    "best_prompt",
+    "random_feature",
+    "searched_random_feature",
+)
 #: Where the two largest logits are equal, which bfloat16 makes common, these do not choose as greedy decoding does.
 TIED = ("min_p", "self_consistency", "best_of_n", "power_sampling", "dola")
 

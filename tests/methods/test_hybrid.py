@@ -351,6 +351,31 @@ def test_random_vectors_and_positions_do_not_bring_the_accuracy(gate):
         assert accuracy(control(change, gate)) < 0.3
 
 
+@pytest.mark.parametrize("gate", ["oracle", "learned"])
+def test_random_vectors_with_the_parents_search(gate):
+    """The same gate, layers, strengths and problems; only the directions differ, and with them the seed's draw."""
+    options = {**SMALL, "gate": gate, "layers": (0, 1), "strengths": (1.0, 1.5), "select_problems": 8}
+    parent, searched, other = (
+        configure_method("hybrid_steering", {**options, "vectors": vectors}).fit(
+            cued(), TASK, seed=seed, needs={"sft": sft()}
+        )
+        for vectors, seed in (("disagreements", 0), ("random", 0), ("random", 1))
+    )
+    keys = ("layer", "strength", "absolute", "gate")
+    grids = [[[e.get(key) for key in keys] for e in p.record["dose_response"]] for p in (parent, searched)]
+    assert grids[0] == grids[1]
+    assert searched.record["tuning"]["trials"] == parent.record["tuning"]["trials"] == 4
+    rows, others = ((p.readout or p.steering[0]).directions for p in (searched, other))
+    layer = searched.record["chosen"]["layer"]
+    if layer == parent.record["chosen"]["layer"]:
+        theirs = (parent.readout or parent.steering[0]).directions
+        assert ((rows.norm(dim=1) > 0) == (theirs.norm(dim=1) > 0)).all()
+    assert not torch.equal(rows, others)
+    assert accuracy(searched) < 0.3 < accuracy(parent)
+    traits = configure_method("hybrid_steering", {"vectors": "random"}).traits
+    assert (traits.is_control, traits.control_of, traits.varies) == (True, "hybrid_steering", ("vectors",))
+
+
 def test_what_cannot_be_is_said():
     with pytest.raises(ElicitError, match=r"its parent 'h' does not steer by category\. Name an arm"):
         configure_method("hybrid_control", {"parent": "h"}).fit(cued(), TASK, seed=0, needs={"h": sft()})

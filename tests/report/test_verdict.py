@@ -25,6 +25,7 @@ from elicit.report.verdict.kinds import (
     GainKind,
     OpeningKind,
     Origin,
+    SpecificityKind,
     SteeringKind,
 )
 from tests.report.support import EDIT, arm, estimate, summary, versus
@@ -92,6 +93,39 @@ def test_a_control_that_moves_as_much_makes_the_effect_unspecific() -> None:
     (control,) = specificity.controls
     assert (control.effect, control.change) == (ControlEffect.AS_MUCH, ControlChange.DIRECTION)
     assert (control.method, control.gain) == ("random_vector", around(0.83))
+
+
+@pytest.mark.parametrize(
+    ("random", "searched", "kind"),
+    [
+        (0.06, None, SpecificityKind.UNSEARCHED),
+        (0.88, None, SpecificityKind.NOT_SPECIFIC),
+        (0.06, 0.06, SpecificityKind.SPECIFIC),
+        (0.5, 0.06, SpecificityKind.SPECIFIC),
+        (0.06, 0.5, SpecificityKind.PARTLY),
+        (0.06, 0.88, SpecificityKind.NOT_SPECIFIC),
+    ],
+)
+def test_an_arm_that_searched_is_specific_only_against_a_search(
+    random: float, searched: float | None, kind: SpecificityKind
+) -> None:
+    tuning = {"trials": 20, "n": 64}
+    controls = {"mean_steering__random": arm(random, **RANDOM)}
+    if searched is not None:
+        controls["mean_steering__best"] = arm(searched, method="searched_random_vector", tuning=tuning)
+    specificity = find_arm(
+        judge_model(summary(mean_steering=arm(0.9, tuning=tuning, **FIRST), **controls)), "mean_steering"
+    ).specificity
+    assert specificity is not None
+    assert (specificity.kind, specificity.settings) == (kind, 20)
+
+
+def test_a_control_of_fewer_settings_is_no_search_as_wide() -> None:
+    few = arm(0.06, method="searched_random_vector", tuning={"trials": 19})
+    verdict = judge_model(summary(mean_steering=arm(0.9, tuning={"trials": 20}, **FIRST), mean_steering__few=few))
+    specificity = find_arm(verdict, "mean_steering").specificity
+    assert specificity is not None
+    assert specificity.kind is SpecificityKind.UNSEARCHED
 
 
 def test_controls_that_move_in_part_not_at_all_and_down_are_told_apart() -> None:

@@ -35,6 +35,7 @@ def list_summaries() -> dict[str, dict[str, Any]]:
     """Summaries of one model each, by what they are about."""
     return {
         "steering with every effect of a control": _steering(),
+        "steering that searched, with controls that did and did not": _searched(),
         "an unspecific vector and rewards": _unspecific(),
         "a feature, its replication, sufficiency and necessity": _feature(),
         "cost, expansion, leak and variants": _costs(),
@@ -102,6 +103,17 @@ def _steering() -> dict[str, Any]:
         mean_steering__random=arm(0.2, base=0.2, method="random_vector", seed_accuracies=[0.1, 0.31, None, 0.2]),
         mean_steering__covariance=arm(0.2, base=0.2, method="covariance_vector"),
         mean_steering__error=arm(0.2, base=0.2, method="error_vector"),
+    )
+
+
+def _searched() -> dict[str, Any]:
+    tuning = {"trials": 20, "n": 64}
+    return summary(
+        mean_steering=arm(0.9, tuning=tuning, **_VECTOR),
+        mean_steering__random=arm(0.06, method="random_vector"),
+        mean_steering__searched=arm(0.06, method="searched_random_vector", tuning=tuning),
+        other_steering=arm(0.8, method="mean_steering", tuning=tuning, **_VECTOR),
+        other_steering__random=arm(0.06, method="random_vector"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -55,7 +56,7 @@ def price_cell(
         problems: number of test problems per task.
         expected, others: lengths on the target task and on the off-target ones.
     """
-    cost = method.estimate_cost(expected)
+    cost = _estimate_cost(method, spec, expected)
     sample_count = spec.samples.count_for_arm(cell.arm) * spec.samples.limit_problems(problems)
     work = list(
         _list_cell_work(
@@ -114,6 +115,16 @@ def check_cost(spec: Spec, cells: Sequence[Cell], problems: int) -> None:
             f"{taken[most]:.1g}: more than {MOST:.0e} is taken for a mistake. Lower its counts (problems, "
             "samples, steps, generations, epochs), or test, samples and seeds of the spec."
         )
+
+
+def _estimate_cost(method: Method, spec: Spec, lengths: TokenLengths) -> CostEstimate:
+    """The method's own estimate; a control that repeats its parent's search generates as much for it."""
+    cost = method.estimate_cost(lengths)
+    if not method.traits.repeats_search:
+        return cost
+    methods = spec.build_methods()
+    searches = (methods[arm].estimate_cost(lengths).fitting for arm in method.needs)
+    return cost._replace(fitting=tuple(itertools.chain(cost.fitting, *searches)))
 
 
 def _list_cell_work(

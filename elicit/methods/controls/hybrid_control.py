@@ -1,6 +1,7 @@
 """`hybrid_control`: control of a `hybrid_steering` arm with one part randomised.
 
-    random_vectors      every category's direction is a random one of the same length
+    random_vectors      every category's direction is a random one of the same length, at the setting that the parent
+                        chose (`vectors: random` of `hybrid_steering` gives random vectors the parent's search)
     random_categories   directions are assigned to other categories
     random_positions    the right direction for the state, at random positions
 
@@ -55,6 +56,7 @@ class HybridControl(Method):
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
         """Raises ElicitError if the parent is not a hybrid arm or has only one category."""
+        from elicit.fitting.gate import draw_random_directions
         from elicit.readouts import HybridReadout
         from elicit.steering import GatedEdit
 
@@ -70,22 +72,15 @@ class HybridControl(Method):
             readout = _scatter_positions(edit, share, seed)
             changed = dataclasses.replace(parent, steering=(), readout=readout, record={"steering": [str(readout)]})
         else:
-            change_directions = _draw_random_directions if self.change == "random_vectors" else _permute_directions
-            new = dataclasses.replace(edit, directions=change_directions(edit.directions, seed))
+            directions = (
+                draw_random_directions(edit.directions, "hybrid vectors", seed)
+                if self.change == "random_vectors"
+                else _permute_directions(edit.directions, seed)
+            )
+            new = dataclasses.replace(edit, directions=directions)
             where = {"steering": (new,)} if isinstance(new, GatedEdit) else {"readout": new}
             changed = dataclasses.replace(parent, record={"steering": [str(new)]}, **where)
         return dataclasses.replace(changed, record={**changed.record, "change": self.change})
-
-
-def _draw_random_directions(directions: torch.Tensor, seed: int) -> torch.Tensor:
-    """Draw isotropic directions of the same length; categories that are not steered stay zero."""
-    import torch
-
-    from elicit import seeds
-
-    shape = tuple(directions.shape)
-    random_directions = torch.from_numpy(seeds.make_generator("hybrid vectors", seed).standard_normal(shape)).float()
-    return torch.where(directions.norm(dim=1, keepdim=True) > 0, random_directions, 0.0)
 
 
 def _permute_directions(directions: torch.Tensor, seed: int) -> torch.Tensor:

@@ -11,7 +11,8 @@
    layer.
 
 Deviations: directions are differences of means unless `vectors: trained`; a token's state is the residual that produces
-it; the budget includes the tuned arm's training, on which the directions depend. Controls: `hybrid_control`.
+it; the budget includes the tuned arm's training, on which the directions depend. Controls: `hybrid_control`, and this
+method with `vectors: random`, whose random directions get the same search.
 """
 
 from __future__ import annotations
@@ -57,9 +58,10 @@ class HybridSteering(Method):
     """Layers to try; None tries all but the last."""
     strengths: tuple[float, ...] = (0.25, 0.5, 1.0, 1.5, 2.0)
     """Strengths to try, in median residual norms of the layer."""
-    vectors: Literal["disagreements", "steps", "trained"] = "disagreements"
+    vectors: Literal["disagreements", "steps", "trained", "random"] = "disagreements"
     """Direction of a category: the difference of means over its tokens at which the models disagree, or over all of its
-    steps; or the former, trained further so that the frozen base gives the tuned model's text."""
+    steps; or the former, trained further so that the frozen base gives the tuned model's text. random is a control:
+    random directions, with the same gate and the same search."""
     training_steps: int = 60
     """Gradient steps for `trained`, of 16 traces each."""
     train_problems: int = 128
@@ -91,6 +93,14 @@ class HybridSteering(Method):
         )
         if not self.strengths or (self.layers is not None and not self.layers):
             raise ElicitError("hybrid_steering: layers and strengths need at least one value each.")
+        if self.vectors == "random":
+            self.change_traits(
+                is_control=True,
+                control_of="hybrid_steering",
+                varies=("vectors",),
+                label="random vectors given the same search",
+                changes="direction",
+            )
         if self.temperature < 0:
             raise ElicitError(f"hybrid_steering: temperature is {self.temperature}; expected 0 or more.")
 
@@ -187,6 +197,8 @@ class HybridSteering(Method):
 
         over: gating.TokenSubset = "steps" if self.vectors == "steps" else "disagreements"
         rows = gating.compute_directions(tokens, categories, layer, over)
+        if self.vectors == "random":
+            rows = gating.draw_random_directions(rows, "searched hybrid vectors", seed, layer)
         if self.vectors != "trained":
             return direction_training.TrainedDirections(rows, [], 0)
         return direction_training.train_directions(

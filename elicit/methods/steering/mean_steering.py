@@ -10,6 +10,9 @@ mu is the mean residual after one layer under a condition, unit that layer's med
    layer.
 3. The test split is not touched.
 
+Controls: `searched_random_vector` (random directions, the same search), `random_vector` (one at the chosen setting),
+`covariance_vector` and `same_vector`.
+
 Source: difference-in-means vectors (2310.06824, 2312.06681); applied at the first step after 2601.08058.
 """
 

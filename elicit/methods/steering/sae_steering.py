@@ -15,9 +15,9 @@ The paper ranks by the contrast of means and boosts a single feature. Deviations
 because no block reads a vector added after the last one (it is a constant bias on the logits); strength is measured in
 median residual norms of the layer.
 
-Its controls: `random_feature`, `random_vector`, `covariance_vector`, `error_vector` and `same_vector` (all positions,
-wrong sign). Its evidence: `twin_feature` (another SAE seed), `ablate_feature` and `mean_ablation` (necessity), and
-`clamp_feature` (sufficiency).
+Its controls: `searched_random_feature` and `searched_random_vector` (the same search), `random_feature`,
+`random_vector`, `covariance_vector`, `error_vector` and `same_vector` (all positions, wrong sign). Its evidence:
+`twin_feature` (another SAE seed), `ablate_feature` and `mean_ablation` (necessity), and `clamp_feature` (sufficiency).
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ No model, no judgement, no rounding up.
 3. A control that raises accuracy and is not shown to fall short of its parent (paired over the same problems) moves *as
    much*: the effect is then not specific. One whose interval lies above 0 moves *in part*. An arm named after one of
    the same method is a variant of it, no control. What supports a feature rather than controlling for it (a second SAE,
-   its natural value, its removal) is judged apart (`judge_features`).
+   its natural value, its removal) is judged apart (`judge_features`). An arm that chose among several settings is
+   called specific only against a control that chose among as many; without one it is open whether it is.
 4. "No arm gains more than 10 points" needs intervals that end below 10 points; else larger gains are "not ruled out".
 5. What an arm gains on a model that never had the ability is taught. So is what a trained arm gains where neither the
    ceiling nor any inference-time arm shows the ability.

@@ -14,6 +14,7 @@ from elicit.report.verdict.kinds import (
     GainKind,
     LeakKind,
     Origin,
+    SpecificityKind,
     SteeringKind,
 )
 
@@ -105,6 +106,8 @@ class Control:
     gain: OptionalEstimate
     """Points over the base."""
     best_draw: BestDraw | None = None
+    is_searched: bool = False
+    """It chose among at least as many settings as its parent."""
     edit: RecordedEdit | None = None
     """The edit with its parent's vector at another position or with the other sign."""
     is_reversed: bool = False
@@ -120,7 +123,10 @@ class Specificity:
     """The controls of an arm; without one, specificity is open."""
 
     arm: str
+    kind: SpecificityKind
     controls: tuple[Control, ...]
+    settings: int = 1
+    """Settings that the arm chose among on select."""
 
     def with_effect(self, effect: ControlEffect) -> tuple[Control, ...]:
         return tuple(control for control in self.controls if control.effect is effect)

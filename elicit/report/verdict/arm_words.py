@@ -37,6 +37,7 @@ from elicit.report.verdict.kinds import (
     GainKind,
     LeakKind,
     Origin,
+    SpecificityKind,
     SteeringKind,
 )
 from elicit.report.verdict.phrases import brief_points, listed, points, probability, sentence, share
@@ -199,7 +200,18 @@ def _write_specificity(facts: Specificity) -> str:
         if controls and effect is ControlEffect.AS_MUCH:
             changes = dict.fromkeys(map(write_change, controls))
             parts[-1] += f", so the effect is not tied to {listed(list(changes))}"
-    return sentence("; ".join(parts))
+    if facts.kind is SpecificityKind.UNSEARCHED:
+        parts.append(write_missing_search(facts))
+    is_shown = facts.kind is SpecificityKind.SPECIFIC and facts.settings > 1
+    return sentence(("specific: " if is_shown else "") + "; ".join(parts))
+
+
+def write_missing_search(facts: Specificity) -> str:
+    """The reason why an arm with a search is not called specific."""
+    return (
+        f"whether the effect is specific is open: {facts.arm} chose among {facts.settings} settings, and no control "
+        "was given that search"
+    )
 
 
 def _write_control(control: Control) -> str:

@@ -24,12 +24,18 @@ from elicit.report.verdict.arm_facts import (
     SftComparison,
     Sufficiency,
 )
-from elicit.report.verdict.arm_words import name_arm, name_removal, name_substitute, write_origin
+from elicit.report.verdict.arm_words import (
+    name_arm,
+    name_removal,
+    name_substitute,
+    write_missing_search,
+    write_origin,
+)
 from elicit.report.verdict.claim_facts import Claim, ClaimKind, ClaimUnit
 from elicit.report.verdict.control_words import name_control, write_best_draw, write_change
 from elicit.report.verdict.facts import FamilyFacts, NoGain, Verdict
 from elicit.report.verdict.judge_arm import NOTABLE
-from elicit.report.verdict.kinds import Comparison, ControlEffect, FallKind, GainKind, LeakKind
+from elicit.report.verdict.kinds import Comparison, ControlEffect, FallKind, GainKind, LeakKind, SpecificityKind
 from elicit.report.verdict.phrases import listed, probability, share
 
 _MAX_NAMES = 4
@@ -82,6 +88,9 @@ def _list_arm_claims(verdict: Verdict, facts: ArmFacts, heading: str) -> Iterato
             yield Claim(ClaimKind.NO_CONTROL, heading, name, "specific effect", None, points, "–", open_question)
         for control in facts.specificity.controls:
             yield _claim_control(heading, name, control)
+        if facts.specificity.kind is SpecificityKind.UNSEARCHED:
+            reading = write_missing_search(facts.specificity)
+            yield Claim(ClaimKind.NO_CONTROL, heading, name, "specific effect", None, points, "–", reading)
     for variant in facts.variants:
         figure, unit = (variant.gain, points) if variant.gap is None else (variant.gap, ClaimUnit.SHARE)
         yield Claim(ClaimKind.VARIANT, heading, name, f"variant {variant.arm}", figure, unit, "the base", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from elicit.report.data.summary_view import Arm, ModelPanel, OptionalEstimate, get_nested, read_finite_number
@@ -30,6 +31,7 @@ from elicit.report.verdict.kinds import (
     GainKind,
     LeakKind,
     Origin,
+    SpecificityKind,
     SteeringKind,
 )
 
@@ -175,7 +177,7 @@ def has_control(panel: ModelPanel, arm: Arm) -> bool:
 
 def judge_specificity(panel: ModelPanel, arm: Arm) -> Specificity:
     """The effects of an arm's measured controls (rule 3)."""
-    gain = arm.read_difference("vs_base").estimate
+    gain, settings = arm.read_difference("vs_base").estimate, _count_settings(arm)
     controls = []
     for control in list_controls(panel, arm):
         moved = control.read_difference("vs_base").estimate
@@ -189,7 +191,25 @@ def judge_specificity(panel: ModelPanel, arm: Arm) -> Specificity:
         elif moved.high is not None and moved.high < 0:
             effect = ControlEffect.LOSS
         controls.append(_describe_control(arm, control, effect))
-    return Specificity(arm.name, tuple(controls))
+    return Specificity(arm.name, _judge_kind(controls, settings), tuple(controls), settings)
+
+
+def _count_settings(arm: Arm) -> int:
+    """Settings that an arm chose among by itself; 1 for an arm that did not search."""
+    return max(1, round(read_finite_number(get_nested(arm.data, "tuning", "trials")) or 0))
+
+
+def _judge_kind(controls: Sequence[Control], settings: int) -> SpecificityKind:
+    """An arm that chose among several settings is specific only against controls that chose among as many."""
+    if not controls:
+        return SpecificityKind.UNCONTROLLED
+    if any(control.effect is ControlEffect.AS_MUCH for control in controls):
+        return SpecificityKind.NOT_SPECIFIC
+    fair = [control for control in controls if settings == 1 or control.is_searched]
+    if not fair:
+        return SpecificityKind.UNSEARCHED
+    is_part = any(control.effect is ControlEffect.PART for control in fair)
+    return SpecificityKind.PARTLY if is_part else SpecificityKind.SPECIFIC
 
 
 def _keeps_up(control: Arm, moved: OptionalEstimate, gain: OptionalEstimate) -> bool:
@@ -216,6 +236,7 @@ def _describe_control(arm: Arm, control: Arm, effect: ControlEffect) -> Control:
         change=change,
         gain=control.read_difference("vs_base").estimate,
         best_draw=_best_draw(control),
+        is_searched=_count_settings(control) >= _count_settings(arm),
         edit=edit,
         is_reversed=edit is not None and edit.strength * sign < 0,
         method_label=control.traits.label,

@@ -58,6 +58,20 @@ class ControlEffect(StrEnum):
     LOSS = "loss"
 
 
+class SpecificityKind(StrEnum):
+    """The standing of an arm's effect against its controls (rule 3)."""
+
+    UNCONTROLLED = "uncontrolled"
+    """Open: no control was measured."""
+    NOT_SPECIFIC = "not specific"
+    """A control moves as much."""
+    UNSEARCHED = "unsearched"
+    """Open: the arm chose among several settings, and no control of its direction was given that search."""
+    PARTLY = "partly"
+    """A control of the arm's own search moves in part."""
+    SPECIFIC = "specific"
+
+
 class ControlChange(StrEnum):
     """The property of an arm that its control changes."""
 
