@@ -211,12 +211,17 @@ def test_the_weights_stay_as_they_are() -> None:
 
 
 def test_a_start_that_is_not_trained() -> None:
-    """steps: 0, the arm `untrained_vector` and noise drawn by hand are the same policy; training leaves it."""
+    """steps: 0 is noise drawn by hand; the arm `untrained_vector` has its directions and the trained lengths."""
     base = tiny_model()
     still = _fit(base, seed=3, steps=0)
     trained = _fit(base, seed=3, learning_rate=0.1)
     arm = UntrainedVector().fit(base, TASK, seed=3, needs={"rl_steering": trained})
-    assert arm.sha256 == still.sha256 != trained.sha256
+    assert [edit.absolute for edit in arm.steering] == [edit.absolute for edit in trained.steering]
+    assert all(torch.equal(*(p.steering[i].direction for p in (arm, still))) for i in range(2))
+    assert [(edit.layer, edit.positions) for edit in arm.steering] == [(e.layer, e.positions) for e in still.steering]
+    assert max(edit.absolute for edit in arm.steering) > 1.2 * max(edit.absolute for edit in still.steering)
+    untrained = UntrainedVector().fit(base, TASK, seed=3, needs={"rl_steering": still})
+    assert untrained.sha256 == still.sha256 != trained.sha256
     assert [edit.layer for edit in still.steering] == [0, 1]  # all but the last
     texts = [p.prompt + str(TASK.worked(p)) for p in TASK.problems("train", 8)]
     norms = base.residual_norms_of(texts).medians

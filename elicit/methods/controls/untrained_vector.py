@@ -1,10 +1,13 @@
-"""`untrained_vector`: the starting vectors of an `rl_steering` arm, on which training has to improve.
+"""`untrained_vector`: the directions from which an `rl_steering` arm starts, at the lengths that training gave them.
 
-Start, layers, positions and seed are the parent's own.
+Start, layers, positions and seed are the parent's own; only the directions have not been trained. At its own length a
+start from noise is a twentieth of a residual norm and moves nothing, so it could not fail as a control (`rl_steering`
+with `steps: 0` is that policy). More draws of noise at the trained lengths: `random_vector` with `draw: 1, 2, ...`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UntrainedVector(Method):
-    """The starting vectors of a parent arm."""
+    """The starting vectors of a parent arm, as long as its trained ones."""
 
     parent: str = "rl_steering"
     """The rl_steering arm whose start is used."""
@@ -33,7 +36,7 @@ class UntrainedVector(Method):
         provides=("direction",),
         fits_on=("trained direction",),
         is_control=True,
-        label="the untrained vector it starts from",
+        label="the untrained vector it starts from, at the trained length",
         changes="training",
     )
 
@@ -49,7 +52,8 @@ class UntrainedVector(Method):
         from elicit.fitting.vector_init import build_steering_edits, initialise_vectors
         from elicit.policy import Policy
 
-        recipe_record = needs[self.parent].record.get("recipe")
+        trained = needs[self.parent]
+        recipe_record = trained.record.get("recipe")
         if recipe_record is None:
             raise ElicitError(
                 f"untrained_vector: its parent {self.parent!r} is not an rl_steering arm; name one that is."
@@ -59,6 +63,11 @@ class UntrainedVector(Method):
         }
         config = VectorTrainingConfig(**options)
         start = initialise_vectors(config, base, task, recipe_record["seed"])
-        steering = build_steering_edits(start, start.vectors, config.positions)
+        steering = tuple(
+            dataclasses.replace(edit, strength=own.strength)
+            for edit, own in zip(
+                build_steering_edits(start, start.vectors, config.positions), trained.edits, strict=True
+            )
+        )
         record = {"steering": [str(edit) for edit in steering]}
         return Policy(base, task_decoding(task), steering=steering, record=record)

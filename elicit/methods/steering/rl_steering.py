@@ -19,9 +19,9 @@ and all 2 %. A pace (largest change of a vector per step, in residual norms) of 
 0.01 reach 0 %: vectors do not reach the necessary length of one residual norm. Layer 1, layer 2 or several layers reach
 100 %, layer 0 alone 8 %; 8 to 64 answers per problem and starting lengths of 0.0001 to 0.5 residual norms reach 100 %.
 
-Controls: `untrained_vector` (its own start), the same with `reward: random`, `random_vector` (matched lengths),
-`same_vector` (other positions, wrong sign). There is no choice on select that a control could repeat: the training does
-the searching, so the control with the same search is the same training on a random reward.
+Controls: `untrained_vector` (its own start at the trained lengths), the same with `reward: random`, `random_vector`
+(matched lengths), `same_vector` (other positions, wrong sign). There is no choice on select that a control could
+repeat: the training does the searching, so the control with the same search is the same training on a random reward.
 """
 
 from __future__ import annotations
