@@ -28,12 +28,14 @@ def compute_direction_similarity(directions: torch.Tensor) -> float | None:
     return float((rows @ rows.T)[others].mean())
 
 
-def compute_directions(tokens: TraceTokens, categories: StepCategories, layer: int, over: TokenSubset) -> torch.Tensor:
+def compute_directions(
+    tokens: TraceTokens, categories: StepCategories, layer: int, over: TokenSubset, *, least: int
+) -> torch.Tensor:
     """Mean tuned minus mean base residual after `layer` for each category, on the same contexts: [category d_model].
 
     Args:
-        over: the tokens of the category at which the models disagree, or all tokens of its steps. A category without
-            any is not steered: its row is zero.
+        over: the tokens of the category at which the models disagree, or all tokens of its steps.
+        least: tokens that a mean needs. A category with fewer is not steered: its row is zero.
     """
     import torch
 
@@ -45,7 +47,8 @@ def compute_directions(tokens: TraceTokens, categories: StepCategories, layer: i
         selected = by_token == category
         if over == "disagreements":
             selected = selected & tokens.disagree
-        rows.append(difference[selected].mean(0) if bool(selected.any()) else torch.zeros(difference.shape[1]))
+        is_steered = int(selected.sum()) >= least
+        rows.append(difference[selected].mean(0) if is_steered else torch.zeros(difference.shape[1]))
     return torch.stack(rows)
 
 
@@ -60,14 +63,16 @@ def draw_random_directions(directions: torch.Tensor, *identity: object) -> torch
 
 
 def fit_gate(
-    tokens: TraceTokens, categories: StepCategories, layer: int, regularisation: float
+    tokens: TraceTokens, categories: StepCategories, layer: int, steered: torch.Tensor, regularisation: float
 ) -> tuple[Gate, dict[str, Any]]:
     """Fit a multinomial logistic regression from the base's residual after `layer` to none (class 0) or a category.
 
-    The class is none where the models agree, elsewhere the category that the oracle would read. Uses scikit-learn's
+    The class is none where the models agree, and in categories without a direction; elsewhere the category that the
+    oracle would read. Uses scikit-learn's
     regression on standardised residuals, with the standardisation folded into the weights.
 
     Args:
+        steered: [category] bool, the categories that have a direction.
         regularisation: scikit-learn's `C`; larger is weaker.
 
     Returns:
@@ -78,7 +83,7 @@ def fit_gate(
     from elicit.steering import Gate
 
     h = tokens.base[tokens.find_layer_row(layer)]
-    label = torch.where(tokens.disagree, categories.token + 1, 0)
+    label = torch.where(tokens.disagree & steered[categories.token], categories.token + 1, 0)
     held_out = tokens.trace % 5 == 0
     fitted = _fit_softmax_regression(h[~held_out], label[~held_out], categories.gate.classes + 1, regularisation)
     decisions = Gate(*fitted).decide_class(h[held_out])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +16,11 @@ from elicit.errors import ElicitError
 from elicit.fitting import gate as gating
 from elicit.fitting import trace_categories
 from elicit.method import task_decoding
-from elicit.methods.catalog import configure_method
+from elicit.methods.catalog import configure_method, load_config_class
 from elicit.model import BaseModel, load
 from elicit.policy import Policy
 from elicit.readouts import HybridReadout
+from elicit.report.data.families import classify_arm
 from elicit.sampling import Scored
 from elicit.sampling.states import read_token_states
 from elicit.steering import Gate, GatedEdit
@@ -45,8 +47,9 @@ def sft() -> Policy:
 
 
 @functools.cache
-def hybrid(gate: str) -> Policy:
-    return configure_method("hybrid_steering", {**SMALL, "gate": gate}).fit(cued(), TASK, seed=0, needs={"sft": sft()})
+def hybrid(gate: str, vectors: str = "disagreements") -> Policy:
+    config = configure_method("hybrid_steering", {**SMALL, "gate": gate, "vectors": vectors})
+    return config.fit(cued(), TASK, seed=0, needs={"sft": sft()})
 
 
 @functools.cache
@@ -153,19 +156,21 @@ def test_the_category_is_the_largest_latent_of_saelens():
     assert bool(active.any())
 
 
-def test_directions_are_differences_of_means():
+@pytest.mark.parametrize("least", [1, 8])
+def test_directions_are_differences_of_means(least):
+    """Of enough tokens: a category with fewer is not steered."""
     tokens = read()
     found = clustered()
     assert found.gate.classes <= 4
     for over in ("disagreements", "steps"):
-        rows = gating.compute_directions(tokens, found, 0, over)
+        rows = gating.compute_directions(tokens, found, 0, over, least=least)
         for category in range(found.gate.classes):
             if over == "steps":
                 mine = [i for i in range(len(tokens.step)) if int(found.step[tokens.step[i]]) == category]
             else:
                 mine = [i for i in range(len(tokens.step)) if found.token[i] == category and tokens.disagree[i]]
             expected = torch.zeros(cued().d_model)
-            if mine:
+            if len(mine) >= least:
                 expected = tokens.tuned[0][mine].mean(0) - tokens.base[0][mine].mean(0)
             torch.testing.assert_close(rows[category], expected, atol=1e-4, rtol=1e-4)
 
@@ -181,7 +186,8 @@ def test_gate_decisions_are_scikit_learns(classes):
         )
     if classes == 1:
         tokens = tokens._replace(disagree=torch.zeros_like(tokens.disagree))
-    gate, record = gating.fit_gate(tokens, found, 1, 1.0)
+    steered = torch.ones(found.gate.classes, dtype=torch.bool)
+    gate, record = gating.fit_gate(tokens, found, 1, steered, 1.0)
     label = torch.where(tokens.disagree, found.token + 1, 0)
     if classes == 1:
         assert gate.decide_class(tokens.base[1]).sum() == 0
@@ -200,7 +206,7 @@ def test_trained_directions_make_the_tuned_models_text_likelier(monkeypatch):
     found_traces = trace_categories.generate_traces(sft(), TASK, problems=24, decoding=task_decoding(TASK), seed=0)
     tokens = read()
     found = clustered()
-    start = gating.compute_directions(tokens, found, 1, "disagreements")
+    start = gating.compute_directions(tokens, found, 1, "disagreements", least=1)
     before = [p.requires_grad for p in cued().hf.parameters()]
     fit = direction_training.train_directions(
         cued(), found_traces, tokens, found, 1, start, norm=100.0, steps=20, seed=0
@@ -297,9 +303,9 @@ def test_a_steering_arm_may_be_followed_too():
 # --- controls ----------------------------------------------------------------------------------------------------
 
 
-def control(change: str, gate: str, seed: int = 0) -> Policy:
+def control(change: str, gate: str, seed: int = 0, vectors: str = "disagreements") -> Policy:
     config = configure_method("hybrid_control", {"change": change, "parent": "h"})
-    return config.fit(cued(), TASK, seed=seed, needs={"h": hybrid(gate)})
+    return config.fit(cued(), TASK, seed=seed, needs={"h": hybrid(gate, vectors)})
 
 
 def edit_of(policy: Policy) -> HybridReadout | GatedEdit:
@@ -308,30 +314,63 @@ def edit_of(policy: Policy) -> HybridReadout | GatedEdit:
 
 @pytest.mark.parametrize("gate", ["oracle", "learned"])
 def test_controls_change_one_thing(gate):
-    parent = edit_of(hybrid(gate))
+    parent = edit_of(hybrid(gate, "steps"))
     for change in ("random_vectors", "random_categories"):
-        ours = edit_of(control(change, gate))
+        ours = edit_of(control(change, gate, vectors="steps"))
         assert dataclasses.replace(ours, directions=parent.directions).sha256 == parent.sha256
         assert ours.sha256 != parent.sha256
         assert torch.allclose(ours.directions.norm(dim=1), parent.directions.norm(dim=1), atol=1e-5)
-        assert edit_of(control(change, gate, seed=1)).sha256 != ours.sha256 or change == "random_categories"
-    dealt = edit_of(control("random_categories", gate)).directions
+        assert edit_of(control(change, gate, seed=1, vectors="steps")).sha256 != ours.sha256
+    dealt = edit_of(control("random_categories", gate, vectors="steps")).directions
     steered = parent.directions.norm(dim=1) > 0
+    assert steered.sum() > 2
     assert not any(torch.equal(a, b) for a, b in zip(dealt[steered], parent.directions[steered], strict=True))
     assert sorted(map(tuple, dealt.tolist())) == sorted(map(tuple, parent.directions.tolist()))
 
 
-def test_a_lone_direction_goes_to_another_category():
+@pytest.mark.parametrize("gate", ["oracle", "learned"])
+def test_one_vector_at_one_token_is_said(gate):
+    """On this organism the models disagree at the first token alone, so a single direction is all that it has."""
+    policy = hybrid(gate)
+    assert policy.record["directions"] == int((edit_of(policy).directions.norm(dim=1) > 0).sum()) == 1
+    answers = policy.answer(TASK.problems("test", 20), TASK, label="x", seed=0)
+    firings = sum(answer.firings for answer in answers) / len(answers)
+    assert classify({"directions": 1, "firings_per_problem": firings}) == "steering"
+    assert classify({"directions": 1, "firings_per_problem": 2.0}) == "hybrid"
+    assert classify({"directions": 2, "firings_per_problem": firings}) == "hybrid"
+    assert classify({"firings_per_problem": firings}) == "hybrid"
+    with pytest.raises(ElicitError, match="the parent steers 1 of"):
+        control("random_categories", gate)
+
+
+def classify(data: dict[str, Any]) -> str:
+    """The family of a hybrid arm with these figures."""
+    return classify_arm(load_config_class("hybrid_steering").traits, data, trained=True, ceiling=False).key
+
+
+def test_a_lone_direction_has_none_to_be_exchanged_with():
+    """Put where it is never added, it would be a control that cannot fail."""
     from elicit.methods.controls.hybrid_control import _permute_directions
 
     rows = torch.zeros(4, 3)
-    rows[2] = torch.tensor([0.0, 1.0, 0.0])
-    for seed in range(5):
-        dealt = _permute_directions(rows, seed)
-        assert not dealt[2].any()
-        assert sorted(map(tuple, dealt.tolist())) == sorted(map(tuple, rows.tolist()))
-    with pytest.raises(ElicitError, match="the parent steers 0 of 4 categories"):
-        _permute_directions(0 * rows, 0)
+    for steered in (0, 1):
+        with pytest.raises(ElicitError, match=f"the parent steers {steered} of 4 categories, too few to exchange"):
+            _permute_directions(rows, 0)
+        rows[2 - steered] = torch.eye(3)[steered]
+    dealt = _permute_directions(rows, 0)
+    assert torch.equal(dealt[2], rows[1])
+    assert torch.equal(dealt[1], rows[2])
+    assert not dealt[[0, 3]].any()
+
+
+def test_a_gate_does_not_fire_for_categories_without_a_direction():
+    tokens, found = read(), clustered()
+    sizes = torch.bincount(found.token[tokens.disagree], minlength=found.gate.classes)
+    common = int(sizes.argmax())
+    steered = torch.arange(found.gate.classes) == common
+    gate, record = gating.fit_gate(tokens, found, 1, steered, 1.0)
+    assert set(gate.decide_class(tokens.base[1]).tolist()) <= {0, common + 1}
+    assert gating.fit_gate(tokens, found, 1, ~steered, 1.0)[1]["share_wanted"] < record["share_wanted"]
 
 
 @pytest.mark.parametrize("gate", ["oracle", "learned"])

@@ -9,7 +9,15 @@ import pytest
 from elicit.report.data.summary_view import OptionalEstimate
 from elicit.report.verdict import judge_summary
 from elicit.report.verdict.arm_facts import ArmFacts, Control, Expansion
-from elicit.report.verdict.caution_facts import BestOfMany, CappedRival, ControlGain, FailedCell, GridEdge, Unfinished
+from elicit.report.verdict.caution_facts import (
+    BestOfMany,
+    CappedRival,
+    ControlGain,
+    FailedCell,
+    GridEdge,
+    SingleVector,
+    Unfinished,
+)
 from elicit.report.verdict.facts import VerifierArm
 from elicit.report.verdict.kinds import Comparison, ControlChange, ControlEffect, LeakKind, OpeningKind, Origin
 from tests.report.support import arm, estimate, summary, versus
@@ -240,3 +248,21 @@ def test_only_an_arm_that_was_run_is_reported_as_not_shown() -> None:
 def test_a_choice_at_the_edge_of_its_grid_is_cautioned() -> None:
     edge = "strength 2 is the largest of those tried (0.5 to 2)"
     assert GridEdge("grpo", (edge,)) in judge_model(summary(grpo=grpo(edges=[edge]))).cautions
+
+
+def test_one_vector_at_one_token_is_not_another_mechanism() -> None:
+    steered = {"method": "hybrid_steering", "seeds": 3, "train": TRAIN, "directions": 1}
+    one, several = (
+        judge_model(
+            summary(
+                mean_steering=arm(0.9, method="mean_steering"),
+                hybrid_steering=arm(0.95, **steered, firings_per_problem=firings),
+            )
+        )
+        for firings in (1.0, 3.0)
+    )
+    assert [mechanism.family for mechanism in one.opening.mechanisms if mechanism.family != "sft"] == ["steering"]
+    assert find_family(one, "steering").speaker == find_arm(one, "mean_steering")
+    assert SingleVector(("hybrid_steering",)) in one.cautions
+    assert {mechanism.family for mechanism in several.opening.mechanisms} >= {"steering", "hybrid"}
+    assert not any(isinstance(caution, SingleVector) for caution in several.cautions)

@@ -36,6 +36,7 @@ def list_summaries() -> dict[str, dict[str, Any]]:
     return {
         "steering with every effect of a control": _steering(),
         "steering that searched, with controls that did and did not": _searched(),
+        "hybrid steering that is one vector": _single_vectors(),
         "an unspecific vector and rewards": _unspecific(),
         "a feature, its replication, sufficiency and necessity": _feature(),
         "cost, expansion, leak and variants": _costs(),
@@ -114,6 +115,16 @@ def _searched() -> dict[str, Any]:
         mean_steering__searched=arm(0.06, method="searched_random_vector", tuning=tuning),
         other_steering=arm(0.8, method="mean_steering", tuning=tuning, **_VECTOR),
         other_steering__random=arm(0.06, method="random_vector"),
+    )
+
+
+def _single_vectors() -> dict[str, Any]:
+    edit = "gated add of 3 categories at layer 1, generated: 2 residual norms (absolute 9) where the gate fires"
+    single = {"steering": [edit], "directions": 1, "firings_per_problem": 1.0}
+    return summary(
+        mean_steering=arm(0.9, **_VECTOR),
+        hybrid_steering=trained("hybrid_steering", 0.9, **single),
+        hybrid_oracle=trained("hybrid_steering", 0.9, **single),
     )
 
 

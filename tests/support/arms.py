@@ -67,7 +67,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "dola": {"exits": (1,), "select_problems": 4},
     "hybrid_steering": {
         "tuned": "sft", "categories": 2, "active": 1, "layers": (1,), "strengths": (2.0,), "train_problems": 8,
-        "select_problems": 2,
+        "select_problems": 2, "least_tokens": 1,
     },
 }  # fmt: skip
 

@@ -76,6 +76,7 @@ def summarise_arm(
         "budget": compute_budget(data, None if tokens is None else tokens["value"]),
         "edges": record.get("edges") or None,
         "steering": record.get("steering"),
+        "directions": record.get("directions"),
         "features": record.get("features"),
         "seconds": sum(seconds) if seconds else None,
     }

@@ -2,7 +2,7 @@
 
     random_vectors      every category's direction is a random one of the same length, at the setting that the parent
                         chose (`vectors: random` of `hybrid_steering` gives random vectors the parent's search)
-    random_categories   directions are assigned to other categories
+    random_categories   directions are exchanged between the steered categories, of which there must be two
     random_positions    the right direction for the state, at random positions
 
 The number of random positions equals the parent's only in expectation: each generated token is steered with the
@@ -55,7 +55,7 @@ class HybridControl(Method):
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
-        """Raises ElicitError if the parent is not a hybrid arm or has only one category."""
+        """Raises ElicitError if the parent is not a hybrid arm or steers too few categories to exchange."""
         from elicit.fitting.gate import draw_random_directions
         from elicit.readouts import HybridReadout
         from elicit.steering import GatedEdit
@@ -86,23 +86,21 @@ class HybridControl(Method):
 def _permute_directions(directions: torch.Tensor, seed: int) -> torch.Tensor:
     """Give every steered category the direction of another one: a cyclic shift in an order drawn from the seed.
 
-    If only one category is steered, its direction goes to one that is not.
-
     Raises:
-        ElicitError: there are fewer than two categories, or none is steered.
+        ElicitError: fewer than two categories are steered. A lone direction would go where it is never added, and such
+            a control could not fail.
     """
     import torch
 
     from elicit import seeds
 
     steered = (directions.norm(dim=1) > 0).nonzero()[:, 0]
-    if len(directions) < 2 or not len(steered):
+    if len(steered) < 2:
         raise ElicitError(
             f"hybrid_control: the parent steers {len(steered)} of {len(directions)} categories, too few to exchange "
-            "directions between them. Give the parent more categories, or leave this control out."
+            "directions between them. Leave this control out: such an arm is controlled by random_vectors."
         )
-    categories = steered if len(steered) > 1 else torch.arange(len(directions))
-    order = categories[torch.from_numpy(seeds.make_generator("hybrid categories", seed).permutation(len(categories)))]
+    order = steered[torch.from_numpy(seeds.make_generator("hybrid categories", seed).permutation(len(steered)))]
     permuted = directions.clone()
     permuted[order] = directions[order.roll(1)]
     return permuted

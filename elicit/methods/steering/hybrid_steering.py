@@ -62,6 +62,8 @@ class HybridSteering(Method):
     """Direction of a category: the difference of means over its tokens at which the models disagree, or over all of its
     steps; or the former, trained further so that the frozen base gives the tuned model's text. random is a control:
     random directions, with the same gate and the same search."""
+    least_tokens: int = 8
+    """Tokens over which a direction is averaged at least; a category with fewer is not steered."""
     training_steps: int = 60
     """Gradient steps for `trained`, of 16 traces each."""
     train_problems: int = 128
@@ -86,6 +88,7 @@ class HybridSteering(Method):
             "hybrid_steering",
             categories=self.categories,
             active=self.active,
+            least_tokens=self.least_tokens,
             train_problems=self.train_problems,
             training_steps=self.training_steps,
             select_problems=self.select_problems,
@@ -164,6 +167,7 @@ class HybridSteering(Method):
         record = {
             "steering": [str(chosen.readout or chosen.steering[0])],
             **hybrid_record.describe_traces(tokens, categories),
+            "directions": int((rows[notes["layer"]].norm(dim=1) > 0).sum()),
             **hybrid_record.estimate_fitting_cost(base, traces, sum(fit.tokens for fit in fits.values())),
             **hybrid_record.describe_choice(selection, references, self.tuned),
         }
@@ -196,7 +200,7 @@ class HybridSteering(Method):
         from elicit.fitting import gate as gating
 
         over: gating.TokenSubset = "steps" if self.vectors == "steps" else "disagreements"
-        rows = gating.compute_directions(tokens, categories, layer, over)
+        rows = gating.compute_directions(tokens, categories, layer, over, least=self.least_tokens)
         if self.vectors == "random":
             rows = gating.draw_random_directions(rows, "searched hybrid vectors", seed, layer)
         if self.vectors != "trained":
@@ -226,7 +230,9 @@ class HybridSteering(Method):
         grid = []
         for layer, rows in directions.items():
             gate, gate_record = (
-                (None, {}) if self.gate == "oracle" else gating.fit_gate(tokens, categories, layer, self.regularisation)
+                (None, {})
+                if self.gate == "oracle"
+                else gating.fit_gate(tokens, categories, layer, rows.norm(dim=1) > 0, self.regularisation)
             )
             for strength in self.strengths:
                 notes: dict[str, Any] = {"layer": layer, "strength": strength, "absolute": strength * medians[layer]}

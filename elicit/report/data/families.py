@@ -40,10 +40,22 @@ FAMILIES: dict[str, MechanismFamily] = {
 }
 
 
+#: Steered positions a problem below which a gated arm steers at one token.
+ONE_TOKEN = 1.5
+
+
+def is_single_vector(data: Mapping[str, Any]) -> bool:
+    """A hybrid arm with one direction, added at one token of an answer: steering, and no mechanism of its own."""
+    firings = data.get("firings_per_problem")
+    return data.get("directions") == 1 and isinstance(firings, int | float) and firings < ONE_TOKEN
+
+
 def classify_arm(traits: Traits, data: Mapping[str, Any], *, trained: bool, ceiling: bool) -> MechanismFamily:
     """The family of an arm that is nobody's control."""
     if ceiling:
         return FAMILIES["frame"]
+    if is_single_vector(data):
+        return FAMILIES["steering"]
     if traits.family is not None:
         return FAMILIES[traits.family]
     if data.get("steering"):

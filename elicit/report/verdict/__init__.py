@@ -4,8 +4,9 @@ No model, no judgement, no rounding up.
 
 1. A *gain* of an arm is a paired difference to the base whose interval lies above 0 and whose Holm p is below 0.05; it
    is *notable* from 10 points. Families of mechanism (`families`) are judged one by one. Of a family's notable arms one
-   speaks for it: `sft` itself, else an arm with controls before one without, then the one of highest accuracy. Every
-   other arm is in the details. An arm that consults the verifier while answering is marked and speaks for none.
+   speaks for it: `sft` itself, else an untrained arm before a trained one, an arm with controls before one without,
+   then the one of highest accuracy. Every other arm is in the details. An arm that consults the verifier while
+   answering is marked and speaks for none. Hybrid steering with one direction at one token counts as steering.
 2. A share of the gap is quoted only where the summary gives one; a withheld share is reported with the reason.
 3. A control that raises accuracy and is not shown to fall short of its parent (paired over the same problems) moves *as
    much*: the effect is then not specific. One whose interval lies above 0 moves *in part*. An arm named after one of

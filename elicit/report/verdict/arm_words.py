@@ -46,6 +46,7 @@ _STEERING = {
     SteeringKind.VECTOR: "one vector",
     SteeringKind.FEATURE: "one SAE feature",
     SteeringKind.GATED_VECTORS: "a gated vector per category",
+    SteeringKind.GATED_VECTOR: "one vector where a gate fires,",
 }
 _ORIGINS = {
     Origin.ELICITED: "",
@@ -106,7 +107,8 @@ def name_arm(arm: ArmLabel) -> str:
         return "SFT" if arm.demonstrations is None else f"SFT on {arm.demonstrations} demonstrations"
     if arm.steering is None or arm.edit is None:
         return arm.name
-    return f"{arm.name} ({_STEERING[arm.steering]} {write_positions(arm.edit)}, layer {arm.edit.layer})"
+    place = "at one token" if arm.steering is SteeringKind.GATED_VECTOR else write_positions(arm.edit)
+    return f"{arm.name} ({_STEERING[arm.steering]} {place}, layer {arm.edit.layer})"
 
 
 def write_level(level: Level) -> str:

@@ -128,6 +128,13 @@ class GridEdge:
     """Each edge as the fit recorded it."""
 
 
+@dataclass(frozen=True)
+class SingleVector:
+    """Hybrid arms with one direction at one token of an answer: counted with steering."""
+
+    arms: tuple[str, ...]
+
+
 Caution = (
     FailedCell
     | Unfinished
@@ -142,4 +149,5 @@ Caution = (
     | BrokenText
     | CappedRival
     | GridEdge
+    | SingleVector
 )

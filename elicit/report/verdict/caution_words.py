@@ -21,6 +21,7 @@ from elicit.report.verdict.caution_facts import (
     OpenThinkingSwitch,
     Rate,
     SingleSeed,
+    SingleVector,
     Unfinished,
 )
 from elicit.report.verdict.kinds import ThinkingState
@@ -84,6 +85,11 @@ def write_caution(caution: Caution) -> str:
             return (
                 f"The base has fewer samples than the tokens of {', '.join(arms)} would pay for: the rival there is "
                 "weaker than it could be."
+            )
+        case SingleVector(arms):
+            return (
+                f"One direction, at one token of an answer, is all that {listed(list(arms))} "
+                f"{'add' if len(arms) > 1 else 'adds'}: that counts as steering, not as a mechanism of its own."
             )
         case GridEdge(arm, edges):
             return f"{arm} was chosen at the edge of its grid, and more may lie beyond: {'; '.join(edges)}."

@@ -96,8 +96,8 @@ def _has_difference(arm: Arm) -> bool:
 def _choose_speaker(panel: ModelPanel, arms: list[Arm], gaining: set[str]) -> Arm | None:
     """The arm that speaks for a family (rule 1); None without a notable one."""
 
-    def rank(arm: Arm) -> tuple[bool, bool, float]:
-        return arm.role == "reference", has_control(panel, arm), arm.accuracy.value or 0.0
+    def rank(arm: Arm) -> tuple[bool, bool, bool, float]:
+        return arm.role == "reference", not arm.trained, has_control(panel, arm), arm.accuracy.value or 0.0
 
     return max((arm for arm in arms if arm.name in gaining and not arm.verifier), key=rank, default=None)
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from elicit.report.data.families import is_single_vector
 from elicit.report.data.summary_view import Arm, ModelPanel, OptionalEstimate, get_nested, read_finite_number
 from elicit.report.verdict.arm_facts import (
     ArmFacts,
@@ -100,6 +101,8 @@ def label_arm(arm: Arm) -> ArmLabel:
     kind = SteeringKind.FEATURE if arm.data.get("features") else SteeringKind.VECTOR
     if arm.family.key == "hybrid":
         kind = SteeringKind.GATED_VECTORS
+    elif is_single_vector(arm.data):
+        kind = SteeringKind.GATED_VECTOR
     return ArmLabel(arm.name, steering=kind, edit=arm.edit)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from elicit.methods.catalog import list_floors
+from elicit.report.data.families import is_single_vector
 from elicit.report.data.summary_view import Arm, ModelPanel, get_nested
 from elicit.report.verdict.caution_facts import (
     BestOfMany,
@@ -21,6 +22,7 @@ from elicit.report.verdict.caution_facts import (
     OpenThinkingSwitch,
     Rate,
     SingleSeed,
+    SingleVector,
     Unfinished,
 )
 from elicit.report.verdict.kinds import ThinkingState
@@ -56,6 +58,9 @@ def judge_cautions(panel: ModelPanel, leader: Arm | None, gaining: Collection[st
     capped = tuple(a.name for a in panel.arms if a.role != "control" and get_nested(a.data, "rival", "capped") is True)
     if capped:
         yield CappedRival(capped)
+    single = tuple(arm.name for arm in panel.arms if is_single_vector(arm.data))
+    if single:
+        yield SingleVector(single)
     for arm in panel.arms:
         edges = arm.data.get("edges")
         if isinstance(edges, list) and edges:

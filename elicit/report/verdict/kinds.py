@@ -23,6 +23,8 @@ class SteeringKind(StrEnum):
     VECTOR = "vector"
     FEATURE = "feature"
     GATED_VECTORS = "gated vectors"
+    GATED_VECTOR = "gated vector"
+    """A single direction, at one token of an answer."""
 
 
 class Origin(StrEnum):
