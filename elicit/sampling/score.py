@@ -6,7 +6,7 @@ computed from the hidden states in pieces, so that their memory is bounded for a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
@@ -49,6 +49,27 @@ def logprobs(engine: Engine, sequences: Sequence[Scored], *, temperature: float 
             hidden = hidden_states(engine, packed)
             for row, index in enumerate(packed.indices):
                 scored[index] = _row_logprobs(engine, hidden[row], sequences[index], temperature)
+    return scored
+
+
+def logprobs_to_end(
+    engine: Engine, sequences: Sequence[Scored], ends: Sequence[Collection[int]]
+) -> list[tuple[list[float], float]]:
+    """(log p of every completion token, log p that one of the tokens `ends` follows) of each sequence, in nats.
+
+    Args:
+        ends: for every sequence, the ids that may follow its completion; at least one that can be drawn.
+    """
+    scored: list[tuple[list[float], float]] = [([], 0.0) for _ in sequences]
+    with torch.inference_mode():
+        for packed in pack_batches(engine, sequences):
+            hidden = hidden_states(engine, packed)
+            for row, index in enumerate(packed.indices):
+                sequence = sequences[index]
+                last = hidden[row, len(sequence.prompt) + len(sequence.completion) - 1][None]
+                following = project_to_logits(engine, last)[0].log_softmax(-1)
+                end = following[rows.make_id_tensor(tuple(sorted(ends[index])), following.device)].logsumexp(-1)
+                scored[index] = _row_logprobs(engine, hidden[row], sequence, 1.0), float(end)
     return scored
 
 

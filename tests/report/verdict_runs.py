@@ -185,8 +185,10 @@ def _costs() -> dict[str, Any]:
 
     def expansion(count: int) -> dict[str, Any]:
         share = estimate(count / 64, (0.01 if count else 0.0, count / 64 + 0.057), 64)
+        draws = {"arm_ids": ["a", "b"][:count], "expected_draws": {"a": 310.2, "b": 12_000.4} if count else {}}
         return {"k": 256, "solved_only_by_arm": share, "solved_only_by_base": estimate(2 / 64, n=64)} | {
-            "valid_trace": count == 0
+            "valid_trace": count == 0,
+            **draws,
         }
 
     def leak(difference: float) -> dict[str, Any]:

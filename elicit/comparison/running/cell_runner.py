@@ -118,7 +118,7 @@ def _scratch_folder(cell: Cell, run: Path) -> Path:
 
 
 def _fit_and_evaluate(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
-    from elicit.evaluation import evaluate_policy, measure_side_effects, retarget_policy, sample
+    from elicit.evaluation import evaluate_policy, measure_side_effects, retarget_policy, sample, score_worked_solutions
 
     folder = cell.folder_in(run)
     model = _load_cached_model(spec.models[cell.model], spec.dtype, spec.device, spec.cache_gib).on(read_run_date(run))
@@ -127,6 +127,7 @@ def _fit_and_evaluate(cell: Cell, spec: Spec, run: Path, limit: int | None) -> d
     task = build_model_task(model, spec.task, where="task")
     policy, fitting = _load_or_fit_policy(cell, spec, run, model, task)
     metrics: list[dict[str, Any]] = []
+    exact: dict[str, Any] = {}
     problems_asked: list[Problem] = []
     tasks: dict[str, Task] = {}
 
@@ -158,11 +159,14 @@ def _fit_and_evaluate(cell: Cell, spec: Spec, run: Path, limit: int | None) -> d
         if on_target and (n := spec.samples.count_for_arm(cell.arm)):
             sampled = problems[: spec.samples.limit_problems(len(problems))]
             sample(policy, label_task, sampled, label=label, seed=cell.seed, n=n, sink=append_rows, done=done)
+            if policy.has_distribution:
+                exact["worked_logprobs"] = score_worked_solutions(policy, label_task, sampled)
         if on_target:
             metrics.append(measure_side_effects(policy, problems[: spec.kl_problems]))
     checkpoint_eval.evaluate_checkpoints(
         policy, tasks, spec, cell, folder, count_test_problems(spec, limit), metrics[0]
     )
+    metrics[0] |= exact
     write_view(policy, task, folder)
     write_prompts(policy, problems_asked, folder)
     runs.write_text(folder / "metrics.jsonl", "".join(_to_json_line(entry) for entry in metrics))

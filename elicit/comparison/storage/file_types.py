@@ -208,6 +208,7 @@ class Metrics(TypedDict, total=False):
 
     kl: Kl | None
     neutral_perplexity: Real | None
+    worked_logprobs: dict[str, Real | None]
 
 
 class ProbeMetrics(TypedDict, total=False):

@@ -4,6 +4,7 @@ Every figure is recomputed from files, so `elicit verify` can check a printed su
 
     entries          one arm by itself: accuracy, rates, curves, KL, side effects, failed seeds
     samples          pass@k, majority votes, sharpening, expansion, crossover: from samples at temperature 1
+    worked_traces    exact lower bounds of pass@k, from the probability of the worked solution
     budgets          costs of fitting and answering
     matched_compute  the base's majority vote at the same number of tokens
     contrasts        paired differences (to SFT, base, parent), shares of the gap, leak
@@ -41,6 +42,11 @@ from elicit.comparison.summary.safety_tax import compute_asymmetries
 from elicit.comparison.summary.samples import ArmSamples
 from elicit.comparison.summary.trace_coverage import detect_trace_coverage
 from elicit.comparison.summary.trajectories import summarise_trajectory
+from elicit.comparison.summary.worked_traces import (
+    average_trace_probabilities,
+    settle_expansion,
+    summarise_trace_probabilities,
+)
 from elicit.format_versions import CURRENT_VERSIONS, FORMAT_VERSION
 from elicit.method import Method
 
@@ -101,7 +107,7 @@ def _summarise_task(
     }
     _add_comparisons(spec, methods, entries, scores, ceilings)
     _add_sample_comparisons(
-        spec, methods, entries, scores, samples_by_arm, order, checkable=samples.has_checkable_traces(arms, label)
+        spec, methods, entries, arms, scores, samples_by_arm, order, checkable=samples.has_checkable_traces(arms, label)
     )
     _add_off_target_comparisons(spec, methods, entries, arms)
     return {
@@ -156,6 +162,7 @@ def _add_sample_comparisons(
     spec: Spec,
     methods: Mapping[str, Method],
     entries: Mapping[str, dict[str, Any]],
+    arms: Mapping[str, ArmData],
     scores: Scores,
     samples_by_arm: Mapping[str, ArmSamples | None],
     order: Sequence[str],
@@ -165,13 +172,18 @@ def _add_sample_comparisons(
     """Compare every arm with the base's samples."""
     name = _find_base_arm(methods)
     sampled = samples_by_arm[name] if name else None
+    base_traces = average_trace_probabilities(arms[name]) if name else {}
     budgets = {arm: figures["budget"] for arm, figures in entries.items()}
     for arm, figures in entries.items():
         budgets[arm] |= sum_inherited_costs(arm, methods, budgets)
         is_base = methods[arm].traits.untouched
         arm_samples, base = samples_by_arm[arm], None if is_base else sampled
+        if (bounds := summarise_trace_probabilities(average_trace_probabilities(arms[arm]))) is not None:
+            figures["pass_at_k_exact_trace"] = bounds
         figures["sharpening"] = samples.compute_sharpening(arm_samples, base, methods[arm])
         figures["expansion"] = samples.compute_expansion(arm_samples, base, checkable=checkable)
+        if figures["expansion"] is not None and base is not None and base_traces:
+            figures["expansion"] |= settle_expansion(figures["expansion"], base_traces, base.problems)
         figures["crossover_k"] = samples.find_crossover_k(arm_samples, base)
         rival = (name, base) if name is not None and base is not None else None
         figures |= compare_to_rivals(scores[arm], order, budgets[arm], methods[arm], rival)

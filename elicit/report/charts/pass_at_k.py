@@ -9,6 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from elicit.report.charts import scatter, svg
+from elicit.report.charts.exact_traces import KEY as EXACT_TRACE
+from elicit.report.charts.exact_traces import (
+    build_draws_cell,
+    build_exact_curve,
+    render_draws_list,
+    render_exact_tables,
+)
 from elicit.report.charts.scatter import Dot, Plane, PlaneCurve
 from elicit.report.data.number_format import DASH, format_interval, format_percent, format_sample_size
 from elicit.report.data.summary_view import (
@@ -52,14 +59,19 @@ def render_pass_at_k(panel: ModelPanel) -> str:
         if len(sampled_arms) > len(plotted_arms)
         else ""
     )
+    exact_note = (
+        " Finely dotted: an exact lower bound, the probability that the base writes the worked solution."
+        if any(arm.role == "base" and arm.data.get(EXACT_TRACE) for arm in plotted_arms)
+        else ""
+    )
     caption = (
         "Share of problems (%) with at least one right answer among k samples at temperature 1: unbiased, averaged "
         f"over an arm's seeds, 95 % intervals.{size_note} Ringed: where the base overtakes. Dotted: a uniform "
-        f"guesser, who also gets better with k.{omitted_note}"
+        f"guesser, who also gets better with k.{exact_note}{omitted_note}"
     )
     return (
         f"<figure>{picture}<figcaption>{escape_html(caption)}</figcaption></figure>"
-        f"{_describe_crossovers(plotted_arms)}{render_pass_table(sampled_arms)}"
+        f"{_describe_crossovers(plotted_arms)}{render_pass_table(sampled_arms)}{render_exact_tables(panel)}"
     )
 
 
@@ -93,6 +105,9 @@ def _build_pass_plane(title: str, panel: ModelPanel, plotted_arms: Sequence[Arm]
     for arm in plotted_arms:
         index = colour_counts[arm.family.colour] = colour_counts.get(arm.family.colour, -1) + 1
         curves.append(PlaneCurve(_build_curve_dots(arm, key), arm.family.colour, arm.name, _DASHES[min(index, 3)]))
+    if not (key == "pass_at_k" and panel.checks_traces):
+        bounds = [build_exact_curve(arm, max(ks, default=0)) for arm in plotted_arms if arm.role == "base"]
+        curves += [curve for curve in bounds if curve is not None]
     rings = (
         [] if key != "pass_at_k" else [ring for arm in plotted_arms if (ring := _build_crossover_dot(arm)) is not None]
     )
@@ -185,7 +200,7 @@ def render_expansion(panel: ModelPanel) -> str:
         picture = scatter.render_planes(
             [expansion_plane], label=f"Sharpening against expansion on {panel.model}", minimum_height=200
         )
-    return f"<figure>{picture}</figure>{_render_expansion_table(arms)}"
+    return f"<figure>{picture}</figure>{_render_expansion_table(arms)}{render_draws_list(arms)}"
 
 
 def _get_sharpening(arm: Arm) -> OptionalEstimate:
@@ -220,6 +235,9 @@ def _render_expansion_table(arms: Sequence[Arm]) -> str:
         TableColumn("sharpening, points", "pass@1 of the arm minus the base's, paired over the sampled problems"),
         TableColumn("base samples K", "how often the base tried"),
         TableColumn("only the arm %", "solved by the arm, never by the base in K samples"),
+        TableColumn(
+            "draws the base needs", "on average, at most: from its exact probability of the worked solution of these"
+        ),
         TableColumn("only the base %", "solved by the base in K samples, never by the arm"),
         TableColumn("base overtakes at k", "where the base's pass@k exceeds the arm's"),
         TableColumn("traces", "whether a solution counts only with a valid trace"),
@@ -246,6 +264,7 @@ def _render_expansion_table(arms: Sequence[Arm]) -> str:
             ),
             TableCell(DASH if k is None else f"{k:.0f}", "", "expansion.k", k),
             tables.build_percent_cell(_get_expansion(arm), "expansion.solved_only_by_arm"),
+            build_draws_cell(arm),
             tables.build_percent_cell(
                 arm.read_estimate("expansion", "solved_only_by_base"), "expansion.solved_only_by_base"
             ),

@@ -207,6 +207,9 @@ class Expansion:
     """A solution counts only with a valid trace."""
     solved_by_base: int | None
     """Problems that only the base solves."""
+    draws: tuple[float, ...] = ()
+    """Draws after which the base has written the worked solution of such a problem, on average, ascending; from its
+    exact probabilities, where they are known."""
 
 
 @dataclass(frozen=True)

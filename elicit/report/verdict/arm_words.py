@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from elicit.report.charts.exact_traces import format_draws
 from elicit.report.data.number_format import (
     format_fraction,
     format_interval,
@@ -262,6 +263,10 @@ def _write_expansion(facts: Expansion) -> str:
         bounds = f", {share(facts.share.value)} {format_interval(facts.share)}"
     if facts.solved_by_base is not None:
         bounds += f"; {facts.solved_by_base} the other way round"
+    if facts.draws:
+        which = "each" if len(facts.draws) == facts.solved else f"{len(facts.draws)} of them"
+        draws = f"once in {format_draws(facts.draws)} draws on average"
+        bounds += f"; the base writes the worked solution of {which} {draws}"
     trace = " with a valid trace" if facts.needs_trace else ""
     return (
         f"expansion: {facts.solved} of {facts.problems} problems{trace} that base@{facts.samples} never solved{bounds}"

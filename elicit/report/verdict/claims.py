@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from elicit.report.charts.exact_traces import format_draws
 from elicit.report.data.families import FAMILIES
 from elicit.report.data.number_format import format_number, name_ceiling
 from elicit.report.verdict.arm_facts import (
@@ -240,6 +241,8 @@ def _claim_expansion(heading: str, name: str, facts: Expansion) -> Claim:
     reading = f"{facts.solved} of {facts.problems} problems"
     if facts.solved_by_base is not None:
         reading += f"; {facts.solved_by_base} the other way round"
+    if facts.draws:
+        reading += f"; the base needs {format_draws(facts.draws)} draws on average"
     return Claim(
         ClaimKind.EXPANSION,
         heading,

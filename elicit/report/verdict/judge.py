@@ -20,7 +20,6 @@ from elicit.report.verdict.facts import (
 )
 from elicit.report.verdict.judge_arm import (
     NOTABLE,
-    describe_floor,
     has_control,
     judge_arm,
     judge_gain,
@@ -30,6 +29,7 @@ from elicit.report.verdict.judge_arm import (
 )
 from elicit.report.verdict.judge_cautions import judge_cautions
 from elicit.report.verdict.judge_features import judge_necessity
+from elicit.report.verdict.judge_floors import describe_floor
 from elicit.report.verdict.kinds import GainKind, OpeningKind, Origin
 
 _TOGETHER = 3

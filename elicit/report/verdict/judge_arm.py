@@ -14,17 +14,15 @@ from elicit.report.verdict.arm_facts import (
     BestDraw,
     Control,
     CostComparison,
-    Expansion,
-    Floor,
-    FloorComparison,
     Gain,
     Leak,
     Level,
     SftComparison,
-    Sharpening,
     Specificity,
 )
 from elicit.report.verdict.judge_features import judge_support
+from elicit.report.verdict.judge_floors import judge_floors
+from elicit.report.verdict.judge_samples import find_side, judge_expansion, judge_sharpening
 from elicit.report.verdict.kinds import (
     Comparison,
     ControlChange,
@@ -144,21 +142,6 @@ def compare_with_sft(panel: ModelPanel, arm: Arm) -> SftComparison:
     )
 
 
-def describe_floor(floor: Arm) -> Floor:
-    """A floor by its name, its method's words and its accuracy."""
-    return Floor(floor.name, floor.traits.floor, floor.accuracy)
-
-
-def judge_floors(panel: ModelPanel, arm: Arm) -> tuple[FloorComparison, ...]:
-    """The difference of an arm to each floor that was measured."""
-    differences = [(floor, arm.read_difference("vs_floors", floor.name).estimate) for floor in panel.floors]
-    return tuple(
-        FloorComparison(_side(difference), describe_floor(floor), difference)
-        for floor, difference in differences
-        if difference.bounded
-    )
-
-
 def list_variants(panel: ModelPanel, arm: Arm) -> list[Arm]:
     """Arms named after this one that run the same method: other settings of it, not controls."""
     return [other for other in panel.arms if other.parent == arm.name and not _is_control_of(other, arm)]
@@ -268,7 +251,7 @@ def judge_costs(arm: Arm) -> tuple[CostComparison, ...]:
         )
         if difference.value is None or not difference.bounded or votes is None:
             continue
-        kind = _side(difference)
+        kind = find_side(difference)
         with_fit = key == "rival_total"
         if not (with_fit and kind is Comparison.MORE):
             is_capped = get_nested(arm.data, key, "capped") is True
@@ -276,43 +259,12 @@ def judge_costs(arm: Arm) -> tuple[CostComparison, ...]:
     return tuple(results)
 
 
-def _side(difference: OptionalEstimate) -> Comparison:
-    if difference.low is not None and difference.low > 0:
-        return Comparison.MORE
-    return Comparison.LESS if difference.high is not None and difference.high < 0 else Comparison.EQUAL
-
-
-def judge_sharpening(arm: Arm) -> Sharpening | None:
-    """The gain at pass@1; the arm sharpens if its interval lies above 0 (rule 7)."""
-    gain = arm.read_difference("sharpening").estimate
-    return None if gain.value is None else Sharpening(_side(gain) is Comparison.MORE, gain)
-
-
-def judge_expansion(arm: Arm) -> Expansion | None:
-    """Problems that only the arm solves, and those that only the base solves (rule 7)."""
-    share, samples = (
-        arm.read_estimate("expansion", "solved_only_by_arm"),
-        read_finite_number(get_nested(arm.data, "expansion", "k")),
-    )
-    if share.value is None or not share.n or samples is None:
-        return None
-    converse = arm.read_estimate("expansion", "solved_only_by_base")
-    return Expansion(
-        solved=round(share.value * share.n),
-        problems=share.n,
-        share=share,
-        samples=round(samples),
-        needs_trace=get_nested(arm.data, "expansion", "valid_trace") is True,
-        solved_by_base=None if converse.value is None or not converse.n else round(converse.value * converse.n),
-    )
-
-
 def judge_leak(arm: Arm) -> Leak | None:
     """The gain of the same arm where there is nothing to bring out."""
     difference = arm.read_difference("leak").estimate
     if difference.value is None:
         return None
-    side = _side(difference)
+    side = find_side(difference)
     kind = {Comparison.MORE: LeakKind.TAUGHT, Comparison.LESS: LeakKind.LOSS}.get(side, LeakKind.NONE)
     model = get_nested(arm.data, "leak", "model")
     return Leak(LeakKind.VERIFIER if arm.verifier else kind, str(model) if model else None, difference)
