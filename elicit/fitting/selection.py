@@ -1,8 +1,10 @@
 """The one place where a method chooses among candidates: whole policies on the select split, by one rate.
 
 1. Every candidate answers the same problems of the select split.
-2. The highest rate wins; ties go to the smaller strength, the earlier layer, the earlier candidate.
-3. The record keeps every candidate's figures, the cost of the choice, and chosen values at an edge of their grid.
+2. The highest rate wins; ties go to the smaller strength (or the larger: `TIES`), the earlier layer, the earlier
+   candidate.
+3. The record keeps every candidate's figures, the cost of the choice, the number of candidates that tie, and chosen
+   values at an edge of their grid.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 #: Field of an entry -> (lowest, highest possible value), None for no bound. A value at its bound is not an edge.
 Bounds = Mapping[str, tuple[float | None, float | None]]
+
+#: What decides between candidates of equal rate: the smallest entry of each field in turn, after a minus the largest.
+TIES: Mapping[str, tuple[str, ...]] = {"smallest": ("strength", "layer"), "largest": ("-strength", "layer")}
 
 _READOUT_BOUNDS: Bounds = {"alpha": (0.0, 1.0), "beta": (0.0, None), "temperature": (0.0, None)}
 
@@ -114,14 +119,14 @@ def select_candidate(
     n: int,
     *,
     by: Literal["accuracy", "trace_rate"] = "accuracy",
-    ties: Sequence[str] = ("strength", "layer"),
+    ties: Sequence[str] = TIES["smallest"],
     bounds: Bounds | None = None,
 ) -> Selection:
     """Choose the candidate with the highest rate on `n` problems of the select split.
 
     Args:
         by: the rate. A choice by trace rate uses no labels.
-        ties: entries of which the smallest wins among equals, before the earlier candidate.
+        ties: entries of which the smallest wins among equals, after a minus the largest, before the earlier candidate.
         bounds: the tuned entries, whose values at an edge of the grid are recorded.
     """
     problems = task.problems("select", n)
@@ -138,6 +143,7 @@ def select_candidate(
             "trials": len(entries),
             "split": "select",
         },
+        "tied": _describe_ties(entries, best, by),
         "edges": find_grid_edges(entries, best, bounds or {}),
     }
     return Selection(results, best, record)
@@ -158,10 +164,37 @@ def choose_readout(candidates: Sequence[Candidate], task: Task, n: int) -> Polic
 
 
 def find_best(
-    entries: Sequence[Mapping[str, Any]], by: str = "accuracy", ties: Sequence[str] = ("strength", "layer")
+    entries: Sequence[Mapping[str, Any]], by: str = "accuracy", ties: Sequence[str] = TIES["smallest"]
 ) -> int:
-    """Index of the highest `by`; among equals the smallest of each of `ties` (0 if missing), then the first."""
-    return min(range(len(entries)), key=lambda i: (-entries[i][by], *(entries[i].get(field, 0) for field in ties), i))
+    """Index of the highest `by`; among equals the smallest of each of `ties` (0 if missing), then the first.
+
+    Args:
+        ties: fields of the entries; of one after a minus, the largest.
+    """
+
+    def rank(i: int) -> tuple[float, ...]:
+        values = (entries[i].get(field.removeprefix("-"), 0) * (-1 if field.startswith("-") else 1) for field in ties)
+        return (-entries[i][by], *values, i)
+
+    return min(range(len(entries)), key=rank)
+
+
+def _describe_ties(entries: Sequence[Mapping[str, Any]], chosen: int, by: str) -> dict[str, Any] | None:
+    """The candidates that are as good as the chosen one, which says nothing of their strengths; None if it is alone."""
+    tied = [entry for entry in entries if entry[by] == entries[chosen][by]]
+    if len(tied) < 2:
+        return None
+    strengths = [entry["strength"] for entry in tied if "strength" in entry]
+    best = {"value": entries[chosen][by], "n": entries[chosen]["n"]}
+    best["ci"] = entries[chosen]["ci" if by == "accuracy" else "trace_ci"]
+    return {
+        "candidates": len(tied),
+        "of": len(entries),
+        "strength": entries[chosen].get("strength"),
+        "strengths": [min(strengths), max(strengths)] if strengths else None,
+        "by": by,
+        "rate": best,
+    }
 
 
 def find_grid_edges(entries: Sequence[Mapping[str, Any]], chosen: int, bounds: Bounds) -> list[str]:

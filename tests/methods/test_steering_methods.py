@@ -10,9 +10,11 @@ import torch
 import elicit
 from elicit import tasks
 from elicit.errors import ElicitError
+from elicit.fitting.selection import TIES, find_best
 from elicit.methods.controls.random_vector import RandomVector
 from elicit.methods.controls.same_vector import SameVector
 from elicit.methods.steering.mean_steering import MeanSteering
+from elicit.methods.steering.sae_steering import SaeSteering
 from elicit.steering.residuals import residuals_at
 from tests.support.models import tiny_model
 
@@ -178,3 +180,29 @@ class TestErrors:
         for control in (RandomVector(parent="sft"), SameVector(parent="sft")):
             with pytest.raises(ElicitError, match="its parent 'sft' does not steer"):
                 control.fit(model, task, seed=0, needs=plain)
+
+
+@pytest.mark.parametrize(("ties", "strength"), [("smallest", 0.5), ("largest", 3.0)])
+@pytest.mark.parametrize("method", [MeanSteering, SaeSteering])
+def test_where_nothing_gains_the_rule_for_ties_says_at_which_dose_it_is_tested(method, ties, strength):
+    """On the organism that cannot add all settings are equally bad: the record says so; the largest can be taken."""
+    model, task = elicit.load("incapable"), tasks.get("addition")
+    options = {"layers": (0, 1), "strengths": (0.5, 3.0), "train_problems": 16, "select_problems": 16}
+    policy = method(**options, ties=ties).fit(model, task, seed=0, needs={})
+    accuracies = {entry["accuracy"] for entry in policy.record["dose_response"]}
+    assert accuracies == {0.0}
+    assert sum(edit.strength for edit in policy.edits) == strength
+    tied = policy.record["tied"]
+    assert tied["candidates"] == tied["of"] == len(policy.record["dose_response"])
+    assert (tied["strength"], tied["strengths"]) == (strength, [0.5, 3.0])
+    assert (tied["rate"]["value"], tied["rate"]["n"]) == (0.0, 16)
+
+
+def test_a_lone_best_setting_is_no_tie_and_ties_decide_nothing_else():
+    entries = [
+        {"strength": strength, "layer": layer, "accuracy": accuracy, "n": 8, "ci": [0.0, 1.0]}
+        for strength, layer, accuracy in ((2.0, 1, 0.5), (1.0, 2, 0.5), (2.0, 0, 0.5), (3.0, 0, 0.25), (1.0, 1, 0.5))
+    ]
+    assert [find_best(entries, ties=TIES[ties]) for ties in ("smallest", "largest")] == [4, 2]
+    better = [*entries, {"strength": 0.5, "layer": 0, "accuracy": 0.75, "n": 8, "ci": [0.0, 1.0]}]
+    assert [find_best(better, ties=TIES[ties]) for ties in ("smallest", "largest")] == [5, 5]

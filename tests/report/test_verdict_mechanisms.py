@@ -16,12 +16,14 @@ from elicit.report.verdict.caution_facts import (
     FailedCell,
     GridEdge,
     SingleVector,
+    TiedSettings,
     Unfinished,
 )
 from elicit.report.verdict.facts import VerifierArm
 from elicit.report.verdict.kinds import Comparison, ControlChange, ControlEffect, LeakKind, OpeningKind, Origin
 from tests.report.support import arm, estimate, summary, versus
 from tests.report.synthetic import big_summary
+from tests.report.verdict_runs import TIED
 from tests.report.verdict_support import around, find_arm, find_family, judge_model, map_effects
 
 TRAIN = {"flops": 1e9, "tokens": 10}
@@ -266,3 +268,17 @@ def test_one_vector_at_one_token_is_not_another_mechanism() -> None:
     assert SingleVector(("hybrid_steering",)) in one.cautions
     assert {mechanism.family for mechanism in several.opening.mechanisms} >= {"steering", "hybrid"}
     assert not any(isinstance(caution, SingleVector) for caution in several.cautions)
+
+
+def test_an_arm_without_a_gain_is_said_to_have_been_tested_at_a_tied_strength() -> None:
+    def list_ties(accuracy: float, **changes: Any) -> list[TiedSettings]:
+        verdict = judge_model(summary(mean_steering=arm(accuracy, method="mean_steering", tied=TIED | changes)))
+        return [caution for caution in verdict.cautions if isinstance(caution, TiedSettings)]
+
+    (tied,) = list_ties(0.05)
+    assert (tied.arm, tied.tied, tied.settings) == ("mean_steering", 20, 20)
+    assert (tied.strength, tied.strengths) == (0.25, (0.25, 2.0))
+    assert (tied.rate.value, tied.rate.high, tied.rate.n) == (0.0, 0.06, 64)
+    assert list_ties(0.9) == []
+    assert list_ties(0.05, strengths=[2.0, 2.0]) == []
+    assert list_ties(0.05, strengths=None) == []

@@ -23,6 +23,14 @@ from tests.report.support import EDIT, arm, estimate, summary, versus
 PAGE = Path(__file__).with_name("verdict_page.txt")
 _TRAIN = {"flops": 1e9, "tokens": 10}
 _FEATURE = {"features": [{"sae": "m/L1", "feature": 7, "layer": 1}]}
+TIED = {
+    "candidates": 20,
+    "of": 20,
+    "strength": 0.25,
+    "strengths": [0.25, 2.0],
+    "by": "accuracy",
+    "rate": {"value": 0.0, "n": 64, "ci": [0.0, 0.06]},
+}
 _VECTOR = {"steering": [EDIT.format("first")]}
 
 
@@ -115,6 +123,7 @@ def _searched() -> dict[str, Any]:
         mean_steering__searched=arm(0.06, method="searched_random_vector", tuning=tuning),
         other_steering=arm(0.8, method="mean_steering", tuning=tuning, **_VECTOR),
         other_steering__random=arm(0.06, method="random_vector"),
+        quiet_steering=arm(0.05, method="mean_steering", tuning=tuning, tied=TIED),
     )
 
 

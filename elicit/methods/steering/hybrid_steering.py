@@ -7,8 +7,8 @@
    the tuned model at every token.
 4. Learned (oracle-free): a softmax regression on the base's own residual decides between none and a category, and the
    edit is added in the same pass (`steering.gated`).
-5. Layer and strength are chosen on the select split, by accuracy; among equals the smaller strength, then the earlier
-   layer.
+5. Layer and strength are chosen on the select split, by accuracy; among equals the smaller strength (`ties`), then the
+   earlier layer.
 
 Deviations: directions are differences of means unless `vectors: trained`; a token's state is the residual that produces
 it; the budget includes the tuned arm's training, on which the directions depend. Controls: `hybrid_control`, and this
@@ -58,6 +58,9 @@ class HybridSteering(Method):
     """Layers to try; None tries all but the last."""
     strengths: tuple[float, ...] = (0.25, 0.5, 1.0, 1.5, 2.0)
     """Strengths to try, in median residual norms of the layer."""
+    ties: Literal["smallest", "largest"] = "smallest"
+    """Strength that is taken among settings that do equally well on select. Where nothing gains, all of them tie, and
+    the largest is the harder test."""
     vectors: Literal["disagreements", "steps", "trained", "random"] = "disagreements"
     """Direction of a category: the difference of means over its tokens at which the models disagree, or over all of its
     steps; or the former, trained further so that the frozen base gives the tuned model's text. random is a control:
@@ -132,7 +135,7 @@ class HybridSteering(Method):
         """Raises ElicitError for an arm that neither trains nor steers, a missing layer, or too few steps."""
         from elicit.fitting import hybrid_record, trace_categories
         from elicit.fitting.paired_model import build_second_model
-        from elicit.fitting.selection import Candidate, evaluate_candidate, get_steering_bounds, select_candidate
+        from elicit.fitting.selection import TIES, Candidate, evaluate_candidate, get_steering_bounds, select_candidate
         from elicit.policy import Policy
 
         layers, middle = self._resolve_layers(base)
@@ -162,7 +165,9 @@ class HybridSteering(Method):
         }
         rows = {layer: fit.rows for layer, fit in fits.items()}
         grid = self._build_grid(base, task, second, tokens, categories, rows, middle, norms.medians)
-        selection = select_candidate(grid, task, self.select_problems, bounds=get_steering_bounds(base))
+        selection = select_candidate(
+            grid, task, self.select_problems, ties=TIES[self.ties], bounds=get_steering_bounds(base)
+        )
         chosen, notes = grid[selection.best]
         record = {
             "steering": [str(chosen.readout or chosen.steering[0])],

@@ -6,8 +6,8 @@ mu is the mean residual after one layer under a condition, unit that layer's med
 
 1. On train problems, the mean residual after every layer under the positive condition minus that under the negative
    (`fitting.contrast_pairs`, or two given lists of prompts, at their last tokens).
-2. Layer and strength are chosen on the select split, by accuracy; among equals the smaller strength, then the earlier
-   layer.
+2. Layer and strength are chosen on the select split, by accuracy; among equals the smaller strength (`ties`), then the
+   earlier layer.
 3. The test split is not touched.
 
 Controls: `searched_random_vector` (random directions, the same search), `random_vector` (one at the chosen setting),
@@ -58,6 +58,9 @@ class MeanSteering(Method):
     constant bias on the logits, which is another method."""
     strengths: tuple[float, ...] = (0.25, 0.5, 1.0, 1.5, 2.0)
     """Strengths to try, in median residual norms of the layer."""
+    ties: Literal["smallest", "largest"] = "smallest"
+    """Strength that is taken among settings that do equally well on select. Where nothing gains, all of them tie, and
+    the largest is the harder test."""
     train_problems: int = 64
     """Problems over which the means are taken."""
     select_problems: int = 64
@@ -90,7 +93,7 @@ class MeanSteering(Method):
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
         """Raises ElicitError for a layer the model does not have, or a task without the two conditions."""
-        from elicit.fitting.selection import get_steering_bounds, make_steering_candidate, select_candidate
+        from elicit.fitting.selection import TIES, get_steering_bounds, make_steering_candidate, select_candidate
         from elicit.loading import architectures
         from elicit.policy import Policy
         from elicit.steering import Steering
@@ -117,7 +120,9 @@ class MeanSteering(Method):
             for strength in self.strengths
         ]
         candidates = [make_steering_candidate(base, task, (edit,), {}) for edit in grid]
-        selection = select_candidate(candidates, task, self.select_problems, bounds=get_steering_bounds(base))
+        selection = select_candidate(
+            candidates, task, self.select_problems, ties=TIES[self.ties], bounds=get_steering_bounds(base)
+        )
         record: dict[str, Any] = {
             "steering": [str(grid[selection.best])],
             **selection.record,

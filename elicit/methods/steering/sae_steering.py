@@ -7,8 +7,8 @@ D_i is the feature's decoder row, unit the layer's median residual norm (`steeri
 1. Candidates: on train problems, features of each layer's SAE are scored between two conditions (cue prompt against
    plain prompt) at the last prompt token, and the best few are kept.
 2. Feature, layer, strength, positions and mode are chosen together on the select split, by accuracy; among equals the
-   smaller strength, then the earlier layer, then the better score. Several features can be boosted together; the
-   strength is then divided between them.
+   smaller strength (`ties`), then the earlier layer, then the better score. Several features can be boosted together;
+   the strength is then divided between them.
 3. The test split is not touched.
 
 The paper ranks by the contrast of means and boosts a single feature. Deviations: the last layer is left out by default,
@@ -78,6 +78,9 @@ class SaeSteering(Method):
     """Positions to try, such as first, first:4 or decay:8."""
     modes: tuple[Literal["add", "clamp"], ...] = ("add",)
     """Modes of boosting to try."""
+    ties: Literal["smallest", "largest"] = "smallest"
+    """Strength that is taken among settings that do equally well on select. Where nothing gains, all of them tie, and
+    the largest is the harder test."""
     train_problems: int = 128
     """Problems on which features are scored."""
     select_problems: int = 64
@@ -128,7 +131,7 @@ class SaeSteering(Method):
             load_saes,
             select_saes_at_layers,
         )
-        from elicit.fitting.selection import get_steering_bounds, select_candidate
+        from elicit.fitting.selection import TIES, get_steering_bounds, select_candidate
         from elicit.policy import Policy
         from elicit.steering import Steering
         from elicit.steering.residuals import residuals_at
@@ -161,7 +164,7 @@ class SaeSteering(Method):
                 "condition than in the negative one. Train an SAE on text of both conditions (elicit sae train)."
             )
         selection = select_candidate(
-            candidates, task, self.select_problems, by=self.by, bounds=get_steering_bounds(base)
+            candidates, task, self.select_problems, by=self.by, ties=TIES[self.ties], bounds=get_steering_bounds(base)
         )
         edits = tuple(edit for edit in candidates[selection.best].policy.steering if isinstance(edit, Steering))
 

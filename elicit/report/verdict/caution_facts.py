@@ -129,6 +129,20 @@ class GridEdge:
 
 
 @dataclass(frozen=True)
+class TiedSettings:
+    """An arm that does not gain and whose strength was decided by a tie on select."""
+
+    arm: str
+    tied: int
+    settings: int
+    rate: OptionalEstimate
+    """The rate on select that no setting exceeds."""
+    strength: float
+    strengths: tuple[float, float]
+    """The smallest and the largest strength that tie."""
+
+
+@dataclass(frozen=True)
 class SingleVector:
     """Hybrid arms with one direction at one token of an answer: counted with steering."""
 
@@ -150,4 +164,5 @@ Caution = (
     | CappedRival
     | GridEdge
     | SingleVector
+    | TiedSettings
 )

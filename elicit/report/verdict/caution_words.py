@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from elicit.report.data.display_text import fold_onto_line
-from elicit.report.data.number_format import format_percent
+from elicit.report.data.number_format import format_interval, format_percent
 from elicit.report.verdict.caution_facts import (
     BestOfMany,
     BrokenText,
@@ -22,10 +22,11 @@ from elicit.report.verdict.caution_facts import (
     Rate,
     SingleSeed,
     SingleVector,
+    TiedSettings,
     Unfinished,
 )
 from elicit.report.verdict.kinds import ThinkingState
-from elicit.report.verdict.phrases import brief_points, listed
+from elicit.report.verdict.phrases import brief_points, listed, share
 
 _NAMED = 6
 """The most arms that a caution names."""
@@ -91,6 +92,8 @@ def write_caution(caution: Caution) -> str:
                 f"One direction, at one token of an answer, is all that {listed(list(arms))} "
                 f"{'add' if len(arms) > 1 else 'adds'}: that counts as steering, not as a mechanism of its own."
             )
+        case TiedSettings():
+            return _write_tied_settings(caution)
         case GridEdge(arm, edges):
             return f"{arm} was chosen at the edge of its grid, and more may lie beyond: {'; '.join(edges)}."
 
@@ -120,3 +123,12 @@ def _write_control_gain(caution: ControlGain) -> str:
         role, conclusion = "its fair baseline", caution.conclusion
     gain = brief_points(caution.gain)
     return f"{caution.arm}, {role}, gains {gain} where {caution.parent} itself is not shown to gain 10: {conclusion}."
+
+
+def _write_tied_settings(facts: TiedSettings) -> str:
+    smallest, largest = facts.strengths
+    return (
+        f"No setting of {facts.arm} does better on select than {share(facts.rate.value)} "
+        f"{format_interval(facts.rate)} (n = {facts.rate.n}), and {facts.tied} of {facts.settings} do as well, with "
+        f"strengths from {smallest:g} to {largest:g}: its test figures are those of {facts.strength:g}."
+    )

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from elicit.methods.catalog import list_floors
 from elicit.report.data.families import is_single_vector
-from elicit.report.data.summary_view import Arm, ModelPanel, get_nested
+from elicit.report.data.summary_view import Arm, ModelPanel, get_nested, parse_estimate, read_finite_number
 from elicit.report.verdict.caution_facts import (
     BestOfMany,
     BrokenText,
@@ -23,6 +23,7 @@ from elicit.report.verdict.caution_facts import (
     Rate,
     SingleSeed,
     SingleVector,
+    TiedSettings,
     Unfinished,
 )
 from elicit.report.verdict.kinds import ThinkingState
@@ -61,6 +62,7 @@ def judge_cautions(panel: ModelPanel, leader: Arm | None, gaining: Collection[st
     single = tuple(arm.name for arm in panel.arms if is_single_vector(arm.data))
     if single:
         yield SingleVector(single)
+    yield from _judge_ties(panel, gaining)
     for arm in panel.arms:
         edges = arm.data.get("edges")
         if isinstance(edges, list) and edges:
@@ -145,3 +147,17 @@ def _judge_floors(panel: ModelPanel, gaining: Collection[str]) -> Iterator[Missi
     claims = [arm for arm in panel.arms_with_role("arm") + panel.arms_with_role("reference") if arm.name in gaining]
     if missing and claims and panel.capable is not False:
         yield MissingFloor(tuple(missing), tuple(missing.values()))
+
+
+def _judge_ties(panel: ModelPanel, gaining: Collection[str]) -> Iterator[TiedSettings]:
+    """Arms that do not gain at a strength that a tie decided: no failure of the larger ones."""
+    for arm in panel.arms:
+        tied = arm.data.get("tied")
+        strengths = get_nested(tied, "strengths")
+        rate, strength = parse_estimate(get_nested(tied, "rate")), read_finite_number(get_nested(tied, "strength"))
+        if arm.name in gaining or arm.role == "control" or strength is None or not isinstance(strengths, list):
+            continue
+        low, high = (float(value) for value in strengths)
+        if low < high:
+            count, settings = (round(read_finite_number(get_nested(tied, key)) or 0) for key in ("candidates", "of"))
+            yield TiedSettings(arm.name, count, settings, rate, strength, (low, high))
