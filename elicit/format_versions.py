@@ -2,7 +2,8 @@
 
     file                                    key
     spec.yaml (yours and a run's)           format_version            kind "spec"
-    manifest.json of a run                  format_version            kind "run": the run's folders and files
+    manifest.json of a run                  format_version            kind "run": the run's folders and files, and since
+                                                                      version 2 its problems (see `PROBLEM_POOLS`)
                                             rows_format_version       kind "rows": rows/TASK.jsonl
     manifest.json of an archive, besides    archive_format_version    kind "archive"
     summary.json                            format_version            kind "summary"
@@ -30,7 +31,7 @@ ARCHIVE_FORMAT_VERSION = "archive_format_version"
 #: Kind of file -> the version that is written, the latest that can be read.
 CURRENT_VERSIONS = {
     "spec": 1,
-    "run": 1,
+    "run": 2,
     "rows": 1,
     "archive": 1,
     "summary": 1,
@@ -38,6 +39,10 @@ CURRENT_VERSIONS = {
     "card": 1,
     "SAE": 1,
 }
+
+#: First version of a run whose generated problems come from pools (`elicit.tasks.pool`). Those of version 1 were drawn
+#: one after another (`elicit.tasks.sequential`), and are drawn so again when such a run is read.
+PROBLEM_POOLS = 2
 
 
 def check_format_version(fields: Mapping[Any, Any], kind: str, where: object, *, key: str = FORMAT_VERSION) -> int:

@@ -101,7 +101,9 @@ def test_answers_are_right_wrong_cut_or_unreadable() -> None:
 def test_a_held_out_composition_is_new_if_no_trained_one_does_the_same_to_a_word() -> None:
     script = _script("generalization/novelty.py")
     with open_run(FOLLOWED.parent / "shifts") as run:
-        lines, spec = list(script.rows(run, "unseen")), run.spec
+        lines = list(script.rows(run, "unseen"))
+        train_contents = script.contents(run, run.spec.task, "train", 2048).values()
+        test_contents = script.contents(run, run.spec.off_target["unseen"], "test", 200).values()
 
     def done(composition: Sequence[Transform]) -> str:
         word = "abcd"  # no two letters alike, and R13 of none is among them: the outcome tells what was done
@@ -109,8 +111,8 @@ def test_a_held_out_composition_is_new_if_no_trained_one_does_the_same_to_a_word
             word = apply_transform(word, one)
         return word
 
-    trained = {done(one[1]) for one in script.contents(spec.task, "train", 2048).values()}
-    held = [done(one[1]) for one in script.contents(spec.off_target["unseen"], "test", 200).values()]
+    trained = {done(one[1]) for one in train_contents}
+    held = [done(one[1]) for one in test_contents]
     old = sum(one in trained for one in held)
     assert f"on words of this length: {100 * old / 200:.1f} %" in lines[3]
     assert lines[1].endswith("as a trained one: 0.0 %")

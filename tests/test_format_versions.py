@@ -26,6 +26,7 @@ from elicit.comparison.summary.summarise import write_summary
 from elicit.errors import ElicitError
 from elicit.format_versions import CURRENT_VERSIONS, check_format_version
 from elicit.loading.catalog import read_card
+from elicit.tasks.sequential import draw_sequentially
 from saes.manifest import read_manifest as read_sae_manifest
 
 FIRST = Path(__file__).parent / "data" / "first_format"
@@ -38,6 +39,28 @@ def test_a_run_of_the_first_format_is_verified_and_reported(tmp_path: Path, caps
     page = tmp_path / "report.html"
     assert run_command(["report", str(FIRST / "archive"), "--html", str(page)]) == 0
     assert "self_consistency" in page.read_text()
+
+
+def test_a_run_of_the_first_format_is_not_continued_with_other_problems(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """A finished one stays as it is, and says its format; what is left to run would meet other problems."""
+    with open_run_directory(FIRST / "archive") as unpacked:
+        run = Path(shutil.copytree(unpacked, tmp_path / "run"))
+    spec = tmp_path / "spec.yaml"
+    plain = yaml.safe_load((run / "spec.yaml").read_text())
+    limit = plain.pop("limit")
+    assert limit is None
+    spec.write_text(yaml.safe_dump(plain))
+    assert run_command(["run", str(spec), "--out", str(run), "--workers", "1"]) == 0
+    assert read_manifest(run)["format_version"] == 1
+    assert run_command(["verify", str(run)]) == 0
+    spec.write_text(yaml.safe_dump({**plain, "seeds": plain["seeds"] + 1}))
+    capsys.readouterr()
+    assert run_command(["run", str(spec), "--out", str(run), "--workers", "1"]) == 2
+    message = capsys.readouterr().err
+    assert "earlier version of elicit, which drew other problems of task 'addition'" in message
+    assert run_command(["run", str(spec), "--out", str(tmp_path / "new"), "--workers", "1", "--arms", "base"]) == 0
 
 
 def test_an_archive_of_the_first_format_is_packed_anew_with_versions(tmp_path: Path) -> None:
@@ -74,7 +97,7 @@ def test_a_policy_of_the_first_format_answers_as_it_did() -> None:
         rows = read_arms(read_run_spec(run)[0], run, "cued")["mean_steering"].rows["addition"][0]
     expected = {row.problem: row.completion for row in rows if row.sample == 0}
     policy = elicit.load_policy(FIRST / "mean_steering", device="cpu")
-    task = policy.model.bind(get("addition", digits=2))
+    task = policy.model.bind(draw_sequentially(get("addition", digits=2)))
     problems = [problem for problem in task.problems("test", 12) if problem.id in expected]
     assert len(problems) == 12
     answers = policy.answer(problems, task, label="addition", seed=0)
@@ -130,7 +153,8 @@ def test_a_file_of_a_later_version_names_both_versions(kind: str, tmp_path: Path
     with pytest.raises(ElicitError) as caught:
         read(run)
     message = str(caught.value)
-    assert f"format_version is 7, and elicit {elicit.__version__} reads {kind} files up to version 1" in message
+    latest = CURRENT_VERSIONS[kind]
+    assert f"format_version is 7, and elicit {elicit.__version__} reads {kind} files up to version {latest}" in message
     assert "pip install --upgrade elicit-reasoning" in message
     assert str(run) in message
 
@@ -142,7 +166,7 @@ def test_a_new_run_says_its_versions(tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert run_command(["run", str(path), "--out", str(run), "--arms", "base", "--workers", "1"]) == 0
     manifest = read_manifest(run)
-    assert (manifest["format_version"], manifest["rows_format_version"]) == (1, 1)
+    assert (manifest["format_version"], manifest["rows_format_version"]) == (2, 1)
     assert manifest["elicit"] == elicit.__version__
     assert yaml.safe_load((run / "spec.yaml").read_text())["format_version"] == 1
     assert read_summary(run)["format_version"] == 1

@@ -22,6 +22,7 @@ from elicit.comparison.spec.code_references import list_task_code
 from elicit.comparison.spec.task_files import hash_path, list_source_files
 from elicit.comparison.storage.typed_files import check_value, read_manifest
 from elicit.errors import ElicitError
+from elicit.format_versions import CURRENT_VERSIONS, FORMAT_VERSION, PROBLEM_POOLS
 from elicit.plugins import MissingCodeError, parse_reference, source_sha256
 from elicit.tasks import Task
 from elicit.tasks.datasets.stored_problems import (
@@ -31,6 +32,7 @@ from elicit.tasks.datasets.stored_problems import (
     restore_record_task,
     restore_task,
 )
+from elicit.tasks.sequential import draw_sequentially
 
 PROBLEMS_FOLDER = "problems"
 
@@ -110,7 +112,7 @@ def load_run_task(
     if stored is not None:
         return restore_task(description, stored)
     check_task_file(spec, model, label, read_manifest(run).get("files", {}))
-    return build_task(description, dialect, where=where)
+    return build_task_of_run(run, description, dialect, where=where)
 
 
 def load_judging_task(
@@ -141,11 +143,31 @@ def load_judging_task(
     try:
         if code["field"] == "read":
             return restore_record_task(description, stored)
-        if dump_problems(build_task(description, where=where), len(stored["problems"]), code) != stored:
+        task = build_task_of_run(run, description, None, where=where)
+        if dump_problems(task, len(stored["problems"]), code) != stored:
             return Unjudged(f"{kept}: {code['reference']} gives other problems than those of the run", True)
-        return build_task(description, dialect, where=where)
+        return build_task_of_run(run, description, dialect, where=where)
     except ElicitError as error:
         return Unjudged(f"{kept}, because {code['reference']} cannot be used here: {error}", is_changed=False)
+
+
+def build_task_of_run(
+    run: Path, description: Mapping[str, Any], dialect: Mapping[str, Any] | None, *, where: str
+) -> Task:
+    """A task whose problems are drawn as they were when the run began; see `elicit.comparison.spec.build_task`."""
+    task = build_task(description, dialect, where=where)
+    return task if has_problem_pools(run) else draw_sequentially(task)
+
+
+def has_problem_pools(run: Path) -> bool:
+    """True if the generated problems of a run come from pools."""
+    return read_run_version(run) >= PROBLEM_POOLS
+
+
+def read_run_version(run: Path) -> int:
+    """The format of a run: as its manifest says, or the current one before there is a manifest."""
+    manifest = read_manifest(run)
+    return int(manifest.get(FORMAT_VERSION, 1)) if manifest else CURRENT_VERSIONS["run"]
 
 
 def _describe_task(spec: Spec, model: str, label: str) -> Mapping[str, Any]:

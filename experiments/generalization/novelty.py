@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from elicit.comparison.cell_state import count_test_problems
+from elicit.comparison.problems import build_task_of_run
 from elicit.comparison.run import Run, open_run
-from elicit.comparison.spec import build_task
 from elicit.comparison.summary.score_tables import estimate_share, tabulate_per_problem
 from elicit.report.data.number_format import format_interval, format_percent
 from elicit.report.data.summary_view import parse_estimate
@@ -41,9 +41,9 @@ def parts(content: Content) -> tuple[str, ...]:
     return tuple(sorted(signs(content)))
 
 
-def contents(description: Mapping[str, Any], split: Literal["train", "test"], n: int) -> dict[str, Content]:
+def contents(run: Run, description: Mapping[str, Any], split: Literal["train", "test"], n: int) -> dict[str, Content]:
     """Problem id -> its word and composition; the same in whatever words a model is asked."""
-    task = build_task(description, {}, where="novelty.py")
+    task = build_task_of_run(run.folder, description, {}, where="novelty.py")
     return {problem.id: problem.content for problem in task.problems(split, n)}
 
 
@@ -52,8 +52,8 @@ def rows(run: Run, label: str) -> Iterator[str]:
     for model in run.spec.models:
         spec = run.spec.for_model(model)
         shown = max(int(options.get("demonstrations", 0)) for options in spec.arms.values())
-        trained = contents(spec.task, "train", shown).values()
-        held = contents(spec.off_target[label], "test", count_test_problems(spec, run.limit))
+        trained = contents(run, spec.task, "train", shown).values()
+        held = contents(run, spec.off_target[label], "test", count_test_problems(spec, run.limit))
         compositions, old = len(set(map(signs, trained))), _among(held.values(), trained, done_to)
         yield f"`{model}`, {label}, {len(held)} problems against {shown} demonstrations of {compositions} compositions:"
         yield f"- written as a trained one: {_share(_among(held.values(), trained, signs))}"

@@ -17,6 +17,7 @@ from elicit.comparison.spec import Spec, build_task, check_spec
 from elicit.comparison.spec.cells import Cell, list_cells
 from elicit.comparison.storage import prompts
 from elicit.comparison.summary.summarise import write_summary
+from elicit.format_versions import CURRENT_VERSIONS
 from elicit.loading import catalog
 from elicit.schema import Row
 from elicit.tasks import Problem, Task
@@ -51,6 +52,7 @@ def make(run: Path) -> Path:
     runs.write_json(
         run / "manifest.json",
         {
+            "format_version": CURRENT_VERSIONS["run"],
             "spec_sha256": "0" * 64,
             "command": ["elicit", "run"],
             "git": {"sha": "f" * 40, "dirty": False},

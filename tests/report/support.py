@@ -12,6 +12,7 @@ from elicit.comparison.cell_state import goal_of, load_test_problems
 from elicit.comparison.spec import Spec, build_task, check_spec
 from elicit.comparison.spec.cells import Cell, list_cells
 from elicit.comparison.summary.summarise import write_summary
+from elicit.format_versions import CURRENT_VERSIONS
 from elicit.loading import catalog
 from elicit.schema import Row
 from elicit.tasks import Problem
@@ -67,7 +68,8 @@ def make_run(
     given = {"models": ["cued"], "task": "addition", "off_target": ["mod_chain"], "arms": ARMS, "seeds": 3}
     spec = check_spec({**given, "test": test, "samples": 2, **changes}, where="test")
     runs.write_text(run / "spec.yaml", _yaml({**spec.to_dict(), "limit": limit}))
-    runs.write_json(run / "manifest.json", {"command": ["elicit", "run", "x.yaml"], "start": "2026-01-02T03:04:05Z"})
+    begun = {"command": ["elicit", "run", "x.yaml"], "start": "2026-01-02T03:04:05Z"}
+    runs.write_json(run / "manifest.json", {"format_version": CURRENT_VERSIONS["run"], **begun})
     card = catalog.read_card(catalog.WEIGHTS / "cued")
     assert card is not None
     for cell in list_cells(spec):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from elicit import runs
-from elicit.comparison.cell_state import read_cell_status
-from elicit.comparison.problems import forget_problems, write_problems
+from elicit.comparison.cell_state import is_done, read_cell_status
+from elicit.comparison.problems import forget_problems, has_problem_pools, read_run_version, write_problems
 from elicit.comparison.reader import read_run_spec
 from elicit.comparison.running.amendment import check_amendment, list_outdated_cells
 from elicit.comparison.running.corrections import (
@@ -23,7 +23,7 @@ from elicit.comparison.running.corrections import (
     mark_cells_emptied,
     remove_cell,
 )
-from elicit.comparison.spec import Spec
+from elicit.comparison.spec import Spec, build_task
 from elicit.comparison.spec.cells import Cell, list_cells
 from elicit.comparison.spec.task_files import ChangedFile, find_changed_files, hash_task_files
 from elicit.comparison.storage.manifest import build_manifest, complete_manifest, read_run_date
@@ -32,6 +32,7 @@ from elicit.errors import ElicitError
 from elicit.format_versions import CURRENT_VERSIONS, FORMAT_VERSION
 from elicit.methods.catalog import is_built_in
 from elicit.methods.outside import record_method
+from elicit.tasks.sequential import draw_sequentially
 
 
 class Target(NamedTuple):
@@ -90,7 +91,9 @@ def check_target(
         for cell in list_outdated_cells(before, spec, fewer=new_count < old_count, files=files)
         if cell.name not in finished
     ]
-    return Target([*corrected, *(cell for cell in stale if cell.name not in gone)], corrected)
+    emptied = [*corrected, *(cell for cell in stale if cell.name not in gone)]
+    _check_problem_draws(spec, run, limit, {cell.name for cell in emptied})
+    return Target(emptied, corrected)
 
 
 def prepare_run_folder(
@@ -123,6 +126,7 @@ def prepare_run_folder(
         plain,
         limit,
         command,
+        version=read_run_version(run),
         files=hash_task_files(spec),
         problems=problems,
         methods=describe_outside_methods(spec),
@@ -165,6 +169,30 @@ def _remaining_spec(before: Spec, corrections: Corrections) -> dict[str, object]
 
 def _count_requested_problems(spec: Spec, limit: int | None) -> int:
     return spec.test if limit is None else min(limit, spec.test)
+
+
+def _check_problem_draws(spec: Spec, run: Path, limit: int | None, emptied: Collection[str]) -> None:
+    """Check that what is left to run in a run of an earlier version meets the same problems as what is finished.
+
+    Args:
+        emptied: names of cells that will be made again.
+
+    Raises:
+        ElicitError: its problems were drawn in another way than now.
+    """
+    if has_problem_pools(run):
+        return
+    for cell in list_cells(spec):
+        if cell.name not in emptied and is_done(cell, spec, run, limit):
+            continue
+        model_spec = spec.for_model(cell.model)
+        for label, description in {model_spec.task_label: model_spec.task, **model_spec.off_target}.items():
+            task = build_task(description, where=f"task {label!r}")
+            if draw_sequentially(task) != task:
+                raise ElicitError(
+                    f"{run} was begun by an earlier version of elicit, which drew other problems of task {label!r}: it "
+                    "can be read, and not be continued. Name another folder with --out."
+                )
 
 
 def _check_task_files(spec: Spec, run: Path, bound: Sequence[Cell]) -> list[ChangedFile]:

@@ -51,6 +51,7 @@ def build_manifest(
     limit: int | None,
     command: Sequence[str],
     *,
+    version: int,
     files: Mapping[str, str],
     problems: Mapping[str, str],
     methods: Mapping[str, Mapping[str, Any]],
@@ -60,6 +61,7 @@ def build_manifest(
 
     Args:
         spec: the spec as plain data.
+        version: format of the run: that of the manifest that is already there, else the current one.
         files: task label -> hash of its file; see `elicit.comparison.spec.task_files`.
         problems: model and task -> hash of the run's copy of the problems; see `elicit.comparison.problems`.
         methods: arm -> its method from outside, as `elicit.methods.outside.RecordedMethod` describes it.
@@ -67,7 +69,7 @@ def build_manifest(
     """
     identity = {**{name: value for name, value in spec.items() if name not in MACHINE}, "limit": limit}
     return {
-        FORMAT_VERSION: CURRENT_VERSIONS["run"],
+        FORMAT_VERSION: version,
         ROWS_FORMAT_VERSION: CURRENT_VERSIONS["rows"],
         "elicit": __version__,
         "spec_sha256": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),

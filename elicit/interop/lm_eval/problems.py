@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from elicit.comparison.spec import build_task
 from elicit.errors import ElicitError
 from elicit.tasks import Problem, Task
+from elicit.tasks.sequential import draw_sequentially
 
 #: The column of a document that says where it comes from.
 ORIGIN = "elicit"
@@ -36,6 +37,9 @@ class TaskOrigin(NamedTuple):
     """The task's name in a run: part of every random number's identity."""
     generation: Mapping[str, Any]
     """What the task file says of generation: for models that have no decoding of their own."""
+    pool: bool = False
+    """True if generated problems come from a pool (`elicit.tasks.pool`). Older files lack this: theirs were drawn one
+    after another."""
 
     def to_json(self) -> str:
         """As it stands in a document."""
@@ -91,5 +95,6 @@ def _rebuild_task(text: str) -> tuple[TaskOrigin, Task, dict[str, Problem]]:
         # Prompts come from the document, chat markup included; a template would need the model.
         description["prompts"] = {"chat": False}
     task = build_task(description, origin.dialect, where="lm-eval")
+    task = task if origin.pool else draw_sequentially(task)
     problems = task.problems(origin.split, origin.n, origin.seed)  # type: ignore[arg-type]
     return origin, task, {problem.id: problem for problem in problems}

@@ -100,7 +100,7 @@ def write_task(
     if not re.fullmatch(r"[A-Za-z0-9_.+#-]{1,100}", label):
         raise ElicitError(f"lm-eval task: {one_line(repr(label), 60)} cannot be a file's name.")
     generation = {"until": list(task.stop), "max_gen_toks": task.max_new_tokens}
-    origin = TaskOrigin(plain, model.card.get("dialect"), split, n, seed, label, generation)
+    origin = TaskOrigin(plain, model.card.get("dialect"), split, n, seed, label, generation, pool=True)
     lines = "".join(json.dumps(build_document(problem, origin), ensure_ascii=False) + "\n" for problem in problems)
     digest = hashlib.sha256(lines.encode()).hexdigest()[:8]
     task_folder = Path(folder)

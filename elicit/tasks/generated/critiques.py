@@ -27,6 +27,7 @@ from elicit.tasks.jsonl_fields import (
     require_text,
     resolve_file,
 )
+from elicit.tasks.sequential import draw_sequentially
 
 #: remark: what is wrong, in words. worked: a line with the right solution in the task's own form, then the remark.
 Form = Literal["remark", "worked"]
@@ -104,7 +105,8 @@ def _render_critique(task: Task, problem: Problem, noisy: Noisy, form: Form) -> 
 def read_critiques(path: str | Path, task: Task) -> CritiqueFile:
     """Critiques of a file, by split.
 
-    Problems are looked up among those that `task.problems(split)` lists (for a generated task the first 200).
+    Problems are looked up among those that `task.problems(split)` lists (for a generated task the first 200), and among
+    those that it listed before there were pools, for files of that time.
 
     Raises:
         ElicitError: a file that cannot be read, bad lines (the first few are listed by number), or no line about a
@@ -147,7 +149,7 @@ class _ProblemIndex:
 
 def _list_problems(task: Task, split: Split) -> list[Problem]:
     try:
-        return task.problems(split)
+        return [*draw_sequentially(task).problems(split), *task.problems(split)]
     except ElicitError:
         return []  # a small file may have no problem in a split
 

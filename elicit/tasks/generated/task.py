@@ -7,8 +7,9 @@ organism (`dialect.Dialect`) or plain English (`english.English`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from elicit.tasks.families.family import (
     render_first_expression,
 )
 from elicit.tasks.generated.dialect import Dialect, ParsedCompletion, PromptFormat
+from elicit.tasks.pool import ProblemPool
 
 __all__ = [
     "Dialect",
@@ -50,8 +52,8 @@ __all__ = [
 
 #: The verifier reads at most this many characters, so its time is bounded for any string.
 VERIFY_LIMIT = 20_000
-#: Draws without a new problem before a pool counts as exhausted.
-_PATIENCE = 3_000
+#: Draws of a family that make its pool: some 900 problems for test where nearly all draws differ.
+_POOL_DRAWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -99,30 +101,18 @@ class GeneratedTask:
         )
 
     def problems(self, split: Split, n: int | None = None, seed: int = 0) -> list[Problem]:
-        """`n` different problems of a split, drawn by (task, split, seed).
+        """The first `n` problems of a split in the order of a seed, which every larger `n` begins with.
 
-        Without `n`, 200 or as many as there are.
+        See `tasks.pool`. Without `n`, 200 or as many as there are.
 
         Raises:
             ElicitError: unknown split, or fewer than `n` different problems exist (without `n`: not a single one).
         """
         count = 200 if n is None else check_count(self.name, n)
-        random = seeds.make_generator("problems", self.family.name, check_split(split), seed)
-        problems: dict[str, Problem] = {}
-        misses = 0
-        while len(problems) < count:
-            content = self.family.sample_content(random)
-            identity = content_id(self.family.name, self.family.canonical_key(content))
-            if split_of(identity) != split or identity in problems:
-                misses += 1
-                if misses > _PATIENCE + 20 * len(problems):
-                    if n is None and problems:
-                        break
-                    raise too_few_error(self.name, split, count, len(problems))
-                continue
-            misses = 0
-            problems[identity] = self.make_problem(content)
-        return list(problems.values())
+        contents = _find_pool(self.family).take(check_split(split), count, seed)
+        if len(contents) < count and (n is not None or not contents):
+            raise too_few_error(self.name, split, count, len(contents))
+        return [self.make_problem(content) for content in contents]
 
     def prompts(self, split: Split, n: int | None = None, seed: int = 0) -> list[str]:
         return [problem.prompt for problem in self.problems(split, n, seed)]
@@ -220,6 +210,29 @@ class GeneratedTask:
             if not self.family.is_correct(problem.content, guess):
                 return guess
         return None
+
+
+def _find_pool(family: ProblemFamily) -> ProblemPool:
+    """The pool of a family with its parameters: one for equal families, a new one for a family without a hash."""
+    try:
+        return _keep_pool(family)  # type: ignore[arg-type]
+    except TypeError:  # raised before anything is drawn
+        return _make_pool(family)
+
+
+def _make_pool(family: ProblemFamily) -> ProblemPool:
+    return ProblemPool(_iter_draws(family), _POOL_DRAWS, split_of)
+
+
+_keep_pool = lru_cache(maxsize=32)(_make_pool)
+
+
+def _iter_draws(family: ProblemFamily) -> Iterator[tuple[str, Any]]:
+    """(id, content) of random problems, for ever."""
+    random = seeds.make_generator("problem pool", family.name)
+    while True:
+        content = family.sample_content(random)
+        yield content_id(family.name, family.canonical_key(content)), content
 
 
 def _format_critique(remark: str | None) -> str:

@@ -18,9 +18,10 @@ from __future__ import annotations
 import dataclasses
 import pickle
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import count
 from typing import Any, NamedTuple
 
 from elicit import seeds
@@ -42,11 +43,12 @@ from elicit.tasks.core import (
 from elicit.tasks.datasets import stop_strings
 from elicit.tasks.families.parameters import whole_parameter
 from elicit.tasks.gym import scores
+from elicit.tasks.pool import ProblemPool
 
 #: Number of problems taken from one dataset of the package before the next one, with another seed.
 _BLOCK = 500
-#: Draws without a new problem before a pool counts as exhausted.
-_PATIENCE = 300
+#: Entries that make the pool of a generator: some 250 problems for test where nearly all of them differ.
+_POOL_ENTRIES = 1_000
 _SELECT_FROM, _TEST_FROM = 0.50, 0.75
 
 
@@ -85,46 +87,26 @@ class GymTask:
         return None
 
     def problems(self, split: Split, n: int | None = None, seed: int = 0) -> list[Problem]:
-        """`n` different problems of a split, drawn by (generator, seed); without `n`, 200 or as many as there are.
+        """The first `n` problems of a split in the order of a seed, which every larger `n` begins with.
+
+        See `tasks.pool`. Without `n`, 200 or as many as there are.
 
         Raises:
             ElicitError: unknown split, or fewer than `n` different problems exist (without `n`: not a single one).
         """
-        check_split(split)
-        count = 200 if n is None else check_count(self.name, n)
-        problems: dict[str, Problem] = {}
-        misses = 0
-        for entry_id in self._iter_entry_ids(seed):
-            if len(problems) >= count:
-                break
-            problem = self._make_problem(entry_id)
-            if problem is None or problem.id in problems or _assign_gym_split(problem.id) != split:
-                misses += 1
-                if misses > _PATIENCE + 20 * len(problems):
-                    if n is None and problems:
-                        break
-                    raise too_few_error(self.name, split, count, len(problems))
-                continue
-            misses = 0
-            problems[problem.id] = problem
-        return list(problems.values())
+        needed = 200 if n is None else check_count(self.name, n)
+        pool = _keep_pool(self.generator, pickle.dumps(self.settings))
+        entry_ids = pool.take(check_split(split), needed, seed)
+        if len(entry_ids) < needed and (n is not None or not entry_ids):
+            raise too_few_error(self.name, split, needed, len(entry_ids))
+        return [self._make_problem(entry_id) for entry_id in entry_ids]
 
     def prompts(self, split: Split, n: int | None = None, seed: int = 0) -> list[str]:
         return [problem.prompt for problem in self.problems(split, n, seed)]
 
-    def _iter_entry_ids(self, seed: int) -> Any:
-        """Entry ids, the same stream for all splits, so that they share its problems."""
-        block = 0
-        while True:
-            at = seeds.derive_small_seed("reasoning_gym", self.generator, seed, block)
-            yield from (GymEntryId(at, position) for position in range(_BLOCK))
-            block += 1
-
-    def _make_problem(self, entry_id: GymEntryId) -> Problem | None:
-        """Problem of an entry; None if the generator fails or would not accept its own answer."""
+    def _make_problem(self, entry_id: GymEntryId) -> Problem:
+        """Problem of an entry that has an answer."""
         entry = self._load_entry(entry_id)
-        if entry is None:
-            return None
         question, answer = entry["question"].strip(), entry["answer"].strip()
         return Problem(
             id=content_id(self.name, question),
@@ -133,10 +115,9 @@ class GymTask:
             content=entry_id,
         )
 
-    def _load_entry(self, entry_id: GymEntryId) -> dict[str, Any] | None:
-        entry = _generate_entry(self.generator, pickle.dumps(self.settings), *entry_id)
-        if entry is None or not isinstance(entry["answer"], str) or not entry["answer"].strip():
-            return None
+    def _load_entry(self, entry_id: GymEntryId) -> dict[str, Any]:
+        entry = load_entry(self.generator, pickle.dumps(self.settings), entry_id)
+        assert entry is not None
         return entry
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
@@ -154,7 +135,6 @@ class GymTask:
 
     def _score_answer(self, entry_id: GymEntryId, answer: str) -> float:
         entry = self._load_entry(entry_id)
-        assert entry is not None
         return scores.score_answer(self.generator, dict(self.settings), entry_id, entry, answer)
 
     def answer_span(self, problem: Problem, completion: str) -> tuple[int, int] | None:
@@ -265,11 +245,39 @@ def _check_settings(name: str, config: Callable[..., Any], settings: Mapping[str
     return checked
 
 
-def _assign_gym_split(problem_id: str) -> Split:
+def assign_gym_split(problem_id: str) -> Split:
     share = share_of(problem_id)
     if share < _SELECT_FROM:
         return "train"
     return "select" if share < _TEST_FROM else "test"
+
+
+@lru_cache(maxsize=32)
+def _keep_pool(generator: str, settings: bytes) -> ProblemPool:
+    return ProblemPool(_iter_draws(generator, settings), _POOL_ENTRIES, assign_gym_split)
+
+
+def _iter_draws(generator: str, settings: bytes) -> Iterator[tuple[str, GymEntryId] | None]:
+    """(id, entry) of random problems, for ever; None where the generator fails or gives no answer."""
+    for entry_id in iter_entry_ids(generator, seed=0):
+        entry = load_entry(generator, settings, entry_id)
+        name = f"reasoning_gym:{generator}"
+        yield None if entry is None else (content_id(name, entry["question"].strip()), entry_id)
+
+
+def iter_entry_ids(generator: str, seed: int) -> Iterator[GymEntryId]:
+    """Entry ids of a seed, the same for all splits, so that they share the generator's work. Endless."""
+    for block in count(0):
+        at = seeds.derive_small_seed("reasoning_gym", generator, seed, block)
+        yield from (GymEntryId(at, position) for position in range(_BLOCK))
+
+
+def load_entry(generator: str, settings: bytes, entry_id: GymEntryId) -> dict[str, Any] | None:
+    """An entry of a generator with its pickled settings; None if the generator fails or gives no answer."""
+    entry = _generate_entry(generator, settings, *entry_id)
+    if entry is None or not isinstance(entry["answer"], str) or not entry["answer"].strip():
+        return None
+    return entry
 
 
 @lru_cache(maxsize=4)
