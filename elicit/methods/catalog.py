@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.method import Method, Traits
+from elicit.methods.grid_search import SEARCH, GridSearch, list_combinations
 from elicit.methods.outside import GROUP, find_method_reference, load_method_class, reference_object, shorten_reference
 from elicit.plugins import MissingCodeError, list_entry_points
 
@@ -155,6 +156,10 @@ def describe_config(method: Method) -> dict[str, Any]:
     Raises:
         ElicitError: a class or a function that cannot be imported again.
     """
+    if isinstance(method, GridSearch):
+        fixed = describe_config(method.candidates[0])
+        searched = {name: _to_plain_value(values) for name, values in method.searched.items()}
+        return {**{name: value for name, value in fixed.items() if name not in searched}, SEARCH: searched}
     options: dict[str, Any] = {"method": name_config(method)}
     for field in list_options(type(method)):
         value = getattr(method, field.name)
@@ -177,6 +182,20 @@ def _get_config_adapter(method_class: type) -> TypeAdapter[Any]:
     return TypeAdapter(method_class)
 
 
+def _configure_search(name: str, options: Mapping[str, Any], where: str) -> GridSearch:
+    prefix = f"{where}: " if where else ""
+    combinations = list_combinations(options[SEARCH], prefix)
+    fixed = {option: value for option, value in options.items() if option != SEARCH}
+    for option in combinations[0]:
+        if option in fixed:
+            raise ElicitError(f"{prefix}{option} is given and searched too. Leave one of them out.")
+    configs = tuple(configure_method(name, {**fixed, **values}, where=where) for values in combinations)
+    try:
+        return GridSearch(configs, tuple(combinations))
+    except ElicitError as error:
+        raise ElicitError(f"{prefix}{error}") from None
+
+
 def _check_alias_options(name: str, options: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The options that an older name stands for. Raises ElicitError where they are given too."""
     method, implied = ALIASES.get(name, (name, {}))
@@ -189,12 +208,14 @@ def _check_alias_options(name: str, options: Mapping[str, Any], where: str) -> d
 
 
 def configure_method(name: str, options: Mapping[str, Any], *, where: str = "") -> Method:
-    """A method's config from plain data (YAML), checked.
+    """A method's config from plain data (YAML), checked. With `search` among the options: a search over others.
 
     Raises:
         ElicitError: unknown method or field, or a value of the wrong type or range.
     """
     method_class = load_config_class(name, where=where)
+    if SEARCH in options and SEARCH not in {field.name for field in list_options(method_class)}:
+        return _configure_search(name, options, where)
     options = {**options, **_check_alias_options(name, options, where)}
     name = shorten_reference(name)
     fields = {field.name for field in list_options(method_class)}

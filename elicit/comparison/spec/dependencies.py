@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from elicit.errors import ElicitError, unknown_name_error
 from elicit.method import Method
 from elicit.methods.catalog import is_built_in, list_options, list_providers, load_config_class
+from elicit.methods.grid_search import GridSearch
 from elicit.methods.outside import RecordedMethod, find_method_reference
 from elicit.schema import parent_of
 
@@ -65,13 +67,16 @@ def check_controls(methods: Mapping[str, Method]) -> None:
         kind = method.traits.control_of
         if parent is None or kind is None or not _is_of_kind(methods[parent], kind):
             continue
-        shared = _option_names(method) & _option_names(methods[parent]) - set(method.traits.varies)
+        options, parent_options = _describe_options(method), _describe_options(methods[parent])
+        shared = options.keys() & parent_options.keys() - set(method.traits.varies)
         for name in sorted(shared):
-            value, parent_value = getattr(method, name), getattr(methods[parent], name)
+            value, parent_value = options[name], parent_options[name]
             if value != parent_value:
+                searched = name in _list_searched(methods[parent])
+                typed = f"search: {{{name}: {list(parent_value)}}}" if searched else f"{name}: {parent_value}"
                 raise ElicitError(
                     f"arm {arm!r} is a control of {parent!r}, but its {name} is {value}, its parent's "
-                    f"{parent_value}. Type: {name}: {parent_value}"
+                    f"{parent_value}. Type: {typed}"
                 )
 
 
@@ -97,14 +102,21 @@ def check_control_parents(methods: Mapping[str, Method]) -> None:
 
 def _is_of_kind(method: Method, kind: str) -> bool:
     """The method is the one that a control names: by the class's name, or by the method's."""
-    method_class = type(method)
     if isinstance(method, RecordedMethod):
         return False  # checked when it was run
+    method_class = type(method.candidates[0] if isinstance(method, GridSearch) else method)
     if kind == method_class.__name__:
         return True
     known = is_built_in(kind) or find_method_reference(kind) is not None
     return known and load_config_class(kind) is method_class
 
 
-def _option_names(method: Method) -> set[str]:
-    return {field.name for field in list_options(type(method))}
+def _describe_options(method: Method) -> dict[str, Any]:
+    """Option -> value; of a search, the values that are tried."""
+    if isinstance(method, GridSearch):
+        return {**_describe_options(method.candidates[0]), **method.searched}
+    return {field.name: getattr(method, field.name) for field in list_options(type(method))}
+
+
+def _list_searched(method: Method) -> tuple[str, ...]:
+    return tuple(method.searched) if isinstance(method, GridSearch) else ()

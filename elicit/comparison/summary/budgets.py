@@ -2,7 +2,8 @@
 
 Every figure is a mean over the arm's finished seeds; a cost that does not apply is null, never 0. `seconds` is a cell's
 whole time (fitting, answers, samples, other tasks, side effects, checkpoints), `fit_seconds` that of fitting alone.
-Trained and generated tokens count the same; `train_flops` is the cost of training.
+Trained and generated tokens count the same; `train_flops` is the cost of training. What a search over settings
+trained and threw away is counted too.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ def compute_budget(data: ArmData, answer_tokens: float | None) -> dict[str, Any]
         return [finite_or_none((record.get(part) or {}).get(key)) for record in records]
 
     return {
-        "train_tokens": _mean_cost(collect_costs("train", "tokens")),
-        "train_flops": _mean_cost(collect_costs("train", "flops")),
+        "train_tokens": _mean_cost(_sum_by_seed(collect_costs("train", "tokens"), collect_costs("tuning", "tokens"))),
+        "train_flops": _mean_cost(_sum_by_seed(collect_costs("train", "flops"), collect_costs("tuning", "flops"))),
         "fit_generated_tokens": _mean_cost(
             _sum_by_seed(collect_costs("train", "generated_tokens"), collect_costs("tuning", "generated_tokens"))
         ),
