@@ -69,7 +69,7 @@ class Traits:
     """A control of an ablation in a report's words: "a random vector of the same length"."""
     repeats_search: bool = False
     """Fitting repeats the search of the arm that it is fitted on, and costs as much."""
-    evidence: Literal["replication", "sufficiency", "necessity"] | None = None
+    evidence: Literal["replication", "sufficiency", "necessity", "rank"] | None = None
     """An arm that supports its parent's feature instead of controlling for it."""
     removal: str = ""
     """What an arm of necessity does to the features {}: "Taking {} out"."""

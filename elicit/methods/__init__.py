@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from elicit.method import task_decoding as task_decoding
     from elicit.methods.ablations.ablate_feature import AblateFeature as AblateFeature
     from elicit.methods.ablations.clamp_feature import ClampFeature as ClampFeature
+    from elicit.methods.ablations.feature_sweep import FeatureSweep as FeatureSweep
     from elicit.methods.ablations.mean_ablation import MeanAblation as MeanAblation
     from elicit.methods.ablations.twin_feature import TwinFeature as TwinFeature
     from elicit.methods.baselines.base import Base as Base
@@ -73,6 +74,7 @@ _WHERE = {
     "CuePrompt": "elicit.methods.baselines.cue_prompt",
     "Dola": "elicit.methods.decoding.dola",
     "ErrorVector": "elicit.methods.controls.error_vector",
+    "FeatureSweep": "elicit.methods.ablations.feature_sweep",
     "FewShot": "elicit.methods.baselines.few_shot",
     "ForbidFirst": "elicit.methods.baselines.forbid_first",
     "GRPO": "elicit.methods.finetuning.grpo",

@@ -44,6 +44,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "sae_steering": ("elicit.methods.steering.sae_steering", "SaeSteering"),
     "random_feature": ("elicit.methods.controls.random_feature", "RandomFeature"),
     "twin_feature": ("elicit.methods.ablations.twin_feature", "TwinFeature"),
+    "feature_sweep": ("elicit.methods.ablations.feature_sweep", "FeatureSweep"),
     "ablate_feature": ("elicit.methods.ablations.ablate_feature", "AblateFeature"),
     "mean_ablation": ("elicit.methods.ablations.mean_ablation", "MeanAblation"),
     "clamp_feature": ("elicit.methods.ablations.clamp_feature", "ClampFeature"),

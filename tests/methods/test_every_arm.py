@@ -64,7 +64,8 @@ def mark_slow(pairs: Iterable[tuple[str, str]], quick: set[tuple[str, str]]) -> 
 QUICK_PAIRS = {(arch, method) for method, names in QUICK.items() for arch in names}
 STEERS = ("mean_steering", "random_vector", "same_vector", "sae_steering", "random_feature", "twin_feature",
           "error_vector", "covariance_vector", "rl_steering", "rl_steering_random_reward",
-          "untrained_vector", "searched_random_vector", "searched_random_feature")  # fmt: skip
+          "untrained_vector", "searched_random_vector", "searched_random_feature",
+          "feature_sweep")  # fmt: skip
 #: Chance may lead two seeds of these to the same end on a random model, some of which give one token all the mass.
 LUCKY = (
     "min_p",

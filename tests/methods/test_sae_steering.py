@@ -298,3 +298,36 @@ def test_a_random_direction_goes_as_far_as_the_clamps_it_stands_for(model, task,
         assert edit.absolute == pytest.approx(far, rel=1e-2)
         assert control.prompting.condition == "cue"
         assert solved(control, task)[0] >= 0.5
+
+
+def test_a_sweep_ranks_the_feature_among_all_live_ones(model, task, parent, chosen, monkeypatch):
+    """Each candidate's accuracy by hand; nothing on test problems; the parent's own feature is not among the others."""
+    watched = Watched(task, [])
+    policy = configure_method("feature_sweep", {"problems": 8, "features": 12}).fit(
+        model, watched, seed=0, needs={"sae_steering": parent}
+    )
+    assert "test" not in watched.asked
+    rank, sweep = policy.record["rank"], policy.record["sweep"]
+    problems = task.problems("select", 8)
+
+    def rate(arm):
+        answers = arm.answer(problems, task, label="addition", seed=0)
+        return sum(task.verify(p, a.text).correct for p, a in zip(problems, answers, strict=True)) / 8
+
+    edit = parent.steering[0]
+    for index, accuracy in sweep:
+        other = chosen.sae.feature(index)
+        swapped = dataclasses.replace(edit, direction=other.direction, feature=other)
+        assert rate(dataclasses.replace(parent, steering=(swapped,))) == accuracy
+    assert len(sweep) == rank["share"]["n"] == policy.record["tuning"]["trials"] == 12
+    assert chosen.index not in [index for index, _ in sweep]
+    assert rank["own"]["value"] == rate(parent)
+    assert rank["as_good"] == sum(accuracy >= rank["own"]["value"] for _, accuracy in sweep)
+    assert rank["better"] == sum(accuracy > rank["own"]["value"] for _, accuracy in sweep)
+    assert rank["best"]["value"] == max(accuracy for _, accuracy in sweep) == rate(policy)
+    (entry,), (ours,) = policy.record["features"], policy.edits
+    assert [entry["feature"], rank["best"]["value"]] in sweep
+    assert entry["cosine"] == pytest.approx(float(ours.direction @ edit.direction), abs=1e-5)
+    assert (ours.absolute, ours.layer, ours.positions) == (edit.absolute, edit.layer, edit.positions)
+    with pytest.raises(ElicitError, match="boosts no SAE feature"):
+        fitted("feature_sweep", model, task, Policy(model))

@@ -6,9 +6,10 @@ from typing import Any
 
 from elicit.report.data.recorded_edit import RecordedEdit
 from elicit.report.verdict import Verdict
-from elicit.report.verdict.arm_facts import ArmFacts, BestDraw, Replication, Substitute, Sufficiency
+from elicit.report.verdict.arm_facts import ArmFacts, BestDraw, FeatureRank, Replication, Substitute, Sufficiency
 from elicit.report.verdict.kinds import ControlEffect, FallKind, SteeringKind
 from tests.report.support import arm, summary, versus
+from tests.report.verdict_runs import RANK
 from tests.report.verdict_support import around, find_arm, judge_model, map_effects
 
 FEATURE = {"features": [{"sae": "m/L1", "feature": 7, "layer": 1}]}
@@ -92,3 +93,16 @@ def test_a_small_fall_is_small_and_nothing_is_needed_where_nothing_is_there() ->
     (facts,) = judge_feature(cue_prompt__one=little)[0].necessity
     assert (facts.kind, facts.fall) == (FallKind.SMALL, around(-0.03, 0.01))
     assert judge_model(summary(ceiling=None, cue_prompt__one=little)).necessity == ()
+
+
+def test_the_rank_of_a_feature_is_no_control_and_is_said() -> None:
+    """The best of hundreds may well be another latent of the same direction: it does not make the effect unspecific."""
+    sweep = arm(0.95, method="feature_sweep", rank=RANK, features=[{"feature": 9, "cosine": 0.93}])
+    steered = {"sae_steering": arm(0.95, method="sae_steering"), "sae_steering__sweep": sweep}
+    facts = find_arm(judge_model(summary(**steered)), "sae_steering")
+    (rank,) = facts.support
+    assert isinstance(rank, FeatureRank)
+    assert (rank.features, rank.as_good, rank.problems, rank.cosine) == (498, 12, 16, 0.93)
+    assert (rank.share.value, rank.best.value) == (12 / 498, 1.0)
+    assert facts.specificity is not None
+    assert facts.specificity.controls == ()

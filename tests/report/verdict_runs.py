@@ -31,6 +31,14 @@ TIED = {
     "by": "accuracy",
     "rate": {"value": 0.0, "n": 64, "ci": [0.0, 0.06]},
 }
+RANK = {
+    "better": 2,
+    "as_good": 12,
+    "share": {"value": 12 / 498, "n": 498, "ci": [0.014, 0.042]},
+    "problems": 16,
+    "own": {"value": 0.9, "n": 16, "ci": [0.7, 1.0]},
+    "best": {"value": 1.0, "n": 16, "ci": [0.8, 1.0]},
+}
 _VECTOR = {"steering": [EDIT.format("first")]}
 
 
@@ -178,6 +186,7 @@ def _feature() -> dict[str, Any]:
         sae_steering__natural=below(0.05, -0.9, "clamp_feature", **_FEATURE),
         sae_steering__natural_8=below(0.95, 0.0, "clamp_feature", features=[{}] * 8),
         sae_steering__random_feature=arm(0.05, method="random_feature"),
+        sae_steering__sweep=arm(0.9, method="feature_sweep", rank=RANK, features=[{"feature": 9, "cosine": 0.93}]),
         cue_prompt__one=below(0.95, 0.0, "ablate_feature", **_FEATURE),
         cue_prompt__few=arm(0.92, method="ablate_feature", features=[{}] * 3, vs_parent=versus(-0.06)),
         cue_prompt__all=below(0.45, -0.5, "ablate_feature", features=[{}] * 24),

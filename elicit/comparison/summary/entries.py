@@ -74,6 +74,7 @@ def summarise_arm(
         "train": record.get("train"),
         "tuning": record.get("tuning"),
         "budget": compute_budget(data, None if tokens is None else tokens["value"]),
+        "rank": record.get("rank"),
         "tied": record.get("tied"),
         "edges": record.get("edges") or None,
         "steering": record.get("steering"),

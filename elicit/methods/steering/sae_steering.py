@@ -17,7 +17,8 @@ median residual norms of the layer.
 
 Its controls: `searched_random_feature` and `searched_random_vector` (the same search), `random_feature`,
 `random_vector`, `covariance_vector`, `error_vector` and `same_vector` (all positions, wrong sign). Its evidence:
-`twin_feature` (another SAE seed), `ablate_feature` and `mean_ablation` (necessity), and `clamp_feature` (sufficiency).
+`feature_sweep` (its rank among all live features), `twin_feature` (another SAE seed), `ablate_feature` and
+`mean_ablation` (necessity), and `clamp_feature` (sufficiency).
 """
 
 from __future__ import annotations

@@ -151,6 +151,25 @@ class Sufficiency:
 
 
 @dataclass(frozen=True)
+class FeatureRank:
+    """An arm's feature among all other live features at the same setting, on select."""
+
+    features: int
+    """Others that were tried."""
+    as_good: int
+    """Others that are right at least as often."""
+    problems: int
+    share: OptionalEstimate
+    """Of others that do as well."""
+    best: OptionalEstimate
+    """The accuracy of the best other, on select."""
+    cosine: float | None
+    """Of the best other with the arm's feature."""
+    gain: OptionalEstimate
+    """Points of the best other over the base, on test."""
+
+
+@dataclass(frozen=True)
 class Substitute:
     """The ceiling's accuracy with something random taken out instead of the features."""
 
@@ -241,7 +260,7 @@ class ArmFacts:
     specificity: Specificity | None
     """None without a notable gain, and for the reference."""
     variants: tuple[Level, ...]
-    support: tuple[Replication | Sufficiency, ...]
+    support: tuple[Replication | Sufficiency | FeatureRank, ...]
     costs: tuple[CostComparison, ...]
     sharpening: Sharpening | None
     expansion: Expansion | None

@@ -8,7 +8,6 @@ from elicit.report.charts.exact_traces import format_draws
 from elicit.report.data.number_format import (
     format_fraction,
     format_interval,
-    format_number,
     format_p_value,
     format_percent,
 )
@@ -23,12 +22,10 @@ from elicit.report.verdict.arm_facts import (
     Leak,
     Level,
     Necessity,
-    Replication,
     SftComparison,
     Sharpening,
     Specificity,
     Substitute,
-    Sufficiency,
 )
 from elicit.report.verdict.control_words import name_control, write_best_draw, write_change, write_positions
 from elicit.report.verdict.kinds import (
@@ -42,6 +39,7 @@ from elicit.report.verdict.kinds import (
     SteeringKind,
 )
 from elicit.report.verdict.phrases import brief_points, listed, points, probability, sentence, share
+from elicit.report.verdict.support_words import write_support
 
 _STEERING = {
     SteeringKind.VECTOR: "one vector",
@@ -93,7 +91,7 @@ def write_arm(facts: ArmFacts) -> Iterator[str]:
     if facts.variants:
         yield f"Variants: {', '.join(write_level(variant) for variant in facts.variants)}."
     for support in facts.support:
-        yield _write_replication(support) if isinstance(support, Replication) else _write_sufficiency(support)
+        yield write_support(support)
     for cost in facts.costs:
         yield _write_cost(cost)
     if facts.sharpening is not None or facts.expansion is not None:
@@ -220,22 +218,6 @@ def write_missing_search(facts: Specificity) -> str:
 def _write_control(control: Control) -> str:
     draws = write_best_draw(control)
     return f"{name_control(control)} ({points(control.gain)}{f'; {draws}' if draws else ''})"
-
-
-def _write_replication(facts: Replication) -> str:
-    does = "does less" if facts.falls_short else "does the same"
-    return (
-        f"The nearest feature of a second SAE (cosine {format_number(facts.cosine, 2)}) {does} "
-        f"({brief_points(facts.gain)})."
-    )
-
-
-def _write_sufficiency(facts: Sufficiency) -> str:
-    subject, value, verb = "the feature", "its natural value", "is"
-    if facts.features > 1:
-        subject, value, verb = f"the {facts.features} best features together", "their natural values", "are"
-    enough = "not enough" if facts.falls_short else "enough"
-    return f"At {value} under the cue, in the plain prompt, {subject} {verb} {enough} ({brief_points(facts.gain)})."
 
 
 def _write_cost(facts: CostComparison) -> str:

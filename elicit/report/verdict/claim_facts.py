@@ -21,6 +21,7 @@ class ClaimKind(StrEnum):
     VARIANT = "variant"
     REPLICATION = "replication"
     SUFFICIENCY = "sufficiency"
+    RANK = "rank"
     NECESSITY = "necessity"
     SUBSTITUTE = "substitute"
     COST = "cost"

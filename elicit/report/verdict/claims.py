@@ -17,6 +17,7 @@ from elicit.report.verdict.arm_facts import (
     Control,
     CostComparison,
     Expansion,
+    FeatureRank,
     FloorComparison,
     Gain,
     Leak,
@@ -38,6 +39,7 @@ from elicit.report.verdict.facts import FamilyFacts, NoGain, Verdict
 from elicit.report.verdict.judge_arm import NOTABLE
 from elicit.report.verdict.kinds import Comparison, ControlEffect, FallKind, GainKind, LeakKind, SpecificityKind
 from elicit.report.verdict.phrases import listed, probability, share
+from elicit.report.verdict.support_words import write_rank
 
 _MAX_NAMES = 4
 """Arms that a reading names; it counts more."""
@@ -217,7 +219,10 @@ def _claim_control(heading: str, name: str, control: Control) -> Claim:
     )
 
 
-def _claim_support(heading: str, name: str, facts: Replication | Sufficiency) -> Claim:
+def _claim_support(heading: str, name: str, facts: Replication | Sufficiency | FeatureRank) -> Claim:
+    if isinstance(facts, FeatureRank):
+        claim = f"the best of {facts.features} other live features, cosine {format_number(facts.cosine, 2)}"
+        return Claim(ClaimKind.RANK, heading, name, claim, facts.gain, ClaimUnit.POINTS, "the base", write_rank(facts))
     if isinstance(facts, Replication):
         claim = f"nearest feature of a second SAE, cosine {format_number(facts.cosine, 2)}"
         reading = "does less" if facts.falls_short else "does the same"

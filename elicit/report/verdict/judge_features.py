@@ -4,7 +4,8 @@
    shown to fall short of that arm's.
 2. Sufficiency: the feature at its own cued value in the plain prompt. It is enough if its gain is
    not shown to fall short of that arm's.
-3. Necessity (an arm named after the ceiling that takes features out): the fall of the ceiling, paired. Where
+3. Rank: the share of all other live features that do at least as well as the arm's at the same setting, on select.
+4. Necessity (an arm named after the ceiling that takes features out): the fall of the ceiling, paired. Where
    nothing falls, no necessity is shown, and no redundancy proven.
 """
 
@@ -14,14 +15,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from elicit.report.data.summary_view import Arm, ModelPanel, get_nested, read_finite_number
-from elicit.report.verdict.arm_facts import Necessity, Replication, Substitute, Sufficiency
+from elicit.report.verdict.arm_facts import FeatureRank, Necessity, Replication, Substitute, Sufficiency
 from elicit.report.verdict.kinds import FallKind
 
 _NOTABLE = 0.10
 
 
-def judge_support(panel: ModelPanel, boosted: Arm) -> Iterator[Replication | Sufficiency]:
-    """Replication and sufficiency of one arm's feature."""
+def judge_support(panel: ModelPanel, boosted: Arm) -> Iterator[Replication | Sufficiency | FeatureRank]:
+    """Replication, sufficiency and rank of one arm's feature."""
     for arm in panel.arms:
         gain, behind = arm.read_difference("vs_base").estimate, arm.read_difference("vs_parent").estimate
         if arm.parent != boosted.name or gain.value is None:
@@ -31,6 +32,21 @@ def judge_support(panel: ModelPanel, boosted: Arm) -> Iterator[Replication | Suf
             yield Replication(read_finite_number(get_nested(_first_feature(arm), "cosine")), gain, falls_short)
         elif arm.traits.evidence == "sufficiency":
             yield Sufficiency(_count_features(arm), gain, falls_short)
+        elif arm.traits.evidence == "rank" and isinstance(arm.data.get("rank"), Mapping):
+            yield _read_rank(arm)
+
+
+def _read_rank(arm: Arm) -> FeatureRank:
+    share = arm.read_estimate("rank", "share")
+    return FeatureRank(
+        features=share.n or 0,
+        as_good=round(read_finite_number(get_nested(arm.data, "rank", "as_good")) or 0),
+        problems=round(read_finite_number(get_nested(arm.data, "rank", "problems")) or 0),
+        share=share,
+        best=arm.read_estimate("rank", "best"),
+        cosine=read_finite_number(get_nested(_first_feature(arm), "cosine")),
+        gain=arm.read_difference("vs_base").estimate,
+    )
 
 
 def judge_necessity(panel: ModelPanel) -> Iterator[Necessity]:
