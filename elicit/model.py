@@ -25,7 +25,7 @@ from elicit.loading.ends import encode_prompt
 from elicit.loading.load import LoadedModel, load_transformers
 from elicit.loading.templates import ChatTemplate, get_chat_template, today
 from elicit.sampling import Completion, Decoding, Engine, Request, Scored, cache, generate, logprobs
-from elicit.steering import Edit, Firings, GatedEdit, Mode, PositionTracker, Steering, steer, to_hook_edit
+from elicit.steering import Edit, Firings, GatedEdit, Mode, PositionTracker, Steering, steer, to_hook_edit, vector_edit
 from elicit.steering.residuals import Norms, residual_norms, residuals_at
 from elicit.tasks import AskedTask, Task
 from elicit.tasks.from_dict import in_dialect
@@ -240,6 +240,7 @@ class BaseModel:
         mode: Mode = "add",
         positions: str = "first",
         unit: float | None = None,
+        coefficient: float | None = None,
         prompt_lengths: Sequence[int] | int | None = None,
     ) -> Iterator[Firings]:
         """Steer every forward pass while the context is open. Contexts nest.
@@ -248,6 +249,8 @@ class BaseModel:
             edit: specs, or a direction [d_model] together with `layer`.
             strength: in residual norms (add), in units of `unit` (clamp), a factor (scale).
             unit: absolute size of strength 1; for add, by default the layer's median residual norm.
+            coefficient: instead of a strength, the factor by which the direction is added at its own length, as
+                published vectors are applied: h + coefficient * edit.
             prompt_lengths: only for forward passes outside `sample` and `score`.
 
         Raises:
@@ -258,7 +261,14 @@ class BaseModel:
                 raise ElicitError(f"steer: a direction needs its layer. Type: layer=0 ... {self.n_layers - 1}")
             architectures.check_layer(self.hf, layer)
             size = unit if unit is not None else (self.residual_norms.medians[layer] if mode == "add" else 1.0)
-            edit = Steering(edit, layer, strength, mode, positions, size)
+            if coefficient is not None and (mode, strength, unit) != ("add", 1.0, None):
+                raise ElicitError("steer: a coefficient stands alone. Leave out strength, unit and mode.")
+            if coefficient is not None:
+                edit = vector_edit(edit, layer, coefficient, unit=size, positions=positions)
+            else:
+                edit = Steering(edit, layer, strength, mode, positions, size)
+        elif coefficient is not None:
+            raise ElicitError("steer: a coefficient belongs to a direction [d_model]; a spec has its own strength.")
         edits = [edit] if isinstance(edit, Steering | GatedEdit | Edit) else list(edit)
         for item in edits:
             if not isinstance(item, Edit) and item.d_model != self.d_model:

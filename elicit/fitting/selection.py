@@ -220,6 +220,28 @@ def find_grid_edges(entries: Sequence[Mapping[str, Any]], chosen: int, bounds: B
     return messages
 
 
-def get_steering_bounds(base: BaseModel) -> Bounds:
+class Dose(NamedTuple):
+    """A dose to try: a strength, in units of the layer or feature, or a raw coefficient of the vector itself."""
+
+    value: float
+    is_coefficient: bool
+
+    def to_strength(self, length: float, unit: float) -> float:
+        """The strength in units of `unit`, for a vector of that length."""
+        return self.value * length / unit if self.is_coefficient else self.value
+
+    @property
+    def notes(self) -> dict[str, float]:
+        """What an entry of the record says of a raw coefficient; its strength is there too."""
+        return {"coefficient": self.value} if self.is_coefficient else {}
+
+
+def list_doses(strengths: Sequence[float], coefficients: Sequence[float] | None) -> list[Dose]:
+    """The doses of a config: its coefficients, where it gives some, else its strengths."""
+    return [Dose(value, coefficients is not None) for value in (strengths if coefficients is None else coefficients)]
+
+
+def get_steering_bounds(base: BaseModel, coefficients: Sequence[float] | None = None) -> Bounds:
     """Bounds of the tuned options. The last block is excluded: no block reads an edit after it."""
-    return {"strength": (0.0, None), "layer": (0.0, float(max(0, base.n_layers - 2)))}
+    dose = "strength" if coefficients is None else "coefficient"
+    return {dose: (0.0, None), "layer": (0.0, float(max(0, base.n_layers - 2)))}

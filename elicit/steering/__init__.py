@@ -11,7 +11,7 @@ from elicit.steering.position_tracker import (
     build_step_frame,
 )
 from elicit.steering.positions import FORMS, Positions, parse
-from elicit.steering.spec import MODES, Mode, Steering, feature_edit
+from elicit.steering.spec import MODES, Mode, Steering, feature_edit, vector_edit
 
 __all__ = [
     "FORMS",
@@ -27,6 +27,7 @@ __all__ = [
     "Steering",
     "to_hook_edit",
     "feature_edit",
+    "vector_edit",
     "load_edits",
     "build_padded_frame",
     "parse",

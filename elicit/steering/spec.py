@@ -131,3 +131,20 @@ def feature_edit(
     return Steering(
         feature.direction, feature.sae.layer, strength, mode, positions, unit, f"feature {feature.label}", feature
     )
+
+
+def vector_edit(
+    vector: Float[torch.Tensor, " d_model"],
+    layer: int,
+    coefficient: float,
+    *,
+    unit: float,
+    positions: str = "first",
+    label: str = "vector",
+) -> Steering:
+    """Build the edit that adds `coefficient` times a vector at its own length, as published vectors are applied.
+
+    Args:
+        unit: the layer's median residual norm, in which the strength is then told.
+    """
+    return Steering(vector, layer, coefficient * float(vector.norm()) / unit, "add", positions, unit, label)

@@ -331,3 +331,23 @@ def test_a_sweep_ranks_the_feature_among_all_live_ones(model, task, parent, chos
     assert (ours.absolute, ours.layer, ours.positions) == (edit.absolute, edit.layer, edit.positions)
     with pytest.raises(ElicitError, match="boosts no SAE feature"):
         fitted("feature_sweep", model, task, Policy(model))
+
+
+def test_raw_coefficients_are_multiples_of_the_decoder_row_and_values_of_the_activation(model, task):
+    options = {"train_problems": 32, "select_problems": 4, "layers": (1,), "candidates": 1, "together": (1, 2)}
+    policy = SaeSteering(**options, modes=("add", "clamp"), coefficients=(3.0, 50.0)).fit(model, task, seed=0, needs={})
+    sae = saes.load(policy.record["chosen"]["sae"])
+    entries = policy.record["dose_response"]
+    assert [entry["coefficient"] for entry in entries] == [3.0, 50.0] * 4
+    for entry in entries:
+        lengths = [float(sae.coder.W_dec[index].norm()) for index in entry["features"]]
+        share = entry["coefficient"] / (len(lengths) if entry["mode"] == "add" else 1)
+        assert entry["absolute"] == pytest.approx(share * sum(lengths), rel=1e-4)
+    clamped = next(e for e in entries if e["mode"] == "clamp" and len(e["features"]) == 1 and e["coefficient"] == 50.0)
+    feature = sae.feature(clamped["features"][0])
+    edit = feature_edit(feature, clamped["strength"], unit=clamped["absolute"] / clamped["strength"], mode="clamp")
+    h = model.residuals([task.problems("select", 1)[0].prompt])[1]
+    after = h + edit.delta(edit.direction, h)
+    before = sae.encode(h)[0, feature.index]
+    moved = (after - h) @ feature.direction / feature.norm
+    assert float(moved + before) == pytest.approx(50.0, rel=1e-3)

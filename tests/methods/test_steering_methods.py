@@ -15,6 +15,7 @@ from elicit.methods.controls.random_vector import RandomVector
 from elicit.methods.controls.same_vector import SameVector
 from elicit.methods.steering.mean_steering import MeanSteering
 from elicit.methods.steering.sae_steering import SaeSteering
+from elicit.steering import vector_edit
 from elicit.steering.residuals import residuals_at
 from tests.support.models import tiny_model
 
@@ -206,3 +207,50 @@ def test_a_lone_best_setting_is_no_tie_and_ties_decide_nothing_else():
     assert [find_best(entries, ties=TIES[ties]) for ties in ("smallest", "largest")] == [4, 2]
     better = [*entries, {"strength": 0.5, "layer": 0, "accuracy": 0.75, "n": 8, "ci": [0.0, 1.0]}]
     assert [find_best(better, ties=TIES[ties]) for ties in ("smallest", "largest")] == [5, 5]
+
+
+def test_raw_coefficients_multiply_the_difference_itself():
+    """On an ordinary small model: what is added is c * (mu_positive - mu_negative), at its own length."""
+    model, task = tiny_model(), tasks.get("addition")
+    prompts = {"contrast": "prompts", "positive_prompts": ("1+1=", "2+3="), "negative_prompts": ("ab", "cd", "ef")}
+    options = {"layers": (0, 1), "train_problems": 4, "select_problems": 4, **prompts}
+    policy = MeanSteering(**options, coefficients=(0.5, 4.0)).fit(model, task, seed=0, needs={})
+    lengths, medians = (policy.record[key] for key in ("difference_norms", "residual_norms"))
+    for entry in policy.record["dose_response"]:
+        length = lengths[entry["layer"]]
+        assert entry["absolute"] == pytest.approx(entry["coefficient"] * length, rel=1e-5)
+        assert entry["strength"] == pytest.approx(entry["absolute"] / medians["medians"][entry["layer"]], rel=1e-5)
+    assert [entry["coefficient"] for entry in policy.record["dose_response"]] == [0.5, 4.0, 0.5, 4.0]
+    (edit,) = policy.edits
+    positive, negative = (
+        torch.stack([last_hidden(model, text)[edit.layer] for text in prompts[f"{side}_prompts"]]).mean(0)
+        for side in ("positive", "negative")
+    )
+    added = edit.delta(edit.direction, torch.zeros(model.d_model))
+    torch.testing.assert_close(
+        added, policy.record["chosen"]["coefficient"] * (positive - negative), atol=1e-4, rtol=1e-3
+    )
+    assert any("coefficient" in edge for edge in policy.record["edges"])
+    with pytest.raises(ElicitError, match="coefficients need at least one value"):
+        MeanSteering(coefficients=())
+
+
+def test_a_raw_coefficient_adds_the_vector_as_it_is():
+    model = tiny_model()
+    vector = 3.0 * torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
+    prompts = ["1+1=", "ab"]
+    with model.steer(vector, layer=1, coefficient=-2.5, positions="all"):
+        ours = model.score(prompts, ["2", "c"])
+    with model.steer(vector, layer=1, strength=-2.5, unit=float(vector.norm()), positions="all"):
+        assert model.score(prompts, ["2", "c"]) == [pytest.approx(row, abs=1e-5) for row in ours]
+    assert ours != model.score(prompts, ["2", "c"])
+    edit = vector_edit(vector, 1, -2.5, unit=2.0)
+    torch.testing.assert_close(edit.delta(edit.direction, torch.zeros(model.d_model)), -2.5 * vector)
+    for wrong in ({"strength": 2.0}, {"unit": 1.0}, {"mode": "clamp"}):
+        with (
+            pytest.raises(ElicitError, match=r"a coefficient stands alone"),
+            model.steer(vector, layer=1, coefficient=1.0, **wrong),
+        ):
+            pass
+    with pytest.raises(ElicitError, match=r"a coefficient belongs to a direction"), model.steer(edit, coefficient=1.0):
+        pass

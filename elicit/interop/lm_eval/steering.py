@@ -23,7 +23,7 @@ from elicit import runs
 from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.model import BaseModel
 from elicit.policy import Policy, Prompting
-from elicit.steering import GatedEdit, Steering
+from elicit.steering import GatedEdit, Steering, vector_edit
 
 ACTIONS = ("add", "clamp")
 
@@ -128,7 +128,7 @@ def edit_from_lm_eval(
         if coefficient == 0:
             raise ElicitError(f"{where}: the coefficient is 0, which steers nothing.")
         unit = model.residual_norms.medians[layer]
-        return Steering(vector, layer, coefficient * float(vector.norm()) / unit, "add", "all", unit, label)
+        return vector_edit(vector, layer, coefficient, unit=unit, positions="all", label=label)
     plain = Steering(vector, layer, 1.0, "clamp", "all", 1.0, label)
     shift = 0.0 if bias is None else float(bias.detach().float().cpu() @ plain.direction)
     return Steering(vector, layer, coefficient + shift, "clamp", "all", 1.0, label)

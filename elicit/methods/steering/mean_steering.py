@@ -58,6 +58,9 @@ class MeanSteering(Method):
     constant bias on the logits, which is another method."""
     strengths: tuple[float, ...] = (0.25, 0.5, 1.0, 1.5, 2.0)
     """Strengths to try, in median residual norms of the layer."""
+    coefficients: tuple[float, ...] | None = None
+    """Raw coefficients to try instead: multiples of the difference of means at its own length, as published vectors are
+    applied."""
     ties: Literal["smallest", "largest"] = "smallest"
     """Strength that is taken among settings that do equally well on select. Where nothing gains, all of them tie, and
     the largest is the harder test."""
@@ -71,8 +74,8 @@ class MeanSteering(Method):
     def __post_init__(self) -> None:
         check_positions("mean_steering", self.positions)
         check_positive("mean_steering", train_problems=self.train_problems, select_problems=self.select_problems)
-        if not self.strengths or (self.layers is not None and not self.layers):
-            raise ElicitError("mean_steering: layers and strengths need at least one value each.")
+        if not self.strengths or self.coefficients == () or (self.layers is not None and not self.layers):
+            raise ElicitError("mean_steering: layers, strengths and coefficients need at least one value each.")
         check_contrast_templates("mean_steering", self.contrast, self.positive, self.negative)
         has_prompts = bool(self.positive_prompts), bool(self.negative_prompts)
         if has_prompts != ((True, True) if self.contrast == "prompts" else (False, False)):
@@ -82,7 +85,8 @@ class MeanSteering(Method):
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         layers = len(self.layers) if self.layers is not None else max(1, lengths.layers - 1)
-        trials = layers * len(self.strengths) * self.select_problems
+        doses = len(self.coefficients or self.strengths)
+        trials = layers * doses * self.select_problems
         return CostEstimate(
             Generation(1, lengths.thought, 1, lengths.prompt),
             (Generation(trials, lengths.mixed_answer, trials, lengths.prompt, self.select_problems),),
@@ -93,7 +97,13 @@ class MeanSteering(Method):
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None
     ) -> Policy:
         """Raises ElicitError for a layer the model does not have, or a task without the two conditions."""
-        from elicit.fitting.selection import TIES, get_steering_bounds, make_steering_candidate, select_candidate
+        from elicit.fitting.selection import (
+            TIES,
+            get_steering_bounds,
+            list_doses,
+            make_steering_candidate,
+            select_candidate,
+        )
         from elicit.loading import architectures
         from elicit.policy import Policy
         from elicit.steering import Steering
@@ -106,22 +116,29 @@ class MeanSteering(Method):
         difference = self._compute_difference(base, task, train)
         contrast = resolve_contrast(self.contrast, base)
         norms = base.residual_norms_of([problem.prompt + (task.worked(problem) or "") for problem in train])
+        settings = [(layer, dose) for layer in layers for dose in list_doses(self.strengths, self.coefficients)]
         grid = [
             Steering(
                 difference[layer],
                 layer,
-                strength,
+                dose.to_strength(float(difference[layer].norm()), norms.medians[layer]),
                 "add",
                 self.positions,
                 norms.medians[layer],
                 f"mean({contrast})@{layer}",
             )
-            for layer in layers
-            for strength in self.strengths
+            for layer, dose in settings
         ]
-        candidates = [make_steering_candidate(base, task, (edit,), {}) for edit in grid]
+        candidates = [
+            make_steering_candidate(base, task, (edit,), dose.notes)
+            for edit, (_, dose) in zip(grid, settings, strict=True)
+        ]
         selection = select_candidate(
-            candidates, task, self.select_problems, ties=TIES[self.ties], bounds=get_steering_bounds(base)
+            candidates,
+            task,
+            self.select_problems,
+            ties=TIES[self.ties],
+            bounds=get_steering_bounds(base, self.coefficients),
         )
         record: dict[str, Any] = {
             "steering": [str(grid[selection.best])],

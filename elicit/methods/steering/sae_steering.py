@@ -75,6 +75,9 @@ class SaeSteering(Method):
     """Layers to search; None takes all with an SAE except the last."""
     strengths: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 3.0)
     """Strengths to try: median residual norms of the layer (add), median cued activations of the feature (clamp)."""
+    coefficients: tuple[float, ...] | None = None
+    """Raw coefficients to try instead: multiples of the decoder row itself (add), values of the activation (clamp), as
+    SAELens and Neuronpedia count."""
     positions: tuple[str, ...] = ("first",)
     """Positions to try, such as first, first:4 or decay:8."""
     modes: tuple[Literal["add", "clamp"], ...] = ("add",)
@@ -106,15 +109,18 @@ class SaeSteering(Method):
             candidates=self.candidates,
             together=min(self.together, default=0),
         )
-        if not (self.strengths and self.positions and self.modes) or self.layers == ():
-            raise ElicitError("sae_steering: layers, strengths, positions and modes need at least one value each.")
+        if not (self.strengths and self.positions and self.modes) or () in (self.layers, self.coefficients):
+            raise ElicitError(
+                "sae_steering: layers, strengths, coefficients, positions and modes need at least one value each."
+            )
         check_contrast_templates("sae_steering", self.contrast, self.positive, self.negative)
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         """Estimate the cost: one layer per named SAE; for shipped SAEs, every layer is assumed to have one."""
         layers = len(self.layers or self.saes) or max(1, lengths.layers - 1)
         sets = (self.candidates if 1 in self.together else 0) + sum(m > 1 for m in self.together)
-        trials = layers * sets * len(self.modes) * len(self.positions) * len(self.strengths) * self.select_problems
+        doses = len(self.coefficients or self.strengths)
+        trials = layers * sets * len(self.modes) * len(self.positions) * doses * self.select_problems
         return CostEstimate(
             Generation(1, lengths.thought, 1, lengths.prompt),
             (Generation(trials, lengths.mixed_answer, trials, lengths.prompt, self.select_problems),),
@@ -165,7 +171,12 @@ class SaeSteering(Method):
                 "condition than in the negative one. Train an SAE on text of both conditions (elicit sae train)."
             )
         selection = select_candidate(
-            candidates, task, self.select_problems, by=self.by, ties=TIES[self.ties], bounds=get_steering_bounds(base)
+            candidates,
+            task,
+            self.select_problems,
+            by=self.by,
+            ties=TIES[self.ties],
+            bounds=get_steering_bounds(base, self.coefficients),
         )
         edits = tuple(edit for edit in candidates[selection.best].policy.steering if isinstance(edit, Steering))
 
@@ -236,7 +247,7 @@ class SaeSteering(Method):
             cued: residuals of the positive condition.
         """
         from elicit.fitting.sae_lookup import median_coefficient
-        from elicit.fitting.selection import make_steering_candidate
+        from elicit.fitting.selection import list_doses, make_steering_candidate
         from elicit.steering import feature_edit
 
         ranked = [int(index) for index in table.index]
@@ -248,13 +259,19 @@ class SaeSteering(Method):
             if not min(units) > 0:
                 continue  # silent under the cue on most problems: no value to clamp to
             notes = {"sae": sae.name, "features": features, "mode": mode, "positions": positions}
-            for strength in self.strengths:
-                share = strength / len(chosen) if mode == "add" else strength
+            divisor = len(chosen) if mode == "add" else 1
+            for dose in list_doses(self.strengths, self.coefficients):
                 edits = [
-                    feature_edit(feature, share, unit=unit, mode=mode, positions=positions)
+                    feature_edit(
+                        feature,
+                        dose.to_strength(feature.norm, unit) / divisor,
+                        unit=unit,
+                        mode=mode,
+                        positions=positions,
+                    )
                     for feature, unit in zip(chosen, units, strict=True)
                 ]
-                yield make_steering_candidate(base, task, tuple(edits), notes)
+                yield make_steering_candidate(base, task, tuple(edits), {**notes, **dose.notes})
 
 
 def _select_rising_features(table: pd.DataFrame) -> pd.DataFrame:
