@@ -36,7 +36,7 @@ class UntrainedVector(Method):
         provides=("direction",),
         fits_on=("trained direction",),
         is_control=True,
-        label="the untrained vector it starts from, at the trained length",
+        label="the untrained vector it starts from",
         changes="training",
     )
 
