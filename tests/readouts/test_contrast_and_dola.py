@@ -11,7 +11,12 @@ from elicit import seeds
 from elicit.errors import ElicitError
 from elicit.loading import architectures
 from elicit.methods.decoding.contrastive_decoding import ContrastReadout
-from elicit.methods.decoding.dola import DolaReadout, jensen_shannon_divergence, list_bucket_exits
+from elicit.methods.decoding.dola import (
+    DolaReadout,
+    jensen_shannon_divergence,
+    list_bucket_exits,
+    reversed_divergence,
+)
 from elicit.model import BaseModel, load
 from elicit.policy import Policy
 from elicit.readouts import SecondModel
@@ -172,6 +177,34 @@ def test_divergence_is_symmetric_bounded_and_scipys():
     left, right = far.clone(), far.clone()
     left[0, 0] = right[0, 1] = 0.0
     assert float(jensen_shannon_divergence(left, right)) == pytest.approx(float(torch.log(torch.tensor(2.0))))
+
+
+def test_the_reversed_divergence_is_that_of_the_authors_call_and_may_choose_another_layer():
+    """`F.kl_div(input, target)` is KL(target || exp(input)); the code's input is log q, its target the mean."""
+    from torch.nn.functional import kl_div
+
+    p, q = torch.randn(2, 5, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
+    mean = (p.exp() + q.exp()) / 2
+    theirs = [kl_div(a, mean, reduction="none").sum(-1) for a in (p, q)]
+    assert reversed_divergence(p, q).tolist() == pytest.approx((0.5 * (theirs[0] + theirs[1])).tolist())
+    assert reversed_divergence(p, q).tolist() != pytest.approx(jensen_shannon_divergence(p, q).tolist(), rel=1e-2)
+    final = torch.tensor([[0.89, 0.1, 0.01]]).log()
+    early = torch.tensor([[[0.1, 0.1, 0.8]], [[1.0, 1e-30, 1e-30]]]).log()
+    chosen = {}
+    for name in ("jensen_shannon", "reversed"):
+        scores = DolaReadout((0, 1), alpha=1e-9, divergence=name).contrast_logits(final, early)
+        chosen[name] = [i for i in (0, 1) if torch.allclose(scores, final - early[i], atol=1e-4)]
+    js = [float(jensen_shannon_divergence(final, layer)) for layer in early]
+    back = [float(reversed_divergence(final, layer)) for layer in early]
+    assert chosen["jensen_shannon"] != chosen["reversed"]
+    assert chosen == {"jensen_shannon": [js.index(max(js))], "reversed": [back.index(max(back))]}
+
+
+def test_a_policy_keeps_the_hash_that_it_had_before_there_was_a_choice():
+    assert DolaReadout((0,)).to_json() == {"exits": [0], "alpha": 0.1, "norm": True}
+    other = DolaReadout((0,), divergence="reversed")
+    assert other.sha256 != DolaReadout((0,)).sha256
+    assert DolaReadout.from_json(other.to_json(), None) == other
 
 
 def test_buckets_leave_tied_embeddings_out():

@@ -39,6 +39,7 @@ RANK = {
     "own": {"value": 0.9, "n": 16, "ci": [0.7, 1.0]},
     "best": {"value": 1.0, "n": 16, "ci": [0.8, 1.0]},
 }
+_CHAIN = {"acceptance": estimate(0.98), "one_opening": estimate(1.0), "opening_mass": estimate(0.974)}
 _VECTOR = {"steering": [EDIT.format("first")]}
 
 
@@ -273,6 +274,7 @@ def _cautions() -> dict[str, Any]:
         grpo=trained("grpo", 0.83, failed_seeds=[{"seed": 2, "error": "step 12:\nthe loss is NaN."}]),
         grpo_full={"method": "grpo", "status": "failed", "accuracy": None, "error": "all clipped"},
         min_p={"method": "min_p", "status": "pending", "accuracy": None},
+        power=arm(0.06, method="power_sampling", search=_CHAIN),
         rl_steering=trained("rl_steering", 0.06),
         rl_steering__start=arm(0.4, method="untrained_vector"),
         critique=trained("critique", 0.06),

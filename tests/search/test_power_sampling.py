@@ -9,9 +9,20 @@ import numpy as np
 import pytest
 
 from elicit import sampling
+from elicit.comparison.spec import build_model_task
 from elicit.errors import ElicitError
-from elicit.methods.decoding.power_sampling import ChainState, PowerSamplingSearch, log_acceptance_ratio
+from elicit.methods.decoding.power_sampling import (
+    ChainState,
+    PowerSampling,
+    PowerSamplingSearch,
+    log_acceptance_ratio,
+)
+from elicit.model import load
+from elicit.policy import Answer
+from elicit.report.verdict.caution_facts import UnmixedChain
 from elicit.sampling import PLAIN, Decoding
+from tests.report.support import arm, estimate, summary
+from tests.report.verdict_support import judge_model
 from tests.search.support import asks
 from tests.support.enumerable import LENGTH, LastLetter, Whole, enumerable_model, everything
 
@@ -158,3 +169,33 @@ def test_bad_input_is_said_in_one_line():
             PowerSamplingSearch(**bad)
     with pytest.raises(ElicitError, match="top_k, top_p and min_p keep the chain from p\\^alpha"):
         PowerSamplingSearch().run(model, asks(model, ["ab"]), Decoding(1.0, top_p=0.9), LastLetter(), PLAIN)
+
+
+def test_chains_that_never_leave_their_opening_are_told_from_those_that_do() -> None:
+    """On `cued` the trace opens with a token of 2.6 %: at 1/alpha it is never proposed, at temperature 1 it is."""
+    model = load("cued")
+    task = build_model_task(model, {"task": "addition"}, where="test")
+    problems = task.problems("test", 12)
+
+    def answer(temperature: float | None) -> list[Answer]:
+        policy = PowerSampling(steps=5, temperature=temperature).fit(model, task, seed=0, needs={})
+        return policy.answer(problems, task, label="addition", seed=0)
+
+    stuck, broad = answer(None), answer(1.0)
+    assert [found.notes["one_opening"] for found in stuck] == [1.0] * 12
+    assert all(0.96 < found.notes["opening_mass"] < 0.98 for found in stuck)
+    assert sum(found.notes["acceptance"] for found in stuck) / 12 > 0.9
+    left = [found for found in broad if found.notes["one_opening"] == 0.0]
+    assert left
+    assert all(found.notes["opening_mass"] > 0.98 for found in left)
+
+
+_STUCK = {"acceptance": 0.98, "one_opening": 1.0, "opening_mass": 0.974}
+
+
+@pytest.mark.parametrize("search", [_STUCK, {"acceptance": 0.7}, {**_STUCK, "opening_mass": 1.0}])
+def test_the_report_says_where_a_chain_does_not_mix(search: dict[str, float]) -> None:
+    figures = {name: estimate(value) for name, value in search.items()}
+    verdict = judge_model(summary(power=arm(0.06, method="power_sampling", search=figures)))
+    cautions = [caution for caution in verdict.cautions if isinstance(caution, UnmixedChain)]
+    assert len(cautions) == (search.get("opening_mass") == 0.974)

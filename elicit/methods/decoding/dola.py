@@ -3,14 +3,16 @@
 1. The residual after each candidate number of blocks goes through the final norm and the head: q_j. The model's own
    distribution is q_N.
 2. The premature layer M is the candidate with the largest Jensen-Shannon divergence from q_N, at every token and for
-   every row separately.
+   every row separately: (KL(q_N || m) + KL(q_j || m)) / 2 with m = (q_N + q_j) / 2, as in the paper (its equation 4).
 3. Scores are log q_N - log q_M over the plausible tokens (q_N(x) >= alpha max q_N), -inf elsewhere.
 4. The bucket of candidate layers (lower or upper half) is chosen on the select split, by accuracy, as the paper chooses
    it on a validation set; alpha is not tuned.
 
-Deviations: the authors' code and the former implementation in transformers apply the head to residuals without the
-final norm (as `norm=False` does), and transformers used one premature layer for the whole batch. The authors'
-repetition penalty (1.2) for long answers is left out.
+Deviations: the authors' code, and transformers' after it, calls `F.kl_div(log q, m)`, which is KL(m || q): the mean of
+both against each of the two, the other way round than the paper. Which layer is the furthest may then be another one;
+`divergence: reversed` is theirs. The contrast itself is the same in both: late minus early. Both apply the head to
+residuals without the final norm (as `norm=False` does), and transformers used one premature layer for the whole batch.
+The authors' repetition penalty (1.2) for long answers is left out.
 """
 
 from __future__ import annotations
@@ -56,6 +58,9 @@ class Dola(Method):
     """Plausible tokens have at least this fraction of the largest probability."""
     norm: bool = True
     """Apply the final norm to early residuals before the head; the authors' code has False."""
+    divergence: Literal["jensen_shannon", "reversed"] = "jensen_shannon"
+    """Distance by which the premature layer is chosen: the paper's, or that of the authors' code, with the arguments of
+    both KL terms exchanged."""
     select_problems: int = 64
 
     traits: ClassVar[Traits] = Traits(family="decoding")
@@ -63,7 +68,7 @@ class Dola(Method):
     def __post_init__(self) -> None:
         check_positive("dola", select_problems=self.select_problems)
         exits = self.exits if isinstance(self.exits, tuple) else (0,)  # those of a bucket depend on the model
-        DolaReadout(exits, self.alpha, self.norm)  # checks them
+        DolaReadout(exits, self.alpha, self.norm, self.divergence)  # checks them
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         trials = 2 * self.select_problems if self.exits == "choose" else 0
@@ -82,7 +87,9 @@ class Dola(Method):
         candidates = []
         for exits in self._list_exit_candidates(base):
             check_exits(exits, base.n_layers)
-            policy = Policy(base, task_decoding(task), readout=DolaReadout(exits, self.alpha, self.norm))
+            policy = Policy(
+                base, task_decoding(task), readout=DolaReadout(exits, self.alpha, self.norm, self.divergence)
+            )
             candidates.append(Candidate(policy, {"exits": list(exits)}))
         return choose_readout(candidates, task, self.select_problems)
 
@@ -102,12 +109,13 @@ class Dola(Method):
 
 @dataclass(frozen=True)
 class DolaReadout:
-    """Contrast of the last layer with early exits. `alpha` and `norm` are those of `Dola`."""
+    """Contrast of the last layer with early exits. `alpha`, `norm` and `divergence` are those of `Dola`."""
 
     exits: tuple[int, ...]
     """Candidates, each a number of decoder blocks (0: the embeddings); at least one, below the model's depth."""
     alpha: float = 0.1
     norm: bool = True
+    divergence: Literal["jensen_shannon", "reversed"] = "jensen_shannon"
 
     kind: ClassVar[str] = "dola"
 
@@ -134,7 +142,9 @@ class DolaReadout:
             yield _DolaForward(self, residuals)
 
     def to_json(self) -> dict[str, Any]:
-        return {"exits": list(self.exits), "alpha": self.alpha, "norm": self.norm}
+        usual = self.divergence == "jensen_shannon"  # policies from before there was a choice keep their hash
+        plain = {"exits": list(self.exits), "alpha": self.alpha, "norm": self.norm}
+        return plain | ({} if usual else {"divergence": self.divergence})
 
     def save_tensors(self, folder: Path) -> None:
         """Write nothing: there are no tensors."""
@@ -153,7 +163,8 @@ class DolaReadout:
         from elicit.readouts.logits import find_plausible_tokens
 
         q_N, q_j = final.log_softmax(-1), early.log_softmax(-1)
-        M = jensen_shannon_divergence(q_N, q_j).argmax(0)
+        measure = jensen_shannon_divergence if self.divergence == "jensen_shannon" else reversed_divergence
+        M = measure(q_N, q_j).argmax(0)
         q_M = q_j[M, torch.arange(len(M), device=M.device)]
         return torch.where(find_plausible_tokens(q_N, self.alpha), q_N - q_M, -torch.inf)
 
@@ -170,6 +181,23 @@ def jensen_shannon_divergence(
         return torch.where(a > -torch.inf, a.exp() * (a - m), 0.0).sum(-1)
 
     return 0.5 * (kl_to_mean(p) + kl_to_mean(q))
+
+
+def reversed_divergence(
+    p: Float[torch.Tensor, "*rows vocab"], q: Float[torch.Tensor, "*rows vocab"]
+) -> Float[torch.Tensor, "*rows"]:
+    """(KL(m || p) + KL(m || q)) / 2 in nats with m = (p + q) / 2, from log-probabilities.
+
+    Infinite where only one of them has mass; ids that neither can draw count nothing.
+    """
+    import torch
+
+    m = torch.logaddexp(p, q) - math.log(2)
+
+    def kl_from_mean(a: torch.Tensor) -> torch.Tensor:
+        return torch.where(m > -torch.inf, m.exp() * (m - a), 0.0).sum(-1)
+
+    return 0.5 * (kl_from_mean(p) + kl_from_mean(q))
 
 
 def check_exits(exits: Sequence[int], n_layers: int) -> None:

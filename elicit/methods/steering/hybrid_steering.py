@@ -10,9 +10,20 @@
 5. Layer and strength are chosen on the select split, by accuracy; among equals the smaller strength (`ties`), then the
    earlier layer.
 
-Deviations: directions are differences of means unless `vectors: trained`; a token's state is the residual that produces
-it; the budget includes the tuned arm's training, on which the directions depend. Controls: `hybrid_control`, and this
-method with `vectors: random`, whose random directions get the same search.
+Deviations from the authors' code:
+
+- Directions are differences of means unless `vectors: trained`; theirs are always trained, on the tuned model's
+  sentences.
+- There is no bias vector. Theirs adds a general vector, trained on all sentences, beside each category's, so that a
+  category's direction is what is left over it; here what categories share is in all (`cosine` says how much).
+- One strength for all tokens, chosen on select, and only the position that produces the token is edited. Theirs tries
+  several coefficients and windows of last positions at every token, and keeps the token that the tuned model finds most
+  probable: a second use of the tuned model, which alone may account for a gain.
+- Steps are clustered by their mean states as they are, but for one common scale; theirs are centred on the mean over
+  all sentences and divided by their length.
+
+A token's state is the residual that produces it; the budget includes the tuned arm's training, on which the directions
+depend. Controls: `hybrid_control`, and this method with `vectors: random`, whose random directions get the same search.
 """
 
 from __future__ import annotations

@@ -106,6 +106,18 @@ class MissingFloor:
 
 
 @dataclass(frozen=True)
+class UnmixedChain:
+    """An arm whose Markov chains accept nearly every move and never try a second first token."""
+
+    arm: str
+    acceptance: float
+    one_opening: float
+    """Share of problems in which all proposals began with the same token."""
+    untried: float
+    """Probability, at temperature 1, of the first tokens that were never tried."""
+
+
+@dataclass(frozen=True)
 class BrokenText:
     """Arms of whose answers few end by themselves."""
 
@@ -160,6 +172,7 @@ Caution = (
     | FormWithoutAbility
     | ControlGain
     | MissingFloor
+    | UnmixedChain
     | BrokenText
     | CappedRival
     | GridEdge

@@ -24,6 +24,7 @@ from elicit.report.verdict.caution_facts import (
     SingleVector,
     TiedSettings,
     Unfinished,
+    UnmixedChain,
 )
 from elicit.report.verdict.kinds import ThinkingState
 from elicit.report.verdict.phrases import brief_points, listed, share
@@ -77,6 +78,13 @@ def write_caution(caution: Caution) -> str:
         case MissingFloor(methods, labels):
             floors = listed([f"{label} ({name})" for name, label in zip(methods, labels, strict=True)])
             return f"No arm shows what {floors} would do: until it is run, a gain here may be had as cheaply."
+        case UnmixedChain(arm, acceptance, one_opening, untried):
+            return (
+                f"{arm}: the chain is not shown to mix. It accepts {format_percent(acceptance)} % of its moves, and in "
+                f"{format_percent(one_opening)} % of the problems every proposal began with the same token, though the "
+                f"base begins otherwise in {format_percent(untried)} %: its answers are not samples of p^alpha. "
+                "Proposals at temperature 1 try other beginnings."
+            )
         case BrokenText(arms):
             return (
                 f"Few answers end by themselves under {_write_rates(arms)}: a low accuracy there is that of broken "

@@ -25,6 +25,7 @@ from elicit.report.verdict.caution_facts import (
     SingleVector,
     TiedSettings,
     Unfinished,
+    UnmixedChain,
 )
 from elicit.report.verdict.kinds import ThinkingState
 
@@ -32,6 +33,9 @@ _ENDS = 0.5
 """Below this share of answers that end by themselves, an arm is reported to break the text."""
 _CUT = 0.02
 """Above this share of answers that break off inside a block of thinking, an arm is reported."""
+_MIXES = 0.9, 0.5, 0.001
+"""A chain that accepts more moves than the first, has a single opening in more problems than the second, and leaves out
+openings of more probability than the third is reported."""
 _FORM = 0.5
 """By how much an arm's trace rate must exceed the base's to count as having brought the form of reasoning."""
 
@@ -53,6 +57,7 @@ def judge_cautions(panel: ModelPanel, leader: Arm | None, gaining: Collection[st
     yield from _judge_form(panel, gaining)
     yield from _judge_controls(panel, gaining)
     yield from _judge_floors(panel, gaining)
+    yield from _judge_chains(panel)
     broken = tuple(rate for rate in _list_rates(panel, "finished_rate") if rate.share < _ENDS)
     if broken:
         yield BrokenText(broken)
@@ -161,3 +166,14 @@ def _judge_ties(panel: ModelPanel, gaining: Collection[str]) -> Iterator[TiedSet
         if low < high:
             count, settings = (round(read_finite_number(get_nested(tied, key)) or 0) for key in ("candidates", "of"))
             yield TiedSettings(arm.name, count, settings, rate, strength, (low, high))
+
+
+def _judge_chains(panel: ModelPanel) -> Iterator[UnmixedChain]:
+    for arm in panel.arms:
+        acceptance, one_opening, mass = (
+            arm.read_estimate("search", name).value for name in ("acceptance", "one_opening", "opening_mass")
+        )
+        if acceptance is None or one_opening is None or mass is None:
+            continue
+        if all(value > least for value, least in zip((acceptance, one_opening, 1 - mass), _MIXES, strict=True)):
+            yield UnmixedChain(arm.name, acceptance, one_opening, 1 - mass)
