@@ -54,7 +54,7 @@ class Results:
                 for arm, figures in entry["arms"].items():
                     low, high = figures["ci"] or (None, None)
                     versus = figures["vs_sft"] or {}
-                    rival = figures["rival"] or {}
+                    rival, with_fit = figures["rival"] or {}, figures["rival_total"] or {}
                     rows.append(
                         {
                             "model": model,
@@ -72,6 +72,8 @@ class Results:
                             "tokens_per_problem": (figures["tokens_per_problem"] or {}).get("value"),
                             "vs_rival": (rival.get("difference") or {}).get("difference"),
                             "rival_votes": rival.get("k"),
+                            "vs_rival_with_fit": (with_fit.get("difference") or {}).get("difference"),
+                            "rival_with_fit_votes": with_fit.get("k"),
                             "status": figures["status"],
                         }
                     )

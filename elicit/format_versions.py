@@ -34,12 +34,15 @@ CURRENT_VERSIONS = {
     "run": 2,
     "rows": 1,
     "archive": 1,
-    "summary": 1,
+    "summary": 2,
     "policy": 1,
     "card": 1,
     "SAE": 1,
 }
 
+#: First version of a summary whose intervals of single arms cover training seeds, whose Holm correction is over all
+#: tests of a model's verdict, and which gives the tokens of a fit (`elicit.comparison.summary`).
+SEED_INTERVALS = 2
 #: First version of a run whose generated problems come from pools (`elicit.tasks.pool`). Those of version 1 were drawn
 #: one after another (`elicit.tasks.sequential`), and are drawn so again when such a run is read.
 PROBLEM_POOLS = 2

@@ -80,19 +80,20 @@ def ceilings(summary: dict[str, Any], samples: dict[str, Any]) -> Iterator[str]:
 
 
 def mechanisms(summary: dict[str, Any]) -> Iterator[str]:
-    """One row per arm: its share of the gap on the first model, its accuracy on all, its price and its rival."""
+    """One row per arm: its share of the gap on the first model, its accuracy on all, its price and its rivals."""
     panels = {model: next(iter(entry["tasks"].values())) for model, entry in summary["models"].items()}
     first, *others = panels
     heads = ["arm", f"`{first}`: gap recovered", "tokens", "points to the base's vote at as many tokens"]
+    heads += ["the fit's tokens included"]
     heads += [f"`{model}`: accuracy" for model in others]
     yield "| " + " | ".join(heads) + " |"
     yield "|---" * len(heads) + "|"
     for arm, figures in panels[first]["arms"].items():
-        rival = figures["rival"] and figures["rival"]["difference"]
+        rivals = [figures[key] and figures[key]["difference"] for key in ("rival", "rival_total")]
         cells = [
             interval(figures["gap_recovered"], figures["gap_ci"], 1, "z.2f"),
             f"{figures['tokens_per_problem']['value']:.0f}",
-            interval(rival["difference"], rival["ci"], 100, "+z.0f") if rival else "–",
+            *(interval(rival["difference"], rival["ci"], 100, "+z.0f") if rival else "–" for rival in rivals),
         ]
         cells += [
             percent(accuracy_of(p["arms"][arm])) if arm in p["arms"] else ""

@@ -23,6 +23,7 @@ from elicit.comparison.reader import read_run_spec
 from elicit.comparison.spec import parse_spec
 from elicit.comparison.storage.typed_files import read_manifest, read_summary
 from elicit.comparison.summary.summarise import write_summary
+from elicit.comparison.verify import verify_run
 from elicit.errors import ElicitError
 from elicit.format_versions import CURRENT_VERSIONS, check_format_version
 from elicit.loading.catalog import read_card
@@ -39,6 +40,24 @@ def test_a_run_of_the_first_format_is_verified_and_reported(tmp_path: Path, caps
     page = tmp_path / "report.html"
     assert run_command(["report", str(FIRST / "archive"), "--html", str(page)]) == 0
     assert "self_consistency" in page.read_text()
+
+
+def test_a_summary_of_the_first_format_is_verified_but_for_what_is_computed_otherwise_now(tmp_path: Path) -> None:
+    """Intervals of arms with several seeds and Holm's p are other figures now; all the rest is compared."""
+    with open_run_directory(FIRST / "archive") as unpacked:
+        run = Path(shutil.copytree(unpacked, tmp_path / "run"))
+    summary = read_summary(run)
+    arm = summary["models"]["cued"]["tasks"]["addition"]["arms"]["self_consistency"]
+    result = verify_run(run)
+    assert result.differences == []
+    assert len(result.notes) == 1
+    arm["vs_base"]["ci"][0] -= 0.01
+    arm["vs_base"]["p_holm"] = 0.5
+    (run / "summary.json").write_text(json.dumps(summary))
+    (difference,) = verify_run(run).differences
+    assert "self_consistency.vs_base.ci[0]" in difference
+    anew = write_summary(run)
+    assert (anew["format_version"], verify_run(run).notes) == (CURRENT_VERSIONS["summary"], [])
 
 
 def test_a_run_of_the_first_format_is_not_continued_with_other_problems(
@@ -169,7 +188,7 @@ def test_a_new_run_says_its_versions(tmp_path: Path) -> None:
     assert (manifest["format_version"], manifest["rows_format_version"]) == (2, 1)
     assert manifest["elicit"] == elicit.__version__
     assert yaml.safe_load((run / "spec.yaml").read_text())["format_version"] == 1
-    assert read_summary(run)["format_version"] == 1
+    assert read_summary(run)["format_version"] == CURRENT_VERSIONS["summary"]
     policy = next(run.rglob("policy.json"))
     assert json.loads(policy.read_text())["format_version"] == 1
     rows = next(run.rglob("addition.jsonl")).read_text().splitlines()

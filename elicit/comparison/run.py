@@ -31,6 +31,7 @@ from elicit.comparison.storage.typed_files import read_manifest, read_summary
 from elicit.comparison.summary.summarise import summarise_run
 from elicit.comparison.unpack import ROWS, unpack_archive
 from elicit.errors import ElicitError, one_line, unknown_name_error
+from elicit.format_versions import CURRENT_VERSIONS, FORMAT_VERSION
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,16 @@ class Run(RunFiles):
             ElicitError: none yet: the run has not ended.
         """
         return read_summary(self.folder)
+
+    @property
+    def current_summary(self) -> Mapping[str, Any]:
+        """The summary as this version computes it: the written one, or a new one where that is of an earlier format.
+
+        Raises:
+            ElicitError: none yet: the run has not ended.
+        """
+        is_current = self.summary.get(FORMAT_VERSION, 1) == CURRENT_VERSIONS["summary"]
+        return self.summary if is_current else self.computed_summary
 
     @cached_property
     def computed_summary(self) -> Mapping[str, Any]:

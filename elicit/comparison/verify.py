@@ -16,7 +16,7 @@ from elicit.comparison.spec import checkpoints
 from elicit.comparison.spec.cells import list_cells
 from elicit.comparison.storage.typed_files import read_summary
 from elicit.comparison.summary.summarise import summarise_run
-from elicit.format_versions import FORMAT_VERSION
+from elicit.format_versions import FORMAT_VERSION, SEED_INTERVALS
 from elicit.schema import Row
 from elicit.tasks import Verdict
 
@@ -27,7 +27,7 @@ class VerificationResult(NamedTuple):
     """Verdicts that were recomputed."""
     differences: list[str]
     notes: list[str]
-    """Verdicts that could not be recomputed here, a line for each task."""
+    """Verdicts that could not be recomputed here, a line for each task, and figures that were not compared."""
 
 
 def verify_run(run: Path) -> VerificationResult:
@@ -40,9 +40,10 @@ def verify_run(run: Path) -> VerificationResult:
     _drop_later_figures(recomputed, summary)
     printed, computed = dict(_flatten_json(summary)), dict(_flatten_json(recomputed))
     differences = []
+    former = _list_former_figures(printed, computed) if summary.get(FORMAT_VERSION, 1) < SEED_INTERVALS else set()
     for figures in (printed, computed):
         figures.pop(FORMAT_VERSION, None)  # of the file, not of the run
-    for key_path in sorted(printed.keys() | computed.keys()):
+    for key_path in sorted((printed.keys() | computed.keys()) - former):
         left, right = printed.get(key_path, "(absent)"), computed.get(key_path, "(absent)")
         if right is None and key_path not in printed:
             continue  # an older summary, from before this figure existed, of a run without it
@@ -51,7 +52,24 @@ def verify_run(run: Path) -> VerificationResult:
     rows, wrong, notes = _rejudge_rows(run)
     spec, limit = read_run_spec(run)
     wrong += find_prompt_differences(spec, run, limit)
-    return VerificationResult(len(printed), rows, differences + wrong, notes)
+    if former:
+        notes.insert(0, f"{len(former & printed.keys())} figures were not compared: {_FORMER}")
+    return VerificationResult(len(printed.keys() - former), rows, differences + wrong, notes)
+
+
+_FORMER = "intervals over problems alone and p values corrected over fewer tests, as earlier versions computed them"
+
+
+def _list_former_figures(printed: Mapping[str, Any], computed: Mapping[str, Any]) -> set[str]:
+    """Figures that summaries before `SEED_INTERVALS` have in another form, or lack: intervals of single arms, Holm."""
+
+    def is_former(key_path: str) -> bool:
+        entry, _, name = key_path.rpartition(".")
+        if name in ("ci[0]", "ci[1]"):
+            return f"{entry}.difference" not in computed
+        return name in ("p_holm", "holm_tests", "fit_tokens", "answers")
+
+    return {key_path for key_path in printed.keys() | computed.keys() if is_former(key_path)}
 
 
 def _drop_later_figures(computed: dict[str, Any], printed: Mapping[str, Any]) -> None:

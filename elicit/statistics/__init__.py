@@ -6,7 +6,7 @@ columns, and a deterministic arm has one row. Bad arrays raise ValueError: they 
 
 from elicit.statistics.degeneration import compression_ratio, repetition_rate
 from elicit.statistics.gap import Gap, gap_recovered
-from elicit.statistics.intervals import estimate_accuracy, estimate_mean, wilson_interval
+from elicit.statistics.intervals import estimate_accuracy, estimate_mean, estimate_table_mean, wilson_interval
 from elicit.statistics.paired import Difference, estimate_difference, holm_correction, sign_flip_test
 from elicit.statistics.passk import (
     find_crossover,
@@ -33,6 +33,7 @@ __all__ = [
     "estimate_majority_at_k",
     "majority_scores",
     "estimate_mean",
+    "estimate_table_mean",
     "minimum_detectable_effect",
     "pass_at_k",
     "pass_at_k_curve",

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from elicit.schema import finite_or_none
 from elicit.seeds import make_generator
 from elicit.statistics.scores import Scores, select_shared_problems
-from elicit.statistics.twolevel import seed_variance, two_level
+from elicit.statistics.twolevel import SeedPart, find_seed_part, two_level
 
 _RESAMPLES = 4000
 
@@ -66,12 +66,12 @@ def gap_recovered(arm: Scores, base: Scores, ceiling: Scores, seed: int, *, ceil
         return Gap(None, None, problems, ceiling_name, reason)
     means = [scores.mean(axis=0) for scores in (m, b, c)]
     value = float((means[0] - means[1]).mean()) / float((means[2] - means[1]).mean())
-    resampled_means = _resample_means(np.stack(means, axis=1), [seed_variance(scores) for scores in (m, b, c)], seed)
+    resampled_means = _resample_means(np.stack(means, axis=1), [find_seed_part(scores) for scores in (m, b, c)], seed)
     return Gap(value, _percentile_interval(resampled_means), problems, ceiling_name, "")
 
 
 def _resample_means(
-    means: Float[np.ndarray, "problems 3"], seed_parts: list[tuple[float, int]], seed: int
+    means: Float[np.ndarray, "problems 3"], seed_parts: list[SeedPart], seed: int
 ) -> Float[np.ndarray, "resamples 3"]:
     """Means of arm, base and ceiling over resampled problems, moved by their seed parts."""
     numbers = make_generator("gap_recovered", seed)

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from elicit.schema import Estimate
 from elicit.statistics.intervals import estimate_clustered_mean
+from elicit.statistics.twolevel import find_seed_part
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -46,7 +47,7 @@ def pass_at_k_scores(correct: Bool[np.ndarray, "*rows samples"], k: int) -> Floa
 
 
 def pass_at_k_curve(correct: Bool[np.ndarray, "*seeds problems samples"], ks: Iterable[int]) -> dict[int, Estimate]:
-    """Mean pass@k over seeds and problems for each k, with intervals clustered by problem; n counts problems.
+    """Mean pass@k over seeds and problems for each k, with intervals over both; n counts problems.
 
     `correct` may also say "right, with a valid trace".
 
@@ -57,7 +58,8 @@ def pass_at_k_curve(correct: Bool[np.ndarray, "*seeds problems samples"], ks: It
     curve = {}
     for k in sorted(set(ks)):
         scores = pass_at_k_scores(right, k)
-        curve[k] = estimate_clustered_mean(scores if right.ndim == 2 else scores.mean(axis=0), trials=right.size)
+        table = np.atleast_2d(scores)
+        curve[k] = estimate_clustered_mean(table.mean(axis=0), trials=right.size, seeds=find_seed_part(table))
     return curve
 
 
@@ -77,7 +79,7 @@ def unique_solve_rates(
 ) -> tuple[Estimate, Estimate]:
     """Share of problems solved (by any sample) by the arm and not by the base, and by the base and not by the arm.
 
-    With several seeds, the mean over pairs of one seed of each.
+    With several seeds, the mean over pairs of one seed of each; the interval covers the seeds of both.
 
     Raises:
         ValueError: if the numbers of problems differ.
@@ -85,10 +87,16 @@ def unique_solve_rates(
     arm_solved, base_solved = (np.atleast_2d(to_boolean_array(correct).any(axis=-1)) for correct in (arm, base))
     if arm_solved.shape[1] != base_solved.shape[1]:
         raise ValueError(f"arms must share their problems, but have {arm_solved.shape[1]} and {base_solved.shape[1]}")
-    p, q, pairs = arm_solved.mean(axis=0), base_solved.mean(axis=0), len(arm_solved) * len(base_solved)
-    return estimate_clustered_mean(p * (1 - q), trials=pairs * p.size), estimate_clustered_mean(
-        q * (1 - p), trials=pairs * p.size
-    )
+    return _estimate_unique(arm_solved, base_solved), _estimate_unique(base_solved, arm_solved)
+
+
+def _estimate_unique(
+    these: Bool[np.ndarray, "seeds problems"], those: Bool[np.ndarray, "other_seeds problems"]
+) -> Estimate:
+    """Share of problems that one solved and the other did not."""
+    p, q = these.mean(axis=0), those.mean(axis=0)
+    seeds = find_seed_part(these * (1 - q), p * (1 - those))
+    return estimate_clustered_mean(p * (1 - q), trials=len(these) * len(those) * p.size, seeds=seeds)
 
 
 def find_crossover(arm: Mapping[int, Estimate], base: Mapping[int, Estimate]) -> int | None:

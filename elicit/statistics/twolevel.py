@@ -18,11 +18,54 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
 
 from elicit.statistics.scores import Scores
 
 #: Smaller p-values are given as exp of this (4e-44): far out, scipy's t quantiles of fractional df turn into NaN.
 _LOWEST_LOG_P = -100.0
+
+
+class SeedPart(NamedTuple):
+    """What training seeds contribute to the variance of an arm's mean."""
+
+    variance: float
+    df: float
+    """Degrees of freedom that the variance is known with; NaN where it is 0."""
+
+    def weigh_quantile(self, problems_quantile: float, problems_variance: float, tail: float) -> float:
+        """The quantile for both parts: of each part its own, weighted by its share of the variance.
+
+        Args:
+            problems_quantile: the quantile of the problem part that leaves `tail` on one side, in standard errors.
+        """
+        from scipy import special
+
+        if self.variance == 0:
+            return problems_quantile
+        share = self.variance / (self.variance + problems_variance)
+        return (1 - share) * problems_quantile - share * float(special.stdtrit(self.df, tail))
+
+
+#: Of an arm with one row.
+NO_SEEDS = SeedPart(0.0, math.nan)
+
+
+def find_seed_part(*tables: Scores) -> SeedPart:
+    """The seed part of each of several arms together (Welch's degrees of freedom), over their complete columns.
+
+    Rows without any entry do not count. An arm with one row, or with fewer than two complete columns, has no part.
+    """
+    parts = []
+    for table in tables:
+        scores = table[~np.isnan(table).all(axis=1)]
+        scores = scores[:, ~np.isnan(scores).any(axis=0)]
+        if scores.shape[0] > 1 and scores.shape[1] > 1:
+            parts.append(_seed_part(scores))
+    variance = sum(max(0.0, rows - interaction) for rows, interaction, _ in parts)
+    return SeedPart(variance, _welch_df([(rows, df) for rows, _, df in parts])) if variance > 0 else NO_SEEDS
 
 
 @dataclass(frozen=True)
@@ -32,13 +75,11 @@ class TwoLevel:
     value: float
     problem_variance: float
     problem_df: int
-    seed_variance: float
-    seed_df: float
-    """Welch's degrees of freedom of the seed part; NaN when no arm has more than one row."""
+    seeds: SeedPart
 
     @property
     def standard_error(self) -> float:
-        return math.sqrt(self.problem_variance + self.seed_variance)
+        return math.sqrt(self.problem_variance + self.seeds.variance)
 
     def t_interval(self, level: float = 0.95) -> tuple[float, float]:
         """The t interval, cut at -1 and 1."""
@@ -65,10 +106,7 @@ class TwoLevel:
         from scipy import special
 
         problems = -float(special.stdtrit(self.problem_df, tail))
-        if self.seed_variance == 0:
-            return problems
-        share = self.seed_variance / (self.seed_variance + self.problem_variance)
-        return (1 - share) * problems - share * float(special.stdtrit(self.seed_df, tail))
+        return self.seeds.weigh_quantile(problems, self.problem_variance, tail)
 
 
 def two_level(arm: Scores, reference: Scores, *, these_seeds: bool = False) -> TwoLevel:
@@ -80,22 +118,12 @@ def two_level(arm: Scores, reference: Scores, *, these_seeds: bool = False) -> T
     differences = arm.mean(axis=0) - reference.mean(axis=0)
     value = float(differences.mean())
     squares = float(((differences - value) ** 2).sum()) + 1.0
-    parts = [] if these_seeds else [_seed_part(scores) for scores in (arm, reference) if scores.shape[0] > 1]
     return TwoLevel(
         value=value,
         problem_variance=squares / (problems * (problems - 1)),
         problem_df=problems - 1,
-        seed_variance=sum(max(0.0, rows - interaction) for rows, interaction, _ in parts),
-        seed_df=_welch_df([(rows, df) for rows, _, df in parts]),
+        seeds=NO_SEEDS if these_seeds else find_seed_part(arm, reference),
     )
-
-
-def seed_variance(scores: Scores) -> tuple[float, int]:
-    """Variance of an arm's mean due to its training seeds, and the degrees of freedom it is known with."""
-    if scores.shape[0] < 2:
-        return 0.0, 0
-    rows, interaction, df = _seed_part(scores)
-    return max(0.0, rows - interaction), df
 
 
 def _seed_part(scores: Scores) -> tuple[float, float, int]:
@@ -109,4 +137,4 @@ def _seed_part(scores: Scores) -> tuple[float, float, int]:
 
 def _welch_df(parts: list[tuple[float, int]]) -> float:
     total = sum(variance for variance, _ in parts)
-    return total**2 / sum(v**2 / df for v, df in parts) if total > 0 else math.nan
+    return total**2 / sum(v**2 / df for v, df in parts)

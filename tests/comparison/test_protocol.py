@@ -17,6 +17,7 @@ from elicit.comparison.summary.summarise import summarise_run
 from elicit.methods.baselines.base import Base
 from elicit.methods.finetuning.sft import SFT
 from elicit.schema import Row
+from elicit.statistics import holm_correction
 from elicit.statistics.paired import MCNEMAR, PAIRED_T
 from tests.support.rundirs import Said, Told, _row, arms_of, make, right, wrong
 
@@ -129,6 +130,10 @@ def test_what_fitting_took_goes_to_the_total_rival_spread_over_the_test_problems
     make(tmp_path, {"arms": arms, "test": 4, "samples": 4, "seeds": 2}, told)
     found = arms_of(tmp_path)
     rivals = {arm: entry["rival_total"] and entry["rival_total"]["k"] for arm, entry in found.items()}
+    whole = {arm: entry["rival_total"]["fit_tokens"] for arm, entry in found.items() if entry["rival_total"]}
+    parent, control = "mean_steering", "mean_steering/random"
+    assert whole == {"sft": 20, parent: 24, control: 24, f"{control}/again": 24 + 16}
+    assert {entry["rival_total"]["answers"] for entry in found.values() if entry["rival_total"]} == {4}
     # 4 answer tokens, and on top: 20 / 4 for sft; 24 / 4 for the tuned arm and for those made from it; 16 / 4 more.
     assert rivals == {
         "base": None,
@@ -267,6 +272,30 @@ def test_the_base_overtakes_where_it_does(tmp_path: Path) -> None:
     assert [round(e["value"], 3) for e in arms["base"]["pass_at_k"].values()] == [0.125, 0.25, 0.5, 1.0]
     assert arms["sft"]["crossover_k"] == 8
     assert arms["base"]["crossover_k"] is None
+
+
+def test_holms_correction_is_over_all_that_a_verdict_speaks_of(tmp_path: Path) -> None:
+    """Two arms against the base, against SFT, and on the model without the ability; SFT and base are one test."""
+    few, many = [right()] * 5 + [wrong()] * 7, [right()] * 9 + [wrong()] * 3
+    told = {
+        f"{model}/{arm}/0": Told(answers)
+        for model, capable in (("cued", True), ("incapable", False))
+        for arm, answers in (("base", few[4:] + few[:4]), ("sft", many), ("min_p", few if capable else many))
+    }
+    arms = {**ARMS, "min_p": {"method": "min_p"}}
+    make(tmp_path, {"models": ["cued", "incapable"], "arms": arms, "test": 12}, told)
+    figures = arms_of(tmp_path)
+    tests = [
+        figures["sft"]["vs_base"], figures["min_p"]["vs_base"], figures["min_p"]["vs_sft"],
+        figures["sft"]["leak"], figures["min_p"]["leak"],
+    ]  # fmt: skip
+    assert all(test is not None and test["holm_tests"] == 5 for test in tests)
+    expected = holm_correction([test["p"] for test in tests])
+    assert [test["p_holm"] for test in tests] == pytest.approx(expected)
+    assert len({round(p, 6) for p in expected}) > 1
+    assert figures["base"]["vs_sft"]["p_holm"] == figures["sft"]["vs_base"]["p_holm"]
+    without_ability = arms_of(tmp_path, "incapable")
+    assert without_ability["sft"]["vs_base"]["holm_tests"] == 3
 
 
 def test_other_tasks_are_compared_with_the_base_problem_by_problem(tmp_path: Path) -> None:

@@ -187,4 +187,9 @@ def summary(
     entries |= {name.replace("__", "/"): entry for name, entry in arms.items()}
     ceilings = [{"kind": "cue", "arm": "cue_prompt", **estimate(top, (top - 0.04, min(1, top + 0.04)))}]
     task = {"n": 100, "guesser": {"1": 0.005, "4": 0.02}, "ceilings": ceilings, "arms": entries}
-    return {"limit": limit, "seeds": 3, "models": {"m": {"tasks": {"addition": task}}}}
+    return {
+        "format_version": CURRENT_VERSIONS["summary"],
+        "limit": limit,
+        "seeds": 3,
+        "models": {"m": {"tasks": {"addition": task}}},
+    }

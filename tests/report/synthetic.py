@@ -11,6 +11,7 @@ from typing import Any
 
 from elicit import runs
 from elicit.comparison.spec.cells import Cell
+from elicit.format_versions import CURRENT_VERSIONS
 from elicit.tasks import Problem
 from tests.report.support import DOSES, estimate, make_run, versus
 
@@ -211,7 +212,7 @@ def big_summary(models: int = 5, arms: int = 100) -> dict[str, Any]:
         task = {"n": TESTED, "guesser": guesser, "ceilings": ceilings, "arms": entries}
         task["samples"] = {"n": 256, "problems": 64}
         found[model] = {"capable": capable, "tasks": {"addition": task}}
-    return {"limit": None, "seeds": 3, "models": found}
+    return {"format_version": CURRENT_VERSIONS["summary"], "limit": None, "seeds": 3, "models": found}
 
 
 def all_sampled(summary: dict[str, Any]) -> dict[str, Any]:

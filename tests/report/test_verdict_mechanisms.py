@@ -109,9 +109,10 @@ def test_the_base_at_equal_cost_is_exceeded_only_by_an_interval_above_zero(
     assert (CappedRival(("mean_steering",)) in verdict.cautions) is is_capped
 
 
-def test_a_vote_that_catches_up_with_the_fits_tokens_is_reported_and_one_that_does_not_is_not() -> None:
+def test_the_vote_is_reported_without_and_with_the_fits_tokens_whether_it_catches_up_or_not() -> None:
     near = {"k": 9, "difference": versus(0.3), "capped": False}
-    assert [cost.with_fit for cost in judge_grpo(grpo=grpo(rival=near, rival_total=near)).costs] == [False]
+    costs = judge_grpo(grpo=grpo(rival=near, rival_total=near)).costs
+    assert [(cost.with_fit, cost.kind) for cost in costs] == [(False, Comparison.MORE), (True, Comparison.MORE)]
     caught = near | {"difference": versus(0.0), "k": 900}
     _, cost = judge_grpo(grpo=grpo(rival=near, rival_total=caught)).costs
     assert (cost.kind, cost.votes, cost.with_fit, cost.difference) == (Comparison.EQUAL, 900, True, around(0.0))

@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from elicit.statistics import estimate_accuracy, estimate_difference, gap_recovered, wilson_interval
+from elicit.statistics import (
+    estimate_accuracy,
+    estimate_difference,
+    estimate_table_mean,
+    gap_recovered,
+    wilson_interval,
+)
 
 PROBLEMS, DIFFICULTY, SHARED = 200, 1.5, 0.7
 DRAWS = 1500
@@ -117,6 +123,37 @@ def test_level_covers_for_these_seeds(accuracy: float, difficulty: float, seeds:
         f"(n x seeds trials: {np.mean(naive):.3f})"
     )
     assert 0.925 <= np.mean(hits) <= 0.99
+
+
+def _count_hits(accuracy: float, seed_sd: float, draws: int) -> tuple[float, float]:
+    """Share of intervals of an accuracy, and of a mean, that hold it; three seeds, `seed_sd` at an accuracy of 1/2."""
+    rng = np.random.default_rng(4)
+    room = 2 * np.sqrt(accuracy * (1 - accuracy))
+    hits = []
+    for _ in range(draws):
+        shared = rng.normal(size=PROBLEMS) * DIFFICULTY * np.sqrt(SHARED)
+        scores = draw(rng, accuracy, 3, seed_sd * room, shared, DIFFICULTY)
+        intervals = estimate_accuracy(scores).ci, estimate_table_mean(scores).ci
+        hits.append([ci is not None and ci[0] <= accuracy <= ci[1] for ci in intervals])
+    share, mean = np.mean(hits, axis=0).tolist()
+    return share, mean
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed_sd", [0.0, 0.05, 0.1])
+@pytest.mark.parametrize("accuracy", [0.05, 0.2, 0.5, 0.8, 0.97])
+def test_level_covers_other_training_seeds(accuracy: float, seed_sd: float) -> None:
+    """Also where three seeds differ by more than the problems explain, which intervals over problems do not cover."""
+    share, mean = _count_hits(accuracy, seed_sd, DRAWS)
+    print(f"\naccuracy {accuracy}, 3 seeds, sd {seed_sd}: covered {share:.3f}, as a plain mean {mean:.3f}")
+    assert 0.915 <= share <= 0.99
+    if 0.2 <= accuracy <= 0.8:  # a plain mean does not know that an accuracy ends at 0 and 1
+        assert 0.915 <= mean <= 0.99
+
+
+def test_three_seeds_that_differ_by_five_points_are_covered() -> None:
+    share, mean = _count_hits(0.5, 0.05, 300)
+    assert min(share, mean) > 0.91
 
 
 @pytest.mark.slow

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from elicit.statistics import estimate_accuracy, estimate_mean, wilson_interval
+from elicit.statistics import (
+    estimate_accuracy,
+    estimate_difference,
+    estimate_mean,
+    estimate_table_mean,
+    wilson_interval,
+)
+from elicit.statistics.twolevel import find_seed_part
 
 binary = hnp.arrays(
     np.float64,
@@ -54,8 +61,40 @@ def test_copies_of_a_row_add_nothing_and_rows_never_count_as_more_than_trials(sc
     by_problem = wilson_interval(scores.mean(axis=0).sum(), scores.shape[1]).ci
     assert naive is not None
     assert by_problem is not None
-    assert by_problem[0] - 1e-9 <= got.ci[0] <= naive[0] + 1e-9
-    assert naive[1] - 1e-9 <= got.ci[1] <= by_problem[1] + 1e-9
+    assert got.ci[0] <= naive[0] + 1e-9
+    assert naive[1] - 1e-9 <= got.ci[1]
+    if find_seed_part(scores).variance == 0:
+        assert by_problem[0] - 1e-9 <= got.ci[0]
+        assert got.ci[1] <= by_problem[1] + 1e-9
+
+
+def test_seeds_that_differ_widen_an_accuracy_as_they_widen_a_difference() -> None:
+    """An arm against one that is never right: the difference is its accuracy, and so is nearly the interval."""
+    rng = np.random.default_rng(0)
+    scores = (rng.random((3, 400)) < np.array([[0.35], [0.5], [0.65]])).astype(float)
+    level, difference = estimate_accuracy(scores), estimate_difference(scores, np.zeros((1, 400)))
+    assert level.ci is not None
+    assert difference.ci is not None
+    widths = [high - low for low, high in (level.ci, difference.ci)]
+    assert difference.value == pytest.approx(level.value)
+    assert widths[0] == pytest.approx(widths[1], rel=0.2)
+    these_seeds = estimate_accuracy(scores.mean(axis=0, keepdims=True)).ci
+    assert these_seeds is not None
+    assert widths[0] > 3 * (these_seeds[1] - these_seeds[0])
+
+
+def test_a_mean_over_several_seeds_has_their_part_and_is_scipys_without_one() -> None:
+    table = np.array([[12.0, 15.0, math.nan, 90.0], [22.0, 25.0, math.nan, 100.0]])
+    one = estimate_table_mean(table[:1])
+    assert one == estimate_mean(table[0])
+    both, means = estimate_table_mean(table), estimate_mean(table.mean(axis=0))
+    assert (both.value, both.n) == (means.value, 3)
+    assert both.ci is not None
+    assert means.ci is not None
+    assert both.ci[0] < means.ci[0]
+    assert both.ci[1] > means.ci[1]
+    shifted = table + np.array([[0.0], [50.0]])
+    assert find_seed_part(shifted).variance > find_seed_part(table).variance
 
 
 @given(binary, st.randoms(use_true_random=False))

@@ -146,7 +146,7 @@ def test_the_parts_are_the_variance_components() -> None:
         arm = 0.5 + seed + problem + rng.normal(0, 0.05, (seeds, problems))
         parts = two_level(arm, reference)
         draws.append(parts.value)
-        estimates.append(parts.problem_variance + parts.seed_variance - 1 / (problems * (problems - 1)))
+        estimates.append(parts.problem_variance + parts.seeds.variance - 1 / (problems * (problems - 1)))
     assert np.mean(estimates) == pytest.approx(np.var(draws), rel=0.08)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,10 +65,29 @@ def compute_leak(models: Mapping[str, Any], model: str, label: str, arm: str) ->
     return max(candidates, key=lambda candidate: abs(candidate["difference"]), default=None)
 
 
-def apply_holm_correction(differences: Iterable[dict[str, Any] | None]) -> None:
-    """Apply Holm's correction for multiple tests over the arms, in place."""
-    tested = [difference for difference in differences if difference is not None and difference["p"] is not None]
-    for difference, p in zip(
-        tested, statistics.holm_correction([difference["p"] for difference in tested]), strict=True
-    ):
-        difference["p_holm"] = float(p)
+def correct_verdict_tests(entries: Mapping[str, dict[str, Any]], base: str | None, reference: str) -> None:
+    """Holm's correction over all that one model's verdict speaks of, in place.
+
+    These are every arm against the base, the reference and the floors, and its leak; two arms are one test, whichever
+    of them it is told of.
+    """
+    tests: dict[frozenset[str | None], list[dict[str, Any]]] = {}
+    for arm, figures in entries.items():
+        compared = [(base, figures["vs_base"]), (reference, figures["vs_sft"]), ("", figures["leak"])]
+        for other, difference in (*compared, *(figures.get("vs_floors") or {}).items()):
+            if difference is not None and difference["p"] is not None:
+                tests.setdefault(frozenset((arm, other)), []).append(difference)
+    apply_holm_correction(tests.values())
+
+
+def apply_holm_correction(tests: Iterable[Sequence[dict[str, Any] | None]]) -> None:
+    """Holm's correction over tests, in place: `p_holm`, and their number in `holm_tests`.
+
+    Args:
+        tests: for each the differences that tell it; without a p it does not count.
+    """
+    known = [told for test in tests if (told := [entry for entry in test if entry and entry["p"] is not None])]
+    corrected = statistics.holm_correction([told[0]["p"] for told in known])
+    for told, p in zip(known, corrected, strict=True):
+        for difference in told:
+            difference |= {"p_holm": float(p), "holm_tests": len(known)}

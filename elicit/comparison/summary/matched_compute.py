@@ -5,6 +5,12 @@
 3. Its score on a problem is the probability that such a vote is right, averaged over subsets of the base's samples;
    the difference is paired over the problems that both have.
 4. Where the base has fewer than k samples, all of them vote: the baseline is then capped, and too weak.
+
+`rival` counts an arm's answers alone: t is the tokens that it generates per problem, those of rejected and outvoted
+samples included. `rival_total` counts the fit too: t is then t + F / n, with n the test problems of the run and F the
+tokens of the fit, generated (rollouts, pilot, tuning) and trained on (repeats included), and those of the arms that it
+is made from. F stands beside it un-amortised, since over more answers than n it weighs less. Tokens of prompts do not
+count, on either side; nor does it that a token trained on costs about three times one generated, in FLOPs.
 """
 
 from __future__ import annotations
@@ -29,16 +35,16 @@ def compare_to_rivals(
     method: Method,
     base: tuple[str, ArmSamples] | None,
 ) -> dict[str, Any]:
-    """Compute `rival` at the arm's answer tokens, and `rival_total` with its fit's tokens spread over test problems."""
+    """`rival` at the tokens of an arm's answers, `rival_total` with those of its fit spread over the test problems."""
     tokens = budget["answer_tokens"]
     if scores is None or base is None or tokens is None:
         return {"rival": None, "rival_total": None}
     known = [part for part in (sum_fit_tokens(budget), budget["inherited_tokens"]) if part is not None]
-    total = tokens + sum(known) / len(order) if known else None
-    return {
-        "rival": _compare_to_vote(scores, order, tokens, method, *base),
-        "rival_total": None if total is None else _compare_to_vote(scores, order, total, method, *base),
-    }
+    rival = _compare_to_vote(scores, order, tokens, method, *base)
+    total = _compare_to_vote(scores, order, tokens + sum(known) / len(order), method, *base) if known else None
+    if total is not None:
+        total |= {"fit_tokens": sum(known), "answers": len(order)}
+    return {"rival": rival, "rival_total": total}
 
 
 def _compare_to_vote(

@@ -44,19 +44,13 @@ def tabulate_per_problem(
 
 
 def estimate_share(table: Float[np.ndarray, "seeds problems"] | None) -> dict[str, Any] | None:
-    """Estimate a share with its interval, clustered by problem."""
+    """Estimate a share with its interval over problems and seeds."""
     return None if table is None else statistics.estimate_accuracy(table).to_json()
 
 
 def estimate_problem_mean(table: Float[np.ndarray, "seeds problems"] | None) -> dict[str, Any] | None:
-    """Estimate the mean over problems of any quantity, averaged over seeds first."""
-    return None if table is None else statistics.estimate_mean(per_column(table)).to_json()
-
-
-def per_column(table: Float[np.ndarray, "seeds problems"]) -> Float[np.ndarray, " problems"]:
-    """Mean over seeds of every problem that has a row."""
-    present = ~np.isnan(table).all(axis=0)
-    return np.asarray(np.nanmean(table[:, present], axis=0))
+    """Estimate the mean of any quantity, with its interval over problems and seeds."""
+    return None if table is None else statistics.estimate_table_mean(table).to_json()
 
 
 def estimate_text_mean(

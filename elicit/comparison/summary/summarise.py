@@ -34,6 +34,7 @@ from elicit.comparison.summary.contrasts import (
     compare_to_parent,
     compute_gap_recovered,
     compute_leak,
+    correct_verdict_tests,
 )
 from elicit.comparison.summary.early_warning import add_warnings
 from elicit.comparison.summary.entries import summarise_arm
@@ -78,6 +79,10 @@ def summarise_run(run: Path) -> dict[str, Any]:
         for label, task in models[model]["tasks"].items():
             for arm, figures in task["arms"].items():
                 figures["leak"] = compute_leak(models, model, label, arm)
+        model_spec = spec.for_model(model)
+        base_arm = _find_base_arm(model_spec.build_methods())
+        for task in models[model]["tasks"].values():
+            correct_verdict_tests(task["arms"], base_arm, model_spec.reference_arm)
     return {FORMAT_VERSION: CURRENT_VERSIONS["summary"], "limit": limit, "seeds": spec.seeds, "models": models}
 
 
@@ -154,8 +159,6 @@ def _add_comparisons(
             figures["vs_floors"] = {
                 floor: compare_paired(arm_scores, scores[floor], method, reference_trained=False) for floor in floors
             }
-    for key in ("vs_sft", "vs_base"):
-        apply_holm_correction([figures[key] for figures in entries.values()])
 
 
 def _add_sample_comparisons(
@@ -206,7 +209,7 @@ def _add_off_target_comparisons(
             figures["off_target_vs_base"][task] = compare_paired(
                 arm_scores, base, methods[arm], reference_trained=False
             )
-        apply_holm_correction([figures["off_target_vs_base"][task] for figures in entries.values()])
+        apply_holm_correction([[figures["off_target_vs_base"][task]] for figures in entries.values()])
 
 
 def _task_descriptions(spec: Spec) -> dict[str, Mapping[str, Any]]:

@@ -51,9 +51,9 @@ def write_forest_caption(summary: Mapping[str, Any], key: ReferenceKey) -> str:
     limit_note = f" LIMITED to {summary['limit']} test problems." if summary.get("limit") is not None else ""
     return (
         f"Paired difference in accuracy to {'SFT' if key == 'vs_sft' else 'the base'}, in percentage points, with 95 % "
-        f"intervals. Tests: {test_names}; p after Holm over the arms of a model. Run seeds: {seeds}; arms that do not "
-        f"depend on a seed have one run.{limit_note} Shaded: from the base to the ceiling. Hollow: controls, under the "
-        "arm they control."
+        f"intervals. Tests: {test_names}; p after Holm over all that a model's verdict compares. Run seeds: {seeds}; "
+        f"arms that do not depend on a seed have one run.{limit_note} Shaded: from the base to the ceiling. Hollow: "
+        "controls, under the arm they control."
     )
 
 

@@ -133,6 +133,7 @@ def render_rivals_table(panel: ModelPanel) -> str:
                 count_tokens_per_problem(panel, arm, fit=False),
                 count_tokens_per_problem(panel, arm, fit=True),
             )
+            fit_tokens = read_finite_number(get_nested(arm.data, "rival_total", "fit_tokens"))
             cells = [
                 TableCell(
                     format_number(answer_tokens),
@@ -141,6 +142,7 @@ def render_rivals_table(panel: ModelPanel) -> str:
                     read_finite_number(get_nested(arm.data, "budget", "answer_tokens")),
                 ),
                 *_build_rival_cells(arm, "rival"),
+                TableCell(format_amount(fit_tokens), "", "rival_total.fit_tokens", fit_tokens),
                 TableCell(format_amount(total_tokens)),
                 *_build_rival_cells(arm, "rival_total"),
             ]
@@ -153,7 +155,8 @@ def render_rivals_table(panel: ModelPanel) -> str:
         TableColumn("rival %", "the base's majority vote over as many samples"),
         TableColumn("points to rival", "paired over the problems that both have"),
         TableColumn("p", "not adjusted"),
-        TableColumn("tokens, fit included", "the fit's tokens spread over the test problems"),
+        TableColumn("tokens of the fit", "generated and trained on, all of them, those of the arms behind it too"),
+        TableColumn("tokens, fit included", "per answer, the fit's tokens spread over the test problems"),
         TableColumn("rival: votes", "with the fit included"),
         TableColumn("rival %", "with the fit included"),
         TableColumn("points to rival", "with the fit included"),

@@ -78,6 +78,13 @@ def name_ceiling(ceiling: Mapping[str, Any]) -> str:
     return {"cue": "cue prompt", "forced": "forced opening"}.get(kind, kind.replace("_", " "))
 
 
+def describe_holm_family(panel: ModelPanel) -> str:
+    """`over the 48 comparisons of this model's arms ...`."""
+    tests = next((found for arm in panel.arms if (found := arm.read_difference("vs_base").holm_tests)), None)
+    number = "" if tests is None else f"{tests} "
+    return f"over the {number}comparisons of this model's arms with the base, SFT, floors and their own leak"
+
+
 def describe_ceilings(panel: ModelPanel, places: int = 1, *, minus: str = "−") -> str:
     """The ceilings and the accuracy of guessing, with intervals of `places` decimals."""
     parts = []

@@ -54,7 +54,7 @@ def load_report_run(run: Path) -> LoadedRun:
         spec=spec,
         spec_text=(run / "spec.yaml").read_text(encoding="utf-8"),
         limit=source.limit,
-        summary=source.summary,
+        summary=source.current_summary,
         manifest=source.manifest,
         arms=arms,
         problems={model: _read_shown_problems(source, model, arms[model]) for model in spec.models},

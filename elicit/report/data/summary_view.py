@@ -36,6 +36,8 @@ class PairedDifference(NamedTuple):
     estimate: OptionalEstimate
     p: float | None
     p_holm: float | None
+    holm_tests: int | None
+    """Tests that Holm's correction is over."""
     test: str
     seeds: tuple[Any, ...]
     note: str
@@ -111,6 +113,7 @@ class Arm(NamedTuple):
             _build_estimate(entry.get("difference"), entry.get("ci"), entry.get("n")),
             read_finite_number(entry.get("p")),
             read_finite_number(entry.get("p_holm")),
+            None if (tests := read_finite_number(entry.get("holm_tests"))) is None else round(tests),
             str(entry.get("test") or ""),
             tuple(count for count in seeds if read_finite_number(count) is not None) if isinstance(seeds, list) else (),
             str(entry.get("note") or ""),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from elicit.errors import EXIT_SOME_ARMS_FAILED
 from elicit.report.charts import gap
 from elicit.report.data.display_text import fold_onto_line, render_completion_html
+from elicit.report.data.number_format import describe_holm_family
 from elicit.report.data.run_reader import LoadedRun
 from elicit.report.data.summary_view import ModelPanel
 from elicit.report.html import costs
@@ -82,7 +83,9 @@ def _render_finding(panel: ModelPanel, *, with_title: bool, folded: bool) -> str
     text = write_verdict(verdict)
     claims, detail_claims = list_claims(verdict), list_detail_claims(verdict)
     title = f'<p class="soft"><b>{render_name(panel.model)}</b> on {render_name(panel.task)}</p>' if with_title else ""
-    table = render_claims_table(claims, caption=" ".join([_CAPTION, *text.closing]))
+    table = render_claims_table(
+        claims, caption=" ".join([_CAPTION, f"Holm p is corrected {describe_holm_family(panel)}.", *text.closing])
+    )
     if detail_claims:
         table += (
             "<details><summary>Every claim about the other arms</summary>"

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from elicit.report.data.number_format import (
     DASH,
     describe_ceilings,
+    describe_holm_family,
     format_interval,
     format_number,
     format_p_value,
@@ -136,14 +137,17 @@ def render_results_table(panel: ModelPanel) -> str:
             build_amount_cell(arm.read_estimate("tokens_per_problem"), "tokens_per_problem"),
         ]
         rows.append((arm, cells))
+    holm = f"after Holm {describe_holm_family(panel)}"
     columns = [
-        TableColumn("accuracy %", "own answers; 95 % interval clustered by problem"),
+        TableColumn(
+            "accuracy %", "own answers; 95 % interval over problems and, where there are several, training seeds"
+        ),
         TableColumn("n × seeds", "problems × runs of the arm"),
         TableColumn("gap recovered", "(arm − base) / (ceiling − base)"),
         TableColumn("points to SFT", "paired difference in accuracy to the SFT arm that is the reference"),
-        TableColumn("p (Holm)", "after Holm over the arms of this model"),
+        TableColumn("p (Holm)", holm),
         TableColumn("points to base", "paired difference in accuracy to the base"),
-        TableColumn("p (Holm)", "after Holm over the arms of this model"),
+        TableColumn("p (Holm)", holm),
         TableColumn("points to parent", "paired difference of a control to the arm it is named after; not adjusted"),
         TableColumn("leak, points", "gain of the same arm on a model that never had the ability: taught; not adjusted"),
         *(column for _, column in trace_columns),
@@ -151,7 +155,10 @@ def render_results_table(panel: ModelPanel) -> str:
         TableColumn("tokens", "generated per problem, rejected and outvoted ones included"),
     ]
     notes = "; ".join(f"<sup>{letter}</sup> {escape_html(test)}" for test, letter in tests.items())
-    caption = f"Every figure with its 95 % interval below it; {DASH} does not apply."
+    caption = (
+        "Every figure with its 95 % interval below it, over problems and, where an arm has several, training seeds; "
+        f"{DASH} does not apply."
+    )
     caption += f" Tests: {notes}." if notes else ""
     reasons = dict.fromkeys(str(arm.data["gap_note"]) for arm in panel.arms if arm.data.get("gap_note"))
     caption += "".join(f" Gap recovered is withheld: {escape_html(reason)}." for reason in reasons)

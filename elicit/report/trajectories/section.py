@@ -137,8 +137,8 @@ def _write_trajectories_caption(
     )
     parts = [f"Test problems at each checkpoint: {problem_counts}."] if problem_counts else []
     parts.append(
-        "Bands: 95 % intervals over problems, checkpoint by checkpoint; they speak of these trained models. Shapes, "
-        "troughs and danger zones resample training seeds as well. Per cent after a shape: its "
+        "Bands: 95 % intervals over problems and, where there are several, training seeds, checkpoint by checkpoint. "
+        "Shapes, troughs and danger zones resample training seeds as well. Per cent after a shape: its "
         'probability; a question mark where another shape is not far; "fits badly" where none of the six describes '
         "the curve. Ring with whiskers: trough or peak, where and how far from the base, with 95 % intervals."
     )

@@ -49,6 +49,8 @@ class Gain:
     """A gain of 10 points or more."""
     difference: OptionalEstimate
     p_holm: float | None
+    holm_tests: int | None = None
+    """Tests that Holm's correction is over."""
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,8 @@ def write_no_gain(arm: ArmLabel, gain: Gain) -> str:
     """An arm that does not gain."""
     name, difference = name_arm(arm), points(gain.difference)
     if gain.kind is GainKind.UNCORRECTED:
-        return f"{name} is not shown to gain among so many arms ({difference}, Holm p = {format_p_value(gain.p_holm)})."
+        among = "so many arms" if gain.holm_tests is None else f"{gain.holm_tests} comparisons"
+        return f"{name} is not shown to gain among {among} ({difference}, Holm p = {format_p_value(gain.p_holm)})."
     return f"{name} {'loses accuracy' if gain.kind is GainKind.LOSS else 'shows no gain'} ({difference})."
 
 

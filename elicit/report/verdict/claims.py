@@ -143,7 +143,8 @@ def _read_gain(gain: Gain) -> str:
         size = "gains" if gain.is_notable else "gains less than 10 points"
         return size if gain.p_holm is None else f"{size}, {probability(gain.p_holm, 'Holm p')}"
     if gain.kind is GainKind.UNCORRECTED:
-        return f"not shown to gain among so many arms, {probability(gain.p_holm, 'Holm p')}"
+        among = "so many arms" if gain.holm_tests is None else f"{gain.holm_tests} comparisons"
+        return f"not shown to gain among {among}, {probability(gain.p_holm, 'Holm p')}"
     if gain.kind is GainKind.LOSS:
         return "loses accuracy"
     is_ruled_out = gain.difference.high is not None and gain.difference.high <= NOTABLE

@@ -22,7 +22,13 @@ from elicit.report.verdict.arm_facts import (
 )
 from elicit.report.verdict.judge_features import judge_support
 from elicit.report.verdict.judge_floors import judge_floors
-from elicit.report.verdict.judge_samples import find_side, judge_expansion, judge_sharpening
+from elicit.report.verdict.judge_samples import (
+    ALPHA,
+    find_corrected_side,
+    find_side,
+    judge_expansion,
+    judge_sharpening,
+)
 from elicit.report.verdict.kinds import (
     Comparison,
     ControlChange,
@@ -36,7 +42,6 @@ from elicit.report.verdict.kinds import (
 
 NOTABLE = 0.10
 """The smallest gain that is notable."""
-ALPHA = 0.05
 
 
 def judge_arm(panel: ModelPanel, arm: Arm, leader: Arm | None) -> ArmFacts:
@@ -86,7 +91,7 @@ def judge_gain(arm: Arm) -> Gain:
     elif difference.high is not None and difference.high < 0:
         kind = GainKind.LOSS
     is_notable = kind is GainKind.GAIN and (difference.value or 0.0) >= NOTABLE
-    return Gain(kind, is_notable, difference, versus.p_holm)
+    return Gain(kind, is_notable, difference, versus.p_holm, versus.holm_tests)
 
 
 def label_arm(arm: Arm) -> ArmLabel:
@@ -242,7 +247,7 @@ def _best_draw(control: Arm) -> BestDraw | None:
 
 
 def judge_costs(arm: Arm) -> tuple[CostComparison, ...]:
-    """The base's majority vote at the same tokens; with those of the fit only where the vote then keeps up (rule 6)."""
+    """The base's majority vote at the same tokens: those of the answers, and with those of the fit (rule 6)."""
     results = []
     for key in ("rival", "rival_total"):
         difference, votes = (
@@ -251,20 +256,17 @@ def judge_costs(arm: Arm) -> tuple[CostComparison, ...]:
         )
         if difference.value is None or not difference.bounded or votes is None:
             continue
-        kind = find_side(difference)
-        with_fit = key == "rival_total"
-        if not (with_fit and kind is Comparison.MORE):
-            is_capped = get_nested(arm.data, key, "capped") is True
-            results.append(CostComparison(kind, with_fit, round(votes), is_capped, difference))
+        is_capped = get_nested(arm.data, key, "capped") is True
+        results.append(CostComparison(find_side(difference), key == "rival_total", round(votes), is_capped, difference))
     return tuple(results)
 
 
 def judge_leak(arm: Arm) -> Leak | None:
     """The gain of the same arm where there is nothing to bring out."""
-    difference = arm.read_difference("leak").estimate
+    versus = arm.read_difference("leak")
+    difference, side = versus.estimate, find_corrected_side(versus)
     if difference.value is None:
         return None
-    side = find_side(difference)
     kind = {Comparison.MORE: LeakKind.TAUGHT, Comparison.LESS: LeakKind.LOSS}.get(side, LeakKind.NONE)
     model = get_nested(arm.data, "leak", "model")
     return Leak(LeakKind.VERIFIER if arm.verifier else kind, str(model) if model else None, difference)

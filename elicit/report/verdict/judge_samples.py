@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from elicit.report.charts.exact_traces import list_expected_draws
-from elicit.report.data.summary_view import Arm, OptionalEstimate, get_nested, read_finite_number
+from elicit.report.data.summary_view import (
+    Arm,
+    OptionalEstimate,
+    PairedDifference,
+    get_nested,
+    read_finite_number,
+)
 from elicit.report.verdict.arm_facts import Expansion, Sharpening
 from elicit.report.verdict.kinds import Comparison
+
+ALPHA = 0.05
 
 
 def find_side(difference: OptionalEstimate) -> Comparison:
@@ -13,6 +21,12 @@ def find_side(difference: OptionalEstimate) -> Comparison:
     if difference.low is not None and difference.low > 0:
         return Comparison.MORE
     return Comparison.LESS if difference.high is not None and difference.high < 0 else Comparison.EQUAL
+
+
+def find_corrected_side(difference: PairedDifference) -> Comparison:
+    """More or less where the interval and p, after Holm's correction where there is one, both say so."""
+    p = difference.p if difference.p_holm is None else difference.p_holm
+    return Comparison.EQUAL if p is not None and p >= ALPHA else find_side(difference.estimate)
 
 
 def judge_sharpening(arm: Arm) -> Sharpening | None:
