@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from docs.builder.paths import RESULTS, ROOT, list_archives, result_page
-from elicit.comparison.archive import SUMMARY, read_compressed_json
+from elicit.comparison.archive import CELLS, SUMMARY, read_compressed_json
 
 DOCS = ROOT / "docs"
 #: Page -> the archives that its prose speaks of.
@@ -20,12 +20,19 @@ PAGES = {
 _BLOCK = re.compile(r"<!-- table.*?<!-- end -->", re.DOTALL)
 _INTERVAL = re.compile(r"(-?\d+(?:\.\d+)?)(?: %)?(?: points)? \[(-?\d+(?:\.\d+)?),\s+(-?\d+(?:\.\d+)?)\]")
 Figure = tuple[float, float, float]
+_PAIRS = (
+    ("value", "ci"),
+    ("accuracy", "ci"),
+    ("difference", "ci"),
+    ("gap_recovered", "gap_ci"),
+    ("trace_rate", "trace_ci"),
+)
 
 
 def _estimates(node: Any) -> Iterator[Figure]:
-    """Every (value, low, high) of a summary."""
+    """Every (value, low, high) of a summary, or of the records of its cells."""
     if isinstance(node, dict):
-        for value, interval in (("value", "ci"), ("accuracy", "ci"), ("difference", "ci"), ("gap_recovered", "gap_ci")):
+        for value, interval in _PAIRS:
             if isinstance(node.get(value), float) and node.get(interval):
                 yield node[value], *node[interval]
         node = list(node.values())
@@ -45,8 +52,8 @@ def _as_written(figure: Figure) -> Iterator[Figure]:
 
 def _known_figures(folders: list[Path]) -> set[Figure]:
     """All forms of all figures of some archives."""
-    summaries = [read_compressed_json(folder / SUMMARY) for folder in folders]
-    return {form for figure in _estimates(summaries) for form in _as_written(figure)}
+    files = [read_compressed_json(folder / name) for folder in folders for name in (SUMMARY, CELLS)]
+    return {form for figure in _estimates(files) for form in _as_written(figure)}
 
 
 def figures_in(text: str) -> list[Figure]:
