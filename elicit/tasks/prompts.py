@@ -259,7 +259,8 @@ class AskedTask:
         return self._add_leading_space(self.inner.direct(_inner_problem(problem))) or ""
 
     def noisy(self, problem: Problem, seed: int = 0) -> Noisy | None:
-        return self.inner.noisy(_inner_problem(problem), seed)
+        noisy = self.inner.noisy(_inner_problem(problem), seed)
+        return None if noisy is None else noisy._replace(text=self._add_leading_space(noisy.text) or "")
 
     def _add_leading_space(self, text: str | None) -> str | None:
         """A solution as it continues the prompt: `Answer:` needs a space after it."""

@@ -90,6 +90,16 @@ def test_without_a_template_examples_are_blocks_of_text() -> None:
     assert task.worked(problem).startswith(problem.opening)
 
 
+@pytest.mark.parametrize("template", [None, chat(CHATML)], ids=["plain", "chat"])
+def test_a_right_candidate_is_the_worked_solution_as_it_continues_the_prompt(template) -> None:
+    task = get("sums", dialect=English(), prompts=WORDS).bind(template, "m")
+    problem = task.problems("train", 1)[0]
+    candidates = [task.noisy(problem, seed) for seed in range(12)]
+    assert {candidate.text for candidate in candidates if candidate.correct} == {task.worked(problem)}
+    spaced = {candidate.text.startswith(" ") for candidate in candidates}
+    assert spaced == {template is None}
+
+
 def test_judging_is_the_inner_tasks() -> None:
     task = get("products", dialect=English(), prompts=WORDS).bind(chat(CHATML), "m")
     problem = task.problems("test", 1)[0]
