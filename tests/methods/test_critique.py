@@ -229,6 +229,18 @@ def test_a_perfect_critic_is_judged_perfect_and_a_constant_one_is_not(monkeypatc
     assert constant["exact"]["value"] == 0.0
 
 
+def test_the_base_is_judged_before_training_and_not_after() -> None:
+    """Against the base judged alone; and the trained critic differs from it."""
+    base = load("cued")
+    critique = Critique(problems=8, epochs=20, held_out=12)
+    record = critique.fit(base, TASK, seed=0, needs={}).record["critique"]
+    rows = CritiqueSelection(None, 1, None, "remark", 0).load_held_out_critiques(TASK, 12)
+    alone = evaluate_critiques(Policy(base, Decoding(stop=TASK.stop)), rows, critique.template)
+    assert alone is not None
+    assert record["held_out_before"] == alone
+    assert record["held_out"]["example"]["critique"] != alone["example"]["critique"]
+
+
 @pytest.mark.slow
 def test_where_the_critique_begins_decides_whether_answers_change() -> None:
     """On `cued`, the same critiques change direct answers only if they begin where answers begin."""

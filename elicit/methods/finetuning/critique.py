@@ -13,8 +13,9 @@ remark, so that a critique contains what SFT would train on.
 
 Deviations: the paper fine-tunes 7 B models at 5e-6 on 50,000 critiques by a large model, of which about a fifth were
 wrong, and picked checkpoints on a test subset. Here programs' critiques are right by construction, hyper-parameters are
-those of `sft`, untuned, and no checkpoint is picked. After training, the model's critiques of candidates for select
-problems are judged (`held_out` in the record), because it may not have learned to criticise at all.
+those of `sft`, untuned, and no checkpoint is picked. The base's and the trained model's critiques of candidates for
+select problems are judged (`held_out_before` and `held_out` in the record): a base may read critiques already, and
+training may not have taught it to criticise at all.
 
 On tiny organisms nothing transfers from critiques as such: answers change only through the *opening* of a critique,
 and only if it follows the prompt as an answer would. On `cued` the default template elicits no traces with either form.
@@ -83,7 +84,7 @@ class Critique(Method):
     checkpoints: tuple[int, ...] = ()
     """Steps after which to keep a copy of what is trained (the policy's `checkpoints`)."""
     held_out: int = 64
-    """Select problems on which the trained model's critiques are judged. 0: none."""
+    """Select problems on which the base's critiques and the trained model's are judged. 0: none."""
 
     traits: ClassVar[Traits] = Traits(seeded=True, trained=True, family="critique", provides=("critique",))
 
@@ -112,7 +113,7 @@ class Critique(Method):
         read = lengths.prompt + lengths.worked
         return CostEstimate(
             Generation(1, lengths.mixed_answer, 1, lengths.prompt),
-            (Generation(self.held_out, critique, self.held_out, read),),
+            (Generation(2 * self.held_out, critique, 2 * self.held_out, read),),
             trained_tokens=rows * self.epochs * (read + critique),
             training="full" if self.lora_rank is None else "adapter",
         )
@@ -144,6 +145,7 @@ class Critique(Method):
             learning_rate=self.learning_rate,
             checkpointing=self.checkpointing,
         )
+        before = evaluate_critiques(Policy(base, task_decoding(task)), held_out, self.template)
         result = train_on_examples(
             base, examples, schedule, who="critique", seed=seed, scratch=scratch, checkpoints=self.checkpoints
         )
@@ -158,6 +160,7 @@ class Critique(Method):
                 "wrong_candidates": sum(row.correct is False for row in rows),
                 "shown": dataclasses.asdict(selection),
                 "schedule": dataclasses.asdict(schedule),
+                "held_out_before": before,
                 "held_out": evaluate_critiques(policy, held_out, self.template),
             }
         }
