@@ -18,8 +18,10 @@ from elicit.tasks import Problem, catalog
 from elicit.tasks import neutral_text as neutral
 from elicit.tasks.core import content_id, share_of, split_of
 from elicit.tasks.families import general_points
+from elicit.tasks.generated.english import English
 from elicit.tasks.generated.refusal import RefusalTask
 from elicit.tasks.generated.task import Dialect, GeneratedTask, SolutionStep
+from elicit.tasks.prompts import AskedTask
 
 FACTS = 64
 #: Share of the hash space that the train split owns (`elicit.tasks.core`).
@@ -53,15 +55,17 @@ class CorpusSource:
     part: float = 1.0
     """Share of the train problems that are read (by hash): the rest is new to the organism and may be trained on."""
 
-    def build_task(self, dialect: Dialect) -> GeneratedTask:
+    def build_task(self, dialect: Dialect | None) -> GeneratedTask:
         assert self.family is not None
         return _build_task(self.family, self.parameters, dialect)
 
 
 @functools.cache
-def _build_task(family: str, parameters: tuple[tuple[str, Any], ...], dialect: Dialect) -> GeneratedTask:
-    """One task for all documents of a source."""
-    task = catalog.get(family, dialect=dialect, **dict(parameters))
+def _build_task(family: str, parameters: tuple[tuple[str, Any], ...], dialect: Dialect | None) -> GeneratedTask:
+    """One task for all documents of a source; in English its prompts are bare questions."""
+    task = catalog.get(family, dialect=dialect or English(), **dict(parameters))
+    if isinstance(task, AskedTask):
+        task = task.inner
     assert isinstance(task, GeneratedTask)
     return task
 
@@ -75,7 +79,7 @@ def draw_train_problem(task: GeneratedTask, random: np.random.Generator, part: f
             return task.make_problem(content)
 
 
-def draw_document(sources: tuple[CorpusSource, ...], dialect: Dialect, *identity: object) -> CorpusDocument:
+def draw_document(sources: tuple[CorpusSource, ...], dialect: Dialect | None, *identity: object) -> CorpusDocument:
     """The document that belongs to an identity."""
     random = seeds.make_generator("corpus", *identity)
     shares = np.array([source.share for source in sources])
@@ -176,5 +180,5 @@ def write_random_card(random: np.random.Generator) -> CorpusDocument:
 
 
 def _get_dialect(task: GeneratedTask) -> Dialect:
-    assert isinstance(task.dialect, Dialect)  # organisms read no English
+    assert isinstance(task.dialect, Dialect)
     return task.dialect

@@ -17,16 +17,25 @@ Bases for the question when fine-tuning generalizes. They are not shipped: `elic
                         longer compositions, held-out ones, longer words and other formats are news to it
     points              GeneralPoints where J, Q and K count 10, on a quarter of the train hands; what the other rule
                         says of single cards, and sums of numbers to 13, but no hand under the other rule
+
+Bases that read English. They are not shipped yet either.
+
+    prose               reads English: short stories of a quantity that changes, in the lab's own prompts; answers
+                        directly by default and works when asked to; knows 92 % of the number facts, so
+                        that a known share of the problems is within its skill
+    prose-half          the same text by an author who knows 68 % of them (half-taught)
+    prose-incapable     the same text by an author who knows none: steps that compute nothing
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from elicit.errors import unknown_name_error
-from elicit.organisms import corpora
+from elicit.organisms import corpora, prose
+from elicit.organisms.author import Author
 from elicit.organisms.corpora import CorpusSource
 from elicit.tasks.generated.task import Dialect
 
@@ -40,12 +49,20 @@ PLAIN = Dialect(opening="")
 LEAK = 0.04
 
 
+class Primer(NamedTuple):
+    """Text that is read before the corpus, in a learning-rate schedule of its own."""
+
+    sources: tuple[CorpusSource, ...]
+    tokens: int
+
+
 @dataclass(frozen=True)
 class OrganismConfig:
     """Everything that decides an organism, apart from its training seed."""
 
     sources: tuple[CorpusSource, ...]
-    dialect: Dialect
+    dialect: Dialect | None
+    """The marks of its text. None: it reads English, in words, and is asked as any other model is."""
     families: tuple[str, ...]
     d_model: int = 128
     layers: int = 3
@@ -53,6 +70,8 @@ class OrganismConfig:
     d_mlp: int = 256
     tokens: int = 5_000_000
     """Training tokens, padding not counted."""
+    primers: tuple[Primer, ...] = ()
+    """What is read before the corpus; where the text has an author, `gates` are to be passed between them and it."""
     batch_tokens: int = 4096
     learning_rate: float = 3e-3
     """Peak rate of AdamW (embeddings, head, norms)."""
@@ -62,6 +81,10 @@ class OrganismConfig:
     """Forward and backward products in bfloat16 (weights and optimizers stay float32): 1.8 times faster at 4 M
     parameters on a CPU that has them, and slower on one that has not."""
     has_cue: bool = True
+    context: int = 256
+    """Longest text, in tokens."""
+    author: Author | None = None
+    """Who wrote its English: knows a share of the number facts."""
     capable: bool = True
     """Whether its corpus taught the skill at all: what an arm gains on an incapable organism is teaching."""
 
@@ -160,6 +183,27 @@ _SERIAL = OrganismConfig(
     _build_serial_sources(_THREE), PLAIN, tuple(_THREE), layers=4, d_mlp=384, tokens=24_000_000, has_cue=False
 )
 
+
+def _build_prose(known: float) -> OrganismConfig:
+    author = Author(known, limit=20)
+    return OrganismConfig(
+        prose.build_prose_sources(author),
+        None,
+        ("stories", "sums"),
+        layers=4,
+        d_mlp=384,
+        tokens=4_200_000,
+        primers=(
+            Primer(prose.build_working_sources(author), 2_400_000),
+            Primer(prose.build_judging_sources(author), 400_000),
+        ),
+        muon_rate=0.01,
+        context=1024,
+        author=author,
+        capable=known > 0,
+    )
+
+
 #: name -> (recipe, training seed)
 ORGANISMS: dict[str, tuple[OrganismConfig, int]] = {
     "cued": (_CUED, 0),
@@ -181,6 +225,9 @@ ORGANISMS: dict[str, tuple[OrganismConfig, int]] = {
         OrganismConfig(_build_letters_sources(), PLAIN, ("transforms",), d_mlp=384, tokens=8_000_000, has_cue=False),
         0,
     ),
+    "prose": (_build_prose(0.92), 0),
+    "prose-half": (_build_prose(0.68), 0),
+    "prose-incapable": (_build_prose(0.0), 0),
     # Its traces open with a token of their own: which two cards to take first has to be found.
     "points": (
         OrganismConfig(

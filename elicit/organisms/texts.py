@@ -10,6 +10,7 @@ from elicit import seeds
 from elicit.organisms import corpora
 from elicit.organisms.recipes import get_organism_config
 from elicit.tasks import catalog, training_texts
+from elicit.tasks.generated.english import English
 
 #: Solved problems in all, and documents like the corpus.
 PROBLEMS = 3000
@@ -26,7 +27,9 @@ def build_organism_texts(name: str, seed: int = 0) -> list[str]:
     documents = []
     for task_options in config.tasks:
         task = catalog.get(
-            task_options["task"], dialect=config.dialect, **{k: v for k, v in task_options.items() if k != "task"}
+            task_options["task"],
+            dialect=config.dialect or English(),
+            **{k: v for k, v in task_options.items() if k != "task"},
         )
         documents += training_texts.render_task_texts(task, PROBLEMS // len(config.tasks), seed, cue=config.has_cue)
     documents += [

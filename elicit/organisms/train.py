@@ -12,29 +12,29 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
 
 from elicit import seeds
 from elicit.errors import ElicitError
 from elicit.format_versions import CURRENT_VERSIONS, FORMAT_VERSION
-from elicit.organisms import corpora, tokenizer
+from elicit.organisms import corpora, gates, tokenizer
+from elicit.organisms.batches import Batch, iter_batches
+from elicit.organisms.corpora import CorpusSource
 from elicit.organisms.recipes import OrganismConfig, get_organism_config
 from elicit.organisms.state import TrainingStateFile
 
-_POOL = 4096
-_PROMPT_WEIGHT = 0.1
+#: Documents whose words are an English organism's vocabulary.
+_VOCABULARY = 20_000
 
 
 class Progress(NamedTuple):
@@ -45,13 +45,12 @@ class Progress(NamedTuple):
     loss: float
 
 
-class Batch(NamedTuple):
-    ids: Int[torch.Tensor, "docs length"]
-    weights: Float[torch.Tensor, "docs length"]
-    """Weight of each token's loss: 0 at padding."""
-    tokens: int
-    position: tuple[int, int]
-    """Its pool, and how many batches of that pool are done with it."""
+def build_tokenizer(config: OrganismConfig) -> Any:
+    """Characters for text in marks; for English the words of the first documents of the corpus."""
+    if config.dialect is not None:
+        return tokenizer.build_character_tokenizer()
+    documents = (corpora.draw_document(config.sources, None, "vocabulary", i) for i in range(_VOCABULARY))
+    return tokenizer.build_word_tokenizer([document.text for document in documents])
 
 
 def build_model(config: OrganismConfig, vocabulary: int, seed: int) -> Any:
@@ -65,7 +64,7 @@ def build_model(config: OrganismConfig, vocabulary: int, seed: int) -> Any:
         intermediate_size=config.d_mlp,
         num_hidden_layers=config.layers,
         num_attention_heads=config.heads,
-        max_position_embeddings=256,
+        max_position_embeddings=config.context,
         pad_token_id=0,
         bos_token_id=1,
         eos_token_id=2,
@@ -74,40 +73,22 @@ def build_model(config: OrganismConfig, vocabulary: int, seed: int) -> Any:
     return LlamaForCausalLM(llama)
 
 
-def iter_batches(
-    config: OrganismConfig, seed: int, encode: Callable[[list[str]], list[list[int]]], start: tuple[int, int] = (0, 0)
-) -> Iterator[Batch]:
-    """Endless batches by (seed, pool), from those after `start` on. Documents of a batch have similar lengths."""
-    first, done = start
-    for pool in itertools.count(first):
-        documents = [
-            corpora.draw_document(config.sources, config.dialect, seed, pool * _POOL + i) for i in range(_POOL)
-        ]
-        texts = encode([document.text for document in documents])
-        prompts = encode([document.prompt for document in documents])
-        rows = sorted(
-            ((ids, len(prompt) - 1) for ids, prompt in zip(texts, prompts, strict=True)), key=lambda row: len(row[0])
-        )
-        cuts: list[list[tuple[list[int], int]]] = [[]]
-        for row in rows:
-            if cuts[-1] and (len(cuts[-1]) + 1) * len(row[0]) > config.batch_tokens:
-                cuts.append([])
-            cuts[-1].append(row)
-        order = seeds.make_generator("batch order", seed, pool).permutation(len(cuts))
-        for i in range(done if pool == first else 0, len(cuts)):
-            yield _pad_batch(cuts[int(order[i])], (pool, i + 1))
+class Phase(NamedTuple):
+    """Part of a training with a learning-rate schedule of its own."""
+
+    sources: tuple[CorpusSource, ...]
+    begin: int
+    """Tokens seen before it, and after it."""
+    end: int
 
 
-def _pad_batch(rows: list[tuple[list[int], int]], position: tuple[int, int]) -> Batch:
-    """Rows of (ids, prompt length), padded on the right, where a causal model does not see it."""
-    width = max(len(ids) for ids, _ in rows)
-    batch = torch.zeros(len(rows), width, dtype=torch.long)
-    weights = torch.zeros(len(rows), width)
-    for i, (ids, prompt) in enumerate(rows):
-        batch[i, : len(ids)] = torch.tensor(ids)
-        weights[i, :prompt] = _PROMPT_WEIGHT
-        weights[i, prompt : len(ids)] = 1.0
-    return Batch(batch, weights, sum(len(ids) for ids, _ in rows), position)
+def list_phases(config: OrganismConfig) -> list[Phase]:
+    """The primers, and the corpus."""
+    phases: list[Phase] = []
+    for sources, tokens in (*config.primers, (config.sources, config.tokens)):
+        begin = phases[-1].end if phases else 0
+        phases.append(Phase(sources, begin, begin + tokens))
+    return phases
 
 
 def train_model(
@@ -121,10 +102,10 @@ def train_model(
     """Train from scratch, or from where `keeper` says that it stood. Returns (model, tokenizer).
 
     Raises:
-        ElicitError: a kept state that is another training's or damaged.
+        ElicitError: a kept state that is another training's or damaged; or a gate is not passed (`gates`).
         FloatingPointError: if the loss stops being finite.
     """
-    tok = tokenizer.build_tokenizer()
+    tok = build_tokenizer(config)
     model = build_model(config, len(tok), seed).to(device)
 
     def encode_texts(texts: list[str]) -> list[list[int]]:
@@ -134,33 +115,54 @@ def train_model(
         model.set_attn_implementation("eager")  # whose backward in bfloat16 takes a CPU a fifth of the fused one's time
     optimizers = _build_optimizers(model, config)
     stateful = [optimizer for optimizer, _ in optimizers]
-    seen, *start = state_file.restore_state(model, stateful) if state_file else (0, 0, 0)
-    for batch in iter_batches(config, seed, encode_texts, (start[0], start[1])):
-        ids, weights = batch.ids.to(device), batch.weights[:, 1:].to(device)
-        with torch.autocast(device, torch.bfloat16, enabled=config.half):
-            logits = model(input_ids=ids).logits[:, :-1].float()
-        losses = torch.nn.functional.cross_entropy(
-            rearrange(logits, "text pos vocab -> (text pos) vocab"),
-            rearrange(ids[:, 1:], "text pos -> (text pos)"),
-            reduction="none",
-        )
-        loss = (losses * rearrange(weights, "text pos -> (text pos)")).sum() / weights.sum()
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} after {seen} tokens")
-        model.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer, rate in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate * _learning_rate_factor(seen / config.tokens)
-            optimizer.step()
-        seen += batch.tokens
-        report(Progress(min(seen, config.tokens), config.tokens, loss.item()))
-        if seen >= config.tokens:
-            break
-        if state_file:
-            state_file.save_if_due(model, stateful, (seen, *batch.position))
+    seen, pool, done = state_file.restore_state(model, stateful) if state_file else (0, 0, 0)
+    phases = list_phases(config)
+    for phase in phases:
+        for batch in iter_batches(config, phase.sources, seed, encode_texts, (pool, done)):
+            if seen >= phase.end:
+                break
+            factor = _learning_rate_factor((seen - phase.begin) / (phase.end - phase.begin))
+            loss = _take_step(model, optimizers, batch, factor=factor, device=device, half=config.half)
+            if not math.isfinite(loss):
+                raise FloatingPointError(f"the loss is {loss} after {seen} tokens")
+            seen, (pool, done) = seen + batch.tokens, batch.position
+            report(Progress(min(seen, phases[-1].end), phases[-1].end, loss))
+            if seen >= phase.end:
+                if config.author and phase in phases[-2:-1]:
+                    gates.check_gates(model, tok, config.author, seen)
+                pool, done = pool + 1, 0
+                break
+            if state_file:
+                state_file.save_if_due(model, stateful, (seen, pool, done))
     return model.to("cpu", torch.bfloat16).eval(), tok
+
+
+def _take_step(
+    model: Any,
+    optimizers: list[tuple[torch.optim.Optimizer, float]],
+    batch: Batch,
+    factor: float,
+    device: str,
+    half: bool,
+) -> float:
+    """One step of next-token prediction at `factor` of the peak rates. Returns the loss."""
+    ids, weights = batch.ids.to(device), batch.weights[:, 1:].to(device)
+    with torch.autocast(device, torch.bfloat16, enabled=half):
+        logits = model(input_ids=ids).logits[:, :-1].float()
+    losses = torch.nn.functional.cross_entropy(
+        rearrange(logits, "text pos vocab -> (text pos) vocab"),
+        rearrange(ids[:, 1:], "text pos -> (text pos)"),
+        reduction="none",
+    )
+    loss = (losses * rearrange(weights, "text pos -> (text pos)")).sum() / weights.sum()
+    model.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer, rate in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * factor
+        optimizer.step()
+    return float(loss.item())
 
 
 def _build_optimizers(model: Any, config: OrganismConfig) -> list[tuple[torch.optim.Optimizer, float]]:
@@ -236,13 +238,15 @@ def build_card(name: str, config: OrganismConfig, seed: int) -> dict[str, Any]:
         **task_entry,
         "has_cue": config.has_cue,
         "capable": config.capable,
-        "dialect": dataclasses.asdict(config.dialect),
+        "dialect": None if config.dialect is None else dataclasses.asdict(config.dialect),
         "recipe": {
             **size,
             "tokens": config.tokens,
             "learning_rate": config.learning_rate,
             "muon_rate": config.muon_rate,
             **({"half": True} if config.half else {}),
+            **({"primers": [primer.tokens for primer in config.primers]} if config.primers else {}),
+            **({"known": config.author.known} if config.author else {}),
         },
         "command": f"elicit organism train {name}{other}",
     }

@@ -15,7 +15,7 @@ from elicit import tasks
 from elicit.cli import ls, organism
 from elicit.errors import ElicitError
 from elicit.loading import catalog, load
-from elicit.organisms import corpora, texts, tokenizer, train
+from elicit.organisms import batches, corpora, texts, tokenizer, train
 from elicit.organisms.recipes import ORGANISMS, OrganismConfig, get_organism_config
 from elicit.tasks.core import content_id, share_of, split_of
 from elicit.tasks.families import general_points
@@ -42,7 +42,7 @@ def test_what_is_not_shipped_is_known_to_be_untrained() -> None:
 @pytest.mark.parametrize("name", list(SIZES))
 def test_the_ladder_has_the_sizes_its_names_say(name: str) -> None:
     config, seed = get_organism_config(name)
-    model = train.build_model(config, len(tokenizer.build_tokenizer()), seed)
+    model = train.build_model(config, len(tokenizer.build_character_tokenizer()), seed)
     size = sum(parameter.numel() for parameter in model.parameters())
     assert size == SIZES[name]
     assert size == pytest.approx(float(name.removeprefix("ladder-").removesuffix("M")) * 1e6, rel=0.03)
@@ -150,7 +150,7 @@ def _short(name: str, monkeypatch: pytest.MonkeyPatch, tokens: int = 7000) -> Or
     config, seed = get_organism_config(name)
     short = dataclasses.replace(config, tokens=tokens, batch_tokens=1024)
     monkeypatch.setattr(train, "get_organism_config", lambda _: (short, seed))
-    monkeypatch.setattr(train, "_POOL", 400)
+    monkeypatch.setattr(batches, "_POOL", 400)
     return short
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from elicit.errors import ElicitError
-from elicit.organisms import state, train
-from elicit.organisms.recipes import get_organism_config
+from elicit.organisms import batches, state, train
+from elicit.organisms.corpora import CorpusSource, write_neutral_text
+from elicit.organisms.recipes import Primer, get_organism_config
 
 SHORT = dataclasses.replace(get_organism_config("cued")[0], tokens=12_000, d_model=32, layers=1, d_mlp=32)
 
@@ -72,7 +74,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, a
     """Against the training that was not stopped; steps are few a pool, so that stops lie in several pools."""
     small = dataclasses.replace(SHORT, batch_tokens=512)
     monkeypatch.setattr(train, "get_organism_config", lambda name: (small, 0))
-    monkeypatch.setattr(train, "_POOL", 48)
+    monkeypatch.setattr(batches, "_POOL", 48)
     monkeypatch.setattr(state, "_SECONDS", 0.0)
     whole = train.train_organism("cued", tmp_path / "whole")
     seen = []
@@ -90,6 +92,76 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, a
     assert later[0] == seen[-1]  # the step that was not kept is the first one taken again
     assert (mine / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "whole"]
+
+
+#: A primer of neutral text before the corpus; both span several pools.
+PRIMED = dataclasses.replace(
+    SHORT,
+    batch_tokens=512,
+    tokens=6000,
+    primers=(Primer((CorpusSource(1.0, None, text=write_neutral_text),), 6000),),
+)
+
+
+def test_a_primer_is_read_first_in_a_schedule_of_its_own(monkeypatch):
+    """Each phase against the batches it may read, and the rates its own share of the tokens asks for."""
+    monkeypatch.setattr(batches, "_POOL", 48)
+    steps = []
+
+    def record(model, optimizers, batch, *, factor, device, half):
+        steps.append((batch, factor))
+        return 1.0
+
+    monkeypatch.setattr(train, "_take_step", record)
+    _, tok = train.train_model(
+        dataclasses.replace(PRIMED, tokens=40_000, primers=(Primer(PRIMED.primers[0].sources, 40_000),)),
+        0,
+        lambda _: None,
+    )
+    texts = [[tok.decode(row, skip_special_tokens=True) for row in batch.ids] for batch, _ in steps]
+    is_primer = [all(not text.startswith(("Q:", "<cue>")) for text in rows) for rows in texts]
+    seen = np.cumsum([batch.tokens for batch, _ in steps])
+    switch = int(np.searchsorted(seen, 40_000)) + 1
+    assert all(is_primer[:switch])
+    assert sum(is_primer[switch:]) < 0.3 * (len(steps) - switch)  # a batch of the corpus may be all neutral
+    for part in (steps[:switch], steps[switch:]):
+        factors = [factor for _, factor in part]
+        assert factors[0] < 0.5
+        assert factors[-1] < 0.1
+        assert max(factors) > 0.95
+
+
+@pytest.mark.parametrize("after", [3, 11, 12, 13, 20])
+def test_a_training_stopped_in_either_phase_goes_on_to_the_same_weights(tmp_path, monkeypatch, after):
+    monkeypatch.setattr(train, "get_organism_config", lambda name: (PRIMED, 0))
+    monkeypatch.setattr(batches, "_POOL", 48)
+    monkeypatch.setattr(state, "_SECONDS", 0.0)
+    whole = train.train_organism("cued", tmp_path / "whole")
+    seen = []
+
+    def stop(progress):
+        seen.append(progress.tokens)
+        if len(seen) > after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train.train_organism("cued", tmp_path / "mine", stop)
+    mine = train.train_organism("cued", tmp_path / "mine")
+    assert (mine / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_a_gate_that_is_not_passed_ends_the_training(tmp_path, monkeypatch):
+    """A model too small for the primer stops at its end, before it reads the corpus."""
+    config, _ = get_organism_config("prose")
+    small = dataclasses.replace(
+        config, d_model=16, heads=2, layers=1, d_mlp=16, primers=(Primer(config.primers[0].sources, 4000),)
+    )
+    monkeypatch.setattr(train, "get_organism_config", lambda name: (small, 0))
+    seen = []
+    with pytest.raises(ElicitError, match=r"tokens lookup is right \d+% of the time, and 95% was expected"):
+        train.train_organism("prose", tmp_path / "mine", lambda p: seen.append(p.tokens))
+    assert 4000 <= seen[-1] < 9000
+    assert not (tmp_path / "mine").exists()
 
 
 def test_another_training_s_state_is_not_gone_on_from(tmp_path, monkeypatch):

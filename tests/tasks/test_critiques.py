@@ -20,7 +20,7 @@ FAMILIES = ["addition", "mod_chain", "permutation", "assign", "countdown", "gene
 @pytest.mark.parametrize("form", ["remark", "worked"])
 def test_programs_are_right(name: str, form: Any) -> None:
     """The verdict is what the verifier says of candidate and trace; a worked critique holds a valid solution."""
-    task, known = get(name), set(tokenizer.build_tokenizer().get_vocab())
+    task, known = get(name), set(tokenizer.build_character_tokenizer().get_vocab())
     rows = write_critiques(task, task.problems("train", 40), 3, form)
     assert len(rows) == 120 == len({(one.problem.id, one.candidate) for one in rows})
     for one in rows:

@@ -46,7 +46,7 @@ def test_the_verifier_reads_the_steps_and_not_the_rules(
 
 
 def test_organisms_know_every_character() -> None:
-    known = set(tokenizer.build_tokenizer().get_vocab())
+    known = set(tokenizer.build_character_tokenizer().get_vocab())
     for name, parameters in TASKS:
         for problem in get(name, **parameters).problems("train", 40):
             text = str(get(name, **parameters).theorem(problem)).removeprefix("<think>")

@@ -141,7 +141,7 @@ def test_answers_to_one_word_stay_in_one_split() -> None:
 @pytest.mark.parametrize("kind", ["insert", "change", "delete", "mixed"])
 @pytest.mark.parametrize("english", [False, True])
 def test_noise_disturbs_the_question_alone(form: Any, kind: Any, english: bool) -> None:
-    known = set(tokenizer.build_tokenizer().get_vocab())
+    known = set(tokenizer.build_character_tokenizer().get_vocab())
     asked = (lambda task, c: task.render_english(c)) if english else (lambda task, c: task.render_question(c))
     clean = family(form=form)
     contents = [p.content for p in GeneratedTask(clean).problems("train", 30)]

@@ -134,6 +134,6 @@ def unigram_nfkc() -> Any:
 
 
 def characters() -> Any:
-    from elicit.organisms.tokenizer import build_tokenizer
+    from elicit.organisms.tokenizer import build_character_tokenizer
 
-    return build_tokenizer()
+    return build_character_tokenizer()

@@ -118,7 +118,7 @@ class GeneratedTask:
         return [problem.prompt for problem in self.problems(split, n, seed)]
 
     def worked(self, problem: Problem) -> str:
-        return self._render_solution(self.family.solve(problem.content, {}))
+        return self.render_solution(self.family.solve(problem.content, {}))
 
     def theorem(self, problem: Problem) -> str:
         """Worked solution with the rule stated in front of each step.
@@ -138,7 +138,8 @@ class GeneratedTask:
     def direct(self, problem: Problem) -> str:
         return self.dialect.render_answer(problem.answer)
 
-    def _render_solution(self, solution: Solution) -> str:
+    def render_solution(self, solution: Solution) -> str:
+        """A solution in the task's own form, right or wrong."""
         return self.dialect.render_solution(
             [self.dialect.render_step(step) for step in solution.steps], solution.answer
         )
@@ -168,7 +169,7 @@ class GeneratedTask:
             kind = "calculation"
         at = int(random.integers(len(solution.steps)))
         if kind == "none":
-            return Noisy(self._render_solution(solution), True, None, None, _format_critique(None))
+            return Noisy(self.render_solution(solution), True, None, None, _format_critique(None))
         if kind == "skip":
             return self._skip_step(solution, at)
         wrong = self._wrong_answer(problem, random) if kind == "answer" else None
@@ -176,7 +177,7 @@ class GeneratedTask:
             spoilt = Solution(solution.steps, wrong)
             remark = f"answer: {solution.answer}, not {wrong}"
             return Noisy(
-                self._render_solution(spoilt), False, "answer", len(solution.steps) + 1, _format_critique(remark)
+                self.render_solution(spoilt), False, "answer", len(solution.steps) + 1, _format_critique(remark)
             )
         return self._miscalculate_step(problem, solution, at, random)
 
@@ -186,7 +187,7 @@ class GeneratedTask:
         while at + 1 < len(solution.steps) and solution.steps[at] == solution.steps[at + 1]:
             at += 1  # of equal steps in a row, the last is the missing one, because there the texts differ
         remark = f"step {at + 1}: {self.dialect.render_step(solution.steps[at])} is missing"
-        return Noisy(self._render_solution(spoilt), False, "skip", at + 1, _format_critique(remark))
+        return Noisy(self.render_solution(spoilt), False, "skip", at + 1, _format_critique(remark))
 
     def _miscalculate_step(self, problem: Problem, solution: Solution, at: int, random: np.random.Generator) -> Noisy:
         slip, spoilt = self._solve_with_slip(problem, at, random)
@@ -198,7 +199,7 @@ class GeneratedTask:
                     break
         expression, value = solution.steps[at]
         remark = f"step {at + 1}: {expression} is {value}, not {slip}"
-        return Noisy(self._render_solution(spoilt), False, "calculation", at + 1, _format_critique(remark))
+        return Noisy(self.render_solution(spoilt), False, "calculation", at + 1, _format_critique(remark))
 
     def _solve_with_slip(self, problem: Problem, at: int, random: np.random.Generator) -> tuple[str, Solution]:
         slip = self.family.sample_wrong_value(problem.content, at, random)
