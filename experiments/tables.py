@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from elicit.comparison.archive import SUMMARY, read_compressed_json
+from elicit.comparison.archive import CELLS, SUMMARY, read_compressed_json
+from elicit.comparison.run import open_run
 from elicit.comparison.storage.typed_files import read_manifest
 from elicit.report.trajectories.text import name_shape
+from experiments.skill import list_skill_rows
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -149,6 +151,22 @@ def accuracies(summary: dict[str, Any]) -> Iterator[str]:
         yield f"| {arm} | " + " | ".join(cells) + " |"
 
 
+def critics(folder: Path) -> Iterator[str]:
+    """One row per model and critique arm: how often its verdict on a candidate is right, before and after training."""
+    yield "| model | arm | base: verdicts right | on right candidates | on wrong ones | trained | always wrong | n |"
+    yield "|---" * 8 + "|"
+    for cell, entry in read_compressed_json(folder / CELLS).items():
+        model, *arm_parts, seed = cell.split("/")
+        arm = "/".join(arm_parts) + (f" (seed {seed})" if seed != "0" else "")
+        said = (entry["status"].get("record") or {}).get("critique") or {}
+        if "held_out_before" not in said or said["held_out"] is None:
+            continue
+        before, after = said["held_out_before"], said["held_out"]
+        cells = [percent(before[name]) for name in ("verdicts", "verdicts_on_right", "verdicts_on_wrong")]
+        cells += [percent(after["verdicts"]), percent(after["always_wrong"])]
+        yield f"| `{model}` | {arm} | {' | '.join(cells)} | {before['verdicts']['n']} |"
+
+
 def run_facts(folder: Path) -> Iterator[str]:
     """The command, seeds, machine, versions and commit of a run, and the hashes of its models' weights."""
     manifest = read_manifest(folder)
@@ -182,6 +200,11 @@ def table_lines(folder: Path, table: str) -> Iterator[str]:
         return spec_question(folder)
     if table == "run":
         return run_facts(folder)
+    if table == "critics":
+        return critics(folder)
+    if table == "skill":
+        with open_run(folder) as run:
+            return iter(list(list_skill_rows(run)))
     if table == "ceilings":
         return ceilings(read(folder), read(folder.parent / "base_samples"))
     return SUMMARY_TABLES[table](read(folder))
@@ -199,7 +222,9 @@ SUMMARY_TABLES: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--table", choices=[*SUMMARY_TABLES, "ceilings", "run", "question"], default="comparison")
+    parser.add_argument(
+        "--table", choices=[*SUMMARY_TABLES, "ceilings", "critics", "run", "skill", "question"], default="comparison"
+    )
     options = parser.parse_args()
     print("\n".join(table_lines(options.folder, options.table)))
 
