@@ -16,6 +16,7 @@ import torch
 from elicit import policy_document
 from elicit.errors import ElicitError
 from elicit.format_versions import CURRENT_VERSIONS
+from elicit.methods.baselines.forbid_first import ForbidFirstSearch
 from elicit.model import BaseModel
 from elicit.policy import Policy
 from elicit.prompting import Prompting
@@ -103,6 +104,7 @@ FROZEN = [
     ("prompting", Prompting(), "674cf7b49755ac62"),
     ("budget_forcing", BudgetForcingSearch("a", "b", "c"), "bfd7d1606122f7d1"),
     ("cot_decoding", CotDecodingSearch(), "4d8e5b755559fabf"),
+    ("forbid_first", ForbidFirstSearch(), "44136fa355b3678a"),
     ("likeliest", LikeliestBestOfN(3), "389d42d9a5766a33"),
     ("majority", MajorityVote(3), "389d42d9a5766a33"),
     ("power_sampling", PowerSamplingSearch(), "87afde3647498027"),

@@ -37,11 +37,13 @@ def score_worked_solutions(policy: Policy, task: Task, problems: Sequence[Proble
     stopper = Stopper(policy.model.tokenizer, policy.decoding.stop)
     solutions = {problem.id: _encode_solution(policy, task, problem, stopper) for problem in problems}
     known = {problem: solution for problem, solution in solutions.items() if solution is not None}
-    sequences, forced, ends = zip(*known.values(), strict=True) if known else ((), (), ())
-    with policy.apply():
-        scores = logprobs_to_end(policy.model.engine, sequences, ends) if known else []
-    limit = policy.decoding.max_new_tokens
     totals: dict[str, float | None] = dict.fromkeys(solutions)
+    if not known:  # an edit that is applied must meet a forward pass
+        return totals
+    sequences, forced, ends = zip(*known.values(), strict=True)
+    with policy.apply():
+        scores = logprobs_to_end(policy.model.engine, sequences, ends)
+    limit = policy.decoding.max_new_tokens
     for problem, (tokens, end), sequence, skipped in zip(known, scores, sequences, forced, strict=True):
         is_full = len(sequence.completion) - skipped == limit
         totals[problem] = sum(tokens[skipped:]) + (0.0 if is_full else end)

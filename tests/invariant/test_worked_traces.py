@@ -17,6 +17,7 @@ from elicit.model import load
 from elicit.policy import Policy, Prompting
 from elicit.sampling import Decoding
 from elicit.schema import Row
+from elicit.steering import Steering
 from elicit.tasks import Problem
 from tests.support.bases import Way, base
 from tests.support.enumerable import LENGTH, LastLetter, enumerable_model, everything
@@ -123,3 +124,13 @@ def test_an_ordinary_model_is_scored_as_transformers_does(arch: str) -> None:
             assert logprob == pytest.approx(total + float(end), rel=1e-4)
         else:
             assert total + float(end) - 1e-3 <= (logprob or 0) <= total + 1e-3
+
+
+def test_a_steered_policy_with_nothing_to_score_says_so() -> None:
+    """An edit that is applied and meets no forward pass is refused elsewhere; here there is no pass to make."""
+    cued = load("cued")
+    task = build_model_task(cued, {"task": "addition"}, where="task")
+    edit = Steering(torch.ones(cued.d_model), 0, 1.0, "add", "first")
+    short = Policy(cued, Decoding(max_new_tokens=3, stop=task.stop), steering=(edit,))
+    problems = task.problems("test", 3)
+    assert score_worked_solutions(short, task, problems) == dict.fromkeys(problem.id for problem in problems)
