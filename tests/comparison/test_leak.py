@@ -29,7 +29,13 @@ def test_leak_is_what_the_arm_gains_where_there_was_nothing(tmp_path: Path) -> N
     assert [summary[model]["capable"] for model in models] == [True, False, None]
     arms = {model: summary[model]["tasks"]["addition"]["arms"] for model in models}
     found = arms["cued"]["sft"]["leak"]
-    assert found == {"model": "incapable", **arms["incapable"]["sft"]["vs_base"]}
+    gained = arms["incapable"]["sft"]["vs_base"]
+    # Corrected within the verdict of each model: on `cued` with the gain there, of which the smaller p counts double.
+    assert (gained["p"], gained["p_holm"], gained["holm_tests"]) == (1, 1, 1)
+    assert found == {"model": "incapable", **gained, "holm_tests": 2}
+    beside = arms["cued"]["sft"]["vs_base"]
+    assert (beside["p_holm"], beside["holm_tests"]) == (2 * beside["p"], 2)
+    assert beside["p"] < 0.5
     assert found["difference"] == 0.25
     assert arms["cued"]["base"]["leak"] is arms["incapable"]["sft"]["leak"] is arms["mine"]["base"]["leak"] is None
 

@@ -54,7 +54,7 @@ def test_answers_are_those_of_the_policies_themselves(followed: dict[tuple[int, 
             seeds = slice(0, 1 if k == 0 else 2)
             assert mine["accuracy"][k] == statistics.estimate_accuracy(correct[seeds, k]).to_json()
             assert mine["finished_rate"][k] == statistics.estimate_accuracy(ended[seeds, k]).to_json()
-            assert mine["tokens"][k] == statistics.estimate_mean(lengths[:, k].mean(axis=0)).to_json()
+            assert mine["tokens"][k] == statistics.estimate_table_mean(lengths[seeds, k]).to_json()
         curve = classify_curve(correct, found["steps"])
         assert mine["curve"]["shape"] == curve.shape
         assert mine["curve"]["probabilities"] == curve.probabilities

@@ -154,13 +154,13 @@ def _tensors(policy: Policy) -> dict[str, torch.Tensor]:
     return policy.weights.tensors  # type: ignore[union-attr, no-any-return]
 
 
-def _errors(name: str, rate: float, steps: int, rows: int) -> tuple[float, float]:
+def _errors(name: str, rate: float, steps: int, rows: int, seed: int = 0) -> tuple[float, float]:
     """How far the two integrals end from the measured change of the out-of-domain loss, over one long interval."""
     base = load("cued") if name == "cued" else tiny_model(name)
     task = get("addition")
     config = SFT(demonstrations=8 if rows == 6 else rows, batch_size=8, epochs=steps, learning_rate=rate, lora_rank=2)
     config = SFT(**{**vars(config), "warn": {"o": CHAINS}, "warn_problems": rows, "warn_every": steps})
-    out = config.fit(base, task, seed=0, needs={}).record["warning"]["out"]["o"]
+    out = config.fit(base, task, seed=seed, needs={}).record["warning"]["out"]["o"]
     change = out["loss"][-1] - out["loss"][0]
     return abs(sum(out["predicted"]) - change), abs(sum(out["trapezoid"]) - change)
 
@@ -173,8 +173,9 @@ def test_the_integral_is_the_measured_change_to_first_order() -> None:
     assert first[0] / first[1] == pytest.approx(4, rel=0.05)
     assert first[1] / first[2] == pytest.approx(4, rel=0.05)
     assert max(third) < 0.02 * first[0], "here the trapezoid is as good as the losses' rounding"
-    rougher = [_errors("qwen2", rate, 6, 6)[1] for rate in (4e-4, 1e-4)]
-    # 64 by the third order and 16 by the second; how far rounding blurs it depends on the machine's kernels.
+    rougher = [sum(_errors("qwen2", rate, 6, 6, seed)[1] for seed in range(4)) for rate in (8e-4, 2e-4)]
+    # 64 by the third order and 16 by the second; how far rounding blurs it depends on the machine's kernels, and on
+    # the problems, over which the sum evens it out.
     assert 24 < rougher[0] / rougher[1] < 110
 
 
@@ -229,7 +230,7 @@ def test_a_projected_step_is_the_one_worked_out_by_hand() -> None:
     from elicit.training.projection import GradientProjectionCallback
 
     base, task = load("cued"), get("addition")
-    right = [example(base, p.prompt, task.worked(p) or "", who="x") for p in task.problems("train", 4)]
+    right = [example(base, p.prompt, task.worked(p) or "", who="x") for p in task.problems("train", 4, seed=3)]
     # It learns its answers backwards, which goes against those it knows.
     rows = [row._replace(completion=row.completion[::-1]) for row in right]
     protect, seen = GradientProjectionCallback(right), list[list[torch.Tensor]]()
