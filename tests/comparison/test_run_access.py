@@ -15,6 +15,7 @@ from elicit.cli.main import run_command
 from elicit.comparison.archive import write_archive
 from elicit.comparison.run import open_run
 from elicit.comparison.run_differences import compare_runs
+from elicit.comparison.summary.worked_traces import settle_expansion
 from elicit.errors import ElicitError
 from tests.support.rundirs import Told, make, right, wrong
 
@@ -37,9 +38,16 @@ def _make_pair(folder: Path) -> tuple[Path, Path]:
 def test_the_documented_figures_of_an_arm_are_those_of_a_summary(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`.*?) \|", page.partition("## Figures of an arm")[2], re.MULTILINE)
-    with open_run(_make_pair(tmp_path)[0]) as run:
+    # An arm that has the figures of some runs only: beside a floor, and with probabilities of worked solutions.
+    data = {**DATA, "arms": [*DATA["arms"], "forbid_first"]}
+    make(tmp_path, data, {f"cued/{arm}/0": _answers(A) for arm in data["arms"]})
+    metrics = {"kl": None, "neutral_perplexity": None, "worked_logprobs": {"p0": math.log(0.5)}}
+    (tmp_path / "cells/cued/cue_prompt/0/metrics.jsonl").write_text(json.dumps(metrics) + "\n")
+    with open_run(tmp_path) as run:
         arm = run.computed_summary["models"]["cued"]["tasks"]["addition"]["arms"]["cue_prompt"]
     assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(arm)
+    settled = settle_expansion({"arm_ids": [], "k": 1}, {}, [])
+    assert sorted(re.findall(r"`expansion\.(\w+)`", " ".join(rows))) == sorted(settled)
 
 
 def _score_statistic(gained: int, lost: int, n: int, delta: float) -> float:
