@@ -11,14 +11,21 @@ from elicit.organisms import corpora
 from elicit.organisms.recipes import get_organism_config
 from elicit.tasks import catalog, training_texts
 from elicit.tasks.generated.english import English
+from elicit.tasks.sequential import draw_sequentially
 
 #: Solved problems in all, and documents like the corpus.
 PROBLEMS = 3000
 DOCUMENTS = 3000
 
 
-def build_organism_texts(name: str, seed: int = 0) -> list[str]:
+def build_organism_texts(name: str, seed: int = 0, *, pool: bool = True) -> list[str]:
     """Documents in an order by identity, of train problems only.
+
+    Args:
+        name: an organism.
+        seed: other documents, in another order.
+        pool: False for the problems of the time before pools (`elicit.tasks.sequential`), on whose texts the SAEs that
+            come with the lab were trained.
 
     Raises:
         ElicitError: an unknown organism.
@@ -31,6 +38,7 @@ def build_organism_texts(name: str, seed: int = 0) -> list[str]:
             dialect=config.dialect or English(),
             **{k: v for k, v in task_options.items() if k != "task"},
         )
+        task = task if pool else draw_sequentially(task)
         documents += training_texts.render_task_texts(task, PROBLEMS // len(config.tasks), seed, cue=config.has_cue)
     documents += [
         corpora.draw_document(config.sources, config.dialect, "texts", name, seed, i).text for i in range(DOCUMENTS)

@@ -370,7 +370,13 @@ def test_a_gate_does_not_fire_for_categories_without_a_direction():
     steered = torch.arange(found.gate.classes) == common
     gate, record = gating.fit_gate(tokens, found, 1, steered, 1.0)
     assert set(gate.decide_class(tokens.base[1]).tolist()) <= {0, common + 1}
-    assert gating.fit_gate(tokens, found, 1, ~steered, 1.0)[1]["share_wanted"] < record["share_wanted"]
+    rest, other_record = gating.fit_gate(tokens, found, 1, ~steered, 1.0)
+    assert common + 1 not in rest.decide_class(tokens.base[1]).tolist()
+    held_out = tokens.trace % 5 == 0
+    for one, wanted in ((record, found.token == common), (other_record, found.token != common)):
+        share = (wanted & tokens.disagree)[held_out].float().mean()
+        assert one["share_wanted"] == pytest.approx(float(share))
+        assert float(share) > 0
 
 
 @pytest.mark.parametrize("gate", ["oracle", "learned"])

@@ -29,12 +29,14 @@ from elicit.sampling import Completion
 from elicit.steering import PositionTracker, steer
 from elicit.steering.residuals import residuals_at
 from elicit.tasks import Problem, Verdict, get
+from elicit.tasks.sequential import draw_sequentially
 from elicit.training import TrainingFailed, rollouts
 from tests.support.models import tiny_model
 from tests.support.tiny import tiny
 from tests.training.support import untouched
 
-ADDITION = get("addition", digits=(1, 3))
+#: Drawn one after another, so that prompts have different lengths: a pool holds next to no short problems.
+ADDITION = draw_sequentially(get("addition", digits=(1, 3)))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -139,7 +139,10 @@ def test_an_organism_is_judged(cued) -> None:
         assert "".join(token.text for token in pair.steered.tokens if not token.special) == pair.steered.text
         # Steered at one token, teacher-forced: the choice of the mode is where the two distributions part.
         assert max(shift.kl for shift in pair.shifts) == pair.shifts[0].kl > 1
-    assert "right: base 0, steered 8 of 8" in str(found)
+    judged = [task.verify(problem, pair.base.text) for problem, pair in zip(problems, found.pairs, strict=True)]
+    base_right = sum(verdict.correct for verdict in judged)
+    assert found.count_right("base") == base_right
+    assert f"right: base {base_right}, steered 8 of 8" in str(found)
     assert "difference of means at layer 1, first: 1.5 residual norms (absolute" in str(found)
     # The same with the base's answers given: nothing changes but the time.
     base = [one[0] for one in model.sample([problem.prompt for problem in problems], decoding=decoding_of(task))]

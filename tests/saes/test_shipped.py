@@ -55,12 +55,13 @@ def test_each_belongs_to_its_organism_and_is_good(name: str) -> None:
 
 
 def test_a_card_is_what_anyone_measures_again() -> None:
-    """From the text of the recipe alone: it is drawn, split and judged anew."""
+    """From the text of the recipe alone: it is drawn (as before there were pools), split and judged anew."""
     from elicit.cli.sae_train import encode_documents
     from elicit.organisms.texts import build_organism_texts
 
     sae = load("cued/L1")
-    sequences = encode_documents(model("cued"), iter(build_organism_texts("cued")), context=256, tokens=300_000)
+    documents = build_organism_texts("cued", pool=False)
+    sequences = encode_documents(model("cued"), iter(documents), context=256, tokens=300_000)
     parts = text.split_text(sequences)
     assert parts.sha256 == sae.manifest.text_sha256
     again = evaluate(model("cued").hf, sae, parts.held_out)

@@ -49,7 +49,16 @@ def test_the_same_answer_in_any_batch_and_order(search, decoding):
     whole = search.run(model, questions, decoding, LastTwo(), PLAIN)
     backwards = search.run(model, questions[::-1], decoding, LastTwo(), PLAIN)[::-1]
     alone = [search.run(model, [question], decoding, LastTwo(), PLAIN)[0] for question in questions]
-    assert whole == backwards == alone
+    for other in (backwards, alone):
+        assert [one._replace(notes={}) for one in other] == [one._replace(notes={}) for one in whole]
+        for one, expected in zip(other, whole, strict=True):
+            # Sums of probabilities, which the shape of a batch may change in their last bits.
+            masses = {"opening_mass"} & expected.notes.keys()
+            assert {k: v for k, v in one.notes.items() if k not in masses} == {
+                k: v for k, v in expected.notes.items() if k not in masses
+            }
+            for name in masses:
+                assert one.notes[name] == pytest.approx(expected.notes[name], rel=1e-5)
     assert len({one.text for one in whole}) > 1, "one text for every prompt would prove nothing"
     assert all(one.tokens >= len(one.ids) for one in whole)
 

@@ -13,13 +13,15 @@ from elicit.checkpoints import PolicyDelta
 from elicit.model import BaseModel
 from elicit.steering import Edit
 from elicit.tasks import Problem, get
+from elicit.tasks.sequential import draw_sequentially
 from elicit.training.groups import Lora
 from elicit.training.parameters import TrainableModel, make_trainable
 from elicit.training.rewards import Reward, Rollout
 from elicit.training.rollouts import training_engine
 from elicit.training.run import RLTrainingResult, RLTrainingSettings, train_with_rewards
 
-TASK = get("addition", digits=(1, 3))
+#: Drawn one after another: a pool holds next to no short problems.
+TASK = draw_sequentially(get("addition", digits=(1, 3)))
 #: Prompts of different lengths, so that both paddings are at work.
 POOL = TASK.problems("train", 12, seed=3)
 
