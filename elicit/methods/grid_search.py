@@ -62,10 +62,12 @@ class GridSearch(Method):
     @property
     def searched(self) -> dict[str, tuple[Any, ...]]:
         """Option -> its values, in the order in which they are tried."""
-        return {
-            name: tuple(dict.fromkeys(_freeze(values[name]) for values in self.combinations))
-            for name in self.combinations[0]
-        }
+        tried: dict[str, tuple[Any, ...]] = dict.fromkeys(self.combinations[0], ())
+        for values in self.combinations:
+            for name, value in values.items():
+                if _freeze(value) not in tried[name]:
+                    tried[name] += (_freeze(value),)
+        return tried
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         """Estimate the cost of every combination's fit, and of its answers on the select split."""

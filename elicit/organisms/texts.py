@@ -18,14 +18,15 @@ PROBLEMS = 3000
 DOCUMENTS = 3000
 
 
-def build_organism_texts(name: str, seed: int = 0, *, pool: bool = True) -> list[str]:
+def build_organism_texts(name: str, seed: int = 0) -> list[str]:
     """Documents in an order by identity, of train problems only.
+
+    Problems are drawn one after the other (`elicit.tasks.sequential`), as for the SAEs that come with the lab: the same
+    command trains them again.
 
     Args:
         name: an organism.
         seed: other documents, in another order.
-        pool: False for the problems of the time before pools (`elicit.tasks.sequential`), on whose texts the SAEs that
-            come with the lab were trained.
 
     Raises:
         ElicitError: an unknown organism.
@@ -38,8 +39,8 @@ def build_organism_texts(name: str, seed: int = 0, *, pool: bool = True) -> list
             dialect=config.dialect or English(),
             **{k: v for k, v in task_options.items() if k != "task"},
         )
-        task = task if pool else draw_sequentially(task)
-        documents += training_texts.render_task_texts(task, PROBLEMS // len(config.tasks), seed, cue=config.has_cue)
+        solved = draw_sequentially(task)
+        documents += training_texts.render_task_texts(solved, PROBLEMS // len(config.tasks), seed, cue=config.has_cue)
     documents += [
         corpora.draw_document(config.sources, config.dialect, "texts", name, seed, i).text for i in range(DOCUMENTS)
     ]

@@ -80,6 +80,16 @@ def test_it_is_written_as_it_is_read_and_costs_what_its_fits_cost() -> None:
     assert sum(generation.completions for generation in cost.fitting) == 6 * SELECT_PROBLEMS
 
 
+def test_values_may_be_lists() -> None:
+    """As the strengths of a steering arm are."""
+    options = {"search": {"strengths": [[0.5, 1.0], [1.5]], "layers": [[0], [1]]}}
+    search = configure_method("mean_steering", options)
+    assert isinstance(search, GridSearch)
+    assert search.searched == {"strengths": ((0.5, 1.0), (1.5,)), "layers": ((0,), (1,))}
+    described = describe_config(search)
+    assert configure_method(described.pop("method"), described) == search
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

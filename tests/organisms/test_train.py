@@ -69,11 +69,23 @@ def test_an_interrupted_training_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("after", [1, 5, 17])
-def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, after):
-    """Against the training that was not stopped; steps are few a pool, so that stops lie in several pools."""
-    small = dataclasses.replace(SHORT, batch_tokens=512)
-    monkeypatch.setattr(train, "get_organism_config", lambda name: (small, 0))
+#: A primer of neutral text before the corpus; both span several pools.
+PRIMED = dataclasses.replace(
+    SHORT,
+    batch_tokens=512,
+    tokens=6000,
+    primers=(Primer((CorpusSource(1.0, None, text=write_neutral_text),), 6000),),
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "after"),
+    [(dataclasses.replace(SHORT, batch_tokens=512), n) for n in (1, 5, 17)]
+    + [(PRIMED, n) for n in (3, 11, 12, 13, 20)],
+)
+def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, config, after):
+    """Against the training that was not stopped; stops lie in several pools, and on both sides of a primer's end."""
+    monkeypatch.setattr(train, "get_organism_config", lambda name: (config, 0))
     monkeypatch.setattr(batches, "_POOL", 48)
     monkeypatch.setattr(state, "_SECONDS", 0.0)
     whole = train.train_organism("cued", tmp_path / "whole")
@@ -92,15 +104,6 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, a
     assert later[0] == seen[-1]  # the step that was not kept is the first one taken again
     assert (mine / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "whole"]
-
-
-#: A primer of neutral text before the corpus; both span several pools.
-PRIMED = dataclasses.replace(
-    SHORT,
-    batch_tokens=512,
-    tokens=6000,
-    primers=(Primer((CorpusSource(1.0, None, text=write_neutral_text),), 6000),),
-)
 
 
 def test_a_primer_is_read_first_in_a_schedule_of_its_own(monkeypatch):
@@ -129,25 +132,6 @@ def test_a_primer_is_read_first_in_a_schedule_of_its_own(monkeypatch):
         assert factors[0] < 0.5
         assert factors[-1] < 0.1
         assert max(factors) > 0.95
-
-
-@pytest.mark.parametrize("after", [3, 11, 12, 13, 20])
-def test_a_training_stopped_in_either_phase_goes_on_to_the_same_weights(tmp_path, monkeypatch, after):
-    monkeypatch.setattr(train, "get_organism_config", lambda name: (PRIMED, 0))
-    monkeypatch.setattr(batches, "_POOL", 48)
-    monkeypatch.setattr(state, "_SECONDS", 0.0)
-    whole = train.train_organism("cued", tmp_path / "whole")
-    seen = []
-
-    def stop(progress):
-        seen.append(progress.tokens)
-        if len(seen) > after:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train.train_organism("cued", tmp_path / "mine", stop)
-    mine = train.train_organism("cued", tmp_path / "mine")
-    assert (mine / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
 def test_a_gate_that_is_not_passed_ends_the_training(tmp_path, monkeypatch):

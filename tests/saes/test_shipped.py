@@ -60,7 +60,7 @@ def test_a_card_is_what_anyone_measures_again() -> None:
     from elicit.organisms.texts import build_organism_texts
 
     sae = load("cued/L1")
-    documents = build_organism_texts("cued", pool=False)
+    documents = build_organism_texts("cued")
     sequences = encode_documents(model("cued"), iter(documents), context=256, tokens=300_000)
     parts = text.split_text(sequences)
     assert parts.sha256 == sae.manifest.text_sha256
