@@ -167,6 +167,7 @@ def compare(
     seeds: int = 1,
     test: int = 200,
     samples: int | Mapping[str, Any] = 0,
+    budgets: Mapping[str, Mapping[str, list[Any]]] | None = None,
     trajectory: Mapping[str, Any] | None = None,
     limit: int | None = None,
     out: str | Path | None = None,
@@ -186,6 +187,8 @@ def compare(
         reference: the arm of supervised fine-tuning with which others are compared; None: the arm named sft.
         samples: samples per problem at temperature 1, for pass@k, votes and compute-matched baselines: a number, or
             `{"n": 256, "problems": 64, "arms": ["base", "sft"]}`.
+        budgets: further values of some arms' options, `{"sft": {"demonstrations": [4, 64]}}`: each is an arm,
+            `sft/demonstrations-4`, and a point of a budget curve.
         trajectory: for arms with `checkpoints`: `{"problems": 100, "probe": 32}` test problems of every task at each
             checkpoint (all if None) and select problems for losses.
         out: run directory; a temporary one if None. An existing one is resumed or amended.
@@ -213,6 +216,7 @@ def compare(
             "seeds": seeds,
             "test": test,
             "samples": samples if isinstance(samples, int) else dict(samples),
+            "budgets": {arm: dict(options) for arm, options in (budgets or {}).items()},
             "trajectory": None if trajectory is None else dict(trajectory),
         },
         where="compare",

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from elicit import documents, runs
 from elicit.comparison.spec import Spec, check_spec
+from elicit.comparison.spec.budgets import remove_points
 from elicit.comparison.spec.cells import Cell, list_cells
 from elicit.errors import ElicitError, unknown_name_error
 from elicit.method import Method
@@ -78,6 +79,7 @@ def remove_arms(spec: Spec, arms: Collection[str], *, where: str) -> Spec:
     if isinstance(plain["samples"], dict) and plain["samples"]["arms"]:
         plain["samples"]["arms"] = [arm for arm in plain["samples"]["arms"] if arm not in gone]
         plain["samples"] = plain["samples"] if plain["samples"]["arms"] else 0
+    plain["budgets"] = remove_points(spec.budgets, gone)
     for panel in plain["panels"].values():
         if panel["arms"] is not None:
             panel["arms"] = [arm for arm in panel["arms"] if arm not in gone]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
+from elicit.comparison.spec.model_overrides import ModelOverrides
 from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.method import Method
 
@@ -25,6 +26,16 @@ def check_folder_names(names: Mapping[str, Collection[str]], where: str) -> None
                     "Use letters, digits and . _ + # -, starting with a letter"
                     + (" (/ separates a control from its parent)." if kind == "arm" else ".")
                 )
+
+
+def check_panels(panels: Mapping[str, ModelOverrides], models: Collection[str], arms: Collection[str]) -> None:
+    """Raise ElicitError for a panel whose model, or one of whose arms, is not in the spec."""
+    for model, panel in panels.items():
+        if model not in models:
+            raise unknown_name_error("model", model, models, where="panels")
+        for arm in panel.arms or ():
+            if arm not in arms:
+                raise unknown_name_error("arm", arm, arms, where=f"panels.{model}")
 
 
 def check_reference(reference: str | None, methods: Mapping[str, Method], where: str) -> None:

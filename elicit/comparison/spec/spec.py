@@ -11,12 +11,14 @@ arms:
 seeds: 3
 test: 200
 samples: 0                             # or {n: 256, problems: 64, arms: [base, sft]}
+budgets: {sft: {demonstrations: [4, 64]}}  # further arms sft/demonstrations-4 and -64, and a curve over what they cost
 trajectory: {problems: 100, probe: 32}  # of arms with checkpoints
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,12 +34,12 @@ from pydantic import (
 )
 
 from elicit.comparison.spec import assumed_size as assume
-from elicit.comparison.spec import checkpoints, samples_spec
+from elicit.comparison.spec import budgets, checkpoints, samples_spec
 from elicit.comparison.spec.assumed_size import AssumedSize
 from elicit.comparison.spec.checkpoints import Trajectory
 from elicit.comparison.spec.dependencies import check_control_parents, check_controls, check_kinds, check_needs
 from elicit.comparison.spec.model_overrides import ModelOverrides, TaskField, TasksField, index_by_name
-from elicit.comparison.spec.name_checks import check_folder_names, check_reference
+from elicit.comparison.spec.name_checks import check_folder_names, check_panels, check_reference
 from elicit.comparison.spec.path_resolution import resolve_paths
 from elicit.comparison.spec.samples_spec import Samples
 from elicit.comparison.spec.yaml_loading import check_plain_data, parse_yaml_mapping, pop_limit, read_spec_text
@@ -78,6 +80,8 @@ class Spec(BaseModel):
     """The arm of supervised fine-tuning with which every other arm is compared; null: the arm named sft."""
     samples: Samples = Samples(n=0)
     """Samples at temperature 1 per problem, for pass@k: a number (0 for none), or {n, problems, arms}."""
+    budgets: dict[str, dict[str, list[int | float]]] = Field(default_factory=dict)
+    """Arm -> option -> further values of it: each is an arm, which `arms` holds too, and a point of a budget curve."""
     trajectory: Trajectory | None = None
     """Evaluation of the checkpoints of trained arms; null: on all test problems."""
     kl_problems: int = Field(default=32, ge=0, le=100_000)
@@ -162,7 +166,7 @@ class Spec(BaseModel):
     def to_dict(self) -> dict[str, Any]:
         """The resolved spec as plain data, as written to the run directory."""
         fields = self.model_dump(mode="json")
-        for name in ("assume", "reference"):  # added later: a spec without them keeps its hash
+        for name in ("assume", "reference", "budgets"):  # added later: a spec without them keeps its hash
             if not fields[name]:
                 del fields[name]
         return fields
@@ -201,17 +205,12 @@ def parse_spec(text: str, *, where: str = "spec", folder: Path | None = None) ->
 def check_spec(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | None = None) -> Spec:
     """Check plain data as a spec, including its arms, its tasks and their files."""
     spec = check_form(data, where=where, folder=folder)
-    try:
+    with _errors_at(where):
         check_control_parents(spec.build_methods())
-        for model_spec in (
-            spec,
-            *map(spec.for_model, spec.models),
-        ):  # panels may replace the spec's own tasks
+        for model_spec in (spec, *map(spec.for_model, spec.models)):  # panels may replace the spec's own tasks
             build_task(model_spec.task, where="task")
             for label, description in model_spec.off_target.items():
                 build_task(description, where=f"off_target {label!r}")
-    except ElicitError as error:
-        raise error if str(error).startswith(where) else ElicitError(f"{where}: {error}") from None
     return spec
 
 
@@ -235,6 +234,7 @@ def check_form(
         check_plain_data(value, f"{where}: field {field!r}")
     samples_spec.check_samples_fields(data.get("samples"), where)
     checkpoints.check_trajectory_fields(data.get("trajectory"), where)
+    budgets.check_budgets_form(data.get("budgets", {}), where)
     try:
         spec = Spec.model_validate(dict(data))
     except ValidationError as error:
@@ -243,6 +243,10 @@ def check_form(
     if folder is not None:
         update = resolve_paths(folder, spec.models, spec.task, spec.arms, spec.off_target, spec.panels)
         spec = spec.model_copy(update=update)
+    if spec.budgets:
+        with _errors_at(where):
+            update = budgets.expand_budgets(spec.budgets, spec.arms, spec.panels, spec.build_methods())
+        spec = spec.model_copy(update=update)
     check_folder_names({"model": spec.models, "arm": spec.arms, "off_target task": spec.off_target}, where)
     for label in spec.assume:
         if label not in spec.models:
@@ -250,10 +254,10 @@ def check_form(
     if not spec.models or not spec.arms:
         raise ElicitError(f"{where}: a comparison needs at least one model and one arm.")
     samples_spec.check_samples_arms(spec.samples, spec.arms, spec.test, where)
-    try:
+    with _errors_at(where):
         spec.build_methods()
         checkpoints.check_trajectory(spec.trajectory, spec.arms, spec.test, where)
-        _check_panels(spec)
+        check_panels(spec.panels, spec.models, spec.arms)
         check_reference(spec.reference, spec.build_methods(), where)
         for model_spec in map(spec.for_model, spec.models):
             methods = model_spec.build_methods()
@@ -262,19 +266,16 @@ def check_form(
             check_controls(methods)
             checkpoints.check_base_arm(model_spec.arms, methods, where)
             _check_target(model_spec, where)
-    except ElicitError as error:
-        raise error if str(error).startswith(where) else ElicitError(f"{where}: {error}") from None
     return spec
 
 
-def _check_panels(spec: Spec) -> None:
-    """Raise ElicitError for a panel whose model, or one of whose arms, is not in the spec."""
-    for model, panel in spec.panels.items():
-        if model not in spec.models:
-            raise unknown_name_error("model", model, spec.models, where="panels")
-        for arm in panel.arms or ():
-            if arm not in spec.arms:
-                raise unknown_name_error("arm", arm, spec.arms, where=f"panels.{model}")
+@contextmanager
+def _errors_at(where: str) -> Iterator[None]:
+    """Put the place in front of errors that do not name it."""
+    try:
+        yield
+    except ElicitError as error:
+        raise error if str(error).startswith(where) else ElicitError(f"{where}: {error}") from None
 
 
 def _check_target(spec: Spec, where: str) -> None:
