@@ -31,6 +31,7 @@ from elicit.comparison.problems import PROBLEMS_FOLDER, check_task_file, gather_
 from elicit.comparison.reader import read_run_spec
 from elicit.comparison.spec import Spec, checkpoints
 from elicit.comparison.spec.cells import list_cells
+from elicit.comparison.spec.option_values import map_texts
 from elicit.comparison.storage import prompts
 from elicit.comparison.storage.typed_files import read_manifest, read_metrics
 from elicit.comparison.summary.summarise import summarise_run
@@ -126,26 +127,9 @@ def strip_folders(path: Path) -> None:
     Verification does not need them; a model's hash is in its cells.
     """
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    data = map_texts(data, lambda name, text: _base_name(text) if name in _PATHS else text)
     data["models"] = {label: _base_name(name) for label, name in data["models"].items()}
-    panels = (data.get("panels") or {}).values()
-    arms = (data.get("arms") or {}).values()
-    for section in (data, *panels):
-        for task in (section.get("task"), *(section.get("off_target") or {}).values()):
-            _strip_option_paths(task)
-    for options in arms:
-        _strip_option_paths(options)
     runs.write_text(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
-
-
-def _strip_option_paths(options: Any) -> None:
-    """Replace paths by names in the options of a task or an arm, nested options included."""
-    for key, value in options.items() if isinstance(options, dict) else ():
-        if isinstance(value, dict):
-            _strip_option_paths(value)
-        elif key in _PATHS and isinstance(value, str):
-            options[key] = _base_name(value)
-        elif key in _PATHS and isinstance(value, list):
-            options[key] = [_base_name(item) if isinstance(item, str) else item for item in value]
 
 
 def _base_name(text: str) -> str:

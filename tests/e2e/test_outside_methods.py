@@ -70,6 +70,8 @@ class Warm(Method):
 class NoReturn(Method):
     """It forgets to return."""
 
+    tokens: int = 8
+
     def fit(self, base, task, *, seed, needs, scratch=None):
         Policy(base, task_decoding(task))
 
@@ -77,6 +79,8 @@ class NoReturn(Method):
 @dataclass(frozen=True)
 class Mistaken(Method):
     """It misspells an argument."""
+
+    tokens: int = 8
 
     def fit(self, base, task, *, seed, needs, scratch=None):
         return Policy(base, task_decoding(task), steerings=())
@@ -234,7 +238,9 @@ def test_edited_code_does_not_go_on(folder: Path) -> None:
         ),
         ("{f: {method: forced}, g/u: {method: unforced}}", "the arm it controls: unknown arm 'g'"),
         ("{x: {method: warm.py:NoReturn}}", "NoReturn.fit returned NoneType; expected a Policy"),
-        ("{x: {method: warm.py:Mistaken}}", "warm.py, line 33: TypeError: Policy.__init__() got an unexpected keyword"),
+        ("{x: {method: warm.py:Mistaken}}", "warm.py, line 37: TypeError: Policy.__init__() got an unexpected keyword"),
+        ("{x: {method: warm.py:Mistaken, search: {tokens: [8, 9]}}}", "warm.py, line 37: TypeError: Policy.__init__()"),
+        ("{x: {method: warm.py:NoReturn, search: {tokens: [8, 9]}}}", "NoReturn.fit returned NoneType; expected a"),
         ("{g: {method: grpo}, g/r: {method: grpo, reward: random, steps: 3}}", "its steps is 3, its parent's 32"),
     ],
 )

@@ -86,6 +86,10 @@ BROKEN: dict[str, Any] = {
         "no SAE for layer 0",
     ),
     "a layer that does not exist": (lambda _: _arm(method="mean_steering", layers=[7]), "layer 7 does not exist"),
+    "a layer that is searched": (
+        lambda _: _arm(method="mean_steering", search={"layers": [[1], [7]]}),
+        "layer 7 does not exist",
+    ),
     "a layer of a trained vector": (lambda _: _arm(method="rl_steering", layers=[7]), "layer 7 does not exist"),
     "a layer beside another arm": (
         lambda _: {

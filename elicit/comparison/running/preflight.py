@@ -4,7 +4,7 @@
 2. No arm asks for more tokens than any machine can generate (`token_costs.check_cost`).
 3. Every pending cell's method is fitted on an outline of its model (`elicit.outline`): a model without weights, on
    which `fit` runs up to its first forward pass. So the method's own code checks its data, layers, SAEs, adapters and
-   lengths.
+   lengths. A search is fitted with each of its settings.
 4. Every prompt can be tokenized and leaves room for its answer.
 
 Where a model's files are not on this machine, 3 and 4 are left out, and the plan says so.
@@ -12,6 +12,7 @@ Where a model's files are not on this machine, 3 and 4 are left out, and the pla
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,6 +26,7 @@ from elicit.comparison.spec.cells import Cell
 from elicit.context import check_prompt_fits
 from elicit.errors import ElicitError, one_line
 from elicit.method import Method
+from elicit.methods.grid_search import GridSearch
 from elicit.plugins import describe_failure, find_class_file
 from elicit.tasks import AskedTask
 from elicit.tasks.datasets.record_task import RecordTask
@@ -113,8 +115,8 @@ def _check_model(
     methods = spec.build_methods()
     for cell in cells:
         fitted = cell.name not in again and (cell.folder_in(run) / "policy").exists()
-        policy = _outline_policy(cell, methods[cell.arm], spec, outline, target, fitted=fitted)
-        for label, (task, problems) in tasks.items():
+        policies = _outline_policies(cell, methods[cell.arm], spec, outline, target, fitted=fitted)
+        for policy, (label, (task, problems)) in itertools.product(policies, tasks.items()):
             task_policy = policy if task is target else retarget_policy(policy, target, task)
             key = label, task_policy.prompting, task_policy.decoding.max_new_tokens
             if key not in seen:
@@ -148,16 +150,18 @@ def _available_problems(task: Task, split: Split) -> list[Problem]:
         return []
 
 
-def _outline_policy(cell: Cell, method: Method, spec: Spec, outline: Outline, task: Task, *, fitted: bool) -> Policy:
-    """The cell's policy, complete enough for its prompts and lengths."""
+def _outline_policies(
+    cell: Cell, method: Method, spec: Spec, outline: Outline, task: Task, *, fitted: bool
+) -> list[Policy]:
+    """The cell's policy, or those of all settings that it tries, complete enough for their prompts and lengths."""
     from elicit.method import task_decoding
     from elicit.policy import Policy
 
-    if not fitted:
-        policy = _fit_on_outline(cell, method, spec, outline, task)
-        if policy is not None:
-            return policy
-    return Policy(outline, task_decoding(task))
+    if fitted:
+        return [Policy(outline, task_decoding(task))]
+    methods = (*method.candidates, method) if isinstance(method, GridSearch) else (method,)
+    policies = [_fit_on_outline(cell, setting, spec, outline, task) for setting in methods]
+    return [Policy(outline, task_decoding(task)) if policy is None else policy for policy in policies]
 
 
 def _fit_on_outline(cell: Cell, method: Method, spec: Spec, outline: Outline, task: Task) -> Policy | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from elicit.comparison.spec import Spec
+from elicit.comparison.spec.option_values import list_option_values
 from elicit.errors import ElicitError
 from elicit.loading import catalog
 
@@ -51,10 +52,10 @@ def _prepare_model(name: str, spec: Spec, workers: int, download: bool) -> None:
 def list_second_models(spec: Spec) -> list[tuple[str, str]]:
     """List (arm, model) of every second model that an arm loads in addition to the base."""
     return [
-        (arm, options[option])
+        (arm, value)
         for (arm, options), method in zip(spec.arms.items(), spec.build_methods().values(), strict=True)
-        for option in method.traits.models
-        if isinstance(options.get(option), str)
+        for _, option, value in list_option_values(options)
+        if option in method.traits.models and isinstance(value, str)
     ]
 
 
@@ -62,7 +63,8 @@ def list_sae_releases(spec: Spec) -> list[str]:
     """List the SAEs of public releases that arms name."""
     sae_names: set[str] = set()
     for options in spec.arms.values():
-        for field in ("sae", "saes"):
-            value = options.get(field) or ()
-            sae_names.update(name for name in ([value] if isinstance(value, str) else value) if isinstance(name, str))
+        for _, option, value in list_option_values(options):
+            if option in ("sae", "saes"):
+                names = [value] if isinstance(value, str) else value or ()
+                sae_names.update(name for name in names if isinstance(name, str))
     return sorted(name for name in sae_names if ":" in name and "{" not in name)

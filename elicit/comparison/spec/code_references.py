@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from elicit.comparison.spec.option_values import list_option_values, map_texts
 from elicit.methods.catalog import is_built_in
 from elicit.methods.outside import find_method_reference
 from elicit.plugins import MissingCodeError, absolute_reference, find_source, parse_reference
@@ -20,11 +21,12 @@ ArmField = Literal["method", "reward", "trainer_class"]
 
 def resolve_references(description: Mapping[str, Any], base: Path) -> dict[str, Any]:
     """A task's description or an arm's options with the paths of their code in full; relative ones start at `base`."""
-    fields = (*get_args(TaskField), *get_args(ArmField))
-    return {
-        name: absolute_reference(value, base=base) if name in fields and isinstance(value, str) else value
-        for name, value in description.items()
-    }
+    return map_texts(description, lambda name, text: resolve_reference(name, text, base))
+
+
+def resolve_reference(name: str, text: str, base: Path) -> str:
+    """The text of an option, with the path in full where the option may name code."""
+    return absolute_reference(text, base=base) if name in (*get_args(TaskField), *get_args(ArmField)) else text
 
 
 def list_task_code(description: Mapping[str, Any]) -> Iterator[tuple[TaskField, str]]:
@@ -36,15 +38,14 @@ def list_task_code(description: Mapping[str, Any]) -> Iterator[tuple[TaskField, 
         yield "read", reference
 
 
-def list_arm_code(options: Mapping[str, Any]) -> Iterator[tuple[ArmField, str]]:
-    """(field, reference) of the code of an arm's method, reward and trainer, here or not."""
+def list_arm_code(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(place, reference) of the code of an arm's method, rewards and trainers, here or not."""
     method = str(options.get("method"))
     if not is_built_in(method) and (reference := find_method_reference(method)) is not None:
         yield "method", reference
-    fields: tuple[ArmField, ...] = ("reward", "trainer_class")
-    for field in fields:
-        if parse_reference(text := str(options.get(field))) is not None:
-            yield field, text
+    for place, option, value in list_option_values(options):
+        if option in ("reward", "trainer_class") and parse_reference(text := str(value)) is not None:
+            yield place, text
 
 
 def find_code_file(reference: str) -> Path | None:

@@ -1,4 +1,4 @@
-"""Relative paths in a spec file, which start at the file's folder: of models, of tasks' files and of arms' code."""
+"""Relative paths in a spec file, which start at the file's folder: of models, SAEs, tasks' files and arms' code."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from elicit.comparison.spec.code_references import resolve_references
+from elicit.comparison.spec.code_references import resolve_reference
 from elicit.comparison.spec.model_overrides import ModelOverrides
+from elicit.comparison.spec.option_values import map_texts
+
+#: Options of an arm that name a model or SAEs, which are paths where they begin with a dot.
+_LOADED = ("model", "amateur", "sae", "saes")
 
 
 def resolve_paths(
@@ -24,16 +28,16 @@ def resolve_paths(
         near = folder / text
         return str(near.resolve()) if not Path(text).is_absolute() and text.startswith(".") else text
 
+    def resolve_text(name: str, text: str) -> str:
+        near = folder / text
+        is_path = name == "path" or (name in _LOADED and text.startswith("."))
+        if is_path and not Path(text).is_absolute() and near.exists():
+            return str(near.resolve())
+        return resolve_reference(name, text, folder)
+
     def resolve_task(description: dict[str, Any]) -> dict[str, Any]:
         # Options of arms name tasks too: `source: {task: jsonl, path: ...}`.
-        description = {
-            name: resolve_task(part) if isinstance(part, dict) else part for name, part in description.items()
-        }
-        description = resolve_references(description, folder)
-        path = description.get("path")
-        if isinstance(path, str) and not Path(path).is_absolute() and (folder / path).exists():
-            return {**description, "path": str((folder / path).resolve())}
-        return description
+        return map_texts(description, resolve_text)
 
     return {
         "models": {label: resolve_model(name) for label, name in models.items()},

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from elicit.comparison.spec.code_references import find_code_file, list_arm_code, list_task_code
+from elicit.comparison.spec.option_values import list_option_values
 from elicit.comparison.spec.spec import Spec
 from elicit.errors import ElicitError
 
@@ -39,12 +40,12 @@ def list_source_files(spec: Spec) -> Iterator[SourceFile]:
             is_default = description == {spec.task_label: spec.task, **spec.off_target}.get(label)
             yield from _existing_source(model, None, label if is_default else f"{model}/{label}", description)
         for arm, options in model_spec.arms.items():
-            for code_field, reference in list_arm_code(options):
+            for place, reference in list_arm_code(options):
                 if (source := find_code_file(reference)) is not None:
-                    yield SourceFile(model, arm, f"arms.{arm}.{code_field}", source)
-            for field, value in options.items():
+                    yield SourceFile(model, arm, f"arms.{arm}.{place}", source)
+            for place, _, value in list_option_values(options):
                 if isinstance(value, Mapping) and isinstance(value.get("task"), str):
-                    yield from _existing_source(model, arm, f"arms.{arm}.{field}", value)
+                    yield from _existing_source(model, arm, f"arms.{arm}.{place}", value)
 
 
 def hash_task_files(spec: Spec) -> dict[str, str]:
