@@ -82,6 +82,24 @@ def test_every_arm_of_a_run_is_paired_with_the_floors(tmp_path: Path) -> None:
     assert read_run_spec(tmp_path)[0].arms.keys() >= FLOORS.keys()
 
 
+@pytest.mark.parametrize(("ceiling", "share"), [(None, 1 / 3), ("best prompt", None)])
+def test_a_floor_alone_has_a_share_of_the_gap_and_a_ceiling_has_none(
+    ceiling: str | None, share: float | None, tmp_path: Path
+) -> None:
+    """The best prompt of an organism, whose cue is left out, and that of another model."""
+
+    def answers(cell, problem, index):  # type: ignore[no-untyped-def]
+        return f"#{problem.answer}" if cell.arm == "best_prompt" and index % 10 < 3 else says(cell, problem, index)
+
+    records = {**RECORDS, "best_prompt": {"ceiling": ceiling}}
+    make_run(tmp_path, arms={**ARMS, **FLOORS}, records=records, completion=answers)
+    (panel,) = read_panels(summarise_run(tmp_path))
+    arms = {one.name: one for one in panel.arms}
+    assert arms["best_prompt"].role == ("floor" if ceiling is None else "ceiling")
+    assert arms["best_prompt"].gap.value == (None if share is None else pytest.approx(share))
+    assert (arms["cue_prompt"].role, arms["cue_prompt"].gap.value) == ("ceiling", None)
+
+
 def test_a_summary_from_before_there_were_floors_verifies_and_a_changed_one_does_not(tmp_path: Path) -> None:
     make_run(tmp_path, arms={**ARMS, **FLOORS}, records={**RECORDS, "best_prompt": {"ceiling": None}})
     path = tmp_path / "summary.json"

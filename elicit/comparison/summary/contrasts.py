@@ -17,10 +17,10 @@ def compute_gap_recovered(
     base: np.ndarray | None,
     ceiling: np.ndarray | None,
     top: Mapping[str, Any] | None,
-    method: Method,
 ) -> dict[str, Any]:
+    """The arm's share of the gap to the ceiling `top`; without scores, as for a ceiling itself, none."""
     withheld = {"gap_recovered": None, "gap_ci": None, "gap_ceiling": None, "gap_note": None}
-    if scores is None or base is None or ceiling is None or top is None or method.traits.ceiling is not None:
+    if scores is None or base is None or ceiling is None or top is None:
         return withheld
     estimate = statistics.gap_recovered(scores, base, ceiling, 0, ceiling_name=str(top["kind"]))
     return {**withheld, **estimate.to_json(), "gap_note": estimate.reason or None}

@@ -141,12 +141,13 @@ def _add_comparisons(
 ) -> None:
     """Compare every arm's answers with those of the base, the SFT reference, its parent and the ceiling."""
     base = scores[name] if (name := _find_base_arm(methods)) else None
-    top = next((c for c in ceilings if c["kind"] != "base_pass@k"), None)
+    by_arm = {ceiling["arm"]: ceiling for ceiling in ceilings if ceiling["kind"] != "base_pass@k"}
+    top = next(iter(by_arm.values()), None)
     ceiling = scores.get(top["arm"]) if top else None
     floors = [arm for arm, method in methods.items() if method.traits.floor]
     for arm, figures in entries.items():
         method, arm_scores = methods[arm], scores[arm]
-        figures |= compute_gap_recovered(arm_scores, base, ceiling, top, method)
+        figures |= compute_gap_recovered(None if arm in by_arm else arm_scores, base, ceiling, top)
         to_reference, to_base = arm != spec.reference_arm, not method.traits.untouched
         figures["vs_sft"] = (
             compare_paired(arm_scores, scores.get(spec.reference_arm), method, reference_trained=True)
