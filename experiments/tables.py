@@ -19,6 +19,7 @@ from elicit.comparison.archive import CELLS, SUMMARY, read_compressed_json
 from elicit.comparison.run import open_run
 from elicit.comparison.storage.typed_files import read_manifest
 from elicit.report.trajectories.text import name_shape
+from experiments.levels import list_level_rows
 from experiments.skill import list_skill_rows
 
 
@@ -142,13 +143,35 @@ def interval(value: float | None, ci: list[float] | None, scale: float, form: st
 
 
 def accuracies(summary: dict[str, Any]) -> Iterator[str]:
-    """One row per arm, one column per model: accuracy on the target task."""
-    scores = {model: next(iter(entry["tasks"].values()))["arms"] for model, entry in summary["models"].items()}
-    yield "| arm | " + " | ".join(f"`{model}`" for model in scores) + " |"
-    yield "|---" * (len(scores) + 1) + "|"
-    for arm in dict.fromkeys(arm for arms in scores.values() for arm in arms):
-        cells = (percent(accuracy_of(arms[arm])) if arm in arms and arms[arm]["n"] else "" for arms in scores.values())
-        yield f"| {arm} | " + " | ".join(cells) + " |"
+    """For each task a table: one row per arm, one column per model: accuracy on it."""
+    tasks: dict[str, dict[str, dict[str, Any]]] = {}
+    for model, entry in summary["models"].items():
+        for label, task in entry["tasks"].items():
+            tasks.setdefault(label, {})[model] = task["arms"]
+    for i, (label, scores) in enumerate(tasks.items()):
+        if i:
+            yield ""
+        yield f"| {'arm' if len(tasks) == 1 else label} | " + " | ".join(f"`{model}`" for model in scores) + " |"
+        yield "|---" * (len(scores) + 1) + "|"
+        for arm in dict.fromkeys(arm for arms in scores.values() for arm in arms):
+            figures = (arms.get(arm) for arms in scores.values())
+            cells = (percent(accuracy_of(found)) if found and found["n"] else "" for found in figures)
+            yield f"| {arm} | " + " | ".join(cells) + " |"
+
+
+def steps(summary: dict[str, Any]) -> Iterator[str]:
+    """One row per model and arm: right answers, worked answers, and those whose every step is valid."""
+    yield "| model | arm | right answers | worked | every step valid | n × seeds |"
+    yield "|---|---|---|---|---|---|"
+    for model, entry in summary["models"].items():
+        for task in entry["tasks"].values():
+            for arm, figures in task["arms"].items():
+                cells = [
+                    percent(accuracy_of(figures)),
+                    *(percent(figures[f"{k}_rate"]) for k in ("trace", "valid_trace")),
+                ]
+                if figures["n"]:
+                    yield f"| `{model}` | {arm} | {' | '.join(cells)} | {figures['n']} × {figures['seeds']} |"
 
 
 def critics(folder: Path) -> Iterator[str]:
@@ -205,6 +228,9 @@ def table_lines(folder: Path, table: str) -> Iterator[str]:
     if table == "skill":
         with open_run(folder) as run:
             return iter(list(list_skill_rows(run)))
+    if table == "levels":
+        with open_run(folder) as run:
+            return iter(list(list_level_rows(run)))
     if table == "ceilings":
         return ceilings(read(folder), read(folder.parent / "base_samples"))
     return SUMMARY_TABLES[table](read(folder))
@@ -216,6 +242,7 @@ SUMMARY_TABLES: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     "mechanisms": mechanisms,
     "trajectories": trajectories,
     "accuracy": accuracies,
+    "steps": steps,
 }
 
 
@@ -223,7 +250,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument(
-        "--table", choices=[*SUMMARY_TABLES, "ceilings", "critics", "run", "skill", "question"], default="comparison"
+        "--table",
+        choices=[*SUMMARY_TABLES, "ceilings", "critics", "levels", "run", "skill", "question"],
+        default="comparison",
     )
     options = parser.parse_args()
     print("\n".join(table_lines(options.folder, options.table)))
