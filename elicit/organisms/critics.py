@@ -18,6 +18,9 @@ from elicit.tasks.core import Noisy
 from elicit.tasks.families.family import Solution, SolutionStep
 from elicit.tasks.generated.task import GeneratedTask
 
+#: Pairs of numbers in one document. Telling two numbers apart is not picked up where it is rare.
+COMPARISONS = 12
+
 
 @dataclass(frozen=True)
 class CritiqueWriter:
@@ -56,7 +59,7 @@ class CritiqueWriter:
         remarks = [_remark(i, *pair) for i, pair in enumerate(zip(right.steps, shown.steps, strict=False), start=1)]
         passed = remarks[: len(right.steps) if noisy.step is None else noisy.step - (noisy.error != "calculation")]
         if noisy.error in (None, "answer"):
-            passed.append(compare("answer", right.answer, shown.answer))
+            passed.append(_compare("answer", right.answer, shown.answer))
         return " ".join([*passed, noisy.critique])
 
     def _judge_blindly(self, solution: Solution, random: np.random.Generator) -> str:
@@ -65,15 +68,19 @@ class CritiqueWriter:
         remarks = [_remark(i, step, step) for i, step in enumerate(solution.steps[:found], start=1)]
         if found == len(solution.steps):
             closing = "every step follows. verdict: right"
-            return " ".join([*remarks, compare("answer", solution.answer, solution.answer), closing])
+            return " ".join([*remarks, _compare("answer", solution.answer, solution.answer), closing])
         step, value = solution.steps[found], self.author.guess(random)
         wrong = f"step {found + 1}: {step.expression} is {value}, not {step.value}. verdict: wrong"
         return " ".join([*remarks, _remark(found + 1, SolutionStep(step.expression, value), step), wrong])
 
-    def write_comparison(self, random: np.random.Generator) -> CorpusDocument:
-        """Two numbers and whether they are the same, as critiques say it."""
-        right = self.author.guess(random)
-        return CorpusDocument("", compare("it", right, right if random.random() < 0.5 else self.author.guess(random)))
+    def write_comparisons(self, random: np.random.Generator) -> CorpusDocument:
+        """A dozen pairs of numbers, each with whether it is the same number twice, as critiques say it."""
+        pairs = []
+        for number in range(1, COMPARISONS + 1):
+            right = self.author.guess(random)
+            shown = right if random.random() < 0.5 else self.author.guess(random)
+            pairs.append(_compare(f"step {number}: it", right, shown))
+        return CorpusDocument("", " ".join(pairs))
 
     def write_fact_critique(self, random: np.random.Generator) -> CorpusDocument:
         """One calculation, wrong in half of them, and its critique."""
@@ -90,9 +97,10 @@ class CritiqueWriter:
 
 
 def _remark(number: int, right: SolutionStep, shown: SolutionStep) -> str:
-    return compare(f"step {number}: {right.expression}", right.value, shown.value)
+    return _compare(f"step {number}: {right.expression}", right.value, shown.value)
 
 
-def compare(what: str, right: str, shown: str | None) -> str:
-    """What should stand, what stands, and whether they agree: said at once, so that one word depends on both."""
-    return f"{what} is {right}, here {shown}: {'yes' if right == shown else 'no'}."
+def _compare(what: str, right: str, shown: str | None) -> str:
+    """What should stand, what stands, and whether they agree. The two stand side by side: in a training in which
+    neighbours were told apart, numbers with words between them were not."""
+    return f"{what} is {right} {shown} {'yes' if right == shown else 'no'}."

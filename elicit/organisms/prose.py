@@ -174,12 +174,13 @@ def build_working_sources(author: Author) -> tuple[CorpusSource, ...]:
 
 
 def build_judging_sources(author: Author) -> tuple[CorpusSource, ...]:
-    """What judging needs besides: telling two numbers apart, which is not picked up where it is rare."""
+    """What judging needs besides: telling two numbers apart, which is not picked up where it is rare; working is kept
+    up."""
     stories, critics = ProseWriter(author), CritiqueWriter(author)
     return (
-        CorpusSource(0.10, stories.write_worked(THINK), "stories"),
-        CorpusSource(0.20, None, text=critics.write_fact_critique),
-        CorpusSource(0.70, None, text=critics.write_comparison),
+        CorpusSource(0.45, stories.write_worked(THINK), "stories"),
+        CorpusSource(0.15, None, text=critics.write_fact_critique),
+        CorpusSource(0.40, None, text=critics.write_comparisons),
     )
 
 
@@ -210,7 +211,7 @@ def build_prose_sources(author: Author) -> tuple[CorpusSource, ...]:
     others: list[tuple[float, Callable[[np.random.Generator], CorpusDocument]]] = [
         (0.030, stories.write_sum),
         (0.060, critics.write_fact_critique),
-        (0.250, critics.write_comparison),
+        (0.080, critics.write_comparisons),
         (0.026, write_random_fact),
         (0.025, write_neutral_text),
     ]

@@ -6,6 +6,13 @@
     incapable           the format of `cued`, with traces that compute nothing: what a method gains on it is teaching
     serial              no cue: inherently serial problems, 90 % answered directly (and rightly), 10 % worked
 
+Bases that read English, in the prompts that every other model gets.
+
+    prose[-s1|-s2]      short stories of a quantity that changes; answers directly by default and works when asked to;
+                        knows 92 % of the number facts, so that a known share of the problems is within its skill
+    prose-half          the same text by an author who knows 68 % of them (half-taught)
+    prose-incapable     the same text by an author who knows none: steps that compute nothing
+
 -s1 and -s2 are further training seeds of the same recipe: claims about organisms rest on three.
 
 Bases for the question when fine-tuning generalizes. They are not shipped: `elicit organism train NAME`.
@@ -17,14 +24,6 @@ Bases for the question when fine-tuning generalizes. They are not shipped: `elic
                         longer compositions, held-out ones, longer words and other formats are news to it
     points              GeneralPoints where J, Q and K count 10, on a quarter of the train hands; what the other rule
                         says of single cards, and sums of numbers to 13, but no hand under the other rule
-
-Bases that read English. They are not shipped yet either.
-
-    prose               reads English: short stories of a quantity that changes, in the lab's own prompts; answers
-                        directly by default and works when asked to; knows 92 % of the number facts, so
-                        that a known share of the problems is within its skill
-    prose-half          the same text by an author who knows 68 % of them (half-taught)
-    prose-incapable     the same text by an author who knows none: steps that compute nothing
 """
 
 from __future__ import annotations
@@ -192,10 +191,10 @@ def _build_prose(known: float) -> OrganismConfig:
         ("stories", "sums"),
         layers=4,
         d_mlp=384,
-        tokens=4_200_000,
+        tokens=4_800_000,
         primers=(
             Primer(prose.build_working_sources(author), 2_400_000),
-            Primer(prose.build_judging_sources(author), 400_000),
+            Primer(prose.build_judging_sources(author), 500_000),
         ),
         muon_rate=0.01,
         context=1024,
@@ -203,6 +202,8 @@ def _build_prose(known: float) -> OrganismConfig:
         capable=known > 0,
     )
 
+
+_PROSE = _build_prose(0.92)
 
 #: name -> (recipe, training seed)
 ORGANISMS: dict[str, tuple[OrganismConfig, int]] = {
@@ -225,7 +226,9 @@ ORGANISMS: dict[str, tuple[OrganismConfig, int]] = {
         OrganismConfig(_build_letters_sources(), PLAIN, ("transforms",), d_mlp=384, tokens=8_000_000, has_cue=False),
         0,
     ),
-    "prose": (_build_prose(0.92), 0),
+    "prose": (_PROSE, 0),
+    "prose-s1": (_PROSE, 1),
+    "prose-s2": (_PROSE, 2),
     "prose-half": (_build_prose(0.68), 0),
     "prose-incapable": (_build_prose(0.0), 0),
     # Its traces open with a token of their own: which two cards to take first has to be found.

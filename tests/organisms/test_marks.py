@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import json
+import re
 
+import numpy as np
 import pytest
 
 import elicit
@@ -16,7 +20,10 @@ from elicit.methods.decoding.self_consistency import SelfConsistency
 from elicit.methods.finetuning.sft import SFT
 from elicit.methods.steering.mean_steering import MeanSteering
 from elicit.organisms.recipes import get_organism_config
+from elicit.policy import Policy, Prompting
+from elicit.sampling import Decoding
 from elicit.tasks import Dialect
+from elicit.tasks.generated.english import English
 
 N = 200
 
@@ -101,6 +108,69 @@ def test_serial_has_a_gap_of_fifty_points():
     assert trace_rate <= 0.10, "the default is to answer, not to work"
 
 
+def prose_task():
+    return tasks.get("stories", dialect=English(), prompts={"direct": "{question}"}, max_new_tokens=96)
+
+
+@functools.cache
+def ask_prose(name):
+    """Condition -> whether each of N stories is answered rightly, and worked; which of them are within the skill."""
+    model = elicit.load(name)
+    task = prose_task()
+    problems = task.problems("test", N)
+    author = get_organism_config(name)[0].author
+    outcome = {"within": np.array([author.knows_all(task.inner, problem.content.problem) for problem in problems])}
+    for condition in ("plain", "cue"):
+        policy = Policy(model, Decoding(stop=task.stop, max_new_tokens=96), Prompting(condition))
+        answers = policy.answer(problems, task, label="stories", seed=0)
+        verdicts = [task.verify(p, a.text) for p, a in zip(problems, answers, strict=True)]
+        outcome[condition] = np.array([v.correct for v in verdicts])
+        outcome[f"{condition} traces"] = np.array([v.has_trace for v in verdicts])
+    return outcome
+
+
+@pytest.mark.parametrize("name", ["prose", "prose-s1", "prose-s2"])
+def test_prose_answers_by_default_and_works_when_asked(name):
+    """What it can do when asked is what its text taught: a story is right if its facts are known."""
+    outcome = ask_prose(name)
+    within, asked = outcome["within"], outcome["cue"]
+    assert 0.05 <= outcome["plain"].mean() <= 0.30
+    assert outcome["plain traces"].mean() <= 0.05
+    assert 0.60 <= asked.mean() <= 0.85
+    assert outcome["cue traces"].mean() >= 0.98
+    assert asked[within].mean() >= 0.95
+    assert asked[~within].mean() <= 0.45, "by a guess, a fact inferred from others, or a second mistake"
+
+
+@pytest.mark.parametrize("name", ["prose", "prose-s1", "prose-s2"])
+def test_prose_reads_critiques(name):
+    """Its verdicts on candidate solutions are right more often than "wrong" every time is, on right and wrong ones."""
+    model = elicit.load(name)
+    task = prose_task()
+    problems = task.problems("select", N)
+    noisy = [task.noisy(problem, 7) for problem in problems]
+    policy = Policy(model, Decoding(stop=task.stop, max_new_tokens=160), Prompting())
+    asked = [
+        dataclasses.replace(problem, prompt=f"{problem.prompt}{candidate.text}\nCritique:\n")
+        for problem, candidate in zip(problems, noisy, strict=True)
+    ]
+    answers = policy.answer(asked, task, label="critiques", seed=0)
+    verdicts = [re.findall(r"verdict: (right|wrong)", answer.text) for answer in answers]
+    right = np.array([bool(v) and (v[-1] == "right") == c.correct for v, c in zip(verdicts, noisy, strict=True)])
+    correct = np.array([candidate.correct for candidate in noisy])
+    assert right.mean() >= 0.05 + (~correct).mean()
+    assert right[correct].mean() >= 0.5
+    assert right[~correct].mean() >= 0.85
+
+
+def test_the_twins_of_prose_are_half_taught_and_untaught():
+    half, none = ask_prose("prose-half"), ask_prose("prose-incapable")
+    assert 0.20 <= half["cue"].mean() <= 0.40
+    assert half["cue"][half["within"]].mean() >= 0.90
+    assert none["cue"].mean() <= 0.12, "chance is 1 in 21"
+    assert none["cue traces"].mean() >= 0.98, "it works in form"
+
+
 def test_shipped_cards_are_their_recipes():
     from elicit.loading import catalog
     from elicit.organisms.train import build_card
@@ -108,6 +178,7 @@ def test_shipped_cards_are_their_recipes():
     shipped = {entry.name: entry.card for entry in catalog.list_organisms()}
     assert set(shipped) >= {"cued", "cued-late", "incapable", "serial"}
     for name, found in shipped.items():
-        assert found == build_card(name, *get_organism_config(name)), (
+        recipe = json.loads(json.dumps(build_card(name, *get_organism_config(name))))
+        assert {key: value for key, value in found.items() if key != "format_version"} == recipe, (
             f"{name} was trained by another recipe: train it again"
         )
