@@ -1,5 +1,5 @@
 #!/bin/sh
-# Train the SAEs that come with the lab and put them into saes/weights. About 20 minutes on one core; a second run goes
+# Train the SAEs that come with the lab and put them into saes/weights. About 35 minutes on one core; a second run goes
 # on where the first was stopped. 300k tokens for the small organisms: after 1M the largest cued-minus-uncued feature at
 # layer 1 of `cued` is one of several that share the mode, and adding it alone no longer switches it.
 set -e
@@ -24,4 +24,9 @@ for seed in 0 1; do
 done
 for layer in 0 1 2 3; do
     train serial $layer 0 1M
+done
+for organism in prose prose-s1 prose-s2 prose-half prose-incapable; do
+    for layer in 0 1 2 3; do
+        train $organism $layer 0 300k
+    done
 done
