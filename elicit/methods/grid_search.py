@@ -142,7 +142,8 @@ def list_combinations(search: object, where: str) -> list[dict[str, Any]]:
 def _add_costs(entries: list[dict[str, Any]], records: list[Mapping[str, Any]], chosen: int, n: int) -> dict[str, Any]:
     """Cost beside the chosen combination's training: all answers on select, every search inside, all other fits.
 
-    Labels are those of the same problems each time, so the most that one fit used counts.
+    Labels are those of the same problems each time, so the most that one fit used counts. `rollout_tokens` are the
+    generated tokens that `flops` counts already: those of the other combinations' training.
     """
     trained = [record.get("train") or {} for i, record in enumerate(records) if i != chosen]
     tuned = [record.get("tuning") or {} for record in records]
@@ -152,6 +153,7 @@ def _add_costs(entries: list[dict[str, Any]], records: list[Mapping[str, Any]], 
 
     return {
         "generated_tokens": total("generated_tokens") + sum(entry["generated_tokens"] for entry in entries),
+        "rollout_tokens": sum(part.get("generated_tokens") or 0 for part in trained),
         "tokens": total("tokens"),
         "flops": total("flops"),
         "labels": max([n, *(part.get("labels") or 0 for part in tuned)]),

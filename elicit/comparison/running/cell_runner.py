@@ -187,6 +187,7 @@ def _describe_loaded_model(model: BaseModel) -> dict[str, Any]:
     return {
         "weights_sha256": model.weights_sha256,
         "tokenizer_sha256": model.tokenizer_sha256,
+        "parameters": sum(parameter.numel() for parameter in model.hf.parameters()),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": torch.cuda.get_device_name(model.device) if on_gpu else str(model.device),
         "threads": torch.get_num_threads(),

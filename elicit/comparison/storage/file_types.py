@@ -44,6 +44,7 @@ class Tuning(TypedDict, total=False):
     """Cost of a choice on the select split."""
 
     generated_tokens: Count | None
+    rollout_tokens: Count | None
     labels: Count | None
     n: Count | None
     trials: Count | None
@@ -115,10 +116,8 @@ WarningSeen = TypedDict(
 def _check_equal_lengths(warning: Any) -> Any:
     """Check that lists have a value per look, and lists of forecasts a value per interval between looks."""
     looks = len(warning["steps"])
-    for name, lists in (
-        ("in", warning["in"]),
-        *((f"out.{label}", task_lists) for label, task_lists in warning["out"].items()),
-    ):
+    out = {f"out.{label}": task_lists for label, task_lists in warning["out"].items()}
+    for name, lists in {"in": warning["in"], **out}.items():
         for key, values in lists.items():
             expected_length = max(0, looks - 1) if key in ("predicted", "trapezoid") else looks
             if len(values) != expected_length:
@@ -157,6 +156,7 @@ class ModelRecord(TypedDict, total=False):
 
     weights_sha256: str | None
     tokenizer_sha256: str | None
+    parameters: Count
     dtype: str
     device: str
     threads: Count

@@ -53,6 +53,15 @@ def sum_inherited_costs(
     arm: str, methods: Mapping[str, Method], budgets: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, float | None]:
     """Sum fit tokens and labels of all arms that this one needs, directly or through others; None if none."""
+    ancestors = list_needed_arms(arm, methods)
+    return {
+        "inherited_tokens": _sum_known([sum_fit_tokens(budgets[needed]) for needed in ancestors]),
+        "inherited_labels": _sum_known([budgets[needed]["labels"] for needed in ancestors]),
+    }
+
+
+def list_needed_arms(arm: str, methods: Mapping[str, Method]) -> list[str]:
+    """List the arms that one needs, directly or through others."""
     ancestors: dict[str, None] = {}
     pending = list(methods[arm].needs)
     while pending:
@@ -60,10 +69,7 @@ def sum_inherited_costs(
         if needed not in ancestors:
             ancestors[needed] = None
             pending += methods[needed].needs
-    return {
-        "inherited_tokens": _sum_known([sum_fit_tokens(budgets[needed]) for needed in ancestors]),
-        "inherited_labels": _sum_known([budgets[needed]["labels"] for needed in ancestors]),
-    }
+    return list(ancestors)
 
 
 def _sum_known(values: Sequence[float | None]) -> float | None:

@@ -68,12 +68,14 @@ def compute_leak(models: Mapping[str, Any], model: str, label: str, arm: str) ->
 def correct_verdict_tests(entries: Mapping[str, dict[str, Any]], base: str | None, reference: str) -> None:
     """Holm's correction over all that one model's verdict speaks of, in place.
 
-    These are every arm against the base, the reference and the floors, and its leak; two arms are one test, whichever
-    of them it is told of.
+    These are every arm against the base, the reference (also at its own spending) and the floors, and its leak; two
+    arms are one test, whichever of them it is told of.
     """
     tests: dict[frozenset[str | None], list[dict[str, Any]]] = {}
     for arm, figures in entries.items():
         compared = [(base, figures["vs_base"]), (reference, figures["vs_sft"]), ("", figures["leak"])]
+        at_budget = [entry for entry in (figures.get("vs_sft_at_budget") or {}).values() if entry is not None]
+        compared += [(str(entry["arm"]), entry) for entry in at_budget]
         for other, difference in (*compared, *(figures.get("vs_floors") or {}).items()):
             if difference is not None and difference["p"] is not None:
                 tests.setdefault(frozenset((arm, other)), []).append(difference)

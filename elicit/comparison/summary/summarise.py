@@ -7,6 +7,7 @@ Every figure is recomputed from files, so `elicit verify` can check a printed su
     worked_traces    exact lower bounds of pass@k, from the probability of the worked solution
     budgets          costs of fitting and answering
     matched_compute  the base's majority vote at the same number of tokens
+    budget_curves    what arms spent, and SFT at the same spending, in specs with budgets
     contrasts        paired differences (to SFT, base, parent), shares of the gap, leak
     trajectories     arms with checkpoints, over their training
     early_warning    predictions from gradients while arms trained, and their false alarms
@@ -27,6 +28,7 @@ from elicit.comparison.problems import load_run_task
 from elicit.comparison.reader import ArmData, capable_of, read_arms, read_run_spec
 from elicit.comparison.spec import Spec
 from elicit.comparison.summary import samples, score_tables
+from elicit.comparison.summary.budget_curves import add_budget_curves
 from elicit.comparison.summary.budgets import sum_inherited_costs
 from elicit.comparison.summary.contrasts import (
     apply_holm_correction,
@@ -115,6 +117,7 @@ def _summarise_task(
         spec, methods, entries, arms, scores, samples_by_arm, order, checkable=samples.has_checkable_traces(arms, label)
     )
     _add_off_target_comparisons(spec, methods, entries, arms)
+    curves = add_budget_curves(spec, methods, entries, arms, scores, len(order)) if spec.budgets else None
     return {
         "n": len(order),
         **({"reference": spec.reference} if spec.reference is not None else {}),
@@ -122,6 +125,7 @@ def _summarise_task(
         "guesser": guesser,
         "thinking": _find_thinking_switch(arms),
         "ceilings": ceilings,
+        **({} if curves is None else {"budget_curves": curves}),
         "arms": entries,
     }
 

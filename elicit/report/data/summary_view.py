@@ -16,7 +16,8 @@ from elicit.report.data.families import FAMILIES, MechanismFamily, classify_arm
 from elicit.report.data.recorded_edit import RecordedEdit, parse_edit
 from elicit.schema import parent_of
 
-Role = Literal["base", "ceiling", "floor", "reference", "arm", "control"]
+Role = Literal["base", "ceiling", "floor", "reference", "arm", "control", "point"]
+"""A point is the arm above it at another budget: another value of one option."""
 
 
 class OptionalEstimate(NamedTuple):
@@ -197,11 +198,10 @@ def _order_arms(data: Mapping[str, Any]) -> tuple[Arm, ...]:
         for entry in (ceiling_entries if isinstance(ceiling_entries, list) else [])
         if isinstance(entry, Mapping) and entry.get("kind") != "base_pass@k"
     }
-    reference = data.get("reference", "sft")
-    arms = {
-        name: _build_arm(name, entry, entries, is_ceiling=name in ceilings, is_reference=name == reference)
-        for name, entry in entries.items()
-    }
+    points = [name for _, curve in _iterate_items(data.get("budget_curves")) for name in _list_point_names(curve)]
+    named: dict[Any, Role] = {str(data.get("reference", "sft")): "reference"}
+    named |= {**dict.fromkeys(points, "point"), **dict.fromkeys(ceilings, "ceiling")}
+    arms = {name: _build_arm(name, entry, entries, named.get(name)) for name, entry in entries.items()}
     controls_of: dict[str | None, list[Arm]] = {}
     for arm in arms.values():
         controls_of.setdefault(arm.parent, []).append(arm)
@@ -219,20 +219,24 @@ def _order_arms(data: Mapping[str, Any]) -> tuple[Arm, ...]:
     return tuple(ordered)
 
 
-def _build_arm(
-    name: str, data: Mapping[str, Any], arm_entries: Mapping[str, Any], *, is_ceiling: bool, is_reference: bool
-) -> Arm:
+def _list_point_names(curve: Any) -> list[str]:
+    names = get_nested(curve, "points")
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _build_arm(name: str, data: Mapping[str, Any], arm_entries: Mapping[str, Any], named_role: Role | None) -> Arm:
+    """An arm; `named_role` is the one that the figures of its task give it."""
     traits = _read_traits(data)
     trained = traits.trained or bool(read_finite_number(get_nested(data, "train", "tokens")))
     role: Role = "arm"
     if traits.untouched:
         role = "base"
-    elif is_ceiling or (traits.ceiling is not None and not traits.floor):
+    elif named_role == "ceiling" or (traits.ceiling is not None and not traits.floor):
         role = "ceiling"
     elif traits.floor:
         role = "floor"
-    elif is_reference:
-        role = "reference"
+    elif named_role is not None:
+        role = named_role
     elif "/" in name or traits.is_control:
         role = "control"
     family = classify_arm(traits, data, trained=trained, ceiling=role in ("base", "ceiling", "floor"))
