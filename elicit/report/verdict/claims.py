@@ -23,7 +23,6 @@ from elicit.report.verdict.arm_facts import (
     Leak,
     Necessity,
     Replication,
-    SftComparison,
     Sufficiency,
 )
 from elicit.report.verdict.arm_words import (
@@ -39,6 +38,7 @@ from elicit.report.verdict.facts import FamilyFacts, NoGain, Verdict
 from elicit.report.verdict.judge_arm import NOTABLE
 from elicit.report.verdict.kinds import Comparison, ControlEffect, FallKind, GainKind, LeakKind, SpecificityKind
 from elicit.report.verdict.phrases import listed, probability, share
+from elicit.report.verdict.sft_claims import claim_against_sft
 from elicit.report.verdict.support_words import write_rank
 
 _MAX_NAMES = 4
@@ -82,7 +82,7 @@ def _list_arm_claims(verdict: Verdict, facts: ArmFacts, heading: str) -> Iterato
     if facts.gain.kind is GainKind.GAIN and facts.level.gap is not None:
         yield _claim_share(verdict, facts, heading)
     if facts.against_sft is not None and facts.against_sft.reference is not None:
-        yield _claim_against_sft(heading, name, facts.against_sft)
+        yield claim_against_sft(heading, name, facts.against_sft)
     for comparison in facts.floors:
         yield _claim_floor(heading, name, comparison)
     if facts.specificity is not None:
@@ -179,25 +179,6 @@ def _claim_floor(heading: str, name: str, facts: FloorComparison) -> Claim:
     against = f"{floor.name}, {share(floor.accuracy.value)}"
     subject = f"against {floor.label}"
     return Claim(ClaimKind.FLOOR, heading, name, subject, facts.difference, ClaimUnit.POINTS, against, reading)
-
-
-def _claim_against_sft(heading: str, name: str, facts: SftComparison) -> Claim:
-    reading = {Comparison.MORE: "more", Comparison.LESS: "less"}.get(facts.kind, "not told apart")
-    if facts.kind is Comparison.UNKNOWN:
-        reading = f"not known: SFT is {facts.status}"
-    against = "SFT" if facts.reference is None else name_arm(facts.reference)
-    if facts.p is not None and facts.kind is not Comparison.UNKNOWN:
-        reading += f", {probability(facts.p, 'Holm p' if facts.is_corrected else 'p')}"
-    return Claim(
-        ClaimKind.AGAINST_SFT,
-        heading,
-        name,
-        "against fine-tuning",
-        facts.difference,
-        ClaimUnit.POINTS,
-        against,
-        reading,
-    )
 
 
 def _claim_control(heading: str, name: str, control: Control) -> Claim:
