@@ -12,12 +12,13 @@ from pathlib import Path
 
 from elicit.comparison.archive import SUMMARY, open_run_directory, read_compressed_json
 from elicit.report import write_forest_svg
-from elicit.report.charts import frontier, gap, ladder, leak, pass_at_k, safety_tax, svg
+from elicit.report.charts import budget_curves, frontier, gap, ladder, leak, pass_at_k, safety_tax, svg
 from elicit.report.data.summary_view import read_panels
 from elicit.report.trajectories import section
 
 DRAWN = {
     "gap": gap.render_gap_chart,
+    "budgets": budget_curves.render_budget_curves,
     "frontier": frontier.render_frontier,
     "passk": pass_at_k.render_pass_at_k,
     "leak": leak.render_leak_chart,

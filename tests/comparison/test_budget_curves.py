@@ -10,67 +10,16 @@ from typing import Any
 import pytest
 
 from elicit import statistics
-from elicit.comparison.cell_state import read_cell_status
 from elicit.comparison.reader import read_run_spec
-from elicit.comparison.spec.cells import list_cells
 from elicit.comparison.summary.summarise import summarise_run
-from elicit.runs import read_rows, write_json
-from tests.support.rundirs import Told, make, right, wrong
-
-PROBLEMS, PARAMETERS = 40, 1000
-SPEC: dict[str, Any] = {
-    "arms": {
-        "base": {"method": "base"},
-        "sft": {"method": "sft", "demonstrations": 16},
-        "self_consistency": {"method": "self_consistency", "n": 16},
-        "mean_steering": {"method": "mean_steering"},
-        "mean_steering/random_vector": {"method": "random_vector", "parent": "mean_steering"},
-        "grpo": {"method": "grpo", "steps": 16},
-        "contrastive_decoding": {"method": "contrastive_decoding", "amateur": "incapable"},
-    },
-    "budgets": {"sft": {"demonstrations": [4, 64, 256]}, "self_consistency": {"n": [4]}, "grpo": {"steps": [4]}},
-    "seeds": 1,
-    "test": PROBLEMS,
-}
-
-
-def _told(correct: int, tokens: int, **record: Any) -> Told:
-    return Told([right(tokens)] * correct + [wrong(tokens=tokens)] * (PROBLEMS - correct), record=record)
-
-
-def _trained(labels: int, tokens: int, generated: int = 0) -> dict[str, int]:
-    return {
-        "labels": labels,
-        "tokens": tokens,
-        "flops": 6000 * tokens + 2000 * generated,
-        "generated_tokens": generated,
-    }
-
-
-CELLS = {
-    "cued/base/0": _told(4, 5),
-    "cued/sft/0": _told(20, 20, train=_trained(16, 5000)),
-    "cued/sft/demonstrations-4/0": _told(8, 20, train=_trained(4, 1250)),
-    "cued/sft/demonstrations-64/0": _told(30, 20, train=_trained(64, 20_000)),
-    "cued/sft/demonstrations-256/0": _told(36, 20, train=_trained(256, 80_000)),
-    "cued/self_consistency/0": _told(6, 80),
-    "cued/self_consistency/n-4/0": _told(5, 20),
-    "cued/mean_steering/0": _told(28, 20, tuning={"generated_tokens": 6000, "labels": 64, "n": 64}),
-    "cued/mean_steering/random_vector/0": _told(5, 5),
-    "cued/grpo/0": _told(34, 20, train=_trained(100, 60_000, 40_000)),
-    "cued/grpo/steps-4/0": _told(25, 20, train=_trained(100, 15_000, 12_000)),
-    "cued/contrastive_decoding/0": _told(6, 30),
-}
+from elicit.runs import read_rows
+from tests.support.budgets import CELLS, PARAMETERS, PROBLEMS, SPEC, make_budget_run, told, trained
+from tests.support.rundirs import make
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("curves")
-    spec = make(folder, SPEC, CELLS)
-    for cell in list_cells(spec):
-        status = read_cell_status(cell, folder)
-        write_json(cell.folder_in(folder) / "status.json", {**status, "model": {"parameters": PARAMETERS}})
-    return folder
+    return make_budget_run(tmp_path_factory.mktemp("curves"))
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +35,9 @@ def _answered(run: Path, arm: str) -> int:
 
 def test_what_an_arm_spent_is_its_records_and_rows_added_up(run, task):
     spent = {arm: figures["budget"]["spent"] for arm, figures in task["arms"].items()}
-    for name, told in CELLS.items():
+    for name, left in CELLS.items():
         arm = name.removeprefix("cued/").removesuffix("/0")
-        train, tuning = told.record.get("train", {}), told.record.get("tuning", {})
+        train, tuning = left.record.get("train", {}), left.record.get("tuning", {})
         answers = _answered(run, arm)
         tokens = answers + sum(part.get(key, 0) for part in (train, tuning) for key in ("tokens", "generated_tokens"))
         flops = train.get("flops", 0) + 2 * PARAMETERS * (tuning.get("generated_tokens", 0) + answers)
@@ -110,11 +59,7 @@ def test_without_the_number_of_parameters_flops_are_not_known(tmp_path):
 
 def test_rollouts_of_a_search_are_in_its_flops_already(tmp_path):
     tuning = {"generated_tokens": 900, "rollout_tokens": 700, "flops": 5_000_000, "tokens": 100, "labels": 64, "n": 64}
-    cells = {**CELLS, "cued/grpo/0": _told(34, 20, train=_trained(100, 60_000, 40_000), tuning=tuning)}
-    spec = make(tmp_path, SPEC, cells)
-    for cell in list_cells(spec):
-        status = read_cell_status(cell, tmp_path)
-        write_json(cell.folder_in(tmp_path) / "status.json", {**status, "model": {"parameters": PARAMETERS}})
+    make_budget_run(tmp_path, grpo=told(34, 20, train=trained(100, 60_000, 40_000), tuning=tuning))
     figures = summarise_run(tmp_path)["models"]["cued"]["tasks"]["addition"]["arms"]["grpo"]
     assert figures["budget"]["spent"]["flops"] == 6000 * 60_000 + 2000 * 40_000 + 5_000_000 + 2 * PARAMETERS * (
         900 - 700 + 20 * PROBLEMS
@@ -168,9 +113,9 @@ def test_the_comparisons_are_in_holms_family_and_a_pair_of_arms_is_one_test(task
     pairs: dict[frozenset[str], float] = {}
     corrected: list[dict[str, Any]] = []
     for arm, figures in task["arms"].items():
-        told = [("base", figures["vs_base"]), ("sft", figures["vs_sft"])]
-        told += [(entry["arm"], entry) for entry in figures["vs_sft_at_budget"].values() if entry]
-        for other, difference in told:
+        compared = [("base", figures["vs_base"]), ("sft", figures["vs_sft"])]
+        compared += [(entry["arm"], entry) for entry in figures["vs_sft_at_budget"].values() if entry]
+        for other, difference in compared:
             if difference is not None and difference["p"] is not None:
                 pairs[frozenset((arm, other))] = difference["p"]
                 corrected.append(difference)
@@ -185,7 +130,7 @@ def test_a_run_without_budgets_has_the_figures_that_it_had(tmp_path):
     points = {
         name for names in ("sft/demonstrations", "self_consistency/n", "grpo/steps") for name in CELLS if names in name
     }
-    make(tmp_path, {**SPEC, "budgets": {}}, {name: told for name, told in CELLS.items() if name not in points})
+    make(tmp_path, {**SPEC, "budgets": {}}, {name: left for name, left in CELLS.items() if name not in points})
     assert read_run_spec(tmp_path)[0].budgets == {}
     text = json.dumps(summarise_run(tmp_path))
     assert not any(key in text for key in ("budget_curves", "vs_sft_at_budget", '"spent"'))

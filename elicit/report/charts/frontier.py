@@ -73,7 +73,7 @@ def _build_cost_dot(panel: ModelPanel, arm: Arm, *, fit: bool) -> Dot | None:
     x = count_tokens_per_problem(panel, arm, fit=fit)
     if x is None or x <= 0 or arm.accuracy.value is None:
         return None
-    control = arm.role == "control"
+    control, is_minor = arm.role == "control", arm.role in ("control", "point")
     title = (
         f"{arm.name}: {format_percent(arm.accuracy.value)} % {format_interval(arm.accuracy)} at "
         f"{format_amount(x)} tokens per problem"
@@ -84,9 +84,9 @@ def _build_cost_dot(panel: ModelPanel, arm: Arm, *, fit: bool) -> Dot | None:
         svg.GREY if control else arm.family.colour,
         arm.family.shape,
         title,
-        "" if control else arm.name + (" ✓" if arm.verifier else ""),
+        "" if is_minor else arm.name + (" ✓" if arm.verifier else ""),
         hollow=control,
-        size=3 if control else 4.6,
+        size=3 if is_minor else 4.6,
         data={"arm": arm.name, "key": "accuracy", "value": repr(arm.accuracy.value)},
     )
 

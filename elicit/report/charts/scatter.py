@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 from elicit.report.charts import svg
 from elicit.report.data.display_text import fold_onto_line
-from elicit.report.data.number_format import format_number, format_percent
+from elicit.report.data.number_format import format_amount, format_number, format_percent
 from elicit.report.data.summary_view import OptionalEstimate
 
 _LABEL_DISTANCE = 12.5
 """Between two names."""
+_LONG = 1e6
+"""Ticks from here on have their unit: 1.0 M."""
 
 
 class Dot(NamedTuple):
@@ -163,6 +165,8 @@ def _draw_plane_axes(plane: Plane, box: PlaneBox) -> list[str]:
         name = (
             _format_plane_tick(tick, True)
             if plane.signed
+            else format_amount(tick)
+            if tick >= _LONG
             else format_number(tick, 0 if float(tick).is_integer() else 1)
         )
         if x - last > 6.5 * len(name) + 6:

@@ -82,7 +82,8 @@ def describe_holm_family(panel: ModelPanel) -> str:
     """`over the 48 comparisons of this model's arms ...`."""
     tests = next((found for arm in panel.arms if (found := arm.read_difference("vs_base").holm_tests)), None)
     number = "" if tests is None else f"{tests} "
-    return f"over the {number}comparisons of this model's arms with the base, SFT, floors and their own leak"
+    sft = "SFT (also at their own spending)" if panel.data.get("budget_curves") else "SFT"
+    return f"over the {number}comparisons of this model's arms with the base, {sft}, floors and their own leak"
 
 
 def describe_ceilings(panel: ModelPanel, places: int = 1, *, minus: str = "−") -> str:

@@ -200,7 +200,8 @@ def _order_arms(data: Mapping[str, Any]) -> tuple[Arm, ...]:
     }
     points = [name for _, curve in _iterate_items(data.get("budget_curves")) for name in _list_point_names(curve)]
     named: dict[Any, Role] = {str(data.get("reference", "sft")): "reference"}
-    named |= {**dict.fromkeys(points, "point"), **dict.fromkeys(ceilings, "ceiling")}
+    named.update(dict.fromkeys(points, "point"))
+    named.update(dict.fromkeys(ceilings, "ceiling"))
     arms = {name: _build_arm(name, entry, entries, named.get(name)) for name, entry in entries.items()}
     controls_of: dict[str | None, list[Arm]] = {}
     for arm in arms.values():

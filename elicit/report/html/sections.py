@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from elicit.panel.static import render_grid_fragment
-from elicit.report.charts import dose_response, forest, frontier, ladder, leak, pass_at_k, safety_tax, svg
+from elicit.report.charts import (
+    budget_curves,
+    dose_response,
+    forest,
+    frontier,
+    ladder,
+    leak,
+    pass_at_k,
+    safety_tax,
+    svg,
+)
 from elicit.report.charts import training_curves as learning
 from elicit.report.data.run_reader import LoadedRun
 from elicit.report.data.summary_view import ModelPanel
@@ -238,6 +248,13 @@ SECTIONS: list[Section] = [
         "Cost",
         frontier.render_frontier,
         otherwise="<p>No arm's tokens are known.</p>",
+    ),
+    PanelSection(
+        "budgets",
+        "Accuracy against budget",
+        "Budget curves",
+        budget_curves.render_budget_curves,
+        otherwise=None,
     ),
     PanelSection("passk", "Right within k samples", "pass@k", pass_at_k.render_pass_at_k, otherwise=_UNSAMPLED),
     PanelSection(

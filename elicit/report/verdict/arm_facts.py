@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from elicit.report.data.recorded_edit import RecordedEdit
 from elicit.report.data.summary_view import OptionalEstimate
+from elicit.report.verdict.budget_facts import NO_RATIOS, BudgetComparison, SpendingRatios
 from elicit.report.verdict.kinds import (
     Comparison,
     ControlChange,
@@ -66,6 +67,7 @@ class SftComparison:
     p: float | None
     is_corrected: bool
     """p is after Holm's correction."""
+    ratios: SpendingRatios = NO_RATIOS
 
 
 @dataclass(frozen=True)
@@ -269,6 +271,8 @@ class ArmFacts:
     crossover: int | None
     """The k from which on the base's pass@k exceeds the arm's."""
     leak: Leak | None
+    at_budget: tuple[BudgetComparison, ...] = ()
+    """Against fine-tuning at its own spending; empty without a gain, and in runs without budget curves."""
 
     @property
     def unbeaten(self) -> tuple[FloorComparison, ...]:

@@ -27,6 +27,7 @@ from elicit.report.verdict.arm_facts import (
     Specificity,
     Substitute,
 )
+from elicit.report.verdict.budget_words import write_at_budget, write_ratios
 from elicit.report.verdict.control_words import name_control, write_best_draw, write_change, write_positions
 from elicit.report.verdict.kinds import (
     Comparison,
@@ -84,6 +85,8 @@ def write_arm(facts: ArmFacts) -> Iterator[str]:
     else:
         rivalry = "" if facts.against_sft is None else f", {_write_against_sft(facts.against_sft)}"
         yield f"{name_arm(facts.arm)} {_write_reached(facts)}{rivalry}{write_origin(facts.origin)}."
+    if facts.at_budget:
+        yield write_at_budget(facts.at_budget)
     if facts.unbeaten:
         yield _write_unbeaten(facts.unbeaten)
     if facts.specificity is not None:
@@ -174,7 +177,9 @@ def _write_against_sft(facts: SftComparison) -> str:
     if facts.kind is Comparison.UNKNOWN:
         return f"with no difference to SFT to report (SFT is {facts.status})"
     chance = probability(facts.p, "Holm p" if facts.is_corrected else "p")
-    return f"{_AGAINST_SFT[facts.kind]} {name_arm(facts.reference)} ({points(facts.difference)}, {chance})"
+    spent = write_ratios(facts.ratios)
+    figures = f"{points(facts.difference)}, {chance}{f'; {spent}' if spent else ''}"
+    return f"{_AGAINST_SFT[facts.kind]} {name_arm(facts.reference)} ({figures})"
 
 
 def _write_unbeaten(comparisons: Sequence[FloorComparison]) -> str:

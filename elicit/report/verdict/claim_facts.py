@@ -15,6 +15,7 @@ class ClaimKind(StrEnum):
     GAIN = "gain"
     SHARE = "share of the gap"
     AGAINST_SFT = "against SFT"
+    AT_BUDGET = "against SFT at its spending"
     FLOOR = "floor"
     CONTROL = "control"
     NO_CONTROL = "no control"

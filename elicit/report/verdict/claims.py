@@ -38,7 +38,7 @@ from elicit.report.verdict.facts import FamilyFacts, NoGain, Verdict
 from elicit.report.verdict.judge_arm import NOTABLE
 from elicit.report.verdict.kinds import Comparison, ControlEffect, FallKind, GainKind, LeakKind, SpecificityKind
 from elicit.report.verdict.phrases import listed, probability, share
-from elicit.report.verdict.sft_claims import claim_against_sft
+from elicit.report.verdict.sft_claims import claim_against_sft, claim_at_budget
 from elicit.report.verdict.support_words import write_rank
 
 _MAX_NAMES = 4
@@ -83,6 +83,8 @@ def _list_arm_claims(verdict: Verdict, facts: ArmFacts, heading: str) -> Iterato
         yield _claim_share(verdict, facts, heading)
     if facts.against_sft is not None and facts.against_sft.reference is not None:
         yield claim_against_sft(heading, name, facts.against_sft)
+    for at_budget in facts.at_budget:
+        yield claim_at_budget(heading, name, at_budget)
     for comparison in facts.floors:
         yield _claim_floor(heading, name, comparison)
     if facts.specificity is not None:

@@ -20,6 +20,7 @@ from elicit.report.verdict.arm_facts import (
     SftComparison,
     Specificity,
 )
+from elicit.report.verdict.judge_budgets import judge_at_budget, judge_ratios
 from elicit.report.verdict.judge_features import judge_support
 from elicit.report.verdict.judge_floors import judge_floors
 from elicit.report.verdict.judge_samples import (
@@ -78,6 +79,7 @@ def judge_arm(panel: ModelPanel, arm: Arm, leader: Arm | None) -> ArmFacts:
         expansion=expansion,
         crossover=None if crossover is None or (sharpening is None and expansion is None) else round(crossover),
         leak=judge_leak(arm),
+        at_budget=judge_at_budget(arm) if has_gain and not is_reference and not arm.verifier else (),
     )
 
 
@@ -144,6 +146,7 @@ def compare_with_sft(panel: ModelPanel, arm: Arm) -> SftComparison:
         difference,
         p,
         versus.p_holm is not None,
+        judge_ratios(panel, arm),
     )
 
 

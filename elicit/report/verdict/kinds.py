@@ -41,6 +41,14 @@ class Origin(StrEnum):
     """Taught: neither the ceiling nor any inference-time arm shows the ability."""
 
 
+class BudgetAxis(StrEnum):
+    """What is spent; the keys of `vs_sft_at_budget`."""
+
+    LABELS = "labels"
+    TOKENS = "tokens"
+    FLOPS = "flops"
+
+
 class Comparison(StrEnum):
     """The side of 0 on which a paired interval lies."""
 
