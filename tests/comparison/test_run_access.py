@@ -38,8 +38,9 @@ def _make_pair(folder: Path) -> tuple[Path, Path]:
 def test_the_documented_figures_of_an_arm_are_those_of_a_summary(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`.*?) \|", page.partition("## Figures of an arm")[2], re.MULTILINE)
-    # An arm that has the figures of some runs only: beside a floor, and with probabilities of worked solutions.
-    data = {**DATA, "arms": [*DATA["arms"], "forbid_first"]}
+    # An arm that has the figures of some runs only: beside a floor and a budget curve, with worked solutions scored.
+    arms = [*DATA["arms"], "forbid_first", "self_consistency"]
+    data = {**DATA, "arms": arms, "budgets": {"self_consistency": {"n": [4]}}}
     make(tmp_path, data, {f"cued/{arm}/0": _answers(A) for arm in data["arms"]})
     metrics = {"kl": None, "neutral_perplexity": None, "worked_logprobs": {"p0": math.log(0.5)}}
     (tmp_path / "cells/cued/cue_prompt/0/metrics.jsonl").write_text(json.dumps(metrics) + "\n")

@@ -58,6 +58,7 @@ def list_summaries() -> dict[str, dict[str, Any]]:
         "a feature, its replication, sufficiency and necessity": _feature(),
         "cost, expansion, leak and variants": _costs(),
         "comparisons with SFT": _against_sft(),
+        "fine-tuning at an arm's own spending": _at_budget(),
         "floors": _floors(),
         "cautions": _cautions(),
         "small gains, a family without any, the verifier": _small_gains(),
@@ -246,6 +247,41 @@ def _against_sft() -> dict[str, Any]:
     )
     _task(data)["arms"]["min_p"]["vs_sft"]["p_holm"] = None
     _task(data)["arms"]["sft"]["train"]["labels"] = None
+    return data
+
+
+def _at_budget() -> dict[str, Any]:
+    def spent(labels: float | None, tokens: float) -> dict[str, Any]:
+        return {"budget": {"labels": labels, "train_tokens": tokens, "answer_tokens": 20.0}}
+
+    def beside(point: str, ratio: float, difference: float) -> dict[str, Any]:
+        return {"arm": point, "ratio": ratio, **versus(difference)}
+
+    data = summary(
+        sft__4=trained("sft", 0.4, **spent(4, 1000.0)),
+        grpo=trained(
+            "grpo",
+            0.9,
+            **spent(256, 180_000.0),
+            vs_sft_at_budget={
+                "labels": beside("sft", 16.0, 0.3),
+                "tokens": beside("sft", 22.75, 0.3),
+                "flops": None,
+            },
+        ),
+        cot=arm(
+            0.5,
+            method="cot_decoding",
+            **spent(None, 0.0),
+            vs_sft_at_budget={
+                "labels": None,
+                "tokens": beside("sft/4", 0.667, 0.1),
+                "flops": beside("sft/4", 0.02, 0.1) | {"p_holm": None},
+            },
+        ),
+    )
+    _task(data)["arms"]["sft"] |= spent(16, 6000.0)
+    _task(data)["budget_curves"] = {"sft": {"points": ["sft/4"], "labels": None, "tokens": None, "flops": None}}
     return data
 
 
