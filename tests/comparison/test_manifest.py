@@ -15,6 +15,7 @@ def test_the_manifest_names_weights_code_and_machine():
     assert found["models"]["cued"] == {
         "weights_sha256": model.weights_sha256,
         "tokenizer_sha256": model.tokenizer_sha256,
+        "parameters": sum(parameter.numel() for parameter in model.hf.parameters()),
         "dtype": "float32",
         "device": "cpu",
         "threads": 1,
