@@ -76,13 +76,25 @@ def parse_critique_verdict(text: str) -> bool | None:
     return matches[-1] == "right" if matches else None
 
 
+#: Tokens that a critique may take whatever the length of the given ones.
+ROOM = 256
+
+
 def _select_judgeable_rows(rows: Sequence[CritiquedSolution]) -> list[CritiquedSolution]:
     return [row for row in rows if row.correct is not None and parse_critique_verdict(row.critique) is not None]
 
 
 def _count_critique_room(base: BaseModel, rows: Sequence[CritiquedSolution], template: str) -> int:
-    """Largest number of new tokens that a critique of any of these rows needs."""
-    return max(len(base.continuation(row.critique, fill_critique_template(template, row))) for row in rows) * 3 // 2 + 8
+    """New tokens for a critique: half as many again as the longest given one, and `ROOM` where the context has them.
+
+    A base has its own way of judging, step by step perhaps, which is no shorter for the given ones being short.
+    """
+    prompts = [fill_critique_template(template, row) for row in rows]
+    given = max(len(base.continuation(row.critique, prompt)) for row, prompt in zip(rows, prompts, strict=True))
+    needed, context = given * 3 // 2 + 8, base.context_length
+    if context is None:
+        return max(needed, ROOM)
+    return max(needed, min(ROOM, context - max(len(base.encode(prompt)) for prompt in prompts)))
 
 
 def check_critique_room(base: BaseModel, rows: Sequence[CritiquedSolution], template: str) -> None:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
-import re
 
 import numpy as np
 import pytest
 
 import elicit
 from elicit import tasks
+from elicit.fitting.critique_data import CritiqueSelection, evaluate_critiques
+from elicit.method import task_decoding
 from elicit.methods.baselines.base import Base
 from elicit.methods.baselines.cue_prompt import CuePrompt
 from elicit.methods.controls.random_vector import RandomVector
 from elicit.methods.controls.same_vector import SameVector
 from elicit.methods.decoding.self_consistency import SelfConsistency
+from elicit.methods.finetuning.critique import Critique
 from elicit.methods.finetuning.sft import SFT
 from elicit.methods.steering.mean_steering import MeanSteering
 from elicit.organisms.recipes import get_organism_config
@@ -144,23 +145,15 @@ def test_prose_answers_by_default_and_works_when_asked(name):
 
 @pytest.mark.parametrize("name", ["prose", "prose-s1", "prose-s2"])
 def test_prose_reads_critiques(name):
-    """Its verdicts on candidate solutions are right more often than "wrong" every time is, on right and wrong ones."""
+    """Untrained, its verdicts on right and on wrong candidates are right more often than "wrong" every time is."""
     model = elicit.load(name)
-    task = prose_task()
-    problems = task.problems("select", N)
-    noisy = [task.noisy(problem, 7) for problem in problems]
-    policy = Policy(model, Decoding(stop=task.stop, max_new_tokens=160), Prompting())
-    asked = [
-        dataclasses.replace(problem, prompt=f"{problem.prompt}{candidate.text}\nCritique:\n")
-        for problem, candidate in zip(problems, noisy, strict=True)
-    ]
-    answers = policy.answer(asked, task, label="critiques", seed=0)
-    verdicts = [re.findall(r"verdict: (right|wrong)", answer.text) for answer in answers]
-    right = np.array([bool(v) and (v[-1] == "right") == c.correct for v, c in zip(verdicts, noisy, strict=True)])
-    correct = np.array([candidate.correct for candidate in noisy])
-    assert right.mean() >= 0.05 + (~correct).mean()
-    assert right[correct].mean() >= 0.5
-    assert right[~correct].mean() >= 0.85
+    task = model.bind(prose_task())
+    rows = CritiqueSelection(None, 1, None, "remark", 0).load_held_out_critiques(task, N)
+    shares = evaluate_critiques(Policy(model, task_decoding(task)), rows, Critique().template)
+    value = {key: share["value"] for key, share in shares.items() if isinstance(share, dict) and "value" in share}
+    assert value["verdicts"] >= value["always_wrong"] + 0.10
+    assert value["verdicts_on_right"] >= 0.70
+    assert value["verdicts_on_wrong"] >= 0.90
 
 
 def test_the_twins_of_prose_are_half_taught_and_untaught():
