@@ -13,6 +13,7 @@ import torch
 
 from tests.support import shared
 
+gc.disable()  # until everything is collected: what imports make stays, and a sixth of their time went into looking
 torch.set_num_threads(1)
 # A forked copy must make torch's thread pool anew before the threads in which transformers loads weights race for it
 # ("Invalid thread pool!").
@@ -27,6 +28,7 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.comparisons import elicit
+from elicit.model import load
+from tests.support.comparisons import Outcome, elicit
+from tests.support.forked import forked
 
 PACKAGE = '''
 """Answers cut short, and their control."""
@@ -102,6 +101,7 @@ kl_problems: 4
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A package as it is installed, with its entry points; a file; and a spec that names them."""
+    assert load("cued")  # here, so that no forked child has to import what loads a model
     folder = tmp_path_factory.mktemp("outside")
     package = folder / "installed" / "outside_package"
     package.mkdir(parents=True)
@@ -119,33 +119,40 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def call(folder: Path, *words: object, installed: bool = True) -> subprocess.CompletedProcess[str]:
-    root = Path(__file__).resolve().parents[2]
-    paths = [str(root), *([str(folder / "installed")] if installed else [])]
-    return subprocess.run(
-        [sys.executable, "-m", "elicit.cli.main", *map(str, words)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+#: The command line in a folder, with a package installed or not, where none of its code has been imported.
+PROGRAM = """
+import json, os, sys
+from tests.support.comparisons import elicit
+folder, site, *words = sys.argv[1:]
+os.chdir(folder)
+sys.path[:0] = [site] * bool(site)
+for name in [name for name in sys.modules if name.startswith(("outside_package", "elicit_file_"))]:
+    del sys.modules[name]
+print(json.dumps(elicit(*words)))
+"""
+
+
+def call(folder: Path, *words: object, installed: bool = True) -> Outcome:
+    site = str(folder / "installed") if installed else ""
+    done = forked(PROGRAM, str(folder), site, *map(str, words))
+    assert done.code == 0, done.out
+    return Outcome(*json.loads(done.out))
 
 
 def test_from_run_to_archive(folder: Path) -> None:
     run = folder / "run"
     listed = call(folder, "ls", "methods")
-    (line,) = [line for line in listed.stdout.splitlines() if line.startswith("`forced`")]
+    (line,) = [line for line in listed.out.splitlines() if line.startswith("`forced`")]
     for part in ("outside-package", "outside_package.methods:Forced", "The opening of a worked solution, forced."):
         assert part in line
 
     done = call(folder, "run", folder / "spec.yaml", "--out", run, "--arms", "base,forced")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     rows = (run / "cells/cued/forced/0/rows/addition.jsonl").read_bytes()
-    resumed = call(folder, "run", folder / "spec.yaml", "--out", run)
-    assert resumed.returncode == 0, resumed.stderr
+    resumed = call(folder, "run", folder / "spec.yaml", "--out", run, "--workers", 1)
+    assert resumed.code == 0, resumed.err
     assert (run / "cells/cued/forced/0/rows/addition.jsonl").read_bytes() == rows
-    assert "hybrid" in resumed.stdout.lower()
+    assert "hybrid" in resumed.out.lower()
 
     summary = json.loads((run / "summary.json").read_text())
     arms = summary["models"]["cued"]["tasks"]["addition"]["arms"]
@@ -166,21 +173,21 @@ def test_from_run_to_archive(folder: Path) -> None:
     (folder / "warm.py").rename(folder / "warm.txt")
     try:
         reported = call(folder, "report", run, installed=False)
-        assert reported.returncode == 0, reported.stderr
-        assert reported.stdout.split("report:")[0] in resumed.stdout
+        assert reported.code == 0, reported.err
+        assert reported.out.split("report:")[0] in resumed.out
         assert (run / "report.html").read_text() == page
         assert "the same room without the opening" in page
         assert "Hybrid steering" in page
         archived = call(folder, "archive", run, folder / "archive", installed=False)
-        assert archived.returncode == 0, archived.stderr
+        assert archived.code == 0, archived.err
         assert str(folder) not in (folder / "archive" / "spec.yaml").read_text()
         for place in (run, folder / "archive"):
             verified = call(folder, "verify", place, installed=False)
-            assert verified.returncode == 0, verified.stdout + verified.stderr
-            assert ", 0 differ" in verified.stdout
+            assert verified.code == 0, verified.out + verified.err
+            assert ", 0 differ" in verified.out
         again = call(folder, "run", folder / "spec.yaml", "--out", run, installed=False)
-        assert (again.returncode, "unknown method 'forced'" in again.stderr) == (2, True), again.stderr
-        assert again.stderr.strip().count("\n") == 0
+        assert (again.code, "unknown method 'forced'" in again.err) == (2, True), again.err
+        assert again.err.strip().count("\n") == 0
     finally:
         (folder / "warm.txt").rename(folder / "warm.py")
 
@@ -194,22 +201,22 @@ def test_a_task_that_fails_is_one_line_before_the_run(folder: Path) -> None:
     spec = folder / "odd.yaml"
     spec.write_text("models: [cued]\ntask: odd.py:Odd\narms: [base]\ntest: 8\n")
     refused = call(folder, "run", spec, "--out", folder / "odd", "--plan")
-    assert refused.returncode == 2, refused.stderr
-    assert "odd.py, line 8: ValueError: invalid literal for int()" in refused.stderr
-    assert refused.stderr.strip().count("\n") == 0
+    assert refused.code == 2, refused.err
+    assert "odd.py, line 8: ValueError: invalid literal for int()" in refused.err
+    assert refused.err.strip().count("\n") == 0
 
 
 def test_edited_code_does_not_go_on(folder: Path) -> None:
     run, spec = folder / "edited", folder / "warm.yaml"
     spec.write_text("models: [cued]\ntask: addition\narms: {warm: {method: warm.py:Warm}}\ntest: 8\nkl_problems: 0\n")
-    assert call(folder, "run", spec, "--out", run).returncode == 0
+    assert call(folder, "run", spec, "--out", run, "--workers", 1).code == 0
     (folder / "warm.py").write_text(ONE_FILE + "\n# edited\n")
-    refused = call(folder, "run", spec, "--out", run)
-    assert refused.returncode == 2
-    assert "the file of arms.warm.method has changed since the run in" in refused.stderr
-    assert refused.stderr.strip().endswith("or make its cells again: --replace warm.")
-    again = call(folder, "run", spec, "--out", run, "--replace", "warm")
-    assert again.returncode == 0, again.stderr
+    refused = call(folder, "run", spec, "--out", run, "--workers", 1)
+    assert refused.code == 2
+    assert "the file of arms.warm.method has changed since the run in" in refused.err
+    assert refused.err.strip().endswith("or make its cells again: --replace warm.")
+    again = call(folder, "run", spec, "--out", run, "--workers", 1, "--replace", "warm")
+    assert again.code == 0, again.err
     (folder / "warm.py").write_text(ONE_FILE)
 
 

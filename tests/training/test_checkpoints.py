@@ -91,31 +91,53 @@ def _lose_a_file(folder: Path) -> None:
     (folder / "trainer_state.json").unlink()
 
 
-@pytest.mark.parametrize("damage", [_lose_the_seal, _cut_a_file, _lose_a_file])
-def test_a_torn_checkpoint_is_passed_over(tmp_path: Path, damage: Any) -> None:
-    base = tiny_model()
-    options: dict[str, Any] = {"steps": 6, "learning_rate": 3e-3}
-    whole = tiny_training(base, **options)
+_SIX: dict[str, Any] = {"steps": 6, "learning_rate": 3e-3}
+
+
+@pytest.fixture(scope="module")
+def six_steps() -> Done:
+    return tiny_training(tiny_model(), **_SIX)
+
+
+@pytest.fixture(scope="module")
+def killed_at_five(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints of the same training up to step 4, to be copied."""
+    scratch = tmp_path_factory.mktemp("killed")
     with pytest.raises(_Killed):
-        tiny_training(base, reward=_dying(5), scratch=tmp_path, checkpoint_every=2, **options)
-    damage(tmp_path / "checkpoint-4")
+        tiny_training(tiny_model(), reward=_dying(5), scratch=scratch, checkpoint_every=2, **_SIX)
+    return scratch
+
+
+@pytest.mark.parametrize("damage", [_lose_the_seal, _cut_a_file, _lose_a_file])
+def test_a_torn_checkpoint_is_passed_over(tmp_path: Path, damage: Any, six_steps: Done, killed_at_five: Path) -> None:
+    scratch = tmp_path / "scratch"
+    shutil.copytree(killed_at_five, scratch)
+    damage(scratch / "checkpoint-4")
     asked: list[int] = []
 
     def watched(rollout: Rollout) -> float:
         asked.append(rollout.step)
         return vowels(rollout)
 
-    _same(tiny_training(base, reward=watched, scratch=tmp_path, checkpoint_every=2, **options), whole)
+    _same(tiny_training(tiny_model(), reward=watched, scratch=scratch, checkpoint_every=2, **_SIX), six_steps)
     assert min(asked) == 2
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints of every step of a training, to be copied."""
+    scratch = tmp_path_factory.mktemp("finished")
+    tiny_training(tiny_model(), scratch=scratch, checkpoint_every=1)
+    return scratch
+
+
 @pytest.mark.parametrize("other", [{"identity": ("another reward",)}, {"seed": 1}, {"learning_rate": 1e-2}], ids=str)
-def test_checkpoints_of_another_training_are_not_gone_on_from(tmp_path: Path, other: dict[str, Any]) -> None:
-    base = tiny_model()
-    whole = tiny_training(base, **other)
-    tiny_training(base, scratch=tmp_path / "a", checkpoint_every=1)
-    shutil.copytree(tmp_path / "a", tmp_path / "b")
-    _same(tiny_training(base, scratch=tmp_path / "b", checkpoint_every=1, **other), whole)
+def test_checkpoints_of_another_training_are_not_gone_on_from(
+    tmp_path: Path, other: dict[str, Any], finished: Path
+) -> None:
+    whole = tiny_training(tiny_model(), **other)
+    shutil.copytree(finished, tmp_path / "b")
+    _same(tiny_training(tiny_model(), scratch=tmp_path / "b", checkpoint_every=1, **other), whole)
 
 
 def test_pickles_are_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
