@@ -44,7 +44,7 @@ def _refused(*arguments: object) -> str:
 SPECS = {
     "unknown field": (
         "model: [cued]\n",
-        "unknown field 'model'. Did you mean 'models'? Known: arms, assume, cache_gib, ",
+        "unknown field 'model'. Did you mean 'models'? Known: arms, assume, budgets, cache_gib, ",
     ),
     "missing field": ("models: [cued]\ntask: addition\n", "the field 'arms' is missing. A spec needs models, task and"),
     "empty": ("", "expected a mapping with models, task and arms; found nothing."),
