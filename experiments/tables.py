@@ -11,7 +11,7 @@ python experiments/tables.py experiments/results/quickstart --table run
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +190,33 @@ def critics(folder: Path) -> Iterator[str]:
         yield f"| `{model}` | {arm} | {' | '.join(cells)} | {before['verdicts']['n']} |"
 
 
+def searches(folder: Path) -> Iterator[str]:
+    """One row per model and arm with a `search`: what was tried, in its order, and the accuracy of each on select."""
+    yield "| model | arm | tried | right on select, % | best | n |"
+    yield "|---|---|---|---|---|---|"
+    for cell, entry in read_compressed_json(folder / CELLS).items():
+        model, *arm_parts, _ = cell.split("/")
+        search = (entry["status"].get("record") or {}).get("search")
+        if search is None:
+            continue
+
+        def write(values: dict[str, Any], names: Iterable[str] = search["chosen"]) -> str:
+            return ", ".join(
+                f"{name} {values[name]:g}" if _is_number(values[name]) else str(values[name]) for name in names
+            )
+
+        cells = [
+            "; ".join(write(tried) for tried in search["tried"]),
+            "; ".join(f"{100 * tried['accuracy']:.0f}" for tried in search["tried"]),
+            write(search["chosen"]),
+        ]
+        yield f"| `{model}` | {'/'.join(arm_parts)} | {' | '.join(cells)} | {search['chosen_on']['n']} |"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
+
+
 def run_facts(folder: Path) -> Iterator[str]:
     """The command, seeds, machine, versions and commit of a run, and the hashes of its models' weights."""
     manifest = read_manifest(folder)
@@ -228,6 +255,8 @@ def table_lines(folder: Path, table: str) -> Iterator[str]:
     if table == "skill":
         with open_run(folder) as run:
             return iter(list(list_skill_rows(run)))
+    if table == "searches":
+        return searches(folder)
     if table == "levels":
         with open_run(folder) as run:
             return iter(list(list_level_rows(run)))
@@ -251,7 +280,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument(
         "--table",
-        choices=[*SUMMARY_TABLES, "ceilings", "critics", "levels", "run", "skill", "question"],
+        choices=[*SUMMARY_TABLES, "ceilings", "critics", "levels", "run", "searches", "skill", "question"],
         default="comparison",
     )
     options = parser.parse_args()
