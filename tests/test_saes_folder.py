@@ -71,6 +71,7 @@ def test_a_list(kind: str, door: list[str], tmp_path: Path) -> None:
     assert "cued/L1" in _print_of(_make_folder(tmp_path, kind), *door, "ls", "saes")
 
 
+@pytest.mark.parametrize("door", ["script"], indirect=True)
 def test_a_plan(door: list[str], tmp_path: Path) -> None:
     folder = _make_folder(tmp_path, "package")
     assert "2 (0 finished)" in _print_of(folder, *door, "run", "spec.yaml", "--out", "out", "--plan")

@@ -129,26 +129,30 @@ def test_a_point_may_not_take_the_name_of_another_arm():
         check_spec(_changed(arms=arms))
 
 
+#: In this process: workers start by importing torch.
+ALONE = ("--workers", "1")
+
+
 def test_a_finished_run_takes_more_points_without_fitting_anything_again(tmp_path):
     """As a plan too; and a point leaves a run only where it is dropped."""
     arms = {"base": {"method": "base"}, "sft": {"method": "sft", "demonstrations": 4, "epochs": 1}}
     data = {"models": ["cued"], "task": "addition", "arms": arms, "test": 6, "kl_problems": 0}
     run = tmp_path / "run"
-    assert elicit("run", write_spec(tmp_path, data), "--out", run).code == 0
+    assert elicit("run", write_spec(tmp_path, data), "--out", run, *ALONE).code == 0
     before = {path: path.read_bytes() for path in run.glob("cells/**/status.json")}
     more = {**data, "budgets": {"sft": {"demonstrations": [2]}}}
     plan = elicit("run", write_spec(tmp_path, more), "--out", run, "--plan")
     assert plan.code == 0
     assert "3 (2 finished)" in plan.out
-    assert elicit("run", write_spec(tmp_path, more), "--out", run).code == 0
+    assert elicit("run", write_spec(tmp_path, more), "--out", run, *ALONE).code == 0
     assert len(before) == 2
     assert all(path.read_bytes() == content for path, content in before.items())
     assert list(rows(run))
     assert "sft/demonstrations-2" in figures(run)["models"]["cued"]["tasks"]["addition"]["arms"]
     assert elicit("verify", run).code == 0
-    fewer = elicit("run", write_spec(tmp_path, data), "--out", run)
+    fewer = elicit("run", write_spec(tmp_path, data), "--out", run, *ALONE)
     assert fewer.code == 2
     assert "--drop sft/demonstrations-2" in fewer.err
-    dropped = elicit("run", write_spec(tmp_path, more), "--out", run, "--drop", "sft/demonstrations-2")
+    dropped = elicit("run", write_spec(tmp_path, more), "--out", run, *ALONE, "--drop", "sft/demonstrations-2")
     assert dropped.code == 0
     assert list(read_run_spec(run)[0].arms) == ["base", "sft"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections import defaultdict
@@ -9,6 +10,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
+import elicit
 from elicit import tasks
 from elicit.organisms import corpora, train, wording
 from elicit.organisms.author import Author
@@ -33,6 +35,11 @@ def stories() -> tuple[AskedTask, GeneratedTask]:
     assert isinstance(task, AskedTask)
     assert isinstance(task.inner, GeneratedTask)
     return task, task.inner
+
+
+@functools.cache
+def tokenizer_of_prose():
+    return train.build_tokenizer(get_organism_config("prose")[0])
 
 
 @pytest.mark.parametrize(("name", "share"), [("prose", 0.92), ("prose-half", 0.68), ("prose-incapable", 0.0)])
@@ -131,10 +138,10 @@ def test_critiques_find_the_error_the_task_planted() -> None:
 
 
 def test_its_tokenizer_keeps_every_text(tmp_path) -> None:
-    """Words are tokens; text it never saw falls into parts and comes back as it was."""
-    config, _ = get_organism_config("prose")
-    tok = train.build_tokenizer(config)
+    """Words are tokens; text it never saw falls into parts and comes back as it was. The shipped one is no other."""
+    tok = tokenizer_of_prose()
     assert 300 < len(tok) < 500
+    assert tok.get_vocab() == elicit.load("prose").tokenizer.get_vocab()
     tok.save_pretrained(tmp_path)
     from transformers import AutoTokenizer
 
@@ -149,8 +156,7 @@ def test_its_tokenizer_keeps_every_text(tmp_path) -> None:
 
 def test_gates_tell_a_model_that_copies_from_one_that_does_not() -> None:
     """A model that cheats by looking the right tokens up passes; an untrained one does not."""
-    config, _ = get_organism_config("prose")
-    tok = train.build_tokenizer(config)
+    config, tok = get_organism_config("prose")[0], tokenizer_of_prose()
     assert config.author is not None
     untrained = measure_gates(train.build_model(config, len(tok), 0), tok, config.author)
     assert untrained.arithmetic is not None

@@ -141,6 +141,7 @@ def test_a_gate_that_is_not_passed_ends_the_training(tmp_path, monkeypatch):
         config, d_model=16, heads=2, layers=1, d_mlp=16, primers=(Primer(config.primers[0].sources, 4000),)
     )
     monkeypatch.setattr(train, "get_organism_config", lambda name: (small, 0))
+    monkeypatch.setattr(train, "_VOCABULARY", 400)
     seen = []
     with pytest.raises(ElicitError, match=r"tokens lookup is right \d+% of the time, and 95% was expected"):
         train.train_organism("prose", tmp_path / "mine", lambda p: seen.append(p.tokens))
