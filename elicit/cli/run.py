@@ -165,7 +165,7 @@ def _build_plan(
     spec: Spec, options: RunOptions, run: Path, arms: list[str] | None, again: set[str], *, fresh: bool = False
 ) -> Plan:
     from elicit.comparison.planning.plan import estimate_plan
-    from elicit.comparison.running.engine import default_workers
+    from elicit.comparison.running.workers import default_workers
 
     workers = options.workers if options.workers is not None else default_workers(spec)
     directory = run if os.path.exists(run) else None  # also for a name that no folder can have

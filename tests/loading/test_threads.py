@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from elicit.comparison.running import engine
+from elicit.comparison.running import workers
 from elicit.loading import threads
 
 
@@ -35,6 +35,6 @@ def test_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_worker_begins_with_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     alone = threads.choose_threads(10**9)
-    with engine._open_workers(2) as submit:
+    with workers.open_workers(2) as submit:
         assert submit(threads.choose_threads, 10**9).result() == max(1, alone // 2)
     assert threads.choose_threads(10**9) == alone

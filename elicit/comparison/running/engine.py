@@ -1,21 +1,13 @@
 """Run a comparison's cells locally, in a few persistent workers, resumable at any moment.
 
 The run directory is the only state. Cells with status "done" are skipped; the others are submitted as soon as the
-arms they need are done. Workers stop when their parent dies, so that a killed run leaves no process writing.
+arms they need are done.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
-from multiprocessing.synchronize import Event as Began
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,10 +19,11 @@ from elicit.comparison.running.preflight import check_cells
 from elicit.comparison.running.prepare_models import prepare_models
 from elicit.comparison.running.run_folder import check_target, end_run, prepare_run_folder
 from elicit.comparison.running.template_check import check_chat_templates
+from elicit.comparison.running.workers import Submit, WorkerDiedError, check_main_guard, default_workers, open_workers
 from elicit.comparison.spec import Spec
 from elicit.comparison.spec.cells import Cell, list_cells
 from elicit.errors import ElicitError
-from elicit.loading import catalog, threads
+from elicit.loading import catalog
 
 
 class Event(NamedTuple):
@@ -73,7 +66,7 @@ def run_cells(
     """
     worker_count = workers if workers is not None else default_workers(spec)
     if worker_count > 1:
-        _check_main_guard()
+        check_main_guard()
     user_spec, spec = spec, remove_arms(spec, corrections.drop, where="spec")
     todo = list_cells(spec, arms)
     if workers is not None and workers < 1:
@@ -98,22 +91,10 @@ def run_cells(
         pending = [cell for cell in todo if cell.name not in finished]
         count = min(len(pending), worker_count)
         failed: list[Cell] = []
-        with _open_workers(count) as submit:
+        with open_workers(count) as submit:
             _run_pending_cells(spec, run, limit, pending, finished, count, submit, failed, report, len(todo))
         end_run(spec, run)
     return failed
-
-
-def default_workers(spec: Spec) -> int:
-    """Default number of processes: two, which hide each other's imports and waiting; one on a GPU."""
-    return 1 if spec.device.startswith(("cuda", "balanced")) or (os.cpu_count() or 1) < 2 else 2
-
-
-class _WorkerDiedError(ElicitError):
-    """A worker process died, whatever the reason."""
-
-
-Submit = Callable[..., "Future[dict[str, Any]]"]
 
 
 def _run_pending_cells(
@@ -144,7 +125,7 @@ def _run_pending_cells(
             try:
                 status = future.result()
             except BrokenExecutor:
-                raise _WorkerDiedError(
+                raise WorkerDiedError(
                     f"a worker process died while {cell.name} was under way: killed, or out of memory. The same "
                     "command goes on where it stopped; --workers 1 needs less memory."
                 ) from None
@@ -152,80 +133,3 @@ def _run_pending_cells(
             if status["state"] != "done":
                 failed.append(cell)
             report(Event(cell, status["state"], len(finished), total, status.get("error", "")))
-
-
-def _check_main_guard() -> None:
-    """Stop a worker that runs its parent's script again because the script has no main guard.
-
-    Raises:
-        SystemExit: in such a worker.
-    """
-    # Set by multiprocessing while a spawned process imports the main module, and absent otherwise.
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise SystemExit(f"elicit: {_GUARD}")
-
-
-_GUARD = (
-    'worker processes read the script that starts them once more. Put the call under: if __name__ == "__main__": '
-    "(or type workers=1)"
-)
-
-
-@contextmanager
-def _open_workers(count: int) -> Iterator[Submit]:
-    """Yield a submit function: in this process for one worker, else to a pool of spawned processes."""
-    if count <= 1:
-        yield _run_inline
-        return
-    context = multiprocessing.get_context("spawn")
-    began = context.Event()
-    pool = ProcessPoolExecutor(
-        count, mp_context=context, initializer=_initialize_worker, initargs=(os.getpid(), count, began)
-    )
-
-    def submit_without_sigint(function: Callable[..., Any], *args: Any) -> Future[dict[str, Any]]:
-        # Block SIGINT while spawning, so that only the parent handles Ctrl-C: workers inherit the mask.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            return pool.submit(function, *args)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-    try:
-        yield submit_without_sigint
-    except _WorkerDiedError:
-        if not began.is_set():
-            raise ElicitError(f"no worker process could begin: {_GUARD}") from None
-        raise
-    finally:
-        # On an interrupt, do not wait for cells in progress: they resume.
-        for process in list((pool._processes or {}).values()) if sys.exc_info()[0] is not None else []:
-            process.terminate()
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _run_inline(function: Callable[..., Any], *args: Any) -> Future[dict[str, Any]]:
-    future: Future[dict[str, Any]] = Future()
-    try:
-        future.set_result(function(*args))
-    except Exception as error:
-        future.set_exception(error)
-    return future
-
-
-def _initialize_worker(parent: int, workers: int, began: Began) -> None:
-    """Set up a worker process."""
-    began.set()
-    threads.set_core_share(workers)
-    _watch_parent(parent)
-
-
-def _watch_parent(parent: int) -> None:
-    """Stop this worker as soon as its parent is gone."""
-
-    def exit_with_parent() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        os._exit(1)
-
-    threading.Thread(target=exit_with_parent, daemon=True).start()
