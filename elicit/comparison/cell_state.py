@@ -5,6 +5,7 @@ Reading a run asks these questions as much as working on it does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,10 @@ def _checkpoint_goal(cell: Cell, spec: Spec, limit: int | None) -> dict[str, Any
     }
 
 
-def is_done(cell: Cell, spec: Spec, run: Path, limit: int | None) -> bool:
-    status = read_cell_status(cell, run)
+def covers_goal(status: Mapping[str, Any], cell: Cell, spec: Spec, limit: int | None) -> bool:
+    """True if a cell with this status is done, with everything that the spec asks for."""
     return bool(status["state"] == "done" and status.get("goal") == goal_of(cell, spec, limit))
+
+
+def is_done(cell: Cell, spec: Spec, run: Path, limit: int | None) -> bool:
+    return covers_goal(read_cell_status(cell, run), cell, spec, limit)

@@ -9,6 +9,7 @@ Everything is determined by the cell's identity, so that repeating a part gives 
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import time
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elicit import runs
-from elicit.comparison.cell_state import count_test_problems, goal_of, is_done, load_test_problems, read_cell_status
+from elicit.comparison.cell_state import count_test_problems, covers_goal, goal_of, load_test_problems
 from elicit.comparison.running import checkpoint_eval, peak_memory
 from elicit.comparison.running.steering_preview import write_view
 from elicit.comparison.spec import Spec, build_model_task
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.tasks import Problem, Task
+
+
+#: Folder in a cell with the state of its fit, from which it continues after a kill.
+SCRATCH = "scratch"
 
 
 @lru_cache(maxsize=2)
@@ -65,67 +70,75 @@ def weights_sha256(name: str, spec: Spec) -> str:
     return _load_cached_model(name, spec.dtype, device, spec.cache_gib).weights_sha256
 
 
-def run_cell(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
-    """Run a cell. Returns its status; a failure is recorded there, not raised.
+def run_cell_in_place(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
+    """Run a cell in its place in the run, under the lock of its folder. Returns its status.
+
+    Raises:
+        TargetError: as for `run_cell`.
+        ElicitError: another process on this machine works on the cell.
+    """
+    folder = cell.folder_in(run)
+    with runs.hold_lock(folder / ".lock", f"cell {cell.name}", patience=20):
+        return run_cell(cell, spec, run, limit, folder)
+
+
+def run_cell(cell: Cell, spec: Spec, run: Path, limit: int | None, folder: Path) -> dict[str, Any]:
+    """Run a cell in `folder`, which no other process writes to. Returns its status.
+
+    A failure is recorded there, not raised. The policies of the arms that it needs are read from their places in `run`.
 
     Raises:
         TargetError: the disk is full or not writable.
     """
     spec = spec.for_model(cell.model)
-    folder = cell.folder_in(run)
     started = time.monotonic()
-    with runs.hold_lock(folder / ".lock", f"cell {cell.name}", patience=20):
-        runs.remove_scratch(folder)
-        if is_done(cell, spec, run, limit):
-            return read_cell_status(cell, run)
-        earlier = read_cell_status(cell, run)
-        before = float(earlier.get("seconds") or 0.0) if earlier["state"] == "done" else 0.0
-        peak_memory.reset_peak_memory()
-        try:
-            result = _fit_and_evaluate(cell, spec, run, limit)
-            seconds = before + time.monotonic() - started
-            result["peak_gib"] = peak_memory.read_peak_gib()
-            status = {"state": "done", "goal": goal_of(cell, spec, limit), "seconds": seconds, **result}
-            runs.write_json(folder / "status.json", status)
-        except runs.TargetError:
-            raise
-        except ElicitError as error:
-            shutil.rmtree(_scratch_folder(cell, run), ignore_errors=True)  # a resumed fit would fail again
-            return _record_failure(cell, run, before + time.monotonic() - started, str(error), None)
-        except Exception as error:
-            message = one_line(f"{type(error).__name__}: {error}")
-            return _record_failure(cell, run, before + time.monotonic() - started, message, traceback.format_exc())
-        return status
+    runs.remove_scratch(folder)
+    earlier = typed_files.read_status(folder)
+    if covers_goal(earlier, cell, spec, limit):
+        return earlier
+    before = float(earlier.get("seconds") or 0.0) if earlier["state"] == "done" else 0.0
+    peak_memory.reset_peak_memory()
+    try:
+        result = _fit_and_evaluate(cell, spec, run, limit, folder)
+        seconds = before + time.monotonic() - started
+        result["peak_gib"] = peak_memory.read_peak_gib()
+        status = {"state": "done", "goal": goal_of(cell, spec, limit), "seconds": seconds, **result}
+        runs.write_json(folder / "status.json", status)
+    except runs.TargetError:
+        raise
+    except ElicitError as error:
+        shutil.rmtree(folder / SCRATCH, ignore_errors=True)  # a resumed fit would fail again
+        return _record_failure(cell, folder, before + time.monotonic() - started, str(error), None)
+    except Exception as error:
+        message = one_line(f"{type(error).__name__}: {error}")
+        trace = traceback.format_exc()
+        return _record_failure(cell, folder, before + time.monotonic() - started, message, trace)
+    return status
 
 
-def _record_failure(cell: Cell, run: Path, seconds: float, message: str, trace: str | None) -> dict[str, Any]:
+def _record_failure(cell: Cell, folder: Path, seconds: float, message: str, trace: str | None) -> dict[str, Any]:
+    earlier = typed_files.read_status(folder)
     status = {
         "state": "failed",
         "error": message,
         "traceback": trace,
         "goal": {"fingerprint": cell.fingerprint},
         "seconds": seconds,
-        "fit_seconds": read_cell_status(cell, run).get("fit_seconds"),
-        "devices": read_cell_status(cell, run).get("devices", []),
+        "fit_seconds": earlier.get("fit_seconds"),
+        "devices": earlier.get("devices", []),
     }
-    runs.write_json(cell.folder_in(run) / "status.json", status)
+    runs.write_json(folder / "status.json", status)
     return status
 
 
-def _scratch_folder(cell: Cell, run: Path) -> Path:
-    """Folder for a fit's resume state, from which it continues after a kill."""
-    return cell.folder_in(run) / "scratch"
-
-
-def _fit_and_evaluate(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
+def _fit_and_evaluate(cell: Cell, spec: Spec, run: Path, limit: int | None, folder: Path) -> dict[str, Any]:
     from elicit.evaluation import evaluate_policy, measure_side_effects, retarget_policy, sample, score_worked_solutions
 
-    folder = cell.folder_in(run)
     model = _load_cached_model(spec.models[cell.model], spec.dtype, spec.device, spec.cache_gib).on(read_run_date(run))
-    devices = _record_device(cell, run, _describe_loaded_model(model)["device"])
-    _check_weights(cell, run, model)
+    devices = _record_device(folder, _describe_loaded_model(model)["device"])
+    _check_weights(cell, run, folder, model)
     task = build_model_task(model, spec.task, where="task")
-    policy, fitting = _load_or_fit_policy(cell, spec, run, model, task)
+    policy, fitting = _load_or_fit_policy(cell, spec, run, folder, model, task)
     metrics: list[dict[str, Any]] = []
     exact: dict[str, Any] = {}
     problems_asked: list[Problem] = []
@@ -204,24 +217,24 @@ def _describe_thinking(task: Task) -> dict[str, Any]:
     return {} if thinking is None else {"thinking": thinking._asdict()}
 
 
-def _record_device(cell: Cell, run: Path, device: str) -> list[str]:
+def _record_device(folder: Path, device: str) -> list[str]:
     """Record the devices that the cell has run on, this one last, before anything is computed on it."""
-    earlier = read_cell_status(cell, run)
+    earlier = typed_files.read_status(folder)
     devices = list(dict.fromkeys([*earlier.get("devices", ()), device]))
     if devices != earlier.get("devices"):
-        runs.write_json(cell.folder_in(run) / "status.json", {**earlier, "devices": devices})
+        runs.write_json(folder / "status.json", {**earlier, "devices": devices})
     return devices
 
 
-def _check_weights(cell: Cell, run: Path, model: BaseModel) -> None:
+def _check_weights(cell: Cell, run: Path, folder: Path, model: BaseModel) -> None:
     """Check the weights: a model retrained under the same name must not share a run with rows of the old one.
 
     Other workers make and remove scratch folders meanwhile: `os.walk` leaves out what is gone when it comes to it.
     """
-    for folder, _, files in os.walk(run / "cells" / cell.model):
+    for place, _, files in itertools.chain(os.walk(run / "cells" / cell.model), os.walk(folder)):
         if "status.json" not in files:
             continue
-        before = (typed_files.read_status(Path(folder)).get("model") or {}).get("weights_sha256", model.weights_sha256)
+        before = (typed_files.read_status(Path(place)).get("model") or {}).get("weights_sha256", model.weights_sha256)
         if before != model.weights_sha256:
             raise ElicitError(
                 f"the weights of {cell.model} ({model.weights_sha256[:12]}) are not those that this run began with "
@@ -235,14 +248,16 @@ def _to_json_line(record: dict[str, Any]) -> str:
     return json.dumps(record, allow_nan=False) + "\n"
 
 
-def _load_or_fit_policy(cell: Cell, spec: Spec, run: Path, model: BaseModel, task: Task) -> tuple[Policy, float | None]:
+def _load_or_fit_policy(
+    cell: Cell, spec: Spec, run: Path, folder: Path, model: BaseModel, task: Task
+) -> tuple[Policy, float | None]:
     """The cell's fitted policy, and the seconds fitting took (None where that is not known)."""
     from elicit.policy import Policy
 
-    policy_folder, scratch = cell.folder_in(run) / "policy", _scratch_folder(cell, run)
+    policy_folder, scratch = folder / "policy", folder / SCRATCH
     if policy_folder.exists():
         shutil.rmtree(scratch, ignore_errors=True)
-        return Policy.load(policy_folder, model), read_cell_status(cell, run).get("fit_seconds")
+        return Policy.load(policy_folder, model), typed_files.read_status(folder).get("fit_seconds")
     started = time.monotonic()
     methods = spec.build_methods()
     needs = {}
@@ -260,7 +275,7 @@ def _load_or_fit_policy(cell: Cell, spec: Spec, run: Path, model: BaseModel, tas
         policy = Policy.load(policy_folder, model)
     seconds = time.monotonic() - started
     # Evaluation may be interrupted: the next attempt loads the policy and needs the time that fitting took.
-    status = {"state": "pending", "fit_seconds": seconds, "devices": read_cell_status(cell, run).get("devices", [])}
-    runs.write_json(cell.folder_in(run) / "status.json", status)
+    status = {"state": "pending", "fit_seconds": seconds, "devices": typed_files.read_status(folder).get("devices", [])}
+    runs.write_json(folder / "status.json", status)
     shutil.rmtree(scratch, ignore_errors=True)
     return policy, seconds

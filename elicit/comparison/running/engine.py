@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from elicit import runs
 from elicit.comparison.cell_state import is_done
-from elicit.comparison.running.cell_runner import forget_models, run_cell
+from elicit.comparison.running.cell_runner import forget_models, run_cell_in_place
 from elicit.comparison.running.corrections import NO_CORRECTIONS, Corrections, remove_arms
 from elicit.comparison.running.preflight import check_cells
 from elicit.comparison.running.prepare_models import prepare_models
@@ -118,7 +118,7 @@ def _run_pending_cells(
         for cell in ready[: count - len(running)]:
             waiting.remove(cell)
             report(Event(cell, "started", len(finished), total, ""))
-            running[submit(run_cell, cell, spec, run, limit)] = cell
+            running[submit(run_cell_in_place, cell, spec, run, limit)] = cell
         completed, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in completed:
             cell = running.pop(future)

@@ -37,9 +37,14 @@ def check_value(value: Any, kind: Any, where: object) -> Any:
 
 
 def read_status(folder: Path) -> dict[str, Any]:
-    """Read a cell's status; `{"state": "pending"}` before it ran."""
+    """Read a cell's status; `{"state": "pending"}` before it ran, or while its folder is elsewhere (a claim)."""
     path = folder / "status.json"
-    status: dict[str, Any] = read_file(path, Status) if path.exists() else {"state": "pending"}
+    try:
+        status: dict[str, Any] = read_file(path, Status) if path.exists() else {"state": "pending"}
+    except ElicitError:
+        if path.exists():
+            raise
+        return {"state": "pending"}  # moved since it was seen
     return status
 
 
