@@ -74,13 +74,18 @@ def _error_number(error: Exception) -> int:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically: whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically: whole or not at all."""
     with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, scratch = tempfile.mkstemp(prefix=f".{path.name}-", suffix=_SCRATCH, dir=path.parent)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(scratch, 0o644)
@@ -193,8 +198,8 @@ def _build_rows_adapter(kind: Any) -> Any:
 
 
 def is_lock_or_scratch(path: Path) -> bool:
-    """True if a file is a lock, or scratch left by a killed process."""
-    return path.name == ".lock" or (path.name.startswith(".") and path.name.endswith(_SCRATCH))
+    """True if a file is a lock, a folder of claims, or scratch left by a killed process."""
+    return path.name in (".lock", "claims") or (path.name.startswith(".") and path.name.endswith(_SCRATCH))
 
 
 def remove_scratch(folder: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -43,8 +45,21 @@ class ProgressLines:
             return
         seconds = time.monotonic() - self._begun.pop(name, time.monotonic())
         message = f" {event.message}" if event.message else ""
-        took = "" if event.state == "kept" else f" {seconds:.0f} s"
+        took = "" if event.state in ("kept", "elsewhere") else f" {seconds:.0f} s"
         start = "\r\x1b[K" if self._moving else ""
         print(
             f"{start}[{event.finished}/{event.total}] {name} {event.state}{took}{message}", file=sys.stderr, flush=True
         )
+
+
+def report_to_trackers(lines: ProgressLines, run: Path, trackers: Sequence[str]) -> Callable[[Event], None]:
+    """Shows the engine's events, and tells the trackers of them."""
+    from elicit.interop.trackers import TrackerListener
+
+    watch = TrackerListener(run, trackers, lines.print_warning)
+
+    def report_event(event: Event) -> None:
+        lines.print_event(event)
+        watch.handle_event(event)
+
+    return report_event

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,9 +16,7 @@ from elicit.cli.arguments import parse_arguments
 from elicit.errors import EXIT_SOME_ARMS_FAILED, ElicitError
 
 if TYPE_CHECKING:
-    from elicit.cli.progress import ProgressLines
     from elicit.comparison.planning.plan import Plan
-    from elicit.comparison.running.engine import Event
     from elicit.comparison.spec import Spec
 
 
@@ -44,6 +42,16 @@ class RunOptions:
     """Fetch models and SAE releases that are not on this machine, before the first cell. Else nothing is fetched."""
     plan: Annotated[bool, arg(name="plan")] = False
     """Print cells, tokens, time, memory and the smallest effect that can be seen, and stop."""
+    join: bool = False
+    """Work on a run together with other processes, on this and other machines that share its folder."""
+    lease: float = 60.0
+    """With --join: seconds without a sign of life after which the cells of another process are taken over."""
+    device: str | None = None
+    """Device of this process, instead of the spec's: cpu, cuda, cuda:1, balanced or auto."""
+    slurm: int | None = None
+    """Write a Slurm array script that starts this many joined processes, print its path, and stop."""
+    sbatch: str | None = None
+    """With --slurm: options for sbatch, such as "--gres=gpu:1 --time=8:00:00"."""
     track: str | None = None
     """Also keep cells in trackers: tensorboard, trackio, wandb (comma-separated). Local files; wandb is offline unless
     WANDB_MODE says otherwise."""
@@ -52,11 +60,18 @@ class RunOptions:
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = parse_arguments(RunOptions, "run", arguments)
+    from elicit.cli.slurm_script import attach_value, write_slurm_script
+
+    options = parse_arguments(RunOptions, "run", attach_value(arguments, "--sbatch"))
     from elicit.comparison.running.corrections import Corrections, list_replaced_arms, remove_arms
     from elicit.comparison.spec import read_limited_spec
+    from elicit.comparison.spec.name_checks import check_device
 
+    _check_combination(options)
     full_spec, spec_limit = read_limited_spec(options.spec)
+    if options.device is not None:
+        check_device(options.device, "--device")
+        full_spec = full_spec.model_copy(update={"device": options.device})
     options = replace(options, limit=spec_limit if options.limit is None else options.limit)
     corrections = Corrections(_split_names(options.replace), _split_names(options.drop))
     spec = remove_arms(full_spec, corrections.drop, where=str(options.spec))
@@ -73,22 +88,41 @@ def main(arguments: Sequence[str]) -> int:
     from elicit.cli import plan_lines
     from elicit.comparison.running.run_folder import check_target
     from elicit.comparison.running.template_check import check_chat_templates
+    from elicit.comparison.spec.cells import list_cells
 
     for line in check_chat_templates(spec):
         print(f"elicit run: {line}", file=sys.stderr)
 
+    if options.slurm is not None:
+        list_cells(spec, arms)
+        print(write_slurm_script(run, options.slurm, options.sbatch or "", arguments))
+        return 0
+    if options.join and not options.plan:
+        from elicit.cli.run_joined import run_joined
+
+        return run_joined(
+            spec,
+            run,
+            arms=arms,
+            limit=options.limit,
+            workers=options.workers,
+            download=options.download,
+            lease=options.lease,
+            command=["elicit", "run", *map(str, arguments)],
+            trackers=trackers,
+            color=options.color,
+        )
     target = check_target(spec, run, limit=options.limit, corrections=corrections, user_spec=full_spec)
     again = {cell.name for cell in target.empty}
     if options.plan:
         from elicit.comparison.running.preflight import check_cells
-        from elicit.comparison.spec.cells import list_cells
 
         _check_releases(spec)
         unseen = check_cells(spec, run, list_cells(spec, arms), limit=options.limit, again=again)
         plan_lines.print_plan(_build_plan(spec, options, run, arms, again, fresh=True), unseen)
         return 0
 
-    from elicit.cli.progress import ProgressLines
+    from elicit.cli.progress import ProgressLines, report_to_trackers
     from elicit.comparison.running.engine import run_cells
     from elicit.comparison.summary.summarise import write_summary
     from elicit.report import terminal, write_report
@@ -100,7 +134,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"made again: {', '.join(corrections.replace)}{needed}", file=sys.stderr)
     started, began = time.monotonic(), time.time()
     with ProgressLines(moving=options.color == "auto" and sys.stderr.isatty()) as lines:
-        report = lines.print_event if not trackers else _report_to_trackers(lines, run, trackers)
+        report = lines.print_event if not trackers else report_to_trackers(lines, run, trackers)
         failed = run_cells(
             full_spec,
             run,
@@ -125,6 +159,22 @@ def main(arguments: Sequence[str]) -> int:
     return EXIT_SOME_ARMS_FAILED if failed else 0
 
 
+def _check_combination(options: RunOptions) -> None:
+    """Raise ElicitError for an option that needs another, or that does not go with another."""
+    joined = options.join or options.slurm is not None
+    for name in ("replace", "drop"):
+        if joined and getattr(options, name) is not None:
+            raise ElicitError(
+                f"--{name} needs the run to itself. Type it without --join and --slurm, before others join."
+            )
+    if options.lease < 2 or options.lease > 86400:
+        raise ElicitError(f"--lease is {options.lease:g}; expected seconds from 2 to 86400.")
+    if options.sbatch is not None and options.slurm is None:
+        raise ElicitError("--sbatch goes with --slurm N. Type both, or neither.")
+    if options.slurm is not None and options.plan:
+        raise ElicitError("--slurm writes a script and --plan prints a plan. Type one of them.")
+
+
 def _split_names(text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
@@ -134,19 +184,6 @@ def _check_trackers(names: str) -> list[str]:
     from elicit.interop.trackers import parse_tracker_names
 
     return parse_tracker_names(names)
-
-
-def _report_to_trackers(lines: ProgressLines, run: Path, trackers: Sequence[str]) -> Callable[[Event], None]:
-    """Shows the engine's events, and tells the trackers of them."""
-    from elicit.interop.trackers import TrackerListener
-
-    watch = TrackerListener(run, trackers, lines.print_warning)
-
-    def report_event(event: Event) -> None:
-        lines.print_event(event)
-        watch.handle_event(event)
-
-    return report_event
 
 
 def _check_releases(spec: Spec) -> None:

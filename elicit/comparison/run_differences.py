@@ -157,7 +157,7 @@ def _count_identical_rows(left: list[Row], right: list[Row]) -> int:
 
 
 def _diff_specs(first: Run, second: Run) -> dict[str, tuple[Any, Any]]:
-    plain = [dict(_flatten_fields({**run.spec.to_dict(), "limit": run.limit})) for run in (first, second)]
+    plain = [dict(flatten_fields({**run.spec.to_dict(), "limit": run.limit})) for run in (first, second)]
     return {
         key: (plain[0].get(key), plain[1].get(key))
         for key in dict.fromkeys([*plain[0], *plain[1]])
@@ -165,10 +165,10 @@ def _diff_specs(first: Run, second: Run) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def _flatten_fields(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+def flatten_fields(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted key, value) of everything that is not a mapping."""
     if isinstance(value, Mapping) and value:
         for name, part in value.items():
-            yield from _flatten_fields(part, f"{key}.{name}" if key else str(name))
+            yield from flatten_fields(part, f"{key}.{name}" if key else str(name))
     else:
         yield key, value

@@ -31,7 +31,7 @@ def test_a_full_disk_stops_the_run_and_more_space_resumes_it(tmp_path: Path, dis
     """It runs full before the first cell, while rows are appended, and while a megabyte of weights is saved."""
     whole, run, spec = reference(), disk / "run", write_spec(tmp_path)
     stopped_at = set()
-    for size in ("4k", "24k", "40k", "512k"):
+    for size in ("4k", "28k", "44k", "512k"):
         _mount("-o", f"remount,size={size}", str(disk))
         done = elicit("run", spec, "--out", run, "--workers", 1)
         assert done.code == 2, f"{size}: {done}"

@@ -6,12 +6,11 @@ arms they need are done.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from elicit import runs
 from elicit.comparison.cell_state import is_done
 from elicit.comparison.running.cell_runner import forget_models, run_cell_in_place
 from elicit.comparison.running.corrections import NO_CORRECTIONS, Corrections, remove_arms
@@ -20,6 +19,7 @@ from elicit.comparison.running.prepare_models import prepare_models
 from elicit.comparison.running.run_folder import check_target, end_run, prepare_run_folder
 from elicit.comparison.running.template_check import check_chat_templates
 from elicit.comparison.running.workers import Submit, WorkerDiedError, check_main_guard, default_workers, open_workers
+from elicit.comparison.sharing.alone import work_alone
 from elicit.comparison.spec import Spec
 from elicit.comparison.spec.cells import Cell, list_cells
 from elicit.errors import ElicitError
@@ -31,7 +31,7 @@ class Event(NamedTuple):
 
     cell: Cell
     state: str
-    """"started", "done", "failed" or "kept" (finished in an earlier run)."""
+    """"started", "done", "failed", "kept" (finished in an earlier run) or "elsewhere" (ended in another process)."""
     finished: int
     total: int
     message: str
@@ -64,25 +64,14 @@ def run_cells(
     Raises:
         ElicitError: the input is invalid, or the target cannot be written.
     """
-    worker_count = workers if workers is not None else default_workers(spec)
-    if worker_count > 1:
-        check_main_guard()
     user_spec, spec = spec, remove_arms(spec, corrections.drop, where="spec")
     todo = list_cells(spec, arms)
-    if workers is not None and workers < 1:
-        raise ElicitError(f"workers is {workers}; expected at least 1.")
-    for model in spec.models.values():
-        catalog.resolve_model(model)
     target = check_target(spec, run, limit=limit, corrections=corrections, user_spec=user_spec)
     again = {cell.name for cell in target.empty}
-    open_models = dict.fromkeys(c.model for c in todo if c.name in again or not is_done(c, spec, run, limit))
-    prepare_models(spec, open_models, workers=min(worker_count, len(todo)), download=download)
-    check_chat_templates(spec)
-    check_cells(spec, run, todo, limit=limit, again=again)
-    if worker_count > 1:
-        forget_models()  # the workers have their own
-    checked()
-    with runs.hold_lock(run / ".lock", f"the run {run}"):
+    worker_count = check_before_running(
+        spec, run, todo, again=again, limit=limit, workers=workers, download=download, checked=checked
+    )
+    with work_alone(run):
         prepare_run_folder(spec, run, limit=limit, command=command, corrections=corrections, user_spec=user_spec)
         finished_cells = [cell for cell in todo if is_done(cell, spec, run, limit)]
         finished = {cell.name for cell in finished_cells}
@@ -95,6 +84,43 @@ def run_cells(
             _run_pending_cells(spec, run, limit, pending, finished, count, submit, failed, report, len(todo))
         end_run(spec, run)
     return failed
+
+
+def check_before_running(
+    spec: Spec,
+    run: Path,
+    todo: Sequence[Cell],
+    *,
+    again: Collection[str] = (),
+    limit: int | None,
+    workers: int | None,
+    download: bool,
+    checked: Callable[[], None],
+) -> int:
+    """Make all checks of cells before the first, and fetch what they need. Returns the number of workers.
+
+    Args:
+        again: names of cells that will be run even if they are finished.
+        checked: called at the end.
+
+    Raises:
+        ElicitError: the input is invalid.
+    """
+    count = workers if workers is not None else default_workers(spec)
+    if count > 1:
+        check_main_guard()
+    if count < 1:
+        raise ElicitError(f"workers is {workers}; expected at least 1.")
+    for model in spec.models.values():
+        catalog.resolve_model(model)
+    open_models = dict.fromkeys(c.model for c in todo if c.name in again or not is_done(c, spec, run, limit))
+    prepare_models(spec, open_models, workers=min(count, len(todo)), download=download)
+    check_chat_templates(spec)
+    check_cells(spec, run, todo, limit=limit, again=again)
+    if count > 1:
+        forget_models()  # the workers have their own
+    checked()
+    return count
 
 
 def _run_pending_cells(
@@ -125,10 +151,7 @@ def _run_pending_cells(
             try:
                 status = future.result()
             except BrokenExecutor:
-                raise WorkerDiedError(
-                    f"a worker process died while {cell.name} was under way: killed, or out of memory. The same "
-                    "command goes on where it stopped; --workers 1 needs less memory."
-                ) from None
+                raise WorkerDiedError(cell.name) from None
             finished.add(cell.name)
             if status["state"] != "done":
                 failed.append(cell)

@@ -30,6 +30,12 @@ def default_workers(spec: Spec) -> int:
 class WorkerDiedError(ElicitError):
     """A worker process died, whatever the reason."""
 
+    def __init__(self, cell_name: str) -> None:
+        super().__init__(
+            f"a worker process died while {cell_name} was under way: killed, or out of memory. The same command goes "
+            "on where it stopped; --workers 1 needs less memory."
+        )
+
 
 Submit = Callable[..., "Future[dict[str, Any]]"]
 

@@ -11,6 +11,14 @@ from elicit.method import Method
 
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_.+#-]*(/[A-Za-z][A-Za-z0-9_.+#-]*)*")
 
+DEVICE_PATTERN = r"^(auto|cpu|balanced|cuda(:[0-9]{1,3})?)$"
+
+
+def check_device(device: str, where: str) -> None:
+    """Raise ElicitError for a text that cannot be a device."""
+    if not re.fullmatch(DEVICE_PATTERN, device):
+        raise unknown_name_error("device", device, ["auto", "cpu", "cuda", "cuda:0", "balanced"], where=where)
+
 
 def check_folder_names(names: Mapping[str, Collection[str]], where: str) -> None:
     """Raise ElicitError for a name that cannot be a folder's.

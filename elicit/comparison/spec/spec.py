@@ -39,7 +39,7 @@ from elicit.comparison.spec.assumed_size import AssumedSize
 from elicit.comparison.spec.checkpoints import Trajectory
 from elicit.comparison.spec.dependencies import check_control_parents, check_controls, check_kinds, check_needs
 from elicit.comparison.spec.model_overrides import ModelOverrides, TaskField, TasksField, index_by_name
-from elicit.comparison.spec.name_checks import check_folder_names, check_panels, check_reference
+from elicit.comparison.spec.name_checks import DEVICE_PATTERN, check_folder_names, check_panels, check_reference
 from elicit.comparison.spec.path_resolution import resolve_paths
 from elicit.comparison.spec.samples_spec import Samples
 from elicit.comparison.spec.yaml_loading import check_plain_data, parse_yaml_mapping, pop_limit, read_spec_text
@@ -87,7 +87,7 @@ class Spec(BaseModel):
     kl_problems: int = Field(default=32, ge=0, le=100_000)
     """Number of problems and of neutral sentences on which KL is measured; 0 for none."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|balanced|cuda(:[0-9]{1,3})?)$")
+    device: str = Field(default="auto", pattern=DEVICE_PATTERN)
     cache_gib: float | None = Field(default=None, gt=0, le=4096, strict=False)
     """GiB of keys and values a batch may take while sampling; null: 1 on a CPU, up to 8 on a GPU."""
 

@@ -67,12 +67,11 @@ def build_manifest(
         methods: arm -> its method from outside, as `elicit.methods.outside.RecordedMethod` describes it.
         date: the date given in its prompts.
     """
-    identity = {**{name: value for name, value in spec.items() if name not in MACHINE}, "limit": limit}
     return {
         FORMAT_VERSION: version,
         ROWS_FORMAT_VERSION: CURRENT_VERSIONS["rows"],
         "elicit": __version__,
-        "spec_sha256": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
+        "spec_sha256": hash_spec(spec, limit),
         "command": list(command),
         "git": _git_state(),
         "packages": {name: _package_version(name) for name in _PACKAGES},
@@ -89,6 +88,12 @@ def build_manifest(
         "start": _utc_timestamp(),
         "end": None,
     }
+
+
+def hash_spec(spec: Mapping[str, Any], limit: int | None) -> str:
+    """The sha256 of a spec as plain data, without the fields in `MACHINE`."""
+    identity = {**{name: value for name, value in spec.items() if name not in MACHINE}, "limit": limit}
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def _utc_timestamp() -> str:
