@@ -19,6 +19,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "report": ("elicit.cli.report", "print a run's table and write its report.html"),
     "verify": ("elicit.cli.verify", "recompute every figure of a run from its rows"),
     "diff": ("elicit.cli.diff", "compare two runs over the same problems"),
+    "merge": ("elicit.cli.merge", "join runs of one spec that have other cells done"),
     "archive": ("elicit.cli.archive", "pack a finished run into a few small files"),
     "export": ("elicit.cli.export", "a run for other tools: Inspect, lm-eval, tables, vectors, adapters, trackers"),
     "ls": ("elicit.cli.ls", "list models, SAEs, tasks, methods or runs"),
