@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from itertools import pairwise
 
 import pytest
@@ -64,7 +65,10 @@ def task_of(name: str, parameters: dict, dialect: Dialect = EARLY) -> GeneratedT
     return task
 
 
-ONE_OF_EACH = [(task := task_of(*case), task.problems("train", 1)[0]) for case in SETTINGS]
+@functools.cache
+def one_of_each() -> list[tuple[GeneratedTask, Problem]]:
+    """A task and a problem of every setting. Their pools take seconds: not while tests are collected."""
+    return [(task := task_of(*case), task.problems("train", 1)[0]) for case in SETTINGS]
 
 
 def check_verdict(task: GeneratedTask, problem: Problem, text: str) -> None:
@@ -79,7 +83,7 @@ def check_verdict(task: GeneratedTask, problem: Problem, text: str) -> None:
 
 @pytest.mark.parametrize("bomb", BOMBS, ids=range(len(BOMBS)))
 def test_verifying_survives_bombs(bomb: str) -> None:
-    for task, problem in ONE_OF_EACH:
+    for task, problem in one_of_each():
         check_verdict(task, problem, bomb)
         check_verdict(task, problem, task.worked(problem) + bomb)
         task.family.is_correct(problem.content, bomb)
@@ -93,7 +97,7 @@ def test_verifying_survives_bombs(bomb: str) -> None:
 )
 @example(text="#1*2/3", place=5)
 def test_verifying_is_total(text: str, place: int) -> None:
-    task, problem = ONE_OF_EACH[place]
+    task, problem = one_of_each()[place]
     check_verdict(task, problem, text)
     check_verdict(task, problem, "#" + text)
 

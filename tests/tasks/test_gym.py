@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elicit.errors import ElicitError
-from elicit.tasks import get
+from elicit.tasks import Problem, get
 from elicit.tasks.answers.tagged import TaggedReader
 from elicit.tasks.core import SPLITS
 from elicit.tasks.gym import scores
-from elicit.tasks.gym.task import GymTask
+from elicit.tasks.gym.task import GymTask, iter_entry_ids
 
 #: Numbers, words, several lines, leading zeros, a list, an expression.
 GENERATORS = ["chain_sum", "gcd", "spell_backward", "number_sorting", "rotate_matrix", "coin_flip", "syllogism"]
@@ -25,6 +25,11 @@ def of(generator: str, **parameters: Any) -> GymTask:
     task = get(f"reasoning_gym:{generator}", **parameters)
     assert isinstance(task, GymTask)
     return task
+
+
+def first_problem(task: GymTask) -> Problem:
+    """The first entry as a problem, without the pool: countdown's thousand entries take sympy half a minute."""
+    return task._make_problem(next(iter_entry_ids(task.generator, seed=0)))
 
 
 def message(name: str, **parameters: Any) -> str:
@@ -66,7 +71,7 @@ def test_partial_credit_is_none() -> None:
     assert data.score_answer(None, data[0]) == 0.01
     assert data.score_answer("1+1", data[0]) == 0.05
     task = of("countdown")
-    problem = task.problems("train", 1)[0]
+    problem = first_problem(task)
     assert not task.verify(problem, "<answer>1+1</answer>").correct
     assert task.verify(problem, f"<answer>{problem.answer}</answer>").correct
 
@@ -86,7 +91,7 @@ def test_the_given_numbers_must_be_used() -> None:
 def test_no_text_is_run_as_code(generator: str, tmp_path: Any) -> None:
     """The scorers of these generators call `eval` (countdown: sympy's) on what a model wrote."""
     task = of(generator)
-    problem = task.problems("train", 1)[0]
+    problem = first_problem(task)
     target = tmp_path / "made"
     task.verify(problem, f"<answer>__import__('pathlib').Path({str(target)!r}).touch()</answer>")
     assert not target.exists()

@@ -57,8 +57,12 @@ def test_no_select_or_test_problem_is_in_an_organisms_text(name: str) -> None:
             problems = task.problems(split, 150)  # type: ignore[arg-type]
             assert not [p.prompt for p in problems if p.prompt in joined]
         assert sum(p.prompt in joined for p in draw_sequentially(task).problems("train", 150)) == 150
-    assert organism_texts.build_organism_texts(name) == found
-    assert organism_texts.build_organism_texts(name, seed=1) != found
+
+
+def test_an_organisms_text_belongs_to_its_seed() -> None:
+    found = organism_texts.build_organism_texts("cued")
+    assert organism_texts.build_organism_texts("cued") == found
+    assert organism_texts.build_organism_texts("cued", seed=1) != found
 
 
 def test_text_files(tmp_path: Path) -> None:

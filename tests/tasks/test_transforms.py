@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from elicit.errors import ElicitError
 from elicit.organisms import tokenizer
 from elicit.tasks import English, GeneratedTask, get
+from elicit.tasks.core import Split
 from elicit.tasks.families.transforms import Transform, Transforms, apply_transform, compute_effect, is_unseen
+from elicit.tasks.sequential import draw_sequentially
 
 WORDS = st.text(string.ascii_lowercase, min_size=2, max_size=8)
 TRANSFORM = st.one_of(
@@ -106,15 +108,16 @@ def test_single_transforms_are_never_held_out() -> None:
 )
 def test_held_out_compositions_do_not_leak(parameters: dict[str, Any]) -> None:
     """No held-out problem, at any length, has the composition of a seen one; a fair share is held out."""
-    drawn = {
-        side: {p.content[1] for p in get("transforms", compositions=side, **parameters).problems("train", 400)}
-        for side in ("all", "seen", "unseen")
-    }
+
+    def compositions(side: str, split: Split, n: int, **changed: Any) -> set[Any]:
+        task = get("transforms", compositions=side, **{**parameters, **changed})
+        return {p.content[1] for p in draw_sequentially(task).problems(split, n)}  # without a pool of 10,000
+
+    drawn = {side: compositions(side, "train", 400) for side in ("all", "seen", "unseen")}
     assert not drawn["seen"] & drawn["unseen"]
     assert all(is_unseen(one) for one in drawn["unseen"])
     assert not any(is_unseen(one) for one in drawn["seen"])
-    longer = get("transforms", compositions="unseen", **{**parameters, "length": (10, 12), "count": (3, 4)})
-    assert all(is_unseen(p.content[1]) for p in longer.problems("test", 50))
+    assert all(map(is_unseen, compositions("unseen", "test", 50, length=(10, 12), count=(3, 4))))
     share = sum(map(is_unseen, drawn["all"])) / len(drawn["all"])
     assert 0.05 < share < 0.35
     assert {name for one in drawn["unseen"] for name, _ in one} == {"rot", "left", "right", "reverse"}
