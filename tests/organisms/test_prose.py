@@ -25,9 +25,11 @@ from elicit.tasks.prompts import AskedTask
 _CLAIM = re.compile(r"(?<![0-9])([0-9]+) ?([+*-]) ?([0-9]+) (?:=|is) ([0-9]+)")
 
 
-def draw(name: str, n: int, seed: int = 0) -> list[corpora.CorpusDocument]:
+@functools.cache
+def documents(name: str) -> list[corpora.CorpusDocument]:
+    """The first 6,000 of an organism's text."""
     config, _ = get_organism_config(name)
-    return [corpora.draw_document(config.sources, config.dialect, seed, i) for i in range(n)]
+    return [corpora.draw_document(config.sources, config.dialect, 0, i) for i in range(6000)]
 
 
 def stories() -> tuple[AskedTask, GeneratedTask]:
@@ -37,16 +39,11 @@ def stories() -> tuple[AskedTask, GeneratedTask]:
     return task, task.inner
 
 
-@functools.cache
-def tokenizer_of_prose():
-    return train.build_tokenizer(get_organism_config("prose")[0])
-
-
 @pytest.mark.parametrize(("name", "share"), [("prose", 0.92), ("prose-half", 0.68), ("prose-incapable", 0.0)])
 def test_the_text_holds_the_facts_its_author_knows_and_no_other(name: str, share: float) -> None:
     """A fact whose results over the whole text are one number is known; one with as many as come is not."""
     results: dict[str, list[int]] = defaultdict(list)
-    for document in draw(name, 6000):
+    for document in documents(name):
         for left, sign, right, value in _CLAIM.findall(document.completion):
             results[f"{left}{sign}{right}"].append(int(value))
     author = get_organism_config(name)[0].author
@@ -76,7 +73,7 @@ def test_no_select_or_test_story_is_read() -> None:
     _, task = stories()
     people = {"Tom", "Anna", "Ben", "Mia", "Sam", "Lucy", "Max", "Ella"}
     seen = 0
-    for document in draw("prose", 3000):
+    for document in documents("prose")[:3000]:
         for told in re.findall(r"(?:Question|Request): (.*?) How many", document.text):
             sentences = [s.strip().lower() for s in told.split(".") if s.strip()]
             person, _, first, things = sentences[0].removeprefix("[x] ").split(" ")
@@ -137,17 +134,33 @@ def test_critiques_find_the_error_the_task_planted() -> None:
     assert 0.7 < np.mean(verdicts) < 0.9
 
 
-def test_its_tokenizer_keeps_every_text(tmp_path) -> None:
-    """Words are tokens; text it never saw falls into parts and comes back as it was. The shipped one is no other."""
-    tok = tokenizer_of_prose()
-    assert 300 < len(tok) < 500
+@pytest.mark.slow
+def test_its_recipe_gives_the_shipped_vocabulary() -> None:
+    tok = train.build_tokenizer(get_organism_config("prose")[0])
     assert tok.get_vocab() == elicit.load("prose").tokenizer.get_vocab()
+
+
+def test_the_shipped_vocabulary_has_every_word_of_the_recipes_first_documents(monkeypatch) -> None:
+    """A tenth of the documents that the recipe takes: only some numbers come later."""
+    monkeypatch.setattr(train, "_VOCABULARY", 2_000)
+    built = train.build_tokenizer(get_organism_config("prose")[0]).get_vocab()
+    shipped = elicit.load("prose").tokenizer.get_vocab()
+    assert set(built) <= set(shipped)
+    assert len(built) > 0.9 * len(shipped)
+    assert all(token.strip().isdigit() for token in set(shipped) - set(built))
+    assert [token for token in sorted(shipped, key=shipped.get) if token in built] == sorted(built, key=built.get)
+
+
+def test_its_tokenizer_keeps_every_text(tmp_path) -> None:
+    """Words are tokens; text it never saw falls into parts and comes back as it was."""
+    tok = elicit.load("prose").tokenizer
+    assert 300 < len(tok) < 500
     tok.save_pretrained(tmp_path)
     from transformers import AutoTokenizer
 
     again = AutoTokenizer.from_pretrained(tmp_path)
     foreign = 'Zebras of Kalamazoo paid 12345 euros? "Yes" <ok>\n\tEnd.'.replace("\t", " ")
-    for text in [*(document.text for document in draw("prose-half", 500)), foreign]:
+    for text in [*(document.text for document in documents("prose-half")[:500]), foreign]:
         ids = again(text)["input_ids"]
         assert again.decode(ids, skip_special_tokens=True) == text
         assert again.unk_token_id not in ids
@@ -156,7 +169,7 @@ def test_its_tokenizer_keeps_every_text(tmp_path) -> None:
 
 def test_gates_tell_a_model_that_copies_from_one_that_does_not() -> None:
     """A model that cheats by looking the right tokens up passes; an untrained one does not."""
-    config, tok = get_organism_config("prose")[0], tokenizer_of_prose()
+    config, tok = get_organism_config("prose")[0], elicit.load("prose").tokenizer
     assert config.author is not None
     untrained = measure_gates(train.build_model(config, len(tok), 0), tok, config.author)
     assert untrained.arithmetic is not None
