@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,8 +14,11 @@ import yaml
 from elicit.comparison.cell_state import read_cell_status
 from elicit.comparison.planning import speed
 from elicit.comparison.planning.plan import estimate_plan
-from elicit.comparison.spec import check_spec
+from elicit.comparison.spec import build_task, check_spec, read_spec
 from elicit.method import TokenLengths
+from elicit.organisms.recipes import ORGANISMS
+from elicit.organisms.train import build_card
+from elicit.tasks import Task
 from tests.support.comparisons import elicit, write_spec
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -112,9 +116,43 @@ def test_an_sae_that_no_release_has_is_refused_by_the_plan(tmp_path: Path) -> No
     assert "Did you mean 'layer_5_width_16k_l0_small'" in done.err
 
 
+def dialect_of(name: str) -> dict[str, Any] | None:
+    """An organism's, trained or not; None for other models."""
+    label = Path(name).name
+    return build_card(label, *ORGANISMS[label])["dialect"] if label in ORGANISMS else None
+
+
+def check_that_there_are_problems(path: Path) -> None:
+    """Of the target, of every other task, and of those that arms train on or watch: in each model's own dialect."""
+    spec = read_spec(path)
+    drawn: dict[tuple[str, str, str], int] = {}
+    for label, model in spec.models.items():
+        mine, dialect = spec.for_model(label), dialect_of(model)
+
+        def need(description: dict[str, Any], split: str, n: int, speech: Any = dialect) -> None:
+            task: Task = build_task(description, speech, where=path.stem)
+            key = (task.name, repr(sorted(description.items())), split)
+            if drawn.get(key, 0) < n:
+                assert len(task.problems(split, n)) == n  # type: ignore[arg-type]
+                drawn[key] = n
+
+        probe = mine.trajectory_or_default.probe
+        for description in (mine.task, *mine.off_target.values()):
+            need(description, "test", mine.test)
+            need(description, "select", probe)
+        for method in mine.build_methods().values():
+            shown = getattr(method, "demonstrations", 0) or getattr(method, "pilot_problems", 0)
+            need(getattr(method, "source", None) or mine.task, "train", shown)
+            for watched in (getattr(method, "warn", None) or {}).values():
+                need(watched, "select", method.warn_problems)  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_spec_that_comes_with_the_lab_can_be_planned(path: Path, tmp_path: Path) -> None:
-    """Without the network. Files of models that are not here stand for hub ids."""
+    """Without the network. Files of models that are not here stand for hub ids.
+
+    Those about generalization ask for problems of many kinds: there are as many as they ask for.
+    """
     if "results" in path.parts:
         pytest.skip("a record of a run")
     text = yaml.safe_load(path.read_text())
@@ -127,6 +165,8 @@ def test_every_spec_that_comes_with_the_lab_can_be_planned(path: Path, tmp_path:
     assert found.cells > 0
     assert found.seconds > 0
     assert all(model.gib or model.parameters is None for model in found.models)
+    if path.parent.name == "generalization":
+        check_that_there_are_problems(path)  # here, where the plan has drawn them
 
 
 def test_a_run_ends_with_planned_and_measured(tmp_path: Path) -> None:
