@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import torch
 
@@ -44,6 +45,19 @@ def read() -> trace_categories.TraceTokens:
 @functools.cache
 def clustered() -> trace_categories.StepCategories:
     return trace_categories.cluster_steps(read(), 1, width=4, k=1, least=3, seed=0)
+
+
+_train_categories = trace_categories.cluster_steps
+_CATEGORIES: dict[tuple[Any, ...], trace_categories.StepCategories] = {}
+
+
+def cluster_once(tokens: trace_categories.TraceTokens, layer: int, **options: Any) -> trace_categories.StepCategories:
+    """`cluster_steps`, whose autoencoder is trained once for equal traces: arms differ in what comes after it."""
+    rows = tokens.tuned[tokens.find_layer_row(layer)]
+    key = (rows.numpy().tobytes(), tokens.step.numpy().tobytes(), *sorted(options.items()))
+    if key not in _CATEGORIES:
+        _CATEGORIES[key] = _train_categories(tokens, layer, **options)
+    return _CATEGORIES[key]
 
 
 def accuracy(policy: Policy, n: int = 32) -> float:

@@ -12,6 +12,7 @@ import torch
 
 from elicit.errors import ElicitError
 from elicit.fitting import gate as gating
+from elicit.fitting import trace_categories
 from elicit.method import task_decoding
 from elicit.methods.catalog import configure_method, load_config_class
 from elicit.policy import Policy
@@ -19,7 +20,12 @@ from elicit.readouts import HybridReadout
 from elicit.report.data.families import classify_arm
 from elicit.steering import GatedEdit
 from elicit.weights import FullWeights
-from tests.methods.hybrid_arms import SMALL, TASK, accuracy, clustered, cued, hybrid, read, sft
+from tests.methods.hybrid_arms import SMALL, TASK, accuracy, cluster_once, clustered, cued, hybrid, read, sft
+
+
+@pytest.fixture(autouse=True)
+def _categories_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace_categories, "cluster_steps", cluster_once)
 
 
 @pytest.mark.parametrize("gate", ["oracle", "learned"])
