@@ -17,6 +17,8 @@ from tests.support.families import COMMON, OTHERS, REFUSED, family
 
 PROMPTS = ["3+4=", "Q: what is 12 plus 345, please?\nA:"]
 """Of different lengths, one longer than any window."""
+STEPS = 6
+"""After the shorter prompt they reach beyond a window of eight."""
 
 
 def added(vector: torch.Tensor) -> Callable[..., Any]:
@@ -40,13 +42,13 @@ def test_sampled_steered_and_scored_in_a_batch_as_transformers_does_alone(name: 
     first_scores = []
     for strength in (0.0, 1.0):
         with base.steer(vector, layer=1, strength=strength, unit=size, positions="all"):
-            ours = [one[0] for one in base.sample(PROMPTS, decoding=Decoding(max_new_tokens=10))]
+            ours = [one[0] for one in base.sample(PROMPTS, decoding=Decoding(max_new_tokens=STEPS))]
             texts = [one.text or " 7" for one in ours]  # an answer may be empty: the first token ends it
             scores = base.score(PROMPTS, texts)
         handle = arch.get_decoder_layers(hf)[1].register_forward_hook(added(strength * size * vector))
         for prompt, completion, text, scored in zip(PROMPTS, ours, texts, scores, strict=True):
             ids = torch.tensor([base.encode(prompt)])
-            theirs = hf.generate(ids, max_new_tokens=10, do_sample=False, suppress_tokens=list(base.banned_ids))
+            theirs = hf.generate(ids, max_new_tokens=STEPS, do_sample=False, suppress_tokens=list(base.banned_ids))
             assert list(completion.tokens) == theirs[0, ids.shape[1] :][: len(completion.tokens)].tolist()
             whole = torch.cat([ids, torch.tensor([base.continuation(text)], dtype=torch.long)], dim=1)
             with torch.no_grad():

@@ -97,13 +97,13 @@ def test_contrast_is_the_papers_formula_on_two_uncached_passes(arch, formula, fo
     readout = ContrastReadout(second, formula, alpha, beta, temperature)
 
     def scores(ids):
-        e = log_p(expert, whole_pass(expert, ids).logits[0, -1])
-        raw = whole_pass(amateur, ids).logits[0, -1]
+        own, raw = (whole_pass(model, ids).logits[0, -1] for model in (expert, amateur))
+        e = log_p(expert, own)
         keep = e.exp() >= alpha * e.exp().max()
         if formula == "original":
             return torch.where(keep, e - log_p(amateur, raw / temperature), -torch.inf)
         # The adjusted form on raw logits, as that paper writes it.
-        return torch.where(keep, (1 + beta) * whole_pass(expert, ids).logits[0, -1] - beta * raw, -torch.inf)
+        return torch.where(keep, (1 + beta) * own - beta * raw, -torch.inf)
 
     expected = [written(expert, prompt, scores) for prompt in PROMPTS]
     assert [one[0].tokens for one in by_policy(expert, readout)] == expected

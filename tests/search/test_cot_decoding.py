@@ -18,16 +18,15 @@ PROMPTS = ["ab", "the cat", "1+2=3 and so on", "x", "a longer prompt, longer tha
 
 
 @pytest.mark.parametrize("arch", ["llama", "gemma2", "gpt2"])
-@pytest.mark.parametrize("choose", ["max", "aggregate"])
-def test_paths_and_scores_are_those_of_a_plain_loop(arch, choose):
+def test_paths_and_scores_are_those_of_a_plain_loop(arch):
     model, task, k, longest = tiny_model(arch), LastTwo(), 6, 12
     model.hf.generation_config.eos_token_id = [2, *range(20, 28)]  # so that paths end at different lengths
-    search = CotDecodingSearch(k, choose)
-    questions = asks(model, PROMPTS)
-    found = search.generate_paths(model, questions, Decoding(max_new_tokens=longest), task, PLAIN)
-    answers = search.run(model, questions, Decoding(max_new_tokens=longest), task, PLAIN)
+    highest, aggregate = CotDecodingSearch(k, "max"), CotDecodingSearch(k, "aggregate")
+    questions, decoding = asks(model, PROMPTS), Decoding(max_new_tokens=longest)
+    found = highest.generate_paths(model, questions, decoding, task, PLAIN)
+    answers = [search.run(model, questions, decoding, task, PLAIN) for search in (highest, aggregate)]
     lengths = set()
-    for question, mine, answer in zip(questions, found, answers, strict=True):
+    for question, mine, *answered in zip(questions, found, *answers, strict=True):
         theirs = greedy_paths(model, question.ids, k, longest)
         assert [path.completion.tokens for path in mine] == [tuple(tokens) for tokens, _ in theirs]
         best: dict[str, float] = {}
@@ -44,8 +43,9 @@ def test_paths_and_scores_are_those_of_a_plain_loop(arch, choose):
             assert path.score == pytest.approx(score, abs=1e-5)
             best[text[-2:]] = max(best.get(text[-2:], 0.0), score)
             sums[text[-2:]] = sums.get(text[-2:], 0.0) + score
-        assert answer.text[-2:] == max(best if choose == "max" else sums, key=(best if choose == "max" else sums).get)
-        assert answer.tokens == sum(len(tokens) for tokens, _ in theirs)
+        for answer, scores in zip(answered, (best, sums), strict=True):
+            assert answer.text[-2:] == max(scores, key=scores.get)
+            assert answer.tokens == sum(len(tokens) for tokens, _ in theirs)
     assert len(lengths) > 1, "every path ran to the limit: none ended by itself"
 
 

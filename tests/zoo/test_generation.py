@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from itertools import pairwise
 from typing import Any
 
@@ -43,6 +44,12 @@ def sampled(model: BaseModel, decoding: Decoding) -> list[tuple[str, Completion]
     return [(prompt, one) for prompt, completions in zip(PROMPTS, drawn, strict=True) for one in completions]
 
 
+@functools.cache
+def free(name: str) -> list[tuple[str, Completion]]:
+    """What is sampled where no stop string ends it."""
+    return sampled(model_of(name), FREE)
+
+
 @NAMES
 def test_loading_keeps_the_tokenizer(name: str) -> None:
     """Saved and loaded, it encodes as it did; every end that the files name ends a completion."""
@@ -58,7 +65,7 @@ def test_loading_keeps_the_tokenizer(name: str) -> None:
 @NAMES
 def test_text_is_that_of_the_tokens_behind_the_prompt(name: str) -> None:
     model = model_of(name)
-    for prompt, completion in sampled(model, FREE):
+    for prompt, completion in free(name):
         assert completion.text == continued(model, prompt, completion.tokens)
         spans = locate_tokens(model.tokenizer, completion.tokens, model.encode(prompt))
         ends = [0, *(end for _, end in spans)]
@@ -71,7 +78,7 @@ def test_rows_that_are_no_tokens_change_nothing(name: str) -> None:
     """Drawn, scored and trained on: the same as in a copy without them."""
     model, copy = model_of(name), model_of(name, padded=False)
     tokens = set(model.tokenizer.get_vocab().values())
-    drawn = sampled(model, FREE)
+    drawn = free(name)
     assert drawn == sampled(copy, FREE)
     assert all(tokens.issuperset(completion.tokens) for _, completion in drawn)
     assert model.score(PROMPTS, [" 7"] * 3) == copy.score(PROMPTS, [" 7"] * 3)
@@ -83,14 +90,13 @@ def test_rows_that_are_no_tokens_change_nothing(name: str) -> None:
 def test_a_stop_string_ends_generation_where_it_is_complete(name: str) -> None:
     """At the first token with which the text holds it; the same tokens as without, up to there."""
     model = model_of(name)
-    free = sampled(model, FREE)
-    texts = "".join(completion.text for _, completion in free)
+    texts = "".join(completion.text for _, completion in free(name))
     stops = [" ", "\n", *{texts[i : i + length] for i in range(5, len(texts), 50) for length in (1, 2, 4)}]
     stopped = 0
     whole_stops = sorted((stop for stop in stops if PARTIAL not in stop), key=lambda stop: (len(stop), stop))
-    for stop in whole_stops[:: -(-len(whole_stops) // 5)]:  # at most five, from the shortest to the longest
+    for stop in whole_stops[:: -(-len(whole_stops) // 3)]:  # at most three, from the shortest to the longest
         ended = sampled(model, Decoding(temperature=1.0, max_new_tokens=20, stop=(stop,)))
-        for (prompt, whole), (_, cut) in zip(free, ended, strict=True):
+        for (prompt, whole), (_, cut) in zip(free(name), ended, strict=True):
             counts = range(1, len(whole.tokens) + 1)
             held = (count for count in counts if stop in continued(model, prompt, whole.tokens[:count]))
             count = next(held, None)
