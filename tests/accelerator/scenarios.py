@@ -21,7 +21,7 @@ from elicit.methods.catalog import configure_method
 from elicit.policy import Policy
 from elicit.sampling import Decoding, measure_divergences
 from elicit.steering import Edit, Gate, GatedEdit, Steering, parse
-from tests.support.arms import OPTIONS
+from tests.support.arms import OPTIONS, few_steps_of_autoencoders
 
 GREEDY = Decoding(max_new_tokens=16)
 SAMPLED = Decoding(temperature=1.0, top_p=0.9, top_k=20, min_p=0.01, max_new_tokens=16, stop=("\n", "#1"))
@@ -186,7 +186,8 @@ def policy(device: str, arm: str) -> Policy:
     method, options, needs = ARMS[arm]
     config = configure_method(method, {**OPTIONS.get(method, {}), **options})
     fitted = {name: policy(device, name) for name in needs}
-    return config.fit(bench(device).model, bench(device).task, seed=0, needs=fitted)
+    with few_steps_of_autoencoders():
+        return config.fit(bench(device).model, bench(device).task, seed=0, needs=fitted)
 
 
 def answers_of(arm: str, device: str) -> dict[str, Any]:
