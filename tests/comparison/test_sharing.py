@@ -144,6 +144,13 @@ def test_a_watcher_that_was_stopped_itself_finds_nobody_dead(
     assert watch.look_at("p") == "unknown"
 
 
+def test_a_process_that_has_ended_need_not_be_waited_for(tmp_path: Path) -> None:
+    watch = Watch(tmp_path, lease=60)
+    with Presence(tmp_path, alone=False) as sign:
+        assert watch.look_at(sign.process) == "unknown"
+    assert [watch.look_at(sign.process) for _ in range(2)] == ["dead", "dead"]
+
+
 def test_a_process_that_ends_leaves_no_sign(tmp_path: Path) -> None:
     with Presence(tmp_path, alone=False) as sign:
         assert list_processes(tmp_path) == [sign.process]
@@ -160,6 +167,7 @@ def test_who_lost_a_claim_can_neither_write_nor_make_it_anew_nor_finish(tmp_path
     assert open_claim(holder, place, links / "a")
     runs.append_lines(links / "a" / "rows" / "t.jsonl", [{"row": 1}])
     with (links / "a" / "rows" / "t.jsonl").open("ab") as file:
+        (links / "a" / "rows" / ".t.jsonl-killed.tmp").touch()
         mine = thief.take_over(holder)
         assert mine is not None
         assert open_claim(mine, place, links / "b")
@@ -178,6 +186,7 @@ def test_who_lost_a_claim_can_neither_write_nor_make_it_anew_nor_finish(tmp_path
     assert not place.exists()
     assert close_claim(mine, place)
     assert runs.read_lines(place / "rows" / "t.jsonl") == [{"row": 1}, {"row": 2}]
+    assert os.listdir(place / "rows") == ["t.jsonl"]
     thief.release(mine)
     assert former.list_holders() == {}
 

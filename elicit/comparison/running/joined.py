@@ -169,7 +169,7 @@ class _Work:
         holder = self.locks.take(lock_name(cell), self.watch)
         if holder is None:
             return None
-        if self._has_ended(cell) or is_held_alone(self.locks, self.watch):
+        if self._has_ended(cell) or is_held_alone(self.run, self.locks, self.watch):
             self._give_back(cell, holder)
             return None
         claim = _Claim(cell, holder, self.links / holder.name)

@@ -7,6 +7,7 @@ time notices the other.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Collection, Iterator
@@ -43,9 +44,7 @@ def work_alone(run: Path) -> Iterator[None]:
         ElicitError: another process works on the run.
     """
     with runs.hold_lock(run / ".lock", f"the run {run}"):
-        for process in list_processes(run):
-            if _is_ended_run(run, process):
-                remove_presence(run, process)
+        _remove_ended_runs(run)
         with Presence(run, alone=True) as presence:
             locks, watch = Locks(run, presence.process), Watch(run, LEASE)
             holder = _take_run(run, locks, watch)
@@ -61,29 +60,41 @@ def work_alone(run: Path) -> Iterator[None]:
 def check_not_alone(run: Path, locks: Locks, watch: Watch) -> None:
     """Check that no ordinary run has the run to itself, before joining it. The lock of a dead one is removed.
 
+    An ordinary run works on cells in their places, and would do so after a pause: one that has its file lock is alive.
+
     Raises:
         ElicitError: one does.
     """
-    holder = locks.find_holder(ALONE)
     lone = {process for process in list_processes(run) if read_process_facts(run, process).get("alone")}
-    _give_up_processes(run, lone | ({process_of(holder)} if holder is not None else set()), watch)
-    is_held_alone(locks, watch)
+    if not lone and locks.find_holder(ALONE) is None:
+        return
+    with runs.hold_lock(run / ".lock", f"the run {run}"):
+        _remove_ended_runs(run)
+        holder = locks.find_holder(ALONE)
+        if holder is not None and process_of(holder) not in lone:
+            lone.add(process_of(holder))
+        _give_up_processes(run, lone & set(list_processes(run)), watch)
+        if holder is not None and (mine := locks.take_over(holder)) is not None:
+            locks.release(mine)
 
 
-def is_held_alone(locks: Locks, watch: Watch) -> bool:
+def is_held_alone(run: Path, locks: Locks, watch: Watch) -> bool:
     """True while an ordinary run has the run to itself, or looks for joined processes before it refuses to begin."""
     holder = locks.find_holder(ALONE)
     if holder is None:
         return False
-    if watch.look_at(process_of(holder)) == "dead" and (mine := locks.take_over(holder)) is not None:
-        locks.release(mine)
+    if watch.look_at(process_of(holder)) == "dead":
+        with contextlib.suppress(ElicitError):
+            check_not_alone(run, locks, watch)
     return True
 
 
-def _is_ended_run(run: Path, process: str) -> bool:
-    """True for an ordinary run on this machine: this process has the file lock that it would have."""
-    facts = read_process_facts(run, process)
-    return bool(facts.get("alone")) and facts.get("kernel") == read_kernel_id()
+def _remove_ended_runs(run: Path) -> None:
+    """Remove the signs of ordinary runs on this machine: they would have the file lock that this process has."""
+    for process in list_processes(run):
+        facts = read_process_facts(run, process)
+        if facts.get("alone") and facts.get("kernel") == read_kernel_id():
+            remove_presence(run, process)
 
 
 def _take_run(run: Path, locks: Locks, watch: Watch) -> Path:

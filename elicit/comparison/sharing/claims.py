@@ -67,10 +67,11 @@ def close_claim(holder: Path, place: Path) -> bool:
 
 
 def _renew_files(folder: Path) -> None:
-    """Replace files that are appended to by copies, in a folder and all below it.
+    """Replace files that are appended to by copies, in a folder and all below it; scratch of killed processes goes.
 
     The scratch file that is made first has an NFS client ask for the folder's present content.
     """
+    runs.remove_scratch(folder)
     handle, scratch = tempfile.mkstemp(prefix=".claimed-", suffix=".tmp", dir=folder)
     os.close(handle)
     os.unlink(scratch)

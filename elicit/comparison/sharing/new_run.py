@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -30,8 +31,9 @@ def publish_new_run(run: Path, prepare: Callable[[Path], None]) -> None:
         prepare: fills an empty folder with all that a run has before its first cell.
 
     Raises:
-        TargetError: the place cannot be written.
+        TargetError: the place cannot be written, or a disk is mounted there.
     """
+    run = run.resolve()
     with runs.writing_to(run):
         run.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{run.name}-", suffix=".tmp", dir=run.parent))
@@ -39,9 +41,18 @@ def publish_new_run(run: Path, prepare: Callable[[Path], None]) -> None:
             prepare(scratch)
             scratch.chmod(0o755)
             _remove_remains(run)
-            try_rename(scratch, run, proof=run)
+            _put_in_place(scratch, run)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _put_in_place(scratch: Path, run: Path) -> None:
+    try:
+        try_rename(scratch, run, proof=run)
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.EXDEV):
+            raise
+        raise runs.TargetError(f"{run} is where a disk is mounted. Name a folder in it with --out.") from None
 
 
 def _remove_remains(run: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import socket
 import threading
@@ -90,12 +91,14 @@ class Watch:
         self._looks: dict[str, _Look] = {}
 
     def look_at(self, process: str) -> Life:
-        """`living` if its file was seen to change, `dead` after a lease without a change, else `unknown`."""
-        content, now = _read_sign(self._run, process), time.monotonic()
+        """`living` if its file was seen to change, `dead` if it went or did not change for a lease, else `unknown`."""
         last = self._looks.get(process)
+        content, now = _read_sign(self._run, process, last.content if last else None), time.monotonic()
         if last is None:
             look = _Look(content, now, 0.0, changed=False)
-        elif content not in (None, last.content):  # a sign that is gone is not one of life
+        elif content is None and last.content is not None:  # it ended, or somebody gave it up
+            look = _Look(content, now, math.inf, changed=True)
+        elif content != last.content:
             look = _Look(content, now, 0.0, changed=True)
         else:
             passed = min(now - last.moment, _LARGEST_STEP * self.lease)
@@ -147,8 +150,11 @@ def read_kernel_id() -> str:
         return f"{socket.gethostname()}-{uuid.getnode():x}"
 
 
-def _read_sign(run: Path, process: str) -> bytes | None:
+def _read_sign(run: Path, process: str, last: bytes | None) -> bytes | None:
+    """The content of a sign of life, None without one; the last one where it cannot be read just now."""
     try:
         return (processes_folder(run) / process).read_bytes()
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError:
+        return last
