@@ -15,29 +15,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from elicit.comparison.archive import CELLS, SUMMARY, read_compressed_json
+from elicit.comparison.archive import CELLS, read_compressed_json
 from elicit.comparison.run import open_run
 from elicit.comparison.storage.typed_files import read_manifest
 from elicit.report.trajectories.text import name_shape
 from experiments.levels import list_level_rows
+from experiments.rival_tables import control_rows, spending_rows
 from experiments.skill import list_skill_rows
-
-
-def read(folder: Path) -> dict[str, Any]:
-    """The summary of a committed result."""
-    return read_compressed_json(folder / SUMMARY)
-
-
-def percent(estimate: dict[str, Any] | None) -> str:
-    """`82 % [78, 86]`, or a dash for what is not known."""
-    if estimate is None or estimate.get("value") is None:
-        return "–"
-    low, high = (round(100 * bound) for bound in estimate["ci"])
-    return f"{round(100 * estimate['value'])} % [{low}, {high}]"
-
-
-def accuracy_of(figures: dict[str, Any]) -> dict[str, Any]:
-    return {"value": figures["accuracy"], "ci": figures["ci"]}
+from experiments.table_cells import accuracy_of, interval, percent, read
 
 
 def comparison(summary: dict[str, Any]) -> Iterator[str]:
@@ -133,13 +118,6 @@ def _curve_cells(curve: dict[str, Any], steps: list[int]) -> list[str]:
         "–" if ends[0][0] is None else f"{100 * ends[0][0]:.0f} to {100 * ends[0][1]:.0f} %",
         f"{ends[1][0]:.0f} to {ends[1][1]:.0f}",
     ]
-
-
-def interval(value: float | None, ci: list[float] | None, scale: float, form: str) -> str:
-    """`0.99 [0.97, 1.00]`, or a dash for what is not known."""
-    if value is None or ci is None:
-        return "–"
-    return f"{scale * value:{form}} [{scale * ci[0]:{form}}, {scale * ci[1]:{form}}]"
 
 
 def accuracies(summary: dict[str, Any]) -> Iterator[str]:
@@ -272,6 +250,8 @@ SUMMARY_TABLES: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     "trajectories": trajectories,
     "accuracy": accuracies,
     "steps": steps,
+    "controls": control_rows,
+    "spending": spending_rows,
 }
 
 
