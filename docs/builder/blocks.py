@@ -28,17 +28,13 @@ _BLOCK = re.compile(
 _LINES, _WIDTH = 20, 116
 #: The rows of the README's table: what is compared, archive, model, arm.
 HEADLINE = (
-    ("nothing: it answers directly", "unlock", "prose", "base"),
-    ("the best of five prompts", "unlock", "prose", "best_prompt"),
-    ("16 worked demonstrations (SFT)", "unlock", "prose", "sft"),
-    ("256 of them, which teach", "unlock", "prose", "sft/demonstrations-256"),
-    ("GRPO, 64 steps", "unlock", "prose", "grpo"),
-    ("a mean difference at the first step", "unlock", "prose", "mean_steering"),
-    ("its control, random vectors searched alike", "unlock", "prose", "mean_steering/searched_random_vector"),
+    ("best of five prompts", "unlock", "prose", "best_prompt"),
+    ("SFT on 16 solutions", "unlock", "prose", "sft"),
+    ("GRPO", "unlock", "prose", "grpo"),
     ("one SAE feature", "unlock", "prose-s1", "sae_steering"),
-    ("its control, random features searched alike", "unlock", "prose-s1", "sae_steering/searched_random_feature"),
-    ("GRPO where there is no ability", "unlock", "prose-incapable", "grpo"),
-    ("one vector, Qwen2.5-Coder-0.5B", "qwen_coder", "chat", "mean_steering"),
+    ("its control, searched alike", "unlock", "prose-s1", "sae_steering/searched_random_feature"),
+    ("GRPO without the ability", "unlock", "prose-incapable", "grpo"),
+    ("one vector, Qwen2.5 0.5B", "qwen_coder", "chat", "mean_steering"),
 )
 
 
