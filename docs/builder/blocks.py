@@ -32,8 +32,8 @@ HEADLINE = (
     ("SFT on 16 solutions", "unlock", "prose", "sft"),
     ("GRPO", "unlock", "prose", "grpo"),
     ("one SAE feature", "unlock", "prose-s1", "sae_steering"),
-    ("its control, searched alike", "unlock", "prose-s1", "sae_steering/searched_random_feature"),
-    ("GRPO without the ability", "unlock", "prose-incapable", "grpo"),
+    ("control, searched alike", "unlock", "prose-s1", "sae_steering/searched_random_feature"),
+    ("GRPO without ability", "unlock", "prose-incapable", "grpo"),
     ("one vector, Qwen2.5 0.5B", "qwen_coder", "chat", "mean_steering"),
 )
 
