@@ -7,6 +7,9 @@ import os
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# For the workers of xdist and what tests start: numpy's BLAS else waits for its other threads by spinning, on the core
+# that the other worker uses. In this process numpy is there already.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
