@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -345,3 +346,31 @@ def test_any_other_model_and_devices_of_each_process(tmp_path: Path) -> None:
     assert rows(tmp_path / "run") == rows(tmp_path / "alone")
     assert policies(tmp_path / "run") == policies(tmp_path / "alone")
     assert yaml.safe_load((tmp_path / "run/spec.yaml").read_text())["device"] in ("cpu", "auto")
+
+
+def test_a_machine_with_other_weights_stops_and_fails_no_cell(tmp_path: Path) -> None:
+    """Under the same name: of a run that has finished cells, and of one whose first cells run at the same time."""
+    model = save_tiny("gpt2", tmp_path / "gpt2")
+    arms = {"base": {"method": "base"}, "votes": {"method": "self_consistency", "n": 2}}
+    data = {**_SMALL, "models": {"m": str(model)}, "task": {"task": "sums", "max_new_tokens": 8}, "arms": arms}
+    spec, run = write_spec(tmp_path, data), tmp_path / "run"
+    joined = ("run", spec, "--out", run, "--join", "--workers", 1)
+    first = Process(tmp_path / "first", *joined, arm=_stop_in_append("m@base@0"))
+    first.wait_until_stopped()
+    save_tiny("gpt2", model, seed=1)
+    second = Process(tmp_path / "second", *joined)
+    wait_for(lambda: "m/votes/0 done" in (tmp_path / "second").read_text())
+    first.signal(signal.SIGCONT)
+    ended = first.wait()
+    assert ended.code == 2
+    assert "are not those of m/votes/0" in ended.err
+    assert second.wait().code == 0
+    hashes = [json.loads(path.read_text())["model"]["weights_sha256"] for path in run.rglob("status.json")]
+    assert (len(hashes), len(set(hashes))) == (2, 1)
+
+    shutil.rmtree(run / "cells/m/base/0")
+    save_tiny("gpt2", model)
+    refused = elicit(*joined)
+    assert (refused.code, refused.err.splitlines()[-1].count("are not those that this run began with")) == (2, 1)
+    assert json.loads((run / "cells/m/base/0/status.json").read_text())["state"] == "pending"
+    assert not (run / "cells/m/base/0/rows").exists()

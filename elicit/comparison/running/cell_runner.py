@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 SCRATCH = "scratch"
 
 
+class OtherWeightsError(ElicitError):
+    """A model under this name is another here than in the run's finished cells: a fault of no arm."""
+
+
 @lru_cache(maxsize=2)
 def _load_cached_model(name: str, dtype: str, device: str, cache_gib: float | None) -> BaseModel:
     """Load a model, or reuse the one that this worker already has: consecutive cells mostly share it."""
@@ -79,7 +83,10 @@ def run_cell_in_place(cell: Cell, spec: Spec, run: Path, limit: int | None) -> d
     """
     folder = cell.folder_in(run)
     with runs.hold_lock(folder / ".lock", f"cell {cell.name}", patience=20):
-        return run_cell(cell, spec, run, limit, folder)
+        try:
+            return run_cell(cell, spec, run, limit, folder)
+        except OtherWeightsError as error:
+            return _record_failure(cell, folder, 0.0, str(error), None)
 
 
 def run_cell(cell: Cell, spec: Spec, run: Path, limit: int | None, folder: Path) -> dict[str, Any]:
@@ -89,6 +96,7 @@ def run_cell(cell: Cell, spec: Spec, run: Path, limit: int | None, folder: Path)
 
     Raises:
         TargetError: the disk is full or not writable.
+        OtherWeightsError: the model here is another than that of the run's finished cells.
     """
     spec = spec.for_model(cell.model)
     started = time.monotonic()
@@ -104,7 +112,7 @@ def run_cell(cell: Cell, spec: Spec, run: Path, limit: int | None, folder: Path)
         result["peak_gib"] = peak_memory.read_peak_gib()
         status = {"state": "done", "goal": goal_of(cell, spec, limit), "seconds": seconds, **result}
         runs.write_json(folder / "status.json", status)
-    except runs.TargetError:
+    except (runs.TargetError, OtherWeightsError):
         raise
     except ElicitError as error:
         shutil.rmtree(folder / SCRATCH, ignore_errors=True)  # a resumed fit would fail again
@@ -236,7 +244,7 @@ def _check_weights(cell: Cell, run: Path, folder: Path, model: BaseModel) -> Non
             continue
         before = (typed_files.read_status(Path(place)).get("model") or {}).get("weights_sha256", model.weights_sha256)
         if before != model.weights_sha256:
-            raise ElicitError(
+            raise OtherWeightsError(
                 f"the weights of {cell.model} ({model.weights_sha256[:12]}) are not those that this run began with "
                 f"({before[:12]}). Name another folder with --out, or bring the old weights back."
             )

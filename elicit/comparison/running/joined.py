@@ -11,19 +11,19 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from elicit.comparison.cell_state import covers_goal, read_cell_status
-from elicit.comparison.running.cell_runner import run_cell
+from elicit.comparison.running.cell_runner import OtherWeightsError, run_cell
 from elicit.comparison.running.corrections import CORRECTION_FILE
 from elicit.comparison.running.engine import Event, check_before_running
 from elicit.comparison.running.run_folder import check_target, end_run, prepare_run_folder
 from elicit.comparison.running.workers import Submit, WorkerDiedError, open_workers
 from elicit.comparison.sharing.alone import check_not_alone, is_held_alone
-from elicit.comparison.sharing.claims import close_claim, lock_name, open_claim
+from elicit.comparison.sharing.claims import close_claim, empty_claim, lock_name, open_claim
 from elicit.comparison.sharing.locks import Locks
 from elicit.comparison.sharing.new_run import check_same_run, is_begun, publish_new_run
 from elicit.comparison.sharing.presence import LEASE, Presence, Watch, list_processes, remove_presence
@@ -185,11 +185,29 @@ class _Work:
             raise WorkerDiedError(cell.name) from None
         if error is not None and exists_on_server(claim.holder):
             raise error
+        if error is None:
+            self._check_weights(claim, future.result())
         del self.claims[cell.name]
         if error is None and self._give_back(cell, claim.holder):
             status = future.result()
             self.ended.add(cell.name)
             self._report(cell, status["state"], status.get("error") or "")
+
+    def _check_weights(self, claim: _Claim, status: Mapping[str, Any]) -> None:
+        """Check that no other machine has other weights under this name, of which a cell ended while this one ran.
+
+        Raises:
+            OtherWeightsError: one has. The cell is emptied: it is made again by whoever has the weights of the run.
+        """
+        here = _read_weights(status)
+        for cell in self.todo:
+            there = _read_weights(self._read_status(cell)) if cell.model == claim.cell.model else None
+            if here is not None and there is not None and here != there:
+                empty_claim(claim.link)
+                raise OtherWeightsError(
+                    f"the weights of {cell.model} ({here[:12]}) are not those of {cell.name} ({there[:12]}), which "
+                    "ended meanwhile. Bring the same model to all machines."
+                )
 
     def _note_ended(self, state: str) -> None:
         for cell in self.todo:
@@ -207,3 +225,9 @@ class _Work:
 
     def _report(self, cell: Cell, state: str, message: str = "") -> None:
         self.report(Event(cell, state, len(self.ended), len(self.todo), message))
+
+
+def _read_weights(status: Mapping[str, Any]) -> str | None:
+    """The hash of the weights that a cell was done with; None for one that is not done."""
+    weights: str | None = (status.get("model") or {}).get("weights_sha256") if status["state"] == "done" else None
+    return weights

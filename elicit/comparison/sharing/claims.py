@@ -10,7 +10,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -49,6 +51,16 @@ def open_claim(holder: Path, place: Path, link: Path) -> bool:
             raise
         return False
     return True
+
+
+def empty_claim(link: Path) -> None:
+    """Remove all that is in the folder of a claimed cell. One that was lost keeps it."""
+    with contextlib.suppress(FileNotFoundError):
+        for path in list(link.iterdir()):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def close_claim(holder: Path, place: Path) -> bool:
