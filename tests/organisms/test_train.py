@@ -79,31 +79,33 @@ PRIMED = dataclasses.replace(
 
 
 @pytest.mark.parametrize(
-    ("config", "after"),
-    [(dataclasses.replace(SHORT, batch_tokens=512), n) for n in (1, 5, 17)]
-    + [(PRIMED, n) for n in (3, 11, 12, 13, 20)],
+    ("config", "stops"),
+    [(dataclasses.replace(SHORT, batch_tokens=512), (1, 5, 17)), (PRIMED, (3, 11, 12, 13, 20))],
+    ids=["corpus", "primer and corpus"],
 )
-def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, config, after):
+def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, config, stops):
     """Against the training that was not stopped; stops lie in several pools, and on both sides of a primer's end."""
     monkeypatch.setattr(train, "get_organism_config", lambda name: (config, 0))
     monkeypatch.setattr(batches, "_POOL", 48)
     monkeypatch.setattr(state, "_SECONDS", 0.0)
     whole = train.train_organism("cued", tmp_path / "whole")
-    seen = []
+    for after in stops:
+        folder, seen = tmp_path / f"after {after}", []
+        folder.mkdir()
 
-    def stop(progress):
-        seen.append(progress.tokens)
-        if len(seen) > after:
-            raise KeyboardInterrupt
+        def stop(progress, seen=seen, after=after):
+            seen.append(progress.tokens)
+            if len(seen) > after:
+                raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        train.train_organism("cued", tmp_path / "mine", stop)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".mine.state.pt", "whole"]
-    later = []
-    mine = train.train_organism("cued", tmp_path / "mine", lambda p: later.append(p.tokens))
-    assert later[0] == seen[-1]  # the step that was not kept is the first one taken again
-    assert (mine / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "whole"]
+        with pytest.raises(KeyboardInterrupt):
+            train.train_organism("cued", folder / "mine", stop)
+        assert [path.name for path in folder.iterdir()] == [".mine.state.pt"]
+        later = []
+        mine = train.train_organism("cued", folder / "mine", lambda p, later=later: later.append(p.tokens))
+        assert later[0] == seen[-1]  # the step that was not kept is the first one taken again
+        assert (mine / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+        assert [path.name for path in folder.iterdir()] == ["mine"]
 
 
 def test_a_primer_is_read_first_in_a_schedule_of_its_own(monkeypatch):
