@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from elicit.adapters import Adapter, clone_sharing_tensors, inject_adapter
 from elicit.errors import ElicitError, unknown_name_error
+from elicit.merged import is_tied, merge_weights
 from elicit.policy import Policy
 from elicit.runs import writing_to
 from elicit.training.quiet import silence_libraries
-from elicit.weights import FullWeights
 
 #: Tokens on which the merged model is compared with the policy before anything is written.
 _PROBED = 16
@@ -60,7 +57,7 @@ def save_merged(policy: Policy, folder: str | Path, *, dtype: str | None = None)
         raise unknown_name_error("dtype", dtype, _DTYPES)
     if target.is_dir() and any(target.iterdir()):
         raise ElicitError(f"{target} is not empty. Give a new folder.")
-    hf = _merge_weights(policy, None if dtype is None else _DTYPES[dtype])
+    hf = merge_weights(policy.model.hf, policy.weights, None if dtype is None else _DTYPES[dtype])
     _tie_again_if_equal(hf, policy.model.hf)
     _check_logits(policy, hf)
     if policy.model.unassigned_ids:
@@ -73,45 +70,13 @@ def save_merged(policy: Policy, folder: str | Path, *, dtype: str | None = None)
     return target
 
 
-def _merge_weights(policy: Policy, dtype: torch.dtype | None) -> Any:
-    """Build the policy's model with its weights merged; tensors that the policy does not change are the base's own."""
-    hf = clone_sharing_tensors(policy.model.hf)
-    if dtype is not None and dtype != policy.model.dtype:
-        hf = copy.deepcopy(hf).to(dtype)
-    if isinstance(policy.weights, Adapter):
-        for name, parameter in hf.named_parameters():
-            if name.endswith("bias"):  # adapters may contain whole biases, which are written in place
-                parameter.data = parameter.data.clone()
-        wrapped = inject_adapter(hf, policy.weights)
-        _untie_shared_parameters(wrapped)
-        # Safe merging makes new tensors; otherwise peft would add into the base's own.
-        with warnings.catch_warnings(action="ignore", category=UserWarning):  # about tensors that are no longer tied
-            return wrapped.merge_and_unload(safe_merge=True)
-    if isinstance(policy.weights, FullWeights):
-        with policy.weights.apply(hf):
-            changed = {name: parameter.data for name, parameter in hf.named_parameters()}
-        for name, parameter in hf.named_parameters():
-            parameter.data = changed[name]
-    return hf
-
-
-def _untie_shared_parameters(hf: Any) -> None:
-    """Give every module its own parameters: merging into an embedding would change a head that is tied to it."""
-    seen: set[int] = set()
-    for module in hf.modules():
-        for name, parameter in list(module._parameters.items()):
-            if parameter is not None and id(parameter) in seen:
-                module._parameters[name] = torch.nn.Parameter(parameter.detach().clone(), requires_grad=False)
-            seen.add(id(module._parameters[name]))
-
-
 def _tie_again_if_equal(hf: Any, base: Any) -> None:
     """Tie an embedding and a head again if the base ties them and they are still equal; else mark them as untied.
 
     Merging always leaves two tensors, and peft marks them as untied in the config.
     """
     embedding, head = hf.get_input_embeddings(), hf.get_output_embeddings()
-    if head is None or base.get_input_embeddings().weight is not base.get_output_embeddings().weight:
+    if not is_tied(base):
         return
     tied = torch.equal(embedding.weight, head.weight)
     if tied:
