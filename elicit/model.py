@@ -24,7 +24,7 @@ from elicit.loading.continuing import encode_after, encode_continuation
 from elicit.loading.ends import encode_prompt
 from elicit.loading.load import LoadedModel, load_transformers
 from elicit.loading.templates import ChatTemplate, get_chat_template, today
-from elicit.sampling import Completion, Decoding, Engine, Request, Scored, cache, generate, logprobs
+from elicit.sampling import Completion, Decoding, Engine, OutsideEngine, Request, Scored, cache, generate, logprobs
 from elicit.steering import Edit, Firings, GatedEdit, Mode, PositionTracker, Steering, steer, to_hook_edit, vector_edit
 from elicit.steering.residuals import Norms, residual_norms, residuals_at
 from elicit.tasks import AskedTask, Task
@@ -93,6 +93,8 @@ class BaseModel:
         self.tokenizer_sha256 = loaded.tokenizer_sha256
         self.clock = PositionTracker()
         self.date = date or today()
+        self.outside: OutsideEngine | None = None
+        """An engine outside this process that holds the same weights; None: policies run here."""
         self.cache_bytes = cache.default_cache_budget(self.hf) if cache_bytes is None else cache_bytes
         self.pad_id = tokens.choose_padding_id(self.tokenizer, self.hf)
         self.unassigned_ids = rows.find_unassigned_ids(self.tokenizer, self.hf)

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from elicit.format_versions import CURRENT_VERSIONS, FORMAT_VERSION
 from elicit.loading.templates import parse_date
 from elicit.model import BaseModel
 from elicit.prompting import Prompting as Prompting
-from elicit.sampling import PLAIN, Completion, Decoding, Forward, logprobs
+from elicit.sampling import PLAIN, Completion, Decoding, Elsewhere, Forward, Source, logprobs
 from elicit.search import Query, Search
 from elicit.steering import GatedEdit, Steering
 from elicit.tasks import Problem, Task
@@ -136,6 +136,22 @@ class Policy:
                 stack.enter_context(self.model.steer(self.steering))
             yield PLAIN if self.readout is None else stack.enter_context(self.readout.open_forward(self.model))
 
+    def run(self) -> AbstractContextManager[Source]:
+        """As `apply`, in the model's outside engine if it has one that can run this policy."""
+        outside = self.model.outside
+        return self.apply() if outside is None or self.obstacle else outside.open(self.weights, self.steering)
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why this policy runs in this process though its model has an outside engine; None if it runs outside."""
+        if self.model.outside is None:
+            return "the model has no outside engine"
+        own = None if self.search is None or self.search.kind in search.SEARCHES else f"search {self.search.kind}"
+        reason = self.readout or own
+        if reason is not None:
+            return f"{reason} runs the model itself"
+        return self.model.outside.find_obstacle(self.weights, self.steering)
+
     applied = apply
     """The name of version 0.1."""
 
@@ -151,7 +167,7 @@ class Policy:
         if not problems:
             return []  # return before steering opens, which raises if it touches no forward pass
         prompts, asks = self._build_queries(problems, label, seed)
-        with self.apply() as forward:
+        with self.run() as forward:
             if self.search is not None:
                 answers = self.search.run(self.model, asks, self.decoding, task, forward)
             else:
@@ -167,7 +183,7 @@ class Policy:
         if not problems:
             return []
         prompts, asks = self._build_queries(problems, task, seed)
-        with self.apply() as forward:
+        with self.run() as forward:
             completions = search.sample_completions(self.model, asks, decoding, forward, n, first)
         return [(prompt, ask.opening, samples) for prompt, ask, samples in zip(prompts, asks, completions, strict=True)]
 
@@ -189,7 +205,9 @@ class Policy:
         if not self.has_distribution:
             raise ElicitError(f"{self!r} does not define a next-token distribution to score with.")
         scored = [self.model.encode_pair(*pair) for pair in zip(prompts, completions, strict=True)]
-        with self.apply():
+        with self.run() as forward:
+            if isinstance(forward, Elsewhere):
+                return forward.logprobs(self.model.engine, scored)
             return logprobs(self.model.engine, scored)
 
     def meaning(self) -> dict[str, Any]:

@@ -75,3 +75,9 @@ def covers_goal(status: Mapping[str, Any], cell: Cell, spec: Spec, limit: int | 
 
 def is_done(cell: Cell, spec: Spec, run: Path, limit: int | None) -> bool:
     return covers_goal(read_cell_status(cell, run), cell, spec, limit)
+
+
+def describe_outcome(status: Mapping[str, Any]) -> str:
+    """What its status says beside the state: its error, or that it ran here though the spec names another engine."""
+    engine = str(status.get("engine", ""))
+    return str(status.get("error") or (f"on {engine}" if engine.startswith("transformers") else ""))

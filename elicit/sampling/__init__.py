@@ -1,7 +1,8 @@
 """Sampling and scoring: one engine for every policy."""
 
 from elicit.sampling.decoding import Completion, Decoding, Measure, Request
-from elicit.sampling.engine import generate
+from elicit.sampling.elsewhere import Elsewhere, OutsideEngine
+from elicit.sampling.engine import Source, generate
 from elicit.sampling.forward import Engine, Forward
 from elicit.sampling.prefill import PLAIN
 from elicit.sampling.score import Divergence, Scored, logprobs, measure_divergences
@@ -12,11 +13,14 @@ __all__ = [
     "Completion",
     "Decoding",
     "Divergence",
+    "Elsewhere",
     "Engine",
     "Forward",
     "Measure",
+    "OutsideEngine",
     "Request",
     "Scored",
+    "Source",
     "truncate_at_stop",
     "measure_divergences",
     "generate",

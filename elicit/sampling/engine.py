@@ -24,17 +24,21 @@ from elicit.rotary import frequency_group, length_scaling
 from elicit.sampling.cache import cache_bytes_per_token
 from elicit.sampling.choose import ChosenTokens, UniformStream, build_logits_processors, choose_tokens, select_by_rank
 from elicit.sampling.decoding import Completion, Decoding, Measure, Request
+from elicit.sampling.elsewhere import Elsewhere
 from elicit.sampling.forward import Engine, Forward
 from elicit.sampling.prefill import PLAIN
 from elicit.sampling.stopping import Stopper
 from elicit.schema import Finish
+
+#: Where completions come from: logits of every step, or another engine that answers whole requests.
+Source = Forward | Elsewhere
 
 
 def generate(
     engine: Engine,
     requests: Sequence[Request],
     decoding: Decoding,
-    forward: Forward = PLAIN,
+    forward: Source = PLAIN,
     *,
     measure: Measure | None = None,
 ) -> list[list[Completion]]:
@@ -43,13 +47,16 @@ def generate(
     The same keys give the same text at any batch size (exactly in float32).
 
     Args:
-        forward: source of the logits; by default the model's own forward pass.
+        forward: source of the logits, by default the model's own forward pass; or another engine, which answers whole
+            requests.
         measure: quantity to return in the completions' `measured`.
 
     Raises:
         ElicitError: a requested rank exceeds the vocabulary, or a prompt with its new tokens exceeds the model's
             positions.
     """
+    if isinstance(forward, Elsewhere):
+        return forward.generate(engine, requests, decoding, measure)
     context = engine.context
     for request in requests:
         check_sampling_fits(len(request.ids), _max_new_tokens(request, decoding), context)

@@ -14,7 +14,7 @@ from elicit import seeds
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
-    from elicit.sampling import Completion, Decoding, Forward, Request
+    from elicit.sampling import Completion, Decoding, Request, Source
     from elicit.tasks import Problem, Task
 
 
@@ -63,14 +63,14 @@ class Search(Protocol):
     """True if it consults the task's verifier."""
 
     def run(
-        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Forward
+        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Source
     ) -> list[SearchResult]:
         """Answer every question, in order."""
         ...
 
 
 def sample_completions(
-    model: BaseModel, queries: Sequence[Query], decoding: Decoding, forward: Forward, n: int, first: int = 0
+    model: BaseModel, queries: Sequence[Query], decoding: Decoding, forward: Source, n: int, first: int = 0
 ) -> list[list[Completion]]:
     """Sample `n` completions of every question, numbered from `first`."""
     from elicit.sampling import generate
@@ -82,7 +82,7 @@ def sample_and_choose(
     model: BaseModel,
     queries: Sequence[Query],
     decoding: Decoding,
-    forward: Forward,
+    forward: Source,
     n: int,
     choose_winner: Callable[[Query, Sequence[Completion]], int],
 ) -> list[SearchResult]:

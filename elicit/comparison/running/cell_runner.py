@@ -27,6 +27,7 @@ from elicit.comparison.spec.cells import Cell, parent_seed
 from elicit.comparison.storage import typed_files
 from elicit.comparison.storage.manifest import read_run_date
 from elicit.comparison.storage.prompts import write_prompts
+from elicit.engines.choice import EngineChoice
 from elicit.errors import ElicitError, one_line
 from elicit.loading.templates import ChatTemplate
 from elicit.tasks import AskedTask
@@ -46,11 +47,18 @@ class OtherWeightsError(ElicitError):
 
 
 @lru_cache(maxsize=2)
-def _load_cached_model(name: str, dtype: str, device: str, cache_gib: float | None) -> BaseModel:
+def _load_cached_model(
+    name: str, dtype: str, device: str, cache_gib: float | None, engine: EngineChoice = "transformers"
+) -> BaseModel:
     """Load a model, or reuse the one that this worker already has: consecutive cells mostly share it."""
     from elicit.model import load
 
-    return load(name, dtype=dtype, device=device, cache_gib=cache_gib)
+    model = load(name, dtype=dtype, device=device, cache_gib=cache_gib)
+    if engine != "transformers":
+        from elicit.engines.connect import connect
+
+        connect(model, engine.vllm)
+    return model
 
 
 def forget_models() -> None:
@@ -142,7 +150,8 @@ def _record_failure(cell: Cell, folder: Path, seconds: float, message: str, trac
 def _fit_and_evaluate(cell: Cell, spec: Spec, run: Path, limit: int | None, folder: Path) -> dict[str, Any]:
     from elicit.evaluation import evaluate_policy, measure_side_effects, retarget_policy, sample, score_worked_solutions
 
-    model = _load_cached_model(spec.models[cell.model], spec.dtype, spec.device, spec.cache_gib).on(read_run_date(run))
+    shared = _load_cached_model(spec.models[cell.model], spec.dtype, spec.device, spec.cache_gib, spec.engine)
+    model = shared.on(read_run_date(run))
     devices = _record_device(folder, _describe_loaded_model(model)["device"])
     _check_weights(cell, run, folder, model)
     task = build_model_task(model, spec.task, where="task")
@@ -197,7 +206,17 @@ def _fit_and_evaluate(cell: Cell, spec: Spec, run: Path, limit: int | None, fold
         "record": dict(policy.record),
         "model": {**_describe_loaded_model(model), **_describe_thinking(task)},
         "devices": devices,
+        **_describe_engine(policy),
     }
+
+
+def _describe_engine(policy: Policy) -> dict[str, str]:
+    """Where the cell's completions came from, if an outside engine was asked for."""
+    outside = policy.model.outside
+    if outside is None:
+        return {}
+    obstacle = policy.obstacle
+    return {"engine": outside.describe() if obstacle is None else f"transformers: {obstacle}"}
 
 
 def _describe_loaded_model(model: BaseModel) -> dict[str, Any]:

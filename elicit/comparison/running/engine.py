@@ -11,7 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from elicit.comparison.cell_state import is_done
+from elicit.comparison.cell_state import describe_outcome, is_done
 from elicit.comparison.running.cell_runner import forget_models, run_cell_in_place
 from elicit.comparison.running.corrections import NO_CORRECTIONS, Corrections, remove_arms
 from elicit.comparison.running.preflight import check_cells
@@ -155,4 +155,4 @@ def _run_pending_cells(
             finished.add(cell.name)
             if status["state"] != "done":
                 failed.append(cell)
-            report(Event(cell, status["state"], len(finished), total, status.get("error", "")))
+            report(Event(cell, status["state"], len(finished), total, describe_outcome(status)))

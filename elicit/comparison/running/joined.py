@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from elicit.comparison.cell_state import covers_goal, read_cell_status
+from elicit.comparison.cell_state import covers_goal, describe_outcome, read_cell_status
 from elicit.comparison.running.cell_runner import OtherWeightsError, run_cell
 from elicit.comparison.running.corrections import CORRECTION_FILE
 from elicit.comparison.running.engine import Event, check_before_running
@@ -191,7 +191,7 @@ class _Work:
         if error is None and self._give_back(cell, claim.holder):
             status = future.result()
             self.ended.add(cell.name)
-            self._report(cell, status["state"], status.get("error") or "")
+            self._report(cell, status["state"], describe_outcome(status))
 
     def _check_weights(self, claim: _Claim, status: Mapping[str, Any]) -> None:
         """Check that no other machine has other weights under this name, of which a cell ended while this one ran.

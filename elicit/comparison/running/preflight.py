@@ -59,6 +59,8 @@ def check_cells(
     pending = [cell for cell in todo if cell.name in again or not is_done(cell, spec, run, limit)]
     check_cost(spec, pending, spec.test if limit is None else limit)
     _check_device(spec.device)
+    if spec.engine != "transformers":
+        spec.engine.vllm.check()
     unseen = []
     for label in dict.fromkeys(cell.model for cell in pending):
         _check_test_problems(spec.for_model(label), limit)

@@ -23,7 +23,9 @@ from elicit.loading import threads
 
 
 def default_workers(spec: Spec) -> int:
-    """Default number of processes: two, which hide each other's imports and waiting; one on a GPU."""
+    """Default number of processes: two, which hide each other's imports and waiting; one on a GPU or outside engine."""
+    if spec.engine != "transformers":
+        return 1
     return 1 if spec.device.startswith(("cuda", "balanced")) or (os.cpu_count() or 1) < 2 else 2
 
 

@@ -43,6 +43,7 @@ from elicit.comparison.spec.name_checks import DEVICE_PATTERN, check_folder_name
 from elicit.comparison.spec.path_resolution import resolve_paths
 from elicit.comparison.spec.samples_spec import Samples
 from elicit.comparison.spec.yaml_loading import check_plain_data, parse_yaml_mapping, pop_limit, read_spec_text
+from elicit.engines.choice import EngineChoice, check_engine_form
 from elicit.errors import ElicitError, one_line, unknown_name_error
 from elicit.fitting.other_task import TaskBinder as TaskBinder
 from elicit.fitting.other_task import bind_described_task
@@ -90,6 +91,8 @@ class Spec(BaseModel):
     device: str = Field(default="auto", pattern=DEVICE_PATTERN)
     cache_gib: float | None = Field(default=None, gt=0, le=4096, strict=False)
     """GiB of keys and values a batch may take while sampling; null: 1 on a CPU, up to 8 on a GPU."""
+    engine: EngineChoice = "transformers"
+    """Where completions and scores come from: in this process, or {vllm: {python or url}}."""
 
     _recorded: dict[str, RecordedMethod] = PrivateAttr(default_factory=dict)
     """Arms with methods from outside, as the run of this spec recorded them: their code need not be here."""
@@ -166,8 +169,8 @@ class Spec(BaseModel):
     def to_dict(self) -> dict[str, Any]:
         """The resolved spec as plain data, as written to the run directory."""
         fields = self.model_dump(mode="json")
-        for name in ("assume", "reference", "budgets"):  # added later: a spec without them keeps its hash
-            if not fields[name]:
+        for name in ("assume", "reference", "budgets", "engine"):  # added later: a spec without them keeps its hash
+            if fields[name] in ({}, None, "transformers"):
                 del fields[name]
         return fields
 
@@ -234,6 +237,7 @@ def check_form(
         check_plain_data(value, f"{where}: field {field!r}")
     samples_spec.check_samples_fields(data.get("samples"), where)
     checkpoints.check_trajectory_fields(data.get("trajectory"), where)
+    check_engine_form(data.get("engine", "transformers"), where)
     budgets.check_budgets_form(data.get("budgets", {}), where)
     try:
         spec = Spec.model_validate(dict(data))

@@ -181,6 +181,7 @@ class Status(TypedDict):
     record: NotRequired[FitRecord | None]
     model: NotRequired[ModelRecord | None]
     devices: NotRequired[list[str]]
+    engine: NotRequired[str]
 
 
 class EstimateDict(TypedDict):

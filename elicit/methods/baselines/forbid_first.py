@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from elicit.model import BaseModel
     from elicit.policy import Policy
-    from elicit.sampling import Decoding, Forward
+    from elicit.sampling import Decoding, Source
     from elicit.search import Query, SearchResult
     from elicit.tasks import Task
 
@@ -64,7 +64,7 @@ class ForbidFirstSearch:
     verifier: ClassVar[bool] = False
 
     def run(
-        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Forward
+        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Source
     ) -> list[SearchResult]:
         """Answer every question.
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from elicit.model import BaseModel
     from elicit.policy import Policy
-    from elicit.sampling import Completion, Decoding, Forward
+    from elicit.sampling import Completion, Decoding, Source
     from elicit.search import Query, SearchResult
     from elicit.tasks import Task
 
@@ -82,7 +82,7 @@ class VerifiedBestOfN:
     verifier: ClassVar[bool] = True
 
     def run(
-        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Forward
+        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Source
     ) -> list[SearchResult]:
         results = []
         for query, completions in zip(
@@ -105,7 +105,7 @@ class LikeliestBestOfN:
     verifier: ClassVar[bool] = False
 
     def run(
-        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Forward
+        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Source
     ) -> list[SearchResult]:
         def find_likeliest(query: Query, completions: Sequence[Completion]) -> int:
             answered = [i for i, answer in enumerate(read_answers(query, completions, task)) if answer is not None]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from elicit.model import BaseModel
     from elicit.policy import Policy
-    from elicit.sampling import Completion, Decoding, Forward, Request
+    from elicit.sampling import Completion, Decoding, Request, Source
     from elicit.search import Query
     from elicit.tasks import Task
 
@@ -163,7 +163,7 @@ class BudgetForcingSearch:
             raise ElicitError(f"budget_forcing: wait {self.wait!r} holds the end mark {self.end!r}.")
 
     def run(
-        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Forward
+        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Source
     ) -> list[SearchResult]:
         """Raise ElicitError if the decoding lacks room for the answer, or would stop at a mark or forced text."""
         self.check_decoding(model, decoding)
@@ -248,7 +248,7 @@ class BudgetForcingSearch:
 
 
 def _extend_drafts(
-    model: BaseModel, drafts: list[_Draft], decoding: Decoding, limit: int, forward: Forward
+    model: BaseModel, drafts: list[_Draft], decoding: Decoding, limit: int, forward: Source
 ) -> Iterator[tuple[_Draft, Completion]]:
     """Yield every draft with its continuation, up to `limit` tokens in all."""
     from elicit.sampling import generate

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from elicit.model import BaseModel
     from elicit.policy import Policy
-    from elicit.sampling import Completion, Decoding, Forward
+    from elicit.sampling import Completion, Decoding, Source
     from elicit.search import Query, SearchResult
     from elicit.tasks import Task
 
@@ -106,7 +106,7 @@ class CotDecodingSearch(CotDecodingOptions):
     verifier: ClassVar[bool] = False
 
     def run(
-        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Forward
+        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Source
     ) -> list[SearchResult]:
         results = []
         for query, query_paths in zip(
@@ -123,7 +123,7 @@ class CotDecodingSearch(CotDecodingOptions):
         return results
 
     def generate_paths(
-        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Forward
+        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Source
     ) -> list[list[CotPath]]:
         """Generate the paths of every question, by the rank of the first token; from one to `k` paths each.
 

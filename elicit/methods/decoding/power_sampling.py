@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     from elicit.model import BaseModel
     from elicit.policy import Policy
-    from elicit.sampling import Completion, Decoding, Forward, Request
+    from elicit.sampling import Completion, Decoding, Request, Source
     from elicit.search import Query
     from elicit.tasks import Task
 
@@ -186,7 +186,7 @@ class PowerSamplingSearch(PowerSamplingOptions):
     verifier: ClassVar[bool] = False
 
     def run(
-        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Forward
+        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Source
     ) -> list[SearchResult]:
         """Raise ElicitError for a decoding with filters: completions they exclude could never be proposed."""
         from elicit.sampling import generate

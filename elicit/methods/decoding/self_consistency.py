@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from elicit.model import BaseModel
     from elicit.policy import Policy
-    from elicit.sampling import Completion, Decoding, Forward
+    from elicit.sampling import Completion, Decoding, Source
     from elicit.search import Query, SearchResult
     from elicit.tasks import Task
 
@@ -68,7 +68,7 @@ class MajorityVote:
     verifier: ClassVar[bool] = False
 
     def run(
-        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Forward
+        self, model: BaseModel, queries: Sequence[Query], decoding: Decoding, task: Task, forward: Source
     ) -> list[SearchResult]:
         def find_majority(query: Query, completions: Sequence[Completion]) -> int:
             answers = read_answers(query, completions, task)
