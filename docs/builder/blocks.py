@@ -28,7 +28,7 @@ _BLOCK = re.compile(
 _LINES, _WIDTH = 20, 116
 #: The rows of the README's table: what is compared, archive, model, arm.
 HEADLINE = (
-    ("best of 5 prompts", "unlock", "prose", "best_prompt"),
+    ("best of 6 prompts", "unlock", "prose", "best_prompt"),
     ("SFT, 16 solutions", "unlock", "prose", "sft"),
     ("GRPO", "unlock", "prose", "grpo"),
     ("one SAE feature", "unlock", "prose-s1", "sae_steering"),
