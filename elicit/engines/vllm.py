@@ -41,6 +41,7 @@ class VLLMEngine:
         """
         self.connection, self._engine, self._hf = connection, engine, engine.hf
         self._written: tuple[str, WeightFile] | None = None
+        self._proved: set[str] = set()
         self.about = connection.get("about")
         if self.about.get("protocol") != PROTOCOL:
             raise ElicitError(
@@ -79,10 +80,11 @@ class VLLMEngine:
         if self._written is None or self._written[0] != weights.sha256:
             self._written = weights.sha256, write_weights(self._hf, weights, self.about["vocabulary"])
         name, content = self._written[1]
-        if not self.connection.get(f"weights/{name}")["here"]:
-            self.connection.put_once(f"weights/{name}", content)
+        self.connection.put_once(f"weights/{name}", content)
+        if name not in self._proved:
             with weights.apply(self._hf):
                 check_same_text(self._engine, VLLMPolicy(self.connection, (), name), "with trained weights")
+            self._proved.add(name)
         return name
 
 

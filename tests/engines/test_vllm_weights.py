@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from elicit import tasks
+from elicit.engines.vllm_weights import write_weights
+from elicit.errors import ElicitError
 from elicit.methods.catalog import configure_method
 from elicit.policy import Policy
 from elicit.sampling import generate
+from elicit.weights import FullWeights
 from tests.engines.servers import PYTHON, Served, base, model_folder
 from tests.engines.test_vllm_identity import GREEDY, Comparison, make_requests
 
@@ -25,6 +28,21 @@ def served(request: pytest.FixtureRequest) -> Iterator[Served]:
     server = Served(base("cued" if request.param == "cued" else model_folder("qwen3", 5)))
     yield server
     server.close()
+
+
+def test_weights_that_the_server_lacks_are_refused_every_time(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server's tensors are not those that are trained here: the text differs, the first time and the next."""
+    model = served.model
+    name, tensor = next((n, p) for n, p in model.hf.named_parameters() if n.endswith("mlp.down_proj.weight"))
+    real = write_weights
+    wrong = FullWeights({name: tensor.detach() * 3})
+    monkeypatch.setattr("elicit.engines.vllm.write_weights", lambda hf, _, rows: real(hf, wrong, rows))
+    for _ in range(2):
+        with (
+            pytest.raises(ElicitError, match="not the one here"),
+            served.engine.open(FullWeights({name: tensor.detach() * 2}), ()),
+        ):
+            pass
 
 
 def test_trained_policies_and_the_base_again(served: Served, tmp_path: Path) -> None:
