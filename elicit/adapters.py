@@ -171,7 +171,20 @@ def _check_ranks(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor],
             )
 
 
-def check_adapter_base(adapter: Adapter, model: BaseModel, where: str) -> None:
+def read_adapter_of(model: BaseModel, folder: Path, *, any_base: bool) -> Adapter:
+    """Read an adapter for `model`.
+
+    Raises:
+        ElicitError: as `read_adapter`; or it does not fit the model, or names another one, unless `any_base`.
+    """
+    adapter = read_adapter(folder)
+    if not any_base:
+        _check_adapter_base(adapter, model, str(folder))
+    with adapter.apply(model.hf):  # check that it fits
+        return adapter
+
+
+def _check_adapter_base(adapter: Adapter, model: BaseModel, where: str) -> None:
     """Raise ElicitError if the adapter names another model than this one (if both have a hub id)."""
     model_id = hub_id(model)
     if adapter.base_id is not None and model_id is not None and adapter.base_id.lower() != model_id.lower():

@@ -13,10 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from elicit import adapters, policy_document, readouts, search, steering, weights
 from elicit import checkpoints as trail
+from elicit.answer import Answer
 from elicit.checkpoints import CheckpointHistory, PolicyDelta
 from elicit.errors import ElicitError
 from elicit.format_versions import CURRENT_VERSIONS, FORMAT_VERSION
@@ -29,20 +30,6 @@ from elicit.steering import GatedEdit, Steering
 from elicit.tasks import Problem, Task
 
 _CHECKPOINTS = "checkpoints"
-
-
-class Answer(NamedTuple):
-    """A policy's answer to one problem."""
-
-    text: str
-    tokens: int
-    """Generated tokens, including outvoted ones."""
-    finished: bool
-    firings: int
-    prompt_tokens: int
-    prompt: str
-    notes: Mapping[str, float]
-    """Statistics of the search; empty without one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,15 +153,14 @@ class Policy:
         """
         if not problems:
             return []  # return before steering opens, which raises if it touches no forward pass
-        prompts, asks = self._build_queries(problems, label, seed)
+        prompts, asks = self.build_queries(problems, label, seed)
         with self.run() as forward:
             if self.search is not None:
                 answers = self.search.run(self.model, asks, self.decoding, task, forward)
             else:
                 completions = search.sample_completions(self.model, asks, self.decoding, forward, 1)
                 answers = [search.to_result(ask, samples, 0) for ask, samples in zip(asks, completions, strict=True)]
-        rows = zip(prompts, asks, answers, strict=True)
-        return [Answer(*result[:4], len(ask.ids), prompt + ask.opening, result.notes) for prompt, ask, result in rows]
+        return [Answer.build(*row) for row in zip(prompts, asks, answers, strict=True)]
 
     def draw(
         self, problems: Sequence[Problem], *, task: str, seed: int, n: int, decoding: Decoding, first: int = 0
@@ -182,12 +168,13 @@ class Policy:
         """Sample without the search: (prompt, forced opening, `n` completions numbered from `first`) per problem."""
         if not problems:
             return []
-        prompts, asks = self._build_queries(problems, task, seed)
+        prompts, asks = self.build_queries(problems, task, seed)
         with self.run() as forward:
             completions = search.sample_completions(self.model, asks, decoding, forward, n, first)
         return [(prompt, ask.opening, samples) for prompt, ask, samples in zip(prompts, asks, completions, strict=True)]
 
-    def _build_queries(self, problems: Sequence[Problem], label: str, seed: int) -> tuple[list[str], list[Query]]:
+    def build_queries(self, problems: Sequence[Problem], label: str, seed: int) -> tuple[list[str], list[Query]]:
+        """(prompts without forced openings, queries) of `answer` and `draw`."""
         prompts, asks = [], []
         for problem in problems:
             prompt, opening = self.prompting.render(problem)
@@ -263,11 +250,7 @@ class Policy:
         Raises:
             ElicitError: the adapter is missing, of an unsupported type, or made for another model.
         """
-        adapter = adapters.read_adapter(Path(folder))
-        if not any_base:
-            adapters.check_adapter_base(adapter, model, str(folder))
-        with adapter.apply(model.hf):  # check that it fits
-            pass
+        adapter = adapters.read_adapter_of(model, Path(folder), any_base=any_base)
         return cls(model, weights=adapter, record={"adapter": adapter.to_record()})
 
     @classmethod
@@ -281,12 +264,7 @@ class Policy:
             ElicitError: the policy is missing, damaged, or of another base model.
         """
         document = policy_document.read_document(folder)
-        policy_base = document.base
-        if policy_base.weights_sha256 != model.weights_sha256:
-            raise ElicitError(
-                f"the policy in {folder} was made from {policy_base.name} (weights {policy_base.weights_sha256[:12]}), "
-                f"but the model given is {model.name} (weights {model.weights_sha256[:12]})."
-            )
+        document.check_base(model, folder)
         date = document.date
         policy = cls(
             model if date is None else model.on(parse_date(date, f"{folder / policy_document.NAME}: date")),

@@ -16,6 +16,7 @@ from typing import Any
 from elicit import documents, search
 from elicit.errors import ElicitError
 from elicit.format_versions import FORMAT_VERSION, check_format_version
+from elicit.model import BaseModel
 from elicit.prompting import Prompting
 from elicit.sampling import Decoding
 
@@ -66,6 +67,14 @@ class PolicyDocument:
     format_version: int = 1
     date: str | None = None
     """The date given in prompts; None if no chat template uses one."""
+
+    def check_base(self, model: BaseModel, folder: Path) -> None:
+        """Raise ElicitError if the policy was made from another base than `model`."""
+        if self.base.weights_sha256 != model.weights_sha256:
+            raise ElicitError(
+                f"the policy in {folder} was made from {self.base.name} (weights {self.base.weights_sha256[:12]}), "
+                f"but the model given is {model.name} (weights {model.weights_sha256[:12]})."
+            )
 
 
 def read_document(folder: Path) -> PolicyDocument:

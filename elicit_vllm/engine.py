@@ -20,6 +20,8 @@ from elicit_vllm.worker import SteeringWorker, private_path
 _EXTENSION = f"{SteeringWorker.__module__}.{SteeringWorker.__qualname__}"
 _REQUEST = {"ids", "prompt", "key", "start", "most", "filters", "rank", "avoid", "edits", "stop", "ends"}
 _SCORE = {"ids", "prompt", "edits"}
+#: Files of weights that are kept.
+_KEPT = 4
 
 
 class Setting(NamedTuple):
@@ -60,6 +62,7 @@ class Engine:
         self._layers: dict[str, int] = {}
         self._touching: dict[str, bool] = {}
         self._weights: str | None = None
+        self._sent: list[Path] = []
         self._serial = 0
         self.recomputed = 0
         """Requests that vLLM put off and computed again."""
@@ -93,8 +96,16 @@ class Engine:
             self._layers[name], self._touching[name] = layer, entry["positions"] in ("all", "prompt")
 
     def put_weights(self, name: str, content: bytes) -> None:
-        """Take named tensors, to be loaded over the model's own by requests that name them."""
-        self._write(name, content)
+        """Take named tensors, to be loaded over the model's own by requests that name them.
+
+        The last `_KEPT` are kept: a training sends new ones with every step.
+        """
+        path = self._write(name, content)
+        with self._lock:
+            self._sent = [*(other for other in self._sent if other != path), path]
+            for old in self._sent[:-_KEPT]:
+                old.unlink()
+            self._sent = self._sent[-_KEPT:]
 
     def _write(self, name: str, content: bytes) -> Path:
         if hashlib.sha256(content).hexdigest() != name:

@@ -3,6 +3,7 @@
 engine: transformers                                     # the default: in this process
 engine: {vllm: {python: ~/vllm-env/bin/python}}          # started here, in another environment
 engine: {vllm: {url: "http://gpu-7:8900"}}               # running elsewhere; ELICIT_VLLM_TOKEN has its token
+engine: {vllm: {url: "http://gpu-7:8900", rollouts: true}}   # rollouts of GRPO and RL steering come from it too
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ class VLLM(BaseModel):
     """Interpreter of an environment that has vLLM (not this one: vLLM needs another transformers)."""
     url: str | None = Field(default=None, pattern=r"^https?://[^/\s]+/?$")
     """A running server of `python -m elicit_vllm`."""
+    rollouts: bool = False
+    """Sample the rollouts of GRPO and RL steering there too. In float32 they are the same; in 16 bits the server's
+    distribution is not quite the one that is trained."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of `vllm.LLM`, for a server that is started: tensor_parallel_size, gpu_memory_utilization."""
 

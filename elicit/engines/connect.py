@@ -39,9 +39,12 @@ def connect(model: BaseModel, choice: VLLM) -> VLLMEngine:
         connection = Connection(choice.url.rstrip("/"), os.environ[TOKEN])
     else:
         connection = _start_server(
-            model.name, str(model.dtype).removeprefix("torch."), model.context_length, choice.key
+            model.name,
+            str(model.dtype).removeprefix("torch."),
+            model.context_length,
+            choice.model_copy(update={"rollouts": False}).key,
         )
-    engine = VLLMEngine(connection, model.engine)
+    engine = VLLMEngine(connection, model.engine, rollouts=choice.rollouts)
     check_same_model(model, engine)
     model.outside = engine
     return engine

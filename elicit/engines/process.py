@@ -90,10 +90,10 @@ class ServerProcess:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _last_words(self) -> str:
-        """The last line of the log that names an error, or says anything."""
+        """The last line of the log that names an error, with what follows it, or the last line that says anything."""
         lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
-        errors = [line for line in lines if "Error" in line]
-        return (errors or lines or ["it said nothing"])[-1]
+        errors = [i for i, line in enumerate(lines) if "Error" in line]
+        return " ".join(lines[errors[-1] :] if errors else lines[-1:]) or "it said nothing"
 
 
 def _find_package() -> Path:

@@ -33,13 +33,17 @@ from elicit.weights import Weights
 class VLLMEngine:
     """A vLLM server that holds the model of one of the lab's samplers."""
 
-    def __init__(self, connection: Connection, engine: Engine) -> None:
+    def __init__(self, connection: Connection, engine: Engine, *, rollouts: bool = False) -> None:
         """Connect to a server.
+
+        Args:
+            rollouts: trainings take their rollouts from it.
 
         Raises:
             ElicitError: it does not answer, or speaks another version of the protocol.
         """
         self.connection, self._engine, self._hf = connection, engine, engine.hf
+        self.rollouts = rollouts
         self._written: tuple[str, WeightFile] | None = None
         self._proved: set[str] = set()
         self.about = connection.get("about")
@@ -72,6 +76,16 @@ class VLLMEngine:
         for edit in edits:
             self.connection.put_once(f"edits/{edit.name}", edit.content)
         yield VLLMPolicy(self.connection, tuple(edits), self._send_weights(weights))
+
+    def generate_together(
+        self, engine: Engine, parts: Sequence[tuple[VLLMPolicy, Sequence[Request]]], decoding: Decoding
+    ) -> list[list[list[Completion]]]:
+        """Sample the requests of several policies of one set of weights in one batch: every row has its own edits.
+
+        Raises:
+            ValueError: the policies differ in their weights or server.
+        """
+        return generate_together(engine, parts, decoding)
 
     def _send_weights(self, weights: Weights | None) -> str | None:
         """Send the tensors that `weights` change; returns their name."""

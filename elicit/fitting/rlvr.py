@@ -116,6 +116,7 @@ def train_weights_by_rl(config: RLConfig, base: BaseModel, task: Task, *, seed: 
     from elicit.training.pilot import run_pilot
     from elicit.training.rollouts import training_engine
     from elicit.training.run import RLTrainingSettings, train_with_rewards
+    from elicit.training.samplers import choose_sampler, describe_rollouts
 
     check_code(config.reward, config.trainer_class)
 
@@ -125,7 +126,14 @@ def train_weights_by_rl(config: RLConfig, base: BaseModel, task: Task, *, seed: 
     length = config.max_completion_length or task.max_new_tokens
     problems = task.problems("train", config.pilot_problems, seed=seed + 1)
     pilot_result = run_pilot(
-        base.engine, task, problems, encode_problem, samples=config.pilot_samples, seed=seed, max_new_tokens=length
+        base.engine,
+        task,
+        problems,
+        encode_problem,
+        samples=config.pilot_samples,
+        seed=seed,
+        max_new_tokens=length,
+        sampler=choose_sampler(base, PolicyDelta),
     )
     if not pilot_result.learnable:
         return Policy(base, task_decoding(task), record=_build_untrained_record(base, pilot_result, config.name))
@@ -141,6 +149,10 @@ def train_weights_by_rl(config: RLConfig, base: BaseModel, task: Task, *, seed: 
         checkpointing=config.checkpointing,
         checkpoint_every=config.checkpoint_every,
     )
+
+    def copy_change() -> PolicyDelta:
+        return PolicyDelta(trainable_model.extract_weights())
+
     result = train_with_rewards(
         trainable_model.model,
         training_engine(base, trainable_model.hf),
@@ -157,7 +169,8 @@ def train_weights_by_rl(config: RLConfig, base: BaseModel, task: Task, *, seed: 
         scratch=scratch,
         identity=(base.weights_sha256, base.dtype, config.name, config.parameters, lora, *identify_reward(config)),
         checkpoints=config.checkpoints,
-        copy_change=lambda: PolicyDelta(trainable_model.extract_weights()),
+        copy_change=copy_change,
+        sampler=choose_sampler(base, copy_change),
     )
     weights = trainable_model.extract_weights()
     record = {
@@ -168,7 +181,7 @@ def train_weights_by_rl(config: RLConfig, base: BaseModel, task: Task, *, seed: 
         "learning_rate": settings.learning_rate,
         "trained_values": weights.parameters,
     }
-    record |= describe_checkpoints(config.checkpoints, result) | describe_code(config)
+    record |= describe_checkpoints(config.checkpoints, result) | describe_code(config) | describe_rollouts(base)
     trail = CheckpointHistory(PolicyDelta(weights), result.checkpoints)
     return Policy(base, task_decoding(task), weights=weights, record=record, trail=trail)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from elicit.method import task_decoding
 
 if TYPE_CHECKING:
+    from elicit.answer import Answer
     from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.steering import Steering
@@ -84,11 +85,28 @@ def make_steering_candidate(
     return Candidate(Policy(base, task_decoding(task), steering=edits), {**dose, **notes})
 
 
+def evaluate_candidates(
+    candidates: Sequence[Candidate], task: Task, problems: Sequence[Problem]
+) -> list[CandidateResult]:
+    """Answer `problems` with every candidate and judge the answers."""
+    from elicit.answering import answer_together
+
+    answers = answer_together([candidate.policy for candidate in candidates], problems, task, label=task.name, seed=0)
+    return [
+        _judge_answers(candidate, task, problems, given) for candidate, given in zip(candidates, answers, strict=True)
+    ]
+
+
 def evaluate_candidate(candidate: Candidate, task: Task, problems: Sequence[Problem]) -> CandidateResult:
-    """Answer `problems` with a candidate and judge the answers."""
+    """Answer `problems` with one candidate and judge the answers."""
+    return evaluate_candidates([candidate], task, problems)[0]
+
+
+def _judge_answers(
+    candidate: Candidate, task: Task, problems: Sequence[Problem], answers: Sequence[Answer]
+) -> CandidateResult:
     from elicit.statistics import wilson_interval
 
-    answers = candidate.policy.answer(problems, task, label=task.name, seed=0)
     verdicts = [task.verify(problem, answer.text) for problem, answer in zip(problems, answers, strict=True)]
     accuracy = wilson_interval(sum(verdict.correct for verdict in verdicts), len(verdicts))
     traces = wilson_interval(sum(verdict.has_trace for verdict in verdicts), len(verdicts))
@@ -130,7 +148,7 @@ def select_candidate(
         bounds: the tuned entries, whose values at an edge of the grid are recorded.
     """
     problems = task.problems("select", n)
-    results = [evaluate_candidate(candidate, task, problems) for candidate in candidates]
+    results = evaluate_candidates(candidates, task, problems)
     entries = [result.entry for result in results]
     best = find_best(entries, by, ties)
     record = {

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from elicit.model import BaseModel
     from elicit.policy import Policy
-    from elicit.sampling import Engine
+    from elicit.sampling import Completion, Decoding, Engine, Request
     from elicit.steering import Edit, Steering
     from elicit.tasks import Problem, Task
     from elicit.training.pilot import PilotResult
@@ -57,9 +57,11 @@ def train_vectors_by_rl(
     from elicit.checkpoints import CheckpointHistory, PolicyDelta
     from elicit.loading import devices
     from elicit.policy import Policy
+    from elicit.sampling import generate
     from elicit.training.pilot import run_pilot
     from elicit.training.rollouts import training_engine
     from elicit.training.run import RLTrainingSettings, train_with_rewards
+    from elicit.training.samplers import choose_sampler, describe_rollouts
 
     check_code(config.reward, config.trainer_class)
     length = config.max_completion_length or task.max_new_tokens
@@ -86,10 +88,24 @@ def train_vectors_by_rl(
     hf.steering_vectors = torch.nn.Parameter(start.vectors.clone().to(base.device))
     engine = training_engine(base, hf)
     trainable_edits = build_trainable_edits(start, hf.steering_vectors, config.positions)
-    with _steer_engine(engine, trainable_edits):
-        pilot_result = run_pilot(
-            engine, task, problems, encode_problem, samples=config.pilot_samples, seed=seed, max_new_tokens=length
-        )
+
+    def copy_change() -> PolicyDelta:
+        return PolicyDelta(steering=build_steering_edits(start, hf.steering_vectors, config.positions))
+
+    def sample_steered(engine: Engine, requests: Sequence[Request], decoding: Decoding) -> list[list[Completion]]:
+        with _steer_engine(engine, trainable_edits):
+            return generate(engine, requests, decoding)
+
+    pilot_result = run_pilot(
+        engine,
+        task,
+        problems,
+        encode_problem,
+        samples=config.pilot_samples,
+        seed=seed,
+        max_new_tokens=length,
+        sampler=choose_sampler(base, copy_change, sample_steered),
+    )
     result = None
     if pilot_result.learnable:
         settings = RLTrainingSettings(
@@ -127,11 +143,10 @@ def train_vectors_by_rl(
                 *identify_reward(config),
             ),
             checkpoints=config.checkpoints,
-            copy_change=lambda: PolicyDelta(
-                steering=build_steering_edits(start, hf.steering_vectors, config.positions)
-            ),
+            copy_change=copy_change,
+            sampler=choose_sampler(base, copy_change),
         )
-        record |= describe_checkpoints(config.checkpoints, result) | describe_code(config)
+        record |= describe_checkpoints(config.checkpoints, result) | describe_code(config) | describe_rollouts(base)
         record |= {"curve": result.curve, "stopped": result.stopped, "learning_rate": settings.learning_rate}
     else:
         record["note"] = _explain_no_training(config, pilot_result)

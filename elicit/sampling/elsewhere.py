@@ -32,6 +32,9 @@ class Elsewhere(ABC):
 class OutsideEngine(Protocol):
     """An engine that holds the same base model."""
 
+    rollouts: bool
+    """True if trainings take their rollouts from it."""
+
     def describe(self) -> str:
         """Its name and version, for records."""
         ...
@@ -42,4 +45,17 @@ class OutsideEngine(Protocol):
 
     def open(self, weights: Any, steering: Sequence[Steering | GatedEdit]) -> AbstractContextManager[Elsewhere]:
         """Run the base with these weights and edits while the context is open."""
+        ...
+
+    def generate_together(
+        self, engine: Engine, parts: Sequence[tuple[Any, Sequence[Request]]], decoding: Decoding
+    ) -> list[list[list[Completion]]]:
+        """Sample the requests of several of its policies, of equal weights, in one batch.
+
+        Args:
+            parts: (what `open` gave, its requests).
+
+        Returns:
+            For every part what `sampling.generate` gives for it alone.
+        """
         ...

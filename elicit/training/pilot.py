@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from elicit import seeds
 from elicit.context import check_prompt_fits
-from elicit.sampling import Decoding, Engine, Request, generate
+from elicit.sampling import Decoding, Engine, Request
 from elicit.tasks import Problem, Task
+from elicit.training.samplers import Sampler, sample_here
 
 
 class PilotResult(NamedTuple):
@@ -60,6 +61,7 @@ def run_pilot(
     samples: int,
     seed: int,
     max_new_tokens: int,
+    sampler: Sampler = sample_here,
 ) -> PilotResult:
     """Sample every problem at temperature 1 and sort the problems by the verifier's verdicts.
 
@@ -70,7 +72,7 @@ def run_pilot(
     keys = [tuple(seeds.derive_key(seed, "pilot", problem.id, i) for i in range(samples)) for problem in problems]
     prompts = [encode(problem) for problem in problems]
     check_prompt_fits(max(map(len, prompts), default=0), max_new_tokens, engine.context)
-    batches = generate(engine, [Request(ids, key) for ids, key in zip(prompts, keys, strict=True)], decoding)
+    batches = sampler(engine, [Request(ids, key) for ids, key in zip(prompts, keys, strict=True)], decoding)
     learnable, unsolved, always_solved, wrong, right = [], [], [], {}, 0
     for problem, completions in zip(problems, batches, strict=True):
         verdicts = [task.verify(problem, completion.text) for completion in completions]

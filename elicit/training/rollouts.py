@@ -19,11 +19,12 @@ import torch
 from elicit import seeds
 from elicit.loading import architectures
 from elicit.model import BaseModel
-from elicit.sampling import Completion, Decoding, Engine, Request, generate
+from elicit.sampling import Completion, Decoding, Engine, Request
 from elicit.steering import PositionTracker
 from elicit.tasks import Problem
 from elicit.training.failures import TrainingFailed
 from elicit.training.rewards import BatchReward, Reward, Rollout
+from elicit.training.samplers import Sampler, sample_here
 
 #: Problem -> prompt token ids.
 PromptEncoder = Callable[[Problem], tuple[int, ...]]
@@ -53,6 +54,7 @@ def sample_rollouts(
     step: int,
     seed: int,
     decoding: Decoding,
+    sampler: Sampler = sample_here,
 ) -> list[list[Completion]]:
     """Sample `generations` completions of each problem for one training step."""
     requests = [
@@ -61,7 +63,7 @@ def sample_rollouts(
     ]
     with _use_eval_mode(engine.hf):
         try:
-            return generate(engine, requests, decoding)
+            return sampler(engine, requests, decoding)
         except (RuntimeError, IndexError) as error:
             _check_finite(engine, requests[0].ids, step + 1)
             raise error
@@ -101,6 +103,7 @@ def make_rollout_function(
     generations: int,
     seed: int,
     decoding: Decoding,
+    sampler: Sampler = sample_here,
 ) -> Callable[[list[str], Any], dict[str, Any]]:
     """Make the function for `GRPOTrainer(rollout_func=...)`, which passes every prompt once per generation.
 
@@ -113,6 +116,7 @@ def make_rollout_function(
         assert prompts == [problem.id for problem in batch_problems for _ in range(generations)]
         step = trainer.state.global_step
         options: dict[str, Any] = {"generations": generations, "step": step, "seed": seed, "decoding": decoding}
+        options["sampler"] = sampler
         groups = sample_rollouts(engine, batch_problems, encode, **options)
         flat = [
             (problem, i, completion)

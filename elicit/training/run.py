@@ -43,6 +43,7 @@ from elicit.training.rollouts import (
     make_rollout_function,
     schedule_problems,
 )
+from elicit.training.samplers import Sampler, sample_here
 from elicit.training.token_loss import exclude_unassigned_rows
 
 
@@ -105,6 +106,7 @@ def train_with_rewards(
     checkpoints: Collection[int] = (),
     copy_change: Callable[[], PolicyDelta] = PolicyDelta,
     trainer_class: type | None = None,
+    sampler: Sampler = sample_here,
 ) -> RLTrainingResult:
     """Train in place the parameters of `model` with `requires_grad`. `model` must be a copy for this training.
 
@@ -124,6 +126,7 @@ def train_with_rewards(
         checkpoints: steps after which to keep a copy of what is trained (`checkpoint_callback`).
         copy_change: makes that copy.
         trainer_class: a subclass of TRL's GRPOTrainer, for another loss; None for TRL's own.
+        sampler: gives the rollouts.
 
     Raises:
         TrainingFailed: loss or weights are not finite, training diverged, completions are truncated, or rewards have
@@ -131,6 +134,7 @@ def train_with_rewards(
     """
     decoding = Decoding(temperature=1.0, max_new_tokens=settings.max_new_tokens, stop=task.stop)
     options: dict[str, Any] = {"generations": settings.generations, "seed": seed, "decoding": decoding}
+    options["sampler"] = sampler
     plan = schedule_problems(problems, steps=settings.steps, per_step=settings.problems, seed=seed)
     check_within(method, checkpoints, settings.steps)
     guard = GuardCallback(model.parameters(), best=best_reward, norm_limit=norm_limit, patience=settings.patience)

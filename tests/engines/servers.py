@@ -88,6 +88,7 @@ class Served:
     def __init__(self, model: BaseModel, *, package: Path | None = None, **options: Any) -> None:
         """Start a server. `package` is another copy of the server's package than the lab's."""
         self.model = model
+        self.label = model.name if model.card else type(model.hf).__name__
         assert model.context_length is not None
         dtype = str(model.dtype).removeprefix("torch.")
         settings = {"seed": 0, "max_model_len": model.context_length + 1, **SMALL, **options}

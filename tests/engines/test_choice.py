@@ -64,6 +64,6 @@ def test_the_engine_is_no_part_of_the_identity(tmp_path: Path) -> None:
     assert read_spec(write(tmp_path, "engine: transformers")).to_dict() == plain.to_dict()
     assert served.to_dict() == {
         **plain.to_dict(),
-        "engine": {"vllm": {"python": sys.executable, "url": None, "options": {}}},
+        "engine": {"vllm": {"python": sys.executable, "url": None, "rollouts": False, "options": {}}},
     }
     assert default_workers(served) == 1

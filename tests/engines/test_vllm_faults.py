@@ -17,6 +17,7 @@ from elicit.engines.vllm import generate_together
 from elicit.errors import ElicitError
 from elicit.policy import Policy
 from elicit.sampling import generate
+from tests.engines import ledger
 from tests.engines.servers import PYTHON, Served, base
 from tests.engines.test_vllm_identity import GREEDY, SAMPLED, Comparison, compare, make_edits, make_requests
 
@@ -129,4 +130,6 @@ def test_a_known_fault_is_noticed(name: str, tmp_path: Path) -> None:
         noticed = find_fault(served)
     finally:
         served.close()
+    if fault.before:
+        ledger.note(f"known fault: {name}: {'missed' if noticed is None else 'noticed by the ' + noticed}")
     assert (noticed is None) == (not fault.before), noticed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import pytest
@@ -15,6 +15,7 @@ from elicit.model import BaseModel
 from elicit.policy import Policy
 from elicit.sampling import Completion, Decoding, Request, generate
 from elicit.steering import FORMS, MODES, Gate, GatedEdit, Mode, Steering, feature_edit
+from tests.engines import ledger
 from tests.engines.servers import ARCHITECTURES, PYTHON, Served, base, model_folder
 
 pytestmark = [
@@ -85,9 +86,19 @@ class Comparison(NamedTuple):
     here: list[list[Completion]]
     there: list[list[Completion]]
 
+    @property
+    def pairs(self) -> list[tuple[Completion, Completion]]:
+        return [(a, b) for x, y in zip(self.here, self.there, strict=True) for a, b in zip(x, y, strict=True)]
+
     def differences(self) -> list[str]:
-        pairs = [(a, b) for x, y in zip(self.here, self.there, strict=True) for a, b in zip(x, y, strict=True)]
-        return [f"{self.label}: {a} / {b}" for a, b in pairs if not is_same(a, b)]
+        return [f"{self.label}: {a} / {b}" for a, b in self.pairs if not is_same(a, b)]
+
+
+def note_counts(served: Served, what: str, compared: Sequence[Comparison]) -> None:
+    """Count identical rows, for the summary of the tests."""
+    pairs = [pair for comparison in compared for pair in comparison.pairs]
+    identical = sum((a.tokens, a.text) == (b.tokens, b.text) for a, b in pairs)
+    ledger.note(f"{what} on {served.label}: {identical} of {len(pairs)} rows identical")
 
 
 def is_same(a: Completion, b: Completion) -> bool:
@@ -117,30 +128,30 @@ def compare(served: Served, label: str, edits: Edits, decoding: Decoding, sample
 
 
 def test_every_mode_and_position(served: Served) -> None:
-    differences, rows = [], 0
-    for label, edits in [("no edit", ()), *make_edits(served.model)]:
-        comparison = compare(served, label, edits, GREEDY)
-        differences += comparison.differences()
-        rows += len(comparison.here)
-    assert rows > 8 * 29
-    assert differences == []
+    conditions = [("no edit", ()), *make_edits(served.model)]
+    compared = [compare(served, label, edits, GREEDY) for label, edits in conditions]
+    note_counts(served, f"{len(conditions)} conditions, greedy,", compared)
+    assert sum(len(comparison.pairs) for comparison in compared) > 8 * 29
+    assert [line for comparison in compared for line in comparison.differences()] == []
 
 
 @pytest.mark.parametrize("decoding", [SAMPLED, FILTERED], ids=["T=1", "filters"])
 def test_samples_are_the_same_draws(served: Served, decoding: Decoding) -> None:
     conditions = [("no edit", ()), *list(make_edits(served.model))[:24:5]]
     compared = [compare(served, label, edits, decoding, samples=3) for label, edits in conditions]
+    drawn = "filtered" if decoding.top_k else "at T = 1"
+    note_counts(served, f"{len(conditions)} conditions, three samples {drawn},", compared)
     assert [line for comparison in compared for line in comparison.differences()] == []
     assert len({c.tokens for comparison in compared for row in comparison.here for c in row}) > 40
 
 
 def test_other_edits_in_one_batch(served: Served) -> None:
-    """Five policies in one batch give what each gives alone: two vectors, two that read, and the base."""
+    """Five policies in one batch give what each gives alone: two vectors, two that read (SAE features where there is an
+    SAE), and the base."""
     model = served.model
     chosen = dict(make_edits(model))
-    parts: list[Edits] = [
-        chosen["add all"], chosen["add first"], chosen["clamp generated"], chosen["gated all"], (),
-    ]  # fmt: skip
+    readers = ("feature clamp", "feature add") if "feature add" in chosen else ("clamp generated", "gated all")
+    parts: list[Edits] = [chosen["add all"], chosen["add first"], *(chosen[name] for name in readers), ()]
     requests = make_requests(model, 2)
     policies: list[VLLMPolicy] = []
     for edits in parts:
@@ -148,11 +159,12 @@ def test_other_edits_in_one_batch(served: Served) -> None:
             policies.append(policy)
     together = generate_together(model.engine, [(policy, requests) for policy in policies], SAMPLED)
     apart = [generate(model.engine, requests, SAMPLED, policy) for policy in policies]
-    for rows, alone in zip(together, apart, strict=True):
-        assert Comparison("alone", alone, rows).differences() == []
+    compared = [Comparison("alone", alone, rows) for rows, alone in zip(together, apart, strict=True)]
     for edits, rows in zip(parts, together, strict=True):
         with Policy(model, steering=edits).apply() as forward:
-            assert Comparison("", generate(model.engine, requests, SAMPLED, forward), rows).differences() == []
+            compared.append(Comparison("here", generate(model.engine, requests, SAMPLED, forward), rows))
+    note_counts(served, "five policies in one batch against each alone, there and here,", compared)
+    assert [line for comparison in compared for line in comparison.differences()] == []
 
 
 def test_stop_strings_ranks_and_forbidden_tokens(served: Served) -> None:
@@ -197,6 +209,7 @@ def test_preempted_requests(served: Served) -> None:
     if model.name != "cued":
         pytest.skip("one model shows it")
     small = Served(model, num_gpu_blocks_override=10, max_num_batched_tokens=64)
+    compared = []
     try:
         for label, edits in [("no edit", ()), *list(make_edits(model))[:8]]:
             requests = [Request(model.encode(f"{i} + {i + 3} ="), (i, i + 50)) for i in range(12)]
@@ -205,7 +218,10 @@ def test_preempted_requests(served: Served) -> None:
                 here = generate(model.engine, requests, decoding, forward)
             with small.engine.open(None, edits) as elsewhere:
                 there = generate(model.engine, requests, decoding, elsewhere)
-            assert Comparison(label, here, there).differences() == []
-        assert small.engine.connection.get("about")["recomputed"] > 0
+            compared.append(Comparison(label, here, there))
+        recomputed = small.engine.connection.get("about")["recomputed"]
     finally:
         small.close()
+    note_counts(served, f"{recomputed} requests put off and computed again,", compared)
+    assert recomputed > 0
+    assert [line for comparison in compared for line in comparison.differences()] == []

@@ -134,13 +134,13 @@ def watch_candidates(monkeypatch) -> list[tuple[Steering, ...]]:
     """The edits of every candidate that is evaluated from here on."""
     from elicit.fitting import selection
 
-    seen, evaluate = [], selection.evaluate_candidate
+    seen, evaluate = [], selection.evaluate_candidates
 
-    def watch(candidate, *rest):
-        seen.append(candidate.policy.edits)
-        return evaluate(candidate, *rest)
+    def watch(candidates, *rest):
+        seen.extend(candidate.policy.edits for candidate in candidates)
+        return evaluate(candidates, *rest)
 
-    monkeypatch.setattr(selection, "evaluate_candidate", watch)
+    monkeypatch.setattr(selection, "evaluate_candidates", watch)
     return seen
 
 
