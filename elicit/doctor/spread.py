@@ -14,9 +14,10 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from elicit.answer import Answer
 from elicit.errors import ElicitError
 from elicit.method import task_decoding
-from elicit.policy import Answer, Policy, Prompting
+from elicit.policy import Policy, Prompting
 from elicit.schema import Estimate
 from elicit.statistics.intervals import wilson_interval
 from elicit.tasks import AskedTask, Problem, Task

@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 import torch
 
+from elicit.answer import Answer
 from elicit.errors import ElicitError
 from elicit.method import task_decoding
 from elicit.methods.catalog import load_config_class
-from elicit.policy import Answer, Policy, Prompting
+from elicit.policy import Policy, Prompting
 from elicit.steering import Steering
 from tests.support.arms import ALL, FAMILIES, LENGTH, Arm, changes, fit, fitted, off, task_for, way_of
 from tests.support.bases import FACTORS, Way, base, state

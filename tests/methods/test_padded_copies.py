@@ -12,11 +12,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from elicit.answer import Answer
 from elicit.loading import read_tokenizer
 from elicit.loading.rows import count_rows_in_files
 from elicit.merging import save_merged
 from elicit.model import load
-from elicit.policy import Answer, Policy
+from elicit.policy import Policy
 from elicit.weights import Adapter, FullWeights
 from tests.support.arms import ALL, Arm, fitted, task_for
 from tests.support.bases import Way, base, folder

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from elicit import sampling
+from elicit.answer import Answer
 from elicit.comparison.spec import build_model_task
 from elicit.errors import ElicitError
 from elicit.methods.decoding.power_sampling import (
@@ -18,7 +19,6 @@ from elicit.methods.decoding.power_sampling import (
     log_acceptance_ratio,
 )
 from elicit.model import load
-from elicit.policy import Answer
 from elicit.report.verdict.caution_facts import UnmixedChain
 from elicit.sampling import PLAIN, Decoding
 from tests.report.support import arm, estimate, summary
