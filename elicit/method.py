@@ -113,6 +113,8 @@ class Generation(NamedTuple):
     """Completions in one batch."""
     passes: int = 1
     """Forward passes per token: 2 if a second model runs along with the base."""
+    obstacle: str = ""
+    """Why an outside engine (vLLM) cannot generate them; empty where it can."""
 
 
 class CostEstimate(NamedTuple):

@@ -34,9 +34,13 @@ def print_plan(plan: Plan, unseen: Sequence[str]) -> None:
     for model in plan.models:
         lengths = model.lengths
         words = f"prompt {lengths.prompt:.0f}, answer {lengths.plain:.0f}, thinking {lengths.thought:.0f} tokens"
-        lines.append(("expected lengths", f"{model.label}: {words} (limit {lengths.limit})"))
+        counted = f"; {model.characters:g} characters taken for a token" if model.characters else ""
+        lines.append(("expected lengths", f"{model.label}: {words} (limit {lengths.limit}{counted})"))
     if any(model.seconds is not None for model in plan.models) or not plan.models:
-        lines.append(("time", f"about {format_duration(plan.seconds)} on this machine with {workers}{unknown}"))
+        ran, factor = plan.correction.cells, plan.correction.factor
+        corrected = f", {factor:.2g} times the estimate, as {ran} finished cells took" if ran else ""
+        time = f"about {format_duration(plan.seconds)} on this machine with {workers}{corrected}{unknown}"
+        lines.append(("time", time))
         lines.append(("memory", f"about {plan.memory_gib:.1f} GiB for {workers}{unknown}"))
     else:
         lines += [(name, unknown.removeprefix("; ")) for name in ("time", "memory")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -41,7 +42,9 @@ class RunOptions:
     download: bool = False
     """Fetch models and SAE releases that are not on this machine, before the first cell. Else nothing is fetched."""
     plan: Annotated[bool, arg(name="plan")] = False
-    """Print cells, tokens, time, memory and the smallest effect that can be seen, and stop."""
+    """Print cells, tokens, time, memory, the smallest effect that can be seen and smaller designs, and stop."""
+    gpus: str | None = None
+    """With --plan: hours and memory of every arm on these GPUs, such as 4xA100-80GB, on transformers and with vLLM."""
     join: bool = False
     """Work on a run together with other processes, on this and other machines that share its folder."""
     lease: float = 60.0
@@ -60,15 +63,25 @@ class RunOptions:
 
 
 def main(arguments: Sequence[str]) -> int:
-    from elicit.cli.slurm_script import attach_value, write_slurm_script
+    from elicit.cli.slurm_script import attach_value
 
     options = parse_arguments(RunOptions, "run", attach_value(arguments, "--sbatch"))
-    from elicit.comparison.running.corrections import Corrections, list_replaced_arms, remove_arms
+    _check_combination(options)
+    if options.plan:
+        from elicit.comparison.planning.stand_ins import read_spec_for_plan
+
+        with tempfile.TemporaryDirectory(prefix="elicit-plan-") as folder:
+            return _plan_or_run(options, arguments, *read_spec_for_plan(options.spec, Path(folder)))
     from elicit.comparison.spec import read_limited_spec
+
+    return _plan_or_run(options, arguments, *read_limited_spec(options.spec))
+
+
+def _plan_or_run(options: RunOptions, arguments: Sequence[str], full_spec: Spec, spec_limit: int | None) -> int:
+    from elicit.cli.slurm_script import write_slurm_script
+    from elicit.comparison.running.corrections import Corrections, list_replaced_arms, remove_arms
     from elicit.comparison.spec.name_checks import check_device
 
-    _check_combination(options)
-    full_spec, spec_limit = read_limited_spec(options.spec)
     if options.device is not None:
         check_device(options.device, "--device")
         full_spec = full_spec.model_copy(update={"device": options.device})
@@ -115,11 +128,14 @@ def main(arguments: Sequence[str]) -> int:
     target = check_target(spec, run, limit=options.limit, corrections=corrections, user_spec=full_spec)
     again = {cell.name for cell in target.empty}
     if options.plan:
+        from elicit.cli import plan_tables
         from elicit.comparison.running.preflight import check_cells
 
         _check_releases(spec)
         unseen = check_cells(spec, run, list_cells(spec, arms), limit=options.limit, again=again)
-        plan_lines.print_plan(_build_plan(spec, options, run, arms, again, fresh=True), unseen)
+        plan = _build_plan(spec, options, run, arms, again, fresh=True)
+        plan_lines.print_plan(plan, unseen)
+        plan_tables.print_tables(plan, spec, options.gpus, options.limit)
         return 0
 
     from elicit.cli.progress import ProgressLines, report_to_trackers
@@ -171,6 +187,12 @@ def _check_combination(options: RunOptions) -> None:
         raise ElicitError(f"--lease is {options.lease:g}; expected seconds from 2 to 86400.")
     if options.sbatch is not None and options.slurm is None:
         raise ElicitError("--sbatch goes with --slurm N. Type both, or neither.")
+    if options.gpus is not None:
+        from elicit.comparison.planning.gpus import parse_gpus
+
+        if not options.plan:
+            raise ElicitError("--gpus goes with --plan: it says what a run on such GPUs would cost. Type both.")
+        parse_gpus(options.gpus)
     if options.slurm is not None and options.plan:
         raise ElicitError("--slurm writes a script and --plan prints a plan. Type one of them.")
 

@@ -6,6 +6,9 @@ from typing import Literal, Protocol
 
 from elicit.method import CostEstimate, Generation, TokenLengths
 
+#: Why they stay here, unless the engine is asked for them (`elicit.engines.choice.VLLM.rollouts`).
+ROLLOUTS = "rollouts without rollouts: true"
+
 
 class _RolloutConfig(Protocol):
     """The options of a training that decide its rollouts."""
@@ -35,8 +38,10 @@ def estimate_rollout_cost(
     return CostEstimate(
         Generation(1, lengths.thought, 1, lengths.prompt),
         (
-            Generation(pilot, min(lengths.plain, most), config.pilot_problems, lengths.prompt, 256),
-            Generation(rollouts, length, groups, lengths.prompt, config.problems * config.generations),
+            Generation(pilot, min(lengths.plain, most), config.pilot_problems, lengths.prompt, 256, obstacle=ROLLOUTS),
+            Generation(
+                rollouts, length, groups, lengths.prompt, config.problems * config.generations, obstacle=ROLLOUTS
+            ),
         ),
         trained_tokens=rollouts * (lengths.prompt + length),
         training=training,

@@ -108,6 +108,8 @@ def prepare_model_folder(
     target_device = devices.choose_device(device)
     source = catalog.resolve_model(name)
     folder = fetch_model_folder(source, download=download)
+    if not size.find_weight_files(folder):
+        raise _missing_safetensors_error(folder, source.name)
     memory.check_model_fits(source, dtype, target_device, copies=copies)
     return folder
 

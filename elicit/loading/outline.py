@@ -22,8 +22,8 @@ from elicit.loading.tokens import set_pad_token
 def load_without_weights(name: str, *, dtype: str = "auto") -> LoadedModel | None:
     """The result of `load_transformers` without weights and their hash. Uses no network and converts nothing.
 
-    None if files are missing: a hub id without config and tokenizer in the local cache, a .gguf file that is not yet
-    converted.
+    None if files are missing: a hub id without config and tokenizer in the local cache, a folder with a config alone,
+    a .gguf file that is not yet converted.
 
     Raises:
         ElicitError: as `load_transformers`, as far as files other than the weights show it.
@@ -36,7 +36,7 @@ def load_without_weights(name: str, *, dtype: str = "auto") -> LoadedModel | Non
     try:
         tokenizer = read_tokenizer(folder, source.name)
     except ElicitError:
-        if source.kind == "hub" and hub.find_cached_model(source.name) is None:
+        if size.count_parameters(source) is None:
             return None  # nothing but its config is here
         raise
     rows.trim_to_tokens(tokenizer, hf)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +31,8 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _KINDS = {"F32": "float32", "F64": "float32", "BF16": "bfloat16", "F16": "float16"}
 #: Masks and tables that older checkpoints of GPT-2 and Pythia store with the weights; they are not parameters.
 _TABLES = re.compile(r"\.(attn|attention)\.(bias|masked_bias)$|rotary_emb\.|^rope_f")
+#: Names of heads: of transformers, of GPT-NeoX, and in GGUF files.
+_HEAD_NAMES = ("lm_head.weight", "embed_out.weight", "output.weight")
 #: Name of a file in the same folder.
 _PLAIN = re.compile(r"[^/\\\x00]+")
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -49,16 +51,56 @@ class ModelShape(NamedTuple):
     """Parameters of the token embedding, which are not multiplied for a token (those of a tied head are)."""
     family: str
     """config.model_type, or a GGUF file's architecture."""
+    attention: int
+    """Width of all query heads of a layer together."""
 
 
 def count_parameters(name: ModelName) -> int | None:
-    """Number of weights, tied ones once. None for a hub id that is not in the local cache.
+    """Number of weights, tied ones once. None for a hub id that is not in the local cache, or a folder without weights.
 
     Raises:
         ElicitError: no such model, or files that are damaged, cut or missing.
     """
     tensors = _read_tensor_headers(_resolve_source(name))
     return None if tensors is None else sum(tensor.values for tensor in tensors)
+
+
+def share_of_experts(source: ModelSource) -> tuple[float, float]:
+    """Experts that a token visits, and all experts of a layer: (2, 8) for Mixtral, (1, 1) for a dense model."""
+    if source.kind == "gguf":
+        assert source.path is not None
+        fields = headers.read_gguf_header(source.path).fields
+        family = fields.get("general.architecture")
+        visited, every = (fields.get(f"{family}.{key}") for key in ("expert_used_count", "expert_count"))
+    else:
+        folder = _find_weights_folder(source) or hub.find_cached_config(source.name)
+        config = {} if folder is None else read_config_json(folder)
+        visited = config.get("num_experts_per_tok")
+        every = next((config[name] for name in _EXPERTS if config.get(name)), None)
+    if not isinstance(visited, int) or not isinstance(every, int) or not 0 < visited <= every:
+        return 1.0, 1.0
+    return float(visited), float(every)
+
+
+def is_expert(tensor: str) -> bool:
+    """Return True for a weight of one of a layer's experts, not of those that every token visits."""
+    return ".experts." in tensor or "_exps." in tensor
+
+
+def count_expert_parameters(source: ModelSource) -> int | None:
+    """Those of `count_parameters` that belong to experts; 0 for a dense model."""
+    tensors = _read_tensor_headers(source)
+    return None if tensors is None else sum(tensor.values for tensor in tensors if is_expert(tensor.name))
+
+
+def has_own_head(tensors: Iterable[str]) -> bool:
+    """True if one of a model's tensors is a head of its own, not the embedding."""
+    return any(name in _HEAD_NAMES for name in tensors)
+
+
+def list_tensor_names(source: ModelSource) -> list[str]:
+    """Names of the tensors that become weights; none where `count_parameters` is None."""
+    return [tensor.name for tensor in _read_tensor_headers(source) or ()]
 
 
 def count_weight_bytes(name: ModelName, dtype: str = "auto") -> int | None:
@@ -85,15 +127,15 @@ def resolve_dtype(name: ModelName, dtype: str = "auto") -> str | None:
     if source.kind == "organism":
         return "float32"
     tensors = _read_tensor_headers(source)
-    if tensors is None:
-        return None
-    if source.kind == "gguf":
+    if source.kind == "gguf" and tensors is not None:
         return gguf_dtype(tensors)
     folder = _find_weights_folder(source)
     config = {} if folder is None else read_config_json(folder)
     config_dtype = str(config.get("dtype") or config.get("torch_dtype") or "").removeprefix("torch.")
     if config_dtype in BYTES:
         return config_dtype
+    if tensors is None:
+        return None
     values: Counter[str] = Counter()
     for tensor in tensors:
         values[_KINDS.get(tensor.kind, "float32")] += tensor.values
@@ -202,19 +244,18 @@ def _read_tensor_headers(source: ModelSource) -> list[TensorHeader] | None:
     if folder is None:
         return None
     tensors = [tensor for path in find_weight_files(folder) for tensor in headers.read_safetensors_header(path)]
+    if not tensors:
+        return None
     config = read_config_json(folder)
     tied = config.get("tie_word_embeddings") is True
     if "text_config" in config:
         tensors = [tensor for tensor in tensors if not is_other_part(tensor.name)]
-    return [
-        tensor
-        for tensor in tensors
-        if not (_TABLES.search(tensor.name) or (tied and tensor.name in ("lm_head.weight", "embed_out.weight")))
-    ]
+    return [tensor for tensor in tensors if not (_TABLES.search(tensor.name) or (tied and tensor.name in _HEAD_NAMES))]
 
 
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _WIDTH = ("hidden_size", "n_embd", "d_model")
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads")
 
 
@@ -234,7 +275,8 @@ def _config_shape(config: Mapping[str, Any]) -> ModelShape:
     else:
         kv_heads = int(config.get("num_key_value_heads") or config.get("num_kv_heads") or heads)
         kv = 2 * layers * kv_heads * int(config.get("head_dim") or width // heads)
-    return ModelShape(layers, width, vocabulary, kv, vocabulary * width, str(config["model_type"]))
+    attention = heads * int(config.get("head_dim") or width // heads)
+    return ModelShape(layers, width, vocabulary, kv, vocabulary * width, str(config["model_type"]), attention)
 
 
 def _gguf_shape(header: headers.GgufHeader) -> ModelShape:
@@ -245,7 +287,8 @@ def _gguf_shape(header: headers.GgufHeader) -> ModelShape:
     kv_heads = int(header.fields.get(f"{family}.attention.head_count_kv", heads))
     head_dim = int(header.fields.get(f"{family}.attention.key_length", width // heads))
     rows = next(tensor.shape[0] for tensor in header.tensors if tensor.name == "token_embd.weight")
-    return ModelShape(layers, width, rows, 2 * layers * kv_heads * head_dim, rows * width, family)
+    kv = 2 * layers * kv_heads * head_dim
+    return ModelShape(layers, width, rows, kv, rows * width, family, heads * head_dim)
 
 
 def _read_json_object(path: Path) -> dict[str, Any]:

@@ -16,13 +16,14 @@ from elicit.statistics.passk import (
     pass_at_k_scores,
     unique_solve_rates,
 )
-from elicit.statistics.power import minimum_detectable_effect
+from elicit.statistics.power import detectable_difference, minimum_detectable_effect
 from elicit.statistics.votes import estimate_majority_at_k, majority_scores, majority_vote
 
 __all__ = [
     "Difference",
     "Gap",
     "compression_ratio",
+    "detectable_difference",
     "find_crossover",
     "estimate_difference",
     "gap_recovered",

@@ -8,8 +8,35 @@ from statistics import NormalDist
 from elicit.statistics.intervals import check_level
 
 
+def detectable_difference(
+    problems: int,
+    runs: tuple[int, int] = (1, 1),
+    *,
+    discordance: float = 0.3,
+    between: float = 0.5,
+    power: float = 0.8,
+    level: float = 0.95,
+) -> float | None:
+    """The smallest difference of two arms that is found on so many problems, with several runs (or samples) of each.
+
+    One run each disagrees on the share `discordance` of problems. Of that variance the share `between` is a property of
+    the problems, and stays in every run; the rest shrinks with the runs. How far training seeds move a whole arm comes
+    on top.
+
+    Returns:
+        The difference, or None if none that the discordance leaves room for would be found.
+
+    Raises:
+        ValueError: as `minimum_detectable_effect`; fewer than one run, or `between` outside [0, 1].
+    """
+    if min(runs) < 1 or not 0 <= between <= 1:
+        raise ValueError(f"runs must be at least 1 and between in [0, 1], but are {runs} and {between}")
+    shrunk = between + (1 - between) * (1 / runs[0] + 1 / runs[1]) / 2
+    return minimum_detectable_effect(problems / shrunk, 0.5, discordance=discordance, power=power, level=level)
+
+
 def minimum_detectable_effect(
-    n: int,
+    n: float,
     p_ref: float,
     *,
     discordance: float | None = None,
@@ -58,7 +85,7 @@ def minimum_detectable_effect(
 
 
 def _check_power_arguments(
-    n: int, p_ref: float, discordance: float | None, correlation: float | None, power: float
+    n: float, p_ref: float, discordance: float | None, correlation: float | None, power: float
 ) -> None:
     if n < 1:
         raise ValueError(f"n must be at least 1, but is {n}")

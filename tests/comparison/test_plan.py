@@ -14,12 +14,15 @@ import yaml
 from elicit.comparison.cell_state import read_cell_status
 from elicit.comparison.planning import speed
 from elicit.comparison.planning.plan import estimate_plan
+from elicit.comparison.planning.stand_ins import replace_missing_benchmarks
 from elicit.comparison.spec import build_task, check_spec, read_spec
+from elicit.comparison.spec.spec import check_form, check_tasks
 from elicit.method import TokenLengths
 from elicit.organisms.recipes import ORGANISMS
 from elicit.organisms.train import build_card
 from elicit.tasks import Task
 from tests.support.comparisons import elicit, write_spec
+from tests.support.planning import invent_fewer_rows
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SPEC = {
@@ -148,7 +151,9 @@ def check_that_there_are_problems(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.rglob("*.yaml")), ids=lambda path: path.stem)
-def test_every_spec_that_comes_with_the_lab_can_be_planned(path: Path, tmp_path: Path) -> None:
+def test_every_spec_that_comes_with_the_lab_can_be_planned(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without the network. Files of models that are not here stand for hub ids.
 
     Those about generalization ask for problems of many kinds: there are as many as they ask for.
@@ -158,10 +163,15 @@ def test_every_spec_that_comes_with_the_lab_can_be_planned(path: Path, tmp_path:
     text = yaml.safe_load(path.read_text())
     if isinstance(text["models"], dict):
         text["models"] = {
-            label: name if "/" not in name or (path.parent / name).exists() else "org/" + Path(name).stem
+            label: "org/" + Path(name).stem
+            if isinstance(name, str) and "/" in name and not (path.parent / name).exists()
+            else name
             for label, name in text["models"].items()
         }
-    found = estimate_plan(check_spec(text, where=str(path), folder=path.parent), None, fresh=False)
+    invent_fewer_rows(monkeypatch)
+    spec = replace_missing_benchmarks(check_form(text, where=str(path), folder=path.parent), tmp_path)
+    check_tasks(spec, str(path))
+    found = estimate_plan(spec, None, fresh=False)
     assert found.cells > 0
     assert found.seconds > 0
     assert all(model.gib or model.parameters is None for model in found.models)

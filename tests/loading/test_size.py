@@ -61,7 +61,7 @@ def test_a_gguf_file_is_as_big_as_what_it_becomes(tmp_path: Path, monkeypatch: p
         assert size.resolve_dtype(path) == held == str(hf.dtype).removeprefix("torch.")
         count = sum(parameter.numel() for parameter in llama().parameters())
         assert size.count_parameters(path) == count
-        assert size.read_model_shape(path) == (2, 32, 261, 2 * 2 * 2 * 8, 261 * 32, "llama")
+        assert size.read_model_shape(path) == (2, 32, 261, 2 * 2 * 2 * 8, 261 * 32, "llama", 32)
         assert size.kv_bytes_per_token(path) == cache_bytes_per_token(hf)
 
 

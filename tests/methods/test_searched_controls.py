@@ -193,7 +193,6 @@ def test_a_plan_counts_the_parents_search_again():
     methods = spec.build_methods()
     cells = {cell.arm: cell for cell in list_cells(spec) if cell.seed == 0}
     (mean, searched) = (
-        price_cell(methods[arm], cells[arm], spec, 50, lengths, []).work[0].generated
-        for arm in ("mean", "mean/searched")
+        price_cell(methods, cells[arm], spec, 50, lengths, []).work[0].generated for arm in ("mean", "mean/searched")
     )
     assert searched == mean == 4 * 2 * 10 * 17

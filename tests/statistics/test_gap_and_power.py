@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elicit.statistics import gap_recovered, minimum_detectable_effect
+from elicit.statistics import detectable_difference, gap_recovered, minimum_detectable_effect
 
 
 def rows(rng: np.random.Generator, p: float, seeds: int = 1, problems: int = 300) -> np.ndarray:
@@ -100,6 +100,36 @@ def test_simulated_power_at_the_minimum_detectable_effect(n: int, p_ref: float, 
     assert found.mean() == pytest.approx(0.8, abs=0.02)
     same = minimum_detectable_effect(n, p_ref, discordance=cells[1] + cells[2])
     assert same == pytest.approx(gain, abs=1e-6)
+
+
+@pytest.mark.parametrize(("problems", "runs"), [(400, (1, 1)), (400, (3, 1)), (300, (4, 4)), (200, (16, 16))])
+def test_simulated_power_at_the_detectable_difference(problems: int, runs: tuple[int, int]) -> None:
+    """Drawn runs on problems of four kinds: always for one arm, always for the other, a coin for both, alike for both.
+
+    A paired t test over problems finds the difference in about 80 % of comparisons.
+    """
+    gain = detectable_difference(problems, runs, discordance=0.3, between=0.5)
+    assert gain is not None
+    for_one, coin = (0.15 + gain) / 2, 0.3
+    kinds = [for_one, 0.15 - for_one, coin, 1 - 0.15 - coin]
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(3000):
+        kind = rng.choice(4, problems, p=kinds)
+        first, second = (np.select([kind == 2], [rng.binomial(n, 0.5, problems) / n], 0.0) for n in runs)
+        differences = first - second + (kind == 0) - (kind == 1)
+        error = differences.std(ddof=1) / math.sqrt(problems)
+        found.append(abs(differences.mean()) > 1.96 * error)
+    assert np.mean(found) == pytest.approx(0.8, abs=0.03)
+
+
+def test_runs_shrink_only_their_own_share_of_the_variance() -> None:
+    one = detectable_difference(400)
+    assert one == minimum_detectable_effect(400, 0.5, discordance=0.3)
+    assert detectable_difference(400, (10**6, 10**6)) == pytest.approx(detectable_difference(800), rel=1e-4)
+    assert detectable_difference(400, (8, 8), between=1.0) == one
+    with pytest.raises(ValueError, match="runs must be"):
+        detectable_difference(400, (0, 1))
 
 
 @given(st.integers(30, 5000), st.floats(0.05, 0.7), st.floats(0, 0.8))

@@ -28,7 +28,7 @@ _WORDY = 4.0
 #: Tokens around a message in a chat template, a system message included.
 _CHAT = 24
 #: Characters per token where no tokenizer can be read: text with numbers in it.
-_CHARACTERS = 3.0
+CHARACTERS = 3.0
 _PROBLEMS = 16
 
 
@@ -99,7 +99,7 @@ def _asks_for_working(task: Task) -> bool:
 def _make_token_counter(folder: Path | None) -> Callable[[str], int]:
     path = None if folder is None else folder / "tokenizer.json"
     if path is None or not path.is_file():
-        return lambda text: round(len(text) / _CHARACTERS)
+        return lambda text: round(len(text) / CHARACTERS)
     from tokenizers import Tokenizer
 
     check_tokenizer(path, path.parent.name)

@@ -2,8 +2,10 @@
 
 1. Every unfinished cell's method states what it generates, reads and trains on (`elicit.method.estimate_cost`), in
    lengths that are estimated from the task (`lengths`).
-2. Tokens become seconds by a short measurement of this machine at the model's shapes (`speed`).
+2. Tokens become seconds by a short measurement of this machine at the model's shapes (`speed`, `machine`), and by what
+   cells of the same run took here. On GPUs that are not here they become an interval of hours (`gpu_plan`).
 3. Memory is that of a worker's largest cell: libraries, weights, cache, activations, and what training adds.
+4. `designs` has the smallest differences that are detected, and what smaller designs cost.
 
 Both aim to be within a factor of two of the measured values. The length of a model's own reasoning can be further off;
 the plan states the length it assumed.
@@ -17,26 +19,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 from elicit import statistics
-from elicit.comparison.cell_state import count_test_problems, is_done
+from elicit.comparison.cell_state import count_test_problems, is_done, read_cell_status
 from elicit.comparison.planning import memory
-from elicit.comparison.planning.lengths import estimate_lengths, find_model_folder
+from elicit.comparison.planning.basis import ModelBasis, read_model_basis
+from elicit.comparison.planning.machine import (
+    LOAD,
+    NOT_CORRECTED,
+    START,
+    TRL,
+    Correction,
+    compute_correction,
+    estimate_cell_seconds,
+)
 from elicit.comparison.planning.memory import Basis
-from elicit.comparison.planning.speed import MachineSpeed, measure_machine
-from elicit.comparison.planning.token_costs import Price, price_cell
 from elicit.comparison.spec import Spec
 from elicit.comparison.spec import checkpoints as steps
 from elicit.comparison.spec.cells import Cell, list_cells
-from elicit.loading import catalog, size
 from elicit.method import TokenLengths
-
-#: A worker's imports, in seconds; reading and hashing its weights, in seconds per GiB.
-_START, _LOAD = 6.0, 8.0
-#: Seconds for writing, verifying and statistics of a cell; for starting a trainer; for importing trl once.
-_CELL, _TRAINER, _TRL = 0.3, 0.7, 4.0
-#: Backward passes cost twice a forward one.
-_BACKWARD = 3.0
-#: Mean share of a batch that is still generating: rows leave it as they end.
-_FILLED = 0.6
 
 
 class ModelPlan(NamedTuple):
@@ -53,6 +52,8 @@ class ModelPlan(NamedTuple):
     """Of its unfinished cells, one after the other; None where its size is unknown."""
     gib: float | None
     """Memory of a worker while it runs the largest cell."""
+    characters: float | None
+    """Characters taken for a token where no tokenizer is here; None where tokens were counted."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,12 @@ class Plan:
     """Smallest difference to SFT found with 80 % power at this n, if 30 % of problems change."""
     checkpoints: int = 0
     """Checkpoints evaluated, over all cells; not counting the last step, which is the cell's own policy."""
+    correction: Correction = NOT_CORRECTED
+    """What finished cells took against their estimate; the seconds are multiplied by it."""
+    bases: tuple[ModelBasis, ...] = ()
+    """The models with unfinished cells."""
+    pending: tuple[Cell, ...] = ()
+    """Unfinished cells."""
 
     @property
     def unknown(self) -> list[str]:
@@ -113,18 +120,23 @@ def estimate_plan(
     finished = {cell.name for cell in todo if run is not None and is_done(cell, spec, run, limit)} - set(again)
     pending = [cell for cell in todo if cell.name not in finished]
     worker_count = max(1, min(workers, len(pending)))
+    bases = {label: read_model_basis(label, spec) for label in dict.fromkeys(cell.model for cell in pending)}
+    correction = NOT_CORRECTED
+    if run is not None:
+        done = [cell for cell in todo if cell.name in finished and cell.model in bases]
+        correction = _compare_with_finished(done, bases, spec, run, limit, fresh)
     models, totals, samples, most = [], [0.0, 0.0, 0.0], 0, 0.0
-    for label in dict.fromkeys(cell.model for cell in pending):
+    for label, basis in bases.items():
         model_cells = [cell for cell in pending if cell.model == label]
         model_plan, price, sample_count, bound = _plan_model(
-            label, model_cells, spec.for_model(label), limit, worker_count, fresh
+            basis, model_cells, limit, worker_count, fresh, correction.factor
         )
         models.append(model_plan)
         samples += sample_count
         most += bound
         totals = [a + b for a, b in zip(totals, price, strict=True)]
     sized_models = [model for model in models if model.seconds is not None]
-    start = _START if pending else 0.0
+    start = START if pending else 0.0
     effect = statistics.minimum_detectable_effect(count_test_problems(spec, limit), 0.5, discordance=0.3)
     return Plan(
         len(todo),
@@ -141,65 +153,62 @@ def estimate_plan(
         worker_count * max((model.gib or 0.0 for model in sized_models), default=0.0),
         effect,
         sum(len(steps.checkpoint_steps(spec.arms[cell.arm])) for cell in pending),
+        correction,
+        tuple(bases.values()),
+        tuple(pending),
     )
 
 
 def _plan_model(
-    label: str, model_cells: Sequence[Cell], spec: Spec, limit: int | None, worker_count: int, fresh: bool
+    basis: ModelBasis, model_cells: Sequence[Cell], limit: int | None, workers: int, fresh: bool, factor: float
 ) -> tuple[ModelPlan, tuple[float, float, float], int, float]:
     """Plan one model's cells: (plan, (generated, prompt, trained) tokens, samples, most tokens)."""
-    source = catalog.resolve_model(spec.models[label])
-    folder = find_model_folder(source)
-    expected = estimate_lengths(spec, spec.task, source, folder)
-    others = [estimate_lengths(spec, description, source, folder) for description in spec.off_target.values()]
-    methods, n = spec.build_methods(), count_test_problems(spec, limit)
-    prices: list[Price] = []
-    samples, most, gib, seconds = 0, 0.0, 0.0, 0.0
-    profile = memory.profile_model(source, spec)
+    n, profile = count_test_problems(basis.spec, limit), basis.profile
+    prices = {cell: basis.price(cell, n) for cell in model_cells}
+    work = [item for price in prices.values() for item in price.work]
+    gib, seconds = 0.0, 0.0
     if profile is not None:
-        expected = expected._replace(layers=profile.layers)
-    threads = 1 if profile is None else max(1, profile.threads // worker_count)
-    for cell in model_cells:
-        cost = methods[cell.arm].estimate_cost(expected)
-        price = price_cell(methods[cell.arm], cell, spec, n, expected, others)
-        prices += price.work
-        samples += price.samples
-        most += price.most
-        if profile is not None:
-            speed = measure_machine(profile.width, profile.values, profile.dtype, profile.device, threads, fresh=fresh)
-            seconds += _CELL + (_TRAINER if cost.trained_tokens else 0.0)
-            seconds += sum(_estimate_seconds(work_price, profile, expected.layers, speed) for work_price in price.work)
-            gib = max(gib, memory.estimate_memory_gib(profile, cost, expected, n))
-    if profile is not None:
-        seconds += _LOAD * profile.weights / 2**30 * worker_count
-        seconds += _TRL * worker_count if any(price.trained for price in prices) else 0.0
-    values, basis = (None, None) if profile is None else (profile.values, profile.basis)
+        for cell, price in prices.items():
+            cost = basis.estimate_cost(cell.arm)
+            seconds += factor * estimate_cell_seconds(basis, price, cost, workers, fresh=fresh)
+            gib = max(gib, memory.estimate_memory_gib(profile, cost, basis.lengths, n))
+        seconds += LOAD * profile.weights / 2**30 * workers
+        seconds += TRL * workers if any(item.trained for item in work) else 0.0
     model_plan = ModelPlan(
-        label, source.name, values, basis, expected, None if profile is None else seconds, gib or None
+        basis.label,
+        basis.source.name,
+        None if profile is None else profile.values,
+        None if profile is None else profile.basis,
+        basis.lengths,
+        None if profile is None else seconds,
+        gib or None,
+        basis.characters,
     )
-    generated = sum(price.generated for price in prices)
-    return model_plan, (generated, sum(p.prompted for p in prices), sum(p.trained for p in prices)), samples, most
+    tokens = sum(p.generated for p in work), sum(p.prompted for p in work), sum(p.trained for p in work)
+    return model_plan, tokens, sum(p.samples for p in prices.values()), sum(p.most for p in prices.values())
 
 
-def _estimate_seconds(price: Price, profile: memory.ModelProfile, layers: int, speed: MachineSpeed) -> float:
-    """Seconds of one worker that shares the machine with the others."""
-    seconds = speed.forward_seconds(1024, profile.inner, layers) * price.prompted / 1024 if price.prompted else 0.0
-    for draw in price.draws:
-        if draw.completions:
-            rows = max(
-                1.0, min(draw.rows, draw.completions, profile.rows_per_batch(draw.prompt + draw.length)) * _FILLED
-            )
-            seconds += (
-                draw.passes
-                * draw.completions
-                * draw.length
-                / rows
-                * speed.forward_seconds(rows, profile.matrices, layers)
-            )
-    trained = speed.forward_seconds(1024, profile.matrices, layers) * price.trained / 1024
-    return seconds + _BACKWARD * trained
+def _compare_with_finished(
+    done: Sequence[Cell], bases: dict[str, ModelBasis], spec: Spec, run: Path, limit: int | None, fresh: bool
+) -> Correction:
+    """Compare what finished cells took with their estimates, for those that ran on this kind of device."""
+    pairs = []
+    for cell in done:
+        basis, status = bases[cell.model], read_cell_status(cell, run)
+        profile, recorded = basis.profile, status.get("model") or {}
+        if profile is None or _kind_of_device(str(recorded.get("device"))) != _kind_of_device(profile.device):
+            continue
+        workers = max(1, profile.threads // max(1, int(recorded.get("threads") or 1)))
+        price = basis.price(cell, count_test_problems(spec, limit))
+        estimated = estimate_cell_seconds(basis, price, basis.estimate_cost(cell.arm), workers, fresh=fresh)
+        pairs.append((float(status.get("seconds") or 0.0), estimated))
+    return compute_correction(pairs)
 
 
-def count_model_parameters(name: str) -> int | None:
-    """Number of weights of a model, from its files' headers alone; None for a hub id that would have to be fetched."""
-    return size.count_parameters(name)
+def _kind_of_device(device: str) -> str:
+    """`cpu`, or the GPU's name as torch gives it."""
+    if not device.startswith("cuda"):
+        return device
+    import torch
+
+    return str(torch.cuda.get_device_name(device))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from elicit.comparison.planning.lengths import estimate_lengths, find_model_folder
@@ -48,15 +47,21 @@ class CellPrice(NamedTuple):
 
 
 def price_cell(
-    method: Method, cell: Cell, spec: Spec, problems: int, expected: TokenLengths, others: Sequence[TokenLengths]
+    methods: Mapping[str, Method],
+    cell: Cell,
+    spec: Spec,
+    problems: int,
+    expected: TokenLengths,
+    others: Sequence[TokenLengths],
 ) -> CellPrice:
     """Estimate the cost of one cell.
 
     Args:
+        methods: of all arms, by name.
         problems: number of test problems per task.
         expected, others: lengths on the target task and on the off-target ones.
     """
-    cost = _estimate_cost(method, spec, expected)
+    cost, *elsewhere = (estimate_arm_cost(cell.arm, methods, task_lengths) for task_lengths in (expected, *others))
     sample_count = spec.samples.count_for_arm(cell.arm) * spec.samples.limit_problems(problems)
     work = list(
         _list_cell_work(
@@ -66,7 +71,7 @@ def price_cell(
             problems,
             sample_count,
             expected,
-            [method.estimate_cost(task_lengths) for task_lengths in others],
+            elsewhere,
         )
     )
     checkpoint_count, checkpoint_problems = (
@@ -82,7 +87,7 @@ def price_cell(
             checkpoint_count,
             spec,
             problems,
-            [(method.estimate_cost(task_lengths), task_lengths) for task_lengths in (expected, *others)],
+            list(zip((cost, *elsewhere), (expected, *others), strict=True)),
         )
     return CellPrice(tuple(work), sample_count, most)
 
@@ -104,7 +109,7 @@ def check_cost(spec: Spec, cells: Sequence[Cell], problems: int) -> None:
         )
         n = min(model_spec.test, problems)
         for cell in (cell for cell in cells if cell.model == label):
-            price = price_cell(methods[cell.arm], cell, model_spec, n, expected, others)
+            price = price_cell(methods, cell, model_spec, n, expected, others)
             arm = (label, cell.arm)
             taken[arm] = taken.get(arm, 0.0) + sum(item.tokens for item in price.work)
     total = sum(taken.values())
@@ -117,14 +122,22 @@ def check_cost(spec: Spec, cells: Sequence[Cell], problems: int) -> None:
         )
 
 
-def _estimate_cost(method: Method, spec: Spec, lengths: TokenLengths) -> CostEstimate:
-    """The method's own estimate; a control that repeats its parent's search generates as much for it."""
-    cost = method.estimate_cost(lengths)
-    if not method.traits.repeats_search:
-        return cost
-    methods = spec.build_methods()
-    searches = (methods[arm].estimate_cost(lengths).fitting for arm in method.needs)
-    return cost._replace(fitting=tuple(itertools.chain(cost.fitting, *searches)))
+def estimate_arm_cost(arm: str, methods: Mapping[str, Method], lengths: TokenLengths) -> CostEstimate:
+    """The method's own estimate, with what the arms that it needs decide.
+
+    A control that repeats its parent's search generates as much for it, one that is trained is trained as its parent,
+    and what is fitted on a policy that no outside engine can run stays here too.
+    """
+    method = methods[arm]
+    cost, needed = method.estimate_cost(lengths), [methods[name].estimate_cost(lengths) for name in method.needs]
+    for parent in needed:
+        if method.traits.repeats_search:
+            cost = cost._replace(fitting=(*cost.fitting, *parent.fitting))
+        if method.traits.is_control and cost.trained_tokens and parent.trained_tokens:
+            cost = cost._replace(trained_tokens=parent.trained_tokens, training=parent.training)
+        obstacle = cost.answer.obstacle or parent.answer.obstacle
+        cost = cost._replace(answer=cost.answer._replace(obstacle=obstacle))
+    return cost
 
 
 def _list_cell_work(
@@ -141,12 +154,9 @@ def _list_cell_work(
     for draw in (cost.answer, *(other.answer for other in others)):
         yield Price((_multiply_draws(draw, n),), 0.0, 0.0)
     if samples:
-        length = cost.answer.length
-        yield Price(
-            (Generation(samples, length, samples / spec.samples.count_for_arm(cell.arm), expected.prompt, 256),),
-            0.0,
-            0.0,
-        )
+        prompts = samples / spec.samples.count_for_arm(cell.arm)
+        draw = Generation(samples, cost.answer.length, prompts, expected.prompt, 256, obstacle=cost.answer.obstacle)
+        yield Price((draw,), 0.0, 0.0)
     kl = min(spec.kl_problems, n)
     if kl and cost.answer.completions == 1 and cost.answer.prompt == expected.prompt:
         yield _price_kl(kl, expected, cost.answer.length)
@@ -162,9 +172,13 @@ def _list_checkpoint_work(
     """
     probe, looks = spec.trajectory_or_default.probe, checkpoint_count + 2
     for cost, task_lengths in tasks:
-        for problems, times in ((spec.trajectory_or_default.limit_problems(n), checkpoint_count), (probe, looks)):
+        for problems, times, obstacle in (
+            (spec.trajectory_or_default.limit_problems(n), checkpoint_count, ""),
+            (probe, looks, "probes"),
+        ):
             draw = _multiply_draws(cost.answer, problems)
-            yield Price((draw._replace(completions=draw.completions * times, prompts=draw.prompts * times),), 0.0, 0.0)
+            draw = draw._replace(completions=draw.completions * times, prompts=draw.prompts * times)
+            yield Price((draw._replace(obstacle=obstacle or draw.obstacle),), 0.0, 0.0)
         yield Price((), probe * looks * (cost.answer.length + task_lengths.worked + 2 * task_lengths.prompt), 0.0)
     cost, task_lengths = tasks[0]
     yield from [_price_kl(min(spec.kl_problems, n), task_lengths, cost.answer.length)] * (checkpoint_count + 1)
@@ -173,7 +187,10 @@ def _list_checkpoint_work(
 def _price_kl(problems: int, expected: TokenLengths, length: float) -> Price:
     """Cost of measuring KL: answers of the base and of the arm, each read under both."""
     both = (expected.plain, length)
-    draws = tuple(Generation(problems, answer_length, problems, expected.prompt, problems) for answer_length in both)
+    draws = tuple(
+        Generation(problems, answer_length, problems, expected.prompt, problems, obstacle="KL")
+        for answer_length in both
+    )
     return Price(draws, problems * (2 * sum(both) + 4 * expected.prompt + 60), 0.0)
 
 

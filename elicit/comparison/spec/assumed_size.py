@@ -1,6 +1,7 @@
 """A model's size as stated in a spec, for plans made while its files are not here. Imports no torch.
 
 models: {big: {name: org/name, assume: 1.7B}}     # the same as: models: {big: org/name}, assume: {big: 1.7B}
+models: {big: {name: org/name, assume: ./big}}    # a folder with its config.json (and tokenizer.json)
 """
 
 from __future__ import annotations
@@ -8,10 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
 
+from elicit.errors import ElicitError
+from elicit.loading.catalog import ModelSource
 from elicit.loading.size import ModelShape
 
 _SIZE = re.compile(r"([0-9]{1,14}(?:\.[0-9]{1,3})?) ?([KMBT]?)", re.IGNORECASE)
@@ -34,7 +38,10 @@ def parse_parameter_count(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     count = 0 if match is None else round(float(match[1]) * _UNITS[match[2].upper()])
     if not 10**3 <= count <= 10**13:
-        raise ValueError(f"expected a number of parameters such as 135M or 1.7B (up to 10T), not {text[:40]!r}")
+        raise ValueError(
+            "expected a number of parameters such as 135M or 1.7B (up to 10T), or a folder such as ./my-config, not "
+            f"{text[:40]!r}"
+        )
     return count
 
 
@@ -51,7 +58,29 @@ def estimate_shape(parameters: int) -> ModelShape:
         low, high = (middle, high) if count_parameters(middle) < parameters else (low, middle)
     width = max(8, round(low))
     layers = max(1, round(width / _ASPECT))
-    return ModelShape(layers, width, vocabulary, 2 * layers * max(1, width // _SHARED), vocabulary * width, "assumed")
+    kv = 2 * layers * max(1, width // _SHARED)
+    return ModelShape(layers, width, vocabulary, kv, vocabulary * width, "assumed", width)
+
+
+def is_config_folder(text: str) -> bool:
+    """True for the path of a folder with a config.json, in place of a size."""
+    return "/" in text
+
+
+def find_assumed_config(text: str | None) -> ModelSource | None:
+    """The folder of a config that is assumed, as a model; None for a size, and for a folder that is not here."""
+    if text is None or not is_config_folder(text) or not (Path(text) / "config.json").is_file():
+        return None
+    return ModelSource("folder", text, Path(text))
+
+
+def check_assumed_configs(assume: Mapping[str, str]) -> None:
+    """Raise ElicitError for a folder that has no config.json. A run does without it: only plans read it."""
+    for label, text in assume.items():
+        if is_config_folder(text) and find_assumed_config(text) is None:
+            raise ElicitError(
+                f"assume: {label}: {text} is not a folder with a config.json. Type such a folder, or a size: 1.7B."
+            )
 
 
 def split_assumed_sizes(spec: Any) -> Any:
@@ -80,9 +109,10 @@ def _number_to_text(value: Any) -> Any:
 
 
 def _check_size_text(value: str) -> str:
-    parse_parameter_count(value)
+    if not is_config_folder(value):
+        parse_parameter_count(value)
     return value
 
 
 AssumedSize = Annotated[str, BeforeValidator(_number_to_text), AfterValidator(_check_size_text)]
-"""A size as written in a spec: `1.7B`."""
+"""A size as written in a spec: `1.7B`, or `./folder` with a config.json."""

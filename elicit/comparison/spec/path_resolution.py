@@ -21,6 +21,7 @@ def resolve_paths(
     arms: Mapping[str, dict[str, Any]],
     off_target: Mapping[str, dict[str, Any]],
     panels: Mapping[str, ModelOverrides],
+    assume: Mapping[str, str],
 ) -> dict[str, Any]:
     """The fields of a spec that hold paths, with those of a spec file in this folder in full."""
 
@@ -41,6 +42,7 @@ def resolve_paths(
 
     return {
         "models": {label: resolve_model(name) for label, name in models.items()},
+        "assume": {label: resolve_text("path", text) if "/" in text else text for label, text in assume.items()},
         "task": resolve_task(task),
         "arms": {label: resolve_task(options) for label, options in arms.items()},
         "off_target": {label: resolve_task(description) for label, description in off_target.items()},

@@ -42,9 +42,10 @@ from elicit.comparison.spec.model_overrides import ModelOverrides, TaskField, Ta
 from elicit.comparison.spec.name_checks import DEVICE_PATTERN, check_folder_names, check_panels, check_reference
 from elicit.comparison.spec.path_resolution import resolve_paths
 from elicit.comparison.spec.samples_spec import Samples
+from elicit.comparison.spec.validation_errors import first_validation_error
 from elicit.comparison.spec.yaml_loading import check_plain_data, parse_yaml_mapping, pop_limit, read_spec_text
 from elicit.engines.choice import EngineChoice, check_engine_form
-from elicit.errors import ElicitError, one_line, unknown_name_error
+from elicit.errors import ElicitError, unknown_name_error
 from elicit.fitting.other_task import TaskBinder as TaskBinder
 from elicit.fitting.other_task import bind_described_task
 from elicit.format_versions import FORMAT_VERSION, check_format_version
@@ -65,7 +66,7 @@ class Spec(BaseModel):
     models: dict[str, str]
     """Label -> name or path, as for `elicit.load`."""
     assume: dict[str, AssumedSize] = Field(default_factory=dict)
-    """Label -> size assumed by a plan while the model's files are not here: 135M, 1.7B."""
+    """Label -> size (135M, 1.7B) or folder with a config that plans assume while the model's files are not here."""
     task: TaskField
     """The target task: methods are fitted on its train and select splits and compared on its test split."""
     arms: dict[str, dict[str, Any]]
@@ -208,13 +209,18 @@ def parse_spec(text: str, *, where: str = "spec", folder: Path | None = None) ->
 def check_spec(data: Mapping[Any, Any], *, where: str = "spec", folder: Path | None = None) -> Spec:
     """Check plain data as a spec, including its arms, its tasks and their files."""
     spec = check_form(data, where=where, folder=folder)
+    check_tasks(spec, where)
+    return spec
+
+
+def check_tasks(spec: Spec, where: str) -> None:
+    """Check that controls have their parents, and that every task can be made of its files."""
     with _errors_at(where):
         check_control_parents(spec.build_methods())
         for model_spec in (spec, *map(spec.for_model, spec.models)):  # panels may replace the spec's own tasks
             build_task(model_spec.task, where="task")
             for label, description in model_spec.off_target.items():
                 build_task(description, where=f"off_target {label!r}")
-    return spec
 
 
 def check_form(
@@ -242,10 +248,10 @@ def check_form(
     try:
         spec = Spec.model_validate(dict(data))
     except ValidationError as error:
-        raise _first_validation_error(error, where) from None
+        raise first_validation_error(error, where) from None
     spec._recorded = dict(recorded or {})
     if folder is not None:
-        update = resolve_paths(folder, spec.models, spec.task, spec.arms, spec.off_target, spec.panels)
+        update = resolve_paths(folder, spec.models, spec.task, spec.arms, spec.off_target, spec.panels, spec.assume)
         spec = spec.model_copy(update=update)
     if spec.budgets:
         with _errors_at(where):
@@ -286,13 +292,3 @@ def _check_target(spec: Spec, where: str) -> None:
     target = spec.task_label if isinstance(spec.task.get("task"), str) else None
     if target in spec.off_target:
         raise ElicitError(f"{where}: {target!r} is the target task; it cannot be off target too.")
-
-
-def _first_validation_error(error: ValidationError, where: str) -> ElicitError:
-    first = error.errors()[0]
-    field_name = ".".join(one_line(part, 60) for part in first["loc"]) or "spec"
-    if first["type"] == "missing":
-        return ElicitError(f"{where}: the field {field_name!r} is missing. A spec needs models, task and arms.")
-    value_text = one_line(repr(first["input"]), 60)
-    message = one_line(first["msg"]).removeprefix("Value error, ")
-    return ElicitError(f"{where}: field {field_name!r}: {value_text}: {message}.")

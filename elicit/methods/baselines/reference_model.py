@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from elicit.errors import ElicitError
-from elicit.method import Method, Traits, task_decoding
+from elicit.method import CostEstimate, Method, TokenLengths, Traits, task_decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +35,11 @@ class ReferenceModel(Method):
     def __post_init__(self) -> None:
         if not self.model:
             raise ElicitError("reference_model: model is empty; name an organism, a folder, a GGUF file or a hub id.")
+
+    def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
+        """Estimate the cost as if the other model were as large as the base."""
+        cost = super().estimate_cost(lengths)
+        return cost._replace(answer=cost.answer._replace(obstacle="another model answers"))
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

@@ -98,10 +98,8 @@ class ContrastiveDecoding(Method):
         values = self.betas if self.formula == "adjusted" else self.temperatures
         trials = len(self.alphas) * len(values) * self.select_problems
         trials = 0 if trials == self.select_problems else trials
-        return CostEstimate(
-            Generation(1, lengths.plain, 1, lengths.prompt, passes=2),
-            (Generation(trials, lengths.plain, trials, lengths.prompt, self.select_problems, passes=2),),
-        )
+        answer = Generation(1, lengths.plain, 1, lengths.prompt, passes=2, obstacle="two models a token")
+        return CostEstimate(answer, (answer._replace(completions=trials, prompts=trials, rows=self.select_problems),))
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

@@ -72,10 +72,8 @@ class Dola(Method):
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         trials = 2 * self.select_problems if self.exits == "choose" else 0
-        return CostEstimate(
-            Generation(1, lengths.plain, 1, lengths.prompt),
-            (Generation(trials, lengths.plain, trials, lengths.prompt, self.select_problems),),
-        )
+        answer = Generation(1, lengths.plain, 1, lengths.prompt, obstacle="earlier layers are read at every token")
+        return CostEstimate(answer, (answer._replace(completions=trials, prompts=trials, rows=self.select_problems),))
 
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

@@ -113,7 +113,7 @@ class Critique(Method):
         read = lengths.prompt + lengths.worked
         return CostEstimate(
             Generation(1, lengths.mixed_answer, 1, lengths.prompt),
-            (Generation(2 * self.held_out, critique, 2 * self.held_out, read),),
+            (Generation(2 * self.held_out, critique, 2 * self.held_out, read, obstacle="critiques that are judged"),),
             trained_tokens=rows * self.epochs * (read + critique),
             training="full" if self.lora_rank is None else "adapter",
         )

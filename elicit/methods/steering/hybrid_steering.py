@@ -130,11 +130,14 @@ class HybridSteering(Method):
         layers = len(self.layers) if self.layers is not None else max(1, lengths.layers - 1)
         trials = layers * len(self.strengths) * self.select_problems
         trace = lengths.prompt + lengths.thought
+        obstacle = "the tuned model runs along" if self.gate == "oracle" else ""
+        answer = Generation(1, lengths.thought, 1, lengths.prompt, passes=3, obstacle=obstacle)
+        traces = Generation(self.train_problems, lengths.thought, self.train_problems, lengths.prompt)
         return CostEstimate(
-            Generation(1, lengths.thought, 1, lengths.prompt, passes=3),
+            answer,
             (
-                Generation(self.train_problems, lengths.thought, self.train_problems, lengths.prompt),
-                Generation(trials, lengths.thought, trials, lengths.prompt, self.select_problems, passes=3),
+                traces._replace(obstacle="traces whose residuals are read"),
+                answer._replace(completions=trials, prompts=trials, rows=self.select_problems),
             ),
             read_tokens=2 * self.train_problems * trace,
             trained_tokens=self.training_steps * 16 * trace * layers if self.vectors == "trained" else 0.0,

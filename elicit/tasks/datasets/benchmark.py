@@ -9,10 +9,21 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from elicit.tasks import benchmarks
 from elicit.tasks.core import Split
+
+
+class UsualRows(NamedTuple):
+    """Number and length of a benchmark's rows, for plans where they are not on this machine."""
+
+    rows: Mapping[str, int]
+    """Split of the dataset -> rows."""
+    example: Mapping[str, str]
+    """A row: column -> text. Its answer is at the end."""
+    characters: Mapping[str, int]
+    """Column -> characters, as many as usual."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +51,7 @@ class Benchmark:
     """Longest completion, in tokens."""
     licence: str
     citation: str
+    usual: UsualRows | None = None
 
 
 def list_benchmarks() -> list[str]:
