@@ -129,9 +129,10 @@ def _plan_or_run(options: RunOptions, arguments: Sequence[str], full_spec: Spec,
     again = {cell.name for cell in target.empty}
     if options.plan:
         from elicit.cli import plan_tables
-        from elicit.comparison.running.preflight import check_cells
+        from elicit.comparison.running.preflight import check_cells, check_this_device
 
         _check_releases(spec)
+        check_this_device(spec.device)
         unseen = check_cells(spec, run, list_cells(spec, arms), limit=options.limit, again=again)
         plan = _build_plan(spec, options, run, arms, again, fresh=True)
         plan_lines.print_plan(plan, unseen)

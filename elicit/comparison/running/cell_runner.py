@@ -91,10 +91,19 @@ def run_cell_in_place(cell: Cell, spec: Spec, run: Path, limit: int | None) -> d
     """
     folder = cell.folder_in(run)
     with runs.hold_lock(folder / ".lock", f"cell {cell.name}", patience=20):
-        try:
-            return run_cell(cell, spec, run, limit, folder)
-        except OtherWeightsError as error:
-            return _record_failure(cell, folder, 0.0, str(error), None)
+        return run_recorded_cell(cell, spec, run, limit, folder)
+
+
+def run_recorded_cell(cell: Cell, spec: Spec, run: Path, limit: int | None, folder: Path) -> dict[str, Any]:
+    """Run a cell of a run that no other process shares: other weights are recorded as its failure. See `run_cell`.
+
+    Raises:
+        TargetError: as for `run_cell`.
+    """
+    try:
+        return run_cell(cell, spec, run, limit, folder)
+    except OtherWeightsError as error:
+        return _record_failure(cell, folder, 0.0, str(error), None)
 
 
 def run_cell(cell: Cell, spec: Spec, run: Path, limit: int | None, folder: Path) -> dict[str, Any]:

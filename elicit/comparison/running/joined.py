@@ -20,6 +20,7 @@ from elicit.comparison.cell_state import covers_goal, describe_outcome, read_cel
 from elicit.comparison.running.cell_runner import OtherWeightsError, run_cell
 from elicit.comparison.running.corrections import CORRECTION_FILE
 from elicit.comparison.running.engine import Event, check_before_running
+from elicit.comparison.running.executor import LocalExecutor
 from elicit.comparison.running.run_folder import check_target, end_run, prepare_run_folder
 from elicit.comparison.running.workers import Submit, WorkerDiedError, open_workers
 from elicit.comparison.sharing.alone import check_not_alone, is_held_alone
@@ -57,7 +58,8 @@ def join_cells(
     """
     todo = list_cells(spec, arms)
     _check_folder(spec, run, limit)
-    count = check_before_running(spec, run, todo, limit=limit, workers=workers, download=download, checked=checked)
+    executor = LocalExecutor(workers, spec)
+    check_before_running(spec, run, todo, executor, limit=limit, download=download, checked=checked)
     watch = Watch(run, lease)
     check_not_alone(run, Locks(run, ""), watch)
     if not is_begun(run):
@@ -67,7 +69,7 @@ def join_cells(
         locks = Locks(run, presence.process)
         check_not_alone(run, locks, watch)
         work = _Work(spec, run, limit, todo, locks, watch, Path(links), report)
-        count = min(count, len(todo))
+        count = min(executor.count, len(todo))
         with work.giving_back(), open_workers(count) as submit:
             work.run_all(submit, count)
         end_run(spec, run)

@@ -58,7 +58,6 @@ def check_cells(
     """
     pending = [cell for cell in todo if cell.name in again or not is_done(cell, spec, run, limit)]
     check_cost(spec, pending, spec.test if limit is None else limit)
-    _check_device(spec.device)
     if spec.engine != "transformers":
         spec.engine.vllm.check()
     unseen = []
@@ -87,7 +86,12 @@ def _load_outline(name: str, dtype: str) -> Outline | None:
     return find_outline(name, dtype=dtype)
 
 
-def _check_device(device: str) -> None:
+def check_this_device(device: str) -> None:
+    """Check that this machine has a device.
+
+    Raises:
+        ElicitError: it does not.
+    """
     if device not in ("auto", "cpu"):
         from elicit.loading import devices
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from multiprocessing.synchronize import Event as Began
 from typing import Any
 
+from elicit.comparison.running.cell_runner import forget_models
 from elicit.comparison.spec import Spec
 from elicit.errors import ElicitError
 from elicit.loading import threads
@@ -65,6 +66,7 @@ def open_workers(count: int) -> Iterator[Submit]:
     if count <= 1:
         yield _run_inline
         return
+    forget_models()  # the workers have their own
     context = multiprocessing.get_context("spawn")
     began = context.Event()
     pool = ProcessPoolExecutor(

@@ -37,8 +37,11 @@ ALONE = "alone"
 
 
 @contextmanager
-def work_alone(run: Path) -> Iterator[None]:
-    """Have a run to oneself. What joined processes that are dead had claimed is moved to its place first.
+def work_alone(run: Path) -> Iterator[Locks]:
+    """Have a run to oneself. What processes that are dead had claimed is moved to its place first.
+
+    Yields:
+        Locks in the name of this process, for an executor that works on cells under claims.
 
     Raises:
         ElicitError: another process works on the run.
@@ -51,7 +54,7 @@ def work_alone(run: Path) -> Iterator[None]:
             try:
                 _give_up_processes(run, set(list_processes(run)) - {presence.process}, watch)
                 _give_up_locks(run, locks, watch)
-                yield
+                yield locks
             finally:
                 locks.release(holder)
         remove_empty_folders(run / "claims")
