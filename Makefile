@@ -19,9 +19,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  -c constraints.txt -e ".[dev,gguf,notebook]"
 	touch $@
 
-# The tools that tests compare with: lm-eval, Inspect, reasoning-gym, math-verify.
+# The tools that tests compare with: lm-eval, Inspect, reasoning-gym, math-verify; Ray, for cells on a cluster.
 $(EXTRAS): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -c constraints.txt -e ".[lm-eval,inspect,tasks]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -c constraints.txt -e ".[lm-eval,inspect,tasks,ray]"
 	touch $@
 
 quickstart: $(INSTALLED)

@@ -22,6 +22,7 @@ HEAVY = (
     "transformer_lens",
     "accelerate",
     "sae_lens",
+    "ray",
 )
 
 
@@ -48,7 +49,8 @@ LIGHT = {
     "methods": _command("ls", "methods"),
     "configs": "from elicit.methods.catalog import *\nfor name in METHODS: load_config_class(name)",
     "comparing": "from elicit.comparison import running, summary, verify\n"
-    "import elicit.comparison.running.engine, elicit.comparison.summary.summarise",
+    "import elicit.comparison.running.engine, elicit.comparison.summary.summarise\n"
+    "import elicit.comparison.cluster.ray_executor",
     "statistics": "import elicit.statistics, elicit.runs, elicit.schema, elicit.seeds",
 }
 

@@ -38,7 +38,7 @@ class RunOptions:
     limit: int | None = None
     """At most this many test problems of each task: a seeded subset. The report says LIMITED."""
     workers: int | None = None
-    """Processes (default: 2, or 1 on a GPU)."""
+    """Processes (default: 2, or 1 on a GPU). With --on: cells at a time (default: as many as the cluster holds)."""
     download: bool = False
     """Fetch models and SAE releases that are not on this machine, before the first cell. Else nothing is fetched."""
     plan: Annotated[bool, arg(name="plan")] = False
@@ -51,6 +51,15 @@ class RunOptions:
     """With --join: seconds without a sign of life after which the cells of another process are taken over."""
     device: str | None = None
     """Device of this process, instead of the spec's: cpu, cuda, cuda:1, balanced or auto."""
+    on: str | None = None
+    """Run each cell as a task of a Ray cluster: ray (one on this machine, for this run), ray://HOST:PORT, or HOST:PORT
+    or auto on one of its machines."""
+    gpus_per_cell: float | None = None
+    """With --on: GPUs of a cell, such as 0.5 (default: 1, or 0 on the CPU)."""
+    cpus_per_cell: float | None = None
+    """With --on: CPUs of a cell (default: its threads)."""
+    memory_per_cell: float | None = None
+    """With --on: GiB of the host's memory of a cell (default: the plan's estimate)."""
     slurm: int | None = None
     """Write a Slurm array script that starts this many joined processes, print its path, and stop."""
     sbatch: str | None = None
@@ -60,6 +69,11 @@ class RunOptions:
     WANDB_MODE says otherwise."""
     color: Literal["auto", "never"] = "auto"
     """Colours and a moving line on a terminal, or plain lines."""
+
+    @property
+    def resources(self) -> dict[str, float | None]:
+        """Options of each cell on a cluster, by their names."""
+        return {name: getattr(self, f"{name}_per_cell") for name in ("cpus", "gpus", "memory")}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -78,6 +92,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _plan_or_run(options: RunOptions, arguments: Sequence[str], full_spec: Spec, spec_limit: int | None) -> int:
+    from elicit.cli.cluster_options import open_cluster
     from elicit.cli.slurm_script import write_slurm_script
     from elicit.comparison.running.corrections import Corrections, list_replaced_arms, remove_arms
     from elicit.comparison.spec.name_checks import check_device
@@ -150,7 +165,9 @@ def _plan_or_run(options: RunOptions, arguments: Sequence[str], full_spec: Spec,
         needed = f", and what needs them: {', '.join(also)}" if also else ""
         print(f"made again: {', '.join(corrections.replace)}{needed}", file=sys.stderr)
     started, began = time.monotonic(), time.time()
-    with ProgressLines(moving=options.color == "auto" and sys.stderr.isatty()) as lines:
+    moving = options.color == "auto" and sys.stderr.isatty()
+    cluster = open_cluster(options.on, options.resources, workers=options.workers)
+    with cluster as executor, ProgressLines(moving=moving) as lines:
         report = lines.print_event if not trackers else report_to_trackers(lines, run, trackers)
         failed = run_cells(
             full_spec,
@@ -158,19 +175,19 @@ def _plan_or_run(options: RunOptions, arguments: Sequence[str], full_spec: Spec,
             arms=arms,
             limit=options.limit,
             workers=options.workers,
+            executor=executor,
             download=options.download,
             corrections=corrections,
             command=["elicit", "run", *map(str, arguments)],
             report=report,
-            checked=lambda: expected.append(_build_plan(spec, options, run, arms, again)),
+            checked=lambda: expected.extend([] if executor else [_build_plan(spec, options, run, arms, again)]),
         )
     summary = write_summary(run)
     page = write_report(run)
     terminal.show(summary)
     print(f"report: {page}")
-    print(
-        plan_lines.compare_with_plan(expected[0], spec, run, arms, began, time.monotonic() - started), file=sys.stderr
-    )
+    for plan in expected:  # of this machine; a cluster has none
+        print(plan_lines.compare_with_plan(plan, spec, run, arms, began, time.monotonic() - started), file=sys.stderr)
     for cell in failed:
         print(f"elicit run: {cell.name} failed; see {cell.folder_in(run) / 'status.json'}", file=sys.stderr)
     return EXIT_SOME_ARMS_FAILED if failed else 0
@@ -178,6 +195,9 @@ def _plan_or_run(options: RunOptions, arguments: Sequence[str], full_spec: Spec,
 
 def _check_combination(options: RunOptions) -> None:
     """Raise ElicitError for an option that needs another, or that does not go with another."""
+    from elicit.cli.cluster_options import check_cluster_options
+
+    check_cluster_options(options.on, options.resources, {"join": options.join, "slurm": options.slurm})
     joined = options.join or options.slurm is not None
     for name in ("replace", "drop"):
         if joined and getattr(options, name) is not None:

@@ -39,6 +39,10 @@ def set_core_share(processes: int) -> None:
 
 
 def _count_available_cores() -> int:
-    cores = (os.cpu_count() or 1) if os.name == "nt" else len(os.sched_getaffinity(0))
+    return limit_cores((os.cpu_count() or 1) if os.name == "nt" else len(os.sched_getaffinity(0)))
+
+
+def limit_cores(cores: int) -> int:
+    """So many cores, at most OMP_NUM_THREADS if that is set."""
     limit = os.environ.get("OMP_NUM_THREADS", "")
     return min(cores, int(limit)) if limit.isdigit() and int(limit) > 0 else cores

@@ -152,6 +152,11 @@ def _resolve_device_name(device: str) -> str:
     return ("cuda:0" if device in ("auto", "balanced") else device) if torch.cuda.is_available() else "cpu"
 
 
+def estimate_host_gib(profile: ModelProfile) -> float:
+    """GiB of the host's memory that a cell on a GPU takes: libraries, and weights while they are read."""
+    return float((_LIBRARIES + _TRAINER + profile.weights) / 2**30)
+
+
 def estimate_memory_gib(profile: ModelProfile, cost: CostEstimate, lengths: TokenLengths, problems: int) -> float:
     """GiB at the peak of a cell. On a GPU, what the libraries take on the host is counted too."""
     longest = max(lengths.prompt, lengths.thinking) + lengths.limit
