@@ -25,21 +25,28 @@ from elicit.comparison.spec import Spec
 from elicit.comparison.spec.cells import Cell
 
 
-def print_tables(plan: Plan, spec: Spec, gpus: str | None, limit: int | None) -> None:
-    """Print the tables that a plan has.
-
-    Args:
-        gpus: as typed after `--gpus`; None prints what holds for this machine alone.
+def read_gpus(text: str | None, plan: Plan) -> Gpus | None:
+    """What was typed after `--gpus`, for the models of a plan; None where nothing was.
 
     Raises:
-        ElicitError: the GPU does not compute in a model's dtype.
+        ElicitError: as `parse_gpus`; the GPU does not compute in a model's dtype.
     """
-    several = None if gpus is None else parse_gpus(gpus)
-    if several is not None:
+    if text is None:
+        return None
+    gpus = parse_gpus(text)
+    for basis in plan.bases:
+        if basis.profile is not None:
+            gpus.gpu.find_flops(basis.profile.dtype)
+    return gpus
+
+
+def print_tables(plan: Plan, spec: Spec, gpus: Gpus | None, limit: int | None) -> None:
+    """Print the tables that a plan has; without GPUs those that hold for this machine."""
+    if gpus is not None:
         print()
-        _print_gpu_table(plan, spec, several, limit)
+        _print_gpu_table(plan, spec, gpus, limit)
     _print_comparisons(plan, limit)
-    _print_designs(plan, spec, several, limit)
+    _print_designs(plan, spec, gpus, limit)
 
 
 def _print_gpu_table(plan: Plan, spec: Spec, gpus: Gpus, limit: int | None) -> None:
@@ -66,10 +73,10 @@ def _print_gpu_table(plan: Plan, spec: Spec, gpus: Gpus, limit: int | None) -> N
 
 def _describe_arm(arm: ArmOnGpu, gpus: Gpus) -> tuple[str, ...]:
     gib = f"{arm.gib:.0f}" + (f" on {arm.gpus} GPUs" if arm.gpus > 1 else "")
-    if not arm.fits:
-        gib = f"{arm.gib:.0f}, does not fit: training runs on one GPU (lora_rank?)"
-    elif arm.gpus > gpus.count:
-        gib = f"{arm.gib:.0f}, does not fit on {gpus.count}"
+    if arm.too_large:
+        why = "training runs on one GPU" if arm.trained else f"there are {gpus.count}"
+        which = "" if arm.too_large == arm.cells else f"{arm.too_large} cells: "
+        gib += f", {which}too large, {why}"
     tokens = (_count(tokens) for tokens in (arm.generated, arm.prompted, arm.trained))
     hours = _hours(arm.transformers), _hours(arm.vllm)
     return (arm.arm, str(arm.cells), *tokens, f"{arm.flops / 1e15:,.0f}", *hours, f"{100 * arm.moved:.0f} %", gib)
@@ -96,7 +103,8 @@ def _print_comparisons(plan: Plan, limit: int | None) -> None:
     for size, count in sorted(count_comparisons(plan.bases, limit).items(), reverse=True):
         runs = f"{size.runs[0]} seed{'s' if size.runs[0] > 1 else ''} with {size.runs[1]}"
         found = "none" if size.detectable is None else _points(size.detectable)
-        print(f"{'smallest difference':<26} {found} in {count} comparisons of {runs}, {size.problems} problems")
+        compared = f"{count} comparison{'s' if count > 1 else ''} of {runs}"
+        print(f"{'smallest difference':<26} {found} in {compared}, {size.problems} problems")
 
 
 def _print_designs(plan: Plan, spec: Spec, gpus: Gpus | None, limit: int | None) -> None:
@@ -162,11 +170,12 @@ def _points(difference: float) -> str:
 
 
 def _hours(interval: Interval) -> str:
-    return f"{_two_digits(interval.low)}-{_two_digits(interval.high)}"
+    ends = dict.fromkeys(_two_digits(hours) for hours in interval)
+    return "-".join(ends)
 
 
 def _two_digits(hours: float) -> str:
-    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}" if hours >= 0.01 else "0.01"
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}" if hours >= 0.01 else "<0.01"
 
 
 def _count(tokens: float) -> str:

@@ -150,8 +150,9 @@ def _plan_or_run(options: RunOptions, arguments: Sequence[str], full_spec: Spec,
         check_this_device(spec.device)
         unseen = check_cells(spec, run, list_cells(spec, arms), limit=options.limit, again=again)
         plan = _build_plan(spec, options, run, arms, again, fresh=True)
+        gpus = plan_tables.read_gpus(options.gpus, plan)
         plan_lines.print_plan(plan, unseen)
-        plan_tables.print_tables(plan, spec, options.gpus, options.limit)
+        plan_tables.print_tables(plan, spec, gpus, options.limit)
         return 0
 
     from elicit.cli.progress import ProgressLines, report_to_trackers

@@ -20,6 +20,8 @@ _LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
 _SIZES = ("vocab_size", "hidden_size")
 #: Sizes that some families lack, or give layer by layer.
 _OPTIONAL = ("num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size", "max_position_embeddings")
+#: Most layers, and largest sizes, of a config without weights that it could be compared with.
+_MOST_LAYERS, _LARGEST = 10_000, 10**8
 #: Tokens for the beginning and end of texts, and for padding.
 _SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 
@@ -49,10 +51,14 @@ def read_transformers_config(folder: Path, name: str) -> Any:
 
 
 def _check_layer_count(layers: object, tensors: Sequence[TensorHeader], where: str) -> None:
-    if isinstance(layers, int) and tensors and layers > len(tensors):
+    if not isinstance(layers, int):
+        return
+    if tensors and layers > len(tensors):
         raise ElicitError(
             f"{where} says {one_line(layers, 40)} layers, but its weights are only {len(tensors)} tensors."
         )
+    if not tensors and layers > _MOST_LAYERS:
+        raise ElicitError(f"{where} says {one_line(layers, 40)} layers; expected at most {_MOST_LAYERS:,}.")
 
 
 def _check_sizes(config: Any, tensors: Sequence[TensorHeader], where: str) -> None:
@@ -63,6 +69,10 @@ def _check_sizes(config: Any, tensors: Sequence[TensorHeader], where: str) -> No
             _read_positive_int(config, field, where)
     _check_layer_count(_read_positive_int(config, "num_hidden_layers", where), tensors, where)
     if not tensors:
+        for field in (*_SIZES, "intermediate_size"):
+            value = getattr(config, field, None)
+            if isinstance(value, int) and value > _LARGEST:
+                raise ElicitError(f"{where} says {field} {one_line(value, 40)}; expected at most {_LARGEST:,}.")
         return
     longest = max((side for tensor in tensors for side in tensor.shape), default=0)
     for field in _SIZES:

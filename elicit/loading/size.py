@@ -168,7 +168,7 @@ def read_model_shape(name: ModelName) -> ModelShape | None:
         if folder is None:  # of a hub id whose weights are not here, the config alone
             folder = hub.find_cached_config(source.name)
         return None if folder is None else _config_shape(read_config_json(folder))
-    except (KeyError, TypeError, ValueError, ZeroDivisionError, StopIteration) as error:
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ElicitError(f"{source.name}: its config does not tell layers, heads and width ({one_line(error, 80)}).") \
             from error  # fmt: skip
 
@@ -260,8 +260,8 @@ _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_he
 
 
 def _first_present(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
-    """Value of the first of several names that a config has."""
-    return int(next(config[name] for name in names if config.get(name)))
+    """Value of the first of several names that a config has. Raises KeyError if it has none."""
+    return int(config[next((name for name in names if config.get(name)), names[0])] or 0)
 
 
 def _config_shape(config: Mapping[str, Any]) -> ModelShape:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,16 +133,16 @@ def test_the_llama_spec_is_planned_without_weights_network_and_data(
     assert weights / 80 < found.share_for_vllm < 1 - max(arm.gib for arm in found.arms) / 80
     small = gpu_plan.plan_on_gpus(plan, Gpus(1, parse_gpus("A10G").gpu), limit)
     assert small.share_for_vllm is None
-    assert not {arm.arm: arm for arm in small.arms}["sft"].fits
+    assert {arm.arm: arm for arm in small.arms}["sft"].too_large == 3
 
 
 def test_full_training_that_no_gpu_holds_is_told(tmp_path: Path) -> None:
     spec = {"models": {"m": str(LLAMA)}, "task": "sums", "arms": ["base", "sft"], "test": 8, "dtype": "bfloat16"}
     plan = estimate_plan(check_spec(spec), None, fresh=False)
     arms = {arm.arm: arm for arm in gpu_plan.plan_on_gpus(plan, Gpus(4, A100), None).arms}
-    assert arms["base"].fits
+    assert arms["base"].too_large == 0
     assert arms["sft"].gib > 16 * 8.03e9 / 2**30
-    assert not arms["sft"].fits
+    assert arms["sft"].too_large == arms["sft"].cells == 1
 
 
 def test_arms_that_vllm_cannot_run_stay() -> None:
@@ -166,6 +168,33 @@ def test_a_folder_with_a_config_alone_is_planned_and_never_run(tmp_path: Path) -
     assert "no weights" in refused.err
     assert not (tmp_path / "run" / "cells").exists()
     assert elicit("run", spec, "--plan", "--limit", "2").code == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"num_hidden_layers": None}, {"num_hidden_layers": 10**7}, {"num_attention_heads": 0}, {"vocab_size": 10**15}],
+    ids=str,
+)
+def test_a_config_that_no_model_has_is_refused_in_one_line(change: dict[str, Any], tmp_path: Path) -> None:
+    config = {**json.loads((LLAMA / "config.json").read_text()), **change}
+    (tmp_path / "config.json").write_text(
+        json.dumps({key: value for key, value in config.items() if value is not None})
+    )
+    spec = write_spec(tmp_path, {"models": {"m": "./"}, "task": "sums", "arms": ["base"], "test": 4})
+    refused = elicit("run", spec, "--plan", "--gpus", "H100")
+    assert refused.code == 2
+    assert refused.err.count("\n") == 1
+
+
+def test_a_plan_of_several_models_some_of_them_unknown(tmp_path: Path) -> None:
+    """Too few problems to detect anything; one model that is nowhere, one of an assumed size, one that does not fit."""
+    models = {"a": "cued", "b": {"name": "org/b", "assume": "25B"}, "c": "org/c"}
+    arms = {"base": {"method": "base"}, "sft": {"method": "sft", "lora_rank": 8}}
+    spec = write_spec(tmp_path, {"models": models, "task": "sums", "arms": arms, "test": 8, "seeds": 2})
+    found = elicit("run", spec, "--plan", "--gpus", "4xL40S", "--workers", "3")
+    assert found.code == 0, found.err
+    assert "org/c: unknown until downloaded" in found.out
+    assert "2 cells: too large" in found.out
 
 
 def test_gpus_go_with_a_plan(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ class DesignCost(NamedTuple):
     def detects_as_much(self, other: DesignCost) -> bool:
         """True if every difference is as large as in the other design, or up to 5 % larger."""
         mine, theirs = ([*cost.answers[:1], *cost.answers[-1:], cost.samples or 0.0] for cost in (self, other))
-        return all(a <= _SAME * b for a, b in zip(mine, theirs, strict=True))
+        return all(math.isfinite(b) and a <= _SAME * b for a, b in zip(mine, theirs, strict=True))
 
 
 def count_comparisons(bases: Sequence[ModelBasis], limit: int | None, design: Design = AS_IT_IS) -> Counter[Comparison]:
@@ -111,14 +111,20 @@ def price_designs(
     designs = [AS_IT_IS, *(Design(test=part) for part in _TEST)]
     designs += [Design(samples=part) for part in _SAMPLES] if sampled else []
     designs += [Design(seeds=1)] if seeded else []
-    return [_price_design(design, bases, cells, limit, clock) for design in designs]
+    numbers = {design: [_list_numbers(design.apply(basis.spec)) for basis in bases] for design in designs}
+    distinct = [design for i, design in enumerate(designs) if numbers[design] not in map(numbers.get, designs[:i])]
+    return [_price_design(design, bases, cells, limit, clock) for design in distinct]
+
+
+def _list_numbers(spec: Spec) -> tuple[int, int, int]:
+    return spec.test, spec.samples.n, spec.seeds
 
 
 def find_same(costs: Sequence[DesignCost]) -> DesignCost | None:
     """The design with the fewest hours that detects what the first does, up to 5 % more; None if it is the first."""
     first = costs[0]
     same = [cost for cost in costs if cost.detects_as_much(first)]
-    best = min(same, key=lambda cost: cost.hours.high)
+    best = min(same, key=lambda cost: cost.hours.high, default=first)
     return best if best.hours.high < first.hours.high else None
 
 

@@ -71,7 +71,8 @@ class ArmOnGpu(NamedTuple):
     """Why the others stay."""
     gib: float
     gpus: int
-    fits: bool
+    too_large: int
+    """Cells whose training needs more than one GPU, or that all GPUs together do not hold."""
 
 
 class GpuPlan(NamedTuple):
@@ -99,7 +100,7 @@ def plan_on_gpus(plan: Plan, gpus: Gpus, limit: int | None) -> GpuPlan:
             basis = bases[cell.model]
             price = basis.price(cell, count_test_problems(basis.spec, limit))
             placed.setdefault(cell.arm, []).append((estimate_cell(basis, cell, price, gpus.gpu, limit), price))
-    arms = tuple(_sum_arm(arm, entries) for arm, entries in placed.items())
+    arms = tuple(_sum_arm(arm, entries, gpus.count) for arm, entries in placed.items())
     cells = [cell for entries in placed.values() for cell, _ in entries]
     weights = max((basis.profile.weights for basis in bases.values() if basis.profile), default=0) / 2**30
     begin = Interval(START + LOAD * weights, START + TRL + LOAD * weights).times(1 / 3600)
@@ -161,7 +162,7 @@ def _seconds(work: Price, profile: ModelProfile, gpu: Gpu, engine: EngineSpeed, 
     return estimate_seconds(work, profile, gpu, engine, cost.training)
 
 
-def _sum_arm(arm: str, entries: Sequence[tuple[CellOnGpu, CellPrice]]) -> ArmOnGpu:
+def _sum_arm(arm: str, entries: Sequence[tuple[CellOnGpu, CellPrice]], gpus: int) -> ArmOnGpu:
     cells = [cell for cell, _ in entries]
     work = [item for _, price in entries for item in price.work]
     generated = sum(item.generated for item in work)
@@ -177,11 +178,11 @@ def _sum_arm(arm: str, entries: Sequence[tuple[CellOnGpu, CellPrice]]) -> ArmOnG
         sum(cell.flops for cell in cells),
         add_up(cell.transformers for cell in cells),
         add_up(cell.vllm for cell in cells),
-        moved / generated if generated else 0.0,
+        max(0.0, moved / generated) if generated else 0.0,
         tuple(dict.fromkeys(stays)),
         max(cell.gib for cell in cells),
         max(cell.gpus for cell in cells),
-        all(cell.fits for cell in cells),
+        sum(not cell.fits or cell.gpus > gpus for cell in cells),
     )
 
 
