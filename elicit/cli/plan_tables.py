@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from elicit.cli.plan_lines import format_duration
 from elicit.comparison.cell_state import count_test_problems
+from elicit.comparison.planning.arms_here import plan_here
 from elicit.comparison.planning.basis import ModelBasis
 from elicit.comparison.planning.designs import (
     AS_IT_IS,
@@ -16,7 +18,7 @@ from elicit.comparison.planning.designs import (
     price_designs,
 )
 from elicit.comparison.planning.gpu_plan import ArmOnGpu, GpuPlan, estimate_cell, place_on_gpu, plan_on_gpus
-from elicit.comparison.planning.gpus import Gpus, parse_gpus
+from elicit.comparison.planning.gpus import Gpus, is_this_machine, parse_gpus
 from elicit.comparison.planning.machine import estimate_cell_seconds
 from elicit.comparison.planning.plan import Plan
 from elicit.comparison.planning.roofline import TRAINING, TRANSFORMERS, VLLM, Interval
@@ -26,12 +28,12 @@ from elicit.comparison.spec.cells import Cell
 
 
 def read_gpus(text: str | None, plan: Plan) -> Gpus | None:
-    """What was typed after `--gpus`, for the models of a plan; None where nothing was.
+    """What was typed after `--gpus`, for the models of a plan; None for nothing, and for `cpu`.
 
     Raises:
         ElicitError: as `parse_gpus`; the GPU does not compute in a model's dtype.
     """
-    if text is None:
+    if text is None or is_this_machine(text):
         return None
     gpus = parse_gpus(text)
     for basis in plan.bases:
@@ -51,6 +53,7 @@ def print_tables(plan: Plan, spec: Spec, gpus: Gpus | None, limit: int | None) -
 
 def _print_gpu_table(plan: Plan, spec: Spec, gpus: Gpus, limit: int | None) -> None:
     found = plan_on_gpus(plan, gpus, limit)
+    at_limit = plan_on_gpus(plan.at_limit(), gpus, limit)
     place = f"{gpus.count} x {gpus.gpu.name}"
     if not found.arms:
         print(f"on {place}: nothing to estimate; no unfinished cell has a model of known size")
@@ -61,7 +64,9 @@ def _print_gpu_table(plan: Plan, spec: Spec, gpus: Gpus, limit: int | None) -> N
     _print_columns([header, *(_describe_arm(arm, gpus) for arm in found.arms)])
     print(
         f"until the last cell ends: {_hours(found.transformers)} hours on transformers, {_hours(found.vllm)} with "
-        "vLLM, with one process for each GPU (--join --device cuda:N)"
+        "vLLM, with one process for each GPU (--join --device cuda:N, or --on ray); at most "
+        f"{_two_digits(at_limit.transformers.high)} and {_two_digits(at_limit.vllm.high)} if every completion ran to "
+        "its limit"
     )
     print(_describe_move(found))
     training = "-".join(f"{100 * share:.0f}" for share in TRAINING)
@@ -69,6 +74,24 @@ def _print_gpu_table(plan: Plan, spec: Spec, gpus: Gpus, limit: int | None) -> N
         f"assumed, for no GPU has been measured: {TRANSFORMERS.assumptions}; {VLLM.assumptions}; training {training} % "
         "of arithmetic"
     )
+
+
+def print_arms_here(plan: Plan, limit: int | None) -> None:
+    """Print hours and memory of every arm on this machine, by its measured speed and by cells that have finished."""
+    arms = plan_here(plan, limit)
+    if not arms:
+        return
+    workers = f"{plan.workers} worker{'s' if plan.workers > 1 else ''}"
+    print(f"\non this machine: time of all models and seeds, shared by {workers}, estimated")
+    rows = [
+        (
+            *(arm.arm, str(arm.cells)),
+            *(_count(tokens) for tokens in (arm.generated, arm.prompted, arm.trained)),
+            *(f"{arm.flops / 1e12:,.2g}", format_duration(3600 * arm.hours), f"{arm.gib:.1f}"),
+        )
+        for arm in arms
+    ]
+    _print_columns([("arm", "cells", "generated", "read", "trained", "TFLOP", "time", "GiB"), *rows])
 
 
 def _describe_arm(arm: ArmOnGpu, gpus: Gpus) -> tuple[str, ...]:
@@ -115,7 +138,7 @@ def _print_designs(plan: Plan, spec: Spec, gpus: Gpus | None, limit: int | None)
     if not cells:
         return
     costs = price_designs(bases, cells, limit, _make_clock(plan, spec, gpus, limit))
-    hours = "hours here" if gpus is None else "GPU-hours"
+    hours = "time here" if gpus is None else "GPU-hours"
     sampled = ["of pass@1 of samples"] if costs[0].samples is not None else []
     print()
     rows = [_describe_design(cost, bases, gpus is None) for cost in costs]
@@ -146,10 +169,10 @@ def _make_clock(plan: Plan, spec: Spec, gpus: Gpus | None, limit: int | None) ->
 
 
 def _describe_design(cost: DesignCost, bases: Sequence[ModelBasis], exact: bool) -> tuple[str, ...]:
-    hours = _two_digits(cost.hours.high) if exact else _hours(cost.hours)
-    ends = dict.fromkeys(_points(cost.answers[i]) for i in (0, -1) if cost.answers)
-    detects = (" to ".join(ends), *(() if cost.samples is None else (_points(cost.samples),)))
-    return (f"  {_name_design(cost, bases)}", str(cost.cells), hours, *detects)
+    hours = format_duration(3600 * cost.hours.high) if exact else _hours(cost.hours)
+    ends = " to ".join(dict.fromkeys(_points(cost.answers[i]) for i in (0, -1) if cost.answers))
+    samples = [] if cost.samples is None else [_points(cost.samples)]
+    return (f"  {_name_design(cost, bases)}", str(cost.cells), hours, ends.replace(" points to", " to"), *samples)
 
 
 def _name_design(cost: DesignCost, bases: Sequence[ModelBasis]) -> str:

@@ -44,7 +44,7 @@ class RunOptions:
     plan: Annotated[bool, arg(name="plan")] = False
     """Print cells, tokens, time, memory, the smallest effect that can be seen and smaller designs, and stop."""
     gpus: str | None = None
-    """With --plan: hours and memory of every arm on these GPUs, such as 4xA100-80GB, on transformers and with vLLM."""
+    """With --plan: hours and memory of every arm on these GPUs, such as 4xA100-80GB (cpu: this machine)."""
     join: bool = False
     """Work on a run together with other processes, on this and other machines that share its folder."""
     lease: float = 60.0
@@ -82,10 +82,12 @@ def main(arguments: Sequence[str]) -> int:
     options = parse_arguments(RunOptions, "run", attach_value(arguments, "--sbatch"))
     _check_combination(options)
     if options.plan:
-        from elicit.comparison.planning.stand_ins import read_spec_for_plan
+        from elicit.comparison.planning.stand_ins import describe_stand_ins, read_spec_for_plan
 
         with tempfile.TemporaryDirectory(prefix="elicit-plan-") as folder:
-            return _plan_or_run(options, arguments, *read_spec_for_plan(options.spec, Path(folder)))
+            code = _plan_or_run(options, arguments, *read_spec_for_plan(options.spec, Path(folder)))
+            print("".join(f"{line}\n" for line in describe_stand_ins(Path(folder))), end="")
+            return code
     from elicit.comparison.spec import read_limited_spec
 
     return _plan_or_run(options, arguments, *read_limited_spec(options.spec))
@@ -152,6 +154,8 @@ def _plan_or_run(options: RunOptions, arguments: Sequence[str], full_spec: Spec,
         plan = _build_plan(spec, options, run, arms, again, fresh=True)
         gpus = plan_tables.read_gpus(options.gpus, plan)
         plan_lines.print_plan(plan, unseen)
+        if options.gpus is not None and gpus is None:
+            plan_tables.print_arms_here(plan, options.limit)
         plan_tables.print_tables(plan, spec, gpus, options.limit)
         return 0
 
@@ -210,11 +214,12 @@ def _check_combination(options: RunOptions) -> None:
     if options.sbatch is not None and options.slurm is None:
         raise ElicitError("--sbatch goes with --slurm N. Type both, or neither.")
     if options.gpus is not None:
-        from elicit.comparison.planning.gpus import parse_gpus
+        from elicit.comparison.planning.gpus import is_this_machine, parse_gpus
 
         if not options.plan:
             raise ElicitError("--gpus goes with --plan: it says what a run on such GPUs would cost. Type both.")
-        parse_gpus(options.gpus)
+        if not is_this_machine(options.gpus):
+            parse_gpus(options.gpus)
     if options.slurm is not None and options.plan:
         raise ElicitError("--slurm writes a script and --plan prints a plan. Type one of them.")
 

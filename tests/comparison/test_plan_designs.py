@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from elicit.comparison.planning import designs, roofline
+from elicit.comparison.planning.arms_here import plan_here
 from elicit.comparison.planning.basis import ModelBasis, read_model_basis
 from elicit.comparison.planning.machine import estimate_cell_seconds
 from elicit.comparison.planning.plan import estimate_plan
@@ -20,6 +22,8 @@ from elicit.runs import read_rows
 from elicit.statistics import detectable_difference
 from tests.support.comparisons import elicit, write_spec
 from tests.support.planning import invent_fewer_rows
+
+LLAMA = Path(__file__).parents[2] / "experiments" / "configs" / "llama-3.1-8b"
 
 
 @pytest.fixture(autouse=True)
@@ -102,3 +106,25 @@ def test_invented_rows_stand_in_for_a_benchmark_alone(tmp_path: Path, monkeypatc
     wrong = {**fields, "task": {"task": "gsm8k", "reading": "backwards"}}
     with pytest.raises(ElicitError, match="reading"):
         read_spec_for_plan(write_spec(tmp_path, wrong), tmp_path / "rows")
+
+
+def test_a_plan_names_the_arms_here_and_what_it_invented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    invent_fewer_rows(monkeypatch)
+    arms = {"base": {"method": "base"}, "sft": {"method": "sft", "demonstrations": 8}}
+    spec = write_spec(tmp_path, {"models": ["cued"], "task": "addition", "arms": arms, "test": 8, "seeds": 2})
+    found = elicit("run", spec, "--plan", "--gpus", "cpu")
+    assert found.code == 0, found.err
+    rows = {line.split()[0]: line.split() for line in found.out.split("estimated\n")[1].splitlines()[1:3]}
+    assert [rows["base"][1], rows["sft"][1]] == ["1", "2"]
+    assert "not on this machine" not in found.out
+    plan = estimate_plan(check_spec(yaml.safe_load(spec.read_text())), None, fresh=False)
+    here = plan_here(plan, None)
+    assert sum(arm.generated for arm in here) == pytest.approx(plan.generated_tokens, abs=2)
+    assert sum(arm.trained for arm in here) == pytest.approx(plan.trained_tokens, abs=2)
+    assert 3600 * sum(arm.hours for arm in here) < plan.seconds
+    longest = plan.at_limit()
+    assert sum(arm.generated for arm in plan_here(longest, None)) > plan.generated_tokens
+    assert all(basis.lengths.plain == basis.lengths.limit for basis in longest.bases)
+    outside = write_spec(tmp_path, {"models": {"m": str(LLAMA)}, "task": "gsm8k", "arms": ["base"], "test": 8})
+    found = elicit("run", outside, "--plan", "--gpus", "H100")
+    assert found.out.splitlines()[-1].startswith("gsm8k is not on this machine: 900 train and 400 test rows")

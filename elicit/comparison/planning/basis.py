@@ -32,6 +32,13 @@ class ModelBasis(NamedTuple):
     characters: float | None
     """Characters taken for a token where no tokenizer is here; None where tokens were counted."""
 
+    def at_limit(self) -> ModelBasis:
+        """The same with lengths as if every completion ran to its limit."""
+        lengths, *others = (
+            known._replace(plain=known.limit, thought=known.limit) for known in (self.lengths, *self.others)
+        )
+        return self._replace(lengths=lengths, others=tuple(others))
+
     def estimate_cost(self, arm: str) -> CostEstimate:
         return estimate_arm_cost(arm, self.methods, self.lengths)
 

@@ -29,6 +29,8 @@ from elicit.schema import parent_of
 _TEST, _SAMPLES = (0.5, 0.25), (0.5, 0.25, 0.125)
 #: A difference that is larger by this share still counts as the same.
 _SAME = 1.05
+#: Share of the hours below which another design is worth a line.
+_WORTH = 0.95
 
 Clock = Callable[[ModelBasis, Cell, CellPrice], Interval]
 """Hours of a cell."""
@@ -125,7 +127,7 @@ def find_same(costs: Sequence[DesignCost]) -> DesignCost | None:
     first = costs[0]
     same = [cost for cost in costs if cost.detects_as_much(first)]
     best = min(same, key=lambda cost: cost.hours.high, default=first)
-    return best if best.hours.high < first.hours.high else None
+    return best if best.hours.high < _WORTH * first.hours.high else None
 
 
 def _price_design(

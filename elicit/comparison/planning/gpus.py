@@ -79,6 +79,11 @@ _FORM = re.compile(r"(?:(-?\d{1,6})\s*[x*×]\s*)?(\S.*)", re.IGNORECASE | re.DOT
 _FIELDS = ("memory", "tflops", "tflops_float32", "bandwidth")
 
 
+def is_this_machine(text: str) -> bool:
+    """True for `cpu`, which stands for this machine: its speed is measured, not read off a data sheet."""
+    return text.strip().lower() == "cpu"
+
+
 def parse_gpus(text: str) -> Gpus:
     """Parse `4xA100-80GB`, `H100`, or `4x{memory: 48, tflops: 180, bandwidth: 864}` (GB, dense half precision, GB/s).
 
@@ -99,7 +104,7 @@ def _find_kind(text: str) -> Gpu:
         name = _plain(gpu.name)
         if _plain(text) in (name, name.removeprefix("rtx"), f"{name}{gpu.memory:g}gb"):
             return gpu
-    known = ", ".join(gpu.name for gpu in KINDS)
+    known = ", ".join([*(gpu.name for gpu in KINDS), "or cpu alone, for this machine"])
     raise ElicitError(
         f"--gpus: {one_line(repr(text), 60)} is not a kind of GPU that is known here ({known}). Type its figures: "
         "'4x{memory: 48, tflops: 180, bandwidth: 864}'."

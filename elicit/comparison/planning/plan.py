@@ -13,6 +13,7 @@ the plan states the length it assumed.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,10 @@ class Plan:
     def unknown(self) -> list[str]:
         """Models of unknown size."""
         return [model.name for model in self.models if model.parameters is None]
+
+    def at_limit(self) -> Plan:
+        """The same cells, with lengths as if every completion ran to its limit."""
+        return dataclasses.replace(self, bases=tuple(basis.at_limit() for basis in self.bases))
 
 
 def estimate_plan(

@@ -10,6 +10,7 @@ from elicit.comparison.spec import Spec
 from elicit.comparison.spec.assumed_size import check_assumed_configs
 from elicit.comparison.spec.spec import check_form, check_tasks
 from elicit.comparison.spec.yaml_loading import parse_yaml_mapping, pop_limit, read_spec_text
+from elicit.tasks.datasets.benchmark import find_benchmark
 from elicit.tasks.datasets.stand_ins import describe_stand_in
 
 
@@ -57,6 +58,13 @@ def replace_missing_benchmarks(spec: Spec, folder: Path) -> Spec:
     return spec.model_copy(update=fields)
 
 
-def list_stand_ins(folder: Path) -> list[str]:
-    """Names of the benchmarks that were replaced."""
-    return sorted(path.name for path in folder.iterdir())
+def describe_stand_ins(folder: Path) -> list[str]:
+    """A line about each benchmark that was replaced."""
+    lines = []
+    for name in sorted(path.name for path in folder.iterdir()):
+        usual = find_benchmark(name).usual
+        assert usual is not None
+        rows = " and ".join(f"{count:,} {split}" for split, count in usual.rows.items())
+        lengths = ", ".join(f"{column} {count}" for column, count in usual.characters.items())
+        lines.append(f"{name} is not on this machine: {rows} rows of assumed lengths ({lengths} characters)")
+    return lines
