@@ -12,27 +12,26 @@ import json
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from elicit import runs, seeds
+from elicit import runs
 from elicit.checkpoints import PolicyDelta
 from elicit.loading import architectures
-from elicit.loading.tokens import ensure_pad_token
 from elicit.sampling import Decoding, Engine
 from elicit.steering import Edit, steer
 from elicit.tasks import Problem, Task
 from elicit.training.checkpoint_callback import SnapshotCallback
 from elicit.training.failures import check_within
-from elicit.training.guards import PATIENCE, GuardCallback
-from elicit.training.passes import (
-    PassLimits,
-    choose_pass_limits,
-    make_passes_trainer,
-    restrict_head_to_labels,
-    split_rollout_batch,
+from elicit.training.grpo_trainer import (
+    RLTrainingSettings,
+    build_grpo_arguments,
+    build_grpo_trainer,
+    disable_attention_dropout,
 )
+from elicit.training.guards import GuardCallback
+from elicit.training.passes import choose_pass_limits, restrict_head_to_labels
 from elicit.training.quiet import silence_libraries
 from elicit.training.resume import CheckpointSealCallback, find_latest_checkpoint
 from elicit.training.rewards import BatchReward, Reward, make_verifier_reward
@@ -46,27 +45,7 @@ from elicit.training.rollouts import (
 from elicit.training.samplers import Sampler, sample_here
 from elicit.training.token_loss import exclude_unassigned_rows
 
-
-@dataclass(frozen=True)
-class RLTrainingSettings:
-    """Hyper-parameters of a training."""
-
-    steps: int
-    problems: int
-    """Problems per step (or all, if there are fewer)."""
-    generations: int
-    """Rollouts per problem and step."""
-    learning_rate: float
-    max_new_tokens: int
-    decay: bool = True
-    """Decrease the rate linearly to 0 over the steps; otherwise it is constant."""
-    rows: int | None = None
-    """Most rollouts per pass; None: as memory allows (`passes`)."""
-    checkpointing: bool | None = None
-    """Recompute activations in the backward pass; None: if the longest rollout needs it."""
-    checkpoint_every: int = 10
-    """Steps between checkpoints."""
-    patience: int = PATIENCE
+__all__ = ["RLTrainingResult", "RLTrainingSettings", "train_with_rewards"]
 
 
 class RLTrainingResult(NamedTuple):
@@ -149,13 +128,13 @@ def train_with_rewards(
         stack.enter_context(exclude_unassigned_rows(engine.banned_ids))
         # The trainer needs a folder; without a scratch folder nothing is saved into it.
         folder = scratch if scratch is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        trainer = _build_grpo_trainer(
+        trainer = build_grpo_trainer(
             model,
             engine,
             plan,
             make_rollout_function(engine, problems, encode, **options),
             make_reward_function(reward, make_verifier_reward(task)),
-            _build_grpo_arguments(settings, folder, len(plan) // settings.steps, seed, keep=scratch is not None)
+            build_grpo_arguments(settings, folder, len(plan) // settings.steps, seed, keep=scratch is not None)
             | {"use_cpu": _is_on_cpu(model), "bf16": bf16, "activation_checkpointing": passes.checkpointing},
             passes,
             trainer_class,
@@ -164,7 +143,7 @@ def train_with_rewards(
         trainer.add_callback(snapshots)
         trainer.add_callback(CheckpointSealCallback(name))
         stack.callback(engine.hf.__dict__.pop, "forward", None)  # remove the trainer's fused head afterwards
-        _disable_attention_dropout(engine.hf)
+        disable_attention_dropout(engine.hf)
         stack.enter_context(announce_prompt_lengths(model, engine.clock))
         checkpoint = find_latest_checkpoint(folder, name, before=snapshots.first_missing)
         is_finished = checkpoint is not None and checkpoint.name == f"checkpoint-{settings.steps}"
@@ -218,77 +197,8 @@ def _to_curve_entry(logged: dict[str, Any]) -> dict[str, Any]:
     return {name: logged[key] for name, key in _CURVE.items() if name != "norm" or key in logged}
 
 
-def _build_grpo_arguments(
-    settings: RLTrainingSettings, folder: Path, per_step: int, seed: int, *, keep: bool
-) -> dict[str, Any]:
-    return {
-        "output_dir": str(folder),
-        "loss_type": "dr_grpo",
-        "scale_rewards": "none",
-        "beta": 0.0,
-        "temperature": 1.0,
-        "num_generations": settings.generations,
-        "per_device_train_batch_size": per_step * settings.generations,  # split into passes by `passes`
-        "max_completion_length": settings.max_new_tokens,
-        "max_steps": settings.steps,
-        "shuffle_dataset": False,  # the schedule determines the order
-        "learning_rate": settings.learning_rate,
-        "lr_scheduler_type": "linear" if settings.decay else "constant",
-        "weight_decay": 0.0,
-        "seed": seeds.derive_small_seed("grpo", seed),
-        "disable_dropout": True,
-        "report_to": "none",
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,
-        "disable_tqdm": True,
-        "dataloader_pin_memory": False,
-        "save_strategy": "steps" if keep else "no",
-        "save_steps": settings.checkpoint_every,
-        # The previous checkpoint is removed only once the next one is complete, so a torn one costs nothing.
-        "save_total_limit": 2,
-    }
-
-
-def _build_grpo_trainer(
-    model: Any,
-    engine: Engine,
-    plan: Sequence[Problem],
-    rollout: Any,
-    rewards: Any,
-    arguments: dict[str, Any],
-    passes: PassLimits,
-    trainer_class: type | None = None,
-) -> Any:
-    from datasets import Dataset
-    from transformers import PrinterCallback
-    from trl import GRPOConfig, GRPOTrainer
-
-    # The trainer pads prompts on the left and does not pass positions: absolute ones would be shifted (0.3 nat per
-    # token), and rotary scaling by the longest position of a pass would count the padding.
-    by_prompt = architectures.has_absolute_positions(engine.hf) or passes.scaling is not None
-    trainer = make_passes_trainer(
-        trainer_class or GRPOTrainer, lambda inputs: split_rollout_batch(inputs, passes, by_prompt=by_prompt)
-    )(
-        model=model,
-        reward_funcs=rewards,
-        args=GRPOConfig(**arguments),
-        train_dataset=Dataset.from_dict({"prompt": [problem.id for problem in plan]}),
-        processing_class=ensure_pad_token(engine.tokenizer, engine.hf),
-        rollout_func=rollout,
-    )
-    trainer.remove_callback(PrinterCallback)  # it prints to stdout, which is for results
-    return trainer
-
-
 def _is_on_cpu(model: Any) -> bool:
     return bool(next(model.parameters()).device.type != "cuda")
-
-
-def _disable_attention_dropout(hf: Any) -> None:
-    """Disable attention's dropout, which is a plain number that TRL's `disable_dropout` does not reach."""
-    for module in hf.modules():
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
 
 
 def _hash_rl_training(settings: RLTrainingSettings, plan: Sequence[Problem], seed: int, rest: Sequence[object]) -> str:
