@@ -20,6 +20,7 @@ from transformers import TrainerCallback
 from elicit import runs
 from elicit.checkpoints import LazyCheckpoints, PolicyDelta, load_checkpoint, save_delta, step_folder
 from elicit.training.resume import is_sealed_for, seal_folder
+from elicit.training.world import get_world
 
 
 class SnapshotCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
@@ -48,9 +49,12 @@ class SnapshotCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
             for step in self._steps
             if is_sealed_for(step_folder(self._root, step), identity)
         }
-        for folder in self._root.glob("*") if steps else ():
+        world = get_world()
+        world.wait_for_all()
+        for folder in self._root.glob("*") if steps and world.is_main else ():
             if folder not in whole:
                 shutil.rmtree(folder)
+        world.wait_for_all()
 
     @property
     def first_missing(self) -> int | None:
@@ -58,10 +62,14 @@ class SnapshotCallback(TrainerCallback):  # type: ignore[misc]  # transformers i
         return min((step for step in self._steps if not step_folder(self._root, step).is_dir()), default=None)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step in self._steps:
+        if state.global_step not in self._steps:
+            return
+        delta = self._made()
+        if get_world().is_main:
             with runs.fresh_folder(step_folder(self._root, state.global_step)) as new:
-                save_delta(self._made(), new)
+                save_delta(delta, new)
                 seal_folder(new, self._identity)
+        get_world().wait_for_all()
 
     def collect_checkpoints(self, end: int) -> Mapping[int, PolicyDelta]:
         """The copies from before the last step, whose result is the policy itself."""

@@ -14,6 +14,8 @@ from elicit.sampling import Engine
 from elicit.tasks import Problem
 from elicit.training.guards import PATIENCE
 from elicit.training.passes import PassLimits, make_passes_trainer, split_rollout_batch
+from elicit.training.sharding import is_sharded, make_sharded_trainer, trainer_options
+from elicit.training.world import check_size, get_world
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ def build_grpo_arguments(
         "beta": 0.0,
         "temperature": 1.0,
         "num_generations": settings.generations,
-        "per_device_train_batch_size": per_step * settings.generations,  # split into passes by `passes`
+        # Split into passes by `passes`.
+        "per_device_train_batch_size": per_step * settings.generations // get_world().size,
         "max_completion_length": settings.max_new_tokens,
         "max_steps": settings.steps,
         "shuffle_dataset": False,  # the schedule determines the order
@@ -86,17 +89,20 @@ def build_grpo_trainer(
     # The trainer pads prompts on the left and does not pass positions: absolute ones would be shifted (0.3 nat per
     # token), and rotary scaling by the longest position of a pass would count the padding.
     by_prompt = architectures.has_absolute_positions(engine.hf) or passes.scaling is not None
+    kind = trainer_class or GRPOTrainer
     trainer = make_passes_trainer(
-        trainer_class or GRPOTrainer, lambda inputs: split_rollout_batch(inputs, passes, by_prompt=by_prompt)
+        make_sharded_trainer(kind) if is_sharded(engine.hf) else kind,
+        lambda inputs: split_rollout_batch(inputs, passes, by_prompt=by_prompt),
     )(
         model=model,
         reward_funcs=rewards,
-        args=GRPOConfig(**arguments),
+        args=GRPOConfig(**arguments, **trainer_options()),
         train_dataset=Dataset.from_dict({"prompt": [problem.id for problem in plan]}),
         processing_class=ensure_pad_token(engine.tokenizer, engine.hf),
         rollout_func=rollout,
     )
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, which is for results
+    check_size(trainer.accelerator.num_processes, get_world().size)
     return trainer
 
 

@@ -7,13 +7,14 @@ ends at the same step as an uninterrupted one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from transformers import TrainerCallback
 
 from elicit.training.failures import TrainingFailed
+from elicit.training.sharding import compute_joint_norm
 
 #: Consecutive steps without a learning signal after which a training ends.
 PATIENCE = 10
@@ -49,12 +50,11 @@ class GuardCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
 
     def compute_norm(self) -> float:
         """L2 norm of all trained values."""
-        return _compute_joint_norm([p.detach() for p in self._trained])
+        return compute_joint_norm(p.detach() for p in self._trained)
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Check the gradient before it reaches the weights."""
-        gradients = [p.grad for p in self._trained if p.grad is not None]
-        size = _compute_joint_norm(gradients)
+        size = compute_joint_norm(p.grad for p in self._trained if p.grad is not None)
         if not math.isfinite(size):
             raise TrainingFailed(
                 f"step {state.global_step + 1}: the gradient of the loss is {size}. {_suggest_lower_rate(args)}"
@@ -103,14 +103,7 @@ class GuardCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
             )
 
 
-def _compute_joint_norm(tensors: Sequence[torch.Tensor]) -> float:
-    """L2 norm of all values together, 0 for none. In double precision, so that diverged values do not overflow."""
-    if not tensors:
-        return 0.0
-    return math.hypot(*torch.stack(torch._foreach_norm([t.double() for t in tensors])).tolist())
-
-
-def _all_at_least(entries: Sequence[dict[str, Any]], name: str, least: float) -> bool:
+def _all_at_least(entries: list[dict[str, Any]], name: str, least: float) -> bool:
     return all(entry[name] >= least for entry in entries)
 
 

@@ -18,6 +18,7 @@ from elicit.errors import ElicitError
 from elicit.loading import architectures, devices
 from elicit.model import BaseModel
 from elicit.training.groups import ADAPTABLE, GROUPS, Lora
+from elicit.training.sharding import gather_tensor
 from elicit.weights import Adapter, FullWeights, Weights
 
 #: Below this many parameters a model is small: trained in one pass on one thread, with its own default rates.
@@ -50,7 +51,9 @@ class TrainableModel(NamedTuple):
             config["base_model_name_or_path"] = self.base_id  # never a path of this machine
             return Adapter({k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}, tensors)
         named_parameters = self.model.named_parameters()
-        return FullWeights({name: p.detach().cpu().clone() for name, p in named_parameters if p.requires_grad})
+        return FullWeights(
+            {name: gather_tensor(p.detach()).cpu().clone() for name, p in named_parameters if p.requires_grad}
+        )
 
 
 def make_trainable(base: BaseModel, *, group: str = "all", lora: Lora | None = None, seed: int = 0) -> TrainableModel:

@@ -22,6 +22,7 @@ import torch
 
 from elicit.rotary import RotaryScaling, frequency_group, length_scaling
 from elicit.training.parameters import is_small
+from elicit.training.world import get_world
 
 #: Bytes of activations in one pass on a CPU.
 CPU_BUDGET = 2 << 30
@@ -122,14 +123,17 @@ def split_supervised_batch(inputs: dict[str, Any], passes: PassLimits) -> list[L
     lengths = inputs["attention_mask"].sum(1).tolist()
     rows = split_into_passes(lengths, passes)
     if len(rows) == 1:
-        return [LossPiece(inputs, 1.0, 0, sum(lengths))]
+        return [LossPiece(inputs, 1.0, _count_labels(inputs), sum(lengths))]
     pieces = []
     for indices in rows:
         width = max(lengths[i] for i in indices)
         part = {name: _slice_tensor(value, indices, slice(0, width), len(lengths)) for name, value in inputs.items()}
-        labels = int((part["labels"][:, 1:] != -100).sum())
-        pieces.append(LossPiece(part, 1.0, labels, sum(lengths[i] for i in indices)))
+        pieces.append(LossPiece(part, 1.0, _count_labels(part), sum(lengths[i] for i in indices)))
     return pieces
+
+
+def _count_labels(inputs: dict[str, Any]) -> int:
+    return int((inputs["labels"][:, 1:] != -100).sum())
 
 
 def split_rollout_batch(inputs: dict[str, Any], passes: PassLimits, *, by_prompt: bool) -> list[LossPiece]:
@@ -177,22 +181,31 @@ def make_passes_trainer(trainer_class: Any, pieces: Callable[[dict[str, Any]], l
         def compute_loss(
             self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            parts = pieces(inputs)
+            parts = _even_out(pieces(inputs))
             *before, last = parts
             if before and num_items_in_batch is None and "labels" in inputs:
                 num_items_in_batch = sum(part.labels for part in parts)
             loss_so_far = 0.0
             logged = {name: len(values) for name, values in self._metrics["train"].items()}
             for part in before:
-                loss = super().compute_loss(model, part.inputs, num_items_in_batch=num_items_in_batch) * part.share
-                self.accelerator.backward(loss)
+                with self.accelerator.no_sync(model):
+                    loss = super().compute_loss(model, part.inputs, num_items_in_batch=num_items_in_batch) * part.share
+                    self.accelerator.backward(loss)
                 loss_so_far += float(loss.detach())
             loss = super().compute_loss(model, last.inputs, num_items_in_batch=num_items_in_batch)
             _merge_pass_metrics(self._metrics["train"], logged, [part.labels for part in parts])
-            self._metrics["train"]["trained_tokens"].append(sum(part.tokens for part in parts))
+            tokens = get_world().gather(sum(part.tokens for part in parts))
+            self._metrics["train"]["trained_tokens"].append(sum(tokens))
             return loss * last.share + loss_so_far if before else loss
 
     return PassesTrainer
+
+
+def _even_out(parts: list[LossPiece]) -> list[LossPiece]:
+    """As many passes as every other process has: those that are missing repeat the shortest one with weight 0."""
+    missing = max(get_world().gather(len(parts))) - len(parts)
+    shortest = min(parts, key=lambda part: part.tokens)
+    return [shortest._replace(share=0.0, labels=0, tokens=0)] * missing + parts
 
 
 def _merge_pass_metrics(metrics: dict[str, list[Any]], logged: dict[str, int], tokens: list[int]) -> None:

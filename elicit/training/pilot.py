@@ -16,6 +16,7 @@ from elicit.context import check_prompt_fits
 from elicit.sampling import Decoding, Engine, Request
 from elicit.tasks import Problem, Task
 from elicit.training.samplers import Sampler, sample_here
+from elicit.training.world import get_world
 
 
 class PilotResult(NamedTuple):
@@ -72,7 +73,8 @@ def run_pilot(
     keys = [tuple(seeds.derive_key(seed, "pilot", problem.id, i) for i in range(samples)) for problem in problems]
     prompts = [encode(problem) for problem in problems]
     check_prompt_fits(max(map(len, prompts), default=0), max_new_tokens, engine.context)
-    batches = sampler(engine, [Request(ids, key) for ids, key in zip(prompts, keys, strict=True)], decoding)
+    requests = [Request(ids, key) for ids, key in zip(prompts, keys, strict=True)]
+    batches = get_world().map_shared(lambda part: sampler(engine, part, decoding), requests)
     learnable, unsolved, always_solved, wrong, right = [], [], [], {}, 0
     for problem, completions in zip(problems, batches, strict=True):
         verdicts = [task.verify(problem, completion.text) for completion in completions]

@@ -14,6 +14,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from elicit import runs
+from elicit.training.world import get_world
 
 _SEAL = "seal.json"
 
@@ -25,7 +26,16 @@ class CheckpointSealCallback(TrainerCallback):  # type: ignore[misc]  # transfor
         self._identity = identity
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        seal_folder(Path(args.output_dir) / f"checkpoint-{state.global_step}", self._identity)
+        world = get_world()
+        world.wait_for_all()  # each process writes the state of its random numbers
+        if world.is_main:
+            seal_folder(Path(args.output_dir) / f"checkpoint-{state.global_step}", self._identity)
+
+
+def name_training(identity: str) -> str:
+    """A training's identity with its number of processes: checkpoints of another number do not fit it."""
+    size = get_world().size
+    return identity if size == 1 else f"{identity} in {size} processes"
 
 
 def find_latest_checkpoint(scratch: Path, identity: str, *, before: int | None = None) -> Path | None:
@@ -34,6 +44,10 @@ def find_latest_checkpoint(scratch: Path, identity: str, *, before: int | None =
     Args:
         before: a step that must be trained again: checkpoints of it and of later steps are removed too.
     """
+    return get_world().share_main(lambda: _find_latest(scratch, identity, before))
+
+
+def _find_latest(scratch: Path, identity: str, before: int | None) -> Path | None:
     folders = sorted(scratch.glob("checkpoint-*"), key=_parse_step)
     for folder in folders:
         if not is_sealed_for(folder, identity) or (before is not None and _parse_step(folder) >= before):

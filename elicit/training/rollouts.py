@@ -1,7 +1,8 @@
 """Rollouts for TRL's `rollout_func`, from the lab's own sampler.
 
 1. A step's problems and the random numbers of its samples are determined by (seed, "grpo", step, problem, sample). They
-   are the same at any batch size, after a resume, and for every reward: an arm and its controls are paired.
+   are the same at any batch size, after a resume, in any number of processes, and for every reward: an arm and its
+   controls are paired. Of several processes, each samples some of the problems, and trains on its part of all rows.
 2. Sampling is at temperature 1 from exactly the trained distribution (no token is banned, and rows of the head that are
    not tokens are excluded from both: `token_loss`), so that log-probabilities of rollouts equal the trainer's own
    recomputation; tests check this with full weights, with LoRA and under steering.
@@ -25,6 +26,7 @@ from elicit.tasks import Problem
 from elicit.training.failures import TrainingFailed
 from elicit.training.rewards import BatchReward, Reward, Rollout
 from elicit.training.samplers import Sampler, sample_here
+from elicit.training.world import get_world
 
 #: Problem -> prompt token ids.
 PromptEncoder = Callable[[Problem], tuple[int, ...]]
@@ -104,25 +106,33 @@ def make_rollout_function(
     seed: int,
     decoding: Decoding,
     sampler: Sampler = sample_here,
+    refresh: Callable[[], None] = lambda: None,
 ) -> Callable[[list[str], Any], dict[str, Any]]:
     """Make the function for `GRPOTrainer(rollout_func=...)`, which passes every prompt once per generation.
 
-    The trainer's "prompts" are problem ids here: `rollout_func` gets no other column, and prompts may repeat.
+    The trainer's "prompts" are problem ids here: `rollout_func` gets no other column, and prompts may repeat. Each of
+    several processes is passed its part of them.
+
+    Args:
+        refresh: called before sampling; brings the engine's weights to those of the step.
     """
     problem_by_id = {problem.id: problem for problem in problems}
+    world = get_world()
 
-    def generate_rollouts(prompts: list[str], trainer: Any) -> dict[str, Any]:
+    def generate_rollouts(part: list[str], trainer: Any) -> dict[str, Any]:
+        prompts = [problem_id for of_process in world.gather(part) for problem_id in of_process]
         batch_problems = [problem_by_id[problem_id] for problem_id in prompts[::generations]]
         assert prompts == [problem.id for problem in batch_problems for _ in range(generations)]
         step = trainer.state.global_step
         options: dict[str, Any] = {"generations": generations, "step": step, "seed": seed, "decoding": decoding}
         options["sampler"] = sampler
-        groups = sample_rollouts(engine, batch_problems, encode, **options)
+        refresh()
+        groups = world.map_shared(lambda some: sample_rollouts(engine, some, encode, **options), batch_problems)
         flat = [
             (problem, i, completion)
             for problem, group in zip(batch_problems, groups, strict=True)
             for i, completion in enumerate(group)
-        ]
+        ][world.rank * len(part) :][: len(part)]
         return {
             "prompt_ids": [list(encode(problem)) for problem, _, _ in flat],
             "completion_ids": [list(completion.tokens) for _, _, completion in flat],
@@ -145,9 +155,16 @@ def make_reward_function(reward: Reward | BatchReward, correct: Reward) -> Calla
     def compute_rewards(rollout: list[Rollout], log_metric: Callable[[str, float], None], **_: Any) -> list[float]:
         log_metric("correct", sum(map(correct, rollout)) / len(rollout))
         log_metric("clipped", sum(not entry.finished for entry in rollout) / len(rollout))
-        return reward.score(rollout) if isinstance(reward, BatchReward) else [reward(entry) for entry in rollout]
+        return _score_batch(reward, rollout) if isinstance(reward, BatchReward) else [reward(e) for e in rollout]
 
     return compute_rewards
+
+
+def _score_batch(reward: BatchReward, rollouts: list[Rollout]) -> list[float]:
+    """Rewards of this process's rollouts, from one call for those of all processes."""
+    world = get_world()
+    every = [entry for part in world.gather(rollouts) for entry in part]
+    return world.share_main(lambda: reward.score(every))[world.rank * len(rollouts) :][: len(rollouts)]
 
 
 @contextmanager

@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 
 from elicit import runs
 from elicit.checkpoints import PolicyDelta
+from elicit.errors import ElicitError
 from elicit.loading import architectures
 from elicit.sampling import Decoding, Engine
 from elicit.steering import Edit, steer
 from elicit.tasks import Problem, Task
 from elicit.training.checkpoint_callback import SnapshotCallback
-from elicit.training.failures import check_within
+from elicit.training.failures import check_generations, check_within
 from elicit.training.grpo_trainer import (
     RLTrainingSettings,
     build_grpo_arguments,
@@ -33,7 +34,7 @@ from elicit.training.grpo_trainer import (
 from elicit.training.guards import GuardCallback
 from elicit.training.passes import choose_pass_limits, restrict_head_to_labels
 from elicit.training.quiet import silence_libraries
-from elicit.training.resume import CheckpointSealCallback, find_latest_checkpoint
+from elicit.training.resume import CheckpointSealCallback, find_latest_checkpoint, name_training
 from elicit.training.rewards import BatchReward, Reward, make_verifier_reward
 from elicit.training.rollouts import (
     PromptEncoder,
@@ -43,7 +44,9 @@ from elicit.training.rollouts import (
     schedule_problems,
 )
 from elicit.training.samplers import Sampler, sample_here
+from elicit.training.sharding import WholeCopy, shard_and_copy
 from elicit.training.token_loss import exclude_unassigned_rows
+from elicit.training.world import check_launcher, get_world
 
 __all__ = ["RLTrainingResult", "RLTrainingSettings", "train_with_rewards"]
 
@@ -111,13 +114,17 @@ def train_with_rewards(
         TrainingFailed: loss or weights are not finite, training diverged, completions are truncated, or rewards have
             no variance.
     """
+    _check_processes(method, settings.generations, edits)
     decoding = Decoding(temperature=1.0, max_new_tokens=settings.max_new_tokens, stop=task.stop)
     options: dict[str, Any] = {"generations": settings.generations, "seed": seed, "decoding": decoding}
     options["sampler"] = sampler
+    source = WholeCopy(engine, lambda: None)
+    if get_world().size > 1 and model is engine.hf:
+        source = shard_and_copy(engine)
     plan = schedule_problems(problems, steps=settings.steps, per_step=settings.problems, seed=seed)
     check_within(method, checkpoints, settings.steps)
     guard = GuardCallback(model.parameters(), best=best_reward, norm_limit=norm_limit, patience=settings.patience)
-    name = _hash_rl_training(settings, plan, seed, identity)
+    name = name_training(_hash_rl_training(settings, plan, seed, identity))
     before = [step for step in checkpoints if step < settings.steps]
     snapshots = SnapshotCallback(before, copy_change, identity=name, scratch=scratch)
     longest = max(len(encode(problem)) for problem in problems) + settings.max_new_tokens
@@ -132,7 +139,7 @@ def train_with_rewards(
             model,
             engine,
             plan,
-            make_rollout_function(engine, problems, encode, **options),
+            make_rollout_function(source.engine, problems, encode, refresh=source.refresh, **options),
             make_reward_function(reward, make_verifier_reward(task)),
             build_grpo_arguments(settings, folder, len(plan) // settings.steps, seed, keep=scratch is not None)
             | {"use_cpu": _is_on_cpu(model), "bf16": bf16, "activation_checkpointing": passes.checkpointing},
@@ -195,6 +202,15 @@ _CURVE = {
 
 def _to_curve_entry(logged: dict[str, Any]) -> dict[str, Any]:
     return {name: logged[key] for name, key in _CURVE.items() if name != "norm" or key in logged}
+
+
+def _check_processes(method: str, generations: int, edits: Sequence[Edit]) -> None:
+    """Raise ElicitError for a training that cannot be done in this number of processes."""
+    check_launcher()
+    size = get_world().size
+    if size > 1 and edits:
+        raise ElicitError(f"{method}: a steering vector is trained in one process; this is one of {size}.")
+    check_generations(method, generations, size)
 
 
 def _is_on_cpu(model: Any) -> bool:

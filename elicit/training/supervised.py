@@ -9,6 +9,8 @@
 4. With a scratch folder, a checkpoint is written every minute; the same call resumes from the last complete one and
    gives the same weights.
 5. A loss that is not finite ends training at the step at which it is logged.
+6. Several processes (`world`) share the rows of each batch: the same steps, and the same loss up to rounding. An
+   adapter is on every process (data parallel); full weights are cut into shards (`sharding`).
 """
 
 from __future__ import annotations
@@ -36,8 +38,11 @@ from elicit.training.failures import check_within
 from elicit.training.groups import Lora
 from elicit.training.parameters import default_learning_rate, make_trainable
 from elicit.training.passes import choose_pass_limits, restrict_head_to_labels
+from elicit.training.resume import name_training
+from elicit.training.sharding import shard_model
 from elicit.training.supervised_run import Example, run_supervised_training
 from elicit.training.token_loss import exclude_unassigned_rows
+from elicit.training.world import check_launcher, get_world
 from elicit.weights import Weights
 
 __all__ = ["Example", "SupervisedSchedule", "SupervisedResult", "example", "plan_batches", "train_on_examples"]
@@ -163,11 +168,14 @@ def train_on_examples(
         ElicitError: a checkpoint is requested after the last step.
         TrainingFailed: the loss is not finite.
     """
+    check_launcher()
     batches = plan_batches(examples, schedule, seeds.derive_small_seed("sft", seed))
     check_within(who, checkpoints, len(batches))
     rate = schedule.learning_rate or default_learning_rate(base, schedule.lora, small=1e-3, large=1e-5, adapter=2e-4)
     trainable_model = make_trainable(base, group=schedule.parameters, lora=schedule.lora, seed=seed)
-    name = _hash_supervised_training(base, examples, batches, schedule, rate, seed, identity)
+    if get_world().size > 1 and schedule.lora is None:
+        shard_model(trainable_model.hf)
+    name = name_training(_hash_supervised_training(base, examples, batches, schedule, rate, seed, identity))
     example_batches = [[examples[i] for i in batch] for batch in batches]
     longest = max(len(row.prompt) + len(row.completion) for row in examples)
     passes = choose_pass_limits(trainable_model.hf, longest, checkpointing=schedule.checkpointing)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers import TrainerCallback
 
-from elicit import runs
+from elicit import runs, seeds
 from elicit.loading.tokens import ensure_pad_token
 from elicit.model import BaseModel
 from elicit.training.checkpoint_callback import SnapshotCallback
@@ -22,6 +22,8 @@ from elicit.training.parameters import TrainableModel
 from elicit.training.passes import PassLimits, make_passes_trainer, split_supervised_batch
 from elicit.training.quiet import silence_libraries
 from elicit.training.resume import CheckpointSealCallback, find_latest_checkpoint
+from elicit.training.sharding import is_sharded, make_sharded_trainer, trainer_options
+from elicit.training.world import World, check_size, get_world
 
 #: Seconds between checkpoints. Shorter trainings write none.
 SAVE_SECONDS = 60.0
@@ -60,11 +62,14 @@ def run_supervised_training(
     from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
+    world = get_world()
+    per_process = math.ceil(len(batches[0]) / world.size)
     rows = [
         {"input_ids": [*row.prompt, *row.completion], "labels": [-100] * len(row.prompt) + [*row.completion]}
         for batch in batches
-        for row in batch
+        for row in _deal_rows(batch, per_process, world)
     ]
+    trainer_class = make_sharded_trainer(SFTTrainer) if is_sharded(trainable_model.hf) else SFTTrainer
     with ExitStack() as stack:
         stack.enter_context(silence_libraries())
         folder = scratch or Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -72,7 +77,7 @@ def run_supervised_training(
             output_dir=str(folder),
             num_train_epochs=1,
             train_sampling_strategy="sequential",
-            per_device_train_batch_size=len(batches[0]),
+            per_device_train_batch_size=per_process,
             learning_rate=rate,
             lr_scheduler_type="linear",
             # The first step of a schedule with warm-up has rate 0: of few steps that would be a large share.
@@ -90,9 +95,10 @@ def run_supervised_training(
             logging_nan_inf_filter=False,
             disable_tqdm=True,
             dataloader_pin_memory=False,
+            **trainer_options(),
         )
         watch = _LossGuardCallback(who, rate, len(batches), saves=scratch is not None)
-        trainer = make_passes_trainer(SFTTrainer, lambda inputs: split_supervised_batch(inputs, passes))(
+        trainer = make_passes_trainer(trainer_class, lambda inputs: split_supervised_batch(inputs, passes))(
             model=trainable_model.model,
             args=arguments,
             train_dataset=Dataset.from_list(rows),
@@ -100,10 +106,22 @@ def run_supervised_training(
             callbacks=[watch, *callbacks, snapshots, CheckpointSealCallback(identity)],
         )
         trainer.remove_callback(PrinterCallback)  # it prints to stdout, which is for results
+        check_size(trainer.accelerator.num_processes, world.size)
+        if world.size > 1:
+            torch.manual_seed(seeds.derive_small_seed("dropout", int(identity[:7], 16), world.rank))
         checkpoint = find_latest_checkpoint(folder, identity, before=snapshots.first_missing)
         with runs.writing_to(folder):
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         return [_to_curve_point(entry) for entry in trainer.state.log_history if "loss" in entry]
+
+
+def _deal_rows(batch: list[Example], per_process: int, world: World) -> list[Example]:
+    """The rows of a batch, those of process 0 first. Missing ones are filled up with rows without a label."""
+    if world.size == 1:
+        return batch
+    filler = Example((batch[0].prompt + batch[0].completion)[:2], ())
+    shares = [batch[rank :: world.size] for rank in range(world.size)]
+    return [row for share in shares for row in (*share, *[filler] * (per_process - len(share)))]
 
 
 def _to_curve_point(entry: dict[str, Any]) -> dict[str, Any]:
@@ -127,6 +145,8 @@ class _LossGuardCallback(TrainerCallback):  # type: ignore[misc]  # transformers
             )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self._saves and state.global_step < self._steps and time.monotonic() - self._saved >= SAVE_SECONDS:
+        if not self._saves or state.global_step >= self._steps:
+            return
+        if get_world().share_main(lambda: time.monotonic() - self._saved >= SAVE_SECONDS):
             control.should_save = True
             self._saved = time.monotonic()
