@@ -9,25 +9,28 @@ Everything is determined by the cell's identity, so that repeating a part gives 
 
 from __future__ import annotations
 
-import itertools
-import os
 import shutil
 import time
 import traceback
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elicit import runs
 from elicit.comparison.cell_state import count_test_problems, covers_goal, goal_of, load_test_problems
 from elicit.comparison.running import checkpoint_eval, peak_memory
+from elicit.comparison.running.cell_policy import (
+    SCRATCH,
+    OtherWeightsError,
+    check_weights,
+    load_cached_model,
+    load_or_fit_policy,
+)
 from elicit.comparison.running.steering_preview import write_view
 from elicit.comparison.spec import Spec, build_model_task
-from elicit.comparison.spec.cells import Cell, parent_seed
+from elicit.comparison.spec.cells import Cell
 from elicit.comparison.storage import typed_files
 from elicit.comparison.storage.manifest import read_run_date
 from elicit.comparison.storage.prompts import write_prompts
-from elicit.engines.choice import EngineChoice
 from elicit.errors import ElicitError, one_line
 from elicit.loading.templates import ChatTemplate
 from elicit.tasks import AskedTask
@@ -36,50 +39,6 @@ if TYPE_CHECKING:
     from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.tasks import Problem, Task
-
-
-#: Folder in a cell with the state of its fit, from which it continues after a kill.
-SCRATCH = "scratch"
-
-
-class OtherWeightsError(ElicitError):
-    """A model under this name is another here than in the run's finished cells: a fault of no arm."""
-
-
-@lru_cache(maxsize=2)
-def _load_cached_model(
-    name: str, dtype: str, device: str, cache_gib: float | None, engine: EngineChoice = "transformers"
-) -> BaseModel:
-    """Load a model, or reuse the one that this worker already has: consecutive cells mostly share it."""
-    from elicit.model import load
-
-    model = load(name, dtype=dtype, device=device, cache_gib=cache_gib)
-    if engine != "transformers":
-        from elicit.engines.connect import connect
-
-        connect(model, engine.vllm)
-    return model
-
-
-def forget_models() -> None:
-    """Release the models that this process holds."""
-    _load_cached_model.cache_clear()
-
-
-def weights_sha256(name: str, spec: Spec) -> str:
-    """Hash a model's weights, loaded as the cells load them; on the CPU if its device is missing.
-
-    Raises:
-        ElicitError: as `elicit.load`.
-    """
-    from elicit.loading import devices
-
-    device = spec.device
-    try:
-        devices.choose_device(device)
-    except ElicitError:
-        device = "cpu"
-    return _load_cached_model(name, spec.dtype, device, spec.cache_gib).weights_sha256
 
 
 def run_cell_in_place(cell: Cell, spec: Spec, run: Path, limit: int | None) -> dict[str, Any]:
@@ -159,12 +118,12 @@ def _record_failure(cell: Cell, folder: Path, seconds: float, message: str, trac
 def _fit_and_evaluate(cell: Cell, spec: Spec, run: Path, limit: int | None, folder: Path) -> dict[str, Any]:
     from elicit.evaluation import evaluate_policy, measure_side_effects, retarget_policy, sample, score_worked_solutions
 
-    shared = _load_cached_model(spec.models[cell.model], spec.dtype, spec.device, spec.cache_gib, spec.engine)
+    shared = load_cached_model(spec.models[cell.model], spec.dtype, spec.device, spec.cache_gib, spec.engine)
     model = shared.on(read_run_date(run))
     devices = _record_device(folder, _describe_loaded_model(model)["device"])
-    _check_weights(cell, run, folder, model)
+    check_weights(cell, run, folder, model)
     task = build_model_task(model, spec.task, where="task")
-    policy, fitting = _load_or_fit_policy(cell, spec, run, folder, model, task)
+    policy, fitting = load_or_fit_policy(cell, spec, run, folder, model, task)
     metrics: list[dict[str, Any]] = []
     exact: dict[str, Any] = {}
     problems_asked: list[Problem] = []
@@ -262,56 +221,7 @@ def _record_device(folder: Path, device: str) -> list[str]:
     return devices
 
 
-def _check_weights(cell: Cell, run: Path, folder: Path, model: BaseModel) -> None:
-    """Check the weights: a model retrained under the same name must not share a run with rows of the old one.
-
-    Other workers make and remove scratch folders meanwhile: `os.walk` leaves out what is gone when it comes to it.
-    """
-    for place, _, files in itertools.chain(os.walk(run / "cells" / cell.model), os.walk(folder)):
-        if "status.json" not in files:
-            continue
-        before = (typed_files.read_status(Path(place)).get("model") or {}).get("weights_sha256", model.weights_sha256)
-        if before != model.weights_sha256:
-            raise OtherWeightsError(
-                f"the weights of {cell.model} ({model.weights_sha256[:12]}) are not those that this run began with "
-                f"({before[:12]}). Name another folder with --out, or bring the old weights back."
-            )
-
-
 def _to_json_line(record: dict[str, Any]) -> str:
     import json
 
     return json.dumps(record, allow_nan=False) + "\n"
-
-
-def _load_or_fit_policy(
-    cell: Cell, spec: Spec, run: Path, folder: Path, model: BaseModel, task: Task
-) -> tuple[Policy, float | None]:
-    """The cell's fitted policy, and the seconds fitting took (None where that is not known)."""
-    from elicit.policy import Policy
-
-    policy_folder, scratch = folder / "policy", folder / SCRATCH
-    if policy_folder.exists():
-        shutil.rmtree(scratch, ignore_errors=True)
-        return Policy.load(policy_folder, model), typed_files.read_status(folder).get("fit_seconds")
-    started = time.monotonic()
-    methods = spec.build_methods()
-    needs = {}
-    for arm in cell.needs:
-        home = run / "cells" / cell.model / Path(arm) / str(parent_seed(methods[arm], cell.seed)) / "policy"
-        if not home.exists():
-            raise ElicitError(f"arm {cell.arm!r} needs {arm!r}, which failed on {cell.model}.")
-        needs[arm] = Policy.load(home, model)
-    with runs.writing_to(scratch):
-        scratch.mkdir(parents=True, exist_ok=True)
-    policy = methods[cell.arm].fit(model, task, seed=cell.seed, needs=needs, scratch=scratch)
-    with runs.fresh_folder(policy_folder) as new:
-        policy.save(new)
-    if policy.checkpoints:  # until now they are in the scratch folder
-        policy = Policy.load(policy_folder, model)
-    seconds = time.monotonic() - started
-    # Evaluation may be interrupted: the next attempt loads the policy and needs the time that fitting took.
-    status = {"state": "pending", "fit_seconds": seconds, "devices": typed_files.read_status(folder).get("devices", [])}
-    runs.write_json(folder / "status.json", status)
-    shutil.rmtree(scratch, ignore_errors=True)
-    return policy, seconds

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from elicit.comparison.cell_state import covers_goal, describe_outcome, read_cell_status
-from elicit.comparison.running.cell_runner import OtherWeightsError, run_cell
+from elicit.comparison.running.cell_policy import OtherWeightsError
+from elicit.comparison.running.cell_runner import run_cell
 from elicit.comparison.running.corrections import CORRECTION_FILE
 from elicit.comparison.running.engine import Event, check_before_running
 from elicit.comparison.running.executor import LocalExecutor

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from elicit.comparison.cell_state import is_done, load_test_problems
 from elicit.comparison.planning.token_costs import check_cost
-from elicit.comparison.running.cell_runner import weights_sha256
+from elicit.comparison.running.cell_policy import weights_sha256
 from elicit.comparison.running.prepare_models import list_second_models
 from elicit.comparison.spec import Spec, build_model_task, build_task
 from elicit.comparison.spec.cells import Cell

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from multiprocessing.synchronize import Event as Began
 from typing import Any
 
-from elicit.comparison.running.cell_runner import forget_models
+from elicit.comparison.running.cell_policy import forget_models
 from elicit.comparison.spec import Spec
 from elicit.errors import ElicitError
 from elicit.loading import threads
