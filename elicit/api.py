@@ -172,6 +172,7 @@ def compare(
     limit: int | None = None,
     out: str | Path | None = None,
     workers: int | None = 1,
+    processes: int = 1,
     download: bool = False,
 ) -> Results:
     """Compare arms on one model and task.
@@ -193,6 +194,7 @@ def compare(
             checkpoint (all if None) and select problems for losses.
         out: run directory; a temporary one if None. An existing one is resumed or amended.
         workers: processes; 1 works in this one.
+        processes: processes that share one training of sft, critique or grpo: one a GPU, or several on a CPU.
         download: allow the download of a hub id that is not on this machine. Nothing else touches the network.
 
     Raises:
@@ -218,6 +220,7 @@ def compare(
             "samples": samples if isinstance(samples, int) else dict(samples),
             "budgets": {arm: dict(options) for arm, options in (budgets or {}).items()},
             "trajectory": None if trajectory is None else dict(trajectory),
+            "processes": processes,
         },
         where="compare",
     )

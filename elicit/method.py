@@ -161,6 +161,14 @@ class Method(ABC):
         """Names of arms whose fitted policies `fit` requires."""
         return ()
 
+    def shares_training(self, processes: int) -> bool:
+        """True if this many processes may call `fit` together, each of which has joined their `training.world`.
+
+        Raises:
+            ElicitError: the training is for several processes, but not for this number.
+        """
+        return processes == 1
+
     @abstractmethod
     def fit(
         self, base: BaseModel, task: Task, *, seed: int, needs: Mapping[str, Policy], scratch: Path | None = None

@@ -60,6 +60,8 @@ class RunOptions:
     """With --on: CPUs of a cell (default: its threads)."""
     memory_per_cell: float | None = None
     """With --on: GiB of the host's memory of a cell (default: the plan's estimate)."""
+    processes: int | None = None
+    """Processes that share one training of sft, critique or grpo, instead of the spec's: one a GPU."""
     slurm: int | None = None
     """Write a Slurm array script that starts this many joined processes, print its path, and stop."""
     sbatch: str | None = None
@@ -98,16 +100,23 @@ def _plan_or_run(options: RunOptions, arguments: Sequence[str], full_spec: Spec,
     from elicit.cli.slurm_script import write_slurm_script
     from elicit.comparison.running.corrections import Corrections, list_replaced_arms, remove_arms
     from elicit.comparison.spec.name_checks import check_device
+    from elicit.comparison.spec.shared_training import describe_processes
 
     if options.device is not None:
         check_device(options.device, "--device")
         full_spec = full_spec.model_copy(update={"device": options.device})
+    if options.processes is not None:
+        full_spec = full_spec.model_copy(update={"processes": options.processes})
     options = replace(options, limit=spec_limit if options.limit is None else options.limit)
     corrections = Corrections(_split_names(options.replace), _split_names(options.drop))
     spec = remove_arms(full_spec, corrections.drop, where=str(options.spec))
     run = options.out or Path("runs") / options.spec.stem
     arms = None if options.arms is None else list(_split_names(options.arms))
-    for name, value in (("limit", options.limit), ("workers", options.workers)):
+    for name, value in (
+        ("limit", options.limit),
+        ("workers", options.workers),
+        ("processes", options.processes),
+    ):
         if value is not None and value < 1:
             raise ElicitError(f"--{name} is {value}; expected at least 1.")
     trackers = [] if options.track is None else _check_trackers(options.track)
@@ -122,6 +131,8 @@ def _plan_or_run(options: RunOptions, arguments: Sequence[str], full_spec: Spec,
 
     for line in check_chat_templates(spec):
         print(f"elicit run: {line}", file=sys.stderr)
+    if (words := describe_processes(spec)) is not None:
+        print(f"elicit run: processes: {words}", file=sys.stderr)
 
     if options.slurm is not None:
         list_cells(spec, arms)
@@ -149,7 +160,7 @@ def _plan_or_run(options: RunOptions, arguments: Sequence[str], full_spec: Spec,
         from elicit.comparison.running.preflight import check_cells, check_this_device
 
         _check_releases(spec)
-        check_this_device(spec.device)
+        check_this_device(spec)
         unseen = check_cells(spec, run, list_cells(spec, arms), limit=options.limit, again=again)
         plan = _build_plan(spec, options, run, arms, again, fresh=True)
         gpus = plan_tables.read_gpus(options.gpus, plan)

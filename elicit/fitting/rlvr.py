@@ -28,6 +28,7 @@ from elicit.fitting.reward_choice import (
 from elicit.fitting.rollout_cost import estimate_rollout_cost
 from elicit.method import CostEstimate, TokenLengths, task_decoding
 from elicit.plugins import parse_reference
+from elicit.training.failures import check_generations
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,6 +95,10 @@ class RLConfig:
         check_adapter(self.name, self.parameters, self.lora_rank, alpha=self.lora_alpha)
         check_group(self.name, self.generations)
         check_checkpoints(self.name, self.checkpoints, steps=self.steps)
+
+    def shares_training(self, processes: int) -> bool:
+        check_generations(self.name, self.generations, processes)
+        return True
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         return estimate_rollout_cost(self, lengths, "full" if self.lora_rank is None else "adapter")

@@ -11,6 +11,7 @@ from elicit.comparison.planning import memory
 from elicit.comparison.planning.basis import read_model_basis
 from elicit.comparison.spec import Spec
 from elicit.comparison.spec.cells import Cell
+from elicit.comparison.spec.shared_training import count_processes
 from elicit.errors import ElicitError
 from elicit.loading.threads import choose_threads, limit_cores
 
@@ -117,7 +118,12 @@ def estimate_demands(
                 gib = memory.estimate_host_gib(profile)
             else:
                 gib = memory.estimate_memory_gib(profile, basis.estimate_cost(cell.arm), basis.lengths, problems)
-            demands[cell.name] = Demand(cpus, gpus, gib)
+            count = count_processes(basis.spec, cell.arm)  # each has a GPU, or CPUs and memory, of its own
+            demands[cell.name] = Demand(
+                cpus if options.cpus is not None else cpus * count,
+                gpus if options.gpus is not None else gpus * count,
+                gib if options.gib is not None else gib * count,
+            )
     return demands
 
 

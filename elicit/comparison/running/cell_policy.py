@@ -8,7 +8,7 @@ import shutil
 import time
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from elicit import runs
 from elicit.comparison.spec import Spec
@@ -93,6 +93,22 @@ def load_or_fit_policy(
         shutil.rmtree(scratch, ignore_errors=True)
         return Policy.load(policy_folder, model), typed_files.read_status(folder).get("fit_seconds")
     started = time.monotonic()
+    policy = fit_policy(cell, spec, run, folder, model, task)
+    save_fitted_policy(policy, folder, time.monotonic() - started)
+    if policy.checkpoints:  # until now they are in the scratch folder
+        policy = Policy.load(policy_folder, model)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return policy, typed_files.read_status(folder).get("fit_seconds")
+
+
+def fit_policy(cell: Cell, spec: Spec, run: Path, folder: Path, model: BaseModel, task: Task) -> Policy:
+    """Fit a cell's policy, resuming from what its scratch folder holds; in each of several processes, or in one.
+
+    Raises:
+        ElicitError: an arm that it needs has failed, or what the method's `fit` raises.
+    """
+    from elicit.policy import Policy
+
     methods = spec.build_methods()
     needs = {}
     for arm in cell.needs:
@@ -100,16 +116,16 @@ def load_or_fit_policy(
         if not home.exists():
             raise ElicitError(f"arm {cell.arm!r} needs {arm!r}, which failed on {cell.model}.")
         needs[arm] = Policy.load(home, model)
+    scratch = folder / SCRATCH
     with runs.writing_to(scratch):
         scratch.mkdir(parents=True, exist_ok=True)
-    policy = methods[cell.arm].fit(model, task, seed=cell.seed, needs=needs, scratch=scratch)
-    with runs.fresh_folder(policy_folder) as new:
+    return methods[cell.arm].fit(model, task, seed=cell.seed, needs=needs, scratch=scratch)
+
+
+def save_fitted_policy(policy: Policy, folder: Path, seconds: float, **facts: Any) -> None:
+    """Put a policy into its cell, whole, and the seconds that fitting took, which a later attempt needs."""
+    with runs.fresh_folder(folder / "policy") as new:
         policy.save(new)
-    if policy.checkpoints:  # until now they are in the scratch folder
-        policy = Policy.load(policy_folder, model)
-    seconds = time.monotonic() - started
-    # Evaluation may be interrupted: the next attempt loads the policy and needs the time that fitting took.
-    status = {"state": "pending", "fit_seconds": seconds, "devices": typed_files.read_status(folder).get("devices", [])}
+    devices = typed_files.read_status(folder).get("devices", [])
+    status = {"state": "pending", "fit_seconds": seconds, "devices": devices, **facts}
     runs.write_json(folder / "status.json", status)
-    shutil.rmtree(scratch, ignore_errors=True)
-    return policy, seconds

@@ -26,6 +26,7 @@ from elicit.comparison.running.cell_policy import (
     load_or_fit_policy,
 )
 from elicit.comparison.running.steering_preview import write_view
+from elicit.comparison.running.torchrun import ProcessDiedError, fit_in_processes, is_fitted_together
 from elicit.comparison.spec import Spec, build_model_task
 from elicit.comparison.spec.cells import Cell
 from elicit.comparison.storage import typed_files
@@ -90,6 +91,8 @@ def run_cell(cell: Cell, spec: Spec, run: Path, limit: int | None, folder: Path)
         runs.write_json(folder / "status.json", status)
     except (runs.TargetError, OtherWeightsError):
         raise
+    except ProcessDiedError as error:
+        return _record_failure(cell, folder, before + time.monotonic() - started, str(error), None)
     except ElicitError as error:
         shutil.rmtree(folder / SCRATCH, ignore_errors=True)  # a resumed fit would fail again
         return _record_failure(cell, folder, before + time.monotonic() - started, str(error), None)
@@ -118,6 +121,8 @@ def _record_failure(cell: Cell, folder: Path, seconds: float, message: str, trac
 def _fit_and_evaluate(cell: Cell, spec: Spec, run: Path, limit: int | None, folder: Path) -> dict[str, Any]:
     from elicit.evaluation import evaluate_policy, measure_side_effects, retarget_policy, sample, score_worked_solutions
 
+    if is_fitted_together(cell, spec, folder):
+        fit_in_processes(cell, spec, run, folder)
     shared = load_cached_model(spec.models[cell.model], spec.dtype, spec.device, spec.cache_gib, spec.engine)
     model = shared.on(read_run_date(run))
     devices = _record_device(folder, _describe_loaded_model(model)["device"])
@@ -175,7 +180,14 @@ def _fit_and_evaluate(cell: Cell, spec: Spec, run: Path, limit: int | None, fold
         "model": {**_describe_loaded_model(model), **_describe_thinking(task)},
         "devices": devices,
         **_describe_engine(policy),
+        **_describe_processes(folder),
     }
+
+
+def _describe_processes(folder: Path) -> dict[str, Any]:
+    """The processes that fitted the policy together; empty for one."""
+    processes = typed_files.read_status(folder).get("processes")
+    return {} if processes is None else {"processes": processes}
 
 
 def _describe_engine(policy: Policy) -> dict[str, str]:

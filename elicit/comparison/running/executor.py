@@ -72,7 +72,7 @@ class LocalExecutor:
         models = dict.fromkeys(cell.model for cell in cells)
         prepare_models(spec, models, workers=min(self.count, len(cells)), download=download)
         if cells:
-            check_this_device(spec.device)
+            check_this_device(spec)
 
     @contextmanager
     def work_on(self, run: PreparedRun, cells: Sequence[Cell]) -> Iterator[None]:

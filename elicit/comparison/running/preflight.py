@@ -23,6 +23,7 @@ from elicit.comparison.running.cell_policy import weights_sha256
 from elicit.comparison.running.prepare_models import list_second_models
 from elicit.comparison.spec import Spec, build_model_task, build_task
 from elicit.comparison.spec.cells import Cell
+from elicit.comparison.spec.shared_training import find_shared_arms
 from elicit.context import check_prompt_fits
 from elicit.errors import ElicitError, one_line
 from elicit.method import Method
@@ -58,6 +59,7 @@ def check_cells(
     """
     pending = [cell for cell in todo if cell.name in again or not is_done(cell, spec, run, limit)]
     check_cost(spec, pending, spec.test if limit is None else limit)
+    find_shared_arms(spec)  # refuses what cannot be shared
     if spec.engine != "transformers":
         spec.engine.vllm.check()
     unseen = []
@@ -86,16 +88,21 @@ def _load_outline(name: str, dtype: str) -> Outline | None:
     return find_outline(name, dtype=dtype)
 
 
-def check_this_device(device: str) -> None:
-    """Check that this machine has a device.
+def check_this_device(spec: Spec) -> None:
+    """Check that this machine has the device of a spec, and one for each process of a training.
 
     Raises:
         ElicitError: it does not.
     """
-    if device not in ("auto", "cpu"):
-        from elicit.loading import devices
+    shared = find_shared_arms(spec)
+    if spec.device in ("auto", "cpu") and not shared:
+        return
+    from elicit.loading import devices
 
-        devices.choose_device(device)
+    if devices.choose_device(spec.device) != "cpu" and shared:
+        from elicit.training.world import check_visible_gpus
+
+        check_visible_gpus(spec.processes)
 
 
 def _check_test_problems(spec: Spec, limit: int | None) -> None:

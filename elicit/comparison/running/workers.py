@@ -9,8 +9,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -18,14 +16,17 @@ from multiprocessing.synchronize import Event as Began
 from typing import Any
 
 from elicit.comparison.running.cell_policy import forget_models
+from elicit.comparison.running.parent_watch import exit_with_parent
 from elicit.comparison.spec import Spec
 from elicit.errors import ElicitError
 from elicit.loading import threads
 
 
 def default_workers(spec: Spec) -> int:
-    """Default number of processes: two, which hide each other's imports and waiting; one on a GPU or outside engine."""
-    if spec.engine != "transformers":
+    """Default number of workers: two, which hide each other's imports and waiting; one on a GPU or outside engine, and
+    where a training has processes of its own.
+    """
+    if spec.engine != "transformers" or spec.processes > 1:
         return 1
     return 1 if spec.device.startswith(("cuda", "balanced")) or (os.cpu_count() or 1) < 2 else 2
 
@@ -107,15 +108,4 @@ def _initialize_worker(parent: int, workers: int, began: Began) -> None:
     """Set up a worker process."""
     began.set()
     threads.set_core_share(workers)
-    _watch_parent(parent)
-
-
-def _watch_parent(parent: int) -> None:
-    """Stop this worker as soon as its parent is gone."""
-
-    def exit_with_parent() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        os._exit(1)
-
-    threading.Thread(target=exit_with_parent, daemon=True).start()
+    exit_with_parent(parent)

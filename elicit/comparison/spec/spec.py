@@ -94,6 +94,8 @@ class Spec(BaseModel):
     """GiB of keys and values a batch may take while sampling; null: 1 on a CPU, up to 8 on a GPU."""
     engine: EngineChoice = "transformers"
     """Where completions and scores come from: in this process, or {vllm: {python or url}}."""
+    processes: int = Field(default=1, ge=1, le=1024)
+    """Processes that share one training of sft, critique or grpo: one a GPU, or several on a CPU."""
 
     _recorded: dict[str, RecordedMethod] = PrivateAttr(default_factory=dict)
     """Arms with methods from outside, as the run of this spec recorded them: their code need not be here."""
@@ -173,6 +175,8 @@ class Spec(BaseModel):
         for name in ("assume", "reference", "budgets", "engine"):  # added later: a spec without them keeps its hash
             if fields[name] in ({}, None, "transformers"):
                 del fields[name]
+        if fields["processes"] == 1:
+            del fields["processes"]
         return fields
 
 

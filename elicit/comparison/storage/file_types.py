@@ -167,6 +167,14 @@ class ModelRecord(TypedDict, total=False):
     thinking: ThinkingRecord
 
 
+class ProcessesRecord(TypedDict):
+    """The processes that trained a cell's policy together."""
+
+    count: Count
+    backend: str
+    peak_gib: Seconds | None
+
+
 class Status(TypedDict):
     """`status.json`."""
 
@@ -182,6 +190,7 @@ class Status(TypedDict):
     model: NotRequired[ModelRecord | None]
     devices: NotRequired[list[str]]
     engine: NotRequired[str]
+    processes: NotRequired[ProcessesRecord]
 
 
 class EstimateDict(TypedDict):

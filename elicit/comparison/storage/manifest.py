@@ -24,7 +24,7 @@ _PACKAGES = (
     *("numpy", "scipy", "datasets", "accelerate"),
 )
 #: Fields of a spec that affect where and how fast cells run, not their results: not part of a run's identity.
-MACHINE = ("device", "cache_gib", "engine")
+MACHINE = ("device", "cache_gib", "engine", "processes")
 
 
 def complete_manifest(

@@ -106,6 +106,9 @@ class Critique(Method):
         if self.critiques is not None and (self.candidates != 1 or self.form != "remark"):
             raise ElicitError("critique: candidates and form are for critiques that a program writes, not for a file.")
 
+    def shares_training(self, processes: int) -> bool:
+        return True
+
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
         """Estimate the cost: a row is question, candidate and critique, the latter two about as long as a solution."""
         rows = (self.problems or 16) * self.candidates

@@ -123,6 +123,10 @@ class SFT(Method):
             training="full" if self.lora_rank is None else "adapter",
         )
 
+    def shares_training(self, processes: int) -> bool:
+        watched = self.warn is not None or self.protect is not None  # both need the whole model's gradients
+        return processes == 1 or not watched
+
     @property
     def _passes(self) -> float:
         """Passes over the demonstrations."""
