@@ -130,6 +130,11 @@ def test_two_processes_make_the_rows_of_one(tmp_path: Path) -> None:
             assert status["processes"]["peak_gib"] > 0.1
             assert status["fit_seconds"] > 0
             assert not (run / "cells" / "cued" / arm / "0" / SCRATCH).exists()
+    manifests = [json.loads((folder / "manifest.json").read_text()) for folder in (run, alone)]
+    together = [f"cued/{arm}/0" for arm in arms if arm not in ("base", "mean_steering")]
+    assert manifests[0]["processes"] == {"2 (gloo)": together}
+    assert "processes" not in manifests[1]
+    assert manifests[0]["spec_sha256"] == manifests[1]["spec_sha256"]
     assert elicit("verify", run).code == 0
     again = elicit("run", write_spec(folder, _spec(arms, test=10)), "--out", run, "--processes", 1, "--workers", 1)
     assert again.code == 0, again.err

@@ -152,7 +152,11 @@ def end_run(spec: Spec, run: Path) -> None:
     for cell, status in done:
         for device in status.get("devices", ()):
             devices.setdefault(device, []).append(cell.name)
-    runs.write_json(run / "manifest.json", complete_manifest(read_manifest(run), models, devices))
+    processes: dict[str, list[str]] = {}
+    for cell, status in done:
+        if (shared := status.get("processes")) is not None:
+            processes.setdefault(f"{shared['count']} ({shared['backend']})", []).append(cell.name)
+    runs.write_json(run / "manifest.json", complete_manifest(read_manifest(run), models, devices, processes))
     end_corrections(run, [cell.name for cell, status in every if status["state"] == "pending"])
 
 

@@ -268,6 +268,7 @@ class Manifest(TypedDict, total=False):
     methods: dict[str, dict[str, Any]]
     models: dict[str, ModelRecord | None]
     devices: dict[str, list[str]]
+    processes: dict[str, list[str]]
     date: str
     start: Moment
     end: Moment | None

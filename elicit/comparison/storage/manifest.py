@@ -28,10 +28,18 @@ MACHINE = ("device", "cache_gib", "engine", "processes")
 
 
 def complete_manifest(
-    start: Mapping[str, Any], models: Mapping[str, Any], devices: Mapping[str, Sequence[str]]
+    start: Mapping[str, Any],
+    models: Mapping[str, Any],
+    devices: Mapping[str, Sequence[str]],
+    processes: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:
-    """Complete a manifest: end time, each model's hashes, dtype, device and threads, each device's cells."""
-    return {**start, "models": dict(models), "devices": dict(devices), "end": _utc_timestamp()}
+    """Complete a manifest: end time, each model's hashes, dtype, device and threads, each device's cells.
+
+    Args:
+        processes: number and backend of processes -> the cells that they trained together.
+    """
+    shared = {"processes": dict(processes)} if processes else {}
+    return {**start, "models": dict(models), "devices": dict(devices), **shared, "end": _utc_timestamp()}
 
 
 def read_run_date(run: Path) -> datetime.date:
