@@ -11,6 +11,7 @@ import pytest
 
 from elicit.comparison.cell_state import read_cell_status
 from elicit.comparison.cluster.cell_files import read_inputs, write_files
+from elicit.comparison.cluster.code_identity import read_code
 from elicit.comparison.cluster.demand import (
     Demand,
     ResourceOptions,
@@ -145,8 +146,10 @@ def test_a_cell_whose_files_travel_has_the_rows_of_one_that_runs_in_its_place(tm
     path = folder / "rows" / "addition.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:4]) + lines[4][:10])
-    task = CellTask(cell, spec, run, tmp_path / "nowhere" / "cell", None, Path.cwd(), 1, None)
+    task = CellTask(cell, spec, run, tmp_path / "nowhere" / "cell", None, Path.cwd(), 1, read_code(), None)
     assert run_cell_task(task) == CellAnswer()  # it does not see the folder
+    other = run_cell_task(task._replace(code="another"))
+    assert isinstance(other.error, ElicitError)
     inputs = read_inputs(cell, spec, run, folder)
     assert {name.split("/")[2] for name in inputs if "/policy/" in name} == {"mean_steering", "control"}
     before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
@@ -172,7 +175,7 @@ def test_a_worker_that_lost_its_claim_finds_nothing_to_write_to(tmp_path: Path) 
     cell = _cell(spec, "control")
     claimed = run / "claims" / "held" / "name" / "holder-0" / "cell"
     claimed.mkdir(parents=True)
-    task = CellTask(cell, spec, run, claimed, None, Path.cwd(), 1, None)
+    task = CellTask(cell, spec, run, claimed, None, Path.cwd(), 1, read_code(), None)
     assert run_cell_task(task).status is not None
     assert (claimed / "rows" / "addition.jsonl").exists()
     claimed.parent.rename(claimed.parent.with_name("holder-1"))

@@ -198,3 +198,18 @@ def test_a_node_with_other_code_is_refused(tmp_path: Path, cluster: Any) -> None
     done = _call("run", spec, "--out", run, "--on", cluster.address, env=environment, cwd=tmp_path)
     _one_line(done, "has other code of elicit")
     assert not run.exists()
+
+
+@pytest.mark.slow
+def test_claims_that_are_removed_end_the_run_and_no_row_is_lost_or_doubled(tmp_path: Path, cluster: Any) -> None:
+    local = _run_locally("few", _FEW)
+    spec, run = write_spec(tmp_path, _FEW), tmp_path / "run"
+    process = start("run", spec, "--out", run, "--on", cluster.address)
+    wait_for(lambda: bool(_rows_under_way(run)), seconds=90)
+    shutil.rmtree(run / "claims", ignore_errors=True)
+    code, err = _wait(process)
+    assert (code, err.splitlines()[-1].count("are gone")) == (2, 1), err
+    assert "Traceback" not in err
+    done = _call("run", spec, "--out", run, "--on", cluster.address)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(run, local)

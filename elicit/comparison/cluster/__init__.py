@@ -2,6 +2,7 @@
 
 connection     a cluster of this machine, or one that exists
 demand         CPUs, GPUs and memory of a cell
+code_identity  the code of a process, as a hash
 nodes          the nodes, and what each must have: the same code, the models
 remote_cell    one cell, on a worker
 cell_files     its files as bytes, for nodes that do not see the run's folder

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from elicit.comparison.cluster.code_identity import make_code_reader, read_code
 from elicit.comparison.cluster.demand import Demand, Resources
 from elicit.comparison.cluster.remote_cell import prepare_worker
 from elicit.comparison.running.prepare_models import fetch_models
@@ -57,7 +58,7 @@ def check_nodes(nodes: Sequence[Node], demands: Collection[Demand], question: No
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    code = make_code_reader()()
+    code = read_code()
     remote = ray.remote(_make_check())
     suitable = [node for node in nodes if any(demand.fits(node.resources) for demand in demands)]
     answers = [
@@ -86,37 +87,12 @@ def check_nodes(nodes: Sequence[Node], demands: Collection[Demand], question: No
             raise ElicitError(f"node {node.name}: {problem}")
 
 
-def make_code_reader() -> Callable[[], str | None]:
-    """A function that gives the hash of the installed code, None without any.
-
-    It is sent to nodes that may have another version, or none: Ray sends functions that stand inside others whole, and
-    those of a module by their name.
-    """
-
-    def hash_code() -> str | None:
-        import hashlib
-        import importlib.util
-        import pathlib
-
-        digest = hashlib.sha256()
-        for package in ("elicit", "saes"):
-            spec = importlib.util.find_spec(package)
-            if spec is None or spec.origin is None:
-                return None
-            folder = pathlib.Path(spec.origin).parent
-            for path in sorted(folder.rglob("*.py")):
-                digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes() + b"\0")
-        return digest.hexdigest()[:12]
-
-    return hash_code
-
-
 def _make_check() -> Callable[[str, NodeQuestion], tuple[str | None, str | None]]:
     """The check as it is sent to a node: (hash of its code, problem or None). The rest needs equal code."""
-    read_code = make_code_reader()
+    hash_code = make_code_reader()
 
     def check(code: str, question: NodeQuestion) -> tuple[str | None, str | None]:
-        there = read_code()
+        there = hash_code()
         if there != code:
             return there, None
         import importlib

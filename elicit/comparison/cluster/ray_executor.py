@@ -23,6 +23,7 @@ from typing import Any
 
 from elicit import runs
 from elicit.comparison.cluster.cell_files import read_inputs, write_files
+from elicit.comparison.cluster.code_identity import read_code
 from elicit.comparison.cluster.demand import (
     Demand,
     ResourceOptions,
@@ -39,8 +40,8 @@ from elicit.comparison.spec import Spec
 from elicit.comparison.spec.cells import Cell
 from elicit.errors import ElicitError, one_line
 
-#: Times that a cell is sent out if its workers die.
-_ATTEMPTS = 4
+#: Seconds before a cell is sent out again, each time that its worker dies.
+_PAUSES = (1.0, 5.0, 25.0)
 #: Most cells at a time, seconds between two looks at a task, and at the nodes.
 _MOST, _LOOK, _NODES = 1000, 1.0, 5.0
 #: Seconds without a node that could hold a cell after which it is given up: a new node takes minutes.
@@ -113,7 +114,7 @@ class RayExecutor:
         """Send a cell out until a worker has ended it. Returns its status."""
         from ray.exceptions import RayError, RayTaskError
 
-        for attempt in range(1, _ATTEMPTS + 1):
+        for pause in (*_PAUSES, None):
             try:
                 return self._send_out(cell)
             except RayTaskError:
@@ -122,11 +123,12 @@ class RayExecutor:
                 if self._ending.is_set():
                     raise CancelledError from None
                 cause = type(error).__name__
-                if attempt < _ATTEMPTS:
+                if pause is not None:
                     print(f"elicit: {cell.name}: its worker died ({cause}); it is sent out again", file=sys.stderr)
+                    self._ending.wait(pause)
         raise ElicitError(
-            f"{cell.name} was sent out {_ATTEMPTS} times, and each time its worker died: killed, or out of memory "
-            f"({cause}). The same command goes on where it stopped; --memory-per-cell leaves it more of a node."
+            f"{cell.name} was sent out {len(_PAUSES) + 1} times, and each time its worker or its node died ({cause}). "
+            "The same command goes on where it stopped; --memory-per-cell leaves a cell more of its node."
         )
 
     def _send_out(self, cell: Cell) -> dict[str, Any]:
@@ -152,7 +154,8 @@ class RayExecutor:
         locks, place = self._run.locks, cell.folder_in(self._run.path)
         holder = locks.take_free(lock_name(cell))
         lost = ElicitError(
-            f"another process has taken {self._run.path} over, because this one gave no sign of life. Its work is kept."
+            f"the claims of this process in {self._run.path} are gone: taken over by another, or removed. The same "
+            "command goes on with what is there."
         )
         if holder is None:
             raise lost
@@ -165,8 +168,8 @@ class RayExecutor:
             moved = close_claim(holder, place)
             locks.release(holder)
             link.unlink()
-        if not moved:
-            raise lost
+            if not moved:
+                raise lost
 
     def _start(self, cell: Cell, link: Path, *, sends_inputs: bool) -> Any:
         run, demand = self._run, self._demands[cell.name]
@@ -174,7 +177,8 @@ class RayExecutor:
         spec = run.spec.model_copy(update={"device": choose_worker_device(run.spec.device, demand.gpus)})
         inputs = read_inputs(cell, run.spec, run.path, claimed) if sends_inputs else None
         threads = max(1, int(demand.cpus))
-        task = CellTask(cell, spec, run.path.absolute(), claimed, run.limit, Path.cwd(), threads, inputs)
+        place = run.path.absolute()
+        task = CellTask(cell, spec, place, claimed, run.limit, Path.cwd(), threads, read_code(), inputs)
         options = {"num_cpus": demand.cpus, "num_gpus": demand.gpus, "memory": int(demand.gib * 2**30)}
         return self._remote.options(**options, max_retries=0, name=cell.name).remote(task)
 

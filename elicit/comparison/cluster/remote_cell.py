@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from elicit.comparison.cluster.cell_files import Files, read_files, write_files
+from elicit.comparison.cluster.code_identity import read_code
 from elicit.comparison.running.cell_runner import run_recorded_cell
 from elicit.comparison.sharing.renaming import exists_on_server
 from elicit.comparison.spec import Spec
@@ -30,6 +32,8 @@ class CellTask(NamedTuple):
     directory: Path
     """Where the command was typed: relative names of models start there."""
     threads: int
+    code: str | None
+    """Hash of the code that sends it."""
     inputs: Files | None
     """What the cell reads of the run's folder; None: the worker looks into the folder itself."""
 
@@ -47,6 +51,8 @@ class CellAnswer(NamedTuple):
 def run_cell_task(task: CellTask) -> CellAnswer:
     """Run a cell on this worker, once."""
     prepare_worker(task.directory, task.threads)
+    if task.code != read_code():  # of a node that joined after the others were checked
+        return CellAnswer(error=ElicitError(f"node {socket.gethostname()} has other code of elicit than this process."))
     try:
         if task.inputs is not None:
             return _run_in_copy(task, task.inputs)
