@@ -148,7 +148,8 @@ def _sample_batch(
     stream = UniformStream([requests[i].keys[j] for i, j in names]) if sampled else None
     chain = build_logits_processors(decoding) if sampled else []
     device = logits.device
-    ends = np.array(sorted(engine.end_ids), dtype=int)
+    is_end = np.zeros(logits.shape[1], dtype=bool)
+    is_end[[token for token in engine.end_ids if token < logits.shape[1]]] = True
     banned = token_rows.make_id_tensor(engine.banned_ids, device) if engine.banned_ids else None
     logits, fixed, limits = _constrain_first_tokens(requests, batch, logits, banned, limits)
 
@@ -162,7 +163,7 @@ def _sample_batch(
         uniform = None if stream is None else stream.draw_step(position, rows)
         chosen = choose_tokens(logits, chain, uniform, banned, measure, fixed if position == 0 else None)
         host_tokens = buffer.record_step(chosen, rows, position)  # the step's only wait for the device
-        over = np.isin(host_tokens, ends)
+        over = is_end[host_tokens]
         by_token[rows[over]] = True
         if stopper.candidates is not None:
             for slot in np.flatnonzero(stopper.candidates[host_tokens]):

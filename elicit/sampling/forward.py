@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,6 +38,13 @@ class Engine:
     def context(self) -> int | None:
         """Most tokens that the model can read; None without a limit."""
         return context_length(vars(self.hf.config.get_text_config(decoder=True)))
+
+    @cached_property
+    def takes_ready_masks(self) -> bool:
+        """True if the model's attention accepts a 4D boolean mask: SDPA without windows, in a tested architecture."""
+        config = architectures.unwrap_model(self.hf).config.get_text_config(decoder=True)
+        known = config.model_type in architectures.READY_MASKS
+        return bool(known and config._attn_implementation == "sdpa" and not architectures.is_sliding(self.hf))
 
     @property
     def pass_tokens(self) -> int:
@@ -147,7 +155,7 @@ def attention_mask(engine: Engine, real: torch.Tensor, queries: int) -> torch.Te
     With SDPA and full attention, a ready 4D boolean mask spares the model from building one at every step. Sliding
     windows and eager attention need the 2D mask, from which the model builds its own.
     """
-    if not takes_ready_masks(engine):
+    if not engine.takes_ready_masks:
         return real.long()
     if queries == 1:
         return real[:, None, None, :]
@@ -157,13 +165,6 @@ def attention_mask(engine: Engine, real: torch.Tensor, queries: int) -> torch.Te
     alone = torch.eye(queries, dtype=torch.bool, device=real.device)
     alone = torch.nn.functional.pad(alone, (past, 0))
     return ((causal.tril(past) & real[:, None, :]) | alone)[:, None]
-
-
-def takes_ready_masks(engine: Engine) -> bool:
-    """True if the model's attention accepts a 4D boolean mask: SDPA without windows, in a tested architecture."""
-    config = architectures.unwrap_model(engine.hf).config.get_text_config(decoder=True)
-    known = config.model_type in architectures.READY_MASKS
-    return bool(known and config._attn_implementation == "sdpa" and not architectures.is_sliding(engine.hf))
 
 
 def position_arguments(hf: Any, positions: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -28,7 +28,6 @@ from elicit.sampling.forward import (
     attention_mask,
     decode_step,
     position_arguments,
-    takes_ready_masks,
 )
 from elicit.steering import build_padded_frame
 
@@ -126,7 +125,7 @@ def _may_recompute_cache(engine: Engine, requests: Sequence[Request], decoding: 
 
 def _count_shared_tokens(engine: Engine, requests: Sequence[Request], decoding: Decoding) -> int:
     """Number of first tokens to run once for all prompts; 0 for none."""
-    if len(requests) < 2 or not takes_ready_masks(engine):
+    if len(requests) < 2 or not engine.takes_ready_masks:
         return 0
     scaling, room = length_scaling(engine.hf.config), decoding.max_new_tokens
     if any(frequency_group(scaling, len(request.ids), len(request.ids) + room) for request in requests):

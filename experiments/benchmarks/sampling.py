@@ -47,10 +47,21 @@ def build(name: str) -> BaseModel:
     )  # fmt: skip
     hf = LlamaForCausalLM(config).eval()
     hf.generation_config.eos_token_id = list(range(2, 802))
-    tokenizer = elicit.load("cued").tokenizer  # only its pad id is used: prompts are ids
-    model = BaseModel(LoadedModel(hf, tokenizer, name, ModelSource("folder", name, None), "", "", None))
+    model = BaseModel(
+        LoadedModel(hf, _word_tokenizer(config.vocab_size), name, ModelSource("folder", name, None), "", "", None)
+    )
     threads.set_torch_threads(sum(p.numel() for p in hf.parameters()))
     return model
+
+
+def _word_tokenizer(size: int) -> Any:
+    """A tokenizer with a word for every row of the embedding: rows that are no tokens would never be chosen."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.WordLevel({f"w{i}": i for i in range(size)}, unk_token="w1"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="w0", eos_token="w2")
 
 
 def prompts(model: BaseModel, name: str, *, count: int, length: int | None) -> Ids:
