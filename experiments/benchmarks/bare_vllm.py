@@ -1,7 +1,7 @@
 """vLLM as it comes, for `engines.py`: run by the interpreter of vLLM's own environment, nothing of the lab in it.
 
-A line of JSON asks for completions: {"ids": [[...]], "n": 1, "temperature": 0.0, "most": 32, "ends": [...]}. The answer is
-the number of useful tokens: those up to and including each completion's end.
+A line of JSON asks for completions: {"ids": [[...]], "n": 1, "temperature": 0.0, "most": 32, "ends": [...]}. The answer
+is the number of useful tokens: those up to and including each completion's end.
 """
 
 from __future__ import annotations

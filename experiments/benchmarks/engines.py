@@ -1,4 +1,4 @@
-"""Engines side by side: transformers' generate, TransformerBridge, the lab's sampler, vLLM bare and vLLM steered by the lab.
+"""Engines side by side: transformers' generate, TransformerBridge, the lab's sampler, vLLM bare and run by the lab.
 
     python experiments/benchmarks/engines.py --vllm ~/vllm-env/bin/python [--model cued|100m|FOLDER] [--rounds 5]
     python experiments/benchmarks/engines.py --vllm ~/vllm-env/bin/python --model ~/models/Llama-3.1-8B --device cuda \\
@@ -22,14 +22,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+from sampling import Ids, bridged, build, long_prompts, ours, problems, prompts, theirs
 
 import elicit
 from elicit import seeds
@@ -40,7 +41,6 @@ from elicit.model import BaseModel
 from elicit.policy import Policy
 from elicit.sampling import Decoding, Request, generate
 from elicit.steering import Steering
-from sampling import Ids, bridged, build, ours, problems, prompts, theirs
 
 #: Strength of the steered work, in residual norms.
 _STRENGTH = 1e-4
@@ -88,14 +88,6 @@ def in_vllm(model: BaseModel, ids: Ids, decoding: Decoding, n: int, *edits: Stee
         return sum(len(c.tokens) for one in generate(model.engine, asked, decoding, source) for c in one)
 
 
-def in_bridge(model: BaseModel, ids: Ids, decoding: Decoding, n: int, vector: torch.Tensor) -> int:
-    """Prompts of unequal lengths one length at a time: the bridge takes equal ones."""
-    by_length: dict[int, Ids] = {}
-    for row in ids:
-        by_length.setdefault(len(row), []).append(row)
-    return sum(bridged(model, rows, decoding, vector, n) for rows in by_length.values())
-
-
 def measure(sides: dict[str, Callable[[], int]], rounds: int) -> dict[str, list[float]]:
     """Tokens a second of every side in every round but the first."""
     rates: dict[str, list[float]] = {name: [] for name in sides}
@@ -115,13 +107,63 @@ def compare(rates: dict[str, list[float]], left: str, right: str) -> dict[str, A
 
 def save_folder(model: BaseModel) -> Path:
     """The model as a folder that another process can read."""
-    if not model.in_memory and model.name != "100m":
-        return prepare_model_folder(model.name)
     folder = Path(tempfile.mkdtemp(prefix="engines-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     model.hf.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
     return folder
+
+
+class Work(NamedTuple):
+    """What every engine does once a round."""
+
+    title: str
+    ids: Ids
+    decoding: Decoding
+    n: int
+
+
+def list_works(model: BaseModel, name: str, tokens: int) -> list[Work]:
+    greedy, sampled = Decoding(max_new_tokens=tokens), Decoding(temperature=1.0, max_new_tokens=tokens)
+    mixed = prompts(model, name, count=64, length=None)
+    even = prompts(model, name, count=64, length=24)
+    long = long_prompts(model, name)
+    works = [
+        Work("greedy, 64 prompts of 8 to 64 tokens", mixed, greedy, 1),
+        Work("greedy, 64 prompts of 24 tokens", even, greedy, 1),
+        Work(f"16 samples of {len(long)} prompts of {len(long[0])} tokens", long, sampled, 16),
+    ]
+    own = [Work("greedy, 64 of its own problems", problems(model, 64), greedy, 1)] if model.card else []
+    return [*works, *own]
+
+
+def list_sides(model: BaseModel, work: Work, bare: BareVLLM | None, bridge: bool) -> dict[str, Callable[[], int]]:
+    """Engine -> what does the work once and returns the useful tokens."""
+    layer = model.n_layers // 2
+    vector = torch.from_numpy(seeds.make_generator("bench vector").standard_normal(model.d_model)).float()
+    edit = Steering(vector, layer, _STRENGTH, "add", "all", model.residual_norms.medians[layer])
+    asked = (model, work.ids, work.decoding, work.n)
+    sides: dict[str, Callable[[], int]] = {
+        "transformers": lambda: theirs(*asked),
+        "lab": lambda: ours(*asked),
+        "lab steered": lambda: steered_here(*asked, edit),
+    }
+    if bridge and len({len(row) for row in work.ids}) == 1:  # the bridge takes prompts of one length
+        added = (edit.direction * edit.absolute).to(model.device)
+        sides["bridge steered"] = lambda: bridged(model, work.ids, work.decoding, added, work.n)
+    if bare is not None:
+        sides["vllm"] = lambda: bare.count(*asked)
+        sides["vllm by the lab"] = lambda: in_vllm(*asked)
+        sides["vllm steered by the lab"] = lambda: in_vllm(*asked, edit)
+    return sides
+
+
+def list_pairs(sides: Collection[str]) -> list[tuple[str, str]]:
+    """The ratios to print."""
+    pairs = [(side, "transformers") for side in sides if side != "transformers"]
+    pairs += [("lab steered", "lab"), ("lab steered", "bridge steered")]
+    pairs += [("vllm steered by the lab", "vllm by the lab"), ("vllm steered by the lab", "vllm"), ("lab", "vllm")]
+    return [pair for pair in pairs if set(pair) <= set(sides)]
 
 
 def main() -> None:
@@ -135,58 +177,23 @@ def main() -> None:
     parser.add_argument("--no-bridge", action="store_true", help="leave TransformerBridge out")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    model = build("100m") if options.model == "100m" else None
-    if model is not None:
-        folder = save_folder(model)
-        model = elicit.load(str(folder), dtype=options.dtype, device=options.device)
-    else:
-        model = elicit.load(options.model, dtype=options.dtype, device=options.device)
-        folder = save_folder(model)
-    small = options.model == "100m"
-    tokens = options.tokens or (32 if small else 64)
-    greedy, sampled = Decoding(max_new_tokens=tokens), Decoding(temperature=1.0, max_new_tokens=tokens)
-    name = "100m" if small else options.model
-    works: dict[str, tuple[Ids, Decoding, int]] = {
-        "greedy, 64 prompts of 8 to 64 tokens": (prompts(model, name, count=64, length=None), greedy, 1),
-        "16 samples of prompts of 256 tokens": (prompts(model, name, count=2 if small else 8, length=200), sampled, 16),
-    }
-    if model.card:
-        works["greedy, 64 of its own problems"] = (problems(model, 64), greedy, 1)
-    layer = model.n_layers // 2
-    vector = torch.from_numpy(seeds.make_generator("bench vector").standard_normal(model.d_model)).float()
-    edit = Steering(vector, layer, _STRENGTH, "add", "all", model.residual_norms.medians[layer])
+    name: str = options.model
+    folder = save_folder(build(name)) if name == "100m" else prepare_model_folder(name)
+    model = elicit.load(str(folder) if name == "100m" else name, dtype=options.dtype, device=options.device)
     bare = None
     if options.vllm:
         bare = BareVLLM(options.vllm, folder, str(model.dtype).removeprefix("torch."), model.context_length or 2048)
         connect(model, VLLM(python=options.vllm, options={"enable_prefix_caching": False}))
     results: dict[str, Any] = {}
-    for title, (ids, decoding, n) in works.items():
-        work = (model, ids, decoding, n)
-        sides: dict[str, Callable[[], int]] = {
-            "transformers": lambda work=work: theirs(*work),
-            "lab": lambda work=work: ours(*work),
-            "lab steered": lambda work=work: steered_here(*work, edit),
-        }
-        if not options.no_bridge:
-            sides["bridge steered"] = lambda work=work: in_bridge(
-                *work, (edit.direction * edit.absolute).to(model.device)
-            )
-        if bare is not None:
-            sides["vllm"] = lambda work=work: bare.count(*work)
-            sides["vllm by the lab"] = lambda work=work: in_vllm(*work)
-            sides["vllm steered by the lab"] = lambda work=work: in_vllm(*work, edit)
+    for work in list_works(model, name, options.tokens or (32 if name == "100m" else 64)):
+        sides = list_sides(model, work, bare, not options.no_bridge)
         rates = measure(sides, options.rounds)
-        pairs = [(side, "transformers") for side in sides if side != "transformers"]
-        pairs += [("lab steered", "lab")]
-        pairs += [("vllm steered by the lab", "vllm by the lab"), ("vllm steered by the lab", "vllm")] if bare else []
-        results[title] = {f"{left} / {right}": compare(rates, left, right) for left, right in pairs}
-        print(title, flush=True)
-        for pair, figure in results[title].items():
+        results[work.title] = {f"{a} / {b}": compare(rates, a, b) for a, b in list_pairs(sides)}
+        print(work.title, flush=True)
+        for pair, figure in results[work.title].items():
             print(f"  {pair:<44} {figure['median']:.2f} [{figure['lowest']:.2f}, {figure['highest']:.2f}]", flush=True)
     if options.out:
-        options.out.write_text(
-            json.dumps({"options": vars(options) | {"out": str(options.out)}, **results}, indent=1) + "\n"
-        )
+        options.out.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

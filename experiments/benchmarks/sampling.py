@@ -73,6 +73,12 @@ def prompts(model: BaseModel, name: str, *, count: int, length: int | None) -> I
     return [tuple(random.integers(low, vocabulary, size=size).tolist()) for size in sizes]
 
 
+def long_prompts(model: BaseModel, name: str) -> Ids:
+    """2 prompts of 256 tokens at 100 M; 16 of 160 for an organism, which has 256 positions."""
+    small = name != "100m"
+    return prompts(model, name, count=16 if small else 2, length=160 if small else 256)
+
+
 def problems(model: BaseModel, count: int) -> Ids:
     """An organism's own problems, half of them cued: short answers and traces in one batch."""
     found: Ids = []
@@ -155,7 +161,7 @@ def ratio(left: Callable[[], int], right: Callable[[], int], rounds: int) -> dic
 def measure(name: str, rounds: int) -> Iterator[tuple[str, dict[str, Any]]]:
     model = build(name)
     mixed = prompts(model, name, count=64, length=None)
-    long = prompts(model, name, count=2 if name == "100m" else 16, length=256)
+    long = long_prompts(model, name)
     even = prompts(model, name, count=64, length=24)
     tokens = 32 if name == "100m" else 64  # the large model would take half an hour otherwise
     greedy = Decoding(max_new_tokens=tokens)
@@ -218,7 +224,7 @@ def peak(name: str, side: str) -> int:
     """Growth of the peak resident set, in bytes, over one sampled run."""
     model = build(name)
     run = {"ours": ours, "theirs": theirs}[side]
-    long = prompts(model, name, count=2 if name == "100m" else 16, length=256)
+    long = long_prompts(model, name)
     run(model, long[:1], Decoding(temperature=1.0, max_new_tokens=4), 2)  # allocations that stay
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     before = _status("VmRSS")

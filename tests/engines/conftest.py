@@ -1,4 +1,4 @@
-"""Print what was counted: rows that are identical, faults that are noticed. Under xdist the lines come from its workers."""
+"""Print what was counted: rows that are identical, faults that are noticed. Under xdist the lines are its workers'."""
 
 from __future__ import annotations
 
