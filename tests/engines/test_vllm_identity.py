@@ -225,3 +225,19 @@ def test_preempted_requests(served: Served) -> None:
     note_counts(served, f"{recomputed} requests put off and computed again,", compared)
     assert recomputed > 0
     assert [line for comparison in compared for line in comparison.differences()] == []
+
+
+def test_tensor_parallel(served: Served) -> None:
+    """Two processes with half of every layer each: edits and draws are the same."""
+    model = served.model
+    if model.name != "cued":
+        pytest.skip("one model shows it")
+    both = Served(model, tensor_parallel_size=2)
+    try:
+        both.check()
+        conditions = [("no edit", ()), *list(make_edits(model))[::3]]
+        compared = [compare(both, label, edits, SAMPLED) for label, edits in conditions]
+    finally:
+        both.close()
+    note_counts(served, f"{len(conditions)} conditions, T = 1, two tensor-parallel processes,", compared)
+    assert [line for comparison in compared for line in comparison.differences()] == []
