@@ -88,6 +88,9 @@ def test_a_cell_asks_for_its_threads_its_gpu_and_its_memory(monkeypatch: pytest.
     typed = _demands(ResourceOptions(2, 0.5, 3), plain, gpu)["cued/control/0"]
     assert typed == Demand(2, 0.5, 3)
     assert _demands(ResourceOptions(), gpu, device="cpu")["cued/control/0"].gpus == 0
+    arms = {"base": {"method": "base"}, "sft": {"method": "sft", "demonstrations": 8}}
+    shared = _demands(ResourceOptions(), gpu, arms=arms, processes=2)
+    assert {name: demand[:2] for name, demand in shared.items()} == {"cued/base/0": (1, 1), "cued/sft/0": (2, 2)}
 
 
 def test_what_fits_on_no_node_is_refused() -> None:

@@ -159,6 +159,14 @@ def test_a_folder_that_workers_do_not_see(tmp_path: Path, cluster: Any) -> None:
 
 
 @pytest.mark.slow
+def test_through_ray_client(tmp_path: Path, cluster: Any) -> None:
+    local = _run_locally("few", _FEW)
+    done = _call("run", write_spec(tmp_path, _FEW), "--out", tmp_path / "run", "--on", cluster.client)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(tmp_path / "run", local)
+
+
+@pytest.mark.slow
 def test_a_cell_that_fails_is_a_failed_cell_and_is_sent_out_once(tmp_path: Path, cluster: Any) -> None:
     arms = {"base": {"method": "base"}, "sft": {"method": "sft", "demonstrations": 8, "learning_rate": 1e30}}
     data = {**_FEW, "arms": arms, "seeds": 1, "samples": 0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,13 +14,20 @@ import psutil
 
 @contextmanager
 def emulate_cluster(*nodes: dict[str, Any]) -> Iterator[Any]:
-    """A cluster with a head that runs nothing and these nodes, such as `{"num_cpus": 1}`. It is not connected to."""
+    """A cluster with a head that runs nothing and these nodes, such as `{"num_cpus": 1}`. It is not connected to.
+
+    Its `client` is the address for Ray Client.
+    """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
     store = {"object_store_memory": 100 << 20}
-    head = {"num_cpus": 0, "include_dashboard": False, **store}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    head = {"num_cpus": 0, "include_dashboard": False, "ray_client_server_port": port, **store}
     cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster.client = f"ray://127.0.0.1:{port}"
     try:
         for node in nodes:
             cluster.add_node(**store, **node)
