@@ -102,7 +102,7 @@ def _describe_arm(arm: ArmOnGpu, gpus: Gpus) -> tuple[str, ...]:
         gib += f", {which}too large, {why}"
     tokens = (_count(tokens) for tokens in (arm.generated, arm.prompted, arm.trained))
     hours = _hours(arm.transformers), _hours(arm.vllm)
-    return (arm.arm, str(arm.cells), *tokens, f"{arm.flops / 1e15:,.0f}", *hours, f"{100 * arm.moved:.0f} %", gib)
+    return (arm.arm, str(arm.cells), *tokens, _two_digits(arm.flops / 1e15), *hours, f"{100 * arm.moved:.0f} %", gib)
 
 
 def _describe_move(found: GpuPlan) -> str:

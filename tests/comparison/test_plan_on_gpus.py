@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +122,10 @@ def test_the_llama_spec_is_planned_without_weights_network_and_data(
     assert arms["base"].obstacles == ("KL",)
     assert ROLLOUTS in arms["grpo"].obstacles
     assert arms["grpo"].moved < 1
-    asked = spec.model_copy(update={"engine": VLLMChoice(vllm=VLLM(url="http://a:1", rollouts=True))})
-    moved = gpu_plan.plan_on_gpus(estimate_plan(asked, None, limit=limit, fresh=False), Gpus(4, A100), limit)
+    (basis,) = plan.bases
+    engine = VLLMChoice(vllm=VLLM(url="http://a:1", rollouts=True))
+    asked = replace(plan, bases=(basis._replace(spec=basis.spec.model_copy(update={"engine": engine})),))
+    moved = gpu_plan.plan_on_gpus(asked, Gpus(4, A100), limit)
     (grpo,) = [arm for arm in moved.arms if arm.arm == "grpo"]
     assert ROLLOUTS not in grpo.obstacles
     assert grpo.moved > arms["grpo"].moved
@@ -188,10 +190,11 @@ def test_a_config_that_no_model_has_is_refused_in_one_line(change: dict[str, Any
 
 def test_a_plan_of_several_models_some_of_them_unknown(tmp_path: Path) -> None:
     """Too few problems to detect anything; one model that is nowhere, one of an assumed size, one that does not fit."""
-    models = {"a": "cued", "b": {"name": "org/b", "assume": "25B"}, "c": "org/c"}
+    models = {"a": "cued", "b": {"name": "org/b", "assume": "2B"}, "c": "org/c"}
     arms = {"base": {"method": "base"}, "sft": {"method": "sft", "lora_rank": 8}}
     spec = write_spec(tmp_path, {"models": models, "task": "sums", "arms": arms, "test": 8, "seeds": 2})
-    found = elicit("run", spec, "--plan", "--gpus", "4xL40S", "--workers", "3")
+    small = "4x{memory: 4, tflops: 60, tflops_float32: 30, bandwidth: 300}"
+    found = elicit("run", spec, "--plan", "--gpus", small, "--workers", "3")
     assert found.code == 0, found.err
     assert "org/c: unknown until downloaded" in found.out
     assert "2 cells: too large" in found.out
