@@ -97,9 +97,9 @@ def print_arms_here(plan: Plan, limit: int | None) -> None:
 def _describe_arm(arm: ArmOnGpu, gpus: Gpus) -> tuple[str, ...]:
     gib = f"{arm.gib:.0f}" + (f" on {arm.gpus} GPUs" if arm.gpus > 1 else "")
     if arm.too_large:
-        why = "training runs on one GPU" if arm.trained else f"there are {gpus.count}"
-        which = "" if arm.too_large == arm.cells else f"{arm.too_large} cells: "
-        gib += f", {which}too large, {why}"
+        which = "" if arm.too_large == arm.cells else f"{arm.too_large} cells "
+        gib += f", {which}too large for " + (f"{gpus.count} GPUs" if arm.gpus > gpus.count else "one GPU")
+        gib += f" (processes: {arm.would_do} would do)" if arm.would_do else ""
     tokens = (_count(tokens) for tokens in (arm.generated, arm.prompted, arm.trained))
     hours = _hours(arm.transformers), _hours(arm.vllm)
     return (arm.arm, str(arm.cells), *tokens, _two_digits(arm.flops / 1e15), *hours, f"{100 * arm.moved:.0f} %", gib)

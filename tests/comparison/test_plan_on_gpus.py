@@ -144,7 +144,14 @@ def test_full_training_that_no_gpu_holds_is_told(tmp_path: Path) -> None:
     arms = {arm.arm: arm for arm in gpu_plan.plan_on_gpus(plan, Gpus(4, A100), None).arms}
     assert arms["base"].too_large == 0
     assert arms["sft"].gib > 16 * 8.03e9 / 2**30
-    assert arms["sft"].too_large == arms["sft"].cells == 1
+    assert (arms["sft"].too_large, arms["sft"].would_do) == (1, 8)
+    shared = {**spec, "processes": 8}
+    plan = estimate_plan(check_spec(shared), None, fresh=False)
+    (sft,) = [arm for arm in gpu_plan.plan_on_gpus(plan, Gpus(8, A100), None).arms if arm.arm == "sft"]
+    assert (sft.too_large, sft.gpus) == (0, 8)
+    assert sft.gib < A100.usable_gib
+    (few,) = [arm for arm in gpu_plan.plan_on_gpus(plan, Gpus(4, A100), None).arms if arm.arm == "sft"]
+    assert few.too_large == 1
 
 
 def test_arms_that_vllm_cannot_run_stay() -> None:
@@ -197,7 +204,7 @@ def test_a_plan_of_several_models_some_of_them_unknown(tmp_path: Path) -> None:
     found = elicit("run", spec, "--plan", "--gpus", small, "--workers", "3")
     assert found.code == 0, found.err
     assert "org/c: unknown until downloaded" in found.out
-    assert "2 cells: too large" in found.out
+    assert "2 cells too large" in found.out
 
 
 def test_gpus_go_with_a_plan(tmp_path: Path) -> None:

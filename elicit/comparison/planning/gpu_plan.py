@@ -22,12 +22,16 @@ from elicit.comparison.planning.roofline import (
 )
 from elicit.comparison.planning.token_costs import CellPrice, Price
 from elicit.comparison.spec.cells import Cell
+from elicit.comparison.spec.shared_training import count_processes
+from elicit.errors import ElicitError
 from elicit.fitting.rollout_cost import ROLLOUTS
 from elicit.method import CostEstimate, Generation
 
 #: Least and most bytes of keys and values in a batch on a GPU, and the share of what the weights leave
 #: (`elicit.sampling.cache`).
 _CACHE, _CACHE_SHARE = (1 << 28, 1 << 33), 3
+#: Numbers of processes that are tried for a training that does not fit on one GPU.
+_PROCESSES = (2, 4, 8, 16)
 #: Seconds until a vLLM server answers, beside reading its weights.
 _SERVER = Interval(30.0, 120.0)
 #: GiB that a vLLM server needs beside its weights: CUDA, and keys and values for a few rows.
@@ -39,16 +43,18 @@ class CellOnGpu(NamedTuple):
 
     cell: Cell
     transformers: Interval
-    """Hours."""
+    """Hours from its beginning to its end."""
     vllm: Interval
-    """Hours where an outside engine generates what it can, and the rest is done in the lab's process."""
+    """The same where an outside engine generates what it can, and the rest is done in the lab's process."""
     flops: float
     gib: float
     """Of the lab's process."""
     gpus: int
     """GPUs that hold it."""
     fits: bool
-    """False for a training that needs more than one GPU."""
+    """False for a training whose processes do not fit on a GPU each."""
+    would_do: int | None
+    """Processes that would fit (`processes` in a spec); None where it fits, or no number does."""
     stays: tuple[Generation, ...]
     """Completions that an outside engine cannot generate."""
 
@@ -64,6 +70,7 @@ class ArmOnGpu(NamedTuple):
     trained: float
     flops: float
     transformers: Interval
+    """GPU-hours."""
     vllm: Interval
     moved: float
     """Share of the generated tokens that an outside engine can generate."""
@@ -72,7 +79,9 @@ class ArmOnGpu(NamedTuple):
     gib: float
     gpus: int
     too_large: int
-    """Cells whose training needs more than one GPU, or that all GPUs together do not hold."""
+    """Cells whose training does not fit on a GPU for each process, or that all GPUs together do not hold."""
+    would_do: int | None
+    """Processes that would fit; None where no number is known to."""
 
 
 class GpuPlan(NamedTuple):
@@ -128,23 +137,44 @@ def estimate_cell(basis: ModelBasis, cell: Cell, price: CellPrice, gpu: Gpu, lim
     """Estimate one cell of a model that `place_on_gpu` has placed."""
     profile, cost = basis.profile, basis.estimate_cost(cell.arm)
     assert profile is not None
-    gib = estimate_memory_gib(profile, cost, basis.lengths, count_test_problems(basis.spec, limit))
-    held = max(1, math.ceil(gib / gpu.usable_gib))
+    processes = count_processes(basis.spec, cell.arm) if cost.trained_tokens else 1
+    gib = _estimate_gib(basis, cost, limit, processes)
+    held = processes if cost.trained_tokens else max(1, math.ceil(gib / gpu.usable_gib))
+    fits = gib <= gpu.usable_gib or not cost.trained_tokens
+    would_do = None if fits else _find_processes(basis, cell, cost, gpu, limit)
     constant = CELL + (TRAINER if cost.trained_tokens else 0.0)
     on_transformers = on_both = Interval(constant, constant)
     stays: list[Generation] = []
     rollouts = basis.spec.engine != "transformers" and basis.spec.engine.vllm.rollouts
-    for work in price.work:
+    for whole in price.work:
+        work = whole._replace(trained=whole.trained / processes)
         on_transformers = on_transformers.plus(_seconds(work, profile, gpu, TRANSFORMERS, cost))
         here, outside = split_by_engine(work, rollouts=rollouts)
         on_both = on_both.plus(_seconds(here, profile, gpu, TRANSFORMERS, cost))
         on_both = on_both.plus(_seconds(outside, profile, gpu, VLLM, cost))
         stays += here.draws
     flops = sum(count_flops(work, profile, cost.training) for work in price.work)
-    fits = held == 1 or not cost.trained_tokens
     return CellOnGpu(
-        cell, on_transformers.times(1 / 3600), on_both.times(1 / 3600), flops, gib, held, fits, tuple(stays)
+        cell, on_transformers.times(1 / 3600), on_both.times(1 / 3600), flops, gib, held, fits, would_do, tuple(stays)
     )
+
+
+def _estimate_gib(basis: ModelBasis, cost: CostEstimate, limit: int | None, processes: int) -> float:
+    assert basis.profile is not None
+    problems = count_test_problems(basis.spec, limit)
+    return estimate_memory_gib(basis.profile, cost, basis.lengths, problems, processes=processes)
+
+
+def _find_processes(basis: ModelBasis, cell: Cell, cost: CostEstimate, gpu: Gpu, limit: int | None) -> int | None:
+    """The smallest number of processes that may share the training and fit on a GPU each."""
+    for processes in _PROCESSES:
+        try:
+            shares = basis.methods[cell.arm].shares_training(processes)
+        except ElicitError:  # not with this number
+            continue
+        if shares and _estimate_gib(basis, cost, limit, processes) <= gpu.usable_gib:
+            return processes
+    return None
 
 
 def split_by_engine(work: Price, *, rollouts: bool) -> tuple[Price, Price]:
@@ -176,13 +206,14 @@ def _sum_arm(arm: str, entries: Sequence[tuple[CellOnGpu, CellPrice]], gpus: int
         sum(item.prompted for item in work),
         sum(item.trained for item in work),
         sum(cell.flops for cell in cells),
-        add_up(cell.transformers for cell in cells),
-        add_up(cell.vllm for cell in cells),
+        add_up(cell.transformers.times(cell.gpus) for cell in cells),
+        add_up(cell.vllm.times(cell.gpus) for cell in cells),
         max(0.0, moved / generated) if generated else 0.0,
         tuple(dict.fromkeys(stays)),
         max(cell.gib for cell in cells),
         max(cell.gpus for cell in cells),
         sum(not cell.fits or cell.gpus > gpus for cell in cells),
+        max((cell.would_do for cell in cells if cell.would_do), default=None),
     )
 
 

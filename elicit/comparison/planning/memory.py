@@ -157,8 +157,14 @@ def estimate_host_gib(profile: ModelProfile) -> float:
     return float((_LIBRARIES + _TRAINER + profile.weights) / 2**30)
 
 
-def estimate_memory_gib(profile: ModelProfile, cost: CostEstimate, lengths: TokenLengths, problems: int) -> float:
-    """GiB at the peak of a cell. On a GPU, what the libraries take on the host is counted too."""
+def estimate_memory_gib(
+    profile: ModelProfile, cost: CostEstimate, lengths: TokenLengths, problems: int, *, processes: int = 1
+) -> float:
+    """GiB at the peak of a cell. On a GPU, what the libraries take on the host is counted too.
+
+    Args:
+        processes: processes that share a full training: each holds a shard, and a whole copy in float32.
+    """
     longest = max(lengths.prompt, lengths.thinking) + lengths.limit
     most = max((min(draw.rows, draw.completions) for draw in cost.fitting), default=0.0)
     rows = min(profile.rows_per_batch(longest), max(most, min(128, problems) * cost.answer.completions))
@@ -172,6 +178,7 @@ def estimate_memory_gib(profile: ModelProfile, cost: CostEstimate, lengths: Toke
         row = lengths.prompt + lengths.worked
         training = _TRAINER + min(_KEPT, 8 * row * activation_bytes)
         copied = cost.training == "adapter" and profile.dtype == "float16"  # to float32, as in full training
-        training += _TRAINED * profile.values if cost.training == "full" else _ADAPTER * profile.weights
+        full = _TRAINED / processes + (4 if processes > 1 else 0)
+        training += full * profile.values if cost.training == "full" else _ADAPTER * profile.weights
         training += 4 * profile.values if copied else 0
     return float((_LIBRARIES + profile.weights + answering + passing + training) / 2**30)
