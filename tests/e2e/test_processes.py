@@ -174,16 +174,20 @@ def test_nothing_goes_on_without_the_run(tmp_path: Path, how: str) -> None:
     spec = _spec({"base": BASE, "grpo": {**GRPO, "steps": 400}, "sft": {**SFT, "epochs": 2000}})
     run = tmp_path / "run"
     process = start("run", write_spec(tmp_path, spec), "--out", run, "--workers", 2 if "workers" in how else 1)
-    wait_for(lambda: len(_ranks(run)) == 2)
-    wait_for(lambda: any(run.glob("cells/cued/*/0/scratch/checkpoint-*/seal.json")))
-    if how == "kill the launcher":
-        parent = int((Path("/proc") / str(_ranks(run)[0]) / "stat").read_text().split()[3])
-        os.kill(parent, signal.SIGKILL)
-        wait_for(lambda: "launcher" in _status(run, "grpo").get("error", ""))
-    process.send_signal(signal.SIGKILL if how == "kill" else signal.SIGINT)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == (-signal.SIGKILL if how == "kill" else 130), err
-    wait_for(lambda: not _ranks(run), seconds=10)
+    try:
+        wait_for(lambda: len(_ranks(run)) == 2)
+        wait_for(lambda: any(run.glob("cells/cued/*/0/scratch/checkpoint-*/seal.json")))
+        if how == "kill the launcher":
+            parent = int((Path("/proc") / str(_ranks(run)[0]) / "stat").read_text().split()[3])
+            os.kill(parent, signal.SIGKILL)
+            status = run / "cells" / "cued" / "grpo" / "0" / "status.json"
+            wait_for(lambda: status.exists() and "launcher" in _status(run, "grpo").get("error", ""))
+        process.send_signal(signal.SIGKILL if how == "kill" else signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == (-signal.SIGKILL if how == "kill" else 130), err
+        wait_for(lambda: not _ranks(run), seconds=10)
+    finally:
+        process.kill()  # of a test that failed; its processes end with it
 
 
 @pytest.mark.slow
