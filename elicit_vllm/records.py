@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from elicit_vllm.choosing import Chosen
 
 
@@ -20,8 +18,8 @@ class Record:
     recomputed: bool = False
     """True if vLLM put the request off and computed its tokens again."""
 
-    def note_touched(self, edit: str, positions: np.ndarray) -> None:
-        self.touched.setdefault(edit, set()).update(positions.tolist())
+    def note_touched(self, edit: str, position: int) -> None:
+        self.touched.setdefault(edit, set()).add(position)
 
 
 #: Request -> its record; filled by the hooks and the sampler, which run in one process, and taken by the server.

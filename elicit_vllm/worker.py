@@ -25,11 +25,13 @@ from elicit_vllm.sampling import ARGUMENTS
 
 
 class Touch(NamedTuple):
-    """One edit on one request's tokens in the current pass."""
+    """One edit on the tokens of the requests that carry it, in the current pass."""
 
     name: str
     edit: Edit
-    request: str
+    requests: list[str]
+    owners: np.ndarray
+    """Index in `requests` of every touched token, in order."""
     rows: np.ndarray
     """Indices of the touched tokens in the flat batch."""
     positions: np.ndarray
@@ -117,26 +119,43 @@ class SteeringWorker:
             return
         bounds = np.asarray(runner.query_start_loc.np[: count + 1])
         computed = np.asarray(runner.input_batch.num_computed_tokens_cpu[:count])
-        starts: list[tuple[int, Touch]] = []
+        carriers: dict[tuple[str, ...], list[tuple[int, Any]]] = {}  # requests by their edits, which act in order
         for row, request in enumerate(runner.input_batch.req_ids[:count]):
             arguments = (runner.requests[request].sampling_params.extra_args or {}).get(ARGUMENTS)
             if not arguments:
                 continue
-            rows = np.arange(bounds[row], bounds[row + 1])
             if computed[row] == 0 and runner.requests[request].output_token_ids:
                 find_record(arguments["id"]).recomputed = True
-            positions = computed[row] + np.arange(len(rows))
-            offsets = positions - (arguments["prompt"] - 1)
-            for order, name in enumerate(arguments["edits"]):
-                edit = self._edits[name]
-                weights = edit.window.weights(offsets)
-                inside = weights != 0
-                if inside.any():
-                    touch = Touch(name, edit, arguments["id"], rows[inside], positions[inside], weights[inside])
-                    starts.append((order, touch))
-        self._check_positions(kwargs.get("positions", args[1] if len(args) > 1 else None), [t for _, t in starts])
-        for _, touch in sorted(starts, key=lambda pair: pair[0]):
+            if arguments["edits"]:
+                carriers.setdefault(tuple(arguments["edits"]), []).append((row, arguments))
+        touches = [touch for same in carriers.items() for touch in self._find_touches(*same, bounds, computed)]
+        self._check_positions(kwargs.get("positions", args[1] if len(args) > 1 else None), touches)
+        for touch in touches:
             self._touches.setdefault(touch.edit.layer, []).append(touch)
+
+    def _find_touches(
+        self, names: tuple[str, ...], carriers: list[tuple[int, Any]], bounds: np.ndarray, computed: np.ndarray
+    ) -> Iterator[Touch]:
+        """Find the tokens that each of `names` touches, over all requests (row, arguments) with these edits.
+
+        Args:
+            bounds: first token of every request in the flat batch, and the end.
+            computed: tokens of every request that earlier passes have computed.
+        """
+        members = np.array([row for row, _ in carriers])
+        lengths = bounds[members + 1] - bounds[members]
+        owners = np.repeat(np.arange(len(members)), lengths)
+        within = np.arange(len(owners)) - np.repeat(lengths.cumsum() - lengths, lengths)
+        rows, positions = bounds[members][owners] + within, computed[members][owners] + within
+        prompts = np.array([arguments["prompt"] for _, arguments in carriers])
+        offsets = positions - (prompts[owners] - 1)
+        for name in names:
+            edit = self._edits[name]
+            weights = edit.window.weights(offsets)
+            inside = weights != 0
+            if inside.any():
+                requests = [arguments["id"] for _, arguments in carriers]
+                yield Touch(name, edit, requests, owners[inside], rows[inside], positions[inside], weights[inside])
 
     def _check_positions(self, announced: torch.Tensor | None, touches: list[Touch]) -> None:
         """Compare the planned positions with those that the model is given; they are never taken on trust."""
@@ -155,8 +174,8 @@ class SteeringWorker:
             touches = self._touches.get(index)
             if touches:
                 hidden, residual = output[:2] if isinstance(output, tuple) else (output, None)
-                for group in _group_touches(touches):
-                    _apply_group(group, hidden, residual)
+                for touch in touches:
+                    _apply_touch(touch, hidden, residual)
             return output
 
         return edit_output
@@ -226,37 +245,21 @@ def _aliases(name: str) -> tuple[str, ...]:
     )
 
 
-def _group_touches(touches: list[Touch]) -> list[list[Touch]]:
-    """Touches of one edit together, so that it is computed once for all requests; edits keep their order."""
-    groups: list[list[Touch]] = []
-    for touch in touches:
-        same = next((group for group in groups[::-1] if group[0].name == touch.name), None)
-        later = {t.request for group in groups[groups.index(same) + 1 :] for t in group} if same else set()
-        repeated = same is not None and any(t.request == touch.request for t in same)
-        if same is None or repeated or touch.request in later:
-            groups.append([touch])
-        else:
-            same.append(touch)
-    return groups
-
-
-def _apply_group(group: list[Touch], hidden: torch.Tensor, residual: torch.Tensor | None) -> None:
+def _apply_touch(touch: Touch, hidden: torch.Tensor, residual: torch.Tensor | None) -> None:
     """Edit the touched tokens in place. Their sum moves into `hidden`, so that it is rounded as the lab's is."""
-    edit = group[0].edit
-    rows = torch.from_numpy(np.concatenate([touch.rows for touch in group])).to(hidden.device)
-    weights = torch.from_numpy(np.concatenate([touch.weights for touch in group])).to(hidden.device, hidden.dtype)
+    rows = torch.from_numpy(touch.rows).to(hidden.device)
+    weights = torch.from_numpy(touch.weights).to(hidden.device, hidden.dtype)
     stream = hidden[rows] if residual is None else hidden[rows] + residual[rows]
-    delta = edit.delta(stream)
+    delta = touch.edit.delta(stream)
     hidden[rows] = stream + weights[:, None] * delta
     if residual is not None:
         residual[rows] = 0
-    fired = (delta != 0).any(dim=-1).cpu().numpy() if edit.gates else None
-    start = 0
-    for touch in group:
-        end = start + len(touch.rows)
-        positions = touch.positions if fired is None else touch.positions[fired[start:end]]
-        find_record(touch.request).note_touched(touch.name, positions)
-        start = end
+    owners, positions = touch.owners, touch.positions
+    if touch.edit.gates:
+        fired = (delta != 0).any(dim=-1).cpu().numpy()
+        owners, positions = owners[fired], positions[fired]
+    for owner, position in zip(owners.tolist(), positions.tolist(), strict=True):
+        find_record(touch.requests[owner]).note_touched(touch.name, position)
 
 
 def _to_plain(record: Record) -> dict[str, Any]:

@@ -39,8 +39,8 @@ FAULTS = {
     "no edit": Fault("worker.py", "", ""),
     "an edit not applied to later chunks of a prompt": Fault(
         "worker.py",
-        "if not arguments:\n",
-        'if not arguments or 0 < computed[row] < arguments["prompt"] - 1:\n',
+        'if arguments["edits"]:\n',
+        'if arguments["edits"] and not 0 < computed[row] < arguments["prompt"] - 1:\n',
     ),
     "an edit not applied to a cached prefix": Fault(
         "engine.py", "skip_reading_prefix_cache=self._edits_prompt(request) or None", "skip_reading_prefix_cache=None"
@@ -49,20 +49,17 @@ FAULTS = {
         "engine.py", "key = [self._weights, *edits, request[\"prompt\"] if edits else None]", "key = [self._weights]"
     ),
     "the MLP's half of the residual read": Fault(
-        "worker.py",
-        "stream = hidden[rows] if residual is None else hidden[rows] + residual[rows]\n    delta = edit.delta(stream)",
-        "stream = hidden[rows] if residual is None else hidden[rows] + residual[rows]\n"
-        "    delta = edit.delta(hidden[rows])",
+        "worker.py", "delta = touch.edit.delta(stream)", "delta = touch.edit.delta(hidden[rows])"
     ),
     "positions off by one": Fault(
-        "worker.py", 'offsets = positions - (arguments["prompt"] - 1)', 'offsets = positions - arguments["prompt"]'
+        "worker.py", "offsets = positions - (prompts[owners] - 1)", "offsets = positions - prompts[owners]"
     ),
     "another request's edit": Fault(
         "worker.py",
-        'for order, name in enumerate(arguments["edits"]):',
+        'carriers.setdefault(tuple(arguments["edits"]), []).append((row, arguments))',
         "other = runner.input_batch.req_ids[(row + 1) % count]\n"
-        "            theirs = runner.requests[other].sampling_params.extra_args[ARGUMENTS]['edits']\n"
-        "            for order, name in enumerate(theirs[: len(arguments['edits'])]):",
+        "                theirs = runner.requests[other].sampling_params.extra_args[ARGUMENTS]['edits']\n"
+        "                carriers.setdefault(tuple(theirs[: len(arguments['edits'])]), []).append((row, arguments))",
     ),
     "edits applied twice": Fault(
         "worker.py", "layer.register_forward_hook(self._make_layer_hook(index))",
@@ -71,10 +68,10 @@ FAULTS = {
     ),
     "edits lost under preemption": Fault(
         "worker.py",
-        "edit = self._edits[name]\n",
-        "edit = self._edits[name]\n"
-        "                if len(rows) > 1 and runner.requests[request].output_token_ids:\n"
-        "                    continue\n",
+        'if arguments["edits"]:\n',
+        'if arguments["edits"] and not (\n'
+        "                bounds[row + 1] - bounds[row] > 1 and runner.requests[request].output_token_ids\n"
+        "            ):\n",
     ),
     "random numbers by place in the batch": Fault(
         "sampling.py", "None if key is None else Stream(int(key)", "None if key is None else Stream(index"
