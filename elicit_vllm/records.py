@@ -18,8 +18,8 @@ class Record:
     recomputed: bool = False
     """True if vLLM put the request off and computed its tokens again."""
 
-    def note_touched(self, edit: str, position: int) -> None:
-        self.touched.setdefault(edit, set()).add(position)
+    def note_touched(self, edit: str, positions: list[int]) -> None:
+        self.touched.setdefault(edit, set()).update(positions)
 
 
 #: Request -> its record; filled by the hooks and the sampler, which run in one process, and taken by the server.

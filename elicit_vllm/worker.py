@@ -8,6 +8,7 @@ preemption are treated alike, and two requests with other edits stand in one bat
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -258,8 +259,9 @@ def _apply_touch(touch: Touch, hidden: torch.Tensor, residual: torch.Tensor | No
     if touch.edit.gates:
         fired = (delta != 0).any(dim=-1).cpu().numpy()
         owners, positions = owners[fired], positions[fired]
-    for owner, position in zip(owners.tolist(), positions.tolist(), strict=True):
-        find_record(touch.requests[owner]).note_touched(touch.name, position)
+    starts = np.flatnonzero(np.diff(owners, prepend=-1)).tolist()
+    for start, end in itertools.pairwise([*starts, len(owners)]):  # no pair if no gate has fired
+        find_record(touch.requests[owners[start]]).note_touched(touch.name, positions[start:end].tolist())
 
 
 def _to_plain(record: Record) -> dict[str, Any]:
