@@ -186,7 +186,8 @@ def train_weights_by_rl(config: RLConfig, base: BaseModel, task: Task, *, seed: 
         "learning_rate": settings.learning_rate,
         "trained_values": weights.parameters,
     }
-    record |= describe_checkpoints(config.checkpoints, result) | describe_code(config) | describe_rollouts(base)
+    record |= describe_checkpoints(config.checkpoints, result) | describe_code(config)
+    record |= describe_rollouts(base, PolicyDelta(weights))
     trail = CheckpointHistory(PolicyDelta(weights), result.checkpoints)
     return Policy(base, task_decoding(task), weights=weights, record=record, trail=trail)
 

@@ -146,7 +146,8 @@ def train_vectors_by_rl(
             copy_change=copy_change,
             sampler=choose_sampler(base, copy_change),
         )
-        record |= describe_checkpoints(config.checkpoints, result) | describe_code(config) | describe_rollouts(base)
+        record |= describe_checkpoints(config.checkpoints, result) | describe_code(config)
+        record |= describe_rollouts(base, copy_change())
         record |= {"curve": result.curve, "stopped": result.stopped, "learning_rate": settings.learning_rate}
     else:
         record["note"] = _explain_no_training(config, pilot_result)

@@ -41,7 +41,14 @@ def choose_sampler(base: BaseModel, copy_change: Callable[[], PolicyDelta], here
     return sample_outside
 
 
-def describe_rollouts(base: BaseModel) -> dict[str, str]:
-    """Where rollouts came from, for a policy's record; empty for the model in training itself."""
+def describe_rollouts(base: BaseModel, change: PolicyDelta) -> dict[str, str]:
+    """Where rollouts came from, for a policy's record; empty for the model in training itself.
+
+    Args:
+        change: what training has made; an outside engine that cannot run it was left while training.
+    """
     outside = base.outside
-    return {"rollouts": outside.describe()} if outside is not None and outside.rollouts else {}
+    if outside is None or not outside.rollouts:
+        return {}
+    obstacle = outside.find_obstacle(change.weights, change.steering)
+    return {"rollouts": outside.describe() if obstacle is None else f"in this process: {obstacle}"}
