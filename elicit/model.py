@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 
 from elicit import seeds, selftest
+from elicit.activations.methods import ActivationMethods
 from elicit.context import context_length
 from elicit.errors import ElicitError
 from elicit.loading import architectures, rows, threads, tokens
@@ -75,7 +76,7 @@ def _load_other_model(name: str, dtype: str, device: str) -> BaseModel:
     return load(name, dtype=dtype, device=device)
 
 
-class BaseModel:
+class BaseModel(ActivationMethods):
     """One causal LM and its tokenizer, with methods to inspect it, steer it and sample from it.
 
     Layer L means decoder block L; its output is what TransformerLens calls `blocks.L.hook_resid_post`.

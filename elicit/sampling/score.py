@@ -144,16 +144,27 @@ def _mask_banned(engine: Engine, logits: torch.Tensor) -> torch.Tensor:
 def pack_batches(
     engine: Engine, sequences: Sequence[Scored], *, vocabulary_matters: bool = False
 ) -> Iterator[PackedBatch]:
-    context = engine.context
+    """Pack sequences whose completions are scored; each has a token on both sides."""
     for i, sequence in enumerate(sequences):
         if not sequence.prompt or not sequence.completion:
             raise ValueError(f"sequence {i} has an empty prompt or completion; scoring needs a token on both sides")
-        check_text_fits(len(sequence.prompt) + len(sequence.completion), context)
-    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i].prompt) + len(sequences[i].completion))
     vocabulary = engine.hf.config.get_text_config(decoder=True).vocab_size
     budget = engine.pass_tokens
     if vocabulary_matters:
         budget = min(budget, max(1, 2 * _PIECE // vocabulary))
+    return pack_sequences(engine, sequences, budget)
+
+
+def pack_sequences(engine: Engine, sequences: Sequence[Scored], budget: int) -> Iterator[PackedBatch]:
+    """Pack sequences, shortest first, into batches of at most `budget` padded tokens; `rotary` separates some lengths.
+
+    Raises:
+        ElicitError: a sequence is longer than the model's positions.
+    """
+    context = engine.context
+    for sequence in sequences:
+        check_text_fits(len(sequence.prompt) + len(sequence.completion), context)
+    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i].prompt) + len(sequences[i].completion))
     scaling = length_scaling(engine.hf.config)
     group = 0
     batch: list[int] = []
