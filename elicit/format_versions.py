@@ -10,6 +10,7 @@
     policy.json                             format_version            kind "policy": the folder of a policy
     card.json of an organism                format_version            kind "card"
     manifest.json of an SAE                 format_version            kind "SAE"
+    lens.json of a fitted lens              format_version            kind "lens"
 
 A file without a number is of version 1: the layout has not changed since before there were numbers. A number is raised
 when an older reader would misread the new file, and the reader of the version before stays. A new optional field raises
@@ -38,6 +39,7 @@ CURRENT_VERSIONS = {
     "policy": 1,
     "card": 1,
     "SAE": 1,
+    "lens": 1,
 }
 
 #: First version of a summary whose intervals of single arms cover training seeds, whose Holm correction is over all

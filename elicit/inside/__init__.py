@@ -1,0 +1,1 @@
+"""Inside a model: lenses, and policies compared by their activations."""
