@@ -26,6 +26,7 @@ from elicit.comparison.summary.summarise import write_summary
 from elicit.comparison.verify import verify_run
 from elicit.errors import ElicitError
 from elicit.format_versions import CURRENT_VERSIONS, check_format_version
+from elicit.inside.lenses import JacobianLens, fit_jacobian_lens
 from elicit.loading.catalog import read_card
 from elicit.tasks.sequential import draw_sequentially
 from saes.manifest import read_manifest as read_sae_manifest
@@ -141,6 +142,7 @@ READERS: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Any]]] = {
     "policy": (lambda run: _raise_in_json(run / "policy" / "policy.json", "format_version"), lambda run: _load(run)),
     "card": (lambda run: _raise_in_json(run / "card.json", "format_version"), read_card),
     "SAE": (lambda run: _raise_in_json(run / "sae" / "manifest.json", "format_version"), lambda run: _sae(run)),
+    "lens": (lambda run: _raise_in_json(run / "lens" / "lens.json", "format_version"), lambda run: _lens(run)),
 }
 
 
@@ -150,6 +152,10 @@ def _load(run: Path) -> Any:
 
 def _sae(run: Path) -> Any:
     return read_sae_manifest(run / "sae")
+
+
+def _lens(run: Path) -> Any:
+    return JacobianLens.load(run / "lens", elicit.load("cued"))
 
 
 def test_every_kind_of_file_has_a_reader_that_checks() -> None:
@@ -166,6 +172,7 @@ def test_a_file_of_a_later_version_names_both_versions(kind: str, tmp_path: Path
     (run / "sae").mkdir()
     shipped = sorted((package.parent / "saes" / "weights").rglob("manifest.json"))[0]
     shutil.copyfile(shipped, run / "sae" / "manifest.json")
+    fit_jacobian_lens(elicit.load("cued"), ["Q:29+70\nA:#99"], skip_first=3).save(run / "lens")
     damage, read = READERS[kind]
     read(run)  # whole before
     damage(run)

@@ -216,7 +216,7 @@ def _measure_prompts(
             for i, layer in enumerate(layers):
                 picked = residuals[i, which, at]
                 odds = []
-                for part in picked.split(lens.positions_at_once):
+                for part in torch.split(picked, lens.positions_at_once):
                     logits = lens.compute_logits(part, layer)
                     pair = [logits[:, ids.to(logits.device)].logsumexp(-1) for ids in sets]
                     odds.append((pair[0] - pair[1]).cpu())

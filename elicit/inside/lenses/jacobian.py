@@ -74,9 +74,7 @@ def fit_jacobian_lens(
     chosen = check_layers_before_last(model, layers)
     ids = [s.prompt for s in encode_texts(model, texts, most=max_tokens) if len(s.prompt) > skip_first + 1]
     if not ids:
-        raise ElicitError(
-            f"lens: no text has more than {skip_first + 1} tokens. Give longer ones, or lower skip_first."
-        )
+        raise ElicitError(f"lens: no text has {skip_first + 2} tokens. Give longer ones, or lower skip_first.")
     d_model, step = model.d_model, min(rows_per_text or model.d_model, model.d_model)
     needed = -(-d_model // step)
     if len(ids) < needed:

@@ -60,8 +60,8 @@ class Lens(ABC):
             raise ElicitError(f"this {self.kind} lens has no map for layer {layer}. Its layers: {list(self.layers)}")
         moved = hidden if last else self.transport(hidden, layer)
         norm = architectures.get_final_norm(self.model.hf)
-        head = architectures.get_lm_head(self.model.hf).weight
-        return project_to_logits(self.model.engine, norm(moved.to(device=head.device, dtype=self.model.dtype)))
+        moved = moved.to(device=self.model.device, dtype=self.model.dtype)
+        return project_to_logits(self.model.engine, norm(moved))
 
     def choose_layers(self, layers: Sequence[int] | None) -> tuple[int, ...]:
         """Layers to read, in order: None for all of the lens.
@@ -78,7 +78,7 @@ class Lens(ABC):
     @property
     def positions_at_once(self) -> int:
         """Most positions whose logits are computed together."""
-        return max(1, _PIECE // self.model.hf.config.get_text_config(decoder=True).vocab_size)
+        return max(1, _PIECE // int(self.model.hf.config.get_text_config(decoder=True).vocab_size))
 
     def read(
         self,

@@ -26,7 +26,7 @@ def encode_texts(model: BaseModel, texts: Sequence[str], *, most: int | None = N
     if isinstance(texts, str):
         raise ElicitError("lens: expected a list of texts. Type: [text]")
     if not texts:
-        raise ElicitError("lens: there are no texts. Give at least one.")
+        raise ElicitError("lens: the list of texts is empty. Give one or more.")
     return [Scored(model.encode(text)[:most], ()) for text in texts]
 
 

@@ -90,9 +90,12 @@ class LensReading:
             }
         return row
 
-    def mean_kl(self) -> np.ndarray:
-        """[layer]: KL(model's output || lens), mean over all prompts' positions, in nats."""
-        return np.concatenate([prompt.kl for prompt in self.prompts], axis=1).mean(axis=1)
+    def mean_kl(self, skip_first: int = 1) -> np.ndarray:
+        """[layer]: KL(model's output || lens), mean over all prompts' positions but the first ones, in nats.
+
+        Lenses are not fitted on the first position, an attention sink.
+        """
+        return np.asarray(np.concatenate([prompt.kl[:, skip_first:] for prompt in self.prompts], axis=1).mean(axis=1))
 
     def __repr__(self) -> str:
         positions = sum(len(prompt.tokens) for prompt in self.prompts)

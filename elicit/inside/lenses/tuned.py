@@ -166,7 +166,7 @@ def _measure_kl(lens: Lens, held: dict[int, torch.Tensor], layer: int) -> float:
     """Mean KL(model's output || lens), in nats."""
     last, total, size = lens.model.n_layers - 1, 0.0, lens.positions_at_once
     with torch.inference_mode():
-        for final, here in zip(held[last].split(size), held[layer].split(size), strict=True):
+        for final, here in zip(torch.split(held[last], size), torch.split(held[layer], size), strict=True):
             p = lens.compute_logits(final, last).log_softmax(-1)
             q = lens.compute_logits(here, layer).log_softmax(-1)
             total += float((p.exp() * (p - q)).sum(dtype=torch.float64))
