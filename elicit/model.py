@@ -26,7 +26,18 @@ from elicit.loading.ends import encode_prompt
 from elicit.loading.load import LoadedModel, load_transformers
 from elicit.loading.templates import ChatTemplate, get_chat_template, today
 from elicit.sampling import Completion, Decoding, Engine, OutsideEngine, Request, Scored, cache, generate, logprobs
-from elicit.steering import Edit, Firings, GatedEdit, Mode, PositionTracker, Steering, steer, to_hook_edit, vector_edit
+from elicit.steering import (
+    Edit,
+    Firings,
+    GatedEdit,
+    Mode,
+    PositionTracker,
+    Steering,
+    View,
+    steer,
+    to_hook_edit,
+    vector_edit,
+)
 from elicit.steering.residuals import Norms, residual_norms, residuals_at
 from elicit.tasks import AskedTask, Task
 from elicit.tasks.from_dict import in_dialect
@@ -168,7 +179,15 @@ class BaseModel(ActivationMethods):
         """
         from elicit.loading.bridge import bridge_view
 
-        return bridge_view(self.hf, self.tokenizer)
+        bridge = bridge_view(self.hf, self.tokenizer)
+        for opened in self.clock.steering:
+            opened.attach(self._get_bridge_view(bridge))
+        return bridge
+
+    def _get_bridge_view(self, bridge: Any) -> View:
+        """The bridge's modules at which steering acts: its hook points behind each block, so that caches see it."""
+        decoder = bridge.original_model.get_submodule(architectures.get_layout(self.hf).decoder)
+        return View(decoder, [block.hook_out for block in bridge.blocks])
 
     @cached_property
     def chat(self) -> ChatTemplate | None:
@@ -246,7 +265,7 @@ class BaseModel(ActivationMethods):
         coefficient: float | None = None,
         prompt_lengths: Sequence[int] | int | None = None,
     ) -> Iterator[Firings]:
-        """Steer every forward pass while the context is open. Contexts nest.
+        """Steer every forward pass while the context is open, `bridge`'s too. Contexts nest.
 
         Args:
             edit: specs, or a direction [d_model] together with `layer`.
@@ -279,8 +298,14 @@ class BaseModel(ActivationMethods):
                     f"steer: {item.label!r} has {item.d_model} entries, but d_model of {self.name} is {self.d_model}."
                 )
         plain = [item if isinstance(item, Edit) else to_hook_edit(item) for item in edits]
+        bridge = self.__dict__.get("bridge")
         with steer(
-            architectures.get_decoder(self.hf), self.layers, self.clock, plain, prompt_lengths=prompt_lengths
+            architectures.get_decoder(self.hf),
+            self.layers,
+            self.clock,
+            plain,
+            prompt_lengths=prompt_lengths,
+            others=() if bridge is None else (self._get_bridge_view(bridge),),
         ) as firings:
             yield firings
 

@@ -92,7 +92,7 @@ def resolve_sites(hf: Any, sites: str | Sequence[str], layers: Sequence[int] | N
             if site.name == "resid_mid" and parts.parallel:
                 raise ElicitError(
                     f"site {site}: attention and MLP of this {architectures.unwrap_model(hf).config.model_type} model "
-                    "work side by side, so there is no residual between them. Take resid_pre or resid_post."
+                    "work side by side, without a residual between them. Take resid_pre or resid_post."
                 )
         if site.head is not None and not 0 <= site.head < count_heads(hf):
             raise ElicitError(f"site {site}: heads are 0 to {count_heads(hf) - 1}.")

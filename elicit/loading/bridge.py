@@ -41,6 +41,7 @@ def bridge_view(hf: Any, tokenizer: Any) -> Any:
     _refuse_unseen_adapter(model)
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
     clone = copy.deepcopy(model, shared)
+    _remove_hooks(clone)
     # Models built in memory lack this, and TransformerLens finds some architectures only by it.
     clone.config.architectures = [type(clone).__name__]
     family = model.config.model_type
@@ -68,6 +69,13 @@ def bridge_view(hf: Any, tokenizer: Any) -> Any:
             "without."
         )
     return bridge
+
+
+def _remove_hooks(model: Any) -> None:
+    """Take off hooks that were copied with the modules: those of an open steering context would never end."""
+    for module in model.modules():
+        for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks):
+            hooks.clear()
 
 
 def _relative_logit_distance(model: Any, bridge: Any) -> float:

@@ -2,7 +2,7 @@
 
 from elicit.steering.files import load_edits, save_edits
 from elicit.steering.gated import Gate, GatedEdit
-from elicit.steering.hooks import Edit, Firings, steer, to_hook_edit
+from elicit.steering.hooks import Edit, Firings, View, steer, to_hook_edit
 from elicit.steering.position_tracker import (
     PositionFrame,
     PositionTracker,
@@ -25,6 +25,7 @@ __all__ = [
     "Mode",
     "Positions",
     "Steering",
+    "View",
     "to_hook_edit",
     "feature_edit",
     "vector_edit",

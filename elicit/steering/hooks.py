@@ -10,8 +10,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -76,6 +76,35 @@ class Firings:
         return "Firings(" + ", ".join(f"{n} x {label}" for label, n in zip(self.labels, self.counts, strict=True)) + ")"
 
 
+class View(NamedTuple):
+    """One module tree that runs the model: the transformers model, or a bridge that shares its weights."""
+
+    decoder: nn.Module
+    """Its call arguments give positions (the stack below the LM head)."""
+    layers: Sequence[nn.Module]
+    """Modules that return the residual after each decoder layer, in order."""
+
+
+@dataclass(frozen=True, eq=False)
+class OpenSteering:
+    """Edits whose context is open, and their hooks on every view of the model."""
+
+    clock: PositionTracker
+    edits: tuple[Edit, ...]
+    firings: Firings
+    handles: list[Any] = field(default_factory=list)
+
+    def attach(self, view: View) -> None:
+        """Hook the edits into a view."""
+        observe = view.decoder.register_forward_pre_hook(
+            lambda _, args, kwargs: self.clock.observe_call(args, kwargs), with_kwargs=True
+        )
+        self.handles.append(observe)
+        for i, edit in enumerate(self.edits):
+            hook = _make_edit_hook(edit, i, self.clock, self.firings)
+            self.handles.append(view.layers[edit.layer].register_forward_hook(hook))
+
+
 @contextmanager
 def steer(
     decoder: nn.Module,
@@ -84,6 +113,7 @@ def steer(
     edits: Sequence[Edit],
     *,
     prompt_lengths: Sequence[int] | int | None = None,
+    others: Sequence[View] = (),
 ) -> Iterator[Firings]:
     """Apply `edits` while the context is open.
 
@@ -93,6 +123,7 @@ def steer(
         clock: the model's position tracker.
         edits: applied in this order at each layer; contexts nest, the outer one first.
         prompt_lengths: real prompt tokens of each row, for callers that are not the lab's sampler or scorer.
+        others: further views of the model that may run meanwhile; one built later joins through `clock.steering`.
 
     Raises:
         ElicitError: a layer does not exist, or (on a clean exit) an edit never touched a forward pass.
@@ -104,17 +135,15 @@ def steer(
     before = clock.prompt_lengths
     if prompt_lengths is not None:
         clock.prompt_lengths = torch.as_tensor(prompt_lengths, dtype=torch.long).reshape(-1)
-    handles = [
-        decoder.register_forward_pre_hook(lambda _, args, kwargs: clock.observe_call(args, kwargs), with_kwargs=True)
-    ]
-    handles += [
-        layers[edit.layer].register_forward_hook(_make_edit_hook(edit, i, clock, firings))
-        for i, edit in enumerate(edits)
-    ]
+    opened = OpenSteering(clock, tuple(edits), firings)
+    clock.steering.append(opened)
     try:
+        for view in (View(decoder, layers), *others):
+            opened.attach(view)
         yield firings
     finally:
-        for handle in handles:
+        clock.steering.remove(opened)
+        for handle in opened.handles:
             handle.remove()
         clock.prompt_lengths = before
         clock.derived = None

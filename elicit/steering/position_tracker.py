@@ -89,6 +89,8 @@ class PositionTracker:
         self.explicit: PositionFrame | None = None
         self.derived: PositionFrame | None = None
         self.prompt_lengths: Int[torch.Tensor, " batch"] | None = None
+        self.steering: list[Any] = []
+        """`hooks.OpenSteering` of every open context, the outer one first."""
 
     @property
     def frame(self) -> PositionFrame | None:
