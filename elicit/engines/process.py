@@ -45,12 +45,13 @@ class ServerProcess:
         Raises:
             ElicitError: the server ended before it answered; gives its last words.
         """
+        interpreter = Path(python).expanduser().absolute()  # the server runs in a folder of its own
         self.folder = Path(tempfile.mkdtemp(prefix="elicit-vllm-"))
         atexit.register(self.close)
         (self.folder / "elicit_vllm").symlink_to(package or _find_package())
         self.log, ready, token = self.folder / "log", self.folder / "url", secrets.token_hex(16)
         command = [
-            str(Path(python).expanduser()),
+            str(interpreter),
             "-m",
             "elicit_vllm",
             str(model),
