@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from saes import Feature
 
 #: Entries of a tried setting that its repetition keeps; the others are figures of the parent, or name its features.
-_KEPT = ("layer", "strength", "absolute", "mode", "positions")
+_KEPT = ("layer", "strength", "absolute", "mode", "positions", "together", "displacements")
 
 
 class TriedSetting(NamedTuple):
@@ -66,6 +66,17 @@ def read_tried_settings(method: str, parent: str, policy: Policy) -> list[TriedS
 
 
 def _rebuild_edits(chosen: Steering, entry: Mapping[str, Any], features: Sequence[Feature]) -> tuple[Steering, ...]:
+    plain = dataclasses.replace(chosen, mode="add", feature=None, strength=1.0)
+    if "displacements" in entry:  # an added vector as long as the change that was measured
+        return tuple(
+            dataclasses.replace(plain, layer=layer, unit=length, positions=positions)
+            for layer, length, positions in entry["displacements"]
+        )
+    if "together" in entry:
+        return tuple(
+            dataclasses.replace(plain, layer=layer, strength=strength, unit=absolute / strength, positions=positions)
+            for layer, strength, absolute, positions in entry["together"]
+        )
     strength = entry["strength"]
     edit = dataclasses.replace(
         chosen,

@@ -29,62 +29,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from elicit import documents
 from elicit.errors import ElicitError
-from elicit.interop.foreign_vectors import read_foreign_vectors
 from elicit.runs import write_json, writing_to
-from elicit.tensors import read_tensors, require_tensor
+from elicit.vectors.own import FORMAT, VERSION, read_own_vectors
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
     from elicit.policy import Policy
     from elicit.steering import Steering
-
-FORMAT, VERSION = "elicit-vectors", 1
-
-
-@dataclass(frozen=True)
-class VectorEntry:
-    """One vector in a file. `hook`, `absolute`, `offsets` and `decays` tell others what the rest means."""
-
-    tensor: str
-    layer: int
-    mode: Literal["add", "clamp", "scale", "ablate"]
-    strength: float
-    unit: float
-    positions: str
-    label: str
-    hook: dict[str, str | int | None] | None = None
-    absolute: float | None = None
-    offsets: tuple[int | None, int | None] | None = None
-    decays: bool | None = None
-    feature: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class VectorModel:
-    """The model that vectors were made for."""
-
-    name: str | None = None
-    weights_sha256: str | None = None
-    model_type: str | None = None
-    d_model: int | None = None
-    n_layers: int | None = None
-
-
-@dataclass(frozen=True)
-class VectorDocument:
-    """The content of a file of vectors."""
-
-    format: str
-    version: int
-    model: VectorModel
-    vectors: tuple[VectorEntry, ...]
-    provenance: dict[str, Any] = field(default_factory=dict)
 
 
 def save_vectors(
@@ -157,8 +112,9 @@ def load_vectors(
     layer: int | None = None,
     strength: float | None = None,
     positions: str | None = None,
+    name: str | None = None,
 ) -> tuple[Steering, ...]:
-    """Read vectors: what `save` wrote, a bare safetensors file with one [d_model] tensor, or a control-vector GGUF.
+    """Read vectors: what `save` wrote, or another tool's file (`elicit.vectors.tensors` lists them).
 
     Args:
         path: with or without its ending. A foreign file's vectors keep their length: strength 1 adds them as they are.
@@ -166,18 +122,19 @@ def load_vectors(
         layer: the layer of a foreign vector whose file does not say it.
         strength: in place of the file's; a foreign file has 1, as the tools that write them do.
         positions: in place of the file's; a foreign file has "all".
+        name: the tensor that is meant, in a foreign file with several.
 
     Raises:
         ElicitError: no such file, one that cannot be read, a missing layer, or vectors of another model.
     """
     stem = _strip_vector_suffix(path)
     json_path = Path(f"{stem}.json")
-    if Path(path).suffix != ".gguf" and json_path.exists():
-        edits = _read_own_vectors(json_path, Path(f"{stem}.safetensors"), model)
+    if Path(path).suffix in ("", ".json", ".safetensors") and json_path.exists():
+        edits = read_own_vectors(json_path, Path(f"{stem}.safetensors"), model)
         if layer is not None and [edit.layer for edit in edits] != [layer]:
             raise ElicitError(f"{json_path} says which layer its vectors are for; leave layer= out.")
     else:
-        edits = read_foreign_vectors(path, stem, layer=layer)
+        edits = _read_foreign_vectors(Path(path), stem, layer, model, name)
     changes = {key: value for key, value in (("strength", strength), ("positions", positions)) if value is not None}
     edits = tuple(_replace_fields(edit, changes) for edit in edits)
     for edit in edits:
@@ -185,6 +142,36 @@ def load_vectors(
             held = f"a vector of {edit.d_model} entries at layer {edit.layer}"
             raise ElicitError(f"{path}: {held} does not fit {model!r}.")
     return edits
+
+
+def _read_foreign_vectors(
+    path: Path, stem: Path, layer: int | None, model: BaseModel | None, name: str | None
+) -> tuple[Steering, ...]:
+    """Edits that add the vectors as they are, at all positions."""
+    from elicit.steering import Steering
+    from elicit.vectors.tensors import SUFFIXES, read_layer_vectors
+
+    candidates = (path, *(Path(f"{stem}{suffix}") for suffix in SUFFIXES))
+    source = next((file for file in candidates if file.is_file() and file.suffix in SUFFIXES), None)
+    if source is None:
+        raise ElicitError(
+            f"no vectors at {path}. Expected NAME.json with NAME.safetensors, or NAME with one of "
+            f"{', '.join(SUFFIXES)}."
+        )
+    vectors = read_layer_vectors(source, n_layers=None if model is None else model.n_layers, name=name)
+    if None in vectors and layer is None:
+        raise ElicitError(f"{source} does not say which layer its vector is for. Pass layer=.")
+    if None not in vectors and layer is not None:
+        if layer not in vectors:
+            raise ElicitError(f"{source} holds no vector for layer {layer}; it has layers {sorted(vectors)}.")  # type: ignore[type-var]
+        vectors = {layer: vectors[layer]}
+    edits = []
+    for own_layer, vector in vectors.items():
+        at = layer if own_layer is None else own_layer
+        assert at is not None
+        label = source.stem if own_layer is None else f"{source.stem}@{own_layer}"
+        edits.append(Steering(vector, at, 1.0, "add", "all", float(vector.norm()) or 1.0, label))
+    return tuple(edits)
 
 
 def _build_vector_entry(edit: Steering, tensor: str, layers: str | None) -> dict[str, Any]:
@@ -214,38 +201,6 @@ def _build_vector_entry(edit: Steering, tensor: str, layers: str | None) -> dict
         sae = edit.feature.sae
         entry["feature"] = {"sae": sae.name, "sha256": sae.sha256, "index": edit.feature.index}
     return entry
-
-
-def _read_own_vectors(json_path: Path, tensors_path: Path, model: BaseModel | None) -> tuple[Steering, ...]:
-    from elicit.steering import Steering
-    from elicit.steering.files import FeatureEntry, load_feature
-
-    json_object = documents.read_object(json_path)
-    if (json_object.get("format"), json_object.get("version")) != (FORMAT, VERSION):
-        raise ElicitError(
-            f"{json_path} is not in the format {FORMAT!r}, version {VERSION}, which is what can be read here."
-        )
-    document = documents.as_record(json_object, VectorDocument, json_path)
-    sha256 = document.model.weights_sha256
-    if model is not None and sha256 not in (None, model.weights_sha256):
-        raise ElicitError(
-            f"{json_path}: its vectors were made for {document.model.name} (weights {str(sha256)[:12]}), "
-            f"but the model given is {model.name} (weights {model.weights_sha256[:12]})."
-        )
-    vectors = read_tensors(tensors_path)
-    edits = []
-    names = ("layer", "strength", "mode", "positions", "unit", "label")
-    for i, entry in enumerate(document.vectors):
-        where = f"{json_path}, vector {i}"
-        direction = require_tensor(vectors, entry.tensor, tensors_path)
-        feature = None
-        if entry.feature is not None:
-            feature = load_feature(documents.as_record(entry.feature, FeatureEntry, where), json_path)
-        # Numbers stay as they were written: 1 is not 1.0 in a hash.
-        fields = {name: json_object["vectors"][i][name] for name in names}
-        with documents.prefix_errors(where):
-            edits.append(Steering(direction, **fields, feature=feature))
-    return tuple(edits)
 
 
 def select_provenance(record: Mapping[str, Any]) -> dict[str, Any]:

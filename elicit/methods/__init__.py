@@ -53,10 +53,12 @@ if TYPE_CHECKING:
     from elicit.methods.finetuning.critique import Critique as Critique
     from elicit.methods.finetuning.grpo import GRPO as GRPO
     from elicit.methods.finetuning.sft import SFT as SFT
+    from elicit.methods.steering.feature import FeatureSteering as FeatureSteering
     from elicit.methods.steering.hybrid_steering import HybridSteering as HybridSteering
     from elicit.methods.steering.mean_steering import MeanSteering as MeanSteering
     from elicit.methods.steering.rl_steering import RlSteering as RlSteering
     from elicit.methods.steering.sae_steering import SaeSteering as SaeSteering
+    from elicit.methods.steering.vector import Vector as Vector
 
 #: Name -> module.
 _WHERE = {
@@ -74,6 +76,7 @@ _WHERE = {
     "CuePrompt": "elicit.methods.baselines.cue_prompt",
     "Dola": "elicit.methods.decoding.dola",
     "ErrorVector": "elicit.methods.controls.error_vector",
+    "FeatureSteering": "elicit.methods.steering.feature",
     "FeatureSweep": "elicit.methods.ablations.feature_sweep",
     "FewShot": "elicit.methods.baselines.few_shot",
     "ForbidFirst": "elicit.methods.baselines.forbid_first",
@@ -104,6 +107,7 @@ _WHERE = {
     "Traits": "elicit.method",
     "TwinFeature": "elicit.methods.ablations.twin_feature",
     "UntrainedVector": "elicit.methods.controls.untrained_vector",
+    "Vector": "elicit.methods.steering.vector",
     "task_decoding": "elicit.method",
 }
 

@@ -42,6 +42,8 @@ METHODS: dict[str, tuple[str, str]] = {
     "untrained_vector": ("elicit.methods.controls.untrained_vector", "UntrainedVector"),
     "mean_steering": ("elicit.methods.steering.mean_steering", "MeanSteering"),
     "sae_steering": ("elicit.methods.steering.sae_steering", "SaeSteering"),
+    "vector": ("elicit.methods.steering.vector", "Vector"),
+    "feature": ("elicit.methods.steering.feature", "FeatureSteering"),
     "random_feature": ("elicit.methods.controls.random_feature", "RandomFeature"),
     "twin_feature": ("elicit.methods.ablations.twin_feature", "TwinFeature"),
     "feature_sweep": ("elicit.methods.ablations.feature_sweep", "FeatureSweep"),

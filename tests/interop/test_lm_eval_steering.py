@@ -22,12 +22,14 @@ from lm_eval.models.hf_steered import SteeredModel
 import elicit
 import saes
 from elicit.errors import ElicitError
-from elicit.interop.lm_eval.steering import find_hookpoints, read_pt, write_pt
-from elicit.interop.steered_csv import COLUMNS, read_csv, write_csv, write_steering
+from elicit.interop.lm_eval.steering import write_pt
+from elicit.interop.steered_csv import write_csv, write_steering
 from elicit.model import BaseModel
 from elicit.policy import Policy, Prompting
 from elicit.search import MajorityVote
 from elicit.steering import Steering, feature_edit
+from elicit.vectors.lm_eval import find_hookpoints, read_pt
+from elicit.vectors.lm_eval_csv import COLUMNS, read_csv
 from saes import catalog
 from saes.sae import SAE
 from tests.support.bases import Way, folder

@@ -52,6 +52,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     **{name: {**_RL, "train_problems": 8} for name in ("rl_steering", "rl_steering_random_reward")},
     "mean_steering": _TUNED,
     "sae_steering": {**_TUNED, "candidates": 2, "modes": ("add", "clamp")},
+    "vector": {"layers": (0, 1), "strengths": (1.0, 2.0), "train_problems": 8, "select_problems": 4},
+    "feature": {"features": (0, 1), "strengths": (1.0, 2.0), "train_problems": 8, "select_problems": 4},
     "error_vector": {"problems": 8},
     "random_feature": {"problems": 8},
     "searched_random_feature": {"problems": 8},
@@ -79,9 +81,9 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
     ("base", "self_consistency", "think_prompt", "named_prompt", "best_of_n"),
     ("sft", "adapter", "hybrid_steering", "hybrid_control", "contrastive_decoding"),
     ("sae_steering", "random_feature", "twin_feature", "ablate_feature", "mean_ablation", "clamp_feature",
-     "error_vector", "covariance_vector", "searched_random_feature", "feature_sweep"),
+     "error_vector", "covariance_vector", "searched_random_feature", "feature_sweep", "feature"),
     ("grpo", "grpo_random_reward", "grpo_format_only", "grpo_wrong_label"),
-    ("mean_steering", "random_vector", "same_vector", "searched_random_vector"),
+    ("mean_steering", "random_vector", "same_vector", "searched_random_vector", "vector"),
     ("rl_steering", "rl_steering_random_reward", "untrained_vector"),
     ("critique", "same_solutions"),
     ("cue_prompt", "best_prompt", "forbid_first", "few_shot", "cot_decoding"),
@@ -155,6 +157,14 @@ def made_elsewhere(way: Way) -> str:
     return str(place)
 
 
+@functools.cache
+def found_elsewhere(way: Way) -> str:
+    """File of a vector that torch.save wrote."""
+    place = scratch() / f"{way.name}-vector.pt"
+    torch.save(torch.randn(base(way).d_model, generator=torch.Generator().manual_seed(5)), place)
+    return str(place)
+
+
 def config(arm: Arm, **changes: Any) -> Method:
     options = {**OPTIONS.get(arm.method, {}), **changes}
     if arm.method == "budget_forcing" and arm.way.levels["asked"] != "as it is":
@@ -167,6 +177,10 @@ def config(arm: Arm, **changes: Any) -> Method:
         options.setdefault("saes", tuple(dictionary(arm.way, layer) for layer in (0, 1)))
     if arm.method == "adapter":
         options.setdefault("path", made_elsewhere(arm.way))
+    if arm.method == "vector":
+        options.setdefault("path", found_elsewhere(arm.way))
+    if arm.method == "feature":
+        options.setdefault("sae", dictionary(arm.way, 1))
     if arm.method == "twin_feature":
         (boosted,) = fitted(Arm("sae_steering", arm.way)).record["features"]
         options.setdefault("other", dictionary(arm.way, boosted["layer"], 1))

@@ -1,4 +1,4 @@
-"""The files that tasks and arms of a spec take problems and code from, by hash: an edited file is another task."""
+"""The files that tasks and arms of a spec take problems, code and vectors from, by hash: an edited file is another."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from elicit.comparison.spec.code_references import find_code_file, list_arm_code
 from elicit.comparison.spec.option_values import list_option_values
 from elicit.comparison.spec.spec import Spec
 from elicit.errors import ElicitError
+from elicit.vectors.file import list_companions
 
 
 class SourceFile(NamedTuple):
@@ -46,6 +47,9 @@ def list_source_files(spec: Spec) -> Iterator[SourceFile]:
             for place, _, value in list_option_values(options):
                 if isinstance(value, Mapping) and isinstance(value.get("task"), str):
                     yield from _existing_source(model, arm, f"arms.{arm}.{place}", value)
+            for place, option, value in list_option_values(options):
+                if option == "path" and isinstance(value, str):
+                    yield from _list_arm_files(model, arm, f"arms.{arm}.{place}", value)
 
 
 def hash_task_files(spec: Spec) -> dict[str, str]:
@@ -80,6 +84,17 @@ def _existing_source(model: str, arm: str | None, label: str, description: Mappi
     path = description.get("path")
     if isinstance(path, str) and "\0" not in path and Path(path).expanduser().exists():  # otherwise a hub id
         yield SourceFile(model, arm, label, Path(path).expanduser())
+
+
+def _list_arm_files(model: str, arm: str, label: str, text: str) -> Iterator[SourceFile]:
+    """The file or folder that an arm was found in elsewhere: vectors, an adapter."""
+    path = Path(text).expanduser()
+    if "\0" in text or not path.exists():
+        return
+    yield SourceFile(model, arm, label, path)
+    for companion in list_companions(path) if path.is_file() else ():
+        if companion != path:
+            yield SourceFile(model, arm, f"{label} ({companion.suffix})", companion)
 
 
 def hash_path(path: Path) -> str:

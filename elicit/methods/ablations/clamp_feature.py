@@ -66,7 +66,10 @@ class ClampFeature(Method):
             "clamp_feature", self.parent, needs[self.parent], top=self.top, layers=self.layers
         )
         if any(entry["cued_coefficient"] is None for _, entry in recorded_features):
-            raise ElicitError(f"clamp_feature: the features of {self.parent!r} lack a fixed value. Use mode add.")
+            raise ElicitError(
+                f"clamp_feature: the features of {self.parent!r} have no value under the cue: their SAE normalises by "
+                "token, or the task has no eliciting condition. Use mode add."
+            )
         edits = tuple(
             feature_edit(feature, self.times, unit=entry["cued_coefficient"], mode="clamp", positions=self.positions)
             for feature, entry in recorded_features

@@ -69,7 +69,7 @@ def _draw_edits(base: BaseModel, task: Task, parent: Policy, setting: TriedSetti
 
     from elicit.fitting.displacement import redirect_edits
 
-    slots = setting.features or (0,)
+    slots = setting.features or range(len(setting.edits))
 
     def draw_direction(i: int, layer: int) -> torch.Tensor:
         identity = ("searched random vector", seed, layer, slots[i])

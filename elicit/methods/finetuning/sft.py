@@ -1,4 +1,6 @@
-"""`sft`: supervised fine-tuning on demonstrations, the baseline with which every method is compared.
+"""`sft`: supervised fine-tuning on demonstrations.
+
+The baseline with which every method is compared.
 
     L = -(1 / T) sum_t log p(y_t | x, y_<t) over the T completion tokens of a batch
 

@@ -1,4 +1,6 @@
-"""`mean_steering`: add the difference of means between two conditions, by default at the first generation step.
+"""`mean_steering`: add the difference of means between two conditions.
+
+By default at the first generation step:
 
     h <- h + strength * unit * v        v = (mu_positive - mu_negative) / |mu_positive - mu_negative|
 
