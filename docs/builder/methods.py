@@ -31,6 +31,8 @@ _REQUIRED = {
     "named_prompt": {"condition": "cue"},
     "reference_model": {"model": "org/name-instruct"},
     "adapter": {"path": "path/to/peft_folder"},
+    "vector": {"path": "path/to/vector.pt", "layer": 1},
+    "feature": {"sae": "cued/L1", "features": (411,)},
     "contrastive_decoding": {"amateur": "org/smaller-name"},
     "hybrid_steering": {"tuned": "sft"},
     "best_of_n": {"by": "likelihood"},

@@ -78,7 +78,7 @@ def read_torch_data(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ElicitError(
-            f"{path} holds more than tensors, numbers and names, which could run code. "
+            f"{path} cannot be read as data: it holds more than tensors, numbers and names, which could run code. "
             "Save the tensor alone: torch.save(vector, path)."
         ) from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:

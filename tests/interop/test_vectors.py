@@ -143,7 +143,7 @@ def test_a_bare_vector_is_added_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(ElicitError, match="at layer 9 does not fit"):
         vectors.load_vectors(tmp_path / "theirs", layer=9, model=model)
     save_file({"a": raw, "b": -raw}, tmp_path / "two.safetensors")
-    with pytest.raises(ElicitError, match="expected one tensor of shape"):
+    with pytest.raises(ElicitError, match="Name one: name: a"):
         vectors.load_vectors(tmp_path / "two.safetensors", layer=0)
     with pytest.raises(ElicitError, match="no vectors at"):
         vectors.load_vectors(tmp_path / "absent")

@@ -1,8 +1,8 @@
 """`adapter`: an existing PEFT adapter as an arm: LoRA, DoRA, LoHa, LoKr, IA3.
 
-LoRA may be rsLoRA and have any targets. The folder is written by `save_pretrained` of a PeftModel (adapter_config.json, adapter_model.safetensors). The adapter
-must belong to this base: names and shapes are checked, and the name of the base where both have a hub id. Its training
-is not known here, so its record has no cost.
+LoRA may be rsLoRA and have any targets. The folder is written by `save_pretrained` of a PeftModel (adapter_config.json,
+adapter_model.safetensors). The adapter must belong to this base: names and shapes are checked, and the name of the base
+where both have a hub id. Its training is not known here, so its record has no cost.
 """
 
 from __future__ import annotations
