@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,10 +207,9 @@ def cache_activations(
             hidden_states(engine, batch)
             for site, tensor in caught.items():
                 _copy_rows(tensors[site], tensor, site, batch, offsets, every)
-    texts = tuple(
-        tuple(engine.tokenizer.convert_ids_to_tokens([*sequence.prompt, *sequence.completion]))
-        for sequence in sequences
-    )
+    known = sorted({token for sequence in sequences for part in sequence for token in part})
+    names = dict(zip(known, engine.tokenizer.convert_ids_to_tokens(known), strict=True))
+    texts = tuple(tuple(names[token] for part in sequence for token in part) for sequence in sequences)
     cache = ActivationCache(tensors, offsets, tuple(every), texts, tuple(lengths))
     if path is not None:
         _write_index(path, cache)
@@ -281,22 +280,27 @@ def _copy_rows(
     """Copy a batch's activations to their prompts, columns by offset."""
     if site.head is not None:
         caught = caught[:, :, site.head] if site.name == "z" else caught[:, site.head]
-    for row, (index, positions, columns) in enumerate(_list_positions(batch, offsets)):
-        if site.name != "pattern":
-            target[index, columns] = caught[row, positions].to(target)
-            continue
-        length = int(batch.real[row].sum())
-        first = 1 - int(batch.prompt_lengths[row]) - every[0]
-        weights = caught[row][..., positions, :length].to(target)
-        target[index][..., columns, first : first + length] = weights
+    if site.name != "pattern":
+        rows, positions, columns = _list_positions(batch, offsets)
+        target[torch.tensor(batch.indices)[rows], columns] = caught[rows, positions].to(target)
+        return
+    for row, (index, real, length) in enumerate(zip(batch.indices, batch.real, batch.prompt_lengths, strict=True)):
+        count, first = int(real.sum()), 1 - int(length) - every[0]
+        of_row = _list_positions(batch, offsets, row)
+        weights = caught[row][..., of_row[1], :count].to(target)
+        target[index][..., of_row[2], first : first + count] = weights
 
 
-def _list_positions(batch: PackedBatch, offsets: Sequence[int]) -> Iterator[tuple[int, list[int], list[int]]]:
-    """(prompt, its positions in the batch's row, their columns) of every row."""
-    for index, real, length in zip(batch.indices, batch.real, batch.prompt_lengths.tolist(), strict=True):
-        pairs = [(offset + length - 1, column) for column, offset in enumerate(offsets)]
-        kept = [(position, column) for position, column in pairs if 0 <= position < int(real.sum())]
-        yield index, [position for position, _ in kept], [column for _, column in kept]
+def _list_positions(
+    batch: PackedBatch, offsets: Sequence[int], row: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(rows, their positions, the columns) of every position that a batch's rows, or one of them, have."""
+    positions = (batch.prompt_lengths - 1)[:, None] + torch.tensor(list(offsets))
+    exists = (positions >= 0) & (positions < batch.real.sum(dim=1)[:, None])
+    if row is not None:
+        exists &= (torch.arange(len(exists)) == row)[:, None]
+    rows, columns = exists.nonzero(as_tuple=True)
+    return rows, positions[rows, columns], columns
 
 
 def _parse_key(key: str | tuple[str, int] | tuple[str, int, int]) -> Site:

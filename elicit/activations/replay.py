@@ -8,13 +8,15 @@ give the model's logits.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from elicit.activations.sites import Replace, Site, replace_site
 from elicit.errors import ElicitError
@@ -40,23 +42,58 @@ class Replay:
     """Further positional and named arguments of every layer."""
     logits: Float[torch.Tensor, "batch vocab"]
     """At the last prompt token, from the model's own pass."""
+    order: Int[torch.Tensor, " row"]
+    """Rows of the recorded batch that are replayed; a row may be named many times."""
+
+    def select(self, rows: Sequence[int]) -> Replay:
+        """A replay of some of the recorded rows, which may be named several times."""
+        return dataclasses.replace(self, order=torch.tensor(list(rows)))
+
+    @property
+    def prompts(self) -> list[int]:
+        """The prompt of every replayed row."""
+        return [self.batch.indices[row] for row in self.order.tolist()]
+
+    @property
+    def prompt_lengths(self) -> Int[torch.Tensor, " row"]:
+        return self.batch.prompt_lengths[self.order]
+
+    @cached_property
+    def _own_arguments(self) -> list[tuple[tuple[Any, ...], Mapping[str, Any]]]:
+        """The layers' arguments for the replayed rows. Layers share most of them, which are expanded once."""
+        expanded: dict[int, Any] = {}
+
+        def expand(value: Any) -> Any:
+            if isinstance(value, tuple | list):
+                return type(value)(expand(part) for part in value)
+            if not isinstance(value, torch.Tensor) or not value.ndim or value.shape[0] != len(self.batch.indices):
+                return value
+            if len(value) == 1:  # broadcasts
+                return value
+            if id(value) not in expanded:
+                expanded[id(value)] = value[self.order.to(value.device)]
+            return expanded[id(value)]
+
+        return [
+            (expand(args), {name: expand(value) for name, value in kwargs.items()}) for args, kwargs in self.arguments
+        ]
 
     def run(self, edits: Mapping[Site, Replace]) -> Float[torch.Tensor, "batch vocab"]:
-        """Logits at the last prompt token, with the activations of some sites replaced."""
+        """Logits at the last prompt token of every replayed row, with the activations of some sites replaced."""
         layers = architectures.get_decoder_layers(self.engine.hf)
         start = min((_find_start(site) for site in edits), default=0)
-        hidden = self.inputs[start]
+        hidden = self.inputs[start][self.order.to(self.inputs[start].device)]
         inside = {site: replace for site, replace in edits.items() if site != Site(start - 1, "resid_post")}
         if len(inside) < len(edits):
             hidden = edits[Site(start - 1, "resid_post")](hidden)
         clock = self.engine.clock
-        clock.explicit = build_padded_frame(self.batch.real, self.batch.prompt_lengths)
+        clock.explicit = build_padded_frame(self.batch.real[self.order], self.prompt_lengths)
         try:
             with ExitStack() as stack:
                 for site, replace in inside.items():
                     stack.enter_context(replace_site(self.engine.hf, site, replace))
                 for number in range(start, len(layers)):
-                    args, kwargs = self.arguments[number]
+                    args, kwargs = self._own_arguments[number]
                     hidden = first_tensor(layers[number](hidden.to(self.inputs[number].device), *args, **kwargs))
         finally:
             clock.explicit = None
@@ -64,14 +101,15 @@ class Replay:
 
     def _read_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         rows = torch.arange(len(hidden), device=hidden.device)
-        last = hidden[rows, (self.batch.prompt_lengths - 1).to(hidden.device)]
+        last = hidden[rows, (self.prompt_lengths - 1).to(hidden.device)]
         norm = architectures.get_final_norm(self.engine.hf)
         return compute_model_logits(self.engine.hf, norm(last[None])[0])
 
     def check(self) -> None:
         """Raise ElicitError unless an unpatched replay gives the model's own logits."""
         replayed = self.run({})
-        distance = (replayed.float() - self.logits.float()).norm() / self.logits.float().norm().clamp(min=1e-30)
+        logits = self.logits[self.order.to(self.logits.device)].float()
+        distance = (replayed.float() - logits).norm() / logits.norm().clamp(min=1e-30)
         tolerance = _TOLERANCE if self.logits.dtype == torch.float32 else 0.05
         if not float(distance) <= tolerance:
             kind = architectures.unwrap_model(self.engine.hf).config.model_type
@@ -113,14 +151,8 @@ def record_run(engine: Engine, batch: PackedBatch) -> Replay:
     rows = torch.arange(len(hidden), device=hidden.device)
     logits = compute_model_logits(engine.hf, hidden[rows, (batch.prompt_lengths - 1).to(hidden.device)])
     ordered = [inputs[number] for number in range(len(layers))] + outputs
-    return Replay(engine, batch, tuple(ordered), tuple(arguments[i] for i in range(len(layers))), logits)
-
-
-def repeat_rows(batch: PackedBatch, rows: Sequence[int]) -> PackedBatch:
-    """A batch of some of a batch's rows, which may be named several times."""
-    order = torch.tensor(list(rows))
-    indices = [batch.indices[row] for row in rows]
-    return PackedBatch(indices, batch.ids[order], batch.real[order], batch.prompt_lengths[order])
+    every = torch.arange(len(batch.indices))
+    return Replay(engine, batch, tuple(ordered), tuple(arguments[i] for i in range(len(layers))), logits, every)
 
 
 def _find_start(site: Site) -> int:

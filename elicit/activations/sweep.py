@@ -24,7 +24,7 @@ from elicit import seeds
 from elicit.activations.cache import ActivationCache, cache_activations, resolve_offsets
 from elicit.activations.generation import generate_patched
 from elicit.activations.measures import Answers, LogitMeasure
-from elicit.activations.replay import record_run, repeat_rows
+from elicit.activations.replay import record_run
 from elicit.activations.results import KINDS, PatchSweep
 from elicit.activations.sites import Site, resolve_sites
 from elicit.errors import ElicitError
@@ -176,13 +176,14 @@ def _sweep_logits(
     checked = False
     with torch.inference_mode():
         for batch in pack_sequences(engine, target, engine.pass_tokens):
+            recorded = record_run(engine, batch)
+            if not checked:
+                recorded.select([0, len(batch.indices) - 1, 0]).check()
+                checked = True
             for rows, settings in _split_rows(batch, pairs, engine.pass_tokens):
-                replay = record_run(engine, repeat_rows(batch, rows))
-                if not checked:
-                    replay.check()
-                    checked = True
-                prompts = replay.batch.indices
-                where = replay.batch.prompt_lengths - 1 + torch.tensor([offsets[o] for _, o in settings])
+                replay = recorded.select(rows)
+                prompts = replay.prompts
+                where = replay.prompt_lengths - 1 + torch.tensor([offsets[o] for _, o in settings])
                 for s, site in enumerate(sites):
                     new = torch.stack(
                         [values[kinds[k], site][prompt, o] for prompt, (k, o) in zip(prompts, settings, strict=True)]
