@@ -103,7 +103,7 @@ class BaseModel(ActivationMethods):
         self.card: dict[str, Any] = loaded.card or {}
         self._weights_sha256 = loaded.weights_sha256
         self.tokenizer_sha256 = loaded.tokenizer_sha256
-        self.clock = PositionTracker()
+        self.clock = PositionTracker(loaded.tokenizer)
         self.date = date or today()
         self.outside: OutsideEngine | None = None
         """An engine outside this process that holds the same weights; None: policies run here."""

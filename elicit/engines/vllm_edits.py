@@ -30,10 +30,16 @@ def write_edit(edit: Steering | GatedEdit) -> EditFile:
     """Serialise an edit.
 
     Raises:
-        ElicitError: it reads an SAE whose encoder the server cannot compute.
+        ElicitError: it reads an SAE whose encoder the server cannot compute, or its positions are not a window.
     """
     from safetensors.torch import save
 
+    where = parse(edit.positions)
+    if not isinstance(where, Positions):
+        raise ElicitError(
+            f"positions {edit.positions} are located in this process alone; elsewhere run: all, prompt, generated, "
+            "first, first:k, decay:k."
+        )
     entry: dict[str, Any] = {
         "layer": edit.layer,
         "strength": edit.strength,
@@ -52,7 +58,7 @@ def write_edit(edit: Steering | GatedEdit) -> EditFile:
     tensors = {name: tensor.detach().cpu().float().contiguous() for name, tensor in tensors.items()}
     content = save(tensors, metadata={"edit": json.dumps(entry, sort_keys=True)})
     name = hashlib.sha256(content).hexdigest()
-    return EditFile(name, content, edit.layer, parse(edit.positions), isinstance(edit, GatedEdit))
+    return EditFile(name, content, edit.layer, where, isinstance(edit, GatedEdit))
 
 
 def _describe_encoder(sae: SAE, index: int, norm: float) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

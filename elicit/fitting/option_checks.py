@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from elicit.errors import ElicitError, one_line
+from elicit.errors import ElicitError
+from elicit.positions import parse_expression
 from elicit.training.failures import check_within
 
 if TYPE_CHECKING:
     from elicit.policy import Policy
 
-_FORMS = re.compile(r"all|prompt|generated|first|(first|decay):[1-9][0-9]{0,5}")
-
 
 def check_positions(method: str, text: str) -> None:
-    """Raise ElicitError unless `text` is a position form (`elicit.steering.positions` defines them)."""
-    if not _FORMS.fullmatch(text):
-        raise ElicitError(
-            f"{method}: positions is {one_line(repr(text), 60)}; expected one of: "
-            "all, prompt, generated, first, first:k, decay:k (k >= 1)."
-        )
+    """Raise ElicitError unless `text` is a position form (`elicit.positions.grammar` defines them)."""
+    try:
+        parse_expression(text)
+    except ElicitError as error:
+        raise ElicitError(f"{method}: {error}") from None
 
 
 def check_positive(method: str, **values: float | None) -> None:

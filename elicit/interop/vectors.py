@@ -14,7 +14,10 @@ The JSON, format "elicit-vectors", version 1; a reader must refuse a version it 
 
 With v the tensor, c = h . v and A = `absolute`: add h + A v, clamp h + (A - c) v, scale h + (A - 1) c v, ablate
 h - c v, at every token whose offset o is in `offsets` (low <= o < high, null for no bound), o = 0 being the last prompt
-token; where `decays`, what is added is multiplied by 1 - o / high. In plain PyTorch, for a prompt of P tokens:
+token; where `decays`, what is added is multiplied by 1 - o / high. Both are null where `positions` is not one window of
+offsets (`token:"Wait"`): the text then says where (`elicit.positions.grammar`).
+
+In plain PyTorch, for a prompt of P tokens:
 
     meta = json.load(open("v.json"))["vectors"][0]
     v = safetensors.torch.load_file("v.safetensors")[meta["tensor"]]
@@ -176,10 +179,12 @@ def _read_foreign_vectors(
 
 def _build_vector_entry(edit: Steering, tensor: str, layers: str | None) -> dict[str, Any]:
     """One vector's meaning. `layers`: where transformers keeps the decoder's layers, None if that is not known."""
-    from elicit.steering.positions import parse
+    from elicit.steering.positions import Positions, parse
 
     where = parse(edit.positions)
-    bounds = [None if math.isinf(bound) else int(bound) for bound in (where.low, where.high)]
+    bounds = None
+    if isinstance(where, Positions):
+        bounds = [None if math.isinf(bound) else int(bound) for bound in (where.low, where.high)]
     entry: dict[str, Any] = {
         "tensor": tensor,
         "layer": edit.layer,
@@ -194,7 +199,7 @@ def _build_vector_entry(edit: Steering, tensor: str, layers: str | None) -> dict
         "absolute": edit.absolute,
         "positions": edit.positions,
         "offsets": bounds,
-        "decays": where.decays,
+        "decays": where.decays if isinstance(where, Positions) else None,
         "label": edit.label,
     }
     if edit.feature is not None and edit.reads:

@@ -111,7 +111,7 @@ class SecondModel:
         engine = Engine(
             hf,
             base_engine.tokenizer,
-            PositionTracker(),
+            PositionTracker(base_engine.tokenizer),
             base_engine.end_ids,
             base_engine.pad_id,
             base_engine.banned_ids,

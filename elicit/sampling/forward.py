@@ -70,6 +70,8 @@ class DecodingState:
     tokens: torch.Tensor | None = None
     """[rows, tokens so far], if the cache must be recomputed at some length (see `elicit.rotary`); such rows have
     prompts of equal lengths."""
+    texts: list[list[int]] | None = None
+    """Tokens of each row so far, if steering's positions depend on them."""
 
     def keep(self, order: np.ndarray) -> None:
         """Shrink to the slots in `order`, which is the identity except for slots that were filled from the end."""
@@ -86,6 +88,8 @@ class DecodingState:
             self.forced = self.forced[order]
         if self.tokens is not None:
             self.tokens = self.tokens[indices]
+        if self.texts is not None:
+            self.texts = [self.texts[slot] for slot in order]
 
 
 class Forward(Protocol):
@@ -106,9 +110,12 @@ def decode_step(
     engine: Engine, state: DecodingState, tokens: torch.Tensor, rows: np.ndarray, offset: int
 ) -> torch.Tensor:
     """Run one decoding step for the rows in the batch. Returns logits [rows vocab]."""
-    frame = build_step_frame(offset, rows, state.firing_counts)
+    if state.texts is not None:
+        for text, token in zip(state.texts, tokens.tolist(), strict=True):
+            text.append(token)
+    frame = build_step_frame(offset, rows, state.firing_counts, state.texts)
     if state.forced is not None:
-        frame = build_spread_frame(offset + state.forced, rows, state.firing_counts)
+        frame = build_spread_frame(offset + state.forced, rows, state.firing_counts, state.texts)
     length = state.width + offset
     if state.tokens is not None:
         state.tokens = torch.cat([state.tokens, tokens[:, None]], dim=1)

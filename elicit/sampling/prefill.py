@@ -5,8 +5,9 @@
    piece has less padding than the whole batch.
 3. Each piece's keys and values are copied to their rows in the batch's cache, once for every sample of a prompt.
 
-A shared prefix lies before every row's last prompt token, where steering is the same for all rows: it acts on all of
-those positions or on none (`steering.positions`).
+A shared prefix lies before every row's last prompt token, where a window of offsets (`steering.positions`) holds all
+positions or none: steering is the same for all rows. Other position forms may differ there, and the prefix is then run
+with each prompt.
 """
 
 from __future__ import annotations
@@ -95,8 +96,9 @@ def prefill_prompts(
     tokens = None
     if _may_recompute_cache(engine, requests, decoding):
         tokens = torch.tensor([request.ids for request in requests])[order].to(device)
+    texts = [list(requests[i].ids) for i in order.tolist()] if engine.clock.reads_rows else None
     return DecodingState(
-        cache, mask, lengths[order].to(device), width, behind, firing_counts[order.numpy()], tokens
+        cache, mask, lengths[order].to(device), width, behind, firing_counts[order.numpy()], tokens, texts
     ), logits
 
 
@@ -125,7 +127,7 @@ def _may_recompute_cache(engine: Engine, requests: Sequence[Request], decoding: 
 
 def _count_shared_tokens(engine: Engine, requests: Sequence[Request], decoding: Decoding) -> int:
     """Number of first tokens to run once for all prompts; 0 for none."""
-    if len(requests) < 2 or not engine.takes_ready_masks:
+    if len(requests) < 2 or not engine.takes_ready_masks or engine.clock.reads_rows:
         return 0
     scaling, room = length_scaling(engine.hf.config), decoding.max_new_tokens
     if any(frequency_group(scaling, len(request.ids), len(request.ids) + room) for request in requests):
@@ -185,7 +187,12 @@ def _run_piece(
     start = torch.full((len(rests),), head)
     rows = np.array(piece)
     engine.clock.explicit = build_padded_frame(
-        real, lengths + head - forced, start=start, rows=rows, firing_counts=firing_counts
+        real,
+        lengths + head - forced,
+        start=start,
+        rows=rows,
+        firing_counts=firing_counts,
+        texts=[requests[row].ids for row in piece] if engine.clock.reads_rows else None,
     )
     cache = preallocate_cache(engine.hf, capacity)
     if prefix is not None:

@@ -94,7 +94,7 @@ def custom_generate(
     if search is not None and search.verifier:
         raise ElicitError(f"custom_generate: {search.kind} needs a task's verifier, and generate has none.")
     stops, task = tuple(stop), cast(Task, _AnswerTask(answer))
-    ticking = clock or PositionTracker()
+    ticking = clock or PositionTracker(tokenizer)
 
     def run_search(
         model: Any,

@@ -1,5 +1,6 @@
 """Steering: specs of edits, where they apply, and the hooks that apply them."""
 
+from elicit.positions import FORMS, PositionExpression
 from elicit.steering.files import load_edits, save_edits
 from elicit.steering.gated import Gate, GatedEdit
 from elicit.steering.hooks import Edit, Firings, View, steer, to_hook_edit
@@ -10,8 +11,9 @@ from elicit.steering.position_tracker import (
     build_spread_frame,
     build_step_frame,
 )
-from elicit.steering.positions import FORMS, Positions, parse
+from elicit.steering.positions import Positions, parse
 from elicit.steering.spec import MODES, Mode, Steering, feature_edit, vector_edit
+from elicit.steering.vocabulary import build_vocabulary
 
 __all__ = [
     "FORMS",
@@ -19,6 +21,7 @@ __all__ = [
     "PositionTracker",
     "Edit",
     "Firings",
+    "PositionExpression",
     "PositionFrame",
     "Gate",
     "GatedEdit",
@@ -35,5 +38,6 @@ __all__ = [
     "save_edits",
     "build_spread_frame",
     "build_step_frame",
+    "build_vocabulary",
     "steer",
 ]

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import nn
 
 from elicit.errors import ElicitError
+from elicit.positions import PositionExpression
 from elicit.steering.gated import GatedEdit
 from elicit.steering.position_tracker import PositionFrame, PositionTracker
 from elicit.steering.positions import Positions, parse
@@ -29,7 +30,7 @@ class Edit:
     """Edit that a hook applies: `h + weight(position) * delta(h)` at the output of one layer."""
 
     layer: int
-    positions: Positions
+    positions: Positions | PositionExpression
     delta: Callable[[Float[torch.Tensor, "*batch d_model"]], torch.Tensor]
     """Returns [d_model], or [*batch d_model] if it reads the residual. May contain parameters: gradients flow."""
     label: str
@@ -100,6 +101,9 @@ class OpenSteering:
             lambda _, args, kwargs: self.clock.observe_call(args, kwargs), with_kwargs=True
         )
         self.handles.append(observe)
+        if any(isinstance(edit.positions, PositionExpression) for edit in self.edits):
+            note = view.decoder.register_forward_hook(lambda _, args, output: self.clock.observe_output(output))
+            self.handles.append(note)
         for i, edit in enumerate(self.edits):
             hook = _make_edit_hook(edit, i, self.clock, self.firings)
             self.handles.append(view.layers[edit.layer].register_forward_hook(hook))
@@ -131,8 +135,12 @@ def steer(
     for edit in edits:
         if not 0 <= edit.layer < len(layers):
             raise ElicitError(f"steer: layer {edit.layer} does not exist. Layers are 0 to {len(layers) - 1}.")
+    expressions = [edit.positions for edit in edits if isinstance(edit.positions, PositionExpression)]
+    for expression in expressions:
+        clock.check_expression(expression)
     firings = Firings([edit.label for edit in edits])
-    before = clock.prompt_lengths
+    before, open_before = clock.prompt_lengths, clock.expressions
+    clock.expressions = [*open_before, *expressions]
     if prompt_lengths is not None:
         clock.prompt_lengths = torch.as_tensor(prompt_lengths, dtype=torch.long).reshape(-1)
     opened = OpenSteering(clock, tuple(edits), firings)
@@ -145,7 +153,7 @@ def steer(
         clock.steering.remove(opened)
         for handle in opened.handles:
             handle.remove()
-        clock.prompt_lengths = before
+        clock.prompt_lengths, clock.expressions = before, open_before
         clock.derived = None
     silent = [label for label, was_reached in zip(firings.labels, firings.asked, strict=True) if not was_reached]
     if silent:
@@ -171,7 +179,13 @@ def _make_edit_hook(edit: Edit, index: int, clock: PositionTracker, firings: Fir
             )
         if not edit.positions.touches_range(frame.low, frame.high):
             return None
-        edited, touched = _apply_edit(edit, frame, h)
+        weights = None
+        if isinstance(edit.positions, PositionExpression):
+            firings.asked[index] = True  # a text may never have the tokens that it waits for
+            weights = frame.weigh_rows(edit.positions, clock.vocabulary)
+            if not weights.any():
+                return None
+        edited, touched = _apply_edit(edit, frame, h, weights)
         firings.asked[index] |= edit.gates or bool(touched if isinstance(touched, int) else touched.any())
         firings.counts[index] += frame.count_firings(touched)
         return (edited, *output[1:]) if isinstance(output, tuple) else edited
@@ -179,17 +193,26 @@ def _make_edit_hook(edit: Edit, index: int, clock: PositionTracker, firings: Fir
     return edit_output
 
 
-def _apply_edit(edit: Edit, frame: PositionFrame, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | int]:
-    """Apply an edit: (edited residual, mask of touched positions or their number per row)."""
+def _apply_edit(
+    edit: Edit, frame: PositionFrame, h: torch.Tensor, weights: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor | int]:
+    """Apply an edit: (edited residual, mask of touched positions or their number per row).
+
+    Args:
+        weights: an expression's strength multipliers; None for a window.
+    """
+    if isinstance(edit.positions, Positions):
+        if not edit.gates and frame.real is None and edit.positions.covers_range(frame.low, frame.high):
+            if not edit.positions.decays:
+                return h + edit.delta(h), frame.shape[1]
+            if frame.offsets is None:
+                return h + edit.positions.weight_at(frame.low) * edit.delta(h), frame.shape[1]
+        weights = _weigh_window(edit.positions, frame, h.device)
+    assert weights is not None
+    weights = weights.to(h.device)
+    touched = weights != 0
     if edit.gates:
-        return _apply_gated_edit(edit, frame, h)
-    if frame.real is None and edit.positions.covers_range(frame.low, frame.high):
-        if not edit.positions.decays:
-            return h + edit.delta(h), frame.shape[1]
-        if frame.offsets is None:
-            return h + edit.positions.weight_at(frame.low) * edit.delta(h), frame.shape[1]
-    assert frame.offsets is not None
-    weights, touched = _window_weights(edit, frame, h, frame.offsets)
+        return _apply_gated_edit(edit, h, weights, touched)
     # Untouched positions keep their values bit for bit, including NaN at padding.
     if edit.reads:
         chosen = h[touched]
@@ -197,23 +220,19 @@ def _apply_edit(edit: Edit, frame: PositionFrame, h: torch.Tensor) -> tuple[torc
     return torch.where(touched[..., None], h + weights[..., None].to(h.dtype) * edit.delta(h), h), touched
 
 
-def _apply_gated_edit(edit: Edit, frame: PositionFrame, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _apply_gated_edit(
+    edit: Edit, h: torch.Tensor, weights: torch.Tensor, inside: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The same for a gated edit, which is zero where its gate gives none; such positions do not count as touched."""
-    offsets = torch.full(frame.shape, frame.low) if frame.offsets is None else frame.offsets
-    weights, in_window = _window_weights(edit, frame, h, offsets)
-    chosen = h[in_window]
+    chosen = h[inside]
     delta = edit.delta(chosen)
-    touched = in_window.clone()
-    touched[in_window] = (delta != 0).any(dim=-1)
-    return h.index_put((in_window,), chosen + weights[in_window, None].to(h.dtype) * delta), touched
+    touched = inside.clone()
+    touched[inside] = (delta != 0).any(dim=-1)
+    return h.index_put((inside,), chosen + weights[inside, None].to(h.dtype) * delta), touched
 
 
-def _window_weights(
-    edit: Edit, frame: PositionFrame, h: torch.Tensor, offsets: torch.Tensor
-) -> tuple[Float[torch.Tensor, "batch pos"], torch.Tensor]:
-    """(strength multiplier at every position, mask of real positions inside the edit's window)."""
-    weights = edit.positions.weights_at(offsets.to(h.device))
-    inside = weights != 0
-    if frame.real is not None:
-        inside &= frame.real.to(h.device)
-    return weights, inside
+def _weigh_window(positions: Positions, frame: PositionFrame, device: torch.device) -> Float[torch.Tensor, "batch pos"]:
+    """Strength multiplier at every position of a pass: 0 at padding."""
+    offsets = torch.full(frame.shape, frame.low) if frame.offsets is None else frame.offsets
+    weights = positions.weights_at(offsets.to(device).expand(frame.shape))
+    return weights if frame.real is None else weights * frame.real.to(device)

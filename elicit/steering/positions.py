@@ -1,7 +1,7 @@
-"""Token positions of an edit: a small language, parsed once, resolved by absolute position.
+"""Positions of an edit, parsed once: a window of offsets, or an expression of the language (`elicit.positions`).
 
 Positions count from the first real token. With P real prompt tokens, the *offset* of position p is `p - (P - 1)`, so
-offset 0 is the residual that produces the first new token.
+offset 0 is the residual that produces the first new token. The windows, which cost nothing at a decoding step, are
 
     all        every real token
     prompt     offset < 0
@@ -14,16 +14,15 @@ offset 0 is the residual that produces the first new token.
 from __future__ import annotations
 
 import math
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from elicit.errors import ElicitError, one_line
-
-FORMS = ("all", "prompt", "generated", "first", "first:k", "decay:k")
-_COUNTED = re.compile(r"(first|decay):([0-9]{1,6})")
+from elicit.positions import PositionExpression, Vocabulary, is_window, parse_expression
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,14 @@ class Positions:
     low: float
     high: float
     decays: bool = False
+
+    @property
+    def reads_tokens(self) -> bool:
+        return False
+
+    @property
+    def depends_on_offset_alone(self) -> bool:
+        return True
 
     @property
     def needs_prompt_length(self) -> bool:
@@ -60,23 +67,31 @@ class Positions:
             return inside.float()
         return inside * (1.0 - offsets.float() / self.high)
 
+    def weights(
+        self, ids: Sequence[int], prompt_length: int, vocabulary: Vocabulary | None = None
+    ) -> Float[np.ndarray, " pos"]:
+        """Strength multiplier at every token of a whole text (prompt and completion), float32."""
+        return self.weights_at(torch.arange(len(ids)) - (prompt_length - 1)).float().numpy()
 
-def parse(text: str) -> Positions:
+    def resolve(self, ids: Sequence[int], prompt_length: int, vocabulary: Vocabulary | None = None) -> list[int]:
+        """Absolute positions of a whole text that the form touches."""
+        return [int(position) for position in np.flatnonzero(self.weights(ids, prompt_length))]
+
+
+@lru_cache(maxsize=256)
+def parse(text: str) -> Positions | PositionExpression:
     """Parse a position form.
 
     Raises:
-        ElicitError: the text is not one of `FORMS`, or k is 0.
+        ElicitError: the text is not in the language.
     """
+    if not (isinstance(text, str) and is_window(text)):
+        return parse_expression(text)
     fixed = {
         "all": Positions("all", -math.inf, math.inf),
         "prompt": Positions("prompt", -math.inf, 0),
         "generated": Positions("generated", 0, math.inf),
         "first": Positions("first", 0, 1),
     }
-    if isinstance(text, str) and text in fixed:
-        return fixed[text]
-    match = _COUNTED.fullmatch(text) if isinstance(text, str) else None
-    if match is None or int(match[2]) == 0:
-        quoted = one_line(repr(text), 60)
-        raise ElicitError(f"positions: {quoted} is not a position form. Expected one of: {', '.join(FORMS)} (k >= 1).")
-    return Positions(text, 0, int(match[2]), decays=match[1] == "decay")
+    name, _, count = text.partition(":")
+    return fixed[text] if text in fixed else Positions(text, 0, int(count), decays=name == "decay")

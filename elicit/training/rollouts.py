@@ -34,7 +34,9 @@ PromptEncoder = Callable[[Problem], tuple[int, ...]]
 
 def training_engine(base: BaseModel, hf: Any) -> Engine:
     """Build the sampler's engine for a model in training: with its own position tracker and without banned tokens."""
-    return dataclasses.replace(base.engine, hf=hf, clock=PositionTracker(), banned_ids=base.unassigned_ids)
+    return dataclasses.replace(
+        base.engine, hf=hf, clock=PositionTracker(base.tokenizer), banned_ids=base.unassigned_ids
+    )
 
 
 def schedule_problems(problems: Sequence[Problem], *, steps: int, per_step: int, seed: int) -> list[Problem]:

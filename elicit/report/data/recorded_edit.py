@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 _LINE = re.compile(
-    r"(?:gated )?\w+ .+ at layer (?P<layer>\d+), (?P<positions>[a-z0-9:]+): "
+    r"(?:gated )?\w+ .+ at layer (?P<layer>\d+), (?P<positions>.+): "
     r"(?P<strength>-?\d[\d.]*(?:e[+-]?\d+)?) "
 )
 
