@@ -5,6 +5,7 @@ columns, and a deterministic arm has one row. Bad arrays raise ValueError: they 
 """
 
 from elicit.statistics.degeneration import compression_ratio, repetition_rate
+from elicit.statistics.discrimination import estimate_auroc, false_discovery_correction
 from elicit.statistics.gap import Gap, gap_recovered
 from elicit.statistics.intervals import estimate_accuracy, estimate_mean, estimate_table_mean, wilson_interval
 from elicit.statistics.paired import Difference, estimate_difference, holm_correction, sign_flip_test
@@ -25,7 +26,9 @@ __all__ = [
     "compression_ratio",
     "detectable_difference",
     "find_crossover",
+    "estimate_auroc",
     "estimate_difference",
+    "false_discovery_correction",
     "gap_recovered",
     "guesser_pass_at_k",
     "holm_correction",
