@@ -73,19 +73,18 @@ class FeatureComparison:
         return [{**vars(change), "change": change.change} for change in self.changes]
 
     def __repr__(self) -> str:
-        found = self.significant()
-        lines = [
-            f"FeatureComparison({self.sae}, {self.n} texts): {len(found)} of {len(self.changes)} differ (q <= 0.05)"
-        ]
-        lines += [
-            f"  feature {c.feature}: {c.base:.3f} -> {c.policy:.3f} ({c.change:+.3f}, q {c.q:.2g})" for c in found[:10]
-        ]
+        significant = self.significant()
+        count = f"{len(significant)} of {len(self.changes)} differ (q <= 0.05)"
+        lines = [f"FeatureComparison({self.sae}, {self.n} texts): {count}"]
+        for change in significant[:10]:
+            means = f"{change.base:.3f} -> {change.policy:.3f} ({change.change:+.3f}, q {change.q:.2g})"
+            lines.append(f"  feature {change.feature}: {means}")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         """The twenty largest changes."""
-        shown = self.changes[:20]
-        most = max((abs(change.change) for change in shown), default=1.0) or 1.0
+        largest = self.changes[:20]
+        most = max((abs(change.change) for change in largest), default=1.0) or 1.0
         cells = [
             [
                 Cell(f"{change.base:.3f}", 0.0, "mean activation, base"),
@@ -93,11 +92,11 @@ class FeatureComparison:
                 Cell(f"{change.change:+.3f}", abs(change.change) / most, f"p {change.p:.2g}"),
                 Cell(f"{change.q:.2g}", 0.0, "adjusted p"),
             ]
-            for change in shown
+            for change in largest
         ]
-        names = [f"feature {change.feature}" for change in shown]
-        found = f"{len(self.significant())} of {len(self.changes)} features differ (q <= 0.05), {self.n} texts"
-        return render_cells(cells, names, ["base", "policy", "change", "q"], f"{self.sae}: {found}")
+        names = [f"feature {change.feature}" for change in largest]
+        summary = f"{len(self.significant())} of {len(self.changes)} features differ (q <= 0.05), {self.n} texts"
+        return render_cells(cells, names, ["base", "policy", "change", "q"], f"{self.sae}: {summary}")
 
     def save(self, path: str | Path) -> Path:
         """Write the rows of `frame` as JSON."""

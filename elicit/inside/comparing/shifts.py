@@ -144,23 +144,23 @@ def compare_shifts(
     """
     if not policies:
         raise ElicitError("compare_shifts: no policy is given. Type: {'steered': policy}")
-    given = {name: vector.detach().float().cpu() for name, vector in (vectors or {}).items()}
-    for name, vector in given.items():
+    directions = {name: vector.detach().float().cpu() for name, vector in (vectors or {}).items()}
+    for name, vector in directions.items():
         if tuple(vector.shape) != (model.d_model,):
             raise ElicitError(f"compare_shifts: vector {name!r} is {list(vector.shape)}; expected [{model.d_model}].")
     chosen = sorted({*(range(model.n_layers) if layers is None else layers), model.n_layers - 1})
     options: dict[str, Any] = {"sites": "resid_post", "layers": chosen, "positions": positions}
     base = model.cache(prompts, completions, **options)
     base_logits = _compute_logprobs(model, base)
-    shown = [layer for layer in chosen if layers is None or layer in layers]
+    reported = [layer for layer in chosen if layers is None or layer in layers]
     shifts = {}
     for name, policy in policies.items():
         with policy.apply():
             cache = model.cache(prompts, completions, **options)
             logits = _compute_logprobs(model, cache)
         kl = (base_logits.exp() * (base_logits - logits)).sum(-1).clamp(min=0)
-        shifts[name] = _measure_shift(base, cache, shown, given, kl.numpy())
-    return ShiftComparison(tuple(shown), base.offsets, shifts)
+        shifts[name] = _measure_shift(base, cache, reported, directions, kl.numpy())
+    return ShiftComparison(tuple(reported), base.offsets, shifts)
 
 
 def _compute_logprobs(model: BaseModel, cache: ActivationCache) -> Float[torch.Tensor, "text offset vocab"]:
@@ -172,7 +172,7 @@ def _compute_logprobs(model: BaseModel, cache: ActivationCache) -> Float[torch.T
             lens.compute_logits(part, model.n_layers - 1).log_softmax(-1).cpu()
             for part in torch.split(hidden.flatten(0, 1), lens.positions_at_once)
         ]
-    return torch.cat(parts).unflatten(0, hidden.shape[:2])
+    return torch.cat(parts).reshape(*hidden.shape[:2], -1)
 
 
 def _measure_shift(

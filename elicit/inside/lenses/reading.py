@@ -150,11 +150,11 @@ def read_prompts(
     ids = resolve_tokens(model, tokens)
     last = model.n_layers - 1
     results: list[PromptReading | None] = [None] * len(sequences)
-    wanted = sorted({*chosen_layers, last})
-    for batch, residuals in iterate_residuals(model, sequences, wanted):
+    read_layers = sorted({*chosen_layers, last})
+    for batch, residuals in iterate_residuals(model, sequences, read_layers):
         for row, index in enumerate(batch.indices):
             length = len(sequences[index].prompt)
-            by_layer = {layer: residuals[i, row, :length] for i, layer in enumerate(wanted)}
+            by_layer = {layer: residuals[i, row, :length] for i, layer in enumerate(read_layers)}
             names = model.tokenizer.convert_ids_to_tokens(list(sequences[index].prompt))
             results[index] = _read_prompt(lens, by_layer, chosen_layers, ids, top, tuple(map(str, names)))
     done = tuple(result for result in results if result is not None)

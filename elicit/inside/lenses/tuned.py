@@ -95,7 +95,7 @@ def fit_tuned_lens(
     regressions, tokens = _accumulate(model, fitted, chosen, skip_first)
     plain = LogitLens(model)
     provisional = describe_fit(TunedLens.kind, model, text, [s.prompt for s in sequences], tokens, {}, {})
-    maps, biases, kept = {}, {}, []
+    maps, biases, chosen_ridges = {}, {}, []
     held = _collect(model, select, chosen, skip_first, measured_tokens)
     for layer in chosen:
         candidates = []
@@ -104,13 +104,13 @@ def fit_tuned_lens(
             lens = TunedLens(model, {layer: matrix}, {layer: bias}, provisional)
             candidates.append((_measure_kl(lens, held, layer), ridge, matrix, bias))
         _, ridge, maps[layer], biases[layer] = min(candidates, key=lambda candidate: candidate[:2])
-        kept.append(ridge)
+        chosen_ridges.append(ridge)
     held = _collect(model, test, chosen, skip_first, measured_tokens)
     lens = TunedLens(model, maps, biases, provisional)
     quality = {
         "held-out KL (nats)": [_measure_kl(lens, held, layer) for layer in chosen],
         "held-out KL of the logit lens (nats)": [_measure_kl(plain, held, layer) for layer in chosen],
-        "ridge": kept,
+        "ridge": chosen_ridges,
     }
     settings = {"max_tokens": max_tokens, "skip_first": skip_first, "ridges": list(ridges), "seed": seed}
     settings |= {"held_out_tokens": len(held[chosen[0]])}
@@ -150,8 +150,8 @@ def _collect(
     model: BaseModel, sequences: Sequence[Scored], layers: tuple[int, ...], skip_first: int, most: int
 ) -> dict[int, torch.Tensor]:
     """Layer -> residuals [token, d_model] at the same positions, those after the last layer included."""
-    wanted, parts, count = (*layers, model.n_layers - 1), [], 0
-    for batch, residuals in iterate_residuals(model, sequences, wanted):
+    read_layers, parts, count = (*layers, model.n_layers - 1), [], 0
+    for batch, residuals in iterate_residuals(model, sequences, read_layers):
         real = batch.real.clone()
         real[:, :skip_first] = False
         parts.append(residuals[:, real.to(residuals.device)])
@@ -159,7 +159,7 @@ def _collect(
         if count >= most:
             break
     whole = torch.cat(parts, dim=1)[:, :most]
-    return dict(zip(wanted, whole.unbind(), strict=True))
+    return dict(zip(read_layers, whole.unbind(), strict=True))
 
 
 def _measure_kl(lens: Lens, held: dict[int, torch.Tensor], layer: int) -> float:
