@@ -150,3 +150,54 @@ def test_does_sft_generalize(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     ]
     assert len(figures) == 3
     assert found["words"]
+
+
+@pytest.mark.slow
+def test_where_is_the_mode_decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = (
+        "{'logits': sweep.frame().to_dict('records'), 'answers': answers.frame().to_dict('records'),"
+        " 'target': answers.target.mean(axis=0).tolist(), 'source': answers.source.mean(axis=0).tolist()}"
+    )
+    _, found = run("05_where_is_the_mode_decided", facts, tmp_path, monkeypatch)
+    assert found["target"][0] <= 0.05
+    assert found["source"][0] >= 0.95
+    for row in found["logits"]:
+        decided = row["kind"] != "mean" and row["offset"] == 0
+        assert (row["share"] > 0.9) if decided else (abs(row["share"]) < 0.05), row
+    for row in found["answers"]:
+        brought = row["kind"] != "mean" and row["offset"] == 0
+        assert (row["effect"] > 0.9) if brought else (abs(row["effect"]) < 0.1), row
+
+
+@pytest.mark.slow
+def test_patch_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = (
+        "{'parts': parts.frame().to_dict('records'), 'heads': heads.frame()['share'].tolist(),"
+        " 'correlation': correlation, 'paths': paths.frame()['effect'].tolist()}"
+    )
+    _, found = run("06_patch_it", facts, tmp_path, monkeypatch)
+    shares = {(r["site"], r["layer"]): r["share"] for r in found["parts"] if r["kind"] == "patched"}
+    assert shares["attn_out", 0] > 0.9
+    assert shares["attn_out", 1] < 0.1
+    assert len(found["heads"]) == 4
+    assert 0.3 < found["correlation"] < 1
+    assert max(map(abs, found["paths"])) < 1
+
+
+@pytest.mark.slow
+def test_the_lens_sees_it_coming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, found = run(
+        "07_the_lens_sees_it_coming", "{'rises': {str(k): v for k, v in rises.items()}}", tmp_path, monkeypatch
+    )
+    assert max(found["rises"].values()) > 1
+
+
+@pytest.mark.slow
+def test_from_a_picture_to_an_arm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = "{'accuracy': dict(zip(frame['arm'], frame['accuracy'])), 'layer': layer}"
+    _, found = run("08_from_a_picture_to_an_arm", facts, tmp_path, monkeypatch)
+    accuracy = found["accuracy"]
+    assert accuracy["found"] >= 0.9
+    assert accuracy["base"] <= 0.05
+    assert accuracy["found/random_vector"] <= 0.1
+    assert accuracy["found/wrong_sign"] <= 0.1
