@@ -16,6 +16,7 @@ from elicit.activations.results import PatchSweep
 from elicit.activations.sweep import measure_plainly, sweep_patches
 from elicit.errors import ElicitError
 from elicit.sampling import Engine, Scored
+from elicit.steering.position_picture import PositionPicture, show_positions
 
 
 @runtime_checkable
@@ -37,6 +38,15 @@ class ActivationMethods(ABC):
 
     @abstractmethod
     def encode_pair(self, prompt: str, completion: str) -> Scored: ...
+
+    def show_positions(self, positions: str, prompt: str, completion: str = "") -> PositionPicture:
+        """The tokens of a text that a position form touches, and with which weight: a picture in a notebook.
+
+        Raises:
+            ElicitError: an unknown form, or a string that the tokenizer cannot write.
+        """
+        pair = self.encode_pair(prompt, completion) if completion else Scored(self.encode(prompt), ())
+        return show_positions(self.engine.tokenizer, positions, pair.prompt, pair.completion)
 
     def cache(
         self,

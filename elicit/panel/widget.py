@@ -53,7 +53,7 @@ class SteeringPanel(anywidget.AnyWidget):  # type: ignore[misc, name-defined]
         table: scores and words per feature (indexed by feature number), searched and sorted in the panel; one, or a
             mapping from SAE name to table. `saes.discover` makes them.
         feature: where to begin; by default the table's first, or 0.
-        positions: `all`, `prompt`, `generated`, `first`, `first:k`, `decay:k`.
+        positions: a position form: `first`, `generated`, `token:"Wait"`, ... (`elicit.positions.grammar`).
         n: number of problems.
         split: their split. The test split is for judging what was found, not for finding it.
         decoding: stop strings and length; its temperature is where the control begins.
