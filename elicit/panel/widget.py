@@ -92,7 +92,7 @@ class SteeringPanel(anywidget.AnyWidget):  # type: ignore[misc, name-defined]
         self.saes = (saes,) if isinstance(saes, SAE) else tuple(saes)
         if not self.saes:
             raise ElicitError("panel: no SAE was given.")
-        self.task, self.prompts = _resolve_prompts(prompts, split, n)
+        self.task, self.prompts = _resolve_prompts(model, prompts, split, n)
         for sae in self.saes:
             check(
                 sae,
@@ -233,13 +233,14 @@ class SteeringPanel(anywidget.AnyWidget):  # type: ignore[misc, name-defined]
 
 
 def _resolve_prompts(
-    prompts: Task | str | Sequence[str], split: Split, n: int
+    model: BaseModel, prompts: Task | str | Sequence[str], split: Split, n: int
 ) -> tuple[Task | None, list[str | Problem]]:
     if isinstance(prompts, str):
         return None, [prompts]
     if isinstance(prompts, Sequence):
         return None, list(prompts)
-    return prompts, list(prompts.problems(split, n))
+    task = model.bind(prompts)
+    return task, list(task.problems(split, n))
 
 
 def _feature_tables(saes: Sequence[SAE], table: pd.DataFrame | Mapping[str, pd.DataFrame] | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Steering: specs of edits, where they apply, and the hooks that apply them."""
 
 from elicit.positions import FORMS, PositionExpression
+from elicit.steering.conditional import gate_on_projection
 from elicit.steering.files import load_edits, save_edits
 from elicit.steering.gated import Gate, GatedEdit
 from elicit.steering.hooks import Edit, Firings, View, steer, to_hook_edit
@@ -31,6 +32,7 @@ __all__ = [
     "View",
     "to_hook_edit",
     "feature_edit",
+    "gate_on_projection",
     "vector_edit",
     "load_edits",
     "build_padded_frame",

@@ -16,6 +16,7 @@ from elicit.errors import ElicitError
 from elicit.methods.steering.sae_steering import SaeSteering
 from elicit.panel import SteeringPanel, compare_side_by_side
 from elicit.panel import static as pages
+from elicit.panel.widget import _resolve_prompts
 from elicit.sampling import Decoding
 from elicit.text import script_json
 from tests.panel.support import small_sae
@@ -185,3 +186,12 @@ def test_without_the_extra_it_says_what_to_install() -> None:
         "the steering panel needs the package 'anywidget', which is not installed. "
         "Type: pip install 'elicit-reasoning[notebook]'"
     )
+
+
+def test_a_task_is_asked_in_the_models_own_format():
+    """`serial` works in other marks than `cued`, whose dialect a task has until it is bound."""
+    model, task = elicit.load("serial"), elicit.tasks.get("mod_chain")
+    bound, problems = _resolve_prompts(model, task, "select", 3)
+    assert bound == model.bind(task)
+    assert bound != task
+    assert problems == list(bound.problems("select", 3))
