@@ -323,3 +323,17 @@ def test_the_bridge_acts_at_the_same_positions(name):
             bridged = model.bridge(torch.tensor([row + row]))
             native = model.hf(torch.tensor([row + row])).logits
         torch.testing.assert_close(bridged, native, atol=1e-4, rtol=1e-4)
+
+
+def test_what_another_engine_and_another_tool_are_told():
+    """Only windows go to vLLM, by one line; a recorded edit keeps its form whole."""
+    from elicit.engines.vllm_edits import write_edit
+    from elicit.report.data.recorded_edit import parse_edit
+
+    edit = Steering(torch.ones(4), 1, 1.5, "add", 'first + token:": 5 " & generated')
+    with pytest.raises(ElicitError, match="in this process alone") as error:
+        write_edit(edit)
+    assert "\n" not in str(error.value)
+    assert write_edit(Steering(torch.ones(4), 1, 1.5, "add", "first")).layer == 1
+    recorded = parse_edit(str(edit))
+    assert (recorded.layer, recorded.positions, recorded.strength) == (1, edit.positions, 1.5)
