@@ -1,15 +1,17 @@
 """Does a lens on the base model say which problems steering will solve? AUROC on held-out problems, with baselines.
 
 python experiments/lens_prediction.py cued experiments/results/lens/cued.json
-python experiments/lens_prediction.py incapable experiments/results/lens/incapable.json
+python experiments/lens_prediction.py incapable experiments/results/lens/incapable.json \\
+    --doses experiments/results/lens/cued.json
 
 1. Lenses are fitted on the organism's own corpus. 2. The vector is the mean difference between cued and plain prompts
 of the train split (`mean_steering`). 3. At each layer, strengths are tried on select; the one that solves nearest to
-half is taken: at full strength nothing is left to predict. 4. Scores are dispositions of the *unsteered* model toward a
-worked answer, on the plain prompt, at a layer before the last and a position chosen by AUROC on select. 5. AUROC on
-test, whose problems chose nothing, against whether the steered model solves them. Baselines: the model's own output
-(the last layer), the problem's length, its number of carries, and the projection of the residual on the vector.
-6. The rise of the disposition under the vector, at the last prompt token, before any token is written.
+half is taken, since at full strength nothing is left to predict; a model that solves nothing gets another's (`--doses`).
+4. Scores are dispositions of the *unsteered* model toward a worked answer, on the plain prompt, at a layer before the
+last and a position chosen by AUROC on select. 5. AUROC on test, whose problems chose nothing, against whether the
+steered model solves them. Baselines: the model's own output (the last layer), the problem's length, its number of
+carries, and the projection of the residual on the vector. 6. The rise of the disposition under the vector, at the last
+prompt token, before any token is written.
 """
 
 from __future__ import annotations
@@ -81,6 +83,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=400)
     parser.add_argument("--select", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--doses", type=Path, help="results whose strengths are taken instead of searched")
     options = parser.parse_args()
     model = elicit.load(options.model)
     task = model.bind(elicit.tasks.get("addition"))
@@ -99,9 +102,11 @@ def main() -> None:
     results: dict[str, Any] = {}
     for layer in range(model.n_layers - 1):
         unit = direction[layer] / direction[layer].norm()
-        edits = [Steering(unit, layer, s, "add", "first", model.residual_norms[layer]) for s in STRENGTHS]
+        name = f"vector at layer {layer}"
+        doses = STRENGTHS if options.doses is None else _read_dose(options.doses, name)
+        edits = [Steering(unit, layer, s, "add", "first", model.residual_norms[layer]) for s in doses]
         chosen = min(edits, key=lambda edit: abs(solve(model, task, select, edit).mean() - 0.5))
-        results[f"vector at layer {layer}"] = _predict(model, task, lenses, select, test, chosen)
+        results[name] = _predict(model, task, lenses, select, test, chosen)
     document = {
         "command": " ".join(["python", *sys.argv]),
         "elicit": __version__,
@@ -116,6 +121,10 @@ def main() -> None:
     }  # fmt: skip
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def _read_dose(path: Path, name: str) -> tuple[float, ...]:
+    return (json.loads(path.read_text())["results"][name]["strength"],)
 
 
 def _predict(
