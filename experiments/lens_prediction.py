@@ -6,7 +6,7 @@ python experiments/lens_prediction.py incapable experiments/results/lens/incapab
 
 1. Lenses are fitted on the organism's own corpus. 2. The vector is the mean difference between cued and plain prompts
 of the train split (`mean_steering`). 3. At each layer, strengths are tried on select; the one that solves nearest to
-half is taken, since at full strength nothing is left to predict; a model that solves nothing gets another's (`--doses`).
+half is taken, since at full strength nothing is left to predict. A model that solves nothing gets another's doses.
 4. Scores are dispositions of the *unsteered* model toward a worked answer, on the plain prompt, at a layer before the
 last and a position chosen by AUROC on select. 5. AUROC on test, whose problems chose nothing, against whether the
 steered model solves them. Baselines: the model's own output (the last layer), the problem's length, its number of
