@@ -20,6 +20,9 @@ from elicit.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from elicit import tasks as tasks
+    from elicit.activations import Answers as Answers
+    from elicit.activations import LogitDifference as LogitDifference
+    from elicit.activations import load_cache as load_cache
     from elicit.api import compare as compare
     from elicit.api import load_policy as load_policy
     from elicit.comparison.run import open_run as open_run
@@ -33,13 +36,16 @@ if TYPE_CHECKING:
     from elicit.steering import Steering as Steering
 
 _WHERE = {
+    "Answers": "elicit.activations",
     "BaseModel": "elicit.model",
     "Decoding": "elicit.sampling",
     "ElicitError": "elicit.errors",
+    "LogitDifference": "elicit.activations",
     "Policy": "elicit.policy",
     "Steering": "elicit.steering",
     "compare": "elicit.api",
     "load": "elicit.model",
+    "load_cache": "elicit.activations",
     "load_policy": "elicit.api",
     "open_run": "elicit.comparison.run",
     "save_merged": "elicit.merging",
@@ -47,13 +53,16 @@ _WHERE = {
 }
 
 __all__ = [
+    "Answers",
     "BaseModel",
     "Decoding",
     "ElicitError",
+    "LogitDifference",
     "Policy",
     "Steering",
     "compare",
     "load",
+    "load_cache",
     "load_policy",
     "open_run",
     "save_merged",

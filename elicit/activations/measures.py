@@ -56,11 +56,11 @@ class LogitDifference:
         Raises:
             ElicitError: a text without a token, or both begin with the same one.
         """
-        toward = self._first_tokens(engine, self.toward, prompts).to(logits.device)
+        toward = self.encode_first_tokens(engine, self.toward, prompts).to(logits.device)
         values = logits.float()
         if self.against is None:
             return values.log_softmax(-1).gather(1, toward[:, None])[:, 0]
-        against = self._first_tokens(engine, self.against, prompts).to(logits.device)
+        against = self.encode_first_tokens(engine, self.against, prompts).to(logits.device)
         if bool((toward == against).all()):
             raise ElicitError(
                 f"logit difference: {self.toward!r} and {self.against!r} begin with the same token, so they do not "
@@ -68,12 +68,13 @@ class LogitDifference:
             )
         return (values.gather(1, toward[:, None]) - values.gather(1, against[:, None]))[:, 0]
 
-    def _first_tokens(self, engine: Engine, texts: str | Sequence[str], prompts: Sequence[int]) -> torch.Tensor:
+    def encode_first_tokens(self, engine: Engine, texts: str | Sequence[str], prompts: Sequence[int]) -> torch.Tensor:
+        """Ids of the tokens that open the texts, one for each of `prompts`."""
         from elicit.loading.continuing import encode_continuation
 
-        given = [texts] if isinstance(texts, str) else list(texts)
+        listed = [texts] if isinstance(texts, str) else list(texts)
         firsts = []
-        for text in given:
+        for text in listed:
             ids = encode_continuation(engine.tokenizer, text, None)
             if not ids:
                 raise ElicitError(f"logit difference: {text!r} has no token.")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import torch
+
 from elicit.activations.attribution import AttributionScores, attribute_patches
 from elicit.activations.cache import ActivationCache, cache_activations
-from elicit.activations.measures import Answers, LogitMeasure
+from elicit.activations.logit_attribution import LogitAttribution, attribute_logits
+from elicit.activations.measures import Answers, LogitDifference, LogitMeasure
 from elicit.activations.path import patch_paths
+from elicit.activations.replacing import replace_activations
 from elicit.activations.results import PatchSweep
 from elicit.activations.sweep import measure_plainly, sweep_patches
 from elicit.errors import ElicitError
@@ -27,7 +31,7 @@ class Applies(Protocol):
 
 
 class ActivationMethods(ABC):
-    """`cache`, `patch`, `attribute` and `patch_paths` of a base model."""
+    """`cache`, `patch`, `replace`, `attribute`, `attribute_logits` and `patch_paths` of a base model."""
 
     @property
     @abstractmethod
@@ -151,6 +155,37 @@ class ActivationMethods(ABC):
         """
         pairs = self._encode_all(from_, None), self._encode_all(to, None)
         return patch_paths(self.engine, *pairs, measure, senders=senders, receiver=receiver, layers=layers)
+
+    def replace(
+        self,
+        sites: str | Sequence[str],
+        function: Callable[[torch.Tensor], torch.Tensor],
+        *,
+        positions: Sequence[int] | None = None,
+    ) -> AbstractContextManager[None]:
+        """While the context is open, replace sites by `function` of them: ablations, hooks and patches of one's own.
+
+        Reaches `sample`, `score` and `cache`; not `bridge`, whose own hooks do the same.
+
+        Args:
+            sites: as in `cache`; without a number in every layer.
+            function: takes and returns [batch, pos, d_model], for "z.L.H" [batch, pos, d_head].
+            positions: offsets from the last prompt token (0); None: every position.
+
+        Raises:
+            ElicitError: an unknown site, a pattern, a result of another shape, or a site that no forward pass reached.
+        """
+        return replace_activations(self.engine, sites, function, positions)
+
+    def attribute_logits(
+        self, prompts: Sequence[str], measure: LogitDifference, *, heads: bool = False
+    ) -> LogitAttribution:
+        """Direct contributions of embedding, attentions (or heads) and MLPs to a logit difference (2211.00593).
+
+        Raises:
+            ElicitError: a measure with one token, or a model whose logits are not such a sum.
+        """
+        return attribute_logits(self.engine, self._encode_all(prompts, None), measure, heads=heads)
 
     def _encode_all(self, prompts: Sequence[str], completions: Sequence[str] | None) -> list[Scored]:
         if isinstance(prompts, str) or isinstance(completions, str):
