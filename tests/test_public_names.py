@@ -10,7 +10,7 @@ import pytest
 
 from elicit.methods.catalog import METHODS, load_config_class
 
-PACKAGES = ("elicit", "elicit.analysis", "elicit.methods", "elicit.tasks", "saes")
+PACKAGES = ("elicit", "elicit.analysis", "elicit.inside.lenses", "elicit.methods", "elicit.tasks", "saes")
 
 
 @pytest.mark.parametrize("package", PACKAGES)
