@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from elicit import steering, weights
 from elicit.errors import ElicitError
-from elicit.steering import GatedEdit, Steering
+from elicit.steering import AnyEdit
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ class PolicyDelta(NamedTuple):
     """The parts of a policy that training changes."""
 
     weights: weights.Weights | None = None
-    steering: tuple[Steering | GatedEdit, ...] = ()
+    steering: tuple[AnyEdit, ...] = ()
 
 
 class CheckpointHistory(NamedTuple):

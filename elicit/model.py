@@ -27,9 +27,9 @@ from elicit.loading.load import LoadedModel, load_transformers
 from elicit.loading.templates import ChatTemplate, get_chat_template, today
 from elicit.sampling import Completion, Decoding, Engine, OutsideEngine, Request, Scored, cache, generate, logprobs
 from elicit.steering import (
+    AnyEdit,
     Edit,
     Firings,
-    GatedEdit,
     Mode,
     PositionTracker,
     Steering,
@@ -255,7 +255,7 @@ class BaseModel(ActivationMethods):
     @contextmanager
     def steer(
         self,
-        edit: Steering | GatedEdit | Edit | Sequence[Steering | GatedEdit | Edit] | Float[torch.Tensor, " d_model"],
+        edit: AnyEdit | Edit | Sequence[AnyEdit | Edit] | Float[torch.Tensor, " d_model"],
         *,
         layer: int | None = None,
         strength: float = 1.0,
@@ -291,7 +291,7 @@ class BaseModel(ActivationMethods):
                 edit = Steering(edit, layer, strength, mode, positions, size)
         elif coefficient is not None:
             raise ElicitError("steer: a coefficient belongs to a direction [d_model]; a spec has its own strength.")
-        edits = [edit] if isinstance(edit, Steering | GatedEdit | Edit) else list(edit)
+        edits = [edit] if isinstance(edit, AnyEdit | Edit) else list(edit)
         for item in edits:
             if not isinstance(item, Edit) and item.d_model != self.d_model:
                 raise ElicitError(

@@ -26,7 +26,7 @@ from elicit.model import BaseModel
 from elicit.prompting import Prompting as Prompting
 from elicit.sampling import PLAIN, Completion, Decoding, Elsewhere, Forward, Source, logprobs
 from elicit.search import Query, Search
-from elicit.steering import GatedEdit, Steering
+from elicit.steering import AnyEdit, FunctionEdit, GatedEdit, Steering
 from elicit.tasks import Problem, Task
 
 _CHECKPOINTS = "checkpoints"
@@ -39,7 +39,7 @@ class Policy:
     model: BaseModel
     decoding: Decoding = field(default_factory=Decoding)
     prompting: Prompting = field(default_factory=Prompting)
-    steering: tuple[Steering | GatedEdit, ...] = ()
+    steering: tuple[AnyEdit, ...] = ()
     weights: weights.Weights | None = None
     readout: readouts.Readout | None = None
     """Source of next-token logits; None: the model's own last layer."""
@@ -69,11 +69,17 @@ class Policy:
         """Its edits, for callers that need a single direction from each.
 
         Raises:
-            ElicitError: an edit is gated: it has one direction per category.
+            ElicitError: an edit is gated, with one direction per category, or a function, which has none.
         """
         gated = [str(edit) for edit in self.steering if isinstance(edit, GatedEdit)]
         if gated:
             raise ElicitError(f"this arm steers through a gate ({gated[0]}): its controls are `hybrid_control` arms.")
+        functions = [str(edit) for edit in self.steering if isinstance(edit, FunctionEdit)]
+        if functions:
+            raise ElicitError(
+                f"this arm steers by a function ({functions[0]}), which has no direction. Its controls are "
+                "random_vector, covariance_vector, searched_random_vector and same_vector."
+            )
         return tuple(edit for edit in self.steering if isinstance(edit, Steering))
 
     @property

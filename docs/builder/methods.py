@@ -32,6 +32,7 @@ _REQUIRED = {
     "reference_model": {"model": "org/name-instruct"},
     "adapter": {"path": "path/to/peft_folder"},
     "vector": {"path": "path/to/vector.pt", "layer": 1},
+    "edit": {"function": "my_edit.py:my_function", "layer": 1},
     "feature": {"sae": "cued/L1", "features": (411,)},
     "contrastive_decoding": {"amateur": "org/smaller-name"},
     "hybrid_steering": {"tuned": "sft"},

@@ -19,7 +19,7 @@ from elicit.errors import ElicitError, one_line
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
-    from elicit.steering import GatedEdit, Steering
+    from elicit.steering import AnyEdit, Steering
 
 
 @dataclass(frozen=True)
@@ -144,13 +144,13 @@ def _render_prompt(options: SampleOptions, model: BaseModel, values: dict[str, A
     return prompt
 
 
-def _load_edits(options: SampleOptions, model: BaseModel) -> tuple[Steering | GatedEdit, ...]:
+def _load_edits(options: SampleOptions, model: BaseModel) -> tuple[AnyEdit, ...]:
     from elicit import steering
 
     if options.steer is None:
         return ()
     kind, _, rest = options.steer.partition(":")
-    edits: tuple[Steering | GatedEdit, ...]
+    edits: tuple[AnyEdit, ...]
     if kind == "vector" and Path(rest).is_file():
         from elicit.interop import vectors
 

@@ -42,7 +42,20 @@ from elicit.format_versions import ARCHIVE_FORMAT_VERSION, CURRENT_VERSIONS
 from elicit.tasks.datasets.stored_problems import StoredProblems
 
 #: Options of tasks and arms that may name files.
-_PATHS = ("task", "read", "path", "model", "amateur", "sae", "saes", "other", "method", "reward", "trainer_class")
+_PATHS = (
+    "task",
+    "read",
+    "path",
+    "model",
+    "amateur",
+    "sae",
+    "saes",
+    "other",
+    "method",
+    "reward",
+    "trainer_class",
+    "function",
+)
 
 
 def write_archive(run: Path, target: Path, *, partial: bool = False) -> Path:

@@ -26,7 +26,7 @@ from elicit.sampling.elsewhere import Elsewhere
 from elicit.sampling.forward import Engine
 from elicit.sampling.score import Scored
 from elicit.sampling.stopping import Stopper
-from elicit.steering import GatedEdit, Steering
+from elicit.steering import AnyEdit
 from elicit.weights import Weights
 
 
@@ -60,7 +60,7 @@ class VLLMEngine:
         """Its name and version, for records."""
         return f"vllm {self.about['version']}"
 
-    def find_obstacle(self, weights: Weights | None, steering: Sequence[Steering | GatedEdit]) -> str | None:
+    def find_obstacle(self, weights: Weights | None, steering: Sequence[AnyEdit]) -> str | None:
         """Why it cannot run the base with these weights and edits; None if it can."""
         try:
             for edit in steering:
@@ -70,7 +70,7 @@ class VLLMEngine:
         return None if weights is None else find_weights_obstacle(self._hf, weights)
 
     @contextmanager
-    def open(self, weights: Weights | None, steering: Sequence[Steering | GatedEdit]) -> Iterator[VLLMPolicy]:
+    def open(self, weights: Weights | None, steering: Sequence[AnyEdit]) -> Iterator[VLLMPolicy]:
         """Run the base with these weights and edits while the context is open."""
         edits = [write_edit(edit) for edit in steering]
         for edit in edits:

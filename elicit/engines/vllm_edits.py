@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from elicit.errors import ElicitError
-from elicit.steering import GatedEdit, Positions, Steering, parse
+from elicit.steering import AnyEdit, FunctionEdit, GatedEdit, Positions, parse
 from saes import SAE
 
 #: Architectures of SAEs whose encoders the server computes.
@@ -26,14 +26,17 @@ class EditFile(NamedTuple):
     gates: bool
 
 
-def write_edit(edit: Steering | GatedEdit) -> EditFile:
+def write_edit(edit: AnyEdit) -> EditFile:
     """Serialise an edit.
 
     Raises:
-        ElicitError: it reads an SAE whose encoder the server cannot compute, or its positions are not a window.
+        ElicitError: it reads an SAE whose encoder the server cannot compute, is a Python function, or its positions are
+            not a window.
     """
     from safetensors.torch import save
 
+    if isinstance(edit, FunctionEdit):
+        raise ElicitError(f"{edit.label} is a Python function, which runs in this process alone")
     where = parse(edit.positions)
     if not isinstance(where, Positions):
         raise ElicitError(

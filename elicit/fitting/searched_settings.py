@@ -59,7 +59,7 @@ def read_tried_settings(method: str, parent: str, policy: Policy) -> list[TriedS
         key=lambda entry: (entry != record["chosen"], entry["strength"], entry["layer"]),
     )
     features = load_tried_features(method, parent, policy, entries)
-    chosen = policy.edits[0]
+    chosen = _get_plain_edit(policy)
     return [
         TriedSetting(entry, _rebuild_edits(chosen, entry, own)) for entry, own in zip(entries, features, strict=True)
     ]
@@ -90,6 +90,18 @@ def _rebuild_edits(chosen: Steering, entry: Mapping[str, Any], features: Sequenc
     if not features:
         return (edit,)
     return tuple(dataclasses.replace(edit, direction=feature.direction, feature=feature) for feature in features)
+
+
+def _get_plain_edit(policy: Policy) -> Steering:
+    """The first edit; for a function's, an added vector that only its layer and length are replaced of."""
+    from elicit.steering import FunctionEdit, Steering
+
+    first = policy.steering[0]
+    if not isinstance(first, FunctionEdit):
+        return policy.edits[0]
+    import torch
+
+    return Steering(torch.ones(first.d_model), first.layer, 1.0, "add", first.positions)
 
 
 def repeat_search(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from elicit.answer import Answer
     from elicit.model import BaseModel
     from elicit.policy import Policy
-    from elicit.steering import Steering
+    from elicit.steering import FunctionEdit, Steering
     from elicit.tasks import Problem, Task
 
 #: Field of an entry -> (lowest, highest possible value), None for no bound. A value at its bound is not an edge.
@@ -69,7 +69,7 @@ class Selection(NamedTuple):
 
 
 def make_steering_candidate(
-    base: BaseModel, task: Task, edits: tuple[Steering, ...], notes: Mapping[str, Any]
+    base: BaseModel, task: Task, edits: tuple[Steering | FunctionEdit, ...], notes: Mapping[str, Any]
 ) -> Candidate:
     """The base under edits that are applied together.
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from elicit.model import BaseModel
     from elicit.policy import Policy
-    from elicit.steering import Steering
+    from elicit.steering import FunctionEdit, Steering
     from elicit.tasks import Task
 
 #: Edits that are applied together, and what an entry of the record says of them.
-Setting = tuple[tuple["Steering", ...], Mapping[str, Any]]
+Setting = tuple[tuple["Steering | FunctionEdit", ...], Mapping[str, Any]]
 
 
 def choose_edits(
@@ -64,7 +64,9 @@ def choose_edits(
     )
 
 
-def _describe_edits(base: BaseModel, task: Task, edits: Sequence[Steering], notes: Mapping[str, Any]) -> dict[str, Any]:
+def _describe_edits(
+    base: BaseModel, task: Task, edits: Sequence[Steering | FunctionEdit], notes: Mapping[str, Any]
+) -> dict[str, Any]:
     """What a repetition of the search has to know of edits that are not one plain vector, nor features."""
     from elicit.fitting.displacement import measure_displacements
     from elicit.method import task_decoding

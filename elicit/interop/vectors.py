@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 from elicit.errors import ElicitError
 from elicit.runs import write_json, writing_to
-from elicit.vectors.own import FORMAT, VERSION, read_own_vectors
+from elicit.vectors.elicit_format import FORMAT, VERSION, read_elicit_vectors
 
 if TYPE_CHECKING:
     from elicit.model import BaseModel
@@ -133,7 +133,7 @@ def load_vectors(
     stem = _strip_vector_suffix(path)
     json_path = Path(f"{stem}.json")
     if Path(path).suffix in ("", ".json", ".safetensors") and json_path.exists():
-        edits = read_own_vectors(json_path, Path(f"{stem}.safetensors"), model)
+        edits = read_elicit_vectors(json_path, Path(f"{stem}.safetensors"), model)
         if layer is not None and [edit.layer for edit in edits] != [layer]:
             raise ElicitError(f"{json_path} says which layer its vectors are for; leave layer= out.")
     else:
@@ -169,10 +169,10 @@ def _read_foreign_vectors(
             raise ElicitError(f"{source} holds no vector for layer {layer}; it has layers {sorted(vectors)}.")  # type: ignore[type-var]
         vectors = {layer: vectors[layer]}
     edits = []
-    for own_layer, vector in vectors.items():
-        at = layer if own_layer is None else own_layer
+    for file_layer, vector in vectors.items():
+        at = layer if file_layer is None else file_layer
         assert at is not None
-        label = source.stem if own_layer is None else f"{source.stem}@{own_layer}"
+        label = source.stem if file_layer is None else f"{source.stem}@{file_layer}"
         edits.append(Steering(vector, at, 1.0, "add", "all", float(vector.norm()) or 1.0, label))
     return tuple(edits)
 

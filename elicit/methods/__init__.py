@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from elicit.methods.finetuning.critique import Critique as Critique
     from elicit.methods.finetuning.grpo import GRPO as GRPO
     from elicit.methods.finetuning.sft import SFT as SFT
+    from elicit.methods.steering.edit import FunctionSteering as FunctionSteering
     from elicit.methods.steering.feature import FeatureSteering as FeatureSteering
     from elicit.methods.steering.hybrid_steering import HybridSteering as HybridSteering
     from elicit.methods.steering.mean_steering import MeanSteering as MeanSteering
@@ -80,6 +81,7 @@ _WHERE = {
     "FeatureSweep": "elicit.methods.ablations.feature_sweep",
     "FewShot": "elicit.methods.baselines.few_shot",
     "ForbidFirst": "elicit.methods.baselines.forbid_first",
+    "FunctionSteering": "elicit.methods.steering.edit",
     "GRPO": "elicit.methods.finetuning.grpo",
     "Generation": "elicit.method",
     "HybridControl": "elicit.methods.controls.hybrid_control",

@@ -43,6 +43,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "mean_steering": ("elicit.methods.steering.mean_steering", "MeanSteering"),
     "sae_steering": ("elicit.methods.steering.sae_steering", "SaeSteering"),
     "vector": ("elicit.methods.steering.vector", "Vector"),
+    "edit": ("elicit.methods.steering.edit", "FunctionSteering"),
     "feature": ("elicit.methods.steering.feature", "FeatureSteering"),
     "random_feature": ("elicit.methods.controls.random_feature", "RandomFeature"),
     "twin_feature": ("elicit.methods.ablations.twin_feature", "TwinFeature"),

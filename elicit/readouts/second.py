@@ -25,7 +25,7 @@ from elicit.loading import architectures
 from elicit.loading.frequencies import reset_dynamic_rope
 from elicit.model import BaseModel
 from elicit.sampling import Engine
-from elicit.steering import GatedEdit, PositionTracker, Steering, steer, to_hook_edit
+from elicit.steering import AnyEdit, PositionTracker, steer, to_hook_edit
 from elicit.weights import FullWeights, Weights
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class SecondModel:
     """Hash of the named model's weights."""
     weights: Weights | None = None
     """Trained changes to the base, if `name` is None."""
-    steering: tuple[Steering | GatedEdit, ...] = ()
+    steering: tuple[AnyEdit, ...] = ()
 
     @classmethod
     def from_name(cls, base: BaseModel, name: str) -> SecondModel:

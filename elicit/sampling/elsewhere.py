@@ -12,7 +12,7 @@ from elicit.sampling.decoding import Completion, Decoding, Measure, Request
 if TYPE_CHECKING:
     from elicit.sampling.forward import Engine
     from elicit.sampling.score import Scored
-    from elicit.steering import GatedEdit, Steering
+    from elicit.steering import AnyEdit
 
 
 class Elsewhere(ABC):
@@ -39,11 +39,11 @@ class OutsideEngine(Protocol):
         """Its name and version, for records."""
         ...
 
-    def find_obstacle(self, weights: Any, steering: Sequence[Steering | GatedEdit]) -> str | None:
+    def find_obstacle(self, weights: Any, steering: Sequence[AnyEdit]) -> str | None:
         """Why it cannot run the base with these weights and edits; None if it can."""
         ...
 
-    def open(self, weights: Any, steering: Sequence[Steering | GatedEdit]) -> AbstractContextManager[Elsewhere]:
+    def open(self, weights: Any, steering: Sequence[AnyEdit]) -> AbstractContextManager[Elsewhere]:
         """Run the base with these weights and edits while the context is open."""
         ...
 

@@ -3,8 +3,9 @@
 from elicit.positions import FORMS, PositionExpression
 from elicit.steering.conditional import gate_on_projection
 from elicit.steering.files import load_edits, save_edits
+from elicit.steering.function_edit import FunctionEdit
 from elicit.steering.gated import Gate, GatedEdit
-from elicit.steering.hooks import Edit, Firings, View, steer, to_hook_edit
+from elicit.steering.hooks import AnyEdit, Edit, Firings, View, steer, to_hook_edit
 from elicit.steering.position_tracker import (
     PositionFrame,
     PositionTracker,
@@ -26,6 +27,8 @@ __all__ = [
     "PositionFrame",
     "Gate",
     "GatedEdit",
+    "FunctionEdit",
+    "AnyEdit",
     "Mode",
     "Positions",
     "Steering",

@@ -12,7 +12,9 @@ import torch
 
 from elicit import documents
 from elicit.errors import ElicitError
+from elicit.steering.function_edit import FunctionEdit
 from elicit.steering.gated import GatedEdit
+from elicit.steering.hooks import AnyEdit
 from elicit.steering.spec import Mode, Steering
 from elicit.tensors import read_tensors, require_tensor
 
@@ -58,7 +60,21 @@ class GatedEntry:
     absolute: float | None = None
 
 
-def save_edits(steering: Sequence[Steering | GatedEdit], folder: Path) -> None:
+@dataclass(frozen=True)
+class FunctionEntry:
+    """An edit by a function in `steering.json`; its code is not copied."""
+
+    kind: Literal["function"]
+    function: str
+    code_sha256: str
+    d_model: int
+    layer: int
+    strength: float
+    positions: str
+    label: str
+
+
+def save_edits(steering: Sequence[AnyEdit], folder: Path) -> None:
     """Write `steering.json` (options) and `steering.safetensors` (tensors) into an existing folder.
 
     An edit that reads an SAE's encoder keeps the SAE's name and hash; the SAE itself is not copied.
@@ -69,14 +85,14 @@ def save_edits(steering: Sequence[Steering | GatedEdit], folder: Path) -> None:
     for i, edit in enumerate(steering):
         if isinstance(edit, GatedEdit):
             tensors |= {f"{i}.{name}": tensor for name, tensor in edit.to_tensors().items()}
-        else:
+        elif isinstance(edit, Steering):
             tensors[str(i)] = edit.direction
     save_file(tensors, folder / _TENSORS)
     (folder / _MEANING).write_text(json.dumps([_edit_to_json(edit) for edit in steering], indent=1) + "\n")
 
 
-def _edit_to_json(edit: Steering | GatedEdit) -> dict[str, Any]:
-    if isinstance(edit, GatedEdit):
+def _edit_to_json(edit: AnyEdit) -> dict[str, Any]:
+    if isinstance(edit, GatedEdit | FunctionEdit):
         return edit.to_json()
     meaning: dict[str, Any] = {
         "layer": edit.layer,
@@ -93,7 +109,7 @@ def _edit_to_json(edit: Steering | GatedEdit) -> dict[str, Any]:
     return meaning
 
 
-def load_edits(folder: Path) -> tuple[Steering | GatedEdit, ...]:
+def load_edits(folder: Path) -> tuple[AnyEdit, ...]:
     """Load the edits that `save_edits` wrote; none from a folder without steering.
 
     Raises:
@@ -107,14 +123,25 @@ def load_edits(folder: Path) -> tuple[Steering | GatedEdit, ...]:
         raise ElicitError(f"{path} holds {documents.describe_json_type(entries)}; expected a list of edits.")
     vectors = read_tensors(folder / _TENSORS)
     vector_count = len({name.partition(".")[0] for name in vectors})
-    if vector_count != len(entries):
-        raise ElicitError(f"{folder}: {_MEANING} has {len(entries)} edits, its vectors are {vector_count}.")
+    with_tensors = sum(not _is_function(entry) for entry in entries)
+    if vector_count != with_tensors:
+        raise ElicitError(
+            f"{folder}: {_MEANING} has {with_tensors} edits with vectors, its vectors are {vector_count}."
+        )
     return tuple(_edit_from_json(entry, i, vectors, folder) for i, entry in enumerate(entries))
 
 
-def _edit_from_json(entry: Any, i: int, vectors: dict[str, torch.Tensor], folder: Path) -> Steering | GatedEdit:
+def _is_function(entry: Any) -> bool:
+    return isinstance(entry, dict) and entry.get("kind") == "function"
+
+
+def _edit_from_json(entry: Any, i: int, vectors: dict[str, torch.Tensor], folder: Path) -> AnyEdit:
     where = f"{folder / _MEANING}, edit {i}"
     plain, tensors = documents.as_object(entry, where), folder / _TENSORS
+    if _is_function(plain):
+        documents.as_record(plain, FunctionEntry, where)
+        with documents.prefix_errors(where):
+            return FunctionEdit(**{name: value for name, value in plain.items() if name != "kind"})
     gated = "kind" in plain
     documents.as_record(plain, GatedEntry if gated else EditEntry, where)
     # Numbers are not converted: 1 and 1.0 hash differently.

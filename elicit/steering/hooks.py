@@ -19,10 +19,14 @@ from torch import nn
 
 from elicit.errors import ElicitError
 from elicit.positions import PositionExpression
+from elicit.steering.function_edit import FunctionEdit
 from elicit.steering.gated import GatedEdit
 from elicit.steering.position_tracker import PositionFrame, PositionTracker
 from elicit.steering.positions import Positions, parse
 from elicit.steering.spec import Steering
+
+#: Every kind of edit that a policy can have.
+AnyEdit = Steering | GatedEdit | FunctionEdit
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,15 @@ class Edit:
     """True if delta may be zero at some positions, which then do not count as touched (`GatedEdit`)."""
 
 
-def to_hook_edit(steering: Steering | GatedEdit) -> Edit:
+def to_hook_edit(steering: AnyEdit) -> Edit:
     """Convert a spec to an edit. Terms that do not depend on the residual are computed once per device and dtype."""
     if isinstance(steering, GatedEdit):
         on_device = functools.cache(steering.delta_on)
         return Edit(
             steering.layer, parse(steering.positions), lambda h: on_device(h.device)(h), str(steering), True, True
         )
+    if isinstance(steering, FunctionEdit):
+        return Edit(steering.layer, parse(steering.positions), steering.delta, str(steering), True)
     cached_tensors: dict[tuple[torch.device, torch.dtype], torch.Tensor] = {}
 
     def compute_delta(h: torch.Tensor) -> torch.Tensor:

@@ -67,11 +67,11 @@ def read_vector_file(
     companions = list_companions(source)
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in companions)).hexdigest()
     if len(companions) == 2 or source.suffix == ".json":
-        from elicit.vectors.own import read_own_vectors
+        from elicit.vectors.elicit_format import read_elicit_vectors
 
         json_path = source.with_suffix(".json")
-        own = read_own_vectors(json_path, source.with_suffix(".safetensors"), model, any_base=any_base)
-        file = VectorFile(source, "elicit-vectors", digest, {}, own)
+        edits = read_elicit_vectors(json_path, source.with_suffix(".safetensors"), model, any_base=any_base)
+        file = VectorFile(source, "elicit-vectors", digest, {}, edits)
     elif source.suffix == ".csv":
         from elicit.vectors.lm_eval_csv import read_csv
 

@@ -66,7 +66,7 @@ QUICK_PAIRS = {(arch, method) for method, names in QUICK.items() for arch in nam
 STEERS = ("mean_steering", "random_vector", "same_vector", "sae_steering", "random_feature", "twin_feature",
           "error_vector", "covariance_vector", "rl_steering", "rl_steering_random_reward",
           "untrained_vector", "searched_random_vector", "searched_random_feature",
-          "feature_sweep", "vector", "feature")  # fmt: skip
+          "feature_sweep", "vector", "feature", "edit")  # fmt: skip
 #: Chance may lead two seeds of these to the same end on a random model, some of which give one token all the mass.
 LUCKY = (
     "min_p",

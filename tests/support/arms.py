@@ -27,6 +27,7 @@ from elicit.search import (
     PowerSamplingSearch,
     VerifiedBestOfN,
 )
+from elicit.steering import FunctionEdit
 from elicit.tasks import AskedTask, Task
 from elicit.tasks.generated.english import English
 from elicit.tasks.sequential import SequentialTask
@@ -54,6 +55,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "sae_steering": {**_TUNED, "candidates": 2, "modes": ("add", "clamp")},
     "vector": {"layers": (0, 1), "strengths": (1.0, 2.0), "train_problems": 8, "select_problems": 4},
     "feature": {"features": (0, 1), "strengths": (1.0, 2.0), "train_problems": 8, "select_problems": 4},
+    "edit": {"layers": (0, 1), "strengths": (1.0, 2.0), "select_problems": 4},
     "error_vector": {"problems": 8},
     "random_feature": {"problems": 8},
     "searched_random_feature": {"problems": 8},
@@ -83,7 +85,7 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
     ("sae_steering", "random_feature", "twin_feature", "ablate_feature", "mean_ablation", "clamp_feature",
      "error_vector", "covariance_vector", "searched_random_feature", "feature_sweep", "feature"),
     ("grpo", "grpo_random_reward", "grpo_format_only", "grpo_wrong_label"),
-    ("mean_steering", "random_vector", "same_vector", "searched_random_vector", "vector"),
+    ("mean_steering", "random_vector", "same_vector", "searched_random_vector", "vector", "edit"),
     ("rl_steering", "rl_steering_random_reward", "untrained_vector"),
     ("critique", "same_solutions"),
     ("cue_prompt", "best_prompt", "forbid_first", "few_shot", "cot_decoding"),
@@ -165,6 +167,14 @@ def found_elsewhere(way: Way) -> str:
     return str(place)
 
 
+@functools.cache
+def written_function() -> str:
+    """Reference to a function of the residual."""
+    place = scratch() / "rotate.py"
+    place.write_text("def rotate(h):\n    return h.roll(1, dims=-1)\n")
+    return f"{place}:rotate"
+
+
 def config(arm: Arm, **changes: Any) -> Method:
     options = {**OPTIONS.get(arm.method, {}), **changes}
     if arm.method == "budget_forcing" and arm.way.levels["asked"] != "as it is":
@@ -177,6 +187,8 @@ def config(arm: Arm, **changes: Any) -> Method:
         options.setdefault("saes", tuple(dictionary(arm.way, layer) for layer in (0, 1)))
     if arm.method == "adapter":
         options.setdefault("path", made_elsewhere(arm.way))
+    if arm.method == "edit":
+        options.setdefault("function", written_function())
     if arm.method == "vector":
         options.setdefault("path", found_elsewhere(arm.way))
     if arm.method == "feature":
@@ -250,6 +262,8 @@ def off(policy: Policy) -> Policy:
 
 def _harmless(edit: Any) -> Any:
     """Strength 0; what clamps or takes out is turned into a scaling by 1."""
+    if isinstance(edit, FunctionEdit):
+        return dataclasses.replace(edit, strength=0.0)
     if getattr(edit, "reads", False):
         return dataclasses.replace(edit, mode="scale", strength=1.0)
     return dataclasses.replace(edit, strength=0.0)

@@ -22,8 +22,10 @@ _TOKENS = 128
 
 def write_view(policy: Policy, task: Task, folder: Path) -> None:
     """Write `panel.json` for a policy that was tuned over the strength of one edit; do nothing for any other."""
+    from elicit.steering import Steering
+
     curve = policy.record.get("dose_response")
-    if not curve or len(policy.steering) != 1 or policy.steering[0].gated:
+    if not curve or len(policy.steering) != 1 or not isinstance(policy.steering[0], Steering):
         return
     from elicit.panel.strengths import compare_strengths
 

@@ -19,7 +19,7 @@ import torch
 from elicit import runs
 from elicit.errors import ElicitError
 from elicit.policy import Policy, Prompting
-from elicit.steering import GatedEdit, Steering
+from elicit.steering import FunctionEdit, GatedEdit, Steering
 from elicit.vectors.lm_eval import check_suffix, find_hookpoints
 
 
@@ -50,6 +50,8 @@ def export_edits(policy: Policy) -> list[LmEvalEdit]:
     for edit in policy.steering:
         if isinstance(edit, GatedEdit):
             raise _mismatch_error(edit, "a gate switches it on and off, which lm-eval's steering cannot say")
+        if isinstance(edit, FunctionEdit):
+            raise _mismatch_error(edit, "it is a Python function, which no steering file can hold")
         if edit.positions != "all":
             raise _mismatch_error(
                 edit, f"lm-eval steers every position, this one {edit.positions!r}. Fit it with positions: all"

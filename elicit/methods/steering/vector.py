@@ -151,21 +151,22 @@ class Vector(Method):
         """
         from elicit.loading import architectures
 
-        asked = (self.layer,) if self.layer is not None else self.layers
-        if asked is None:
+        requested = (self.layer,) if self.layer is not None else self.layers
+        if requested is None:
             if file.edits:
                 return [None]
             if None in file.vectors:
                 raise ElicitError(f"vector: {file.path} does not say which layer its vector is for. Type layer: L")
             if len(file.vectors) > 1:
-                held = sorted(layer for layer in file.vectors if layer is not None)
+                available = sorted(layer for layer in file.vectors if layer is not None)
+                first, second = available[:2]
                 raise ElicitError(
-                    f"vector: {file.path} has vectors for layers {held[0]} to {held[-1]} without saying which to use. "
-                    f"Type layer: {held[0]} for one, layer: [{held[0]}, {held[1]}] for several together, layers: "
-                    f"[{held[0]}, {held[1]}] to try each."
+                    f"vector: {file.path} has vectors for layers {first} to {available[-1]}. Which are used? "
+                    f"Type layer: {first} for one, layer: [{first}, {second}] for several together, layers: "
+                    f"[{first}, {second}] to try each."
                 )
-            asked = tuple(layer for layer in file.vectors if layer is not None)
-        sets = [(entry,) if isinstance(entry, int) else entry for entry in asked]
+            requested = tuple(layer for layer in file.vectors if layer is not None)
+        sets = [(entry,) if isinstance(entry, int) else entry for entry in requested]
         known = {edit.layer for edit in file.edits} if file.edits else set(file.vectors)
         for layer in (layer for entries in sets for layer in entries):
             architectures.check_layer(base.hf, layer)

@@ -57,7 +57,7 @@ class VectorDocument:
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
-def read_own_vectors(
+def read_elicit_vectors(
     json_path: Path, tensors_path: Path, model: BaseModel | None, *, any_base: bool = False
 ) -> tuple[Steering, ...]:
     """Read the edits of `NAME.json` and `NAME.safetensors`.
