@@ -1,4 +1,4 @@
-"""`budget_forcing` (s1, 2501.19393): a minimum and a maximum number of thinking tokens.
+"""`budget_forcing` (s1, 2501.19393): a minimum and a maximum of thinking tokens.
 
 1. Thinking begins with the first generated token. It ends with the first of these: the text `end` appears (the answer
    mark), and thinking is what precedes the token in which it begins; the model stops by itself (its end token, or a

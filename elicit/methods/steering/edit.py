@@ -1,4 +1,6 @@
-"""`edit`: a Python function of the residual, at the output of a decoder block.
+"""`edit`: a Python function of the residual.
+
+At the output of a decoder block:
 
     h <- h + strength * (f(h) - h)
 

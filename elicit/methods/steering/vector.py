@@ -1,4 +1,4 @@
-"""`vector`: a steering vector found elsewhere, read from a file.
+"""`vector`: a steering vector from a file.
 
     h <- h + coefficient * v          (coefficient: v at its own length, as published vectors are applied)
     h <- h + strength * unit * v/|v|  (strength: in median residual norms of the layer)
