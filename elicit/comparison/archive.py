@@ -55,6 +55,7 @@ _PATHS = (
     "reward",
     "trainer_class",
     "function",
+    "scorer",
 )
 
 

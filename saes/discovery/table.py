@@ -3,13 +3,14 @@
 1. The positive spans stream through the model up to the SAE's layer; sums, values and samples are kept, never rows.
 2. The negative spans do the same, through the negative model or under the negative context where one is given.
 3. A seeded sample of each condition's spans runs through the whole model for the attributions.
-4. Every scorer makes its columns, and a rank: 1 is the feature most on the positive side.
+4. Every scorer makes its columns, and a rank: 1 is the feature most on the positive side. One of your own is a function
+   of the conditions' figures (`discovery.functions`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -21,6 +22,13 @@ from elicit.errors import ElicitError, unknown_name_error
 from saes.discovery.attribution import LogitDifference, MeanAttribution, attribute_spans
 from saes.discovery.auroc import ActivationValues, compute_auroc
 from saes.discovery.conditions import Span, SparseActivations, check_match, encode_spans
+from saes.discovery.functions import (
+    ConditionFigures,
+    Scorer,
+    compute_function_score,
+    find_function_scorers,
+    name_scorer,
+)
 from saes.discovery.moments import Moments, compute_contrast
 from saes.discovery.reason import Words, WordWindows, compute_reason_score
 from saes.discovery.sample import RowSample, SpanSample
@@ -76,7 +84,7 @@ def discover(
     positive: Iterable[Span],
     negative: Iterable[Span],
     *,
-    scorers: Sequence[str] | None = None,
+    scorers: Sequence[str | Scorer] | None = None,
     logit_difference: LogitDifference | None = None,
     words: Words | None = None,
     window: tuple[int, int] = (2, 3),
@@ -95,7 +103,8 @@ def discover(
         model: a transformers causal LM or a TransformerBridge.
         positive: spans of one condition (`Span.last(ids)` for prompts); generators are read once.
         negative: spans of the other.
-        scorers: names from `SCORERS`. Default: contrast, auroc and probe; attribution, patching and dla
+        scorers: names from `SCORERS`, functions of your own (`saes.discovery.functions`), or references to them:
+            `my_scorer.py:score`. Default: contrast, auroc and probe; attribution, patching and dla
             if `logit_difference` is given; reason_score if `words` are.
         logit_difference: token ids (a, b), or a function from a span to them: what the attributions explain.
         words: {name: spellings as token ids} for reason_score, with `window` = tokens (before, after).
@@ -120,7 +129,10 @@ def discover(
     """
     import pandas as pd
 
-    chosen = _select_scorers(scorers, logit_difference, words)
+    functions = find_function_scorers(scorers)
+    chosen = _select_scorers(
+        None if scorers is None else [name_scorer(scorer) for scorer in scorers], logit_difference, words, functions
+    )
     other = model if negative_model is None else negative_model
     check_match(model, sae, "the model")
     check_match(other, sae, "negative_model")
@@ -134,7 +146,7 @@ def discover(
             name,
             Moments(sae.d_sae),
             ActivationValues(sae.d_sae) if "auroc" in chosen else None,
-            RowSample(probe_rows, seed) if "probe" in chosen else None,
+            RowSample(probe_rows, seed) if "probe" in chosen or functions else None,
             SpanSample(attribution_spans, seed) if set(_OF_LOGITS) & set(chosen) else None,
         )
         with context:
@@ -152,6 +164,9 @@ def discover(
         sides.append(side)
 
     columns, notes = _compute_score_columns(chosen, sides[0], sides[1], windows, sae, seed)
+    figures = [_get_figures(side) for side in sides]
+    for name, function in functions.items():
+        columns[name] = compute_function_score(name, function, figures[0], figures[1], sae)
     table = pd.DataFrame(
         _build_level_columns(sides[0].moments, sides[1].moments) | columns,
         index=pd.RangeIndex(sae.d_sae, name="feature"),
@@ -165,7 +180,7 @@ def discover(
         "sae_sha256": sae.sha256,
         "model": sae.manifest.model,
         "layer": sae.layer,
-        "scores": {scorer: SCORERS[scorer] for scorer in chosen},
+        "scores": {scorer: SCORERS.get(scorer, "a function of your own") for scorer in chosen},
         "seed": seed,
     }
     table.attrs = attrs | notes
@@ -210,16 +225,21 @@ def agreement(table: pd.DataFrame, *, top: int = 10) -> pd.DataFrame:
 
 
 def _select_scorers(
-    scorers: Sequence[str] | None, logit_difference: LogitDifference | None, words: Words | None
+    scorers: Sequence[str] | None,
+    logit_difference: LogitDifference | None,
+    words: Words | None,
+    functions: Mapping[str, Scorer],
 ) -> list[str]:
     if scorers is None:
         defaults = {"contrast", "auroc", "probe"}
         defaults |= set(_OF_LOGITS) if logit_difference is not None else set()
         defaults |= {"reason_score"} if words is not None else set()
         return [name for name in SCORERS if name in defaults]
-    if isinstance(scorers, str) or not scorers:
+    if not scorers:
         raise ElicitError(f"saes.discover: scorers is {scorers!r}; expected a list of names from {', '.join(SCORERS)}.")
     for name in scorers:
+        if name in functions:
+            continue
         if name not in SCORERS:
             raise unknown_name_error("scorer", name, SCORERS, where="saes.discover")
         if name in _OF_LOGITS and logit_difference is None:
@@ -227,6 +247,11 @@ def _select_scorers(
         if name == "reason_score" and words is None:
             raise ElicitError("saes.discover: scorer 'reason_score' needs words={name: [token ids, ...]}.")
     return list(dict.fromkeys(scorers))
+
+
+def _get_figures(side: _ConditionStatistics) -> ConditionFigures:
+    rows = [] if side.rows is None else side.rows.get_rows()
+    return ConditionFigures(side.name, side.moments.mean, side.moments.density, side.moments.tokens, rows)
 
 
 def _build_level_columns(positive: Moments, negative: Moments) -> dict[str, np.ndarray]:
@@ -257,7 +282,7 @@ def _compute_score_columns(
     if positive.values is not None and negative.values is not None:
         columns |= compute_auroc(positive.values, negative.values)
         notes["auroc_exact"] = positive.values.grid is None
-    if positive.rows is not None and negative.rows is not None:
+    if "probe" in chosen and positive.rows is not None and negative.rows is not None:
         from saes.discovery.probe import fit_probe
 
         norms = sae.directions.norm(dim=1).double().cpu().numpy()

@@ -16,7 +16,7 @@ from elicit.tasks.datasets.formats import find_reader_reference
 #: Options of a task that may name code.
 TaskField = Literal["task", "read"]
 #: Options of an arm that may name code.
-ArmField = Literal["method", "reward", "trainer_class", "function"]
+ArmField = Literal["method", "reward", "trainer_class", "function", "scorer"]
 
 
 def resolve_references(description: Mapping[str, Any], base: Path) -> dict[str, Any]:
@@ -44,7 +44,10 @@ def list_arm_code(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if not is_built_in(method) and (reference := find_method_reference(method)) is not None:
         yield "method", reference
     for place, option, value in list_option_values(options):
-        if option in ("reward", "trainer_class", "function") and parse_reference(text := str(value)) is not None:
+        if (
+            option in ("reward", "trainer_class", "function", "scorer")
+            and parse_reference(text := str(value)) is not None
+        ):
             yield place, text
 
 

@@ -28,10 +28,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from elicit.errors import ElicitError
+from elicit.errors import ElicitError, unknown_name_error
 from elicit.fitting.contrast_pairs import ContrastKind, check_contrast_templates, resolve_contrast
 from elicit.fitting.option_checks import check_positions, check_positive
 from elicit.method import CostEstimate, Generation, Method, TokenLengths, Traits, task_decoding
+from elicit.plugins import parse_reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from saes import SAE, Feature
 
 
+#: Scorers of `saes.discover` that need nothing but the two conditions.
+SCORERS = ("contrast", "auroc", "attribution", "patching", "dla", "probe")
 #: Features of each SAE whose scores the record keeps, in each direction.
 RECORDED_CANDIDATES = 16
 
@@ -65,8 +68,9 @@ class SaeSteering(Method):
     """Template of the positive condition (`templates` only), with {prompt}."""
     negative: str = "{prompt}"
     """Template of the negative condition (`templates` only)."""
-    scorer: Literal["contrast", "auroc", "attribution", "patching", "dla", "probe"] = "contrast"
-    """Score by which candidates are ranked (`saes.discover`)."""
+    scorer: str = "contrast"
+    """Score by which candidates are ranked (`saes.discover`): contrast, auroc, attribution, patching, dla, probe, or a
+    function of your own, my_scorer.py:score (`saes.discovery.functions`)."""
     candidates: int = 3
     """Features tried per layer."""
     together: tuple[int, ...] = (1,)
@@ -113,6 +117,10 @@ class SaeSteering(Method):
             raise ElicitError(
                 "sae_steering: layers, strengths, coefficients, positions and modes need at least one value each."
             )
+        if self.scorer not in SCORERS and parse_reference(self.scorer) is None:
+            raise unknown_name_error(
+                "scorer", self.scorer, SCORERS, where="sae_steering", hint="Or a function: my_scorer.py:score"
+            )
         check_contrast_templates("sae_steering", self.contrast, self.positive, self.negative)
 
     def estimate_cost(self, lengths: TokenLengths) -> CostEstimate:
@@ -142,7 +150,9 @@ class SaeSteering(Method):
         from elicit.policy import Policy
         from elicit.steering import Steering
         from elicit.steering.residuals import residuals_at
+        from saes.discovery.functions import find_function_scorers, name_scorer
 
+        find_function_scorers([self.scorer])  # its code is found before anything is measured
         train = task.problems("train", self.train_problems)
         task.problems("select", self.select_problems)  # their number is checked before anything is measured
         texts = [problem.prompt + (task.worked(problem) or "") for problem in train]
@@ -198,7 +208,7 @@ class SaeSteering(Method):
             "scored_on": {
                 "split": "train",
                 "n": self.train_problems,
-                "by": self.scorer,
+                "by": name_scorer(self.scorer),
                 "contrast": resolve_contrast(self.contrast, base),
             },
             "candidates": {
@@ -221,6 +231,7 @@ class SaeSteering(Method):
     ) -> pd.DataFrame:
         """Score features; sorted by descending score."""
         import saes
+        from saes.discovery.functions import name_scorer
 
         conditions = ([saes.Span.last(ids) for ids in side] for side in pair)
         table = saes.discover(
@@ -230,7 +241,7 @@ class SaeSteering(Method):
             scorers=tuple(dict.fromkeys(("contrast", self.scorer))),
             logit_difference=difference,
         )
-        return table.sort_values(self.scorer, ascending=False, kind="stable")
+        return table.sort_values(name_scorer(self.scorer), ascending=False, kind="stable")
 
     def _build_candidates(
         self,
