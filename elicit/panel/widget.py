@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from elicit.errors import ElicitError, require_extra
 from elicit.model import BaseModel
+from elicit.panel.arm import describe_arm
 from elicit.panel.comparison import SideBySide, compare_side_by_side, decoding_of, sample_unsteered
 from elicit.panel.edits import build_edit, measure_scale, strength_unit
 from elicit.panel.features import feature_table_to_json
@@ -158,6 +159,20 @@ class SteeringPanel(anywidget.AnyWidget):  # type: ignore[misc, name-defined]
     def to_html(self, path: str | Path, *, strengths: Sequence[float] = STRENGTHS) -> Path:
         """Write what the panel shows as a page that opens offline; its slider moves through `strengths`."""
         return write_grid_page(self.grid(strengths), path, title=f"Steering {self.model.name}, side by side")
+
+    def to_spec(self, path: str | Path | None = None) -> str:
+        """What the panel shows as an arm with its controls: a spec for `elicit run`, written to `path` if given.
+
+        Raises:
+            ElicitError: the setting cannot be an arm (see `elicit.panel.arm`), or the file is there already.
+        """
+        setting = self.setting
+        text = describe_arm(setting, self.saes[setting.sae].name, self.model.name, self.task)
+        if path is not None:
+            if Path(path).exists():
+                raise ElicitError(f"panel: {path} is there already. Give another name.")
+            Path(path).write_text(text)
+        return text
 
     @property
     def _sae_names(self) -> list[str]:
