@@ -125,10 +125,10 @@ class ActivationCache:
             )
         for site in (site for site in self.tensors if site.name == "pattern"):
             mean = self.tensors[site].float().nanmean(dim=0)
-            for head, rows in enumerate(mean.tolist()):
-                labels = self._column_labels()
-                keys = self._column_labels(self.key_offsets)
-                parts.append(render_heat_map(rows, labels, keys, f"{site}, head {head}"))
+            labels, keys = self._column_labels(), self._column_labels(self.key_offsets)
+            heads = range(len(mean)) if site.head is None else [site.head]
+            for head, rows in zip(heads, mean.reshape(len(heads), *mean.shape[-2:]).tolist(), strict=True):
+                parts.append(render_heat_map(rows, labels, keys, f"pattern of layer {site.layer}, head {head}"))
         return "".join(parts)
 
     def _column_labels(self, offsets: Sequence[int] | None = None) -> list[str]:
