@@ -112,6 +112,7 @@ def main() -> None:
     for name in options.models:
         result = study(name, options.n, options.seed)
         command = f"python experiments/mode_site.py --models {name} --n {options.n} --seed {options.seed}"
+        command += " --out experiments/results/inside"
         document = {"command": command, **result}
         (options.out / f"mode_site_{name}.json").write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
 
