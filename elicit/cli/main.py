@@ -21,6 +21,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "diff": ("elicit.cli.diff", "compare two runs over the same problems"),
     "merge": ("elicit.cli.merge", "join runs of one spec that have other cells done"),
     "archive": ("elicit.cli.archive", "pack a finished run into a few small files"),
+    "publish": ("elicit.cli.publish", "reports of runs and pages of SAE features as one static site"),
     "export": ("elicit.cli.export", "a run for other tools: Inspect, lm-eval, tables, vectors, adapters, trackers"),
     "ls": ("elicit.cli.ls", "list models, SAEs, tasks, methods or runs"),
     "sample": ("elicit.cli.sample", "sample from a model, steered if you like"),

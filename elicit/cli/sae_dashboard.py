@@ -61,33 +61,46 @@ class DashboardOptions:
 
 def main(arguments: Sequence[str]) -> int:
     options = parse_arguments(DashboardOptions, "sae dashboard", arguments)
+    features = check_dashboard_options(options)
+    path = Path(options.target).expanduser()
+    if (path / "spec.yaml").is_file():
+        jobs = find_jobs(
+            path, model=options.model, tasks=_describe_tasks(options), out=options.out or path / "dashboard"
+        )
+    elif path.is_dir() and not (path / "cfg.json").is_file():
+        raise ElicitError(f"{path} is neither a run directory (no spec.yaml) nor an SAE (no cfg.json).")
+    else:
+        jobs = [build_sae_job(options, options.out or Path("dashboards") / to_folder_name(options.target))]
+    for job in jobs:
+        print(write_dashboard(job, options, features))
+    return 0
+
+
+def check_dashboard_options(options: DashboardOptions) -> list[int] | None:
+    """The numbers in --features, None for all.
+
+    Raises:
+        ElicitError: options that exclude each other or are out of range.
+    """
     features = _parse_feature_numbers(options.features)
     if features is not None and options.top is not None:
         raise ElicitError("--features and --top exclude each other: one names features, the other ranks them.")
     for name, value in (("top", options.top), ("tokens", options.tokens)):
         if value is not None and value < 1:
             raise ElicitError(f"--{name} is {value}; expected at least 1.")
-    path = Path(options.target).expanduser()
-    descriptions = () if options.task is None else (parse_task_option(options.task),)
-    if (path / "spec.yaml").is_file():
-        jobs = find_jobs(path, model=options.model, tasks=descriptions, out=options.out or path / "dashboard")
-    elif path.is_dir() and not (path / "cfg.json").is_file():
-        raise ElicitError(f"{path} is neither a run directory (no spec.yaml) nor an SAE (no cfg.json).")
-    else:
-        jobs = [
-            DashboardJob(
-                options.target,
-                options.model,
-                descriptions,
-                options.out or Path("dashboards") / to_folder_name(options.target),
-            )
-        ]
-    for job in jobs:
-        print(_write_dashboard(job, options, features))
-    return 0
+    return features
 
 
-def _write_dashboard(job: DashboardJob, options: DashboardOptions, features: list[int] | None) -> Path:
+def build_sae_job(options: DashboardOptions, out: Path) -> DashboardJob:
+    """The pages of an SAE that is named itself, without a run."""
+    return DashboardJob(options.target, options.model, _describe_tasks(options), out)
+
+
+def _describe_tasks(options: DashboardOptions) -> tuple[dict[str, Any], ...]:
+    return () if options.task is None else (parse_task_option(options.task),)
+
+
+def write_dashboard(job: DashboardJob, options: DashboardOptions, features: list[int] | None) -> Path:
     """Do one SAE; returns the path of its index."""
     from saes import dashboard
 

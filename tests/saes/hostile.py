@@ -27,7 +27,7 @@ STRINGS = (
     "${alert(5)}`{{7*7}}",
     "\ufeff",
 )
-_VOID = {"meta", "link", "br", "input", "img", "hr"}
+_VOID = {"meta", "link", "br", "input", "img", "hr", "wbr"}
 _RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 
 
