@@ -219,6 +219,7 @@ API = {
             "elicit.interop.frames",
             "elicit.interop.policies",
             "elicit.interop.vectors",
+            "elicit.interop.neuronpedia",
             "elicit.interop.lm_eval",
             "elicit.interop.lm_eval.model",
             "elicit.interop.inspect_logs",

@@ -47,6 +47,12 @@ class DashboardOptions:
     those that fire most."""
     out: Path | None = None
     """Folder to write, or to replace if it holds an earlier dashboard. Default: dashboards/SAE, or RUN/dashboard."""
+    neuronpedia: Path | None = None
+    """Also write these features into this new folder, as files that a Neuronpedia instance imports."""
+    neuronpedia_model: str | None = None
+    """The model's id on Neuronpedia, such as gpt2-small. Default: after the SAE's."""
+    neuronpedia_set: str | None = None
+    """Name of the source set on Neuronpedia, such as res-512. Default: after the SAE's."""
     tokens: int = 100_000
     """Tokens of text to read, about."""
     seed: int = 0
@@ -71,8 +77,12 @@ def main(arguments: Sequence[str]) -> int:
         raise ElicitError(f"{path} is neither a run directory (no spec.yaml) nor an SAE (no cfg.json).")
     else:
         jobs = [build_sae_job(options, options.out or Path("dashboards") / to_folder_name(options.target))]
+    if options.neuronpedia is not None and len(jobs) != 1:
+        raise ElicitError(f"--neuronpedia is for one SAE, and this run uses {len(jobs)}. Name one of them instead.")
     for job in jobs:
         print(write_dashboard(job, options, features))
+    if options.neuronpedia is not None:
+        print(next(options.neuronpedia.glob("*/*")))
     return 0
 
 
@@ -88,6 +98,13 @@ def check_dashboard_options(options: DashboardOptions) -> list[int] | None:
     for name, value in (("top", options.top), ("tokens", options.tokens)):
         if value is not None and value < 1:
             raise ElicitError(f"--{name} is {value}; expected at least 1.")
+    names = {"model_id": options.neuronpedia_model, "source_set": options.neuronpedia_set}
+    if options.neuronpedia is not None:
+        from elicit.interop.neuronpedia import check_export
+
+        check_export(options.neuronpedia, **names)
+    elif any(names.values()):
+        raise ElicitError("--neuronpedia-model and --neuronpedia-set need --neuronpedia FOLDER.")
     return features
 
 
@@ -142,7 +159,15 @@ def write_dashboard(job: DashboardJob, options: DashboardOptions, features: list
             progress=show,
         )
     with _report_progress(f"{sae.name}: writing", "{:,} pages") as show:
-        return dashboard.write(study, job.out, features=features, progress=show)
+        index = dashboard.write(study, job.out, features=features, progress=show)
+    if options.neuronpedia is not None:
+        from elicit.interop.neuronpedia import write_neuronpedia_export
+
+        write_neuronpedia_export(
+            study, options.neuronpedia, features=features, model_id=options.neuronpedia_model,
+            source_set=options.neuronpedia_set, layers=base.n_layers,
+        )  # fmt: skip
+    return index
 
 
 def _load_job_sae(job: DashboardJob) -> SAE:

@@ -65,10 +65,8 @@ def write_site(target: Path, title: str, publications: Sequence[Publication]) ->
             (scratch / publication.kind).mkdir(exist_ok=True)
             entries[folder] = publication.write(scratch / folder)
         (scratch / "index.html").write_text(render_site_index(title, entries), encoding="utf-8")
-        listed = [{"title": e.title, "facts": e.facts, "page": f"{folder}/{e.page}"} for folder, e in entries.items()]
-        write_json(
-            scratch / MARKER, {"generator": _GENERATOR, "elicit": __version__, "title": title, "entries": listed}
-        )
+        index = [{"title": e.title, "facts": e.facts, "page": f"{folder}/{e.page}"} for folder, e in entries.items()]
+        write_json(scratch / MARKER, {"generator": _GENERATOR, "elicit": __version__, "title": title, "entries": index})
     return target / "index.html"
 
 
