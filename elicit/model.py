@@ -26,18 +26,8 @@ from elicit.loading.ends import encode_prompt
 from elicit.loading.load import LoadedModel, load_transformers
 from elicit.loading.templates import ChatTemplate, get_chat_template, today
 from elicit.sampling import Completion, Decoding, Engine, OutsideEngine, Request, Scored, cache, generate, logprobs
-from elicit.steering import (
-    AnyEdit,
-    Edit,
-    Firings,
-    Mode,
-    PositionTracker,
-    Steering,
-    View,
-    steer,
-    to_hook_edit,
-    vector_edit,
-)
+from elicit.steering import AnyEdit, Edit, Firings, Mode, PositionTracker, View, steer
+from elicit.steering.arguments import VectorOptions, resolve_edits
 from elicit.steering.residuals import Norms, residual_norms, residuals_at
 from elicit.tasks import AskedTask, Task
 from elicit.tasks.from_dict import in_dialect
@@ -278,26 +268,8 @@ class BaseModel(ActivationMethods):
         Raises:
             ElicitError: a layer, mode or position form is unknown, or an edit never touched a forward pass.
         """
-        if isinstance(edit, torch.Tensor):
-            if layer is None:
-                raise ElicitError(f"steer: a direction needs its layer. Type: layer=0 ... {self.n_layers - 1}")
-            architectures.check_layer(self.hf, layer)
-            size = unit if unit is not None else (self.residual_norms.medians[layer] if mode == "add" else 1.0)
-            if coefficient is not None and (mode, strength, unit) != ("add", 1.0, None):
-                raise ElicitError("steer: a coefficient stands alone. Leave out strength, unit and mode.")
-            if coefficient is not None:
-                edit = vector_edit(edit, layer, coefficient, unit=size, positions=positions)
-            else:
-                edit = Steering(edit, layer, strength, mode, positions, size)
-        elif coefficient is not None:
-            raise ElicitError("steer: a coefficient belongs to a direction [d_model]; a spec has its own strength.")
-        edits = [edit] if isinstance(edit, AnyEdit | Edit) else list(edit)
-        for item in edits:
-            if not isinstance(item, Edit) and item.d_model != self.d_model:
-                raise ElicitError(
-                    f"steer: {item.label!r} has {item.d_model} entries, but d_model of {self.name} is {self.d_model}."
-                )
-        plain = [item if isinstance(item, Edit) else to_hook_edit(item) for item in edits]
+        options = VectorOptions(layer, strength, mode, positions, unit, coefficient)
+        plain = resolve_edits(self, edit, options)
         bridge = self.__dict__.get("bridge")
         with steer(
             architectures.get_decoder(self.hf),

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from elicit.activations.cache import ActivationCache, cache_activations, load_cache
+from elicit.activations.cache import cache_activations
+from elicit.activations.cached import ActivationCache, load_cache
 from elicit.activations.measures import Answers, LogitDifference, LogitMeasure
 from elicit.activations.results import PatchSweep
 from elicit.activations.sites import SITES, Site

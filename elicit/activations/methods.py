@@ -11,7 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from elicit.activations.attribution import AttributionScores, attribute_patches
-from elicit.activations.cache import ActivationCache, cache_activations
+from elicit.activations.cache import cache_activations
+from elicit.activations.cached import ActivationCache
 from elicit.activations.logit_attribution import LogitAttribution, attribute_logits
 from elicit.activations.measures import Answers, LogitDifference, LogitMeasure
 from elicit.activations.path import patch_paths

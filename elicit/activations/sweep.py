@@ -21,7 +21,8 @@ import numpy as np
 import torch
 
 from elicit import seeds
-from elicit.activations.cache import ActivationCache, cache_activations, resolve_offsets
+from elicit.activations.cache import cache_activations, resolve_offsets
+from elicit.activations.cached import ActivationCache
 from elicit.activations.generation import generate_patched
 from elicit.activations.measures import Answers, LogitMeasure
 from elicit.activations.replay import record_run
