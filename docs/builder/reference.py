@@ -220,6 +220,7 @@ API = {
             "elicit.interop.policies",
             "elicit.interop.vectors",
             "elicit.interop.neuronpedia",
+            "elicit.interop.circuit_graph",
             "elicit.interop.lm_eval",
             "elicit.interop.lm_eval.model",
             "elicit.interop.inspect_logs",
