@@ -23,7 +23,7 @@ import torch
 from elicit.activations.heat_map import render_heat_map
 from elicit.activations.methods import Applies
 from elicit.errors import ElicitError
-from elicit.inside.lenses.lens import Lens
+from elicit.inside.lenses.mapping import LensMap
 from elicit.inside.lenses.passes import encode_texts, iterate_residuals
 from elicit.inside.lenses.reading import resolve_tokens
 from elicit.loading import rows
@@ -162,7 +162,7 @@ class Disposition:
 
 
 def measure_disposition(
-    lens: Lens,
+    lens: LensMap,
     prompts: Sequence[str],
     *,
     toward: Sequence[str | int],
@@ -195,7 +195,7 @@ def measure_disposition(
 
 
 def _measure_prompts(
-    lens: Lens,
+    lens: LensMap,
     sequences: Sequence[Scored],
     layers: tuple[int, ...],
     offsets: tuple[int, ...],

@@ -1,84 +1,20 @@
-"""A lens: a map from the residual after a layer to the residual after the last, read with the model's own output.
-
-    lens(h) = logits(norm(transport(h, layer)))
-
-with the model's final norm, unembedding, scale and cap. The logit lens transports nothing; the tuned lens has an affine
-map a layer, the Jacobian lens the average Jacobian. After the last layer each is the model itself.
-"""
+"""`Lens`: a lens map with the ways to read it; and the logit lens, which transports nothing."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from jaxtyping import Float
 
-from elicit.errors import ElicitError
-from elicit.loading import architectures
-from elicit.model import BaseModel
-from elicit.sampling.score import project_to_logits
-
-if TYPE_CHECKING:
-    from elicit.activations.methods import Applies
-    from elicit.inside.lenses.disposition import Disposition
-    from elicit.inside.lenses.reading import LensReading
-
-#: Logits that are computed at a time, in float32.
-_PIECE = 1 << 23
+from elicit.activations.methods import Applies
+from elicit.inside.lenses.disposition import Disposition, measure_disposition
+from elicit.inside.lenses.mapping import LensMap
+from elicit.inside.lenses.reading import LensReading, read_prompts
 
 
-@dataclass(frozen=True, eq=False)
-class Lens(ABC):
-    """A lens of one model. Layer L is read after block L (`resid_post`), as in TransformerLens."""
-
-    model: BaseModel
-
-    kind: ClassVar[str]
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """Layers that can be read; the last layer is always among them."""
-        return tuple(range(self.model.n_layers))
-
-    @abstractmethod
-    def transport(self, hidden: Float[torch.Tensor, "pos d_model"], layer: int) -> Float[torch.Tensor, "pos d_model"]:
-        """Residuals after `layer` as residuals after the last layer. In float32."""
-
-    def compute_logits(
-        self, hidden: Float[torch.Tensor, "pos d_model"], layer: int
-    ) -> Float[torch.Tensor, "pos vocab"]:
-        """The lens's logits for residuals after `layer`: float32, tokens that are never sampled at -1e9.
-
-        Raises:
-            ElicitError: the lens has no map for this layer.
-        """
-        last = layer == self.model.n_layers - 1
-        if not last and layer not in self.layers:
-            raise ElicitError(f"this {self.kind} lens has no map for layer {layer}. Its layers: {list(self.layers)}")
-        moved = hidden if last else self.transport(hidden, layer)
-        norm = architectures.get_final_norm(self.model.hf)
-        moved = moved.to(device=self.model.device, dtype=self.model.dtype)
-        return project_to_logits(self.model.engine, norm(moved))
-
-    def choose_layers(self, layers: Sequence[int] | None) -> tuple[int, ...]:
-        """Layers to read, in order: None for all of the lens.
-
-        Raises:
-            ElicitError: the lens has no map for one of them.
-        """
-        chosen = self.layers if layers is None else tuple(sorted(set(layers)))
-        unknown = [layer for layer in chosen if layer not in self.layers]
-        if unknown or not chosen:
-            raise ElicitError(f"this {self.kind} lens has no map for layers {unknown}. Its layers: {list(self.layers)}")
-        return chosen
-
-    @property
-    def positions_at_once(self) -> int:
-        """Most positions whose logits are computed together."""
-        return max(1, _PIECE // int(self.model.hf.config.get_text_config(decoder=True).vocab_size))
+class Lens(LensMap):
+    """A lens of one model: what it says on prompts, and what it sees the model disposed to."""
 
     def read(
         self,
@@ -100,8 +36,6 @@ class Lens(ABC):
         Raises:
             ElicitError: no prompt, an unknown layer, or a text of several tokens.
         """
-        from elicit.inside.lenses.reading import read_prompts
-
         return read_prompts(self, prompts, tokens=tokens, layers=layers, top=top)
 
     def disposition(
@@ -126,8 +60,6 @@ class Lens(ABC):
         Raises:
             ElicitError: a set is empty, the sets overlap, or a layer is unknown.
         """
-        from elicit.inside.lenses.disposition import measure_disposition
-
         return measure_disposition(
             self, prompts, toward=toward, against=against, policies=policies or {}, layers=layers, last=last
         )

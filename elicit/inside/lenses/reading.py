@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from elicit.errors import ElicitError
-from elicit.inside.lenses.lens import Lens
+from elicit.inside.lenses.mapping import LensMap
 from elicit.inside.lenses.passes import encode_texts, iterate_residuals
 from elicit.inside.pictures import Cell, render_cells
 from elicit.model import BaseModel
@@ -136,7 +136,7 @@ class LensReading:
 
 
 def read_prompts(
-    lens: Lens,
+    lens: LensMap,
     prompts: Sequence[str],
     *,
     tokens: Sequence[str | int] = (),
@@ -164,7 +164,7 @@ def read_prompts(
 
 
 def _read_prompt(
-    lens: Lens,
+    lens: LensMap,
     residuals: dict[int, torch.Tensor],
     layers: tuple[int, ...],
     ids: list[int],
