@@ -158,6 +158,8 @@ def test_arms_that_vllm_cannot_run_stay() -> None:
     """The ones whose policies read logits from elsewhere, and no others."""
     lengths = TokenLengths(10, 10, 10, 10, 10, 10, 5)
     options = {"named_prompt": {"condition": "think"}, "reference_model": {"model": "cued"}, "adapter": {"path": "a"}}
+    options |= {"vector": {"path": "a.pt"}, "feature": {"sae": "cued/L1", "features": [5]}}
+    options |= {"edit": {"function": "my_edit.py:edit", "layer": 0}}
     methods = {name: load_config_class(name) for name in METHODS}
     stay = {
         name
@@ -165,7 +167,7 @@ def test_arms_that_vllm_cannot_run_stay() -> None:
         if not any(field.name == "parent" and field.default is MISSING for field in fields(kind))
         and configure_method(name, options.get(name, {})).estimate_cost(lengths).answer.obstacle
     }
-    assert stay == {"contrastive_decoding", "dola", "hybrid_steering", "reference_model"}
+    assert stay == {"contrastive_decoding", "dola", "edit", "hybrid_steering", "reference_model"}
     learned = configure_method("hybrid_steering", {"gate": "learned"}, where="a")
     assert not learned.estimate_cost(lengths).answer.obstacle
 

@@ -139,7 +139,7 @@ SPECS = {
     "field text nan": (_arms("{s: {method: sft, epochs: 'inf'}}"), "method 'sft', field 'epochs': inf is not a number"),
     "positions": (
         _arms("{m: {method: mean_steering, positions: fist}}"),
-        "positions is 'fist'; expected one of: all, ",
+        "positions: 'fist' is not a position form. Expected one of: all, ",
     ),
     "contrast": (_arms("{m: {method: mean_steering, contrast: templates}}"), "`positive` belongs to contrast: templat"),
     "needs": (

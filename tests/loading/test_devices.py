@@ -90,7 +90,7 @@ def test_a_layer_on_another_device_is_steered_there() -> None:
         h = torch.empty(2, 1, 8, device="cuda:1", dtype=torch.bfloat16)
         with pytest.raises(RuntimeError, match="same device"):
             h + torch.empty(8, device="cuda:0", dtype=torch.bfloat16)
-        edited, _ = _apply_edit(edit, step, h)
+        edited, _ = _apply_edit(edit, step, h, None)
         assert (edited.device, edited.dtype) == (h.device, h.dtype)
 
 

@@ -355,7 +355,10 @@ def test_nothing_to_learn_from_is_a_result() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"positions": "last"}, r"rl_steering: positions is 'last'; expected one of: all, prompt, generated, first"),
+        (
+            {"positions": "last"},
+            r"rl_steering: positions: 'last' is not a position form\. Expected one of: all, prompt",
+        ),
         ({"layers": []}, r"rl_steering: layers is empty; name at least one, or leave it out"),
         ({"feature": "cued/L1/379"}, r"rl_steering: feature belongs to start: feature"),
         ({"generations": 1}, r"rl_steering: generations is 1; .* expected at least 2"),

@@ -168,7 +168,7 @@ class TestErrors:
     def test_options(self):
         with pytest.raises(ElicitError, match="`positive` belongs to contrast: templates"):
             MeanSteering(contrast="templates")
-        with pytest.raises(ElicitError, match="positions is 'frist'; expected one of: all"):
+        with pytest.raises(ElicitError, match="positions: 'frist' is not a position form"):
             MeanSteering(positions="frist")
         with pytest.raises(ElicitError, match="need at least one value"):
             MeanSteering(strengths=())

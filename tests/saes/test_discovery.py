@@ -178,7 +178,7 @@ def test_agreement_is_scipys_spearman_over_features_that_were_active() -> None:
         ([Span.last([])], NEGATIVE, {}, "positive span 0 is [-1, 0) of a sequence of 0 tokens"),
         ([[1, 2, 3]], NEGATIVE, {}, "expected saes.Span(ids, start, stop)"),
         (POSITIVE, NEGATIVE, {"scorers": ["contrsat"]}, "unknown scorer 'contrsat'. Did you mean 'contrast'?"),
-        (POSITIVE, NEGATIVE, {"scorers": "contrast"}, "expected a list of names"),
+        (POSITIVE, NEGATIVE, {"scorers": "contrast"}, "expected a list, such as"),
         (POSITIVE, NEGATIVE, {"scorers": ["dla"]}, "scorer 'dla' needs logit_difference"),
         (POSITIVE, NEGATIVE, {"scorers": ["reason_score"]}, "scorer 'reason_score' needs words"),
         (POSITIVE, NEGATIVE, {"words": {"x": [[99]]}}, "none of the words occurs in the"),
