@@ -14,7 +14,7 @@ from elicit.engines.vllm import VLLMPolicy, generate_together
 from elicit.model import BaseModel
 from elicit.policy import Policy
 from elicit.sampling import Completion, Decoding, Request, generate
-from elicit.steering import FORMS, MODES, Gate, GatedEdit, Mode, Steering, feature_edit
+from elicit.steering import MODES, Gate, GatedEdit, Mode, Steering, feature_edit
 from tests.engines import ledger
 from tests.engines.servers import ARCHITECTURES, PYTHON, Served, base, model_folder
 
@@ -47,6 +47,10 @@ def served(request: pytest.FixtureRequest) -> Iterator[Served]:
     server.close()
 
 
+#: Positions that a server runs; other forms stay in this process (`Policy.obstacle`).
+WINDOWS = ("all", "prompt", "generated", "first", "first:3", "decay:3")
+
+
 def make_edits(model: BaseModel) -> Iterator[tuple[str, Edits]]:
     """Every mode at every position form, gates, several edits, and edits at the last layer."""
     generator = torch.Generator().manual_seed(0)
@@ -55,8 +59,7 @@ def make_edits(model: BaseModel) -> Iterator[tuple[str, Edits]]:
         return torch.randn(*shape, model.d_model, generator=generator)
 
     norms = model.residual_norms.medians
-    forms = [form.replace("k", "3") for form in FORMS]
-    for layer, (mode, form) in enumerate(itertools.product(MODES, forms)):
+    for layer, (mode, form) in enumerate(itertools.product(MODES, WINDOWS)):
         at = layer % model.n_layers
         strength = {"add": 0.6, "clamp": 0.7, "scale": 2.5, "ablate": 1.0}[mode]
         unit = norms[at] if mode in ("add", "clamp") else 1.0
