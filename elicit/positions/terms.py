@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
@@ -25,7 +26,7 @@ EVERYWHERE = Bounds(-math.inf, math.inf)
 
 
 @dataclass(frozen=True)
-class Term:
+class Term(ABC):
     """One form. Subclasses give the strength multiplier at the positions of a row."""
 
     reads_tokens: ClassVar[bool] = False
@@ -38,11 +39,12 @@ class Term:
     def bounds(self) -> Bounds:
         return EVERYWHERE
 
-    def check(self, vocabulary: Vocabulary) -> None:
+    def check(self, vocabulary: Vocabulary) -> None:  # noqa: B027 - most terms name no text
         """Raise ElicitError if a tokenizer cannot write what the term names."""
 
+    @abstractmethod
     def weights(self, row: Row) -> Weights:
-        raise NotImplementedError
+        """Strength multiplier at every position of the row."""
 
 
 @dataclass(frozen=True)
